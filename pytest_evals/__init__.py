@@ -1,0 +1,54 @@
+"""Evaluate language models as pytest tests.
+
+dataset -> case (collected item) -> request -> engine batches -> completion -> grader fixtures -> grades (on the report)
+-> score card -> gates -> terminal / artifact / JUnit / exit status
+
+Public names are imported when they are used: importing this package costs nothing, since pytest imports it in every run.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytest_evals import graders
+    from pytest_evals.artifact import EvalSample, EvalSampleInteraction, EvaluationArtifact
+    from pytest_evals.case import Case
+    from pytest_evals.declaration import cases
+    from pytest_evals.completion import Completion
+    from pytest_evals.grades import Grade
+    from pytest_evals.grading import grader
+
+__all__ = [
+    "Case",
+    "Completion",
+    "EvalSample",
+    "EvalSampleInteraction",
+    "EvaluationArtifact",
+    "Grade",
+    "cases",
+    "grader",
+    "graders",
+]
+
+_HOMES = {
+    "Case": "case",
+    "Completion": "completion",
+    "EvalSample": "artifact",
+    "EvalSampleInteraction": "artifact",
+    "EvaluationArtifact": "artifact",
+    "Grade": "grades",
+    "cases": "declaration",
+    "grader": "grading",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "graders":
+        return importlib.import_module("pytest_evals.graders")
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"pytest_evals.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'pytest_evals' has no attribute {name!r}")

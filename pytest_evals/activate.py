@@ -1,0 +1,152 @@
+"""Sets up what this process does when evals are on: collect, run cases, own the session, or print a plan."""
+
+from __future__ import annotations
+
+import datetime
+import secrets
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_evals.declaration import MARK
+from pytest_evals.collection import Collection, SuiteInfo, check_session_gates
+from pytest_evals.engines.spec import EMBEDDED
+from pytest_evals.errors import EvalsError
+from pytest_evals.grading import TIME_LIMIT
+from pytest_evals.provenance import DISTRIBUTION, rival_installed
+from pytest_evals.recorder import check_writable, make_folder
+from pytest_evals.settings import Settings, read_settings
+
+
+def activate(config: pytest.Config) -> None:
+    """Register the plugins of this process. Raises `pytest.UsageError` for options that make no sense."""
+    rival = rival_installed()
+    if rival:
+        raise pytest.UsageError(
+            f"pytest-evals {rival} is installed beside {DISTRIBUTION}: they are different projects with the same import package, and one "
+            f"has overwritten files of the other; run: pip uninstall -y pytest-evals {DISTRIBUTION}; pip install {DISTRIBUTION}"
+        )
+    settings = read_settings(config)
+    config.stash[TIME_LIMIT] = settings.grader_timeout
+    collection = Collection(settings)
+    config.pluginmanager.register(collection, "evals-collection")
+    if config.getoption("evals_plan"):
+        _plan(config, settings, collection)
+    elif not config.option.collectonly:
+        _run(config, settings, collection)
+
+
+def _run(config: pytest.Config, settings: Settings, collection: Collection) -> None:
+    worker_input: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if worker_input is not None:
+        from pytest_evals.distributed import activate_worker
+        from pytest_evals.engines.remote import ADDRESS
+
+        activate_worker(config, settings, collection, worker_input[ADDRESS])
+        return
+    path = artifact_path(settings)
+    distributed = config.getoption("dist", "no") != "no"
+    _own(config, settings, collection, path, distributed=distributed)
+
+
+def _own(config: pytest.Config, settings: Settings, collection: Collection, path: Path, *, distributed: bool) -> None:
+    from pytest_evals.engines.pool import EnginePool
+    from pytest_evals.progress import Progress
+    from pytest_evals.run import RUN, CaseRun
+    from pytest_evals.session import EvalSession
+
+    pool = EnginePool(settings.root, settings.engine_options)
+    infos: dict[str, SuiteInfo] = collection.infos
+    config.pluginmanager.register(EvalSession(settings, infos, pool, path, config.invocation_params.args), "evals-session")
+    config.pluginmanager.register(Terminal(config, settings, path), "evals-terminal")
+    progress = Progress(pool, lambda text: write_line(config, text))
+    if distributed:
+        from pytest_evals.distributed import Controller
+
+        config.pluginmanager.register(Controller(settings, pool, infos, progress), "evals-controller")
+        return
+    collection.on_model_needed = pool.prepare
+    run = CaseRun(settings, pool, progress.tick)
+    config.stash[RUN] = run
+    config.pluginmanager.register(run, "evals-run")
+    config.pluginmanager.register(GateCheck(settings, infos), "evals-gate-check")
+
+
+def _plan(config: pytest.Config, settings: Settings, collection: Collection) -> None:
+    from pytest_evals.planning import PlanPrinter
+
+    # A plan is one process's work: the controller of pytest-xdist collects nothing.
+    if config.getoption("dist", "no") != "no":
+        config.option.dist, config.option.tx, config.option.numprocesses = "no", [], 0
+    config.pluginmanager.register(PlanPrinter(settings, collection.infos), "evals-plan")
+    config.pluginmanager.register(GateCheck(settings, collection.infos), "evals-gate-check")
+
+
+def artifact_path(settings: Settings) -> Path:
+    """Return where the artifact goes. Raises `pytest.UsageError` when it cannot be written there."""
+    try:
+        if settings.artifact is None:
+            make_folder(settings.folder)
+        path = settings.artifact or settings.folder / f"{datetime.datetime.now():%Y-%m-%dT%H-%M-%S}-{secrets.token_hex(2)}.jsonl"
+        check_writable(path)
+    except EvalsError as error:
+        raise pytest.UsageError(str(error)) from error
+    return path
+
+
+class GateCheck:
+    """Refuses gates of the command line that nothing answers to, once everything is collected."""
+
+    def __init__(self, settings: Settings, infos: dict[str, SuiteInfo]) -> None:
+        self._settings = settings
+        self._infos = infos
+
+    def pytest_collection_finish(self) -> None:
+        """See the class."""
+        check_session_gates(self._settings.gates, self._infos)
+
+
+class Terminal:
+    """Header and score card."""
+
+    def __init__(self, config: pytest.Config, settings: Settings, path: Path) -> None:
+        self._config = config
+        self._settings = settings
+        self._path = path
+
+    def pytest_report_header(self) -> str:
+        """One line: models, device, dtype."""
+        settings = self._settings
+        models = ", ".join(settings.models or settings.default_models)
+        shown = models or f"{EMBEDDED} unless a suite names another (--evals-model chooses)"
+        return f"evals: {shown}; device {settings.device}, dtype {settings.dtype}"
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print the score card, where there is one."""
+        from pytest_evals.session import CARD
+
+        card = self._config.stash.get(CARD, None)
+        if card is None:
+            return
+        from pytest_evals.render.terminal import score_card_lines
+
+        width: int = terminalreporter._tw.fullwidth
+        terminalreporter.section("score card")
+        for line in score_card_lines(card, width, self._config.get_verbosity()):
+            terminalreporter.write_line(line.text, **line.markup)
+
+
+def write_line(config: pytest.Config, text: str) -> None:
+    """Print a line of news, if there is a terminal and it is not to be quiet."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and config.get_verbosity() >= 0:
+        reporter.write_line(text)
+
+
+def skip_evals(items: list[pytest.Item]) -> None:
+    """Mark every eval to be skipped, with the reason that says how to run it."""
+    skip = pytest.mark.skip(reason="an eval: run it with --evals (or 'evals = true' in the configuration file, or PYTEST_EVALS=1)")
+    for item in items:
+        if item.get_closest_marker(MARK) is not None:
+            item.add_marker(skip)

@@ -1,0 +1,261 @@
+"""Collects suites: one test item for each case and model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_evals.declaration import MARK, Declaration
+from pytest_evals.engines.spec import EMBEDDED, parse_spec
+from pytest_evals.errors import EvalsError, SuiteError
+from pytest_evals.gates import Gate, parse_gate, resolve
+from pytest_evals.grading import settings_of
+from pytest_evals.marking import is_default_turn
+from pytest_evals.settings import Settings, model_text
+from pytest_evals.suite import Prepared, Suite, build_suite, check_settings
+
+PARAMETER = "_evals_case"
+RECORDED = "recorded"
+"""The model's name where completions came from the dataset."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaseKey:
+    """What tells the items of one test function apart. ``model`` is `None` where no model is asked."""
+
+    case_id: str
+    model: str | None
+    repeat: int = 1
+
+
+@dataclass(slots=True)
+class SuiteInfo:
+    """What the process that judges must know of a suite; plain data, since it may have been collected elsewhere."""
+
+    name: str
+    path: str
+    line: int
+    dataset_key: str
+    dataset_hash: str
+    n: int
+    total: int
+    graders: list[str]
+    gates: list[str]
+    tags: list[str]
+    items: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """nodeid -> case id and model, of every case that was declared, selected or not."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data, for the wire."""
+        return asdict(self)
+
+
+@dataclass(slots=True)
+class EvalItem:
+    """An item's part in its suite."""
+
+    key: CaseKey
+    prepared: Prepared
+    info: SuiteInfo
+    models: tuple[str, ...]
+    needs_completion: bool
+    graders: tuple[str, ...]
+
+
+# What the plugin knows of an item that is a case.
+EVAL: pytest.StashKey[EvalItem] = pytest.StashKey()
+
+
+@dataclass(frozen=True, slots=True)
+class _Current:
+    """The test function that is being parametrized: pytest makes its items right after."""
+
+    suite: Suite
+    info: SuiteInfo
+    models: tuple[str, ...]
+    needs_completion: bool
+    graders: tuple[str, ...]
+
+
+class Collection:
+    """Hooks of collection. ``infos`` are the suites found, by name."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._suites: dict[tuple[int, Path], Suite] = {}
+        self._current: _Current | None = None
+        self._declared_by: dict[str, Declaration] = {}
+        self.infos: dict[str, SuiteInfo] = {}
+        self.on_model_needed: Any = None
+        """Called with a model's name as soon as a case is found that needs it."""
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Parametrize a test that has the mark: one item a case and model."""
+        mark = metafunc.definition.get_closest_marker(MARK)
+        if mark is None:
+            return
+        try:
+            self._parametrize(metafunc, mark)
+        except EvalsError as error:
+            raise pytest.Collector.CollectError(str(error)) from error
+
+    def _parametrize(self, metafunc: pytest.Metafunc, mark: pytest.Mark) -> None:
+        declaration = _declaration(mark, metafunc)
+        path = metafunc.definition.path
+        suite = self._suite(declaration, path.parent)
+        name = declaration.name or metafunc.function.__name__
+        graders = _graders(metafunc)
+        for grader, settings in graders.items():
+            check_settings(suite, grader, settings)
+        suite.check_gates(name, list(graders), suite.gates)
+        extra = [gate for gate in self._settings.gates if resolve(gate, name, list(graders)) is not None]
+        suite.check_gates(name, list(graders), extra)
+        needs_completion = is_default_turn(_last_definition(metafunc.definition, "completion"))
+        models = self._models(metafunc, declaration)
+        info = self._info(name, suite, metafunc, list(graders), extra)
+        self._current = _Current(suite, info, models, needs_completion, tuple(graders))
+        keys, ids = self._keys(suite, models, needs_completion, where=f"{declaration.place}: {name}")
+        if PARAMETER not in metafunc.fixturenames:
+            metafunc.fixturenames.append(PARAMETER)
+        metafunc.parametrize(PARAMETER, keys, ids=ids, indirect=True)
+
+    def _suite(self, declaration: Declaration, base: Path) -> Suite:
+        key = (id(declaration), base)
+        if key not in self._suites:
+            self._suites[key] = build_suite(declaration, base, self._settings.limit)
+        return self._suites[key]
+
+    def _models(self, metafunc: pytest.Metafunc, declaration: Declaration) -> tuple[str, ...]:
+        """Command line, then the suite, then the nearest conftest, then the configuration file, then the embedded default."""
+        settings = self._settings
+        if settings.models:
+            return settings.models
+        own = [declaration.model] if isinstance(declaration.model, str) else declaration.model
+        found = own or metafunc.definition.ihook.pytest_evals_models(config=metafunc.config)
+        if isinstance(found, str):
+            found = [found]
+        if not found:
+            return settings.default_models or (EMBEDDED,)
+        base = metafunc.definition.path.parent if own else settings.root
+        try:
+            return tuple(dict.fromkeys(model_text(text, base, settings.root, settings.aliases) for text in found))
+        except EvalsError as error:
+            raise type(error)(f"{declaration.place}: {error}") from error
+
+    def _info(self, name: str, suite: Suite, metafunc: pytest.Metafunc, graders: list[str], extra: Sequence[Gate]) -> SuiteInfo:
+        declaration = suite.declaration
+        other = self._declared_by.setdefault(name, declaration)
+        if other is not declaration:
+            raise SuiteError(f"two suites are named {name!r}: {other.place} and {declaration.place}; give one of them a name=")
+        gates = [gate.text for gate in (*suite.gates, *extra)]
+        if name not in self.infos:
+            self.infos[name] = SuiteInfo(
+                name=name,
+                path=metafunc.definition.nodeid.partition("::")[0],
+                line=declaration.line,
+                dataset_key=suite.dataset.key,
+                dataset_hash=suite.dataset.hash,
+                n=len(suite.cases),
+                total=len(suite.dataset.rows),
+                graders=[],
+                gates=[],
+                tags=list(declaration.tags),
+            )
+        info = self.infos[name]
+        info.graders = list(dict.fromkeys([*info.graders, *graders]))
+        info.gates = list(dict.fromkeys([*info.gates, *gates]))
+        return info
+
+    def _keys(self, suite: Suite, models: tuple[str, ...], needs_completion: bool, where: str) -> tuple[list[CaseKey], list[str]]:
+        """Return parameters and ids, model by model, so that one model's cases stand together."""
+        keys: list[CaseKey] = []
+        open_cases: list[Prepared] = []
+        for prepared in suite.cases.values():
+            if not needs_completion:
+                keys.append(CaseKey(prepared.case.id, None))
+            elif prepared.recorded is not None:
+                keys.append(CaseKey(prepared.case.id, RECORDED))
+            elif prepared.problem:
+                raise SuiteError(f"{where}: {prepared.case.place} {prepared.problem}")
+            else:
+                open_cases.append(prepared)
+        keys += [CaseKey(prepared.case.id, model) for model in models for prepared in open_cases]
+        if open_cases and self.on_model_needed:
+            self.on_model_needed(models[0])
+        shorts = _short_names(models, self._settings.root) if len(models) > 1 else {}
+        ids = [f"{key.case_id}-{shorts[key.model]}" if key.model in shorts else key.case_id for key in keys]
+        return keys, ids
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_pycollect_makeitem(self, obj: object) -> Any:
+        """Note every item of a suite as it is made: later steps see only those that were selected."""
+        self._current = None
+        made = yield
+        current = self._current
+        if current is not None:
+            for item in made:
+                key = item.callspec.params[PARAMETER]
+                current.info.items[item.nodeid] = (key.case_id, key.model or "")
+                prepared = current.suite.cases[key.case_id]
+                item.stash[EVAL] = EvalItem(key, prepared, current.info, current.models, current.needs_completion, current.graders)
+        return made
+
+    def check_session_gates(self) -> None:
+        """Raise `pytest.UsageError` for a gate of the command line or configuration file that no suite answers to."""
+        check_session_gates(self._settings.gates, self.infos)
+
+
+def check_session_gates(gates: Iterable[Gate], infos: Mapping[str, SuiteInfo]) -> None:
+    """See `Collection.check_session_gates`."""
+    for gate in gates:
+        if infos and not any(resolve(gate, info.name, info.graders) for info in infos.values()):
+            known = "; ".join(f"{info.name}: {', '.join(info.graders) or 'none'}" for info in infos.values())
+            raise pytest.UsageError(f"gate {gate.text!r}: no suite has a grader {gate.target!r} (graders of {known})")
+
+
+def gates_of(info: SuiteInfo) -> list[Gate]:
+    """Return the gates of a suite, parsed."""
+    return [parse_gate(text) for text in info.gates]
+
+
+def _declaration(mark: pytest.Mark, metafunc: pytest.Metafunc) -> Declaration:
+    declaration = mark.args[0] if len(mark.args) == 1 else None
+    if not isinstance(declaration, Declaration):
+        raise SuiteError(f"{metafunc.definition.nodeid}: use @cases(...) of pytest_evals, not @pytest.mark.{MARK}")
+    return declaration
+
+
+def _fixture_definitions(node: Any) -> Mapping[str, Sequence[Any]]:
+    # Not public in pytest, and used by other plugins in the same way; custom items lack it.
+    info = getattr(node, "_fixtureinfo", None)
+    definitions: Mapping[str, Sequence[Any]] = getattr(info, "name2fixturedefs", {})
+    return definitions
+
+
+def _last_definition(node: Any, name: str) -> Any:
+    definitions = _fixture_definitions(node).get(name)
+    return definitions[-1].func if definitions else None
+
+
+def _graders(metafunc: pytest.Metafunc) -> dict[str, Mapping[str, Any]]:
+    """Return the graders that the test asks for, itself or through others, with their settings."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for name in metafunc.fixturenames:
+        settings = settings_of(_last_definition(metafunc.definition, name))
+        if settings is not None:
+            found[name] = settings
+    return found
+
+
+def _short_names(models: Sequence[str], root: Path) -> dict[str | None, str]:
+    """Return a name for each model, for ids; equal ones are numbered."""
+    names: dict[str | None, str] = {}
+    for model in models:
+        short = parse_spec(model, root).short
+        taken = sum(name == short or name.startswith(f"{short}-") for name in names.values())
+        names[model] = f"{short}-{taken + 1}" if taken else short
+    return names

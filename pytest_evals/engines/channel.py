@@ -1,0 +1,100 @@
+"""The wire: JSON messages over a private local connection.
+
+A socket file in a folder that only the user can enter (a named pipe on Windows), with a mutual challenge on a random key.
+Messages are JSON, never pickles: whoever gets a connection can send data, and nothing that runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Connection, Listener
+from pathlib import Path
+from typing import Any
+
+Message = dict[str, Any]
+
+
+class Channel:
+    """One end of a connection. Any thread may send; one thread receives."""
+
+    def __init__(self, connection: Connection[Any, Any]) -> None:
+        self._connection = connection
+        self._sending = threading.Lock()
+
+    def send(self, message: Message) -> None:
+        """Send one message. Raises `OSError` when the other end is gone."""
+        data = json.dumps(message, separators=(",", ":")).encode("ascii")
+        with self._sending:
+            self._connection.send_bytes(data)
+
+    def receive(self) -> Message | None:
+        """Wait for a message; `None` when the other end is gone."""
+        try:
+            message: Message = json.loads(self._connection.recv_bytes())
+        except (EOFError, OSError):
+            return None
+        return message
+
+    def close(self) -> None:
+        """Close this end."""
+        with contextlib.suppress(OSError):
+            self._connection.close()
+
+
+def connect(address: str, key: str) -> Channel:
+    """Connect to the `Switch` at ``address``."""
+    return Channel(Client(address, authkey=bytes.fromhex(key)))
+
+
+class Switch:
+    """The listening end, owned by the process that owns the engines.
+
+    Every connection starts with ``{"role": ...}``; ``on_connect(role, hello, channel)`` is called for it, in a thread of its own.
+    """
+
+    def __init__(self, on_connect: Callable[[str, Message, Channel], None]) -> None:
+        self.key = secrets.token_hex(32)
+        self._on_connect = on_connect
+        # Made by mkdtemp: mode 0700. The path stays short, because a socket's path may hold about 100 characters only.
+        self._folder = Path(tempfile.mkdtemp(prefix="evals-"))
+        address = None if sys.platform == "win32" else str(self._folder / "socket")
+        self._listener = Listener(address, "AF_PIPE" if sys.platform == "win32" else "AF_UNIX", authkey=bytes.fromhex(self.key))
+        self.address = str(self._listener.address)
+        self._closing = False
+        threading.Thread(target=self._accept, name="evals-switch", daemon=True).start()
+
+    def _accept(self) -> None:
+        while not self._closing:
+            try:
+                channel = Channel(self._listener.accept())
+            except (AuthenticationError, EOFError, OSError):
+                # A stranger, or a process that died while it connected: neither concerns the others.
+                continue
+            threading.Thread(target=self._greet, args=(channel,), name="evals-connection", daemon=True).start()
+
+    def _greet(self, channel: Channel) -> None:
+        hello = channel.receive()
+        if hello is None or self._closing:
+            channel.close()
+        else:
+            self._on_connect(hello["role"], hello, channel)
+
+    def close(self) -> None:
+        """Stop listening and remove the socket. Connections that are open stay so."""
+        self._closing = True
+        with contextlib.suppress(OSError, EOFError, AuthenticationError):
+            # accept() does not notice that its listener is closed: a last connection wakes it.
+            connect(self.address, self.key).close()
+        with contextlib.suppress(OSError):
+            self._listener.close()
+        if os.path.isdir(self._folder):
+            shutil.rmtree(self._folder, ignore_errors=True)

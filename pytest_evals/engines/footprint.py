@@ -1,0 +1,71 @@
+"""What a model takes, read from its files without loading it."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_evals.engines.spec import EMBEDDED, ModelSpec
+
+EMBEDDED_FOOTPRINT_PARAMETERS = 134_515_008
+EMBEDDED_CACHE_NUMBERS = 2 * 30 * 3 * 64
+"""Layers, key-value heads and head size of SmolLM2-135M, twice: a key and a value."""
+BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """Numbers of a model: its parameters, and what its cache keeps a token."""
+
+    parameters: int
+    cache_numbers: int
+
+    def weights_bytes(self, dtype: str) -> int:
+        """Bytes of the weights in ``dtype`` (fp32, bf16, fp16)."""
+        return self.parameters * BYTES[dtype]
+
+    def cache_bytes(self, dtype: str) -> int:
+        """Bytes of keys and values, a token."""
+        return self.cache_numbers * BYTES[dtype]
+
+
+def footprint(spec: ModelSpec) -> Footprint | None:
+    """Return what the model takes, `None` for one that is not on this disk or is no model."""
+    if spec.engine != "hf":
+        return None
+    if spec.name == EMBEDDED:
+        return Footprint(EMBEDDED_FOOTPRINT_PARAMETERS, EMBEDDED_CACHE_NUMBERS)
+    folder = Path(spec.name)
+    if not folder.is_dir():
+        return None
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        parameters = sum(_parameters(path) for path in folder.glob("*.safetensors"))
+        return Footprint(parameters, _cache_numbers(config.get("text_config", config))) if parameters else None
+    except (OSError, ValueError, KeyError, struct.error):
+        # A plan is an estimate; what the loader makes of such files is said when they are loaded.
+        return None
+
+
+def _parameters(path: Path) -> int:
+    """Sum up the shapes in the header of a safetensors file: eight bytes of length, then JSON."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header: dict[str, Any] = json.loads(file.read(length))
+    total = 0
+    for name, tensor in header.items():
+        if name != "__metadata__":
+            number = 1
+            for extent in tensor["shape"]:
+                number *= extent
+            total += number
+    return total
+
+
+def _cache_numbers(config: dict[str, Any]) -> int:
+    heads = config["num_attention_heads"]
+    head_size = config.get("head_dim") or config["hidden_size"] // heads
+    return int(2 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * head_size)

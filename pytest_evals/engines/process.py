@@ -1,0 +1,88 @@
+"""Starts and ends the process of one engine."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+_LOG_LINES = 8
+_GRACE_SECONDS = 3.0
+_QUIET = {
+    "PYTHONUNBUFFERED": "1",
+    "PYTHONFAULTHANDLER": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TQDM_DISABLE": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+
+
+class EngineProcess:
+    """A fresh interpreter that runs ``host``. What it prints goes to a log, of which an error shows the end."""
+
+    def __init__(self, orders: dict[str, Any]) -> None:
+        descriptor, name = tempfile.mkstemp(prefix="evals-engine-", suffix=".log")
+        self._log = Path(name)
+        environment = {**os.environ, **{name: value for name, value in _QUIET.items() if name not in os.environ}}
+        with os.fdopen(descriptor, "wb") as log:
+            self._popen = subprocess.Popen(
+                [sys.executable, "-m", "pytest_evals.engines.host"],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+            )
+        # The key travels through a pipe: command lines and environments can be read by others.
+        stdin = self._popen.stdin
+        assert stdin is not None
+        with contextlib.suppress(BrokenPipeError), stdin:
+            stdin.write(json.dumps(orders).encode())
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._popen.pid
+
+    def wait(self) -> int:
+        """Wait for the end and return the exit status (negative: the signal that ended it)."""
+        return self._popen.wait()
+
+    def end(self, *, patient: bool) -> None:
+        """End the process: by itself within some seconds if ``patient``, else by force."""
+        if patient:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._popen.wait(_GRACE_SECONDS)
+                return
+        for stop in (self._popen.terminate, self._popen.kill):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                stop()
+                self._popen.wait(_GRACE_SECONDS)
+                return
+
+    def obituary(self, status: int) -> str:
+        """Say how the process ended, with the last lines that it printed."""
+        try:
+            how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
+        except ValueError:
+            how = f"with status {status}"
+        hint = " (out of memory?)" if status == -9 else ""
+        lines = [line for line in self._tail() if line.strip()]
+        said = "; it printed last:\n  " + "\n  ".join(lines) if lines else ""
+        return f"ended {how}{hint}{said}"
+
+    def _tail(self) -> list[str]:
+        with contextlib.suppress(OSError):
+            return self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
+        return []
+
+    def forget(self) -> None:
+        """Remove the log."""
+        with contextlib.suppress(OSError):
+            self._log.unlink()

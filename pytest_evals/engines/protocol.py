@@ -1,0 +1,181 @@
+"""What an engine is: requests in, results out, as they finish.
+
+An engine runs in a process of its own (see ``host``), so everything here travels as plain data.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+from pytest_evals.completion import Failure, FinishReason, Message
+from pytest_evals.generation import GenerationParams
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One conversation to complete. ``id`` is unique in a session; asking again with the same id is the same request."""
+
+    id: str
+    model: str
+    messages: tuple[Message, ...]
+    params: GenerationParams
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data, for the wire."""
+        return {"id": self.id, "model": self.model, "messages": list(self.messages), "params": self.params.to_dict()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Request:
+        """Return the request that `to_dict` described."""
+        return cls(data["id"], data["model"], tuple(data["messages"]), GenerationParams.from_dict(data["params"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The answer to the request of the same ``id``, or the ``error`` that took its place."""
+
+    id: str
+    text: str = ""
+    finish_reason: FinishReason = "stop"
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    logprobs: tuple[float, ...] | None = None
+    latency: float | None = None
+    fingerprint: str | None = None
+    error: Failure | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data, for the wire; fields at their default are left out."""
+        data = {name: value for name, value in _shallow(self).items() if value is not None}
+        if self.error is not None:
+            data["error"] = asdict(self.error)
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Result:
+        """Return the result that `to_dict` described."""
+        values = dict(data)
+        if "error" in values:
+            values["error"] = Failure(**values["error"])
+        if "logprobs" in values:
+            values["logprobs"] = tuple(values["logprobs"])
+        return cls(**values)
+
+
+def _shallow(result: Result) -> dict[str, Any]:
+    return {name: getattr(result, name) for name in result.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Says that the requests of these ids are being computed: should the process die now, one of them is the cause."""
+
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Working:
+    """News for whoever waits: so many tokens more were generated for requests that have not finished."""
+
+    tokens: int
+
+
+Event = Started | Working | Result
+
+
+class Inbox:
+    """Requests on their way to an engine. Thread-safe: one thread puts, the engine takes.
+
+    An engine takes when it has room, so that requests which arrive late can join the work in progress.
+    """
+
+    def __init__(self, requests: Sequence[Request] = (), *, closed: bool = False) -> None:
+        self._waiting = deque(requests)
+        self._closed = closed
+        self._aborted = False
+        self._changed = threading.Condition()
+
+    def put(self, requests: Sequence[Request]) -> None:
+        """Add requests."""
+        with self._changed:
+            self._waiting.extend(requests)
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Say that no more requests come; those here are still to be done."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    def abort(self) -> None:
+        """Drop everything: the engine stops at its next look."""
+        with self._changed:
+            self._closed = self._aborted = True
+            self._waiting.clear()
+            self._changed.notify()
+
+    def take(self, limit: int | None = None, *, wait: bool = True) -> list[Request]:
+        """Return up to ``limit`` requests, waiting for the first one if ``wait``. An empty list after a wait means: the end."""
+        with self._changed:
+            while wait and not self._waiting and not self._closed:
+                self._changed.wait()
+            taken: list[Request] = []
+            while self._waiting and (limit is None or len(taken) < limit):
+                taken.append(self._waiting.popleft())
+            return taken
+
+    @property
+    def aborted(self) -> bool:
+        """Tell whether the engine is to stop at once."""
+        return self._aborted
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine can do. A generation parameter outside ``params`` is refused for the request that carries it."""
+
+    params: frozenset[str] = frozenset({"max_new_tokens", "temperature", "top_k", "top_p", "stop", "seed"})
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What was loaded, for the header of the report and for the artifact."""
+
+    device: str | None = None
+    dtype: str | None = None
+    context: int | None = None
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    """What a fingerprint must cover besides the request: weights, template, versions."""
+
+
+class Engine(Protocol):
+    """One loaded model."""
+
+    info: EngineInfo
+    capabilities: Capabilities
+
+    def generate(self, requests: Inbox) -> Iterator[Event]:
+        """Answer requests until the inbox is closed and empty.
+
+        Yields a `Started` before it computes requests and a `Result` for each of them as it finishes, in any order; `Working` as it
+        likes.
+        A request that cannot be answered is a `Result` with an error, never an exception.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free what was loaded."""
+        ...
+
+
+def refusal(request: Request, capabilities: Capabilities) -> Failure | None:
+    """Return why the engine cannot honour the request's parameters, or `None`."""
+    default = GenerationParams()
+    for name in default.__slots__:
+        if name not in capabilities.params and getattr(request.params, name) != getattr(default, name):
+            return Failure("model", f"{request.model} cannot honour the generation parameter {name!r}; leave it out for this model")
+    return None

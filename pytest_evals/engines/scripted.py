@@ -1,0 +1,123 @@
+"""An engine that calls a Python function: for tests of suites and graders, and to put any code in a model's place.
+
+``scripted:module:function`` calls ``function(messages)`` with the conversation, a list of dicts, and takes the string it
+returns as the completion. It may raise (that case's error) and it may be ``async`` (calls then run concurrently).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pytest_evals.completion import Failure
+from pytest_evals.engines.protocol import Capabilities, EngineInfo, Event, Inbox, Request, Result, Started, refusal
+from pytest_evals.errors import ModelError, did_you_mean
+
+# Requests announced at a time: few enough that a crash points at one soon, enough that 10,000 cost little.
+CHUNK = 16
+CONCURRENT = 256
+_POLL = 0.02
+
+
+class ScriptedEngine:
+    """One function in the place of a model.
+
+    Sampling parameters mean nothing to a script and are let through; ``stop`` cuts the text; ``logprobs`` is refused.
+    Token counts are counts of words.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.info = EngineInfo(device="python", identity={"engine": "scripted", "function": name})
+        self.capabilities = Capabilities()
+        self._name = name
+        self._function = _load(name)
+
+    def generate(self, requests: Inbox) -> Iterator[Event]:
+        """See `Engine.generate`."""
+        return self._concurrent(requests) if inspect.iscoroutinefunction(self._function) else self._one_by_one(requests)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _one_by_one(self, requests: Inbox) -> Iterator[Event]:
+        while chunk := requests.take(CHUNK):
+            yield Started(tuple(request.id for request in chunk))
+            for request in chunk:
+                if requests.aborted:
+                    return
+                yield self._answer(request)
+
+    def _answer(self, request: Request) -> Result:
+        started = time.perf_counter()
+        refused = refusal(request, self.capabilities)
+        if refused:
+            return Result(request.id, error=refused)
+        try:
+            text = self._function(_conversation(request))
+        except Exception as error:  # the script may raise anything: it is that case's error
+            return Result(request.id, error=self._raised(error))
+        return self._result(request, text, started)
+
+    def _concurrent(self, requests: Inbox) -> Iterator[Event]:
+        loop = asyncio.new_event_loop()
+        running: set[asyncio.Task[Result]] = set()
+        try:
+            while True:
+                fresh = requests.take(CONCURRENT - len(running), wait=not running)
+                if fresh:
+                    yield Started(tuple(request.id for request in fresh))
+                    running |= {loop.create_task(self._await(request)) for request in fresh}
+                elif not running or requests.aborted:
+                    return
+                wait = asyncio.wait(running, timeout=_POLL, return_when=asyncio.FIRST_COMPLETED)
+                done, running = loop.run_until_complete(wait)
+                yield from (task.result() for task in done)
+        finally:
+            loop.close()
+
+    async def _await(self, request: Request) -> Result:
+        started = time.perf_counter()
+        refused = refusal(request, self.capabilities)
+        if refused:
+            return Result(request.id, error=refused)
+        try:
+            text = await self._function(_conversation(request))
+        except Exception as error:  # the script may raise anything: it is that case's error
+            return Result(request.id, error=self._raised(error))
+        return self._result(request, text, started)
+
+    def _result(self, request: Request, text: object, started: float) -> Result:
+        if not isinstance(text, str):
+            message = f"scripted:{self._name} returned {type(text).__name__}, and a script returns the completion as str"
+            return Result(request.id, error=Failure("model", message))
+        cuts = [text.find(stop) for stop in request.params.stop if stop in text]
+        text = text[: min(cuts)] if cuts else text
+        words = sum(len(str(message.get("content", "")).split()) for message in request.messages)
+        latency = time.perf_counter() - started
+        return Result(request.id, text, prompt_tokens=words, completion_tokens=len(text.split()), latency=latency)
+
+    def _raised(self, error: Exception) -> Failure:
+        return Failure("model", f"scripted:{self._name} raised {type(error).__name__}: {error}")
+
+
+def _conversation(request: Request) -> list[dict[str, Any]]:
+    return [dict(message) for message in request.messages]
+
+
+def _load(name: str) -> Callable[[list[dict[str, Any]]], Any]:
+    module_name, _, function_name = name.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # a user's module may fail in any way while it is imported
+        message = f"scripted:{name}: module {module_name!r} cannot be imported ({type(error).__name__}: {error})"
+        raise ModelError(f"{message}; it is looked for in pytest's rootdir and on its import path") from error
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        hint = did_you_mean(function_name, dir(module))
+        raise ModelError(f"scripted:{name}: module {module_name!r} has no function {function_name!r}{hint}")
+    loaded: Callable[[list[dict[str, Any]]], Any] = function
+    return loaded

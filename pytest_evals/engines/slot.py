@@ -1,0 +1,129 @@
+"""What is known of one model's requests: who waits, what was sent, who is suspected of killing the process.
+
+Pure bookkeeping, without a process or a thread: `pool` tells it what happened and does what it says.
+
+After a crash every request that was being computed is a suspect. Suspects are sent again one at a time, so that a second crash
+names the one that caused it: that case gets an error, the others go on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+
+from pytest_evals.completion import Failure
+from pytest_evals.engines.protocol import Request, Result
+from pytest_evals.ids import content_hash
+
+DEADLY = 2
+"""Crashes during one request after which it is given up."""
+HOPELESS = 3
+"""Crashes in a row, with no result in between and nobody else to blame, after which the engine is given up."""
+
+
+class Slot:
+    """The requests of one model."""
+
+    def __init__(self, *, deduplicates: bool) -> None:
+        self._deduplicates = deduplicates
+        self._unfinished: dict[str, Request] = {}
+        self._unsent: deque[str] = deque()
+        self._alone: deque[str] = deque()
+        self._sent: dict[str, None] = {}
+        self._started: set[str] = set()
+        self._crashes: Counter[str] = Counter()
+        self._crashes_in_a_row = 0
+        self._leaders: dict[str, str] = {}
+        self._followers: dict[str, list[str]] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Tell whether somebody waits for a result."""
+        return bool(self._unfinished)
+
+    def __contains__(self, id: str) -> bool:
+        return id in self._unfinished
+
+    def add(self, requests: Iterable[Request]) -> int:
+        """Take new requests; return how many must be computed (identical greedy ones are computed once)."""
+        fresh = 0
+        for request in requests:
+            self._unfinished[request.id] = request
+            leader = self._leader(request)
+            if leader == request.id:
+                self._unsent.append(request.id)
+                fresh += 1
+            else:
+                self._followers.setdefault(leader, []).append(request.id)
+        return fresh
+
+    def _leader(self, request: Request) -> str:
+        if not self._deduplicates or not request.params.greedy:
+            return request.id
+        key = request_key(request)
+        if self._leaders.get(key) not in self._unfinished:
+            self._leaders[key] = request.id
+        return self._leaders[key]
+
+    def next_to_send(self) -> list[Request]:
+        """Return what the engine should be sent now."""
+        if self._alone or (self._sent and self._crashes.keys() & self._sent.keys()):
+            if self._sent or not self._alone:
+                return []
+            ids = [self._alone.popleft()]
+        else:
+            ids = list(self._unsent)
+            self._unsent.clear()
+        live = [id for id in ids if id in self._unfinished]
+        self._sent.update(dict.fromkeys(live))
+        return [self._unfinished[id] for id in live]
+
+    def started(self, ids: Sequence[str]) -> None:
+        """The engine computes these from now on."""
+        self._started.update(ids)
+
+    def finished(self, result: Result) -> list[Result]:
+        """Take a result; return it for each request that waits for it (none: it is no longer wanted)."""
+        self._sent.pop(result.id, None)
+        self._started.discard(result.id)
+        self._crashes.pop(result.id, None)
+        self._crashes_in_a_row = 0
+        return self._deliver(result)
+
+    def _deliver(self, result: Result) -> list[Result]:
+        ids = [result.id, *self._followers.pop(result.id, ())]
+        waiting = [id for id in ids if self._unfinished.pop(id, None) is not None]
+        return [result if id == result.id else dataclasses.replace(result, id=id) for id in waiting]
+
+    def crashed(self, how: str) -> list[Result]:
+        """The process died. Return the errors of those given up; everything else will be sent again."""
+        suspects = [id for id in self._sent if id in self._started and id in self._unfinished]
+        self._crashes.update(suspects)
+        self._crashes_in_a_row += 1
+        guilty = [id for id in suspects if self._crashes[id] >= DEADLY]
+        self._alone.extend(id for id in suspects if id not in guilty)
+        self._unsent.extendleft(reversed([id for id in self._sent if id not in suspects]))
+        self._sent.clear()
+        self._started.clear()
+        errors = []
+        for id in guilty:
+            del self._crashes[id]
+            message = f"this request ended the engine's process {DEADLY} times; the process {how}"
+            errors += self._deliver(Result(id, error=Failure("engine", message)))
+        if self._crashes_in_a_row >= HOPELESS and (not suspects or self._crashes_in_a_row >= 2 * HOPELESS):
+            errors += self.give_up(f"the engine's process died {self._crashes_in_a_row} times in a row; it {how}")
+        return errors
+
+    def give_up(self, message: str) -> list[Result]:
+        """Return an error for everything that is unfinished."""
+        errors = [Result(id, error=Failure("engine", message)) for id in self._unfinished]
+        for waiting in (self._unfinished, self._unsent, self._alone, self._sent, self._started, self._followers):
+            waiting.clear()
+        return errors
+
+
+def request_key(request: Request) -> str:
+    """Return what makes two greedy requests the same: conversation and parameters, without the seed."""
+    params = dataclasses.replace(request.params, seed=None)
+    return content_hash([request.model, list(request.messages), params.to_dict()], length=32)

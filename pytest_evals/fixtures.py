@@ -1,0 +1,48 @@
+"""The fixtures that the plugin provides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_evals.marking import default_turn
+
+if TYPE_CHECKING:
+    from pytest_evals.case import Case
+    from pytest_evals.completion import Completion
+    from pytest_evals.record import Recorder
+
+
+@pytest.fixture
+def case(request: pytest.FixtureRequest) -> Case:
+    """The case that runs: a row of the dataset as mapping and attributes, with ``id``, ``files`` and ``metadata``."""
+    from pytest_evals.run import eval_item
+
+    return eval_item(request, "case").prepared.case
+
+
+@pytest.fixture
+@default_turn
+def completion(request: pytest.FixtureRequest) -> Completion:
+    """The model's answer to the case: ``text``, ``messages``, ``finish_reason``, token counts, ``logprobs``, ``latency``.
+
+    Generated in batches with those of all other cases, or taken from the row's ``completion`` field. Override it with a fixture of the
+    same name to put your own program in the model's place.
+    """
+    from pytest_evals.run import deliver
+
+    return deliver(request)
+
+
+@pytest.fixture
+def record(request: pytest.FixtureRequest) -> Recorder:
+    """Attach extra values to the case: ``record("steps", 3)`` or ``record(steps=3)``; they stand in the artifact under ``tasks``."""
+    from pytest_evals.record import Recorder
+    from pytest_evals.run import eval_item, sheet_of
+
+    eval_item(request, "record")
+    return Recorder(sheet_of(request.node))
+
+
+__all__: list[Any] = ["case", "completion", "record"]

@@ -1,0 +1,116 @@
+"""Generation parameters of a request, checked before any model loads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from pytest_evals.errors import SuiteError, did_you_mean
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationParams:
+    """How one completion is generated. Greedy unless ``temperature`` is above 0.
+
+    A model's own sampling defaults are not used: what a suite does not say is what stands here.
+    """
+
+    max_new_tokens: int = 256
+    temperature: float = 0.0
+    top_k: int = 0
+    """Sample among the k likeliest tokens; 0 is all of them."""
+    top_p: float = 1.0
+    """Sample among the likeliest tokens that together hold this probability."""
+    stop: tuple[str, ...] = ()
+    """Strings that end the completion; the text ends before the first of them."""
+    seed: int | None = None
+    """Seed of this request; by default it follows from ``--evals-seed`` and the case's id."""
+    logprobs: bool = False
+    """Return the log-probability of each generated token."""
+    template: Mapping[str, Any] = field(default_factory=dict)
+    """Variables for the chat template, as ``{"enable_thinking": False}``."""
+
+    @property
+    def greedy(self) -> bool:
+        """Tell whether the likeliest token is always taken, so that no seed matters."""
+        return self.temperature == 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data, for the wire."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> GenerationParams:
+        """Return the parameters that `to_dict` described."""
+        return cls(**{**data, "stop": tuple(data["stop"])})
+
+
+_KNOWN = tuple(entry.name for entry in fields(GenerationParams))
+
+
+def parse_generation(values: Mapping[str, Any]) -> GenerationParams:
+    """Check ``values`` (rendered, as of ``cases(generation=...)``) and return the parameters.
+
+    Raises `SuiteError` for an unknown name, a wrong type and a value out of range.
+    """
+    for name in values:
+        if name not in _KNOWN:
+            raise SuiteError(f"generation: unknown parameter {name!r} (known: {', '.join(_KNOWN)}){did_you_mean(name, _KNOWN)}")
+    checked = {name: _CHECKS[name](name, value) for name, value in values.items()}
+    return GenerationParams(**checked)
+
+
+def _integer(name: str, value: object, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise SuiteError(f"generation: {name} must be a whole number of at least {least}, not {value!r}")
+    return value
+
+
+def _number(name: str, value: object, low: float, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or not low <= value <= high:
+        raise SuiteError(f"generation: {name} must be a number from {low:g} to {high:g}, not {value!r}")
+    return float(value)
+
+
+def _stop(name: str, value: object) -> tuple[str, ...]:
+    strings = [value] if isinstance(value, str) else value
+    if not isinstance(strings, (list, tuple)) or not all(isinstance(entry, str) and entry for entry in strings):
+        raise SuiteError(f"generation: {name} must be a non-empty string or a list of them, not {value!r}")
+    return tuple(strings)
+
+
+def _top_p(name: str, value: object) -> float:
+    number = _number(name, value, 0, 1)
+    if number == 0:
+        raise SuiteError(f"generation: {name} must be above 0")
+    return number
+
+
+def _seed(name: str, value: object) -> int | None:
+    return None if value is None else _integer(name, value, 0)
+
+
+def _flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise SuiteError(f"generation: {name} must be true or false, not {value!r}")
+    return value
+
+
+def _mapping(name: str, value: object) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise SuiteError(f"generation: {name} must be a mapping, not {value!r}")
+    return dict(value)
+
+
+_CHECKS: dict[str, Any] = {
+    "max_new_tokens": lambda name, value: _integer(name, value, 1),
+    "temperature": lambda name, value: _number(name, value, 0, 100),
+    "top_k": lambda name, value: _integer(name, value, 0),
+    "top_p": _top_p,
+    "stop": _stop,
+    "seed": _seed,
+    "logprobs": _flag,
+    "template": _mapping,
+}

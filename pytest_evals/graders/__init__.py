@@ -1,0 +1,107 @@
+"""Ready-made graders: each call makes a fixture, and the variable that it is assigned to names the grader.
+
+    exact = graders.exact_match("{{item.answer}}")
+
+What a completion is compared with may be a template or a locator of the case's fields. ``number`` and the like keep the type of a
+whole-value locator: ``"item.answer"`` may be a number or a list. All of these give a verdict, value 1 or 0.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pytest_evals.case import Case
+from pytest_evals.completion import Completion
+from pytest_evals.errors import SuiteError
+from pytest_evals.graders import numbers, structured, text
+from pytest_evals.grading import Fixture, grader_fixture
+from pytest_evals.templates import is_dynamic, render
+
+__all__ = ["contains", "exact_match", "json_schema", "json_valid", "matches", "number", "one_of"]
+
+
+def _ready(check: Callable[..., text.Verdict], settings: Mapping[str, Any]) -> Fixture:
+    """Return the fixture of a check, called with the completion's text and the settings rendered for the case."""
+
+    def ready_made(completion: Completion, case: Case) -> Any:
+        from pytest_evals.grades import Grade
+
+        verdict = check(completion.text, **render(settings, case.scope))
+        return Grade(verdict.passed, reasoning=verdict.reason)
+
+    ready_made.__doc__ = (check.__doc__ or "").partition("\n")[0]
+    return grader_fixture(ready_made, settings=settings)
+
+
+def exact_match(expected: object, *, normalize: str | Sequence[str] = ()) -> Fixture:
+    """The completion is ``expected``, both stripped.
+
+    ``normalize``: steps applied to both sides first, of ``case, punctuation, articles, unicode, whitespace``.
+    """
+    steps = text.check_normalizers(normalize)
+    _check_static(expected, lambda value: text.as_text(value, "exact_match"))
+    return _ready(text.exact_match, {"expected": expected, "steps": steps})
+
+
+def one_of(choices: object, *, normalize: str | Sequence[str] = ()) -> Fixture:
+    """The completion is one of ``choices``: a list, or a locator of one."""
+    steps = text.check_normalizers(normalize)
+    _check_static(choices, lambda value: text.as_texts(value, "one_of"))
+    return _ready(text.one_of, {"choices": choices, "steps": steps})
+
+
+def contains(needles: object, *, ignore_case: bool = False, require: Literal["all", "any"] = "all") -> Fixture:
+    """The completion contains ``needles``: a string, a list of them, or a locator of either; ``require`` all or any."""
+    if require not in ("all", "any"):
+        raise SuiteError(f"contains: require must be 'all' or 'any', not {require!r}")
+    _check_static(needles, lambda value: text.as_texts(value, "contains"))
+    return _ready(text.contains, {"needles": needles, "ignore_case": ignore_case, "require": require})
+
+
+def matches(pattern: str, *, ignore_case: bool = False, full: bool = False) -> Fixture:
+    """The regular expression is found in the completion; with ``full`` it covers the whole stripped completion."""
+    _check_static(pattern, lambda value: text.compile_pattern(value, ignore_case=ignore_case))
+    return _ready(text.matches, {"pattern": pattern, "ignore_case": ignore_case, "full": full})
+
+
+def number(expected: object, *, tolerance: float = 0.0, kind: Literal["absolute", "relative"] = "absolute") -> Fixture:
+    """The completion's final number is ``expected`` (a number, or text whose final number counts), within ``tolerance``.
+
+    The final number is the content of the last ``\\boxed{}``; else what follows the last ``####``, ``A:`` or "answer is"; else the last
+    number. ``kind="relative"`` makes the tolerance a share of the expected value.
+    """
+    if kind not in ("absolute", "relative"):
+        raise SuiteError(f"number: kind must be 'absolute' or 'relative', not {kind!r}")
+    if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 <= tolerance < float("inf"):
+        raise SuiteError(f"number: tolerance must be a number of at least 0, not {tolerance!r}")
+    return _ready(numbers.number, {"expected": expected, "tolerance": tolerance, "kind": kind})
+
+
+def json_valid() -> Fixture:
+    """The completion is one JSON value; a code fence around it is tolerated."""
+    return _ready(structured.json_valid, {})
+
+
+def json_schema(schema: Mapping[str, Any] | bool | str | Path) -> Fixture:
+    """The completion is JSON that ``schema`` allows: a JSON Schema, or the path of one relative to the test file."""
+    base = Path(sys._getframe(1).f_code.co_filename).parent
+    loaded = structured.load_schema(schema, base)
+
+    def ready_made(completion: Completion) -> Any:
+        from pytest_evals.grades import Grade
+
+        verdict = structured.json_schema(completion.text, loaded)
+        return Grade(verdict.passed, reasoning=verdict.reason)
+
+    ready_made.__doc__ = "The completion is JSON that the schema allows."
+    return grader_fixture(ready_made)
+
+
+def _check_static(value: object, check: Callable[[Any], object]) -> None:
+    """Check a setting where it is written, unless it depends on the case."""
+    entries = value if isinstance(value, (list, tuple)) else [value]
+    if not any(isinstance(entry, str) and is_dynamic(entry) for entry in entries):
+        check(value)

@@ -1,0 +1,80 @@
+"""JSON in a completion: found, parsed, and checked against a schema."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pytest_evals.errors import SuiteError
+from pytest_evals.graders.text import Verdict
+from pytest_evals.plain import one_line
+
+_FENCE = re.compile(r"\A```[\w-]*[ \t]*\n(.*?)\n?[ \t]*```\Z", re.DOTALL)
+
+
+def parse_json(text: str) -> Any:
+    """Return the JSON value that ``text`` is. White space and one code fence around it are tolerated, anything else is not.
+
+    Raises `ValueError` with the place of the first mistake. NaN and infinities are not JSON.
+    """
+    stripped = text.strip()
+    fenced = _FENCE.match(stripped)
+    try:
+        return json.loads(fenced.group(1) if fenced else stripped, parse_constant=_reject_constant)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _reject_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def json_valid(text: str) -> Verdict:
+    """Tell whether the completion is one JSON value."""
+    try:
+        parse_json(text)
+    except ValueError as error:
+        return Verdict(False, f"not JSON ({error}): {one_line(text)!r}")
+    return Verdict(True, "valid JSON")
+
+
+def json_schema(text: str, schema: Mapping[str, Any] | bool) -> Verdict:
+    """Tell whether the completion is JSON that the schema allows (formats are checked where the library can)."""
+    # jsonschema takes 75 ms to import: only suites that check a schema pay for it.
+    import jsonschema
+
+    try:
+        value = parse_json(text)
+    except ValueError as error:
+        return Verdict(False, f"not JSON ({error}): {one_line(text)!r}")
+    validator = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
+    checker = validator(schema, format_checker=validator.FORMAT_CHECKER)
+    error = jsonschema.exceptions.best_match(checker.iter_errors(value))
+    if error is None:
+        return Verdict(True, "valid against the schema")
+    return Verdict(False, f"{error.json_path}: {one_line(error.message)}")
+
+
+def load_schema(schema: object, base: Path) -> Mapping[str, Any] | bool:
+    """Return the schema, read from a file when it is a path (relative to ``base``).
+
+    Raises `SuiteError` when it cannot be read or is not a JSON Schema.
+    """
+    import jsonschema
+
+    if isinstance(schema, (str, Path)):
+        path = base / schema
+        try:
+            schema = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise SuiteError(f"json_schema: {path} cannot be read as JSON: {error}") from error
+    if not isinstance(schema, (Mapping, bool)):
+        raise SuiteError(f"json_schema takes a schema or the path of one, not {type(schema).__name__}")
+    try:
+        jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator).check_schema(schema)
+    except jsonschema.SchemaError as error:
+        raise SuiteError(f"json_schema: not a valid JSON Schema at {error.json_path}: {one_line(error.message)}") from error
+    return schema

@@ -1,0 +1,111 @@
+"""Text checks: pure functions from a completion's text to a verdict and its reason."""
+
+from __future__ import annotations
+
+import re
+import string
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from pytest_evals.errors import SuiteError, did_you_mean
+from pytest_evals.plain import one_line
+
+NORMALIZERS = ("case", "punctuation", "articles", "unicode", "whitespace")
+_ARTICLES = re.compile(r"\b(a|an|the)\b", re.IGNORECASE)
+_PUNCTUATION = frozenset(string.punctuation)
+
+
+class Verdict(NamedTuple):
+    """What a check found. ``reason`` says what was expected and what was there."""
+
+    passed: bool
+    reason: str
+
+
+def check_normalizers(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of normalisation steps. Raises `SuiteError` for an unknown one."""
+    names = (names,) if isinstance(names, str) else tuple(names)
+    for name in names:
+        if name not in NORMALIZERS:
+            raise SuiteError(f"normalize: unknown step {name!r} (known: {', '.join(NORMALIZERS)}){did_you_mean(name, NORMALIZERS)}")
+    return names
+
+
+def normalize(text: str, steps: Sequence[str]) -> str:
+    """Return ``text`` stripped, after the steps: ``unicode`` (NFKC), ``case``, ``punctuation``, ``articles`` (English), ``whitespace``.
+
+    ``punctuation`` removes ASCII punctuation and every other character of Unicode's category P. With ``articles`` runs of white space
+    become one space, since removing a word leaves two.
+    """
+    if "unicode" in steps:
+        text = unicodedata.normalize("NFKC", text)
+    if "case" in steps:
+        text = text.casefold()
+    if "punctuation" in steps:
+        text = "".join(char for char in text if char not in _PUNCTUATION and not unicodedata.category(char).startswith("P"))
+    if "articles" in steps:
+        text = _ARTICLES.sub(" ", text)
+    if "whitespace" in steps or "articles" in steps:
+        text = " ".join(text.split())
+    return text.strip()
+
+
+def exact_match(text: str, expected: object, steps: Sequence[str] = ()) -> Verdict:
+    """Compare whole texts, both stripped and normalised."""
+    wanted = as_text(expected, "exact_match")
+    passed = normalize(text, steps) == normalize(wanted, steps)
+    return Verdict(passed, f"expected {one_line(wanted)!r}, got {one_line(text)!r}")
+
+
+def one_of(text: str, choices: object, steps: Sequence[str] = ()) -> Verdict:
+    """Compare the whole text with each of several accepted ones."""
+    accepted = as_texts(choices, "one_of")
+    passed = normalize(text, steps) in {normalize(choice, steps) for choice in accepted}
+    return Verdict(passed, f"expected one of {_listed(accepted)}, got {one_line(text)!r}")
+
+
+def contains(text: str, needles: object, *, ignore_case: bool = False, require: str = "all") -> Verdict:
+    """Look for one or several strings in the text; ``require`` is ``all`` or ``any`` of them."""
+    wanted = as_texts(needles, "contains")
+    haystack = text.casefold() if ignore_case else text
+    missing = [needle for needle in wanted if (needle.casefold() if ignore_case else needle) not in haystack]
+    passed = not missing if require == "all" else len(missing) < len(wanted)
+    word = "" if len(wanted) == 1 else f"{require} of "
+    return Verdict(passed, f"expected {word}{_listed(wanted)} in {one_line(text)!r}")
+
+
+def matches(text: str, pattern: object, *, ignore_case: bool = False, full: bool = False) -> Verdict:
+    """Search the text for a regular expression; with ``full`` it must cover the whole stripped text."""
+    expression = compile_pattern(as_text(pattern, "matches"), ignore_case=ignore_case)
+    found = expression.fullmatch(text.strip()) if full else expression.search(text)
+    return Verdict(found is not None, f"expected a match of {expression.pattern!r} in {one_line(text)!r}")
+
+
+def compile_pattern(pattern: str, *, ignore_case: bool) -> re.Pattern[str]:
+    """Compile a pattern. Raises `SuiteError` that shows what is wrong with it."""
+    try:
+        return re.compile(pattern, re.IGNORECASE if ignore_case else 0)
+    except re.error as error:
+        raise SuiteError(f"matches: {pattern!r} is not a regular expression: {error}") from error
+
+
+def as_text(value: object, grader: str) -> str:
+    """Return what a grader is to compare with as text. Lists, objects and null are refused, never formatted."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    raise SuiteError(f"{grader} compares text, and was given {type(value).__name__} ({one_line(repr(value), 60)})")
+
+
+def as_texts(value: object, grader: str) -> list[str]:
+    """Return one or several texts as a list of at least one. An empty text would be found everywhere, and is refused."""
+    texts = [as_text(entry, grader) for entry in (value if isinstance(value, (list, tuple)) else [value])]
+    if not texts or not all(text.strip() for text in texts):
+        raise SuiteError(f"{grader} needs at least one text, and none may be empty; got {one_line(repr(value), 60)}")
+    return texts
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return ", ".join(repr(one_line(text, 60)) for text in texts[:8]) + (", ..." if len(texts) > 8 else "")

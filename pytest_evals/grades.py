@@ -1,0 +1,100 @@
+"""A grade: what a grader thinks of one completion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+
+from pytest_evals.errors import GradeError, NotApplicable
+from pytest_evals.plain import one_line
+
+Status = Literal["graded", "not_applicable", "error", "pending"]
+
+
+class Grade(BaseModel):
+    """The grade that a grader gives to one case.
+
+    ``value`` is a finite number (a bool counts as 1 or 0); NaN and infinities are refused. ``passed`` is the verdict, `None` when the
+    grader gives a number without one. ``status`` is ``graded``; ``not_applicable`` (the grader does not concern this case),
+    ``error`` (the grader failed) and ``pending`` (a person has yet to answer) have no value.
+
+    ``bool(grade)`` is ``passed``, or without a verdict that of the number. A grade compares with numbers. Asking a grade without a value
+    raises `NotApplicable` or `GradeError`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    value: FiniteFloat | None = None
+    grader_key: str = ""
+    reasoning: str | None = None
+    passed: bool | None = None
+    status: Status = "graded"
+    metadata: Mapping[str, Any] = Field(default_factory=dict)
+
+    def __init__(
+        self,
+        value: float | bool | None = None,
+        grader_key: str = "",
+        reasoning: str | None = None,
+        passed: bool | None = None,
+        status: Status = "graded",
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        verdict = value if passed is None and isinstance(value, bool) else passed
+        super().__init__(
+            value=value, grader_key=grader_key, reasoning=reasoning, passed=verdict, status=status, metadata=metadata or {}
+        )
+
+    @model_validator(mode="after")
+    def _value_fits_status(self) -> Grade:
+        if self.status == "graded" and self.value is None:
+            raise ValueError("a grade with status 'graded' needs a value")
+        if self.status != "graded" and (self.value is not None or self.passed is not None):
+            raise ValueError(f"a grade with status {self.status!r} has neither value nor verdict")
+        return self
+
+    def _number(self) -> float:
+        if self.value is not None:
+            return self.value
+        label = self.grader_key or "the grade"
+        reason = f": {self.reasoning}" if self.reasoning else ""
+        if self.status == "not_applicable":
+            raise NotApplicable(f"{label} does not apply to this case{reason}")
+        raise GradeError(f"{label} has no value, its status is {self.status}{reason}")
+
+    def __bool__(self) -> bool:
+        return bool(self._number()) if self.passed is None else self.passed
+
+    def __float__(self) -> float:
+        return self._number()
+
+    def __hash__(self) -> int:
+        return hash(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Grade):
+            return (self.value, self.grader_key, self.passed, self.status) == (other.value, other.grader_key, other.passed, other.status)
+        return self._number() == other if isinstance(other, (int, float)) else NotImplemented
+
+    def __lt__(self, other: float | Grade) -> bool:
+        return self._number() < float(other)
+
+    def __le__(self, other: float | Grade) -> bool:
+        return self._number() <= float(other)
+
+    def __gt__(self, other: float | Grade) -> bool:
+        return self._number() > float(other)
+
+    def __ge__(self, other: float | Grade) -> bool:
+        return self._number() >= float(other)
+
+    def __repr__(self) -> str:
+        """Value and reasoning on one line: this is what a failed ``assert grade`` shows."""
+        verdict = {True: " passed", False: " missed", None: ""}[self.passed]
+        state = f"{self.value:g}{verdict}" if self.value is not None else self.status
+        reason = f": {one_line(self.reasoning, 300)}" if self.reasoning else ""
+        return f"<{self.grader_key or 'grade'} {state}{reason}>"
+
+    __str__ = __repr__

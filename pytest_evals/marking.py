@@ -1,0 +1,19 @@
+"""Marks on the plugin's own fixture functions, by which collection knows them again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def default_turn(function: F) -> F:
+    """Mark the function of the plugin's own ``completion`` fixture: a test that overrides it needs no generation."""
+    function.__evals_default_turn__ = True  # type: ignore[attr-defined]  # a function has this attribute once it is set
+    return function
+
+
+def is_default_turn(function: object) -> bool:
+    """Tell whether the fixture function is the plugin's own ``completion``."""
+    return getattr(function, "__evals_default_turn__", False)

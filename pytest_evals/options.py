@@ -1,0 +1,41 @@
+"""Options, ini values, and the switch. Loaded in every pytest run: nothing here takes time."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Register options and ini values."""
+    group = parser.getgroup("evals", "LLM evaluations")
+    group.addoption("--evals", action="store_true", default=None, dest="evals", help="Run eval tests")
+    group.addoption("--evals-model", action="append", metavar="SPEC", dest="evals_model", help="Model to evaluate; repeat it for several")
+    group.addoption("--evals-gate", action="append", metavar="EXPR", dest="evals_gate", help="Extra gate, as 'exact.mean >= 0.8'")
+    group.addoption("--evals-artifact", metavar="PATH", dest="evals_artifact", help="Write the evaluation artifact to PATH")
+    group.addoption("--evals-limit", metavar="N", dest="evals_limit", help="Use the first N cases of each dataset")
+    group.addoption("--evals-seed", metavar="S", dest="evals_seed", help="Base seed of sampled completions (default: 0)")
+    group.addoption("--evals-plan", action="store_true", default=False, dest="evals_plan", help="Say what would run, and load nothing")
+    group.addoption("--evals-device", metavar="DEVICE", dest="evals_device", help="Where models run: auto, cpu, cuda, cuda:N, mps")
+    group.addoption("--evals-dtype", metavar="DTYPE", dest="evals_dtype", help="Precision of models: auto, fp32, bf16, fp16")
+    group.addoption("--evals-batch", metavar="N", dest="evals_batch", help="Rows in a batch: auto or a number")
+    parser.addini("evals", "Run eval tests, as --evals does", type="bool", default=False)
+    parser.addini("evals_models", "Models to evaluate, one a line", type="linelist", default=[])
+    parser.addini("evals_aliases", "Short names of models, one 'name = spec' a line", type="linelist", default=[])
+    parser.addini("evals_gates", "Gates for every run, one a line", type="linelist", default=[])
+    parser.addini("evals_dir", "Folder of artifacts", type="string", default=".evals")
+    parser.addini("evals_strict_cases", "A missed case fails even if its suite has gates", type="bool", default=False)
+    parser.addini("evals_grader_timeout", "Seconds that one grader may take; 0 is no limit", type="string", default="60")
+
+
+def enabled(config: pytest.Config) -> bool:
+    """Tell whether evals are on: by option, environment (``PYTEST_EVALS``) or configuration file."""
+    if config.getoption("evals"):
+        return True
+    written = os.environ.get("PYTEST_EVALS", "").strip().lower()
+    if written not in (*_TRUE, *_FALSE):
+        raise pytest.UsageError(f"PYTEST_EVALS={written!r} is neither true nor false; use 1 or 0")
+    return written in _TRUE or bool(config.getini("evals"))

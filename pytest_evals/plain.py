@@ -1,0 +1,32 @@
+"""Text from models and data, made harmless for a terminal, a report or an XML file."""
+
+from __future__ import annotations
+
+import re
+
+# Control characters (ANSI escapes start with one), lone surrogates, and marks that reorder or hide what follows.
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]")
+_LINE_BREAKS = re.compile(r"[\t\n]+")
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def plain(text: str, limit: int | None = None) -> str:
+    """Return ``text`` with unsafe characters written as escapes; newlines and tabs stay.
+
+    ``limit``: longest result in characters; what is cut is replaced by a note of how much it was.
+    """
+    cut = 0 if limit is None else len(text) - limit
+    if limit is not None and cut > 0:
+        text = text[:limit]
+    safe = _UNSAFE.sub(_escape, text)
+    return f"{safe}... ({cut:,} more characters)" if cut > 0 else safe
+
+
+def one_line(text: str, limit: int = 160) -> str:
+    """Return ``plain`` text on a single line of at most about ``limit`` characters."""
+    flat = _LINE_BREAKS.sub(" ", plain(text[: limit + 1])).strip()
+    return f"{flat[: limit - 3]}..." if len(flat) > limit or len(text) > limit + 1 else flat

@@ -1,0 +1,66 @@
+"""What a run was made with: versions, machine, commit. The first line of the artifact."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DISTRIBUTION = "pytest-evals-hf"
+PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "pydantic", "jinja2", "pytest-xdist", "jsonschema")
+_GIT_SECONDS = 5
+
+
+def version() -> str:
+    """Return the version of this plugin."""
+    return _version(DISTRIBUTION) or "unknown"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def provenance(root: Path, command: Sequence[str]) -> dict[str, Any]:
+    """Return who ran what, where, with which versions."""
+    found = {package: _version(package) for package in PACKAGES}
+    return {
+        "command": ["pytest", *command],
+        "pytest": pytest.__version__,
+        "plugin": version(),
+        "python": platform.python_version(),
+        "packages": {package: version for package, version in found.items() if version},
+        "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "git": git_state(root),
+    }
+
+
+def git_state(root: Path) -> dict[str, Any] | None:
+    """Return commit, branch and whether there are changes, `None` outside of a repository or without git."""
+    commit = _git(root, "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    return {"commit": commit, "branch": _git(root, "rev-parse", "--abbrev-ref", "HEAD"), "dirty": bool(_git(root, "status", "--porcelain"))}
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=_GIT_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def rival_installed() -> str | None:
+    """Return the version of the unrelated distribution ``pytest-evals``, which ships the same import package, if it is there."""
+    return _version("pytest-evals")
+
+

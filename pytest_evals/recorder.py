@@ -1,0 +1,76 @@
+"""Writes the artifact: a line a finished case, flushed, so that a crash costs nothing that was done."""
+
+from __future__ import annotations
+
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from pytest_evals.errors import ArtifactError
+from pytest_evals.sample import dump
+
+SCHEMA = 1
+
+
+def check_writable(path: Path) -> None:
+    """Find out before anything is generated whether ``path`` can be written; parents are made. Raises `ArtifactError`."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise ArtifactError(f"the artifact {path} is a folder; give the path of a file")
+        if path.exists():
+            with path.open("ab"):
+                pass
+        else:
+            with tempfile.TemporaryFile(dir=path.parent):
+                pass
+    except OSError as error:
+        raise ArtifactError(f"the artifact {path} cannot be written: {error.strerror or error}") from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make the default folder of artifacts, with a ``.gitignore`` of its own. Raises `ArtifactError`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        ignore = folder / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("# Artifacts of pytest --evals\n*\n", encoding="utf-8")
+    except OSError as error:
+        raise ArtifactError(f"the artifact folder {folder} cannot be made: {error.strerror or error}") from error
+
+
+class Recorder:
+    """One artifact in the making. An existing file is replaced when the first line is written, not before."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: TextIO | None = None
+
+    @property
+    def started(self) -> bool:
+        """Tell whether anything was written."""
+        return self._file is not None
+
+    def start(self, run: Mapping[str, Any]) -> None:
+        """Write the first line."""
+        self._file = self.path.open("w", encoding="utf-8", newline="\n")
+        self.write(dump(run))
+
+    def write(self, line: str) -> None:
+        """Write one line and flush it."""
+        assert self._file is not None
+        self._file.write(line + "\n")
+        self._file.flush()
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Write the last line and close."""
+        if self._file is None:
+            return
+        self.write(dump(summary))
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+

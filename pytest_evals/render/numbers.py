@@ -1,0 +1,39 @@
+"""How a number looks, in one place."""
+
+from __future__ import annotations
+
+ABSENT = "-"
+
+
+def value(number: float | None) -> str:
+    """A score: three decimals, as many digits as it takes for large ones."""
+    if number is None:
+        return ABSENT
+    return f"{number:.3f}" if abs(number) < 1000 else f"{number:,.1f}"
+
+
+def percent(share: float | None) -> str:
+    """A share of one. 100% and 0% are exact: what only rounds to them keeps a decimal."""
+    if share is None:
+        return ABSENT
+    text = f"{share:.0%}"
+    return f"{share:.1%}" if text in ("100%", "0%") and share not in (0, 1) else text
+
+
+def count(number: int) -> str:
+    """A whole number with thousands separated."""
+    return f"{number:,}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, or minutes and seconds."""
+    return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds // 60)} min {int(seconds % 60)} s"
+
+
+def size(number_of_bytes: float) -> str:
+    """Bytes, in the unit that fits."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number_of_bytes < 1000 or unit == "GB":
+            break
+        number_of_bytes /= 1000
+    return f"{number_of_bytes:.0f} {unit}" if unit in ("B", "kB", "MB") else f"{number_of_bytes:.1f} {unit}"

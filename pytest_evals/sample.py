@@ -1,0 +1,122 @@
+"""One finished case as plain data: the line of the artifact, and all that leaves the process in which the case ran."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pytest_evals.completion import Completion, Failure
+from pytest_evals.grading import Sheet
+from pytest_evals.ids import content_hash
+from pytest_evals.scores import CaseRecord, GradeRecord, Outcome
+
+if TYPE_CHECKING:
+    from pytest_evals.collection import EvalItem
+
+_NOT_METADATA = ("messages", "completion")
+
+
+def sample_line(
+    nodeid: str,
+    found: EvalItem,
+    *,
+    outcome: Outcome,
+    completion: Completion | None,
+    sheet: Sheet,
+    error: Mapping[str, str] | None,
+    timing: Mapping[str, float],
+) -> dict[str, Any]:
+    """Return the sample of a case, keys as the artifact has them."""
+    key = found.key
+    thread = completion.messages if completion else found.prepared.prompt
+    return {
+        "type": "sample",
+        "id": content_hash([found.info.name, key.case_id, key.model, key.repeat, nodeid], length=16),
+        "nodeid": nodeid,
+        "suite": found.info.name,
+        "case_id": key.case_id,
+        "repeat": key.repeat,
+        "dataset_key": found.info.dataset_key,
+        "interaction": {
+            "thread": [dict(message) for message in thread],
+            "source": key.model,
+            "completion": completion_data(completion),
+            "metadata": {name: value for name, value in found.prepared.case.items() if name not in _NOT_METADATA},
+        },
+        "tasks": dict(sheet.recorded),
+        "grades": grades_data(found, sheet, outcome, error),
+        "outcome": outcome,
+        "error": error,
+        "timing": timing,
+        "fingerprint": completion.fingerprint if completion else None,
+    }
+
+
+def completion_data(completion: Completion | None) -> dict[str, Any] | None:
+    """Return a completion as plain data; the conversation stands in the thread."""
+    if completion is None:
+        return None
+    names = ("text", "finish_reason", "prompt_tokens", "completion_tokens", "logprobs", "latency")
+    return {name: getattr(completion, name) for name in names}
+
+
+def grades_data(found: EvalItem, sheet: Sheet, outcome: Outcome, error: Mapping[str, str] | None) -> list[dict[str, Any]]:
+    """Return the grades of a case. Each grader of the suite has one, also when it never came to run."""
+    grades = [grade.model_dump() for grade in sheet.grades.values()]
+    given = {grade["grader_key"] for grade in grades}
+    for key in found.graders:
+        if key in given or any(name.startswith(f"{key}.") for name in given):
+            continue
+        if outcome == "skipped":
+            status, reason = "not_applicable", "the case was skipped"
+        else:
+            status, reason = "error", f"did not run: {error['message'] if error else 'the test ended before it'}"
+        grades.append({"value": None, "grader_key": key, "reasoning": reason, "passed": None, "status": status, "metadata": {}})
+    return grades
+
+
+def failure_data(failure: Failure) -> dict[str, str]:
+    """Return an error of the model or the engine as the artifact has it."""
+    return {"kind": failure.kind, "message": failure.message}
+
+
+def dump(data: Mapping[str, Any]) -> str:
+    """Return ``data`` as one line of JSON that any UTF-8 file can hold: a lone surrogate is written as an escape.
+
+    Non-finite numbers (a row from Parquet may hold some) become null, and what JSON does not know becomes its ``str``.
+    """
+    try:
+        line = json.dumps(data, ensure_ascii=False, allow_nan=False, default=str)
+    except ValueError:
+        data = _finite(data)
+        line = json.dumps(data, ensure_ascii=False, allow_nan=False, default=str)
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        line = json.dumps(data, allow_nan=False, default=str)
+    return line
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(entry) for key, entry in value.items()}
+    return [_finite(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+
+
+def to_record(sample: Mapping[str, Any]) -> CaseRecord:
+    """Return what scores and gates need of a sample line."""
+    interaction = sample["interaction"]
+    grades = tuple(GradeRecord(grade["grader_key"], grade["value"], grade["passed"], grade["status"]) for grade in sample["grades"])
+    return CaseRecord(
+        suite=sample["suite"],
+        model=interaction["source"] or "",
+        case_id=sample["case_id"],
+        outcome=sample["outcome"],
+        grades=grades,
+        fields=interaction.get("metadata") or {},
+        finish_reason=(interaction["completion"] or {}).get("finish_reason"),
+    )

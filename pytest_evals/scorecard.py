@@ -1,0 +1,87 @@
+"""The score card: what came out of a run, as a value. `render` makes text of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pytest_evals.gates import GateResult
+from pytest_evals.scores import CaseRecord, Score
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Where every collected case ended up: ``collected`` is the sum of all the others."""
+
+    collected: int = 0
+    passed: int = 0
+    missed: int = 0
+    failed: int = 0
+    errored: int = 0
+    not_applicable: int = 0
+    not_run: int = 0
+
+    def to_dict(self) -> dict[str, int]:
+        """Return plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUse:
+    """What one model did. ``seconds`` is the time in which it had work."""
+
+    model: str
+    short: str
+    device: str | None
+    dtype: str | None
+    completions: int
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data, with the rates."""
+        data = asdict(self)
+        if self.seconds > 0:
+            data["tokens_per_second"] = round(self.completion_tokens / self.seconds, 2)
+            data["completions_per_second"] = round(self.completions / self.seconds, 3)
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreCard:
+    """Everything that a report shows, already computed."""
+
+    scores: tuple[Score, ...]
+    gates: tuple[GateResult, ...]
+    ledger: Ledger
+    uses: tuple[ModelUse, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What a reader should know beside the numbers: completions that were cut, a dataset that was limited."""
+    artifact: str | None = None
+    interruption: str | None = None
+    records: tuple[CaseRecord, ...] = ()
+    shorts: Mapping[str, str] = field(default_factory=dict)
+    """Model -> the name that tables show."""
+
+
+def make_ledger(collected: int, records: Sequence[CaseRecord]) -> Ledger:
+    """Count the outcomes of ``collected`` cases, of which those without a record did not run."""
+    counts = Counter(record.outcome for record in records)
+    return Ledger(
+        collected=collected,
+        passed=counts["passed"],
+        missed=counts["missed"],
+        failed=counts["failed"],
+        errored=counts["errored"],
+        not_applicable=counts["skipped"],
+        not_run=collected - len(records),
+    )
+
+
+def cut_note(records: Sequence[CaseRecord]) -> str | None:
+    """Say how many completions ended at ``max_new_tokens``: a low score may only mean that the answer was cut off."""
+    cut = sum(record.finish_reason == "length" for record in records)
+    return f"{cut} of {len(records)} completions were cut at max_new_tokens" if cut else None

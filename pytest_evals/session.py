@@ -1,0 +1,249 @@
+"""The process that owns the session: collects finished cases, keeps the artifact, judges gates and makes the score card.
+
+The same with and without pytest-xdist: cases arrive with their reports, wherever they ran.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_evals.collection import RECORDED, SuiteInfo, gates_of
+from pytest_evals.engines.pool import EnginePool
+from pytest_evals.engines.spec import parse_spec
+from pytest_evals.gatereports import GateReport, teststatus
+from pytest_evals.gates import Gate, GateResult, judge, resolve
+from pytest_evals.plain import one_line
+from pytest_evals.provenance import provenance
+from pytest_evals.recorder import SCHEMA, Recorder
+from pytest_evals.sample import dump, to_record
+from pytest_evals.scorecard import ModelUse, ScoreCard, cut_note, make_ledger
+from pytest_evals.scores import CaseRecord, compute_scores
+from pytest_evals.settings import Settings
+
+# The score card of the session, once everything ran.
+CARD: pytest.StashKey[ScoreCard] = pytest.StashKey()
+
+
+class EvalSession:
+    """Hooks of the owning process. ``infos`` are the collected suites by name; they fill up during collection."""
+
+    def __init__(self, settings: Settings, infos: Mapping[str, SuiteInfo], pool: EnginePool, path: Path, command: Sequence[str]) -> None:
+        self._settings = settings
+        self._infos = infos
+        self._pool = pool
+        self._recorder = Recorder(path)
+        self._command = command
+        self._records: dict[str, CaseRecord] = {}
+        self._tokens: dict[str, list[int]] = {}
+        self._interruption: str | None = None
+        self._started = datetime.datetime.now(datetime.UTC)
+        self._run_id = f"{self._started:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+
+    # -- cases as they finish ----------------------------------------------------------------------------------------------
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Any:
+        """Run everything, then judge; whatever ends the run, the artifact gets its last line."""
+        complete = False
+        try:
+            result = yield
+            complete = not (session.shouldstop or session.shouldfail)
+            return result
+        except BaseException as error:
+            self._interruption = self._interruption or f"{type(error).__name__}: {error}".rstrip(": ")
+            raise
+        finally:
+            self._finish(session, complete=complete)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take a finished case. The last report of a case carries it; a rerun replaces what came before."""
+        line = getattr(report, "evals", None)
+        if line is not None:
+            self._take(line)
+        elif report.when not in ("setup", "call", "teardown") and report.failed:
+            self._crashed(report)
+
+    def _take(self, line: str) -> None:
+        sample = json.loads(line)
+        self._records[sample["nodeid"]] = to_record(sample)
+        completion = sample["interaction"]["completion"]
+        if completion and completion["completion_tokens"] is not None:
+            counts = self._tokens.setdefault(sample["interaction"]["source"] or "", [0, 0, 0])
+            for index, number in enumerate((1, completion["prompt_tokens"] or 0, completion["completion_tokens"])):
+                counts[index] += number
+        self._write(line)
+
+    def _crashed(self, report: pytest.TestReport) -> None:
+        """A worker of pytest-xdist died in a case: the case is an error, not a gap."""
+        for info in self._infos.values():
+            if report.nodeid in info.items and report.nodeid not in self._records:
+                case_id, model = info.items[report.nodeid]
+                message = one_line(str(report.longrepr), 500)
+                self._take(dump(_crashed_sample(report.nodeid, info, case_id, model, message)))
+
+    def _write(self, line: str) -> None:
+        if not self._recorder.started:
+            self._recorder.start(self._run_line())
+        self._recorder.write(line)
+
+    def _run_line(self) -> dict[str, Any]:
+        residents = {resident.spec.text: resident for resident in self._pool.residents()}
+        infos = [resident.info for resident in residents.values() if resident.info]
+        models = list(dict.fromkeys(model for info in self._infos.values() for _, model in info.items.values() if model))
+        return {
+            "type": "run",
+            "schema": SCHEMA,
+            "run_id": self._run_id,
+            "started": self._started.isoformat(timespec="seconds"),
+            **provenance(self._settings.root, self._command),
+            "device": infos[0].device if infos else None,
+            "models": [self._describe_model(model, residents.get(model)) for model in models],
+            "judge": None,
+            "seed": self._settings.seed,
+            "options": {**self._settings.engine_options, "limit": self._settings.limit},
+            "suites": [
+                {"name": info.name, "dataset_key": info.dataset_key, "dataset_hash": info.dataset_hash, "n": info.n, "tags": info.tags}
+                for info in self._infos.values()
+            ],
+        }
+
+    def _describe_model(self, model: str, resident: Any) -> dict[str, Any]:
+        info = resident.info if resident else None
+        loaded = {"device": info.device, "dtype": info.dtype, "context": info.context, "identity": info.identity} if info else {}
+        return {"model": model, **loaded}
+
+    # -- the end -----------------------------------------------------------------------------------------------------------
+
+    def _finish(self, session: pytest.Session, *, complete: bool) -> None:
+        self._interruption = self._interruption or _reason(session)
+        records = [self._records[nodeid] for info in self._infos.values() for nodeid in info.items if nodeid in self._records]
+        gates = self._judge(records)
+        card = self._card(records, gates)
+        if records:
+            session.config.stash[CARD] = card
+            self._recorder.finish(
+                {
+                    "type": "summary",
+                    "complete": complete,
+                    "interruption": None if complete else self._interruption,
+                    "scores": [score.to_row() for score in card.scores],
+                    "gates": [_gate_row(result) for result in gates],
+                    "ledger": card.ledger.to_dict(),
+                    "throughput": {"models": [use.to_dict() for use in card.uses]},
+                }
+            )
+        if complete:
+            self._report(session, gates)
+
+    def _judge(self, records: Sequence[CaseRecord]) -> list[GateResult]:
+        results = []
+        for info in self._infos.values():
+            mine = [record for record in records if record.suite == info.name]
+            gates = gates_of(info)
+            for model in dict.fromkeys(model for _, model in info.items.values()) if mine else ():
+                declared = sum(of == model for _, of in info.items.values())
+                chosen = [record for record in mine if record.model == model]
+                results += [self._judge_one(gate, gates, info, model, chosen, declared) for gate in gates]
+        return results
+
+    def _judge_one(
+        self, gate: Gate, gates: Sequence[Gate], info: SuiteInfo, model: str, records: Sequence[CaseRecord], declared: int
+    ) -> GateResult:
+        grader = str(resolve(gate, info.name, info.graders))
+        floor = any(other.statistic == "coverage" and other.target == gate.target and other.slice == gate.slice for other in gates)
+        return judge(gate, info.name, model, grader, records, missing=declared - len(records), floor=floor)
+
+    def _card(self, records: Sequence[CaseRecord], gates: Sequence[GateResult]) -> ScoreCard:
+        collected = sum(len(info.items) for info in self._infos.values())
+        limited = [info for info in self._infos.values() if info.n < info.total]
+        notes = [f"{info.name}: the first {info.n} of {info.total} rows" for info in limited]
+        cut = cut_note(records)
+        return ScoreCard(
+            scores=tuple(compute_scores(records)),
+            gates=tuple(gates),
+            ledger=make_ledger(collected, records),
+            uses=tuple(self._uses()),
+            notes=(*([cut] if cut else []), *notes),
+            artifact=_display(self._recorder.path) if self._recorder.started else None,
+            interruption=self._interruption,
+            records=tuple(records),
+            shorts={record.model: self._short(record.model) for record in records},
+        )
+
+    def _uses(self) -> list[ModelUse]:
+        uses = []
+        for resident in self._pool.residents():
+            completions, prompt, generated = self._tokens.get(resident.spec.text, [0, 0, 0])
+            info = resident.info
+            if info is not None and completions:
+                device, dtype = info.device, info.dtype
+                uses.append(ModelUse(resident.spec.text, resident.spec.short, device, dtype, completions, prompt, generated, resident.seconds))
+        return uses
+
+    def _short(self, model: str) -> str:
+        return model if model in ("", RECORDED) else parse_spec(model, self._settings.root).short
+
+    def _report(self, session: pytest.Session, gates: Sequence[GateResult]) -> None:
+        for result in gates:
+            info = self._infos[result.suite]
+            several = len({model for _, model in info.items.values()}) > 1
+            report = GateReport.make(result, info.path, info.line, several_models=several)
+            session.config.hook.pytest_runtest_logreport(report=report)
+            report.logged = True
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> Any:
+        """Gates have no letter in the progress line."""
+        return teststatus(report) if isinstance(report, GateReport) else None
+
+    def pytest_unconfigure(self) -> None:
+        """End the engines, however the session ended."""
+        self._pool.close()
+
+
+def _gate_row(result: GateResult) -> dict[str, Any]:
+    names = ("gate", "suite", "model", "verdict", "value", "n", "applicable", "reason")
+    return {name: getattr(result, name) for name in names}
+
+
+def _crashed_sample(nodeid: str, info: SuiteInfo, case_id: str, model: str, message: str) -> dict[str, Any]:
+    reason = f"did not run: {message}"
+    return {
+        "type": "sample",
+        "id": nodeid,
+        "nodeid": nodeid,
+        "suite": info.name,
+        "case_id": case_id,
+        "repeat": 1,
+        "dataset_key": info.dataset_key,
+        "interaction": {"thread": [], "source": model or None, "completion": None, "metadata": {}},
+        "tasks": {},
+        "grades": [
+            {"value": None, "grader_key": key, "reasoning": reason, "passed": None, "status": "error", "metadata": {}}
+            for key in info.graders
+        ],
+        "outcome": "errored",
+        "error": {"kind": "crash", "message": message},
+        "timing": {},
+        "fingerprint": None,
+    }
+
+
+def _reason(session: pytest.Session) -> str | None:
+    reason = session.shouldstop or session.shouldfail
+    return str(reason) if reason else None
+
+
+def _display(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+

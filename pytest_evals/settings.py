@@ -1,0 +1,155 @@
+"""Options, configuration file and environment -> one checked value.
+
+Everything is read and validated at the start, so that a typo costs a second and no model.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_evals.engines.spec import ENGINES, parse_spec
+from pytest_evals.errors import EvalsError
+from pytest_evals.gates import Gate, parse_gate
+
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+DTYPES = ("auto", "fp32", "bf16", "fp16")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What was asked for. ``models`` came from the command line, ``default_models`` from the configuration file."""
+
+    root: Path
+    models: tuple[str, ...]
+    default_models: tuple[str, ...]
+    aliases: dict[str, str]
+    gates: tuple[Gate, ...]
+    artifact: Path | None
+    folder: Path
+    limit: int | None
+    seed: int
+    device: str
+    dtype: str
+    batch: str
+    strict_cases: bool
+    grader_timeout: float
+
+    @property
+    def engine_options(self) -> dict[str, Any]:
+        """What every engine is told."""
+        return {"device": self.device, "dtype": self.dtype, "batch": self.batch}
+
+
+def read_settings(config: pytest.Config) -> Settings:
+    """Return the checked settings. Raises `pytest.UsageError` in one line that names the option."""
+    root = config.rootpath
+    here = config.invocation_params.dir
+    aliases = _aliases(config)
+    return Settings(
+        root=root,
+        models=_models("--evals-model", config.getoption("evals_model") or [], here, root, aliases),
+        default_models=_models("evals_models", config.getini("evals_models"), root, root, aliases),
+        aliases=aliases,
+        gates=(*_gates("evals_gates", config.getini("evals_gates")), *_gates("--evals-gate", config.getoption("evals_gate") or [])),
+        artifact=_path(here, config.getoption("evals_artifact")),
+        folder=root / config.getini("evals_dir"),
+        limit=_whole("--evals-limit", config.getoption("evals_limit"), least=1),
+        seed=_whole("--evals-seed", config.getoption("evals_seed"), least=0) or 0,
+        device=_device(config.getoption("evals_device") or "auto"),
+        dtype=_one_of("--evals-dtype", config.getoption("evals_dtype") or "auto", DTYPES),
+        batch=_batch(config.getoption("evals_batch") or "auto"),
+        strict_cases=bool(config.getini("evals_strict_cases")),
+        grader_timeout=_seconds("evals_grader_timeout", config.getini("evals_grader_timeout")),
+    )
+
+
+def model_text(written: str, base: Path, root: Path, aliases: dict[str, str]) -> str:
+    """Return a model specification as the session knows it: aliases replaced, paths relative to ``root`` where they are inside it.
+
+    Raises `ModelError` when it is wrong.
+    """
+    text = aliases.get(written.strip(), written.strip())
+    # An alias is written in the configuration file, whose paths are relative to the root.
+    spec = parse_spec(text, root if text != written.strip() else base)
+    if not Path(spec.name).is_absolute():
+        return spec.text
+    folder = Path(spec.name)
+    name = f"./{folder.relative_to(root).as_posix()}" if folder.is_relative_to(root) else folder.as_posix()
+    options = f"?{spec.text.partition('?')[2]}" if "?" in spec.text else ""
+    return f"{name}{options}"
+
+
+def _aliases(config: pytest.Config) -> dict[str, str]:
+    aliases: dict[str, str] = {}
+    for line in config.getini("evals_aliases"):
+        name, equals, spec = (part.strip() for part in line.partition("="))
+        if not equals or not name or not spec or name.partition(":")[0] in ENGINES:
+            raise pytest.UsageError(f"evals_aliases: {line!r} is not 'name = spec'")
+        aliases[name] = spec
+    return aliases
+
+
+def _models(option: str, written: list[str], base: Path, root: Path, aliases: dict[str, str]) -> tuple[str, ...]:
+    try:
+        return tuple(dict.fromkeys(model_text(text, base, root, aliases) for text in written))
+    except EvalsError as error:
+        raise pytest.UsageError(f"{option}: {error}") from error
+
+
+def _gates(option: str, written: list[str]) -> list[Gate]:
+    try:
+        return [parse_gate(text) for text in written]
+    except EvalsError as error:
+        raise pytest.UsageError(f"{option}: {error}") from error
+
+
+def _path(base: Path, written: str | None) -> Path | None:
+    if written == "":
+        raise pytest.UsageError("--evals-artifact: the path is empty")
+    return None if written is None else base / Path(written).expanduser()
+
+
+def _whole(option: str, written: str | None, least: int) -> int | None:
+    if written is None:
+        return None
+    try:
+        number = int(written)
+    except ValueError:
+        raise pytest.UsageError(f"{option}: {written!r} is not a whole number") from None
+    if number < least:
+        raise pytest.UsageError(f"{option}: must be at least {least}, not {number}")
+    return number
+
+
+def _seconds(option: str, written: str) -> float:
+    try:
+        seconds = float(written)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise pytest.UsageError(f"{option}: {written!r} is not a number of seconds (0 is no limit)")
+    return seconds
+
+
+def _one_of(option: str, written: str, known: tuple[str, ...]) -> str:
+    if written not in known:
+        raise pytest.UsageError(f"{option}: {written!r} is unknown (known: {', '.join(known)})")
+    return written
+
+
+def _device(written: str) -> str:
+    if not _DEVICE.fullmatch(written):
+        raise pytest.UsageError(f"--evals-device: {written!r} is unknown (known: auto, cpu, cuda, cuda:N, mps)")
+    return written
+
+
+def _batch(written: str) -> str:
+    if written != "auto":
+        _whole("--evals-batch", written, least=1)
+    return written

@@ -1,0 +1,150 @@
+"""Locators and templates: how a string in a suite refers to the fields of its case.
+
+``"item.answer"`` and ``"{{item.answer}}"`` as a whole string are the raw value, type kept. ``"... {{item.answer}} ..."``
+inside a longer string is interpolated by Jinja2 (sandboxed, strict: an unknown name is an error). Paths may be nested
+(``item.person.name``, ``item.choices.0``), and ``item.files.NAME`` is a file of the case, which stands for its text.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_evals.errors import TemplateError, did_you_mean
+
+Scope = Mapping[str, Any]
+_PATH = r"item(?:\.\w+)+"
+_LOCATOR = re.compile(rf"\A(?:({_PATH})|\{{\{{\s*({_PATH})\s*\}}\}})\Z")
+_MARKUP = ("{{", "{%", "{#")
+
+
+def is_dynamic(text: str) -> bool:
+    """Tell whether ``text`` refers to anything: a locator, or a template with Jinja markup."""
+    return any(mark in text for mark in _MARKUP) or _LOCATOR.match(text) is not None
+
+
+def render(value: Any, scope: Scope) -> Any:
+    """Return ``value`` with every string in it (in lists and dicts too) rendered against ``scope``.
+
+    Raises `TemplateError` naming the unknown field and the fields there are.
+    """
+    if isinstance(value, str):
+        return _render_string(value, scope)
+    if isinstance(value, Mapping):
+        return {key: render(entry, scope) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [render(entry, scope) for entry in value]
+    return value
+
+
+def render_text(value: str, scope: Scope) -> str:
+    """Render ``value`` to text, as for a message: a file becomes its text; null and containers are refused."""
+    result = _render_string(value, scope)
+    return result if isinstance(result, str) else _as_text(result, value)
+
+
+def _render_string(text: str, scope: Scope) -> Any:
+    locator = _LOCATOR.match(text)
+    if locator:
+        return locate(locator.group(1) or locator.group(2), scope)
+    if not any(mark in text for mark in _MARKUP):
+        return text
+    return _compile(text)(scope)
+
+
+def locate(path: str, scope: Scope) -> Any:
+    """Return the value at the dotted ``path``; digits index into a list.
+
+    Raises `TemplateError` for an unknown field.
+    """
+    root, *names = path.split(".")
+    value: Any = scope[root]
+    seen = root
+    for name in names:
+        try:
+            value = value[int(name)] if _is_list(value) else value[name]
+        except (KeyError, IndexError, TypeError, ValueError):
+            raise TemplateError(_unknown(name, seen, value, path)) from None
+        seen = f"{seen}.{name}"
+    return value
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+
+
+def _unknown(name: str, holder: str, value: object, source: str) -> str:
+    if isinstance(value, Mapping):
+        known = [str(key) for key in value]
+        return f"unknown field {name!r} in {source!r}: {holder} has {', '.join(known) or 'no fields'}{did_you_mean(name, known)}"
+    if _is_list(value):
+        return f"no element {name!r} in {source!r}: {holder} is a list of {len(value)}"  # type: ignore[arg-type]  # it is a Sequence
+    return f"no field {name!r} in {source!r}: {holder} is {type(value).__name__}, not an object"
+
+
+def _as_text(value: object, source: str) -> str:
+    if isinstance(value, Path):
+        try:
+            return value.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise TemplateError(f"{source!r}: {value} cannot be read as UTF-8 text: {error}") from error
+    if value is None:
+        raise TemplateError(f"{source!r} is null for this case; write {{{{ ... or '' }}}} if it may be empty")
+    if isinstance(value, (Mapping, list, tuple)):
+        raise TemplateError(f"{source!r} is {type(value).__name__}, not text; name a field of it, or use the filter 'tojson'")
+    return str(value)
+
+
+@functools.lru_cache(maxsize=4096)
+def _compile(text: str) -> Callable[[Scope], str]:
+    """Compile a Jinja template once; its function renders a scope and raises `TemplateError`."""
+    # Jinja takes 30 ms to import: only suites whose strings hold markup pay for it.
+    import jinja2
+
+    try:
+        template = _environment().from_string(text)
+    except jinja2.TemplateSyntaxError as error:
+        raise TemplateError(f"template {text!r} is not well formed: {error.message}") from error
+
+    def render_template(scope: Scope) -> str:
+        try:
+            return str(template.render(scope))
+        except jinja2.UndefinedError as error:
+            raise TemplateError(f"{error.message} (in the template {text!r})") from error
+        except TemplateError:
+            raise
+        except Exception as error:  # a filter or method called by the template may raise anything
+            raise TemplateError(f"template {text!r} failed: {type(error).__name__}: {error}") from error
+
+    return render_template
+
+
+@functools.lru_cache(maxsize=1)
+def _environment() -> Any:
+    import jinja2
+    from jinja2.sandbox import SandboxedEnvironment
+
+    class Unknown(jinja2.StrictUndefined):
+        @property
+        def _undefined_message(self) -> str:
+            name = str(self._undefined_name)
+            if self._undefined_obj is jinja2.utils.missing:
+                return f"unknown name {name!r}; fields of the case are written item.{name}"
+            return _unknown(name, "it", self._undefined_obj, name)
+
+    class Environment(SandboxedEnvironment):
+        def getattr(self, obj: Any, attribute: str) -> Any:
+            # Fields win over the methods of dict: {{item.items}} and {{item.values}} are data.
+            if isinstance(obj, Mapping):
+                return obj[attribute] if attribute in obj else self.undefined(obj=obj, name=attribute)
+            return super().getattr(obj, attribute)
+
+    def finalize(value: object) -> object:
+        if value is None or isinstance(value, Path):
+            return _as_text(value, "a value of the template")
+        return value
+
+    return Environment(undefined=Unknown, finalize=finalize, autoescape=False, keep_trailing_newline=True)

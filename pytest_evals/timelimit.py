@@ -1,0 +1,45 @@
+"""A limit on the time that a piece of Python may take, where the platform has interval timers."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+
+class TimeLimitExceeded(BaseException):
+    """Raised inside the block that took too long. Not an `Exception`, so that an ``except Exception`` in it cannot swallow it."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"took longer than {seconds:g} s")
+        self.seconds = seconds
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise `TimeLimitExceeded` in the block after ``seconds``; 0 is no limit.
+
+    Works in the main thread of a POSIX system; elsewhere the block just runs. A timer that was set before (pytest-timeout sets one) is
+    set again afterwards with what is left of it.
+    """
+    if not seconds or not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_signal: int, _frame: FrameType | None) -> NoReturn:
+        raise TimeLimitExceeded(seconds)
+
+    started = time.monotonic()
+    before = signal.signal(signal.SIGALRM, stop)
+    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        if left:
+            signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - started), 0.001), interval)

@@ -1,0 +1,96 @@
+"""One phase's report and a case's outcome: how each decides the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_evals.completion import Completion
+from pytest_evals.errors import GradeError
+from pytest_evals.grading import Sheet
+from pytest_evals.plain import one_line, plain
+from pytest_evals.scores import Outcome
+
+_SECTION_LIMIT = 4000
+
+
+class State:
+    """What the phases of one case have shown."""
+
+    __slots__ = ("error", "outcome", "timing")
+
+    def __init__(self) -> None:
+        self.outcome: Outcome = "errored"
+        self.error: dict[str, str] | None = None
+        self.timing: dict[str, float] = {}
+
+
+def judge_phase(report: pytest.TestReport, call: pytest.CallInfo[None], state: State, sheet: Sheet, *, gated: bool) -> None:
+    """Let one phase's report decide the case's outcome, and the outcome the report."""
+    if report.when == "setup" and report.failed:
+        state.outcome = "errored"
+        kind = "grader" if sheet.failures else "setup"
+        state.error = state.error or {"kind": kind, "message": _message(call)}
+    elif report.when == "teardown" and report.failed:
+        state.outcome = "errored"
+        state.error = {"kind": "teardown", "message": _message(call)}
+    elif report.when == "setup" and report.skipped:
+        state.outcome = "skipped"
+    elif report.when == "call":
+        _judge_call(report, call, state, gated=gated)
+
+
+def _judge_call(report: pytest.TestReport, call: pytest.CallInfo[None], state: State, *, gated: bool) -> None:
+    excinfo = call.excinfo
+    if report.passed:
+        state.outcome = "passed"
+    elif hasattr(report, "wasxfail"):
+        state.outcome = "missed"
+    elif report.skipped:
+        state.outcome = "skipped"
+    elif excinfo is not None and excinfo.errisinstance((AssertionError, pytest.fail.Exception)):
+        state.outcome = "failed"
+        if gated:
+            # The gate decides: pytest's own word for a failure that does not fail the run.
+            state.outcome = "missed"
+            report.outcome = "skipped"
+            report.wasxfail = f"missed: {one_line(str(excinfo.value))}"
+    else:
+        kind = "grader" if excinfo is not None and excinfo.errisinstance(GradeError) else "test"
+        state.error = {"kind": kind, "message": _message(call)}
+
+
+def _message(call: pytest.CallInfo[None]) -> str:
+    return f"{call.excinfo.typename}: {call.excinfo.value}" if call.excinfo else ""
+
+
+def add_properties(item: pytest.Item, sheet: Sheet) -> None:
+    """Give JUnit the values; a rerun of the item replaces those of the run before."""
+    item.user_properties[:] = [entry for entry in item.user_properties if not str(entry[0]).startswith("evals.")]
+    for grade in sheet.grades.values():
+        item.user_properties.append((f"evals.{grade.grader_key}", grade.status if grade.value is None else grade.value))
+
+
+def describe(completion: Completion | None, sheet: Sheet) -> str:
+    """Return conversation and grades, for a person who reads why the case failed."""
+    lines = [f"[{message['role']}] {message['content']}" for message in (completion.messages if completion else ())]
+    return plain("\n".join([*lines, *(repr(grade) for grade in sheet.grades.values())]), _SECTION_LIMIT)
+
+
+def make_harmless(report: pytest.TestReport) -> None:
+    """Escape control characters and lone surrogates in what the report shows.
+
+    A failed assert quotes the model, and a lone surrogate cannot even travel from a worker of pytest-xdist.
+    """
+    longrepr: Any = report.longrepr
+    if isinstance(longrepr, str):
+        report.longrepr = plain(longrepr)
+        return
+    crash = getattr(longrepr, "reprcrash", None)
+    if crash is not None:
+        crash.message = plain(crash.message)
+    chain = getattr(longrepr, "chain", None) or [(getattr(longrepr, "reprtraceback", None), crash, None)]
+    for traceback, _, _ in chain:
+        for entry in getattr(traceback, "reprentries", ()):
+            entry.lines = [plain(line) for line in entry.lines]
