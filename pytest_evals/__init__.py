@@ -3,7 +3,8 @@
 dataset -> case (collected item) -> request -> engine batches -> completion -> grader fixtures -> grades (on the report)
 -> score card -> gates -> terminal / artifact / JUnit / exit status
 
-Public names are imported when they are used: importing this package costs nothing, since pytest imports it in every run.
+Public names are imported when they are used: importing this package costs nothing, since pytest imports it in every
+run.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from pytest_evals import graders
     from pytest_evals.artifact import EvalSample, EvalSampleInteraction, EvaluationArtifact
     from pytest_evals.case import Case
-    from pytest_evals.declaration import cases
     from pytest_evals.completion import Completion
+    from pytest_evals.declaration import cases
     from pytest_evals.grades import Grade
     from pytest_evals.grading import grader
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.declaration import MARK
 from pytest_evals.collection import Collection, SuiteInfo, check_session_gates
+from pytest_evals.declaration import MARK
 from pytest_evals.engines.spec import EMBEDDED
 from pytest_evals.errors import EvalsError
 from pytest_evals.grading import TIME_LIMIT
@@ -58,7 +58,9 @@ def _own(config: pytest.Config, settings: Settings, collection: Collection, path
 
     pool = EnginePool(settings.root, settings.engine_options)
     infos: dict[str, SuiteInfo] = collection.infos
-    config.pluginmanager.register(EvalSession(settings, infos, pool, path, config.invocation_params.args), "evals-session")
+    config.pluginmanager.register(
+        EvalSession(settings, infos, pool, path, config.invocation_params.args), "evals-session"
+    )
     config.pluginmanager.register(Terminal(config, settings, path), "evals-terminal")
     progress = Progress(pool, lambda text: write_line(config, text))
     if distributed:
@@ -88,7 +90,11 @@ def artifact_path(settings: Settings) -> Path:
     try:
         if settings.artifact is None:
             make_folder(settings.folder)
-        path = settings.artifact or settings.folder / f"{datetime.datetime.now():%Y-%m-%dT%H-%M-%S}-{secrets.token_hex(2)}.jsonl"
+        path = (
+            settings.artifact
+            or settings.folder
+            / f"{datetime.datetime.now().astimezone():%Y-%m-%dT%H-%M-%S}-{secrets.token_hex(2)}.jsonl"
+        )
         check_writable(path)
     except EvalsError as error:
         raise pytest.UsageError(str(error)) from error
@@ -131,7 +137,7 @@ class Terminal:
             return
         from pytest_evals.render.terminal import score_card_lines
 
-        width: int = terminalreporter._tw.fullwidth
+        width: int = terminalreporter._tw.fullwidth  # noqa: SLF001 - pytest has no public name for the width
         terminalreporter.section("score card")
         for line in score_card_lines(card, width, self._config.get_verbosity()):
             terminalreporter.write_line(line.text, **line.markup)
@@ -146,7 +152,9 @@ def write_line(config: pytest.Config, text: str) -> None:
 
 def skip_evals(items: list[pytest.Item]) -> None:
     """Mark every eval to be skipped, with the reason that says how to run it."""
-    skip = pytest.mark.skip(reason="an eval: run it with --evals (or 'evals = true' in the configuration file, or PYTEST_EVALS=1)")
+    skip = pytest.mark.skip(
+        reason="an eval: run it with --evals (or 'evals = true' in the configuration file, or PYTEST_EVALS=1)"
+    )
     for item in items:
         if item.get_closest_marker(MARK) is not None:
             item.add_marker(skip)

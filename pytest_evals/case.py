@@ -16,8 +16,16 @@ class Case(Mapping[str, Any]):
 
     __slots__ = ("_row", "files", "id", "metadata", "place")
 
-    def __init__(self, id: str, row: Mapping[str, Any], *, files: Mapping[str, Path], metadata: Mapping[str, Any], place: str) -> None:
-        self.id = id
+    def __init__(
+        self,
+        case_id: str,
+        row: Mapping[str, Any],
+        *,
+        files: Mapping[str, Path],
+        metadata: Mapping[str, Any],
+        place: str,
+    ) -> None:
+        self.id = case_id
         self.files = files
         self.metadata = metadata
         self.place = place
@@ -33,7 +41,8 @@ class Case(Mapping[str, Any]):
         return len(self._row)
 
     def __getattr__(self, name: str) -> Any:
-        # Only called for names that are not attributes. Underscored names are protocol look-ups (copy, pickle), never fields.
+        # Only called for names that are not attributes. Underscored names are protocol look-ups (copy, pickle), never
+        # fields.
         if not name.startswith("_") and name in self._row:
             return self._row[name]
         raise AttributeError(f"case {self.id!r} has no field {name!r} (fields: {', '.join(self._row)})")

@@ -118,7 +118,7 @@ class Collection:
         models = self._models(metafunc, declaration)
         info = self._info(name, suite, metafunc, list(graders), extra)
         self._current = _Current(suite, info, models, needs_completion, tuple(graders))
-        keys, ids = self._keys(suite, models, needs_completion, where=f"{declaration.place}: {name}")
+        keys, ids = self._keys(suite, models, needs_completion=needs_completion, where=f"{declaration.place}: {name}")
         if PARAMETER not in metafunc.fixturenames:
             metafunc.fixturenames.append(PARAMETER)
         metafunc.parametrize(PARAMETER, keys, ids=ids, indirect=True)
@@ -130,7 +130,9 @@ class Collection:
         return self._suites[key]
 
     def _models(self, metafunc: pytest.Metafunc, declaration: Declaration) -> tuple[str, ...]:
-        """Command line, then the suite, then the nearest conftest, then the configuration file, then the embedded default."""
+        """Command line, then the suite, then the nearest conftest, then the configuration file, then the embedded
+        default.
+        """
         settings = self._settings
         if settings.models:
             return settings.models
@@ -146,11 +148,15 @@ class Collection:
         except EvalsError as error:
             raise type(error)(f"{declaration.place}: {error}") from error
 
-    def _info(self, name: str, suite: Suite, metafunc: pytest.Metafunc, graders: list[str], extra: Sequence[Gate]) -> SuiteInfo:
+    def _info(
+        self, name: str, suite: Suite, metafunc: pytest.Metafunc, graders: list[str], extra: Sequence[Gate]
+    ) -> SuiteInfo:
         declaration = suite.declaration
         other = self._declared_by.setdefault(name, declaration)
         if other is not declaration:
-            raise SuiteError(f"two suites are named {name!r}: {other.place} and {declaration.place}; give one of them a name=")
+            raise SuiteError(
+                f"two suites are named {name!r}: {other.place} and {declaration.place}; give one of them a name="
+            )
         gates = [gate.text for gate in (*suite.gates, *extra)]
         if name not in self.infos:
             self.infos[name] = SuiteInfo(
@@ -170,7 +176,9 @@ class Collection:
         info.gates = list(dict.fromkeys([*info.gates, *gates]))
         return info
 
-    def _keys(self, suite: Suite, models: tuple[str, ...], needs_completion: bool, where: str) -> tuple[list[CaseKey], list[str]]:
+    def _keys(
+        self, suite: Suite, models: tuple[str, ...], *, needs_completion: bool, where: str
+    ) -> tuple[list[CaseKey], list[str]]:
         """Return parameters and ids, model by model, so that one model's cases stand together."""
         keys: list[CaseKey] = []
         open_cases: list[Prepared] = []
@@ -191,7 +199,7 @@ class Collection:
         return keys, ids
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_pycollect_makeitem(self, obj: object) -> Any:
+    def pytest_pycollect_makeitem(self) -> Any:
         """Note every item of a suite as it is made: later steps see only those that were selected."""
         self._current = None
         made = yield
@@ -201,7 +209,9 @@ class Collection:
                 key = item.callspec.params[PARAMETER]
                 current.info.items[item.nodeid] = (key.case_id, key.model or "")
                 prepared = current.suite.cases[key.case_id]
-                item.stash[EVAL] = EvalItem(key, prepared, current.info, current.models, current.needs_completion, current.graders)
+                item.stash[EVAL] = EvalItem(
+                    key, prepared, current.info, current.models, current.needs_completion, current.graders
+                )
         return made
 
     def check_session_gates(self) -> None:

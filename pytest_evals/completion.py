@@ -15,10 +15,10 @@ class Completion:
     """A model's answer to one conversation.
 
     ``text`` holds no special tokens. ``messages`` is the whole conversation; the answer is its last message.
-    ``finish_reason`` is ``stop`` (end-of-text token or stop string), ``length`` (``max_new_tokens``) or ``recorded`` (it came
-    from the dataset). Token counts are exact, without padding; ``completion_tokens`` includes the end-of-text token.
-    ``logprobs`` (natural log, one a generated token) only when asked for. ``latency`` is seconds from the start of the
-    computation to this answer.
+    ``finish_reason`` is ``stop`` (end-of-text token or stop string), ``length`` (``max_new_tokens``) or ``recorded``
+    (it came from the dataset). Token counts are exact, without padding; ``completion_tokens`` includes the end-of-text
+    token. ``logprobs`` (natural log, one a generated token) only when asked for. ``latency`` is seconds from the start
+    of the computation to this answer.
     """
 
     text: str
@@ -37,7 +37,9 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why there is no answer. ``kind`` is ``model`` (it refused or failed on this request) or ``engine`` (the measurement broke)."""
+    """Why there is no answer. ``kind`` is ``model`` (it refused or failed on this request) or ``engine`` (the
+    measurement broke).
+    """
 
     kind: Literal["model", "engine"]
     message: str

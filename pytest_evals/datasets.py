@@ -46,8 +46,8 @@ _cache: dict[tuple[Path, int, int], Dataset] = {}
 def load(data: object, base: Path) -> Dataset:
     """Read ``data`` into a `Dataset`.
 
-    ``data`` is a path (relative to ``base``, the folder of the test file), a list of mappings, a callable that returns one,
-    a Hugging Face ``datasets`` object or a pandas frame.
+    ``data`` is a path (relative to ``base``, the folder of the test file), a list of mappings, a callable that returns
+    one, a Hugging Face ``datasets`` object or a pandas frame.
 
     Raises `DatasetError` for a missing or malformed file (with its line), an unknown kind, and an empty dataset.
     """
@@ -66,7 +66,9 @@ def _load_file(path: Path, key: str) -> Dataset:
     try:
         status = path.stat()
     except OSError as error:
-        raise DatasetError(f"dataset {key!r} not found: {path} ({error.strerror}); paths are relative to the test file") from error
+        raise DatasetError(
+            f"dataset {key!r} not found: {path} ({error.strerror}); paths are relative to the test file"
+        ) from error
     stamp = (path, status.st_mtime_ns, status.st_size)
     if stamp not in _cache:
         _cache[stamp] = _read_file(path, key)
@@ -176,8 +178,7 @@ def _read_parquet(path: Path, content: bytes) -> Iterator[tuple[int, Row]]:
         rows = parquet.read_table(io.BytesIO(content)).to_pylist()
     except Exception as error:  # pyarrow raises its own tree of errors, whose base is Exception
         raise DatasetError(f"{path}: not valid Parquet: {error}") from error
-    for number, row in enumerate(rows, start=1):
-        yield number, row
+    yield from enumerate(rows, start=1)
 
 
 _READERS: dict[str, Callable[[Path, bytes], Iterator[tuple[int, Row]]]] = {

@@ -47,7 +47,7 @@ def cases(
     system: str | None = None,
     model: str | Sequence[str] | None = None,
     generation: Mapping[str, Any] | None = None,
-    id: str | None = None,
+    id: str | None = None,  # noqa: A002 - the name that users know from their data
     name: str | None = None,
     limit: int | None = None,
     gates: str | Sequence[str] = (),
@@ -65,7 +65,8 @@ def cases(
             With neither ``prompt`` nor ``messages``, each row's own ``messages`` field is the conversation.
         system: Template of the system message; it replaces one that the conversation brings.
         model: The model (or models) of this suite, unless ``--evals-model`` says otherwise.
-        generation: Generation parameters: ``max_new_tokens, temperature, top_k, top_p, stop, seed, logprobs, template``.
+        generation: Generation parameters, templates allowed:
+            ``max_new_tokens, temperature, top_k, top_p, stop, seed, logprobs, template``.
         id: The field that identifies a row; by default a short hash of its content.
         name: The suite's name; by default the test function's.
         limit: Use only the first rows.
@@ -76,7 +77,7 @@ def cases(
 
     A row with a ``completion`` field is graded as it is: no model is asked.
     """
-    frame = sys._getframe(1)
+    frame = sys._getframe(1)  # noqa: SLF001 - the documented way to the caller's line
     declaration = Declaration(
         data=data,
         prompt=prompt,

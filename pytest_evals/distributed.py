@@ -77,7 +77,9 @@ class Declarer:
         self._remote.close()
 
 
-def activate_worker(config: pytest.Config, settings: Settings, collection: Collection, address: tuple[str, str]) -> None:
+def activate_worker(
+    config: pytest.Config, settings: Settings, collection: Collection, address: tuple[str, str]
+) -> None:
     """Register what a worker does."""
     remote = RemotePool(*address)
     collection.on_model_needed = remote.prepare

@@ -1,7 +1,7 @@
 """Errors that a user of the plugin reads.
 
-Each message says what was wrong, where (file, line, option), and what to do next. The plugin turns them into pytest's own
-kinds: a usage error at start-up, a collection error for a suite, an error of one case during the run.
+Each message says what was wrong, where (file, line, option), and what to do next. The plugin turns them into pytest's
+own kinds: a usage error at start-up, a collection error for a suite, an error of one case during the run.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class GradeError(EvalsError):
     """The value of a grade was asked for, and the grader had failed."""
 
 
-class NotApplicable(EvalsError):
+class NotApplicable(EvalsError):  # noqa: N818 - it is a status of the case, not an error
     """The value of a grade was asked for, and the grader does not apply to this case."""
 
 

@@ -25,10 +25,11 @@ def case(request: pytest.FixtureRequest) -> Case:
 @pytest.fixture
 @default_turn
 def completion(request: pytest.FixtureRequest) -> Completion:
-    """The model's answer to the case: ``text``, ``messages``, ``finish_reason``, token counts, ``logprobs``, ``latency``.
+    """The model's answer to the case: ``text``, ``messages``, ``finish_reason``, token counts, ``logprobs``,
+    ``latency``.
 
-    Generated in batches with those of all other cases, or taken from the row's ``completion`` field. Override it with a fixture of the
-    same name to put your own program in the model's place.
+    Generated in batches with those of all other cases, or taken from the row's ``completion`` field. Override it with a
+    fixture of the same name to put your own program in the model's place.
     """
     from pytest_evals.run import deliver
 
@@ -37,7 +38,9 @@ def completion(request: pytest.FixtureRequest) -> Completion:
 
 @pytest.fixture
 def record(request: pytest.FixtureRequest) -> Recorder:
-    """Attach extra values to the case: ``record("steps", 3)`` or ``record(steps=3)``; they stand in the artifact under ``tasks``."""
+    """Attach extra values to the case: ``record("steps", 3)`` or ``record(steps=3)``; they stand in the artifact under
+    ``tasks``.
+    """
     from pytest_evals.record import Recorder
     from pytest_evals.run import eval_item, sheet_of
 

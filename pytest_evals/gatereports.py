@@ -35,7 +35,8 @@ class GateReport(pytest.TestReport):
 
 
 def teststatus(report: GateReport) -> tuple[str, str, str]:
-    """Answer pytest's question how a gate is shown: no letter in the progress line, a word once it stands in the summary.
+    """Answer pytest's question how a gate is shown: no letter in the progress line, a word once it stands in the
+    summary.
 
     A passed gate, or one that was not judged, is in no category: the counts of the last line stay those of the tests.
     """

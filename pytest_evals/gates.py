@@ -1,7 +1,7 @@
 """Gates: what scores must meet, as ``capitals.exact[difficulty=easy].mean >= 0.8``.
 
-Grammar: ``[SUITE.]GRADER[SLICE].STATISTIC OP NUMBER``. Parsed where it was written, so that a typo is known before any model loads;
-judged once, when everything has run.
+Grammar: ``[SUITE.]GRADER[SLICE].STATISTIC OP NUMBER``. Parsed where it was written, so that a typo is known before any
+model loads; judged once, when everything has run.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ STATISTICS: Mapping[str, Callable[[Score], float | None]] = {
 }
 _SLICE = re.compile(r"\[([^\]]*)\]")
 _EXPRESSION = re.compile(r"\A(?P<path>[^<>=]+?)\s*(?P<op>>=|<=|==|>|<)\s*(?P<number>[^<>=\s]\S*)\Z")
-_SHAPE = "a gate is written [suite.]grader.statistic OP number, as 'exact.mean >= 0.8' or 'exact[level=easy].mean >= 0.9'"
+_SHAPE = (
+    "a gate is written [suite.]grader.statistic OP number, as 'exact.mean >= 0.8' or 'exact[level=easy].mean >= 0.9'"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,9 @@ def parse_gate(text: str) -> Gate:
     target, _, statistic = match["path"].rpartition(".")
     if statistic not in STATISTICS:
         known = ", ".join(STATISTICS)
-        raise GateError(f"gate {text!r}: unknown statistic {statistic!r} (known: {known}){did_you_mean(statistic, STATISTICS)}")
+        raise GateError(
+            f"gate {text!r}: unknown statistic {statistic!r} (known: {known}){did_you_mean(statistic, STATISTICS)}"
+        )
     if not target or not all(part for part in target.split(".")):
         raise GateError(f"gate {text!r} names no grader: {_SHAPE}")
     part = _parse_slice(slices[0], text) if slices else None
@@ -113,11 +117,14 @@ def resolve(gate: Gate, suite: str, graders: Iterable[str]) -> str | None:
     return None
 
 
-def judge(gate: Gate, suite: str, model: str, grader: str, records: Sequence[CaseRecord], *, missing: int, floor: bool) -> GateResult:
+def judge(
+    gate: Gate, suite: str, model: str, grader: str, records: Sequence[CaseRecord], *, missing: int, floor: bool
+) -> GateResult:
     """Judge one gate on the finished cases of one suite and model.
 
-    ``missing`` is the number of declared cases that did not run: with any, the gate is *not judged*. Cases without a grade because
-    something broke make it fail, unless ``floor`` says that a coverage gate of the same grader already watches over them.
+    ``missing`` is the number of declared cases that did not run: with any, the gate is *not judged*. Cases without a
+    grade because something broke make it fail, unless ``floor`` says that a coverage gate of the same grader already
+    watches over them.
     """
     chosen = [record for record in records if in_slice(record, gate.slice)]
     score = compute_score(suite, model, grader, grades_of(chosen, grader))
@@ -128,7 +135,13 @@ def judge(gate: Gate, suite: str, model: str, grader: str, records: Sequence[Cas
     if missing:
         return result("not judged", None, f"{missing} of {missing + len(records)} cases did not run")
     if not chosen:
-        return result("not judged", None, f"--evals-limit leaves no case in the slice {gate.slice[0]}={gate.slice[1]}" if gate.slice else "no case ran")
+        return result(
+            "not judged",
+            None,
+            f"--evals-limit leaves no case in the slice {gate.slice[0]}={gate.slice[1]}"
+            if gate.slice
+            else "no case ran",
+        )
     value = STATISTICS[gate.statistic](score)
     if value is None:
         return result("failed", None, _no_value(gate, score))
@@ -156,13 +169,17 @@ def has_value(fields: Mapping[str, object], name: str, value: str) -> bool:
 
 
 def grades_of(records: Iterable[CaseRecord], grader: str) -> list[GradeRecord]:
-    """Return the grades of one grader. A case whose grader failed before it could name its entries counts as an error of each."""
+    """Return the grades of one grader. A case whose grader failed before it could name its entries counts as an error
+    of each.
+    """
     found: list[GradeRecord] = []
     for record in records:
-        for grade in record.grades:
-            if grade.grader_key == grader or (grade.status != "graded" and grader.startswith(f"{grade.grader_key}.")):
-                found.append(grade)
+        found += [grade for grade in record.grades if grade.grader_key == grader or _failed_before(grade, grader)]
     return found
+
+
+def _failed_before(grade: GradeRecord, grader: str) -> bool:
+    return grade.status != "graded" and grader.startswith(f"{grade.grader_key}.")
 
 
 def _no_value(gate: Gate, score: Score) -> str:

@@ -57,7 +57,9 @@ def parse_generation(values: Mapping[str, Any]) -> GenerationParams:
     """
     for name in values:
         if name not in _KNOWN:
-            raise SuiteError(f"generation: unknown parameter {name!r} (known: {', '.join(_KNOWN)}){did_you_mean(name, _KNOWN)}")
+            raise SuiteError(
+                f"generation: unknown parameter {name!r} (known: {', '.join(_KNOWN)}){did_you_mean(name, _KNOWN)}"
+            )
     checked = {name: _CHECKS[name](name, value) for name, value in values.items()}
     return GenerationParams(**checked)
 
@@ -69,7 +71,12 @@ def _integer(name: str, value: object, least: int) -> int:
 
 
 def _number(name: str, value: object, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or not low <= value <= high:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not math.isfinite(value)
+        or not low <= value <= high
+    ):
         raise SuiteError(f"generation: {name} must be a number from {low:g} to {high:g}, not {value!r}")
     return float(value)
 

@@ -16,12 +16,12 @@ Status = Literal["graded", "not_applicable", "error", "pending"]
 class Grade(BaseModel):
     """The grade that a grader gives to one case.
 
-    ``value`` is a finite number (a bool counts as 1 or 0); NaN and infinities are refused. ``passed`` is the verdict, `None` when the
-    grader gives a number without one. ``status`` is ``graded``; ``not_applicable`` (the grader does not concern this case),
-    ``error`` (the grader failed) and ``pending`` (a person has yet to answer) have no value.
+    ``value`` is a finite number (a bool counts as 1 or 0); NaN and infinities are refused. ``passed`` is the verdict,
+    `None` when the grader gives a number without one. ``status`` is ``graded``; ``not_applicable`` (the grader does not
+    concern this case), ``error`` (the grader failed) and ``pending`` (a person has yet to answer) have no value.
 
-    ``bool(grade)`` is ``passed``, or without a verdict that of the number. A grade compares with numbers. Asking a grade without a value
-    raises `NotApplicable` or `GradeError`.
+    ``bool(grade)`` is ``passed``, or without a verdict that of the number. A grade compares with numbers. Asking a
+    grade without a value raises `NotApplicable` or `GradeError`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,7 +44,12 @@ class Grade(BaseModel):
     ) -> None:
         verdict = value if passed is None and isinstance(value, bool) else passed
         super().__init__(
-            value=value, grader_key=grader_key, reasoning=reasoning, passed=verdict, status=status, metadata=metadata or {}
+            value=value,
+            grader_key=grader_key,
+            reasoning=reasoning,
+            passed=verdict,
+            status=status,
+            metadata=metadata or {},
         )
 
     @model_validator(mode="after")
@@ -75,7 +80,12 @@ class Grade(BaseModel):
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Grade):
-            return (self.value, self.grader_key, self.passed, self.status) == (other.value, other.grader_key, other.passed, other.status)
+            return (self.value, self.grader_key, self.passed, self.status) == (
+                other.value,
+                other.grader_key,
+                other.passed,
+                other.status,
+            )
         return self._number() == other if isinstance(other, (int, float)) else NotImplemented
 
     def __lt__(self, other: float | Grade) -> bool:

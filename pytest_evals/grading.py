@@ -1,7 +1,7 @@
 """``@grader``: a function becomes a fixture whose value is a `Grade`.
 
-A sync grader runs in the setup of the test that asks for it. What it returns becomes a grade; what it raises becomes a grade with
-status ``error``, so that the other graders of the case still give theirs, and the test then errors.
+A sync grader runs in the setup of the test that asks for it. What it returns becomes a grade; what it raises becomes a
+grade with status ``error``, so that the other graders of the case still give theirs, and the test then errors.
 """
 
 from __future__ import annotations
@@ -46,11 +46,13 @@ TIME_LIMIT: pytest.StashKey[float] = pytest.StashKey()
 def grader(function: GraderFunction, /) -> Fixture: ...
 @overload
 def grader(*, name: str | None = None, threshold: float | None = None) -> Callable[[GraderFunction], Fixture]: ...
-def grader(function: GraderFunction | None = None, /, *, name: str | None = None, threshold: float | None = None) -> Any:
+def grader(
+    function: GraderFunction | None = None, /, *, name: str | None = None, threshold: float | None = None
+) -> Any:
     """Make a function a grader: a fixture that gives a `Grade` to the case which runs.
 
-    The function may ask for ``case``, ``completion``, other graders and any fixture. It returns a bool (right or wrong), a finite
-    number, a `Grade`, a dict of these by name, or `None` when it does not apply to the case.
+    The function may ask for ``case``, ``completion``, other graders and any fixture. It returns a bool (right or
+    wrong), a finite number, a `Grade`, a dict of these by name, or `None` when it does not apply to the case.
 
     Args:
         function: The function, when used without parentheses.
@@ -65,15 +67,25 @@ def grader(function: GraderFunction | None = None, /, *, name: str | None = None
 
 
 def grader_fixture(
-    function: GraderFunction, *, name: str | None = None, threshold: float | None = None, settings: Mapping[str, Any] | None = None
+    function: GraderFunction,
+    *,
+    name: str | None = None,
+    threshold: float | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Fixture:
-    """Return the fixture for ``function``. ``settings``: what a ready-made grader was given, checked against every case."""
+    """Return the fixture for ``function``. ``settings``: what a ready-made grader was given, checked against every
+    case.
+    """
     if not callable(function) or isinstance(function, type):
         raise SuiteError(f"@grader takes a function, not {type(function).__name__}")
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        raise SuiteError(f"grader {function.__name__!r} is async; graders are ordinary functions in this version, so write it without async")
+        raise SuiteError(
+            f"grader {function.__name__!r} is async; graders are ordinary functions in this version, so write it without async"
+        )
     if inspect.isgeneratorfunction(function):
-        raise SuiteError(f"grader {function.__name__!r} yields; a grader returns its grade, and set-up goes into a fixture that it uses")
+        raise SuiteError(
+            f"grader {function.__name__!r} yields; a grader returns its grade, and set-up goes into a fixture that it uses"
+        )
     signature = inspect.signature(function)
     asks_request = "request" in signature.parameters
 
@@ -90,8 +102,7 @@ def grader_fixture(
     # pytest reads the fixtures that a function asks for from its signature.
     grade_case.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # a function has this attribute when set
     grade_case.__evals_settings__ = settings or {}  # type: ignore[attr-defined]  # marks the function as a grader, see settings_of
-    fixture = pytest.fixture(grade_case) if name is None else pytest.fixture(name=name)(grade_case)
-    return fixture
+    return pytest.fixture(grade_case) if name is None else pytest.fixture(name=name)(grade_case)
 
 
 def settings_of(function: Any) -> Mapping[str, Any] | None:
@@ -105,7 +116,9 @@ def _grade(request: pytest.FixtureRequest, threshold: float | None, call: Callab
     key = request.fixturename or ""
     sheet = request.node.stash.get(SHEET, None)
     if sheet is None:
-        raise SuiteError(f"grader {key!r} is used by {request.node.nodeid}, which is not an eval: put @cases(...) on it")
+        raise SuiteError(
+            f"grader {key!r} is used by {request.node.nodeid}, which is not an eval: put @cases(...) on it"
+        )
     try:
         with time_limit(request.config.stash.get(TIME_LIMIT, 0.0)):
             value = call()
@@ -122,11 +135,11 @@ def _grade(request: pytest.FixtureRequest, threshold: float | None, call: Callab
         message = f"did not return within {error.seconds:g} s (evals_grader_timeout)"
         grades = {"": _without_value(key, "error", message)}
         sheet.failures[key] = GradeError(f"grader {key!r} {message}")
-    except Exception as error:  # a grader is the user's code: whatever it raises is kept and shown as this case's error
+    except Exception as error:  # noqa: BLE001 - a grader is the user's code: whatever it raises is kept and shown as this case's error
         grades = {"": _without_value(key, "error", f"{type(error).__name__}: {error}")}
         sheet.failures[key] = error
     sheet.grades.update({grade.grader_key: grade for grade in grades.values()})
-    return grades[""] if "" in grades else grades
+    return grades.get("", grades)
 
 
 def _without_value(key: str, status: Any, reasoning: str) -> Grade:
@@ -136,7 +149,8 @@ def _without_value(key: str, status: Any, reasoning: str) -> Grade:
 
 
 def to_grades(value: Any, key: str, threshold: float | None = None) -> dict[str, Grade]:
-    """Return what a grader returned as grades: one under ``""``, or one a name of the dict, whose keys are ``grader.name``.
+    """Return what a grader returned as grades: one under ``""``, or one a name of the dict, whose keys are
+    ``grader.name``.
 
     Raises `GradeError` for anything else, NaN and infinities among it.
     """
@@ -165,7 +179,11 @@ def _to_grade(value: Any, key: str, threshold: float | None) -> Grade:
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError) as error:
-        raise GradeError(f"grader {key!r} returned {one_line(repr(value), 60)}, which is not a number: {error}") from error
+        raise GradeError(
+            f"grader {key!r} returned {one_line(repr(value), 60)}, which is not a number: {error}"
+        ) from error
     if not math.isfinite(number):
-        raise GradeError(f"grader {key!r} returned {number}; a grade is a finite number, or None where there is nothing to grade")
+        raise GradeError(
+            f"grader {key!r} returned {number}; a grade is a finite number, or None where there is nothing to grade"
+        )
     return Grade(number, key, passed=None if threshold is None else number >= threshold)

@@ -13,14 +13,36 @@ def add_options(parser: pytest.Parser) -> None:
     """Register options and ini values."""
     group = parser.getgroup("evals", "LLM evaluations")
     group.addoption("--evals", action="store_true", default=None, dest="evals", help="Run eval tests")
-    group.addoption("--evals-model", action="append", metavar="SPEC", dest="evals_model", help="Model to evaluate; repeat it for several")
-    group.addoption("--evals-gate", action="append", metavar="EXPR", dest="evals_gate", help="Extra gate, as 'exact.mean >= 0.8'")
-    group.addoption("--evals-artifact", metavar="PATH", dest="evals_artifact", help="Write the evaluation artifact to PATH")
+    group.addoption(
+        "--evals-model",
+        action="append",
+        metavar="SPEC",
+        dest="evals_model",
+        help="Model to evaluate; repeat it for several",
+    )
+    group.addoption(
+        "--evals-gate", action="append", metavar="EXPR", dest="evals_gate", help="Extra gate, as 'exact.mean >= 0.8'"
+    )
+    group.addoption(
+        "--evals-artifact", metavar="PATH", dest="evals_artifact", help="Write the evaluation artifact to PATH"
+    )
     group.addoption("--evals-limit", metavar="N", dest="evals_limit", help="Use the first N cases of each dataset")
-    group.addoption("--evals-seed", metavar="S", dest="evals_seed", help="Base seed of sampled completions (default: 0)")
-    group.addoption("--evals-plan", action="store_true", default=False, dest="evals_plan", help="Say what would run, and load nothing")
-    group.addoption("--evals-device", metavar="DEVICE", dest="evals_device", help="Where models run: auto, cpu, cuda, cuda:N, mps")
-    group.addoption("--evals-dtype", metavar="DTYPE", dest="evals_dtype", help="Precision of models: auto, fp32, bf16, fp16")
+    group.addoption(
+        "--evals-seed", metavar="S", dest="evals_seed", help="Base seed of sampled completions (default: 0)"
+    )
+    group.addoption(
+        "--evals-plan",
+        action="store_true",
+        default=False,
+        dest="evals_plan",
+        help="Say what would run, and load nothing",
+    )
+    group.addoption(
+        "--evals-device", metavar="DEVICE", dest="evals_device", help="Where models run: auto, cpu, cuda, cuda:N, mps"
+    )
+    group.addoption(
+        "--evals-dtype", metavar="DTYPE", dest="evals_dtype", help="Precision of models: auto, fp32, bf16, fp16"
+    )
     group.addoption("--evals-batch", metavar="N", dest="evals_batch", help="Rows in a batch: auto or a number")
     parser.addini("evals", "Run eval tests, as --evals does", type="bool", default=False)
     parser.addini("evals_models", "Models to evaluate, one a line", type="linelist", default=[])
@@ -28,7 +50,9 @@ def add_options(parser: pytest.Parser) -> None:
     parser.addini("evals_gates", "Gates for every run, one a line", type="linelist", default=[])
     parser.addini("evals_dir", "Folder of artifacts", type="string", default=".evals")
     parser.addini("evals_strict_cases", "A missed case fails even if its suite has gates", type="bool", default=False)
-    parser.addini("evals_grader_timeout", "Seconds that one grader may take; 0 is no limit", type="string", default="60")
+    parser.addini(
+        "evals_grader_timeout", "Seconds that one grader may take; 0 is no limit", type="string", default="60"
+    )
 
 
 def enabled(config: pytest.Config) -> bool:

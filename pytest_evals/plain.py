@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 
 # Control characters (ANSI escapes start with one), lone surrogates, and marks that reorder or hide what follows.
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]")
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
+)
 _LINE_BREAKS = re.compile(r"[\t\n]+")
 
 
@@ -30,3 +32,8 @@ def one_line(text: str, limit: int = 160) -> str:
     """Return ``plain`` text on a single line of at most about ``limit`` characters."""
     flat = _LINE_BREAKS.sub(" ", plain(text[: limit + 1])).strip()
     return f"{flat[: limit - 3]}..." if len(flat) > limit or len(text) > limit + 1 else flat
+
+
+def quoted(text: str, limit: int = 160) -> str:
+    """Return ``text`` in quotes on one line, cut to ``limit`` characters, with everything unprintable escaped."""
+    return repr(text if len(text) <= limit else f"{text[: limit - 3]}...")

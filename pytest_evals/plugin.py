@@ -30,7 +30,9 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker always, and the working parts only when evals are on."""
-    config.addinivalue_line("markers", "evals(declaration): an eval with a case for each row of a dataset; made by pytest_evals.cases(...)")
+    config.addinivalue_line(
+        "markers", "evals(declaration): an eval with a case for each row of a dataset; made by pytest_evals.cases(...)"
+    )
     if enabled(config):
         from pytest_evals.activate import activate
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import subprocess
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -48,19 +47,30 @@ def git_state(root: Path) -> dict[str, Any] | None:
     commit = _git(root, "rev-parse", "HEAD")
     if commit is None:
         return None
-    return {"commit": commit, "branch": _git(root, "rev-parse", "--abbrev-ref", "HEAD"), "dirty": bool(_git(root, "status", "--porcelain"))}
+    return {
+        "commit": commit,
+        "branch": _git(root, "rev-parse", "--abbrev-ref", "HEAD"),
+        "dirty": bool(_git(root, "status", "--porcelain")),
+    }
 
 
 def _git(root: Path, *arguments: str) -> str | None:
     try:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=_GIT_SECONDS, check=True)
+        done = subprocess.run(  # noqa: S603 - the user's own git, with fixed arguments
+            ["git", *arguments],  # noqa: S607 - found as their shell finds it
+            cwd=root,
+            capture_output=True,
+            text=True,
+            timeout=_GIT_SECONDS,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
 
 
 def rival_installed() -> str | None:
-    """Return the version of the unrelated distribution ``pytest-evals``, which ships the same import package, if it is there."""
+    """Return the version of the unrelated distribution ``pytest-evals``, which ships the same import package, if it is
+    there.
+    """
     return _version("pytest-evals")
-
-

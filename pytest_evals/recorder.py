@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import os
 import tempfile
 from collections.abc import Mapping
@@ -61,7 +60,8 @@ class Recorder:
 
     def write(self, line: str) -> None:
         """Write one line and flush it."""
-        assert self._file is not None
+        if self._file is None:
+            raise ArtifactError(f"the artifact {self.path} was not started")
         self._file.write(line + "\n")
         self._file.flush()
 
@@ -72,5 +72,3 @@ class Recorder:
         self.write(dump(summary))
         os.fsync(self._file.fileno())
         self._file.close()
-
-

@@ -1,4 +1,6 @@
-"""Runs the cases of this process: hands in their requests, waits, delivers completions, and reports what became of each case."""
+"""Runs the cases of this process: hands in their requests, waits, delivers completions, and reports what became of each
+case.
+"""
 
 from __future__ import annotations
 
@@ -73,11 +75,15 @@ class CaseRun:
             # Nothing announced that this test would ask (getfixturevalue): its turn is generated now, alone.
             if found.prepared.problem:
                 raise SuiteError(f"{found.info.name}: {found.prepared.case.place} {found.prepared.problem}")
-            item.stash[RESULT] = self._wait(make_request(item.nodeid, found, found.key.model or found.models[0], self._settings.seed))
+            item.stash[RESULT] = self._wait(
+                make_request(item.nodeid, found, found.key.model or found.models[0], self._settings.seed)
+            )
         result = item.stash[RESULT]
         if result.error is not None:
             item.stash[STATE].error = failure_data(result.error)
-            pytest.fail(plain(f"no completion ({result.error.kind} error): {result.error.message}", 2000), pytrace=False)
+            pytest.fail(
+                plain(f"no completion ({result.error.kind} error): {result.error.message}", 2000), pytrace=False
+            )
         return _completion(result, found)
 
     @pytest.hookimpl(wrapper=True)

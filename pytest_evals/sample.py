@@ -62,7 +62,9 @@ def completion_data(completion: Completion | None) -> dict[str, Any] | None:
     return {name: getattr(completion, name) for name in names}
 
 
-def grades_data(found: EvalItem, sheet: Sheet, outcome: Outcome, error: Mapping[str, str] | None) -> list[dict[str, Any]]:
+def grades_data(
+    found: EvalItem, sheet: Sheet, outcome: Outcome, error: Mapping[str, str] | None
+) -> list[dict[str, Any]]:
     """Return the grades of a case. Each grader of the suite has one, also when it never came to run."""
     grades = [grade.model_dump() for grade in sheet.grades.values()]
     given = {grade["grader_key"] for grade in grades}
@@ -73,7 +75,9 @@ def grades_data(found: EvalItem, sheet: Sheet, outcome: Outcome, error: Mapping[
             status, reason = "not_applicable", "the case was skipped"
         else:
             status, reason = "error", f"did not run: {error['message'] if error else 'the test ended before it'}"
-        grades.append({"value": None, "grader_key": key, "reasoning": reason, "passed": None, "status": status, "metadata": {}})
+        grades.append(
+            {"value": None, "grader_key": key, "reasoning": reason, "passed": None, "status": status, "metadata": {}}
+        )
     return grades
 
 
@@ -110,7 +114,9 @@ def _finite(value: Any) -> Any:
 def to_record(sample: Mapping[str, Any]) -> CaseRecord:
     """Return what scores and gates need of a sample line."""
     interaction = sample["interaction"]
-    grades = tuple(GradeRecord(grade["grader_key"], grade["value"], grade["passed"], grade["status"]) for grade in sample["grades"])
+    grades = tuple(
+        GradeRecord(grade["grader_key"], grade["value"], grade["passed"], grade["status"]) for grade in sample["grades"]
+    )
     return CaseRecord(
         suite=sample["suite"],
         model=interaction["source"] or "",

@@ -1,6 +1,7 @@
 """Grades of many cases -> one score a suite, model and grader, with its denominator.
 
-Every case of a suite stands in exactly one count of each of its graders: graded, not applicable, error, pending or not run.
+Every case of a suite stands in exactly one count of each of its graders: graded, not applicable, error, pending or not
+run.
 """
 
 from __future__ import annotations
@@ -117,7 +118,9 @@ def compute_score(suite: str, model: str, grader: str, grades: Iterable[GradeRec
         # A grader that returns 1 and 0 means right and wrong.
         verdicts = [value == 1 for value in graded]
     known = tuple(verdict for verdict in verdicts if verdict is not None)
-    return Score(suite, model, grader, tuple(graded), known, counts["not_applicable"], counts["error"], counts["pending"])
+    return Score(
+        suite, model, grader, tuple(graded), known, counts["not_applicable"], counts["error"], counts["pending"]
+    )
 
 
 def compute_scores(records: Sequence[CaseRecord]) -> list[Score]:

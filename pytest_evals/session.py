@@ -1,4 +1,5 @@
-"""The process that owns the session: collects finished cases, keeps the artifact, judges gates and makes the score card.
+"""The process that owns the session: collects finished cases, keeps the artifact, judges gates and makes the score
+card.
 
 The same with and without pytest-xdist: cases arrive with their reports, wherever they ran.
 """
@@ -34,7 +35,9 @@ CARD: pytest.StashKey[ScoreCard] = pytest.StashKey()
 class EvalSession:
     """Hooks of the owning process. ``infos`` are the collected suites by name; they fill up during collection."""
 
-    def __init__(self, settings: Settings, infos: Mapping[str, SuiteInfo], pool: EnginePool, path: Path, command: Sequence[str]) -> None:
+    def __init__(
+        self, settings: Settings, infos: Mapping[str, SuiteInfo], pool: EnginePool, path: Path, command: Sequence[str]
+    ) -> None:
         self._settings = settings
         self._infos = infos
         self._pool = pool
@@ -46,7 +49,8 @@ class EvalSession:
         self._started = datetime.datetime.now(datetime.UTC)
         self._run_id = f"{self._started:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
 
-    # -- cases as they finish ----------------------------------------------------------------------------------------------
+    # -- cases as they finish
+    # ----------------------------------------------------------------------------------------------
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Any:
@@ -96,7 +100,9 @@ class EvalSession:
     def _run_line(self) -> dict[str, Any]:
         residents = {resident.spec.text: resident for resident in self._pool.residents()}
         infos = [resident.info for resident in residents.values() if resident.info]
-        models = list(dict.fromkeys(model for info in self._infos.values() for _, model in info.items.values() if model))
+        models = list(
+            dict.fromkeys(model for info in self._infos.values() for _, model in info.items.values() if model)
+        )
         return {
             "type": "run",
             "schema": SCHEMA,
@@ -109,21 +115,34 @@ class EvalSession:
             "seed": self._settings.seed,
             "options": {**self._settings.engine_options, "limit": self._settings.limit},
             "suites": [
-                {"name": info.name, "dataset_key": info.dataset_key, "dataset_hash": info.dataset_hash, "n": info.n, "tags": info.tags}
+                {
+                    "name": info.name,
+                    "dataset_key": info.dataset_key,
+                    "dataset_hash": info.dataset_hash,
+                    "n": info.n,
+                    "tags": info.tags,
+                }
                 for info in self._infos.values()
             ],
         }
 
     def _describe_model(self, model: str, resident: Any) -> dict[str, Any]:
         info = resident.info if resident else None
-        loaded = {"device": info.device, "dtype": info.dtype, "context": info.context, "identity": info.identity} if info else {}
+        loaded = (
+            {"device": info.device, "dtype": info.dtype, "context": info.context, "identity": info.identity}
+            if info
+            else {}
+        )
         return {"model": model, **loaded}
 
-    # -- the end -----------------------------------------------------------------------------------------------------------
+    # -- the end
+    # -----------------------------------------------------------------------------------------------------------
 
     def _finish(self, session: pytest.Session, *, complete: bool) -> None:
         self._interruption = self._interruption or _reason(session)
-        records = [self._records[nodeid] for info in self._infos.values() for nodeid in info.items if nodeid in self._records]
+        records = [
+            self._records[nodeid] for info in self._infos.values() for nodeid in info.items if nodeid in self._records
+        ]
         gates = self._judge(records)
         card = self._card(records, gates)
         if records:
@@ -154,10 +173,19 @@ class EvalSession:
         return results
 
     def _judge_one(
-        self, gate: Gate, gates: Sequence[Gate], info: SuiteInfo, model: str, records: Sequence[CaseRecord], declared: int
+        self,
+        gate: Gate,
+        gates: Sequence[Gate],
+        info: SuiteInfo,
+        model: str,
+        records: Sequence[CaseRecord],
+        declared: int,
     ) -> GateResult:
         grader = str(resolve(gate, info.name, info.graders))
-        floor = any(other.statistic == "coverage" and other.target == gate.target and other.slice == gate.slice for other in gates)
+        floor = any(
+            other.statistic == "coverage" and other.target == gate.target and other.slice == gate.slice
+            for other in gates
+        )
         return judge(gate, info.name, model, grader, records, missing=declared - len(records), floor=floor)
 
     def _card(self, records: Sequence[CaseRecord], gates: Sequence[GateResult]) -> ScoreCard:
@@ -184,7 +212,18 @@ class EvalSession:
             info = resident.info
             if info is not None and completions:
                 device, dtype = info.device, info.dtype
-                uses.append(ModelUse(resident.spec.text, resident.spec.short, device, dtype, completions, prompt, generated, resident.seconds))
+                uses.append(
+                    ModelUse(
+                        resident.spec.text,
+                        resident.spec.short,
+                        device,
+                        dtype,
+                        completions,
+                        prompt,
+                        generated,
+                        resident.seconds,
+                    )
+                )
         return uses
 
     def _short(self, model: str) -> str:
@@ -246,4 +285,3 @@ def _display(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
-

@@ -56,7 +56,10 @@ def read_settings(config: pytest.Config) -> Settings:
         models=_models("--evals-model", config.getoption("evals_model") or [], here, root, aliases),
         default_models=_models("evals_models", config.getini("evals_models"), root, root, aliases),
         aliases=aliases,
-        gates=(*_gates("evals_gates", config.getini("evals_gates")), *_gates("--evals-gate", config.getoption("evals_gate") or [])),
+        gates=(
+            *_gates("evals_gates", config.getini("evals_gates")),
+            *_gates("--evals-gate", config.getoption("evals_gate") or []),
+        ),
         artifact=_path(here, config.getoption("evals_artifact")),
         folder=root / config.getini("evals_dir"),
         limit=_whole("--evals-limit", config.getoption("evals_limit"), least=1),
@@ -70,7 +73,8 @@ def read_settings(config: pytest.Config) -> Settings:
 
 
 def model_text(written: str, base: Path, root: Path, aliases: dict[str, str]) -> str:
-    """Return a model specification as the session knows it: aliases replaced, paths relative to ``root`` where they are inside it.
+    """Return a model specification as the session knows it: aliases replaced, paths relative to ``root`` where they are
+    inside it.
 
     Raises `ModelError` when it is wrong.
     """

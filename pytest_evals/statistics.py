@@ -21,5 +21,7 @@ def median(values: Sequence[float]) -> float | None:
 
 
 def standard_error(values: Sequence[float]) -> float | None:
-    """Return the standard error of the mean: sample standard deviation (n - 1) over the square root of n; `None` below two values."""
+    """Return the standard error of the mean: sample standard deviation (n - 1) over the square root of n; `None` below
+    two values.
+    """
     return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None

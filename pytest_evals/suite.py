@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from pytest_evals.case import Case
-from pytest_evals.declaration import Declaration
 from pytest_evals.completion import Message
 from pytest_evals.datasets import Dataset, Row, load
+from pytest_evals.declaration import Declaration
 from pytest_evals.errors import DatasetError, EvalsError, GateError, SuiteError, TemplateError, did_you_mean
 from pytest_evals.gates import Gate, has_value, parse_gate, resolve
 from pytest_evals.generation import GenerationParams, parse_generation
@@ -25,7 +25,9 @@ ROLES = ("system", "user", "assistant", "tool", "developer")
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A case with all that its turn needs. ``prompt`` is empty and ``problem`` says why, when the suite has no conversation for it."""
+    """A case with all that its turn needs. ``prompt`` is empty and ``problem`` says why, when the suite has no
+    conversation for it.
+    """
 
     case: Case
     prompt: tuple[Message, ...]
@@ -49,7 +51,9 @@ class Suite:
             if resolve(gate, name, graders) is None:
                 known = ", ".join(graders) or "none"
                 hint = did_you_mean(gate.target.rpartition(".")[2], graders)
-                raise GateError(f"{self.declaration.place}: gate {gate.text!r}: {name} has no grader {gate.target!r} (graders: {known}){hint}")
+                raise GateError(
+                    f"{self.declaration.place}: gate {gate.text!r}: {name} has no grader {gate.target!r} (graders: {known}){hint}"
+                )
             if gate.slice:
                 self._check_slice(gate, *gate.slice)
 
@@ -57,16 +61,21 @@ class Suite:
         fields = dict.fromkeys(name for row in self.dataset.rows for name in row)
         if field not in fields:
             hint = did_you_mean(field, fields)
-            raise GateError(f"{self.declaration.place}: gate {gate.text!r}: no row has a field {field!r} (fields: {', '.join(fields)}){hint}")
+            raise GateError(
+                f"{self.declaration.place}: gate {gate.text!r}: no row has a field {field!r} (fields: {', '.join(fields)}){hint}"
+            )
         if not any(has_value(row, field, value) for row in self.dataset.rows):
             found = list(dict.fromkeys(str(row[field]) for row in self.dataset.rows if field in row))
-            raise GateError(f"{self.declaration.place}: gate {gate.text!r}: no row has {field}={value} (values: {', '.join(found[:8])})")
+            raise GateError(
+                f"{self.declaration.place}: gate {gate.text!r}: no row has {field}={value} (values: {', '.join(found[:8])})"
+            )
 
 
 def build_suite(declaration: Declaration, base: Path, limit: int | None) -> Suite:
     """Read and check everything of a suite.
 
-    ``base`` is the folder of the test file; ``limit`` is ``--evals-limit``, of which and the suite's own the smaller one holds.
+    ``base`` is the folder of the test file; ``limit`` is ``--evals-limit``, of which and the suite's own the smaller
+    one holds.
 
     Raises an `EvalsError` that names the place.
     """
@@ -99,7 +108,9 @@ def _check_declaration(declaration: Declaration) -> None:
     if declaration.prompt is not None and declaration.messages is not None:
         raise SuiteError(f"{place}: give either prompt= or messages=, not both")
     if declaration.prompt is not None and not isinstance(declaration.prompt, str):
-        raise SuiteError(f"{place}: prompt must be a string, not {type(declaration.prompt).__name__}; a conversation goes into messages=")
+        raise SuiteError(
+            f"{place}: prompt must be a string, not {type(declaration.prompt).__name__}; a conversation goes into messages="
+        )
     limit = declaration.limit
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
         raise SuiteError(f"{place}: limit must be a whole number of at least 1, not {limit!r}")
@@ -112,7 +123,9 @@ def _ids(dataset: Dataset, declaration: Declaration, place: str) -> list[str]:
     for index, row in enumerate(dataset.rows):
         if field is not None and row.get(field) in (None, ""):
             hint = did_you_mean(field, row)
-            raise DatasetError(f"{place}: {dataset.places[index]}: no field {field!r} for the id (fields: {', '.join(row)}){hint}")
+            raise DatasetError(
+                f"{place}: {dataset.places[index]}: no field {field!r} for the id (fields: {', '.join(row)}){hint}"
+            )
         case_id = row_id(row, field)
         if case_id in seen:
             first = dataset.places[seen[case_id]]
@@ -129,7 +142,9 @@ def _files(declaration: Declaration, dataset: Dataset, index: int, base: Path) -
     if listed is None:
         return {}
     if len(listed) != len(dataset.rows):
-        raise SuiteError(f"{declaration.place}: files has {len(listed)} entries for {len(dataset.rows)} rows; there must be one a row")
+        raise SuiteError(
+            f"{declaration.place}: files has {len(listed)} entries for {len(dataset.rows)} rows; there must be one a row"
+        )
     paths = {name: base / path for name, path in listed[index].items()}
     for name, path in paths.items():
         if not path.is_file():
@@ -140,7 +155,9 @@ def _files(declaration: Declaration, dataset: Dataset, index: int, base: Path) -
 def _metadata(declaration: Declaration, row: Row, place: str) -> dict[str, Any]:
     own = row.get("metadata") or {}
     if not isinstance(own, Mapping):
-        raise DatasetError(f"{declaration.place}: {place}: the field 'metadata' must be an object, not {type(own).__name__}")
+        raise DatasetError(
+            f"{declaration.place}: {place}: the field 'metadata' must be an object, not {type(own).__name__}"
+        )
     return {**(declaration.metadata or {}), **own}
 
 
@@ -188,13 +205,17 @@ def _render_messages(messages: str | Sequence[Mapping[str, Any]], case: Case) ->
             raise SuiteError(f"messages must be a list of {{'role', 'content'}}, found {type(message).__name__}")
         content = message.get("content")
         text = render_text(content, case.scope) if isinstance(content, str) else content
-        rendered.append({**render({key: value for key, value in message.items() if key != "content"}, case.scope), "content": text})
+        rendered.append(
+            {**render({key: value for key, value in message.items() if key != "content"}, case.scope), "content": text}
+        )
     return rendered
 
 
 def _check_messages(messages: object) -> list[Message]:
     if not isinstance(messages, (list, tuple)) or not messages:
-        raise DatasetError(f"messages must be a list of {{'role', 'content'}} with at least one entry, not {messages!r:.80}")
+        raise DatasetError(
+            f"messages must be a list of {{'role', 'content'}} with at least one entry, not {messages!r:.80}"
+        )
     for number, message in enumerate(messages, start=1):
         if not isinstance(message, Mapping) or not isinstance(message.get("content"), str):
             raise DatasetError(f"message {number} must be an object with 'role' and a text 'content'")
@@ -209,4 +230,6 @@ def check_settings(suite: Suite, grader: str, settings: object) -> None:
         try:
             render(settings, prepared.case.scope)
         except TemplateError as error:
-            raise TemplateError(f"{suite.declaration.place}: {prepared.case.place}: grader {grader}: {error}") from error
+            raise TemplateError(
+                f"{suite.declaration.place}: {prepared.case.place}: grader {grader}: {error}"
+            ) from error

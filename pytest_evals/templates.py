@@ -1,8 +1,9 @@
 """Locators and templates: how a string in a suite refers to the fields of its case.
 
-``"item.answer"`` and ``"{{item.answer}}"`` as a whole string are the raw value, type kept. ``"... {{item.answer}} ..."``
-inside a longer string is interpolated by Jinja2 (sandboxed, strict: an unknown name is an error). Paths may be nested
-(``item.person.name``, ``item.choices.0``), and ``item.files.NAME`` is a file of the case, which stands for its text.
+``"item.answer"`` and ``"{{item.answer}}"`` as a whole string are the raw value, type kept. ``"... {{item.answer}}
+..."`` inside a longer string is interpolated by Jinja2 (sandboxed, strict: an unknown name is an error). Paths may be
+nested (``item.person.name``, ``item.choices.0``), and ``item.files.NAME`` is a file of the case, which stands for its
+text.
 """
 
 from __future__ import annotations
@@ -94,7 +95,9 @@ def _as_text(value: object, source: str) -> str:
     if value is None:
         raise TemplateError(f"{source!r} is null for this case; write {{{{ ... or '' }}}} if it may be empty")
     if isinstance(value, (Mapping, list, tuple)):
-        raise TemplateError(f"{source!r} is {type(value).__name__}, not text; name a field of it, or use the filter 'tojson'")
+        raise TemplateError(
+            f"{source!r} is {type(value).__name__}, not text; name a field of it, or use the filter 'tojson'"
+        )
     return str(value)
 
 

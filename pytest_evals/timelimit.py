@@ -12,7 +12,9 @@ from typing import NoReturn
 
 
 class TimeLimitExceeded(BaseException):
-    """Raised inside the block that took too long. Not an `Exception`, so that an ``except Exception`` in it cannot swallow it."""
+    """Raised inside the block that took too long. Not an `Exception`, so that an ``except Exception`` in it cannot
+    swallow it.
+    """
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"took longer than {seconds:g} s")
@@ -23,8 +25,8 @@ class TimeLimitExceeded(BaseException):
 def time_limit(seconds: float) -> Iterator[None]:
     """Raise `TimeLimitExceeded` in the block after ``seconds``; 0 is no limit.
 
-    Works in the main thread of a POSIX system; elsewhere the block just runs. A timer that was set before (pytest-timeout sets one) is
-    set again afterwards with what is left of it.
+    Works in the main thread of a POSIX system; elsewhere the block just runs. A timer that was set before
+    (pytest-timeout sets one) is set again afterwards with what is left of it.
     """
     if not seconds or not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield

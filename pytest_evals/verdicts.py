@@ -26,7 +26,9 @@ class State:
         self.timing: dict[str, float] = {}
 
 
-def judge_phase(report: pytest.TestReport, call: pytest.CallInfo[None], state: State, sheet: Sheet, *, gated: bool) -> None:
+def judge_phase(
+    report: pytest.TestReport, call: pytest.CallInfo[None], state: State, sheet: Sheet, *, gated: bool
+) -> None:
     """Let one phase's report decide the case's outcome, and the outcome the report."""
     if report.when == "setup" and report.failed:
         state.outcome = "errored"

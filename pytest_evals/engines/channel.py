@@ -1,14 +1,13 @@
 """The wire: JSON messages over a private local connection.
 
-A socket file in a folder that only the user can enter (a named pipe on Windows), with a mutual challenge on a random key.
-Messages are JSON, never pickles: whoever gets a connection can send data, and nothing that runs.
+A socket file in a folder that only the user can enter (a named pipe on Windows), with a mutual challenge on a random
+key. Messages are JSON, never pickles: whoever gets a connection can send data, and nothing that runs.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
 import shutil
 import sys
@@ -58,7 +57,8 @@ def connect(address: str, key: str) -> Channel:
 class Switch:
     """The listening end, owned by the process that owns the engines.
 
-    Every connection starts with ``{"role": ...}``; ``on_connect(role, hello, channel)`` is called for it, in a thread of its own.
+    Every connection starts with ``{"role": ...}``; ``on_connect(role, hello, channel)`` is called for it, in a thread
+    of its own.
     """
 
     def __init__(self, on_connect: Callable[[str, Message, Channel], None]) -> None:
@@ -67,7 +67,9 @@ class Switch:
         # Made by mkdtemp: mode 0700. The path stays short, because a socket's path may hold about 100 characters only.
         self._folder = Path(tempfile.mkdtemp(prefix="evals-"))
         address = None if sys.platform == "win32" else str(self._folder / "socket")
-        self._listener = Listener(address, "AF_PIPE" if sys.platform == "win32" else "AF_UNIX", authkey=bytes.fromhex(self.key))
+        self._listener = Listener(
+            address, "AF_PIPE" if sys.platform == "win32" else "AF_UNIX", authkey=bytes.fromhex(self.key)
+        )
         self.address = str(self._listener.address)
         self._closing = False
         threading.Thread(target=self._accept, name="evals-switch", daemon=True).start()
@@ -96,5 +98,4 @@ class Switch:
             connect(self.address, self.key).close()
         with contextlib.suppress(OSError):
             self._listener.close()
-        if os.path.isdir(self._folder):
-            shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self._folder, ignore_errors=True)

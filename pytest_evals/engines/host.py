@@ -1,7 +1,7 @@
 """The process in which one engine lives: ``python -m pytest_evals.engines.host``, started by ``process``.
 
-It reads its instructions (one JSON object) from standard input, connects back, loads the model and answers requests until it
-is told to close, or until the process that started it is gone.
+It reads its instructions (one JSON object) from standard input, connects back, loads the model and answers requests
+until it is told to close, or until the process that started it is gone.
 """
 
 from __future__ import annotations
@@ -117,9 +117,11 @@ def main() -> int:
     except ModelError as error:
         channel.send({"type": "failed", "message": str(error)})
         return 0
-    except Exception as error:  # whatever a damaged model makes its loader raise, loading it again would raise too
+    except Exception as error:  # noqa: BLE001 - whatever a damaged model makes its loader raise, loading it again would raise too
         traceback.print_exc()
-        channel.send({"type": "failed", "message": f"model {orders['spec']!r} cannot be loaded: {type(error).__name__}: {error}"})
+        channel.send(
+            {"type": "failed", "message": f"model {orders['spec']!r} cannot be loaded: {type(error).__name__}: {error}"}
+        )
         return 0
     channel.send({"type": "ready", "info": asdict(engine.info)})
     try:

@@ -1,7 +1,7 @@
 """One engine process per loaded model, shared by everything that runs in this session.
 
-The pool starts, watches, restarts and ends the processes, sends requests and keeps results until somebody takes them. Models that
-need the device take turns: the next one is loaded when the one before has nothing left to do.
+The pool starts, watches, restarts and ends the processes, sends requests and keeps results until somebody takes them.
+Models that need the device take turns: the next one is loaded when the one before has nothing left to do.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ class EnginePool:
         self._switch: Switch | None = None
         self._clients: dict[str, Callable[[Message, Channel], None]] = {}
 
-    # -- what others ask for -----------------------------------------------------------------------------------------------
+    # -- what others ask for
+    # -----------------------------------------------------------------------------------------------
 
     def prepare(self, model: str) -> None:
         """See `Generation.prepare`."""
@@ -152,7 +153,8 @@ class EnginePool:
         if self._switch:
             self._switch.close()
 
-    # -- requests ----------------------------------------------------------------------------------------------------------
+    # -- requests
+    # ----------------------------------------------------------------------------------------------------------
 
     def _known(self, request: Request) -> bool:
         if request.id in self._results or request.id in self._taken:
@@ -192,7 +194,8 @@ class EnginePool:
         with contextlib.suppress(OSError):
             resident.channel.send({"type": "generate", "requests": [request.to_dict() for request in requests]})
 
-    # -- whose turn it is --------------------------------------------------------------------------------------------------
+    # -- whose turn it is
+    # --------------------------------------------------------------------------------------------------
 
     def _schedule(self) -> None:
         """Send what is new; start the models whose turn it is; make room for the next one."""
@@ -206,7 +209,9 @@ class EnginePool:
         loaded = next((resident for resident in heavy if resident.state != "out"), None)
         waiting = next((resident for resident in heavy if resident.state == "out" and resident.slot.busy), None)
         if loaded is None:
-            following = waiting or next((resident for resident in heavy if resident.wanted and not resident.failure), None)
+            following = waiting or next(
+                (resident for resident in heavy if resident.wanted and not resident.failure), None
+            )
             if following:
                 self._start(following)
         elif waiting and loaded.state in ("ready", "starting") and not loaded.slot.busy:
@@ -242,7 +247,8 @@ class EnginePool:
         if resident.process:
             threading.Thread(target=resident.process.end, kwargs={"patient": True}, daemon=True).start()
 
-    # -- what the processes say (threads) ----------------------------------------------------------------------------------
+    # -- what the processes say (threads)
+    # ----------------------------------------------------------------------------------
 
     def _listening(self) -> Switch:
         if self._switch is None:
@@ -311,4 +317,3 @@ class EnginePool:
                 self._keep(resident, resident.slot.give_up(resident.failure))
         else:
             self._keep(resident, resident.slot.crashed(how))
-

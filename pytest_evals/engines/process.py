@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 _LOG_LINES = 8
 _GRACE_SECONDS = 3.0
@@ -40,9 +40,7 @@ class EngineProcess:
                 env=environment,
             )
         # The key travels through a pipe: command lines and environments can be read by others.
-        stdin = self._popen.stdin
-        assert stdin is not None
-        with contextlib.suppress(BrokenPipeError), stdin:
+        with contextlib.suppress(BrokenPipeError), cast("IO[bytes]", self._popen.stdin) as stdin:
             stdin.write(json.dumps(orders).encode())
 
     @property

@@ -119,7 +119,9 @@ class Inbox:
             self._changed.notify()
 
     def take(self, limit: int | None = None, *, wait: bool = True) -> list[Request]:
-        """Return up to ``limit`` requests, waiting for the first one if ``wait``. An empty list after a wait means: the end."""
+        """Return up to ``limit`` requests, waiting for the first one if ``wait``. An empty list after a wait means: the
+        end.
+        """
         with self._changed:
             while wait and not self._waiting and not self._closed:
                 self._changed.wait()
@@ -161,9 +163,8 @@ class Engine(Protocol):
     def generate(self, requests: Inbox) -> Iterator[Event]:
         """Answer requests until the inbox is closed and empty.
 
-        Yields a `Started` before it computes requests and a `Result` for each of them as it finishes, in any order; `Working` as it
-        likes.
-        A request that cannot be answered is a `Result` with an error, never an exception.
+        Yields a `Started` before it computes requests and a `Result` for each of them as it finishes, in any order;
+        `Working` as it likes. A request that cannot be answered is a `Result` with an error, never an exception.
         """
         ...
 
@@ -177,5 +178,7 @@ def refusal(request: Request, capabilities: Capabilities) -> Failure | None:
     default = GenerationParams()
     for name in default.__slots__:
         if name not in capabilities.params and getattr(request.params, name) != getattr(default, name):
-            return Failure("model", f"{request.model} cannot honour the generation parameter {name!r}; leave it out for this model")
+            return Failure(
+                "model", f"{request.model} cannot honour the generation parameter {name!r}; leave it out for this model"
+            )
     return None

@@ -1,7 +1,7 @@
 """An engine that calls a Python function: for tests of suites and graders, and to put any code in a model's place.
 
-``scripted:module:function`` calls ``function(messages)`` with the conversation, a list of dicts, and takes the string it
-returns as the completion. It may raise (that case's error) and it may be ``async`` (calls then run concurrently).
+``scripted:module:function`` calls ``function(messages)`` with the conversation, a list of dicts, and takes the string
+it returns as the completion. It may raise (that case's error) and it may be ``async`` (calls then run concurrently).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from pytest_evals.completion import Failure
 from pytest_evals.engines.protocol import Capabilities, EngineInfo, Event, Inbox, Request, Result, Started, refusal
 from pytest_evals.errors import ModelError, did_you_mean
+from pytest_evals.ids import content_hash
 
 # Requests announced at a time: few enough that a crash points at one soon, enough that 10,000 cost little.
 CHUNK = 16
@@ -58,7 +59,7 @@ class ScriptedEngine:
             return Result(request.id, error=refused)
         try:
             text = self._function(_conversation(request))
-        except Exception as error:  # the script may raise anything: it is that case's error
+        except Exception as error:  # noqa: BLE001 - the script may raise anything: it is that case's error
             return Result(request.id, error=self._raised(error))
         return self._result(request, text, started)
 
@@ -86,19 +87,25 @@ class ScriptedEngine:
             return Result(request.id, error=refused)
         try:
             text = await self._function(_conversation(request))
-        except Exception as error:  # the script may raise anything: it is that case's error
+        except Exception as error:  # noqa: BLE001 - the script may raise anything: it is that case's error
             return Result(request.id, error=self._raised(error))
         return self._result(request, text, started)
 
     def _result(self, request: Request, text: object, started: float) -> Result:
         if not isinstance(text, str):
-            message = f"scripted:{self._name} returned {type(text).__name__}, and a script returns the completion as str"
+            message = (
+                f"scripted:{self._name} returned {type(text).__name__}, and a script returns the completion as str"
+            )
             return Result(request.id, error=Failure("model", message))
         cuts = [text.find(stop) for stop in request.params.stop if stop in text]
         text = text[: min(cuts)] if cuts else text
         words = sum(len(str(message.get("content", "")).split()) for message in request.messages)
         latency = time.perf_counter() - started
-        return Result(request.id, text, prompt_tokens=words, completion_tokens=len(text.split()), latency=latency)
+        fingerprint = content_hash([self._name, list(request.messages), request.params.to_dict()], length=24)
+        tokens = len(text.split())
+        return Result(
+            request.id, text, prompt_tokens=words, completion_tokens=tokens, latency=latency, fingerprint=fingerprint
+        )
 
     def _raised(self, error: Exception) -> Failure:
         return Failure("model", f"scripted:{self._name} raised {type(error).__name__}: {error}")

@@ -2,8 +2,8 @@
 
 Pure bookkeeping, without a process or a thread: `pool` tells it what happened and does what it says.
 
-After a crash every request that was being computed is a suspect. Suspects are sent again one at a time, so that a second crash
-names the one that caused it: that case gets an error, the others go on.
+After a crash every request that was being computed is a suspect. Suspects are sent again one at a time, so that a
+second crash names the one that caused it: that case gets an error, the others go on.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Slot:
         """Tell whether somebody waits for a result."""
         return bool(self._unfinished)
 
-    def __contains__(self, id: str) -> bool:
-        return id in self._unfinished
+    def __contains__(self, key: str) -> bool:
+        return key in self._unfinished
 
     def add(self, requests: Iterable[Request]) -> int:
         """Take new requests; return how many must be computed (identical greedy ones are computed once)."""
@@ -75,9 +75,9 @@ class Slot:
         else:
             ids = list(self._unsent)
             self._unsent.clear()
-        live = [id for id in ids if id in self._unfinished]
+        live = [key for key in ids if key in self._unfinished]
         self._sent.update(dict.fromkeys(live))
-        return [self._unfinished[id] for id in live]
+        return [self._unfinished[key] for key in live]
 
     def started(self, ids: Sequence[str]) -> None:
         """The engine computes these from now on."""
@@ -93,31 +93,31 @@ class Slot:
 
     def _deliver(self, result: Result) -> list[Result]:
         ids = [result.id, *self._followers.pop(result.id, ())]
-        waiting = [id for id in ids if self._unfinished.pop(id, None) is not None]
-        return [result if id == result.id else dataclasses.replace(result, id=id) for id in waiting]
+        waiting = [key for key in ids if self._unfinished.pop(key, None) is not None]
+        return [result if key == result.id else dataclasses.replace(result, id=key) for key in waiting]
 
     def crashed(self, how: str) -> list[Result]:
         """The process died. Return the errors of those given up; everything else will be sent again."""
-        suspects = [id for id in self._sent if id in self._started and id in self._unfinished]
+        suspects = [key for key in self._sent if key in self._started and key in self._unfinished]
         self._crashes.update(suspects)
         self._crashes_in_a_row += 1
-        guilty = [id for id in suspects if self._crashes[id] >= DEADLY]
-        self._alone.extend(id for id in suspects if id not in guilty)
-        self._unsent.extendleft(reversed([id for id in self._sent if id not in suspects]))
+        guilty = [key for key in suspects if self._crashes[key] >= DEADLY]
+        self._alone.extend(key for key in suspects if key not in guilty)
+        self._unsent.extendleft(reversed([key for key in self._sent if key not in suspects]))
         self._sent.clear()
         self._started.clear()
         errors = []
-        for id in guilty:
-            del self._crashes[id]
+        for key in guilty:
+            del self._crashes[key]
             message = f"this request ended the engine's process {DEADLY} times; the process {how}"
-            errors += self._deliver(Result(id, error=Failure("engine", message)))
+            errors += self._deliver(Result(key, error=Failure("engine", message)))
         if self._crashes_in_a_row >= HOPELESS and (not suspects or self._crashes_in_a_row >= 2 * HOPELESS):
             errors += self.give_up(f"the engine's process died {self._crashes_in_a_row} times in a row; it {how}")
         return errors
 
     def give_up(self, message: str) -> list[Result]:
         """Return an error for everything that is unfinished."""
-        errors = [Result(id, error=Failure("engine", message)) for id in self._unfinished]
+        errors = [Result(key, error=Failure("engine", message)) for key in self._unfinished]
         for waiting in (self._unfinished, self._unsent, self._alone, self._sent, self._started, self._followers):
             waiting.clear()
         return errors

@@ -64,7 +64,9 @@ def parse_spec(text: str, root: Path) -> ModelSpec:
         return ModelSpec(written, engine, str(folder), None, options)
     name, _, revision = name.partition("@")
     if not _REPOSITORY.fullmatch(name):
-        raise ModelError(f"model {written!r}: {name!r} is neither '{EMBEDDED}', a folder (./dir) nor a hub name (org/name)")
+        raise ModelError(
+            f"model {written!r}: {name!r} is neither '{EMBEDDED}', a folder (./dir) nor a hub name (org/name)"
+        )
     return ModelSpec(written, engine, name, revision or None, options)
 
 
@@ -76,7 +78,9 @@ def _split_engine(body: str, written: str) -> tuple[str, str]:
     else:
         engine, name = head, rest
     if engine not in ENGINES:
-        raise ModelError(f"model {written!r}: unknown engine {engine!r} (known: {', '.join(ENGINES)}){did_you_mean(engine, ENGINES)}")
+        raise ModelError(
+            f"model {written!r}: unknown engine {engine!r} (known: {', '.join(ENGINES)}){did_you_mean(engine, ENGINES)}"
+        )
     if not name:
         raise ModelError(f"model {written!r}: no model is named after the engine")
     return engine, name
@@ -88,7 +92,9 @@ def _parse_options(query: str, engine: str, written: str) -> dict[str, str]:
     for name in options:
         if name not in known:
             listed = ", ".join(known) or "none"
-            raise ModelError(f"model {written!r}: unknown option {name!r} (known for {engine}: {listed}){did_you_mean(name, known)}")
+            raise ModelError(
+                f"model {written!r}: unknown option {name!r} (known for {engine}: {listed}){did_you_mean(name, known)}"
+            )
     return options
 
 

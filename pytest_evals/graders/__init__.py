@@ -2,8 +2,8 @@
 
     exact = graders.exact_match("{{item.answer}}")
 
-What a completion is compared with may be a template or a locator of the case's fields. ``number`` and the like keep the type of a
-whole-value locator: ``"item.answer"`` may be a number or a list. All of these give a verdict, value 1 or 0.
+What a completion is compared with may be a template or a locator of the case's fields. ``number`` and the like keep the
+type of a whole-value locator: ``"item.answer"`` may be a number or a list. All of these give a verdict, value 1 or 0.
 """
 
 from __future__ import annotations
@@ -68,10 +68,11 @@ def matches(pattern: str, *, ignore_case: bool = False, full: bool = False) -> F
 
 
 def number(expected: object, *, tolerance: float = 0.0, kind: Literal["absolute", "relative"] = "absolute") -> Fixture:
-    """The completion's final number is ``expected`` (a number, or text whose final number counts), within ``tolerance``.
+    r"""The completion's final number is ``expected`` (a number, or text whose final number counts), within
+    ``tolerance``.
 
-    The final number is the content of the last ``\\boxed{}``; else what follows the last ``####``, ``A:`` or "answer is"; else the last
-    number. ``kind="relative"`` makes the tolerance a share of the expected value.
+    The final number is the content of the last ``\boxed{}``; else what follows the last ``####``, ``A:`` or "answer
+    is"; else the last number. ``kind="relative"`` makes the tolerance a share of the expected value.
     """
     if kind not in ("absolute", "relative"):
         raise SuiteError(f"number: kind must be 'absolute' or 'relative', not {kind!r}")
@@ -87,7 +88,7 @@ def json_valid() -> Fixture:
 
 def json_schema(schema: Mapping[str, Any] | bool | str | Path) -> Fixture:
     """The completion is JSON that ``schema`` allows: a JSON Schema, or the path of one relative to the test file."""
-    base = Path(sys._getframe(1).f_code.co_filename).parent
+    base = Path(sys._getframe(1).f_code.co_filename).parent  # noqa: SLF001 - the documented way to the caller
     loaded = structured.load_schema(schema, base)
 
     def ready_made(completion: Completion) -> Any:

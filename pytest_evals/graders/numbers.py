@@ -8,7 +8,7 @@ from typing import Literal
 
 from pytest_evals.errors import SuiteError
 from pytest_evals.graders.text import Verdict
-from pytest_evals.plain import one_line
+from pytest_evals.plain import one_line, quoted
 
 Tolerance = Literal["absolute", "relative"]
 
@@ -25,12 +25,12 @@ _NUMBER = re.compile(
 
 
 def final_number(text: str) -> float | None:
-    """Return the number that ``text`` gives as its answer, `None` when there is none.
+    r"""Return the number that ``text`` gives as its answer, `None` when there is none.
 
-    That is the content of the last ``\\boxed{}``; else what follows the last ``####``, ``A:`` or "answer is" (the first number there, or
-    with a calculation the one after its last ``=``); else the last number of the text. An announced answer without a number is none.
-    Thousands separators, currency and percent signs, a trailing full stop and ``a/b`` are understood; a percent
-    sign does not divide by 100.
+    That is the content of the last ``\boxed{}``; else what follows the last ``####``, ``A:`` or "answer is" (the first
+    number there, or with a calculation the one after its last ``=``); else the last number of the text. An announced
+    answer without a number is none. Thousands separators, currency and percent signs, a trailing full stop and ``a/b``
+    are understood; a percent sign does not divide by 100.
     """
     cleaned = text.replace("\\$", "$").replace("\\%", "%").replace("{,}", ",").replace("\\,", "")
     cleaned = _FRACTION.sub(r"\1/\2", cleaned)
@@ -68,17 +68,17 @@ def _value(match: re.Match[str]) -> float:
 def number(text: str, expected: object, *, tolerance: float = 0.0, kind: Tolerance = "absolute") -> Verdict:
     """Compare the final number of ``text`` with ``expected``, a number or a text whose final number counts.
 
-    ``tolerance`` is a distance, or with ``kind="relative"`` a share of the expected value. Without one, equal means equal up to the
-    rounding of a float (relative 1e-9).
+    ``tolerance`` is a distance, or with ``kind="relative"`` a share of the expected value. Without one, equal means
+    equal up to the rounding of a float (relative 1e-9).
     """
     wanted = _expected(expected)
     found = final_number(text)
     if found is None:
-        return Verdict(False, f"expected {wanted:g}, found no number in {one_line(text)!r}")
+        return Verdict(False, f"expected {wanted:g}, found no number in {quoted(text)}")
     allowed = tolerance * abs(wanted) if kind == "relative" else tolerance
     passed = abs(found - wanted) <= allowed or math.isclose(found, wanted, rel_tol=1e-9, abs_tol=1e-12)
     margin = f" within {tolerance:g}{' relative' if kind == 'relative' else ''}" if tolerance else ""
-    return Verdict(passed, f"expected {wanted:.12g}{margin}, found {found:.12g} in {one_line(text)!r}")
+    return Verdict(passed, f"expected {wanted:.12g}{margin}, found {found:.12g} in {quoted(text)}")
 
 
 def _expected(value: object) -> float:

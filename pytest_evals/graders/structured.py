@@ -6,17 +6,18 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from pytest_evals.errors import SuiteError
 from pytest_evals.graders.text import Verdict
-from pytest_evals.plain import one_line
+from pytest_evals.plain import one_line, quoted
 
 _FENCE = re.compile(r"\A```[\w-]*[ \t]*\n(.*?)\n?[ \t]*```\Z", re.DOTALL)
 
 
 def parse_json(text: str) -> Any:
-    """Return the JSON value that ``text`` is. White space and one code fence around it are tolerated, anything else is not.
+    """Return the JSON value that ``text`` is. White space and one code fence around it are tolerated, anything else is
+    not.
 
     Raises `ValueError` with the place of the first mistake. NaN and infinities are not JSON.
     """
@@ -37,7 +38,7 @@ def json_valid(text: str) -> Verdict:
     try:
         parse_json(text)
     except ValueError as error:
-        return Verdict(False, f"not JSON ({error}): {one_line(text)!r}")
+        return Verdict(False, f"not JSON ({error}): {quoted(text)}")
     return Verdict(True, "valid JSON")
 
 
@@ -49,13 +50,13 @@ def json_schema(text: str, schema: Mapping[str, Any] | bool) -> Verdict:
     try:
         value = parse_json(text)
     except ValueError as error:
-        return Verdict(False, f"not JSON ({error}): {one_line(text)!r}")
+        return Verdict(False, f"not JSON ({error}): {quoted(text)}")
     validator = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     checker = validator(schema, format_checker=validator.FORMAT_CHECKER)
-    error = jsonschema.exceptions.best_match(checker.iter_errors(value))
-    if error is None:
+    mistake = jsonschema.exceptions.best_match(checker.iter_errors(value))
+    if mistake is None:
         return Verdict(True, "valid against the schema")
-    return Verdict(False, f"{error.json_path}: {one_line(error.message)}")
+    return Verdict(False, f"{mistake.json_path}: {one_line(mistake.message)}")
 
 
 def load_schema(schema: object, base: Path) -> Mapping[str, Any] | bool:
@@ -74,7 +75,11 @@ def load_schema(schema: object, base: Path) -> Mapping[str, Any] | bool:
     if not isinstance(schema, (Mapping, bool)):
         raise SuiteError(f"json_schema takes a schema or the path of one, not {type(schema).__name__}")
     try:
-        jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator).check_schema(schema)
+        jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator).check_schema(
+            cast("Any", schema)
+        )
     except jsonschema.SchemaError as error:
-        raise SuiteError(f"json_schema: not a valid JSON Schema at {error.json_path}: {one_line(error.message)}") from error
+        raise SuiteError(
+            f"json_schema: not a valid JSON Schema at {error.json_path}: {one_line(error.message)}"
+        ) from error
     return schema

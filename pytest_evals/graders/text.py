@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pytest_evals.errors import SuiteError, did_you_mean
-from pytest_evals.plain import one_line
+from pytest_evals.plain import one_line, quoted
 
 NORMALIZERS = ("case", "punctuation", "articles", "unicode", "whitespace")
 _ARTICLES = re.compile(r"\b(a|an|the)\b", re.IGNORECASE)
@@ -28,22 +28,27 @@ def check_normalizers(names: Iterable[str]) -> tuple[str, ...]:
     names = (names,) if isinstance(names, str) else tuple(names)
     for name in names:
         if name not in NORMALIZERS:
-            raise SuiteError(f"normalize: unknown step {name!r} (known: {', '.join(NORMALIZERS)}){did_you_mean(name, NORMALIZERS)}")
+            raise SuiteError(
+                f"normalize: unknown step {name!r} (known: {', '.join(NORMALIZERS)}){did_you_mean(name, NORMALIZERS)}"
+            )
     return names
 
 
 def normalize(text: str, steps: Sequence[str]) -> str:
-    """Return ``text`` stripped, after the steps: ``unicode`` (NFKC), ``case``, ``punctuation``, ``articles`` (English), ``whitespace``.
+    """Return ``text`` stripped, after the steps: ``unicode`` (NFKC), ``case``, ``punctuation``, ``articles`` (English),
+    ``whitespace``.
 
-    ``punctuation`` removes ASCII punctuation and every other character of Unicode's category P. With ``articles`` runs of white space
-    become one space, since removing a word leaves two.
+    ``punctuation`` removes ASCII punctuation and every other character of Unicode's category P. With ``articles`` runs
+    of white space become one space, since removing a word leaves two.
     """
     if "unicode" in steps:
         text = unicodedata.normalize("NFKC", text)
     if "case" in steps:
         text = text.casefold()
     if "punctuation" in steps:
-        text = "".join(char for char in text if char not in _PUNCTUATION and not unicodedata.category(char).startswith("P"))
+        text = "".join(
+            char for char in text if char not in _PUNCTUATION and not unicodedata.category(char).startswith("P")
+        )
     if "articles" in steps:
         text = _ARTICLES.sub(" ", text)
     if "whitespace" in steps or "articles" in steps:
@@ -55,14 +60,14 @@ def exact_match(text: str, expected: object, steps: Sequence[str] = ()) -> Verdi
     """Compare whole texts, both stripped and normalised."""
     wanted = as_text(expected, "exact_match")
     passed = normalize(text, steps) == normalize(wanted, steps)
-    return Verdict(passed, f"expected {one_line(wanted)!r}, got {one_line(text)!r}")
+    return Verdict(passed, f"expected {quoted(wanted)}, got {quoted(text)}")
 
 
 def one_of(text: str, choices: object, steps: Sequence[str] = ()) -> Verdict:
     """Compare the whole text with each of several accepted ones."""
     accepted = as_texts(choices, "one_of")
     passed = normalize(text, steps) in {normalize(choice, steps) for choice in accepted}
-    return Verdict(passed, f"expected one of {_listed(accepted)}, got {one_line(text)!r}")
+    return Verdict(passed, f"expected one of {_listed(accepted)}, got {quoted(text)}")
 
 
 def contains(text: str, needles: object, *, ignore_case: bool = False, require: str = "all") -> Verdict:
@@ -72,14 +77,14 @@ def contains(text: str, needles: object, *, ignore_case: bool = False, require: 
     missing = [needle for needle in wanted if (needle.casefold() if ignore_case else needle) not in haystack]
     passed = not missing if require == "all" else len(missing) < len(wanted)
     word = "" if len(wanted) == 1 else f"{require} of "
-    return Verdict(passed, f"expected {word}{_listed(wanted)} in {one_line(text)!r}")
+    return Verdict(passed, f"expected {word}{_listed(wanted)} in {quoted(text)}")
 
 
 def matches(text: str, pattern: object, *, ignore_case: bool = False, full: bool = False) -> Verdict:
     """Search the text for a regular expression; with ``full`` it must cover the whole stripped text."""
     expression = compile_pattern(as_text(pattern, "matches"), ignore_case=ignore_case)
     found = expression.fullmatch(text.strip()) if full else expression.search(text)
-    return Verdict(found is not None, f"expected a match of {expression.pattern!r} in {one_line(text)!r}")
+    return Verdict(found is not None, f"expected a match of {expression.pattern!r} in {quoted(text)}")
 
 
 def compile_pattern(pattern: str, *, ignore_case: bool) -> re.Pattern[str]:
@@ -108,4 +113,4 @@ def as_texts(value: object, grader: str) -> list[str]:
 
 
 def _listed(texts: Sequence[str]) -> str:
-    return ", ".join(repr(one_line(text, 60)) for text in texts[:8]) + (", ..." if len(texts) > 8 else "")
+    return ", ".join(quoted(text, 60) for text in texts[:8]) + (", ..." if len(texts) > 8 else "")

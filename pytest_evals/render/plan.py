@@ -25,7 +25,9 @@ def plan_lines(plan: Plan) -> list[str]:
 
 def _model(model: ModelPlan, dtype: str) -> list[str]:
     shared = model.requests - model.distinct
-    requests = f"{count(model.requests)} requests" + (f", {count(model.distinct)} after de-duplication" if shared else "")
+    requests = f"{count(model.requests)} requests" + (
+        f", {count(model.distinct)} after de-duplication" if shared else ""
+    )
     tokens = (
         f"about {count(model.prompt_tokens)} prompt tokens (longest {count(model.longest_tokens)}), "
         f"at most {count(model.max_new_tokens)} new tokens"
@@ -38,4 +40,7 @@ def _model(model: ModelPlan, dtype: str) -> list[str]:
     used = "fp32" if dtype == "auto" else dtype
     rule = " (auto is fp32 on a CPU, half of that on a GPU)" if dtype == "auto" else ""
     weights, cache = model.footprint.weights_bytes(used), model.footprint.cache_bytes(used)
-    return [*lines, f"    memory in {used}: weights {size(weights)}, cache {size(cache * 1000)} a thousand tokens{rule}"]
+    return [
+        *lines,
+        f"    memory in {used}: weights {size(weights)}, cache {size(cache * 1000)} a thousand tokens{rule}",
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -65,7 +66,11 @@ def _scores(card: ScoreCard, width: int, *, several: bool) -> list[Line]:
         ("errors", lambda score: str(score.errors) if score.errors else ""),
         ("n/a", lambda score: str(score.not_applicable) if score.not_applicable else ""),
     ]
-    columns = [(name, show) for name, show in columns if name not in ("errors", "n/a") or any(show(score) for score in card.scores)]
+    columns = [
+        (name, show)
+        for name, show in columns
+        if name not in ("errors", "n/a") or any(show(score) for score in card.scores)
+    ]
     for expendable in ("", "max", "min", "stderr", "passed", "n/a"):
         columns = [column for column in columns if column[0] != expendable]
         table = _table(columns, card.scores)
@@ -76,11 +81,13 @@ def _scores(card: ScoreCard, width: int, *, several: bool) -> list[Line]:
 
 def _table(columns: Sequence[Column], scores: Sequence[Score]) -> list[str]:
     rows = [[show(score) for _, show in columns] for score in scores]
-    for previous, row in reversed(list(zip(rows, rows[1:], strict=False))):
+    for previous, row in reversed(list(itertools.pairwise(rows))):
         if row[0] == previous[0]:
             row[0] = ""
     align = ["left" if name in ("suite", "model", "grader") else "right" for name, _ in columns]
-    text = tabulate(rows, headers=[name for name, _ in columns], tablefmt="simple", colalign=align, disable_numparse=True)
+    text = tabulate(
+        rows, headers=[name for name, _ in columns], tablefmt="simple", colalign=align, disable_numparse=True
+    )
     return [line.rstrip() for line in text.splitlines()]
 
 
@@ -118,7 +125,9 @@ def _cases(records: Sequence[CaseRecord], card: ScoreCard, width: int) -> list[L
         grades = ", ".join(f"{grade.grader_key}={_grade(grade.value, grade.status)}" for grade in record.grades)
         model = card.shorts.get(record.model, "")
         text = f"{record.outcome:<8} {record.suite}[{record.case_id}] {model} {grades}"
-        lines.append(Line(one_line(text, max(width, 40)), {"red": True} if record.outcome in ("failed", "errored") else {}))
+        lines.append(
+            Line(one_line(text, max(width, 40)), {"red": True} if record.outcome in ("failed", "errored") else {})
+        )
     return lines
 
 

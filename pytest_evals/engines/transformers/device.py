@@ -1,4 +1,6 @@
-"""Where a model runs, in which precision, and how much of it fits: decided from facts, so that it is tested without a GPU."""
+"""Where a model runs, in which precision, and how much of it fits: decided from facts, so that it is tested without a
+GPU.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,8 @@ def choose_device(wish: str, *, cuda: bool, mps: bool) -> str:
 def choose_dtype(wish: str, device: str, *, bf16: bool) -> str:
     """Return the dtype for the option ``wish``.
 
-    ``auto`` is fp32 on a CPU: bf16 is slower there without special instructions, and results would depend on the batch. A GPU gets
-    bf16 where it can, else fp16.
+    ``auto`` is fp32 on a CPU: bf16 is slower there without special instructions, and results would depend on the batch.
+    A GPU gets bf16 where it can, else fp16.
     """
     if wish != "auto":
         return DTYPES[wish]

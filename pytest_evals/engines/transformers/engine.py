@@ -10,7 +10,17 @@ import psutil
 import torch
 
 from pytest_evals.completion import Failure
-from pytest_evals.engines.protocol import Capabilities, EngineInfo, Event, Inbox, Request, Result, Started, Working, refusal
+from pytest_evals.engines.protocol import (
+    Capabilities,
+    EngineInfo,
+    Event,
+    Inbox,
+    Request,
+    Result,
+    Started,
+    Working,
+    refusal,
+)
 from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.engines.transformers.device import cell_bytes, choose_budget
 from pytest_evals.engines.transformers.prompts import encode
@@ -72,21 +82,24 @@ class TransformersEngine:
             prompt = encode(self._tokenizer, request.messages, request.params.template)
         except ModelError as error:
             return Failure("model", str(error))
-        except Exception as error:  # templates are programs: what they do with odd content is theirs
+        except Exception as error:  # noqa: BLE001 - templates are programs: what they do with odd content is theirs
             return Failure("model", f"the prompt cannot be encoded: {type(error).__name__}: {error}")
         wanted = len(prompt) + request.params.max_new_tokens
         if self._context is not None and wanted > self._context:
             room = self._context - len(prompt)
             advice = f"max_new_tokens of at most {room}" if room > 0 else "a shorter prompt"
             counts = f"{len(prompt)} tokens and max_new_tokens {request.params.max_new_tokens}"
-            return Failure("model", f"the prompt has {counts}, more than the model's context of {self._context}; use {advice}")
+            return Failure(
+                "model", f"the prompt has {counts}, more than the model's context of {self._context}; use {advice}"
+            )
         return Row(request, prompt, self._tokenizer, self._ends)
 
     def _run(self, batch: list[Row], requests: Inbox) -> Iterator[Event]:
         try:
             yield from self._generate(batch, requests)
             return
-        except Exception as error:  # one batch's failure is not the run's: it is narrowed down to the row that caused it
+        except Exception as error:
+            # One batch's failure is not the run's: it is narrowed down to the row that caused it.
             if is_fatal(error):
                 raise
             failure = self._explain(error)
@@ -120,11 +133,10 @@ class TransformersEngine:
                 return
 
     def _result(self, row: Row, seconds: float) -> Result:
-        assert row.finish_reason is not None
         return Result(
             row.request.id,
             text=row.text,
-            finish_reason=row.finish_reason,
+            finish_reason=row.finish_reason or "stop",
             prompt_tokens=row.prompt_tokens,
             completion_tokens=len(row.generated),
             logprobs=tuple(row.logprobs) if row.request.params.logprobs else None,
@@ -134,7 +146,9 @@ class TransformersEngine:
 
 
 def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Return the ids that end a completion: those of the model's generation config, or the tokenizer's end-of-text token."""
+    """Return the ids that end a completion: those of the model's generation config, or the tokenizer's end-of-text
+    token.
+    """
     configured = model.generation_config.eos_token_id
     if configured is None:
         configured = tokenizer.eos_token_id

@@ -21,8 +21,8 @@ def encode(tokenizer: Any, messages: Sequence[Mapping[str, Any]], variables: Map
 
     With a chat template, the template alone places special tokens; control tokens written inside a message are
     encoded as text where transformers can do that.
-    A conversation that ends in the assistant's turn is continued. Without one (``?template=none``) the contents are joined by
-    newlines and the tokenizer adds its own special tokens.
+    A conversation that ends in the assistant's turn is continued. Without one (``?template=none``) the contents are
+    joined by newlines and the tokenizer adds its own special tokens.
 
     Raises `ModelError` when the template refuses the conversation.
     """

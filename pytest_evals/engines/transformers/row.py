@@ -12,7 +12,17 @@ from pytest_evals.engines.protocol import Request
 class Row:
     """A request with its token ids. ``accept`` takes one token after another until ``finish_reason`` is set."""
 
-    __slots__ = ("_ends", "_tokenizer", "finish_reason", "generated", "generator", "logprobs", "prompt", "request", "text")
+    __slots__ = (
+        "_ends",
+        "_tokenizer",
+        "finish_reason",
+        "generated",
+        "generator",
+        "logprobs",
+        "prompt",
+        "request",
+        "text",
+    )
 
     def __init__(self, request: Request, prompt: Sequence[int], tokenizer: Any, ends: frozenset[int]) -> None:
         self.request = request

@@ -13,7 +13,9 @@ from pytest_evals.engines.transformers.row import Row
 from pytest_evals.engines.transformers.sampling import choose
 
 COMPACT_AT = 8
-"""Finished rows leave the cache as soon as they are one in so many; copying it for each of them would cost more than it saves."""
+"""Finished rows leave the cache as soon as they are one in so many; copying it for each of them would cost more than it
+saves.
+"""
 _MEMORY_MESSAGES = ("out of memory", "can't allocate memory", "not enough memory", "failed to allocate")
 
 
@@ -62,7 +64,9 @@ class Runner:
         return unfinished if leaving * COMPACT_AT >= len(live) else list(range(len(live)))
 
     def _padded(self, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return ids and mask, ``[rows, longest]``, padded on the left so that every row's next token stands in one column."""
+        """Return ids and mask, ``[rows, longest]``, padded on the left so that every row's next token stands in one
+        column.
+        """
         longest = max(row.prompt_tokens for row in rows)
         ids = torch.zeros((len(rows), longest), dtype=torch.long)
         mask = torch.zeros((len(rows), longest), dtype=torch.long)
@@ -71,7 +75,9 @@ class Runner:
             mask[index, longest - row.prompt_tokens :] = 1
         return ids.to(self._device), mask.to(self._device)
 
-    def _forward(self, tokens: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any) -> tuple[torch.Tensor, Any]:
+    def _forward(
+        self, tokens: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any
+    ) -> tuple[torch.Tensor, Any]:
         extra = {"position_ids": positions} if self._takes_positions else {}
         output = self._model(
             input_ids=tokens, attention_mask=mask, past_key_values=cache, use_cache=True, **extra, **self._options

@@ -34,15 +34,17 @@ def _sample(logits: torch.Tensor, row: Row) -> int:
     probabilities, tokens = candidates(logits, row.request.params)
     # One uniform number a token, turned over by the cumulative distribution: nothing that other rows draw can shift it.
     drawn = torch.rand((), generator=row.generator, dtype=torch.float64)
-    position = int(torch.searchsorted(probabilities.double().cumsum(0), drawn * probabilities.double().sum(), right=True))
+    position = int(
+        torch.searchsorted(probabilities.double().cumsum(0), drawn * probabilities.double().sum(), right=True)
+    )
     return int(tokens[min(position, len(tokens) - 1)])
 
 
 def candidates(logits: torch.Tensor, params: GenerationParams) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the tokens that may be drawn, likeliest first, with their probabilities (before renormalising).
 
-    ``logits``: ``[vocabulary]``, fp32. Temperature first, then top-k, then top-p, as transformers orders them; top-p keeps the token
-    with which the sum reaches ``top_p``.
+    ``logits``: ``[vocabulary]``, fp32. Temperature first, then top-k, then top-p, as transformers orders them; top-p
+    keeps the token with which the sum reaches ``top_p``.
     """
     scaled = logits / params.temperature
     if params.top_k:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 WINDOW = 4
-"""Rows are sorted by length among this many batches of neighbours: little padding, and results still come about in order."""
+"""Rows are sorted by length among this many batches of neighbours: little padding, and results still come about in
+order.
+"""
 
 
 class Sized(Protocol):
@@ -59,7 +61,8 @@ class Scheduler(Generic[R]):
         if not self._window:
             size = min(len(self._waiting), WINDOW * self.budget.rows)
             neighbours = [self._waiting.popleft() for _ in range(size)]
-            # Longest first: what does not fit in memory shows at once, and an estimate of the rest errs on the safe side.
+            # Longest first: what does not fit in memory shows at once, and an estimate of the rest errs on the safe
+            # side.
             self._window.extend(sorted(neighbours, key=lambda row: row.prompt_tokens, reverse=True))
         batch: list[R] = []
         while self._window and self._fits([*batch, self._window[0]]):

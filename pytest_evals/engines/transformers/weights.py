@@ -44,9 +44,11 @@ def cache_folder() -> Path:
 
 def load_model(spec: ModelSpec, options: dict[str, Any], report: Callable[[str], None]) -> Loaded:
     """Load the model that ``spec`` names. Options in the specification win over ``options``. Raises `ModelError`."""
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers has no annotation here
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers annotates it not
     device = choose_device(
-        spec.options.get("device", options["device"]), cuda=torch.cuda.is_available(), mps=torch.backends.mps.is_available()
+        spec.options.get("device", options["device"]),
+        cuda=torch.cuda.is_available(),
+        mps=torch.backends.mps.is_available(),
     )
     bf16 = device.startswith("cuda") and torch.cuda.is_bf16_supported()
     dtype = choose_dtype(spec.options.get("dtype", options["dtype"]), device, bf16=bf16)
@@ -91,7 +93,9 @@ def _load_advice(spec: ModelSpec, error: Exception) -> str:
 def _check(model: Any, spec: ModelSpec) -> None:
     if model.config.is_encoder_decoder or getattr(model, "_is_stateful", False):
         kind = "an encoder-decoder" if model.config.is_encoder_decoder else "a state-space"
-        raise ModelError(f"model {spec.text!r} is {kind} model; this engine runs decoder-only models with a key-value cache")
+        raise ModelError(
+            f"model {spec.text!r} is {kind} model; this engine runs decoder-only models with a key-value cache"
+        )
 
 
 def _set_template(tokenizer: Any, spec: ModelSpec) -> None:
@@ -119,7 +123,9 @@ def _identity(source: str, model: Any, tokenizer: Any, dtype: str) -> dict[str, 
 
 
 def _files_hash(folder: Path) -> str:
-    """Hash names, sizes, and the first and last MiB of the files: other weights are told apart without reading gigabytes."""
+    """Hash names, sizes, and the first and last MiB of the files: other weights are told apart without reading
+    gigabytes.
+    """
     digest = hashlib.sha256()
     for path in sorted(entry for entry in folder.iterdir() if entry.is_file()):
         size = path.stat().st_size
@@ -134,8 +140,8 @@ def _files_hash(folder: Path) -> str:
 def converted(gguf: Path, report: Callable[[str], None]) -> Path:
     """Return the folder with the weights of ``gguf`` as safetensors, converting them if that was not done before.
 
-    Reading GGUF through transformers takes half a minute, the result a third of a second. The folder appears whole or not at all:
-    it is written beside its place and renamed.
+    Reading GGUF through transformers takes half a minute, the result a third of a second. The folder appears whole or
+    not at all: it is written beside its place and renamed.
     """
     with gguf.open("rb") as file:
         content = hashlib.file_digest(file, "sha256").hexdigest()[:16]
@@ -147,7 +153,9 @@ def converted(gguf: Path, report: Callable[[str], None]) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix="converting-", dir=folder.parent))
     except OSError as error:
-        raise ModelError(f"{folder.parent} cannot be written ({error.strerror}); set PYTEST_EVALS_CACHE to another folder") from error
+        raise ModelError(
+            f"{folder.parent} cannot be written ({error.strerror}); set PYTEST_EVALS_CACHE to another folder"
+        ) from error
     try:
         _convert(gguf, work)
         _settle(work, folder)
@@ -161,7 +169,7 @@ def _convert(gguf: Path, work: Path) -> None:
     model = transformers.AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     # transformers marks the model as quantised with a method that it cannot save; the weights are plain by now.
     del model.config.quantization_config
-    model.hf_quantizer = None
+    delattr(model, "hf_quantizer")
     model.save_pretrained(work)
     tokenizer.save_pretrained(work)
 
