@@ -143,13 +143,14 @@ class EvaluationArtifact(BaseModel):
 
     @classmethod
     def load(cls, path: str | Path) -> EvaluationArtifact:
-        """Read an artifact. A last line that was cut off by a crash is left out.
+        """Read an artifact. A last line that was cut off by a crash is left out. Of a case that was run again, the last
+        attempt counts.
 
         Raises `ArtifactError` for a file that is no artifact, a newer schema, and a damaged line that is not the last.
         """
         path = Path(path)
         run: Run | None = None
-        samples: list[EvalSample] = []
+        samples: dict[str, EvalSample] = {}
         summary: Summary | None = None
         for number, data in _lines(path):
             where = f"{path}:{number}"
@@ -157,7 +158,8 @@ class EvaluationArtifact(BaseModel):
                 if run is None:
                     run = _run(data, where)
                 elif data.get("type") == "sample":
-                    samples.append(EvalSample.model_validate(data))
+                    sample = EvalSample.model_validate(data)
+                    samples[sample.nodeid] = sample
                 elif data.get("type") == "summary":
                     summary = Summary.model_validate(data)
                 else:
@@ -168,7 +170,7 @@ class EvaluationArtifact(BaseModel):
                 raise ArtifactError(f"{where}: not a valid {data.get('type')} line: {place}: {first['msg']}") from error
         if run is None:
             raise ArtifactError(f"{path} is empty: it is no artifact of pytest --evals")
-        return cls(run=run, samples=samples, summary=summary)
+        return cls(run=run, samples=list(samples.values()), summary=summary)
 
     def save(self, path: str | Path) -> None:
         """Write the artifact; what `load` reads from it is equal to this one."""
@@ -206,7 +208,7 @@ def _lines(path: Path) -> list[tuple[int, Mapping[str, Any]]]:
             continue
         try:
             data = json.loads(piece)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if number == len(pieces) and lines:
                 # No newline after it: the run was killed while it wrote this line.
                 break

@@ -42,8 +42,10 @@ class Case(Mapping[str, Any]):
 
     def __getattr__(self, name: str) -> Any:
         # Only called for names that are not attributes. Underscored names are protocol look-ups (copy, pickle), never
-        # fields.
-        if not name.startswith("_") and name in self._row:
+        # fields; slots are not filled yet while a copy is made.
+        if name.startswith("_") or name in self.__slots__:
+            raise AttributeError(name)
+        if name in self._row:
             return self._row[name]
         raise AttributeError(f"case {self.id!r} has no field {name!r} (fields: {', '.join(self._row)})")
 

@@ -12,6 +12,7 @@ import importlib
 import inspect
 import io
 import json
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ class Dataset:
         return content_hash([dict(row) for row in self.rows], length=16)
 
 
-_cache: dict[tuple[Path, int, int], Dataset] = {}
+_cache: dict[tuple[Path, str, int, int], Dataset] = {}
 
 
 def load(data: object, base: Path) -> Dataset:
@@ -69,7 +70,7 @@ def _load_file(path: Path, key: str) -> Dataset:
         raise DatasetError(
             f"dataset {key!r} not found: {path} ({error.strerror}); paths are relative to the test file"
         ) from error
-    stamp = (path, status.st_mtime_ns, status.st_size)
+    stamp = (path, key, status.st_mtime_ns, status.st_size)
     if stamp not in _cache:
         _cache[stamp] = _read_file(path, key)
     return _cache[stamp]
@@ -84,7 +85,7 @@ def _read_file(path: Path, key: str) -> Dataset:
     try:
         raw = path.read_bytes()
         content = gzip.decompress(raw) if zipped else raw
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DatasetError(f"dataset {path} cannot be read: {error}") from error
     numbered = list(_READERS[kind[0]](path, content))
     return Dataset(key, tuple(row for _, row in numbered), tuple(f"{path.name}:{line}" for line, _ in numbered))
@@ -134,7 +135,7 @@ def _read_yaml(path: Path, content: bytes) -> Iterator[tuple[int, Row]]:
     yaml = importlib.import_module("yaml")
     try:
         value = yaml.safe_load(_decode(path, content))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that does not exist
         raise DatasetError(f"{path}: not valid YAML: {error}") from error
     yield from _listed(path, value)
 
@@ -196,12 +197,13 @@ def _from_callable(function: Callable[[], object]) -> Dataset:
     name = getattr(function, "__qualname__", type(function).__name__)
     try:
         value = function()
+        rows = list(value) if isinstance(value, Iterator) else value
     except Exception as error:  # a user's loader may fail in any way; the message says whose it is
         raise DatasetError(f"dataset function {name} raised {type(error).__name__}: {error}") from error
     if inspect.isawaitable(value):
         getattr(value, "close", lambda: None)()
         raise DatasetError(f"dataset function {name} is async; a dataset function returns rows directly")
-    return _from_object(list(value) if isinstance(value, Iterator) else value, name)
+    return _from_object(rows, name)
 
 
 def _from_object(value: object, key: str) -> Dataset:

@@ -23,13 +23,13 @@ class GateReport(pytest.TestReport):
         suite = f"{result.suite}[{result.model}]" if several_models else result.suite
         gate = result.gate if result.gate.startswith(f"{result.suite}.") else f"{suite}.{result.gate}"
         outcome = {"passed": "passed", "failed": "failed", "not judged": "skipped"}[result.verdict]
-        message = f"{gate}: {result.verdict}, {result.reason}"
+        message = result.reason
         return cls(
             nodeid=f"{CLASSNAME}::{gate}",
             location=(path, line - 1, gate),
             keywords={},
             outcome=outcome,  # type: ignore[arg-type]  # the values of the mapping above are pytest's three outcomes
-            longrepr={"passed": None, "failed": message, "skipped": (path, line, f"Skipped: {message}")}[outcome],
+            longrepr={"passed": None, "failed": message, "skipped": (path, line, f"Skipped: not judged: {message}")}[outcome],
             when="call",
         )
 

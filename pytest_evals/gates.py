@@ -72,6 +72,8 @@ class GateResult:
 
 def parse_gate(text: str) -> Gate:
     """Read a gate. Raises `GateError` that says which part is wrong."""
+    if not isinstance(text, str):
+        raise GateError(f"a gate is text, not {type(text).__name__} ({text!r:.60}): {_SHAPE}")
     slices = _SLICE.findall(text)
     match = _EXPRESSION.match(_SLICE.sub("", text).strip())
     if not match or len(slices) > 1:

@@ -58,7 +58,7 @@ def parse_generation(values: Mapping[str, Any]) -> GenerationParams:
     for name in values:
         if name not in _KNOWN:
             raise SuiteError(
-                f"generation: unknown parameter {name!r} (known: {', '.join(_KNOWN)}){did_you_mean(name, _KNOWN)}"
+                f"generation: unknown parameter {name!r} (known: {', '.join(_KNOWN)}){did_you_mean(str(name), _KNOWN)}"
             )
     checked = {name: _CHECKS[name](name, value) for name, value in values.items()}
     return GenerationParams(**checked)

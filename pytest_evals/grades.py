@@ -24,7 +24,8 @@ class Grade(BaseModel):
     grade without a value raises `NotApplicable` or `GradeError`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # What a later version of the artifact adds is kept; a typo in a call is refused by __init__.
+    model_config = ConfigDict(frozen=True, extra="allow")
 
     value: FiniteFloat | None = None
     grader_key: str = ""
@@ -42,15 +43,24 @@ class Grade(BaseModel):
         status: Status = "graded",
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        verdict = value if passed is None and isinstance(value, bool) else passed
         super().__init__(
             value=value,
             grader_key=grader_key,
             reasoning=reasoning,
-            passed=verdict,
+            passed=passed,
             status=status,
             metadata=metadata or {},
         )
+
+    # Reading a grade from data goes past the signature above, which is for people.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # as pydantic marks its own
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bool_is_a_verdict(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("value"), bool) and data.get("passed") is None:
+            return {**data, "passed": data["value"]}
+        return data
 
     @model_validator(mode="after")
     def _value_fits_status(self) -> Grade:

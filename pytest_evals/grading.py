@@ -94,7 +94,7 @@ def grader_fixture(
         __tracebackhide__ = True
         if asks_request:
             kwargs["request"] = request
-        return _grade(request, threshold, functools.partial(function, *args, **kwargs))
+        return _grade(request, threshold, lambda: _call(function, args, kwargs))
 
     parameters = list(signature.parameters.values())
     if not asks_request:
@@ -103,6 +103,16 @@ def grader_fixture(
     grade_case.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # a function has this attribute when set
     grade_case.__evals_settings__ = settings or {}  # type: ignore[attr-defined]  # marks the function as a grader, see settings_of
     return pytest.fixture(grade_case) if name is None else pytest.fixture(name=name)(grade_case)
+
+
+def _call(function: GraderFunction, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Call a grader, unless one that it builds on failed: its grade would be made of nothing."""
+    __tracebackhide__ = True
+    for value in kwargs.values():
+        for grade in value.values() if isinstance(value, dict) else (value,):
+            if getattr(grade, "status", None) == "error" and hasattr(grade, "grader_key"):
+                raise GradeError(f"builds on the grader {grade.grader_key!r}, which failed: {grade.reasoning}")
+    return function(*args, **kwargs)
 
 
 def settings_of(function: Any) -> Mapping[str, Any] | None:

@@ -20,14 +20,28 @@ def content_hash(value: object, length: int = 10) -> str:
 
     Values that JSON does not know (dates from YAML or Parquet, say) are hashed by their ``str``.
     """
-    text = json.dumps(value, sort_keys=True, ensure_ascii=True, default=str, separators=(",", ":"))
+    try:
+        text = _canonical(value)
+    except TypeError:
+        # YAML allows keys of any type, side by side.
+        text = _canonical(_text_keys(value))
     return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def _canonical(value: object) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=True, default=str, separators=(",", ":"))
+
+
+def _text_keys(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(key): _text_keys(entry) for key, entry in value.items()}
+    return [_text_keys(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
 def slug(value: object) -> str:
     """Return ``value`` as an id: other characters become ``-``; what is empty or too long gets a hash."""
     text = str(value)
-    safe = _DISALLOWED.sub("-", text).strip("-").lstrip("_")
+    safe = _DISALLOWED.sub("-", text).strip("-").lstrip("_-")
     if not safe:
         return content_hash(text)
     if len(safe) > MAX_LENGTH:

@@ -37,6 +37,11 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_evals.activate import activate
 
         activate(config)
+    elif any("[" in argument for argument in config.args):
+        # A single case was named: it should be found, and then skipped with the reason.
+        from pytest_evals.activate import collect_only
+
+        collect_only(config)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -89,12 +89,13 @@ def failure_data(failure: Failure) -> dict[str, str]:
 def dump(data: Mapping[str, Any]) -> str:
     """Return ``data`` as one line of JSON that any UTF-8 file can hold: a lone surrogate is written as an escape.
 
-    Non-finite numbers (a row from Parquet may hold some) become null, and what JSON does not know becomes its ``str``.
+    Non-finite numbers (a row from Parquet may hold some) become null, and what JSON does not know (a date, also as a
+    key) becomes its ``str``.
     """
     try:
         line = json.dumps(data, ensure_ascii=False, allow_nan=False, default=str)
-    except ValueError:
-        data = _finite(data)
+    except (ValueError, TypeError):
+        data = _json_ready(data)
         line = json.dumps(data, ensure_ascii=False, allow_nan=False, default=str)
     try:
         line.encode()
@@ -103,12 +104,12 @@ def dump(data: Mapping[str, Any]) -> str:
     return line
 
 
-def _finite(value: Any) -> Any:
+def _json_ready(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):
-        return {str(key): _finite(entry) for key, entry in value.items()}
-    return [_finite(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+        return {str(key): _json_ready(entry) for key, entry in value.items()}
+    return [_json_ready(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
 def to_record(sample: Mapping[str, Any]) -> CaseRecord:

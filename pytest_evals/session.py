@@ -198,7 +198,7 @@ class EvalSession:
             gates=tuple(gates),
             ledger=make_ledger(collected, records),
             uses=tuple(self._uses()),
-            notes=(*([cut] if cut else []), *notes),
+            notes=(*([cut] if cut else []), *notes, *self._pool.incidents),
             artifact=_display(self._recorder.path) if self._recorder.started else None,
             interruption=self._interruption,
             records=tuple(records),

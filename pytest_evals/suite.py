@@ -103,8 +103,23 @@ def build_suite(declaration: Declaration, base: Path, limit: int | None) -> Suit
     return Suite(declaration, dataset, prepared, gates)
 
 
+# What the arguments of ``cases`` may be, besides `None`, where a template or a file would only fail in obscure ways.
+_TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
+    "system": (str, "a string"),
+    "id": (str, "the name of a field"),
+    "name": (str, "a string"),
+    "generation": (Mapping, "a mapping of parameters"),
+    "metadata": (Mapping, "a mapping"),
+    "files": ((list, tuple), "a list with one mapping of name to path a row"),
+}
+
+
 def _check_declaration(declaration: Declaration) -> None:
     place = declaration.place
+    for argument, (kinds, described) in _TYPES.items():
+        value = getattr(declaration, argument)
+        if value is not None and not isinstance(value, kinds):
+            raise SuiteError(f"{place}: {argument} must be {described}, not {type(value).__name__}")
     if declaration.prompt is not None and declaration.messages is not None:
         raise SuiteError(f"{place}: give either prompt= or messages=, not both")
     if declaration.prompt is not None and not isinstance(declaration.prompt, str):
@@ -144,6 +159,10 @@ def _files(declaration: Declaration, dataset: Dataset, index: int, base: Path) -
     if len(listed) != len(dataset.rows):
         raise SuiteError(
             f"{declaration.place}: files has {len(listed)} entries for {len(dataset.rows)} rows; there must be one a row"
+        )
+    if not isinstance(listed[index], Mapping):
+        raise SuiteError(
+            f"{declaration.place}: entry {index + 1} of files must be a mapping of name to path, not {type(listed[index]).__name__}"
         )
     paths = {name: base / path for name, path in listed[index].items()}
     for name, path in paths.items():

@@ -133,6 +133,9 @@ def _environment() -> Any:
     class Unknown(jinja2.StrictUndefined):
         @property
         def _undefined_message(self) -> str:
+            if self._undefined_hint:
+                # The sandbox says what it refuses.
+                return self._undefined_hint
             name = str(self._undefined_name)
             if self._undefined_obj is jinja2.utils.missing:
                 return f"unknown name {name!r}; fields of the case are written item.{name}"

@@ -45,7 +45,7 @@ def footprint(spec: ModelSpec) -> Footprint | None:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         parameters = sum(_parameters(path) for path in folder.glob("*.safetensors"))
         return Footprint(parameters, _cache_numbers(config.get("text_config", config))) if parameters else None
-    except (OSError, ValueError, KeyError, struct.error):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, struct.error):
         # A plan is an estimate; what the loader makes of such files is said when they are loaded.
         return None
 
@@ -54,6 +54,8 @@ def _parameters(path: Path) -> int:
     """Sum up the shapes in the header of a safetensors file: eight bytes of length, then JSON."""
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
+        if length > path.stat().st_size:
+            raise ValueError(f"{path} is no safetensors file")
         header: dict[str, Any] = json.loads(file.read(length))
     total = 0
     for name, tensor in header.items():

@@ -6,6 +6,7 @@ until it is told to close, or until the process that started it is gone.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -29,40 +30,39 @@ FLUSH_COUNT = 64
 
 
 class Outbox:
-    """Sends results in small groups."""
+    """Sends results in small groups, soon: also while the engine is busy with the next request for minutes."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._waiting: list[dict[str, Any]] = []
-        self._flushed = time.monotonic()
+        self._lock = threading.Lock()
+        self._filled = threading.Event()
+        threading.Thread(target=self._flush_in_time, name="evals-outbox", daemon=True).start()
 
     def add(self, result: Result) -> None:
-        """Send soon."""
-        self._waiting.append(result.to_dict())
-        if len(self._waiting) >= FLUSH_COUNT or time.monotonic() - self._flushed > FLUSH_SECONDS:
+        """Send within `FLUSH_SECONDS`."""
+        with self._lock:
+            self._waiting.append(result.to_dict())
+            full = len(self._waiting) >= FLUSH_COUNT
+        if full:
             self.flush()
+        else:
+            self._filled.set()
 
     def flush(self) -> None:
         """Send what waits, now."""
-        if self._waiting:
-            self._channel.send({"type": "results", "results": self._waiting})
-            self._waiting = []
-        self._flushed = time.monotonic()
+        with self._lock:
+            self._filled.clear()
+            if self._waiting:
+                self._channel.send({"type": "results", "results": self._waiting})
+                self._waiting = []
 
-
-class _FlushingInbox(Inbox):
-    """An inbox that sends the results that wait before it blocks for more requests."""
-
-    def __init__(self, outbox: Outbox) -> None:
-        super().__init__()
-        self._outbox = outbox
-
-    def take(self, limit: int | None = None, *, wait: bool = True) -> list[Request]:
-        taken = super().take(limit, wait=False)
-        if taken or not wait:
-            return taken
-        self._outbox.flush()
-        return super().take(limit, wait=True)
+    def _flush_in_time(self) -> None:
+        # A connection that breaks is noticed by the thread that listens, which ends the process.
+        with contextlib.suppress(OSError):
+            while self._filled.wait():
+                time.sleep(FLUSH_SECONDS)
+                self.flush()
 
 
 def load_engine(spec: ModelSpec, options: dict[str, Any], report: Callable[[str], None]) -> Engine:
@@ -109,7 +109,7 @@ def main() -> int:
     channel = connect(orders["address"], orders["key"])
     channel.send({"role": "engine", "token": orders["token"]})
     outbox = Outbox(channel)
-    inbox = _FlushingInbox(outbox)
+    inbox = Inbox()
     threading.Thread(target=_listen, args=(channel, inbox), name="evals-listen", daemon=True).start()
     try:
         spec = parse_spec(orders["spec"], Path(orders["root"]))

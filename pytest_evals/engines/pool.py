@@ -80,6 +80,8 @@ class EnginePool:
     def __post_init__(self) -> None:
         self.notes: deque[str] = deque()
         """What a person who waits should know, in order: loading, loaded, restarted."""
+        self.incidents: list[str] = []
+        """Deaths of engine processes: they belong in the report, also where all went well afterwards."""
         self._residents: dict[str, Resident] = {}
         self._results: dict[str, Result] = {}
         self._taken: set[str] = set()
@@ -310,6 +312,7 @@ class EnginePool:
 
     def _bury(self, resident: Resident, how: str, *, loading: bool) -> None:
         self.notes.append(f"{resident.spec.short}: the engine's process {how}")
+        self.incidents.append(f"{resident.spec.short}: an engine process {how.splitlines()[0]}")
         if loading:
             resident.attempts += 1
             if resident.attempts >= LOAD_ATTEMPTS:

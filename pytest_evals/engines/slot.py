@@ -103,7 +103,10 @@ class Slot:
         self._crashes_in_a_row += 1
         guilty = [key for key in suspects if self._crashes[key] >= DEADLY]
         self._alone.extend(key for key in suspects if key not in guilty)
-        self._unsent.extendleft(reversed([key for key in self._sent if key not in suspects]))
+        # What was suspected before and had not started yet stays apart from the others.
+        innocent = [key for key in self._sent if key not in suspects and key not in self._crashes]
+        self._alone.extendleft(reversed([key for key in self._sent if key not in suspects and key in self._crashes]))
+        self._unsent.extendleft(reversed(innocent))
         self._sent.clear()
         self._started.clear()
         errors = []

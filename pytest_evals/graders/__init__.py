@@ -63,7 +63,7 @@ def contains(needles: object, *, ignore_case: bool = False, require: Literal["al
 
 def matches(pattern: str, *, ignore_case: bool = False, full: bool = False) -> Fixture:
     """The regular expression is found in the completion; with ``full`` it covers the whole stripped completion."""
-    _check_static(pattern, lambda value: text.compile_pattern(value, ignore_case=ignore_case))
+    _check_static(pattern, lambda value: text.compile_pattern(text.as_text(value, "matches"), ignore_case=ignore_case))
     return _ready(text.matches, {"pattern": pattern, "ignore_case": ignore_case, "full": full})
 
 
@@ -78,6 +78,7 @@ def number(expected: object, *, tolerance: float = 0.0, kind: Literal["absolute"
         raise SuiteError(f"number: kind must be 'absolute' or 'relative', not {kind!r}")
     if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 <= tolerance < float("inf"):
         raise SuiteError(f"number: tolerance must be a number of at least 0, not {tolerance!r}")
+    _check_static(expected, numbers.expected_number)
     return _ready(numbers.number, {"expected": expected, "tolerance": tolerance, "kind": kind})
 
 

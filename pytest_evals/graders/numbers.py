@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from typing import Literal
 
 from pytest_evals.errors import SuiteError
@@ -71,7 +72,7 @@ def number(text: str, expected: object, *, tolerance: float = 0.0, kind: Toleran
     ``tolerance`` is a distance, or with ``kind="relative"`` a share of the expected value. Without one, equal means
     equal up to the rounding of a float (relative 1e-9).
     """
-    wanted = _expected(expected)
+    wanted = expected_number(expected)
     found = final_number(text)
     if found is None:
         return Verdict(False, f"expected {wanted:g}, found no number in {quoted(text)}")
@@ -81,8 +82,12 @@ def number(text: str, expected: object, *, tolerance: float = 0.0, kind: Toleran
     return Verdict(passed, f"expected {wanted:.12g}{margin}, found {found:.12g} in {quoted(text)}")
 
 
-def _expected(value: object) -> float:
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+def expected_number(value: object) -> float:
+    """Return the number to compare with: ``value``, or when it is a text the final number of it.
+
+    Raises `SuiteError` for anything else; NaN, infinities and what is too large for a float among it.
+    """
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
         return float(value)
     found = final_number(value) if isinstance(value, str) else None
     if found is None:

@@ -17,7 +17,7 @@ def percent(share: float | None) -> str:
     if share is None:
         return ABSENT
     text = f"{share:.0%}"
-    return f"{share:.1%}" if text in ("100%", "0%") and share not in (0, 1) else text
+    return f"{min(max(share, 0.001), 0.999):.1%}" if text in ("100%", "0%") and share not in (0, 1) else text
 
 
 def count(number: int) -> str:

@@ -9,12 +9,16 @@ from dataclasses import dataclass, field
 from tabulate import tabulate
 
 from pytest_evals.gates import GateResult
-from pytest_evals.plain import one_line
+from pytest_evals.plain import one_line, plain
 from pytest_evals.render import numbers
 from pytest_evals.scorecard import Ledger, ModelUse, ScoreCard
 from pytest_evals.scores import CaseRecord, Score
 
+MEASURABLE_SECONDS = 0.5
+"""A rate over less time than this says nothing."""
 VERDICTS = {"passed": "PASSED", "failed": "FAILED", "not judged": "NOT JUDGED"}
+# Texts of a score card come from users, models and data; this is far more than any of them should need.
+_LONGEST = 2000
 _COLOURS = {"passed": {"green": True}, "failed": {"red": True, "bold": True}, "not judged": {"yellow": True}}
 
 
@@ -42,7 +46,7 @@ def score_card_lines(card: ScoreCard, width: int, verbosity: int = 0) -> list[Li
         for text in (*card.notes, *(_use(use) for use in card.uses)):
             lines += _wrapped(text, width)
     if card.artifact:
-        lines.append(Line(f"artifact: {card.artifact}"))
+        lines.append(Line(f"artifact: {plain(card.artifact)}"))
     return lines
 
 
@@ -80,7 +84,7 @@ def _scores(card: ScoreCard, width: int, *, several: bool) -> list[Line]:
 
 
 def _table(columns: Sequence[Column], scores: Sequence[Score]) -> list[str]:
-    rows = [[show(score) for _, show in columns] for score in scores]
+    rows = [[one_line(show(score)) for _, show in columns] for score in scores]
     for previous, row in reversed(list(itertools.pairwise(rows))):
         if row[0] == previous[0]:
             row[0] = ""
@@ -113,7 +117,7 @@ def _ledger(ledger: Ledger) -> str:
 def _use(use: ModelUse) -> str:
     where = " ".join(part for part in (use.device, use.dtype) if part)
     text = f"{use.short} ({where}): {numbers.count(use.completions)} completions, {numbers.count(use.completion_tokens)} tokens"
-    if use.seconds > 0:
+    if use.seconds >= MEASURABLE_SECONDS:
         rate = use.completion_tokens / use.seconds
         text += f" in {numbers.duration(use.seconds)}: {rate:.0f} tokens/s, {use.completions / use.seconds:.1f} cases/s"
     return text
@@ -138,7 +142,7 @@ def _grade(value: float | None, status: str) -> str:
 def _wrapped(text: str, width: int, markup: dict[str, bool] | None = None) -> list[Line]:
     """Break at spaces; what follows is indented, so that a reader sees that it belongs to the line above."""
     lines: list[str] = []
-    for word in text.split(" "):
+    for word in one_line(text, _LONGEST).split(" "):
         if lines and len(lines[-1]) + 1 + len(word) <= max(width, 20):
             lines[-1] = f"{lines[-1]} {word}"
         else:

@@ -1,0 +1,93 @@
+"""A run that is cut short keeps what it has: the artifact is valid, marked incomplete, and engines end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from .conftest import Evals
+
+SUITE = """
+from pytest_evals import cases, graders
+
+exact = graders.exact_match("item.id")
+
+@cases([{"id": f"c{n}"} for n in range(6)], prompt="{{item.id}}", id="id", gates=["exact.mean >= 0"])
+def test_it(exact, case):
+    BODY
+"""
+ECHO = "def answer(messages):\n    return messages[-1]['content']\n"
+
+
+def test_x_stops_and_keeps_what_was_done(evals_both: Evals) -> None:
+    evals_both.write(SUITE.replace("BODY", "{}['x'] if case['id'] == 'c2' else None"), script=ECHO)
+    result = evals_both.run("-x")
+    assert result.ret in (pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED)
+    artifact = evals_both.artifact
+    assert not artifact.complete
+    assert artifact.summary is not None
+    assert "stopping after 1 failures" in str(artifact.summary.interruption)
+    assert artifact.summary.ledger["not_run"] > 0
+    assert sum(artifact.summary.ledger[name] for name in ("passed", "errored", "not_run", "missed")) == 6
+    assert [gate["verdict"] for gate in artifact.summary.gates] == ["not judged"]
+    result.stdout.fnmatch_lines(["gate NOT JUDGED*", "*interrupted: *stopping after 1 failures*"])
+
+
+def test_pytest_exit_keeps_what_was_done(evals: Evals) -> None:
+    evals.write("import pytest\n" + SUITE.replace("BODY", "pytest.exit('enough') if case['id'] == 'c2' else None"), script=ECHO)
+    assert evals.run().ret == pytest.ExitCode.INTERRUPTED
+    assert not evals.artifact.complete
+    assert [sample.case_id for sample in evals.artifact.samples] == ["c0", "c1"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_ctrl_c_and_kill_leave_a_readable_artifact_and_no_engine(evals: Evals, number: signal.Signals) -> None:
+    slow = "import os, pathlib, time\npathlib.Path('pid').write_text(str(os.getpid()))\n\ndef answer(messages):\n    if messages[-1]['content'] == 'c2':\n        time.sleep(60)\n    return messages[-1]['content']\n"
+    evals.write(SUITE.replace("BODY", "pass"), script=slow)
+    command = [sys.executable, "-m", "pytest", "--evals", "--evals-artifact=run.jsonl", "--evals-model=scripted:script:answer", "-p", "no:xdist"]
+    process = subprocess.Popen(command, cwd=evals.pytester.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and not (evals.path.exists() and len(evals.lines()) == 3):
+        time.sleep(0.05)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=30)
+    artifact = evals.artifact
+    assert [sample.case_id for sample in artifact.samples] == ["c0", "c1"]
+    assert not artifact.complete
+    if number == signal.SIGINT:
+        assert process.returncode == pytest.ExitCode.INTERRUPTED
+        assert artifact.summary is not None
+        assert artifact.summary.interruption == "KeyboardInterrupt"
+        assert "6 cases: 2 passed, 0 missed, 0 failed, 0 errored, 4 not run" in output
+    else:
+        assert artifact.summary is None
+    _wait_until_gone(int((evals.pytester.path / "pid").read_text()))
+
+
+def _wait_until_gone(pid: int) -> None:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    pytest.fail(f"the engine process {pid} is still there")
+
+
+def test_a_worker_that_crashes_loses_its_case_and_nothing_else(pytester: pytest.Pytester) -> None:
+    evals = Evals(pytester, ("-n", "2"))
+    evals.write("import os\n" + SUITE.replace("BODY", "os._exit(1) if case['id'] == 'c2' else None"), script=ECHO)
+    result = evals.run()
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert evals.ledger() == {"collected": 6, "passed": 5, "errored": 1}
+    (sample,) = [sample for sample in evals.artifact.samples if sample.outcome == "errored"]
+    assert sample.case_id == "c2"
+    assert sample.error is not None
+    assert sample.error.kind == "crash"
