@@ -128,7 +128,7 @@ def _compile(text: str) -> Callable[[Scope], str]:
 @functools.lru_cache(maxsize=1)
 def _environment() -> Any:
     import jinja2
-    from jinja2.sandbox import SandboxedEnvironment
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class Unknown(jinja2.StrictUndefined):
         @property
@@ -141,7 +141,7 @@ def _environment() -> Any:
                 return f"unknown name {name!r}; fields of the case are written item.{name}"
             return _unknown(name, "it", self._undefined_obj, name)
 
-    class Environment(SandboxedEnvironment):
+    class Environment(ImmutableSandboxedEnvironment):
         def getattr(self, obj: Any, attribute: str) -> Any:
             # Fields win over the methods of dict: {{item.items}} and {{item.values}} are data.
             if isinstance(obj, Mapping):

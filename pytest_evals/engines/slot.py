@@ -104,7 +104,7 @@ class Slot:
         guilty = [key for key in suspects if self._crashes[key] >= DEADLY]
         self._alone.extend(key for key in suspects if key not in guilty)
         # What was suspected before and had not started yet stays apart from the others.
-        innocent = [key for key in self._sent if key not in suspects and key not in self._crashes]
+        innocent = [key for key in self._sent if key not in self._crashes]
         self._alone.extendleft(reversed([key for key in self._sent if key not in suspects and key in self._crashes]))
         self._unsent.extendleft(reversed(innocent))
         self._sent.clear()

@@ -56,10 +56,16 @@ def load_model(spec: ModelSpec, options: dict[str, Any], report: Callable[[str],
     started = time.perf_counter()
     report(f"loading on {device} as {dtype}")
     try:
+        config = transformers.AutoConfig.from_pretrained(source, revision=spec.revision)
+        if config.is_encoder_decoder:
+            raise ModelError(_unsupported(spec, "an encoder-decoder"))
         model, tokenizer = _load(source, spec.revision, getattr(torch, dtype))
-    except (OSError, ValueError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # a damaged or unknown model makes its loader raise anything
         raise ModelError(_load_advice(spec, error)) from error
-    _check(model, spec)
+    if getattr(model, "_is_stateful", False):
+        raise ModelError(_unsupported(spec, "a state-space"))
     model.to(device).eval()
     if tokenizer.chat_template is None or "template" in spec.options:
         _set_template(tokenizer, spec)
@@ -81,7 +87,7 @@ def _load(source: str, revision: str | None, dtype: torch.dtype) -> tuple[Any, A
 
 
 def _load_advice(spec: ModelSpec, error: Exception) -> str:
-    reason = str(error).strip().splitlines()[0]
+    reason = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
     if spec.name == EMBEDDED:
         return (
             f"the default model {EMBEDDED} has no weights here: the package {EMBEDDED_PACKAGE.replace('_', '-')} is not installed and "
@@ -90,12 +96,8 @@ def _load_advice(spec: ModelSpec, error: Exception) -> str:
     return f"model {spec.text!r} cannot be loaded: {reason}"
 
 
-def _check(model: Any, spec: ModelSpec) -> None:
-    if model.config.is_encoder_decoder or getattr(model, "_is_stateful", False):
-        kind = "an encoder-decoder" if model.config.is_encoder_decoder else "a state-space"
-        raise ModelError(
-            f"model {spec.text!r} is {kind} model; this engine runs decoder-only models with a key-value cache"
-        )
+def _unsupported(spec: ModelSpec, kind: str) -> str:
+    return f"model {spec.text!r} is {kind} model; this engine runs decoder-only models with a key-value cache"
 
 
 def _set_template(tokenizer: Any, spec: ModelSpec) -> None:

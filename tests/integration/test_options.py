@@ -1,0 +1,84 @@
+"""The smaller options: ``--evals-limit``, ``--evals-plan``, ``--evals-seed``, and what a typo in any of them does."""
+
+from __future__ import annotations
+
+import pytest
+
+from .conftest import Evals
+
+SUITE = """
+from pytest_evals import cases, graders
+
+exact = graders.exact_match("item.q")
+
+@cases([{"id": f"c{n}", "q": f"q{n % 3}"} for n in range(9)], prompt="{{item.q}}", id="id", LIMIT generation={"max_new_tokens": 7},
+       gates=["exact.mean >= 0.5"])
+def test_it(exact):
+    assert exact
+"""
+ECHO = "def answer(messages):\n    return messages[-1]['content']\n"
+
+
+@pytest.mark.parametrize(("own", "option", "n"), [("", "4", 4), ("limit=3,", "5", 3), ("limit=3,", "2", 2), ("", "50", 9)])
+def test_the_limit_takes_the_first_cases_and_gates_are_judged_on_them(evals: Evals, own: str, option: str, n: int) -> None:
+    evals.write(SUITE.replace("LIMIT", own), script=ECHO)
+    result = evals.run("--evals-limit", option)
+    result.assert_outcomes(passed=n)
+    assert [sample.case_id for sample in evals.artifact.samples] == [f"c{number}" for number in range(n)]
+    result.stdout.fnmatch_lines(["gate PASSED*"])
+    if n < 9:
+        result.stdout.fnmatch_lines([f"test_it: the first {n} of 9 rows"])
+
+
+def test_a_slice_that_the_limit_empties_is_not_judged(evals: Evals) -> None:
+    evals.write(SUITE.replace("LIMIT", "").replace("exact.mean", "exact[id=c8].mean"), script=ECHO)
+    evals.run("--evals-limit", "2").stdout.fnmatch_lines(["gate NOT JUDGED*--evals-limit leaves no case*"])
+
+
+def test_the_plan_says_what_would_run_and_loads_nothing(evals_both: Evals) -> None:
+    evals_both.write(SUITE.replace("LIMIT", ""), script="raise SystemExit('an engine was started')")
+    result = evals_both.run("--evals-plan", "--evals-model", "smollm2", "-k", "not c8")
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(
+        [
+            "suite test_it: 9 rows of inline, 18 cases",
+            "    gate exact.mean >= 0.5",
+            "16 cases are selected",
+            "model scripted:script:answer: 8 requests",
+            "model smollm2: 8 requests, 3 after de-duplication",
+            "    about 3 prompt tokens (longest 1), at most 21 new tokens",
+            "    memory in fp32: weights 538 MB, *",
+            "nothing was loaded;*",
+        ]
+    )
+    assert not evals_both.path.exists()
+
+
+def test_a_plan_shows_mistakes_of_collection(evals: Evals) -> None:
+    evals.write("from pytest_evals import cases\n@cases('no.jsonl', prompt='x')\ndef test_it(completion): ...\n")
+    assert evals.run("--evals-plan").ret == pytest.ExitCode.INTERRUPTED
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--evals-limit", "few"], "*--evals-limit: 'few' is not a whole number*"),
+        (["--evals-limit", "0"], "*--evals-limit: must be at least 1, not 0*"),
+        (["--evals-seed", "-1"], "*--evals-seed: must be at least 0*"),
+        (["--evals-device", "gpu"], "*--evals-device: 'gpu' is unknown (known: auto, cpu, cuda*"),
+        (["--evals-dtype", "float32"], "*--evals-dtype: 'float32' is unknown (known: auto, fp32*"),
+        (["--evals-batch", "many"], "*--evals-batch: 'many' is not a whole number*"),
+        (["-o", "evals_grader_timeout=soon"], "*evals_grader_timeout: 'soon' is not a number of seconds*"),
+        (["-o", "evals_models=nonsense"], "*evals_models: model 'nonsense'*"),
+        (["-o", "evals_gates=nonsense"], "*evals_gates: gate 'nonsense'*"),
+        (["-o", "evals_aliases=nonsense"], "*evals_aliases: 'nonsense' is not 'name = spec'*"),
+        (["--evals-replay", "x"], "*unrecognized arguments: --evals-replay*"),
+        (["--evals-baseline", "x"], "*unrecognized arguments: --evals-baseline*"),
+    ],
+)  # fmt: skip
+def test_a_typo_is_a_usage_error_in_one_line(evals: Evals, arguments: list[str], message: str) -> None:
+    evals.write(SUITE.replace("LIMIT", ""), script=ECHO)
+    result = evals.run(*arguments)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([message])
+    assert "Traceback" not in result.stderr.str()
