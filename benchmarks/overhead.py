@@ -93,12 +93,18 @@ def import_cost() -> None:
         "import pytest_evals.activate, pytest_evals.engines.pool, pytest_evals.run, pytest_evals.session, pytest_evals.progress;"
         "print((a - t) * 1000, (time.perf_counter() - t) * 1000)"
     )
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() for _ in range(7)]
+    runs = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+        for _ in range(7)
+    ]
     off = statistics.median(float(run[0]) for run in runs)
     on = statistics.median(float(run[1]) for run in runs)
     print(f"import of the plugin: {off:.1f} ms; with everything that --evals needs before an engine: {on:.1f} ms")
     report = subprocess.run(
-        [sys.executable, "-X", "importtime", "-c", "import pytest, pytest_evals.plugin"], capture_output=True, text=True, check=True
+        [sys.executable, "-X", "importtime", "-c", "import pytest, pytest_evals.plugin"],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stderr
     line = next(line for line in report.splitlines() if re.search(r"\| pytest_evals\.plugin$", line))
     print(f"-X importtime, cumulative: {int(line.split('|')[1]) / 1000:.1f} ms for pytest_evals.plugin")

@@ -13,7 +13,7 @@ from pytest_evals.declaration import MARK, Declaration
 from pytest_evals.engines.spec import EMBEDDED, parse_spec
 from pytest_evals.errors import EvalsError, SuiteError
 from pytest_evals.gates import Gate, parse_gate, resolve
-from pytest_evals.grading import settings_of
+from pytest_evals.grading import CASE, settings_of
 from pytest_evals.marking import is_default_turn
 from pytest_evals.settings import Settings, model_text
 from pytest_evals.suite import Prepared, Suite, build_suite, check_settings
@@ -209,6 +209,7 @@ class Collection:
                 key = item.callspec.params[PARAMETER]
                 current.info.items[item.nodeid] = (key.case_id, key.model or "")
                 prepared = current.suite.cases[key.case_id]
+                item.stash[CASE] = prepared.case
                 item.stash[EVAL] = EvalItem(
                     key, prepared, current.info, current.models, current.needs_completion, current.graders
                 )

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def case(request: pytest.FixtureRequest) -> Case:
+def case() -> Case:
     """The case that runs: a row of the dataset as mapping and attributes, with ``id``, ``files`` and ``metadata``."""
     from pytest_evals.run import eval_item
 
-    return eval_item(request, "case").prepared.case
+    return eval_item("case")[1].prepared.case
 
 
 @pytest.fixture
 @default_turn
-def completion(request: pytest.FixtureRequest) -> Completion:
+def completion() -> Completion:
     """The model's answer to the case: ``text``, ``messages``, ``finish_reason``, token counts, ``logprobs``,
     ``latency``.
 
@@ -33,19 +33,19 @@ def completion(request: pytest.FixtureRequest) -> Completion:
     """
     from pytest_evals.run import deliver
 
-    return deliver(request)
+    return deliver()
 
 
 @pytest.fixture
-def record(request: pytest.FixtureRequest) -> Recorder:
+def record() -> Recorder:
     """Attach extra values to the case: ``record("steps", 3)`` or ``record(steps=3)``; they stand in the artifact under
     ``tasks``.
     """
     from pytest_evals.record import Recorder
     from pytest_evals.run import eval_item, sheet_of
 
-    eval_item(request, "record")
-    return Recorder(sheet_of(request.node))
+    item, _ = eval_item("record")
+    return Recorder(sheet_of(item))
 
 
 __all__: list[Any] = ["case", "completion", "record"]

@@ -29,7 +29,9 @@ class GateReport(pytest.TestReport):
             location=(path, line - 1, gate),
             keywords={},
             outcome=outcome,  # type: ignore[arg-type]  # the values of the mapping above are pytest's three outcomes
-            longrepr={"passed": None, "failed": message, "skipped": (path, line, f"Skipped: not judged: {message}")}[outcome],
+            longrepr={"passed": None, "failed": message, "skipped": (path, line, f"Skipped: not judged: {message}")}[
+                outcome
+            ],
             when="call",
         )
 

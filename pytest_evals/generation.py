@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from pytest_evals.errors import SuiteError, did_you_mean
@@ -39,7 +39,7 @@ class GenerationParams:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, for the wire."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in self.__slots__}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> GenerationParams:

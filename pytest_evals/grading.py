@@ -20,6 +20,7 @@ from pytest_evals.plain import one_line
 from pytest_evals.timelimit import TimeLimitExceeded, time_limit
 
 if TYPE_CHECKING:
+    from pytest_evals.case import Case
     from pytest_evals.grades import Grade
 
 GraderFunction = Callable[..., Any]
@@ -38,6 +39,8 @@ class Sheet:
 
 # The sheet of the case that is running. Only items that the plugin made into cases have one.
 SHEET: pytest.StashKey[Sheet] = pytest.StashKey()
+# The case that an item is.
+CASE: pytest.StashKey[Case] = pytest.StashKey()
 # Seconds that one grader may take; 0 is no limit.
 TIME_LIMIT: pytest.StashKey[float] = pytest.StashKey()
 
@@ -115,6 +118,12 @@ def _call(function: GraderFunction, args: tuple[Any, ...], kwargs: Mapping[str, 
     return function(*args, **kwargs)
 
 
+def current_case(request: pytest.FixtureRequest) -> Case:
+    """Return the case that runs, for graders that need no fixture for it: each fixture costs time in every case."""
+    case: Case = request.node.stash[CASE]
+    return case
+
+
 def settings_of(function: Any) -> Mapping[str, Any] | None:
     """Return the settings of a grader's fixture function, `None` when the function is not a grader."""
     settings: Mapping[str, Any] | None = getattr(function, "__evals_settings__", None)
@@ -165,11 +174,20 @@ def to_grades(value: Any, key: str, threshold: float | None = None) -> dict[str,
     Raises `GradeError` for anything else, NaN and infinities among it.
     """
     if isinstance(value, Mapping):
+        if not value:
+            raise GradeError(f"grader {key!r} returned an empty dict; None says that there is nothing to grade")
         for name in value:
             if not isinstance(name, str) or not name:
                 raise GradeError(f"grader {key!r} returned a dict with the key {name!r}; the keys are names of grades")
         return {name: _to_grade(entry, f"{key}.{name}", threshold) for name, entry in value.items()}
     return {"": _to_grade(value, key, threshold)}
+
+
+def _shown(value: object) -> str:
+    try:
+        return one_line(repr(value), 60)
+    except Exception:  # noqa: BLE001 - a value's own repr may fail; an integer of 5,000 digits has none
+        return f"a value of type {type(value).__name__}"
 
 
 def _to_grade(value: Any, key: str, threshold: float | None) -> Grade:
@@ -183,15 +201,13 @@ def _to_grade(value: Any, key: str, threshold: float | None) -> Grade:
         return Grade(bool(value), key)
     if not isinstance(value, (int, float)) and not (hasattr(value, "__float__") and getattr(value, "ndim", 0) == 0):
         raise GradeError(
-            f"grader {key!r} returned {type(value).__name__} ({one_line(repr(value), 60)}); "
+            f"grader {key!r} returned {type(value).__name__} ({_shown(value)}); "
             "a grader returns a bool, a finite number, a Grade, a dict of these, or None"
         )
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError) as error:
-        raise GradeError(
-            f"grader {key!r} returned {one_line(repr(value), 60)}, which is not a number: {error}"
-        ) from error
+        raise GradeError(f"grader {key!r} returned {_shown(value)}, which is not a number: {error}") from error
     if not math.isfinite(number):
         raise GradeError(
             f"grader {key!r} returned {number}; a grade is a finite number, or None where there is nothing to grade"

@@ -35,7 +35,12 @@ def make_request(nodeid: str, found: EvalItem, model: str | None, base_seed: int
     return Request(nodeid, str(model), found.prepared.prompt, params)
 
 
-def requests_of(items: Iterable[pytest.Item], base_seed: int) -> list[Request]:
-    """Return the requests of all items that will run, in their order; items marked to be skipped ask nothing."""
-    requests = (request_of(item, base_seed) for item in items if not item.get_closest_marker("skip"))
-    return [request for request in requests if request is not None]
+def requests_of(items: Iterable[pytest.Item], base_seed: int) -> dict[str, Request]:
+    """Return the requests of all items that will run, by nodeid in their order; items marked to be skipped ask nothing."""
+    found = {}
+    for item in items:
+        request = request_of(item, base_seed)
+        # A name among the keywords is cheaper to find than a mark; what a fixture asks for all the same is made then.
+        if request is not None and "skip" not in item.keywords:
+            found[item.nodeid] = request
+    return found

@@ -89,7 +89,9 @@ class PlanPrinter:
 
         selected = {item.nodeid for item in session.items}
         cases = sum(nodeid in selected for info in self._infos.values() for nodeid in info.items)
-        plan = make_plan(self._infos, requests_of(session.items, self._settings.seed), cases, self._settings)
+        plan = make_plan(
+            self._infos, list(requests_of(session.items, self._settings.seed).values()), cases, self._settings
+        )
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
             reporter.section("eval plan")

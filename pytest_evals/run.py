@@ -11,12 +11,13 @@ import pytest
 
 from pytest_evals.collection import EVAL, RECORDED, EvalItem
 from pytest_evals.completion import Completion, Failure
+from pytest_evals.current import ITEM
 from pytest_evals.engines.pool import Generation
 from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.errors import EvalsError, NotApplicable, SuiteError
 from pytest_evals.grading import SHEET, Sheet
 from pytest_evals.plain import one_line, plain
-from pytest_evals.plan import make_request, request_of, requests_of
+from pytest_evals.plan import make_request, requests_of
 from pytest_evals.sample import dump, failure_data, sample_line
 from pytest_evals.settings import Settings
 from pytest_evals.verdicts import State, add_properties, describe, judge_phase, make_harmless
@@ -41,23 +42,30 @@ class CaseRun:
         self._engines = engines
         self._tick = tick
         self._submitted = False
+        self._requests: dict[str, Request] = {}
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Any:
         """Have the completion at hand before the item starts: capture is off here, and no timeout of the test runs."""
-        if EVAL in item.stash and not _only_setup(item.config):
-            self._generate(item)
-        return (yield)
+        token = ITEM.set(item)
+        try:
+            if EVAL in item.stash and not _only_setup(item.config):
+                self._generate(item)
+            return (yield)
+        finally:
+            ITEM.reset(token)
+            # Thousands of finished cases need not be kept; a rerun happens inside of this protocol.
+            _forget(item, RESULT, COMPLETION, STATE, SHEET)
 
     def _generate(self, item: pytest.Item) -> None:
-        request = None if item.get_closest_marker("skip") else request_of(item, self._settings.seed)
-        if request is None or RESULT in item.stash:
-            return
         if not self._submitted:
             # One hand-over of everything that will run: the more there is to choose from, the fuller the batches.
-            self._engines.submit(requests_of(item.session.items, self._settings.seed))
+            self._requests = requests_of(item.session.items, self._settings.seed)
+            self._engines.submit(list(self._requests.values()))
             self._submitted = True
-        item.stash[RESULT] = self._wait(request)
+        request = self._requests.pop(item.nodeid, None)
+        if request is not None:
+            item.stash[RESULT] = self._wait(request)
 
     def _wait(self, request: Request) -> Result:
         try:
@@ -94,8 +102,7 @@ class CaseRun:
             # Fresh for every attempt: a rerun of the item must not see what the attempt before left.
             item.stash[SHEET] = Sheet()
             item.stash[STATE] = State()
-            if COMPLETION in item.stash:
-                del item.stash[COMPLETION]
+            _forget(item, COMPLETION)
         yield
         sheet = item.stash.get(SHEET, None)
         if sheet is not None and sheet.failures:
@@ -148,12 +155,14 @@ class CaseRun:
         return dump(line)
 
 
-def eval_item(request: pytest.FixtureRequest, fixture: str) -> EvalItem:
-    """Return the case of the test that asks for ``fixture``. Raises `SuiteError` when it is no eval."""
-    found: EvalItem | None = request.node.stash.get(EVAL, None)
-    if found is None:
-        raise SuiteError(f"the fixture {fixture!r} is for evals: put @cases(...) on {request.node.nodeid}")
-    return found
+def eval_item(fixture: str) -> tuple[pytest.Item, EvalItem]:
+    """Return the case that runs, for ``fixture``. Raises `SuiteError` when the test that asks is no eval."""
+    item = ITEM.get()
+    found = item.stash.get(EVAL, None) if item else None
+    if item is None or found is None:
+        where = item.nodeid if item else "the test"
+        raise SuiteError(f"the fixture {fixture!r} is for evals: put @cases(...) on {where}, and run it with --evals")
+    return item, found
 
 
 def sheet_of(item: pytest.Item) -> Sheet:
@@ -161,12 +170,17 @@ def sheet_of(item: pytest.Item) -> Sheet:
     return item.stash[SHEET]
 
 
-def deliver(request: pytest.FixtureRequest) -> Completion:
-    """Return the completion for the test of ``request``; see `CaseRun.deliver`."""
-    found = eval_item(request, "completion")
-    completion = request.config.stash[RUN].deliver(request.node, found)
-    request.node.stash[COMPLETION] = completion
+def deliver() -> Completion:
+    """Return the completion for the case that runs; see `CaseRun.deliver`."""
+    item, found = eval_item("completion")
+    completion = item.stash[COMPLETION] = item.config.stash[RUN].deliver(item, found)
     return completion
+
+
+def _forget(item: pytest.Item, *keys: pytest.StashKey[Any]) -> None:
+    for key in keys:
+        if key in item.stash:
+            del item.stash[key]
 
 
 def _only_setup(config: pytest.Config) -> bool:

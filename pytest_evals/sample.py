@@ -15,6 +15,7 @@ from pytest_evals.scores import CaseRecord, GradeRecord, Outcome
 if TYPE_CHECKING:
     from pytest_evals.collection import EvalItem
 
+_GRADE = ("value", "grader_key", "reasoning", "passed", "status", "metadata")
 _NOT_METADATA = ("messages", "completion")
 
 
@@ -66,7 +67,7 @@ def grades_data(
     found: EvalItem, sheet: Sheet, outcome: Outcome, error: Mapping[str, str] | None
 ) -> list[dict[str, Any]]:
     """Return the grades of a case. Each grader of the suite has one, also when it never came to run."""
-    grades = [grade.model_dump() for grade in sheet.grades.values()]
+    grades = [{name: getattr(grade, name) for name in _GRADE} for grade in sheet.grades.values()]
     given = {grade["grader_key"] for grade in grades}
     for key in found.graders:
         if key in given or any(name.startswith(f"{key}.") for name in given):

@@ -166,7 +166,7 @@ class EvalSession:
         for info in self._infos.values():
             mine = [record for record in records if record.suite == info.name]
             gates = gates_of(info)
-            for model in dict.fromkeys(model for _, model in info.items.values()) if mine else ():
+            for model in dict.fromkeys(model for _, model in info.items.values()):
                 declared = sum(of == model for _, of in info.items.values())
                 chosen = [record for record in mine if record.model == model]
                 results += [self._judge_one(gate, gates, info, model, chosen, declared) for gate in gates]

@@ -1,12 +1,11 @@
 """Numbers about grades. Pure: no pytest, no torch, no numpy.
 
-A value that is not a finite number never gets this far; every function says what it returns for too few values.
+Sums are exact (`math.fsum`). A value that is not a finite number never gets this far; every function says what it returns for too few values.
 """
 
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
 
 
@@ -17,11 +16,19 @@ def mean(values: Sequence[float]) -> float | None:
 
 def median(values: Sequence[float]) -> float | None:
     """Return the middle value (of an even number, the mean of both middle ones), `None` of nothing."""
-    return statistics.median(values) if values else None
+    if not values:
+        return None
+    ordered, middle = sorted(values), len(values) // 2
+    return ordered[middle] if len(values) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
 def standard_error(values: Sequence[float]) -> float | None:
     """Return the standard error of the mean: sample standard deviation (n - 1) over the square root of n; `None` below
     two values.
     """
-    return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
+    n = len(values)
+    if n < 2:
+        return None
+    center = math.fsum(values) / n
+    variance = math.fsum((value - center) ** 2 for value in values) / (n - 1)
+    return math.sqrt(variance / n)

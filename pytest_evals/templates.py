@@ -1,7 +1,8 @@
 """Locators and templates: how a string in a suite refers to the fields of its case.
 
 ``"item.answer"`` and ``"{{item.answer}}"`` as a whole string are the raw value, type kept. ``"... {{item.answer}}
-..."`` inside a longer string is interpolated by Jinja2 (sandboxed, strict: an unknown name is an error). Paths may be
+..."`` inside a longer string is interpolated, and everything else that Jinja2 can do is done by it (sandboxed, strict: an
+unknown name is an error). Paths may be
 nested (``item.person.name``, ``item.choices.0``), and ``item.files.NAME`` is a file of the case, which stands for its
 text.
 """
@@ -9,8 +10,9 @@ text.
 from __future__ import annotations
 
 import functools
+import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,14 @@ from pytest_evals.errors import TemplateError, did_you_mean
 Scope = Mapping[str, Any]
 _PATH = r"item(?:\.\w+)+"
 _LOCATOR = re.compile(rf"\A(?:({_PATH})|\{{\{{\s*({_PATH})\s*\}}\}})\Z")
+_PLACEHOLDER = re.compile(rf"\{{\{{\s*({_PATH})\s*\}}\}}")
 _MARKUP = ("{{", "{%", "{#")
+Renderer = Callable[[Scope], Any]
 
 
 def is_dynamic(text: str) -> bool:
     """Tell whether ``text`` refers to anything: a locator, or a template with Jinja markup."""
-    return any(mark in text for mark in _MARKUP) or _LOCATOR.match(text) is not None
+    return _LOCATOR.match(text) is not None or any(mark in text for mark in _MARKUP)
 
 
 def render(value: Any, scope: Scope) -> Any:
@@ -33,7 +37,7 @@ def render(value: Any, scope: Scope) -> Any:
     Raises `TemplateError` naming the unknown field and the fields there are.
     """
     if isinstance(value, str):
-        return _render_string(value, scope)
+        return _renderer(value)(scope)
     if isinstance(value, Mapping):
         return {key: render(entry, scope) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
@@ -43,17 +47,26 @@ def render(value: Any, scope: Scope) -> Any:
 
 def render_text(value: str, scope: Scope) -> str:
     """Render ``value`` to text, as for a message: a file becomes its text; null and containers are refused."""
-    result = _render_string(value, scope)
+    result = _renderer(value)(scope)
     return result if isinstance(result, str) else _as_text(result, value)
 
 
-def _render_string(text: str, scope: Scope) -> Any:
+@functools.lru_cache(maxsize=4096)
+def _renderer(text: str) -> Renderer:
+    """Return what renders ``text``: found out once, used for every case."""
     locator = _LOCATOR.match(text)
     if locator:
-        return locate(locator.group(1) or locator.group(2), scope)
+        path = locator.group(1) or locator.group(2)
+        return lambda scope: locate(path, scope)
     if not any(mark in text for mark in _MARKUP):
-        return text
-    return _compile(text)(scope)
+        return lambda _scope: text
+    literals = _PLACEHOLDER.split(text)
+    if any(mark in literal for literal in literals[::2] for mark in (*_MARKUP, "}}")):
+        return _compile(text)
+    # Nothing but placeholders, the usual case: they need no template engine.
+    return lambda scope: "".join(
+        _as_text(locate(part, scope), part) if index % 2 else part for index, part in enumerate(literals)
+    )
 
 
 def locate(path: str, scope: Scope) -> Any:
@@ -74,7 +87,7 @@ def locate(path: str, scope: Scope) -> Any:
 
 
 def _is_list(value: object) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+    return isinstance(value, (list, tuple))
 
 
 def _unknown(name: str, holder: str, value: object, source: str) -> str:
@@ -82,7 +95,7 @@ def _unknown(name: str, holder: str, value: object, source: str) -> str:
         known = [str(key) for key in value]
         return f"unknown field {name!r} in {source!r}: {holder} has {', '.join(known) or 'no fields'}{did_you_mean(name, known)}"
     if _is_list(value):
-        return f"no element {name!r} in {source!r}: {holder} is a list of {len(value)}"  # type: ignore[arg-type]  # it is a Sequence
+        return f"no element {name!r} in {source!r}: {holder} is a list of {len(value)}"
     return f"no field {name!r} in {source!r}: {holder} is {type(value).__name__}, not an object"
 
 
@@ -101,8 +114,7 @@ def _as_text(value: object, source: str) -> str:
     return str(value)
 
 
-@functools.lru_cache(maxsize=4096)
-def _compile(text: str) -> Callable[[Scope], str]:
+def _compile(text: str) -> Renderer:
     """Compile a Jinja template once; its function renders a scope and raises `TemplateError`."""
     # Jinja takes 30 ms to import: only suites whose strings hold markup pay for it.
     import jinja2
@@ -139,7 +151,7 @@ def _environment() -> Any:
             name = str(self._undefined_name)
             if self._undefined_obj is jinja2.utils.missing:
                 return f"unknown name {name!r}; fields of the case are written item.{name}"
-            return _unknown(name, "it", self._undefined_obj, name)
+            return _unknown(name, "the object", self._undefined_obj, f"...{name}")
 
     class Environment(ImmutableSandboxedEnvironment):
         def getattr(self, obj: Any, attribute: str) -> Any:
@@ -149,8 +161,11 @@ def _environment() -> Any:
             return super().getattr(obj, attribute)
 
     def finalize(value: object) -> object:
-        if value is None or isinstance(value, Path):
+        if value is None or isinstance(value, (Path, Mapping, list, tuple)):
             return _as_text(value, "a value of the template")
         return value
 
-    return Environment(undefined=Unknown, finalize=finalize, autoescape=False, keep_trailing_newline=True)
+    environment = Environment(undefined=Unknown, finalize=finalize, autoescape=False, keep_trailing_newline=True)
+    # Jinja's own escapes < and ' for HTML, which a prompt is not.
+    environment.filters["tojson"] = lambda value, indent=None: json.dumps(value, ensure_ascii=False, indent=indent)
+    return environment

@@ -15,11 +15,12 @@ import tempfile
 import threading
 from collections.abc import Callable
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import Client, Connection, Listener, answer_challenge, deliver_challenge
 from pathlib import Path
 from typing import Any
 
 Message = dict[str, Any]
+_CLOSE_SECONDS = 2.0
 
 
 class Channel:
@@ -57,8 +58,8 @@ def connect(address: str, key: str) -> Channel:
 class Switch:
     """The listening end, owned by the process that owns the engines.
 
-    Every connection starts with ``{"role": ...}``; ``on_connect(role, hello, channel)`` is called for it, in a thread
-    of its own.
+    Every connection starts with ``{"role": ...}``; ``on_connect(role, hello, channel)`` is called for it, in a thread of
+    its own.
     """
 
     def __init__(self, on_connect: Callable[[str, Message, Channel], None]) -> None:
@@ -66,24 +67,39 @@ class Switch:
         self._on_connect = on_connect
         # Made by mkdtemp: mode 0700. The path stays short, because a socket's path may hold about 100 characters only.
         self._folder = Path(tempfile.mkdtemp(prefix="evals-"))
-        address = None if sys.platform == "win32" else str(self._folder / "socket")
+        windows = sys.platform == "win32"
+        # The challenge is not the listener's: it would let one silent stranger keep all others waiting.
         self._listener = Listener(
-            address, "AF_PIPE" if sys.platform == "win32" else "AF_UNIX", authkey=bytes.fromhex(self.key)
+            None if windows else str(self._folder / "socket"), "AF_PIPE" if windows else "AF_UNIX"
         )
         self.address = str(self._listener.address)
         self._closing = False
-        threading.Thread(target=self._accept, name="evals-switch", daemon=True).start()
+        self._acceptor = threading.Thread(target=self._accept, name="evals-switch", daemon=True)
+        self._acceptor.start()
 
     def _accept(self) -> None:
-        while not self._closing:
+        while True:
             try:
-                channel = Channel(self._listener.accept())
-            except (AuthenticationError, EOFError, OSError):
-                # A stranger, or a process that died while it connected: neither concerns the others.
+                connection = self._listener.accept()
+            except (EOFError, OSError):
+                if self._closing:
+                    return
                 continue
-            threading.Thread(target=self._greet, args=(channel,), name="evals-connection", daemon=True).start()
+            if self._closing:
+                connection.close()
+                return
+            threading.Thread(target=self._greet, args=(connection,), name="evals-connection", daemon=True).start()
 
-    def _greet(self, channel: Channel) -> None:
+    def _greet(self, connection: Connection[Any, Any]) -> None:
+        key = bytes.fromhex(self.key)
+        channel = Channel(connection)
+        try:
+            deliver_challenge(connection, key)
+            answer_challenge(connection, key)
+        except (AuthenticationError, EOFError, OSError):
+            # A stranger, or a process that died while it connected: neither concerns the others.
+            channel.close()
+            return
         hello = channel.receive()
         if hello is None or self._closing:
             channel.close()
@@ -93,9 +109,10 @@ class Switch:
     def close(self) -> None:
         """Stop listening and remove the socket. Connections that are open stay so."""
         self._closing = True
-        with contextlib.suppress(OSError, EOFError, AuthenticationError):
+        with contextlib.suppress(OSError, EOFError):
             # accept() does not notice that its listener is closed: a last connection wakes it.
-            connect(self.address, self.key).close()
+            Client(self.address).close()
+        self._acceptor.join(_CLOSE_SECONDS)
         with contextlib.suppress(OSError):
             self._listener.close()
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -149,8 +149,8 @@ class EnginePool:
         for resident in residents:
             process = resident.process
             if process:
-                # A batch in progress is not worth waiting for; an idle engine leaves by itself at once.
-                process.end(patient=not resident.slot.busy)
+                # An idle engine leaves by itself at once; a batch or a load in progress is not worth waiting for.
+                process.end(patient=resident.state == "ready" and not resident.slot.busy)
                 process.forget()
         if self._switch:
             self._switch.close()

@@ -10,7 +10,7 @@ import asyncio
 import importlib
 import inspect
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from pytest_evals.completion import Failure
@@ -78,6 +78,7 @@ class ScriptedEngine:
                 done, running = loop.run_until_complete(wait)
                 yield from (task.result() for task in done)
         finally:
+            loop.run_until_complete(_cancel(running))
             loop.close()
 
     async def _await(self, request: Request) -> Result:
@@ -109,6 +110,12 @@ class ScriptedEngine:
 
     def _raised(self, error: Exception) -> Failure:
         return Failure("model", f"scripted:{self._name} raised {type(error).__name__}: {error}")
+
+
+async def _cancel(tasks: Collection[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _conversation(request: Request) -> list[dict[str, Any]]:

@@ -13,11 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pytest_evals.case import Case
+import pytest
+
 from pytest_evals.completion import Completion
 from pytest_evals.errors import SuiteError
 from pytest_evals.graders import numbers, structured, text
-from pytest_evals.grading import Fixture, grader_fixture
+from pytest_evals.grading import Fixture, current_case, grader_fixture
 from pytest_evals.templates import is_dynamic, render
 
 __all__ = ["contains", "exact_match", "json_schema", "json_valid", "matches", "number", "one_of"]
@@ -25,15 +26,18 @@ __all__ = ["contains", "exact_match", "json_schema", "json_valid", "matches", "n
 
 def _ready(check: Callable[..., text.Verdict], settings: Mapping[str, Any]) -> Fixture:
     """Return the fixture of a check, called with the completion's text and the settings rendered for the case."""
+    # Only what depends on the case is rendered for each of them.
+    dynamic = {name: value for name, value in settings.items() if _depends_on_case(value)}
+    static = {name: value for name, value in settings.items() if name not in dynamic}
 
-    def ready_made(completion: Completion, case: Case) -> Any:
+    def ready_made(completion: Completion, request: pytest.FixtureRequest) -> Any:
         from pytest_evals.grades import Grade
 
-        verdict = check(completion.text, **render(settings, case.scope))
+        verdict = check(completion.text, **static, **render(dynamic, current_case(request).scope))
         return Grade(verdict.passed, reasoning=verdict.reason)
 
     ready_made.__doc__ = (check.__doc__ or "").partition("\n")[0]
-    return grader_fixture(ready_made, settings=settings)
+    return grader_fixture(ready_made, settings=dynamic)
 
 
 def exact_match(expected: object, *, normalize: str | Sequence[str] = ()) -> Fixture:
@@ -104,6 +108,10 @@ def json_schema(schema: Mapping[str, Any] | bool | str | Path) -> Fixture:
 
 def _check_static(value: object, check: Callable[[Any], object]) -> None:
     """Check a setting where it is written, unless it depends on the case."""
-    entries = value if isinstance(value, (list, tuple)) else [value]
-    if not any(isinstance(entry, str) and is_dynamic(entry) for entry in entries):
+    if not _depends_on_case(value):
         check(value)
+
+
+def _depends_on_case(value: object) -> bool:
+    entries = value if isinstance(value, (list, tuple)) else [value]
+    return any(isinstance(entry, str) and is_dynamic(entry) for entry in entries)

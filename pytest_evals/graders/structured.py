@@ -78,6 +78,8 @@ def load_schema(schema: object, base: Path) -> Mapping[str, Any] | bool:
         jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator).check_schema(
             cast("Any", schema)
         )
+    except (AttributeError, TypeError) as error:
+        raise SuiteError(f"json_schema: not a JSON Schema: {error}") from error
     except jsonschema.SchemaError as error:
         raise SuiteError(
             f"json_schema: not a valid JSON Schema at {error.json_path}: {one_line(error.message)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 
 import pytest
 
@@ -123,7 +123,7 @@ def test_a_path_that_cannot_be_written_is_a_usage_error_before_anything_is_gener
     evals.write(SUITE, script="raise SystemExit('an engine was started')")
     evals.pytester.mkdir("folder")
     (evals.pytester.path / "file").write_text("x")
-    for path in ("folder", "file/below.jsonl", "/proc/evals.jsonl" if os.path.isdir("/proc") else "folder"):
+    for path in ("folder", "file/below.jsonl", "/proc/evals.jsonl" if Path("/proc").is_dir() else "folder"):
         result = evals.run("--evals-artifact", path)
         assert result.ret == pytest.ExitCode.USAGE_ERROR
         result.stderr.fnmatch_lines(["ERROR: the artifact *"])

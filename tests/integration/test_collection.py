@@ -18,20 +18,26 @@ def ids(result: pytest.RunResult) -> list[str]:
 
 
 def test_ids_are_the_named_field_or_a_hash_of_the_content(evals: Evals) -> None:
-    evals.write(f"{HEAD}@cases({ROWS}, prompt='{{{{item.q}}}}', id='id')\ndef test_named(completion): ...\n"
-                f"@cases({ROWS}, prompt='{{{{item.q}}}}')\ndef test_hashed(completion): ...\n")
+    evals.write(
+        f"{HEAD}@cases({ROWS}, prompt='{{{{item.q}}}}', id='id')\ndef test_named(completion): ...\n"
+        f"@cases({ROWS}, prompt='{{{{item.q}}}}')\ndef test_hashed(completion): ...\n"
+    )
     found = ids(evals.run("--collect-only", "-q"))
     assert found[:2] == ["test_suite.py::test_named[a]", "test_suite.py::test_named[b]"]
     assert all(len(line.partition("[")[2]) == 11 for line in found[2:])
 
 
 def test_ids_hold_only_safe_characters(evals: Evals) -> None:
-    evals.write(f"{HEAD}@cases([{{'id': 'São Paulo: a.b [x]', 'q': 1}}], prompt='x', id='id')\ndef test_it(completion): ...\n")
+    evals.write(
+        f"{HEAD}@cases([{{'id': 'São Paulo: a.b [x]', 'q': 1}}], prompt='x', id='id')\ndef test_it(completion): ...\n"
+    )
     assert ids(evals.run("--collect-only", "-q")) == ["test_suite.py::test_it[S-o-Paulo-a-b-x]"]
 
 
 def test_the_mark_works_on_classes_and_modules_and_the_nearest_wins(evals: Evals) -> None:
-    evals.write(HEAD + """
+    evals.write(
+        HEAD
+        + """
 pytestmark = cases([{"id": "module"}], prompt="x", id="id")
 
 def test_function(completion): ...
@@ -42,7 +48,8 @@ class TestIt:
 
     @cases([{"id": "own"}], prompt="x", id="id")
     def test_own(self, completion): ...
-""")
+"""
+    )
     assert ids(evals.run("--collect-only", "-q")) == [
         "test_suite.py::test_function[module]",
         "test_suite.py::TestIt::test_method[class]",
@@ -51,11 +58,14 @@ class TestIt:
 
 
 def test_ordinary_parametrization_multiplies_the_cases(evals: Evals) -> None:
-    evals.write(HEAD + f"""
+    evals.write(
+        HEAD
+        + f"""
 @pytest.mark.parametrize("limit", [1, 2])
 @cases({ROWS}, prompt="x", id="id")
 def test_it(completion, limit): ...
-""")
+"""
+    )
     result = evals.run()
     result.assert_outcomes(passed=4)
     assert evals.ledger() == {"collected": 4, "passed": 4}
@@ -80,12 +90,17 @@ def test_files_are_read_relative_to_the_test_file_plain_and_zipped(evals: Evals,
         f"@cases('{name}.gz', prompt='{{{{item.q}}}}', id='id')\ndef test_zipped(completion): ...\n"
     )
     assert [line.rpartition("::")[2] for line in ids(evals.run("--collect-only", "-q"))] == [
-        "test_plain[a]", "test_plain[b]", "test_zipped[a]", "test_zipped[b]",
+        "test_plain[a]",
+        "test_plain[b]",
+        "test_zipped[a]",
+        "test_zipped[b]",
     ]
 
 
 def test_a_function_may_return_the_rows(evals: Evals) -> None:
-    evals.write(HEAD + f"def rows():\n    return {ROWS}\n\n@cases(rows, prompt='x', id='id')\ndef test_it(completion): ...\n")
+    evals.write(
+        HEAD + f"def rows():\n    return {ROWS}\n\n@cases(rows, prompt='x', id='id')\ndef test_it(completion): ...\n"
+    )
     assert len(ids(evals.run("--collect-only", "-q"))) == 2
 
 
@@ -124,7 +139,9 @@ def test_a_mistake_in_a_suite_is_a_collection_error(
     evals: Evals, declaration: str, files: dict[str, str], expected: list[str]
 ) -> None:
     grader = "named = graders.contains('x')"
-    evals.write(f"from pytest_evals import cases, graders\n{grader}\n\n@{declaration}\ndef test_it(named): ...\n", **files)
+    evals.write(
+        f"from pytest_evals import cases, graders\n{grader}\n\n@{declaration}\ndef test_it(named): ...\n", **files
+    )
     result = evals.run(model=None)
     assert result.ret == pytest.ExitCode.INTERRUPTED
     result.assert_outcomes(errors=1)
@@ -134,12 +151,15 @@ def test_a_mistake_in_a_suite_is_a_collection_error(
 
 
 def test_a_template_of_a_grader_is_checked_against_every_row(evals: Evals) -> None:
-    evals.write(HEAD + """
+    evals.write(
+        HEAD
+        + """
 named = graders.contains("{{item.capital}}")
 
 @cases([{"id": "a", "capital": "x"}, {"id": "b", "city": "y"}], prompt="x", id="id")
 def test_it(named): ...
-""")
+"""
+    )
     evals.run().stdout.fnmatch_lines(["*row 2*grader named*unknown field 'capital'*"])
 
 
@@ -150,15 +170,18 @@ def test_two_suites_of_one_name_are_refused_with_both_places(evals: Evals) -> No
 
 
 def test_a_broken_suite_leaves_the_other_files_collectable(evals: Evals) -> None:
-    evals.write("from pytest_evals import cases\n\n@cases('no.jsonl', prompt='x')\ndef test_it(completion): ...\n",
-                test_fine__py="def test_fine(): ...\n")
+    evals.write(
+        "from pytest_evals import cases\n\n@cases('no.jsonl', prompt='x')\ndef test_it(completion): ...\n",
+        test_fine__py="def test_fine(): ...\n",
+    )
     result = evals.run("--continue-on-collection-errors")
     result.assert_outcomes(errors=1, passed=1)
 
 
 def test_templates_reach_nested_fields_lists_files_and_parameters(evals: Evals) -> None:
     evals.write(
-        HEAD + """
+        HEAD
+        + """
 @cases(
     [{"id": "a", "who": {"name": "Ada"}, "tags": ["x", "y"], "cap": 7}],
     prompt="{{item.who.name}} {{item.tags.1}} {{item.files.note}}",
@@ -179,10 +202,15 @@ def test_it(completion, case):
 
 
 def test_a_conversation_comes_from_messages_or_from_the_row(evals: Evals) -> None:
-    turns = [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}, {"role": "user", "content": "three"}]
+    turns = [
+        {"role": "user", "content": "one"},
+        {"role": "assistant", "content": "two"},
+        {"role": "user", "content": "three"},
+    ]
     row = json.dumps({"id": "r", "messages": turns})
     evals.write(
-        HEAD + """
+        HEAD
+        + """
 @cases("rows.jsonl", id="id")
 def test_row(completion):
     assert completion.text == "one|two|three"

@@ -63,7 +63,9 @@ def test_a_process_that_dies_while_it_loads_is_tried_twice_and_its_last_words_ar
 def test_no_process_and_no_file_is_left_behind(evals: Evals, monkeypatch: pytest.MonkeyPatch) -> None:
     temporary = evals.pytester.mkdir("tmp")
     monkeypatch.setenv("TMPDIR", str(temporary))
-    evals.write(SUITE, script=script("n == 20", "os._exit(3)") + "\npathlib.Path('pids').open('a').write(f'{os.getpid()}\\n')\n")
+    evals.write(
+        SUITE, script=script("n == 20", "os._exit(3)") + "\npathlib.Path('pids').open('a').write(f'{os.getpid()}\\n')\n"
+    )
     evals.run()
     assert not list(temporary.glob("evals-*"))
     for pid in (evals.pytester.path / "pids").read_text().split():

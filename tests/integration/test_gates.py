@@ -44,7 +44,10 @@ def test_a_gate_that_is_not_met_fails_the_build_in_red_and_with_the_reason(evals
     result.assert_outcomes(passed=1, xfailed=1, failed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(
-        ["gate FAILED *named.mean >= 0.75: 0.5, not >= 0.75 (n=2)", "FAILED evals.gates::test_capitals.named.mean >= 0.75*"]
+        [
+            "gate FAILED *named.mean >= 0.75: 0.5, not >= 0.75 (n=2)",
+            "FAILED evals.gates::test_capitals.named.mean >= 0.75*",
+        ]
     )
     assert "%]" not in result.stdout.str() or "[133%]" not in result.stdout.str()
     assert verdicts(evals_both) == ["failed", "passed", "passed", "passed"]
@@ -61,13 +64,25 @@ def test_strict_cases_keep_a_miss_a_failure(evals: Evals) -> None:
     evals.run("-o", "evals_strict_cases=true").assert_outcomes(passed=1, failed=1)
 
 
-@pytest.mark.parametrize("selection", [["-k", "fr"], ["test_suite.py::test_capitals[fr]"], ["--deselect", "test_suite.py::test_capitals[td]"]])
+@pytest.mark.parametrize(
+    "selection",
+    [["-k", "fr"], ["test_suite.py::test_capitals[fr]"], ["--deselect", "test_suite.py::test_capitals[td]"]],
+)
 def test_a_gate_whose_cases_did_not_all_run_is_not_judged(evals_both: Evals, selection: list[str]) -> None:
     evals_both.write(suite("named.mean >= 0.75"))
     result = evals_both.run(*selection)
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(["gate NOT JUDGED *1 of 2 cases did not run*"])
     assert evals_both.ledger() == {"collected": 2, "passed": 1, "not_run": 1}
+
+
+def test_the_gates_of_a_suite_of_which_nothing_ran_are_not_judged_either(evals: Evals) -> None:
+    evals.write(
+        suite("named.mean >= 0.5"), test_other__py=suite("named.mean >= 0.9").replace("test_capitals", "test_other")
+    )
+    result = evals.run("-k", "test_capitals")
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines_random(["gate PASSED*", "gate NOT JUDGED test_other: *2 of 2 cases did not run"])
 
 
 def test_errors_shorten_the_coverage_and_fail_the_gate(evals: Evals) -> None:
@@ -112,7 +127,9 @@ def test_a_gate_that_no_suite_answers_to_is_a_usage_error_before_anything_is_gen
     evals_both.write(suite(), script="raise SystemExit('an engine was started')")
     result = evals_both.run("--evals-gate", "nmaed.mean > 0")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert "no suite has a grader 'nmaed' (graders of test_capitals: named)" in result.stderr.str() + result.stdout.str()
+    assert (
+        "no suite has a grader 'nmaed' (graders of test_capitals: named)" in result.stderr.str() + result.stdout.str()
+    )
 
 
 def test_the_exit_status_does_not_depend_on_the_terminal(evals: Evals) -> None:

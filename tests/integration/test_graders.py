@@ -36,26 +36,38 @@ def test_what_a_grader_returns_becomes_a_grade(
 
 
 def test_a_dict_gives_named_grades(evals: Evals) -> None:
-    evals.write(HEAD + "@grader\ndef style(completion):\n    return {'tone': True, 'length': 2}\n" + CASE + """
+    evals.write(
+        HEAD
+        + "@grader\ndef style(completion):\n    return {'tone': True, 'length': 2}\n"
+        + CASE
+        + """
 def test_it(style):
     assert style['tone'] and style['length'] == 2
-""")
+"""
+    )
     evals.run("--evals-gate", "style.length.mean >= 2").assert_outcomes(passed=1)
     assert grade_of(evals, "style.tone") == (1.0, True, "graded")
     assert grade_of(evals, "style.length") == (2.0, None, "graded")
 
 
 def test_a_threshold_gives_a_number_its_verdict(evals: Evals) -> None:
-    evals.write(HEAD + "@grader(name='renamed', threshold=0.5)\ndef half():\n    return 0.5\n" + CASE + """
+    evals.write(
+        HEAD
+        + "@grader(name='renamed', threshold=0.5)\ndef half():\n    return 0.5\n"
+        + CASE
+        + """
 def test_it(renamed):
     assert renamed and renamed >= 0.5 and renamed == 0.5
-""")
+"""
+    )
     evals.run().assert_outcomes(passed=1)
     assert grade_of(evals, "renamed") == (0.5, True, "graded")
 
 
 def test_a_grader_uses_graders_cases_and_fixtures_of_any_scope(evals: Evals) -> None:
-    evals.write(HEAD + """
+    evals.write(
+        HEAD
+        + """
 @pytest.fixture(scope="session")
 def bonus():
     return 1
@@ -66,13 +78,18 @@ named = graders.contains("Paris")
 def sum_up(named, case, bonus, request):
     assert request.node.name.startswith("test_it")
     return named.value + bonus + len(case["country"])
-""" + CASE + "def test_it(sum_up):\n    assert sum_up == 8\n")
+"""
+        + CASE
+        + "def test_it(sum_up):\n    assert sum_up == 8\n"
+    )
     evals.run().assert_outcomes(passed=1)
     assert grade_of(evals, "named") == (1.0, True, "graded")
 
 
 def test_graders_are_overridden_by_folder_and_work_in_classes(evals: Evals) -> None:
-    evals.write(HEAD + """
+    evals.write(
+        HEAD
+        + """
 class TestIt:
     @grader
     def mine(self, completion):
@@ -84,7 +101,9 @@ class TestIt:
     @cases([{'country': 'France'}], prompt='Capital of {{item.country}}?', id='country')
     def test_it(self, mine, shared):
         assert mine and shared
-""", conftest__py="from pytest_evals import graders\nshared = graders.matches('^P')\n")
+""",
+        conftest__py="from pytest_evals import graders\nshared = graders.matches('^P')\n",
+    )
     evals.run().assert_outcomes(passed=1)
 
 
@@ -124,14 +143,18 @@ def test_a_grader_that_fails_is_the_error_of_the_case_and_never_a_miss(evals: Ev
 
 
 def test_a_grader_that_never_returns_is_stopped_and_named(evals: Evals) -> None:
-    evals.write(f"{HEAD}import time\n@grader\ndef mine():\n    while True:\n        time.sleep(0.01)\n{CASE}def test_it(mine): ...\n")
+    evals.write(
+        f"{HEAD}import time\n@grader\ndef mine():\n    while True:\n        time.sleep(0.01)\n{CASE}def test_it(mine): ...\n"
+    )
     result = evals.run("-o", "evals_grader_timeout=0.2")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*grader 'mine' did not return within 0.2 s (evals_grader_timeout)*"])
 
 
 def test_the_other_graders_of_a_case_still_give_their_grades(evals: Evals) -> None:
-    evals.write(HEAD + """
+    evals.write(
+        HEAD
+        + """
 @grader
 def broken():
     raise ValueError("no")
@@ -143,7 +166,10 @@ def fine(completion):
 @grader
 def builds_on_it(broken):
     return broken.value
-""" + CASE + "def test_it(broken, fine, builds_on_it):\n    assert fine\n")
+"""
+        + CASE
+        + "def test_it(broken, fine, builds_on_it):\n    assert fine\n"
+    )
     result = evals.run()
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*ValueError: no*"])
@@ -152,8 +178,10 @@ def builds_on_it(broken):
 
 
 def test_an_error_in_the_test_itself_is_an_error_and_not_a_miss(evals: Evals) -> None:
-    evals.write(f"{HEAD}@grader\ndef mine():\n    return True\n\n"
-                "@cases([{'q': 'x'}], prompt='x', gates=['mine.mean >= 0'])\ndef test_it(mine):\n    {}['missing']\n")
+    evals.write(
+        f"{HEAD}@grader\ndef mine():\n    return True\n\n"
+        "@cases([{'q': 'x'}], prompt='x', gates=['mine.mean >= 0'])\ndef test_it(mine):\n    {}['missing']\n"
+    )
     evals.run().assert_outcomes(failed=1)
     assert evals.ledger() == {"collected": 1, "errored": 1}
 
@@ -187,7 +215,9 @@ def test_a_grader_in_an_ordinary_test_says_what_is_missing(evals: Evals) -> None
 
 
 def test_ready_made_graders_grade_a_recorded_completion_without_a_model(evals: Evals) -> None:
-    evals.write(HEAD + """
+    evals.write(
+        HEAD
+        + """
 exact = graders.exact_match("{{item.capital}}", normalize=["case", "punctuation"])
 choice = graders.one_of("item.accepted")
 digits = graders.matches(r"^[^0-9]+$")
@@ -207,18 +237,24 @@ def test_number(answer, completion):
 @cases([{"completion": '```json\\n{"a": 1}\\n```'}])
 def test_json(valid, shape):
     assert valid and shape
-""", schema__json='{"type": "object", "required": ["a"]}')
+""",
+        schema__json='{"type": "object", "required": ["a"]}',
+    )
     result = evals.run("--evals-model", "scripted:no_such_module:f", model=None)
     result.assert_outcomes(passed=3)
     assert {sample.interaction.source for sample in evals.artifact.samples} == {"recorded"}
 
 
 def test_record_attaches_values_to_the_case(evals: Evals) -> None:
-    evals.write(HEAD + CASE + """
+    evals.write(
+        HEAD
+        + CASE
+        + """
 def test_it(completion, record):
     record("steps", 3)
     record(path=["a", "b"])
-""")
+"""
+    )
     evals.run().assert_outcomes(passed=1)
     assert evals.artifact.samples[0].tasks == {"steps": 3, "path": ["a", "b"]}
 
@@ -231,7 +267,9 @@ def test_record_refuses_what_the_artifact_cannot_hold(evals: Evals) -> None:
 
 
 def test_overriding_completion_replaces_the_model(evals: Evals) -> None:
-    evals.write(HEAD + """
+    evals.write(
+        HEAD
+        + """
 from pytest_evals.testing import make_completion
 
 @pytest.fixture
@@ -243,5 +281,6 @@ exact = graders.exact_match("ABC")
 @cases([{"q": "abc"}])
 def test_it(exact):
     assert exact
-""")
+"""
+    )
     evals.run("--evals-model", "scripted:no_such_module:f", model=None).assert_outcomes(passed=1)

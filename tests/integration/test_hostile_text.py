@@ -67,7 +67,8 @@ def test_junit_stays_well_formed(hostile: Evals) -> None:
 
 def test_error_messages_of_a_model_are_harmless_too(evals_both: Evals) -> None:
     evals_both.write(
-        SUITE.replace("NAMES", "['a']"), script="def answer(messages):\n    raise ValueError('\\x1b[31m \\ud800 \\x00')\n"
+        SUITE.replace("NAMES", "['a']"),
+        script="def answer(messages):\n    raise ValueError('\\x1b[31m \\ud800 \\x00')\n",
     )
     result = evals_both.run("--junitxml=junit.xml")
     result.assert_outcomes(errors=1)

@@ -39,7 +39,9 @@ def test_x_stops_and_keeps_what_was_done(evals_both: Evals) -> None:
 
 
 def test_pytest_exit_keeps_what_was_done(evals: Evals) -> None:
-    evals.write("import pytest\n" + SUITE.replace("BODY", "pytest.exit('enough') if case['id'] == 'c2' else None"), script=ECHO)
+    evals.write(
+        "import pytest\n" + SUITE.replace("BODY", "pytest.exit('enough') if case['id'] == 'c2' else None"), script=ECHO
+    )
     assert evals.run().ret == pytest.ExitCode.INTERRUPTED
     assert not evals.artifact.complete
     assert [sample.case_id for sample in evals.artifact.samples] == ["c0", "c1"]
@@ -50,8 +52,19 @@ def test_pytest_exit_keeps_what_was_done(evals: Evals) -> None:
 def test_ctrl_c_and_kill_leave_a_readable_artifact_and_no_engine(evals: Evals, number: signal.Signals) -> None:
     slow = "import os, pathlib, time\npathlib.Path('pid').write_text(str(os.getpid()))\n\ndef answer(messages):\n    if messages[-1]['content'] == 'c2':\n        time.sleep(60)\n    return messages[-1]['content']\n"
     evals.write(SUITE.replace("BODY", "pass"), script=slow)
-    command = [sys.executable, "-m", "pytest", "--evals", "--evals-artifact=run.jsonl", "--evals-model=scripted:script:answer", "-p", "no:xdist"]
-    process = subprocess.Popen(command, cwd=evals.pytester.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--evals",
+        "--evals-artifact=run.jsonl",
+        "--evals-model=scripted:script:answer",
+        "-p",
+        "no:xdist",
+    ]
+    process = subprocess.Popen(
+        command, cwd=evals.pytester.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline and not (evals.path.exists() and len(evals.lines()) == 3):
         time.sleep(0.05)

@@ -34,7 +34,9 @@ def sources(evals: Evals) -> list[str | None]:
 
 def test_every_eval_runs_once_a_model_and_ids_and_rows_name_it(evals_both: Evals) -> None:
     evals_both.write(suite(), script=SCRIPT)
-    result = evals_both.run("--evals-model", "scripted:script:echo", "--evals-model", "scripted:script:paris", "-v", model=None)
+    result = evals_both.run(
+        "--evals-model", "scripted:script:echo", "--evals-model", "scripted:script:paris", "-v", model=None
+    )
     result.assert_outcomes(passed=3, xfailed=1, failed=1)
     out = result.stdout.str()
     for case in ("a-echo", "b-echo", "a-paris", "b-paris"):
@@ -68,7 +70,9 @@ def test_a_conftest_sets_the_models_of_its_own_folder_only(evals: Evals) -> None
     evals.write(suite(), script=SCRIPT)
     inner = evals.pytester.mkdir("inner")
     (inner / "test_inner.py").write_text(suite().replace("test_it", "test_inner"), encoding="utf-8")
-    (inner / "conftest.py").write_text("def pytest_evals_models(config):\n    return ['scripted:script:paris']\n", encoding="utf-8")
+    (inner / "conftest.py").write_text(
+        "def pytest_evals_models(config):\n    return ['scripted:script:paris']\n", encoding="utf-8"
+    )
     evals.pytester.makeconftest("def pytest_evals_models(config):\n    return 'scripted:script:echo'\n")
     evals.run(model=None)
     found = {sample.suite: sample.interaction.source for sample in evals.artifact.samples}
@@ -110,11 +114,16 @@ def test_a_wrong_model_on_the_command_line_is_a_usage_error(evals: Evals, spec: 
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("scripted:no_such_module:f", "*module 'no_such_module' cannot be imported (ModuleNotFoundError*looked for in pytest's rootdir*"),
+        (
+            "scripted:no_such_module:f",
+            "*module 'no_such_module' cannot be imported (ModuleNotFoundError*looked for in pytest's rootdir*",
+        ),
         ("scripted:script:pari", "*module 'script' has no function 'pari'; did you mean 'paris'?*"),
     ],
 )
-def test_a_script_that_cannot_be_loaded_is_the_error_of_each_case_and_no_miss(evals: Evals, spec: str, message: str) -> None:
+def test_a_script_that_cannot_be_loaded_is_the_error_of_each_case_and_no_miss(
+    evals: Evals, spec: str, message: str
+) -> None:
     evals.write(suite(), script=SCRIPT)
     result = evals.run(model=spec)
     result.assert_outcomes(errors=2, failed=1)
@@ -142,13 +151,19 @@ async def answer(messages):
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("raise ValueError('too rude')", "no completion (model error): scripted:script:answer raised ValueError: too rude"),
+        (
+            "raise ValueError('too rude')",
+            "no completion (model error): scripted:script:answer raised ValueError: too rude",
+        ),
         ("return 3", "scripted:script:answer returned int, and a script returns the completion as str"),
     ],
 )
 @pytest.mark.parametrize("prefix", ["", "async "])
 def test_a_script_that_fails_is_that_cases_error(evals: Evals, body: str, message: str, prefix: str) -> None:
-    evals.write(suite(), script=f"{prefix}def answer(messages):\n    if 'Oslo' in messages[-1]['content']:\n        {body}\n    return 'Paris'\n")
+    evals.write(
+        suite(),
+        script=f"{prefix}def answer(messages):\n    if 'Oslo' in messages[-1]['content']:\n        {body}\n    return 'Paris'\n",
+    )
     result = evals.run()
     result.assert_outcomes(passed=1, errors=1, failed=1)
     assert message in result.stdout.str()

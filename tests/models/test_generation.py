@@ -19,7 +19,16 @@ from pytest_evals.generation import GenerationParams
 
 from .conftest import FAMILIES, answers, make_tokenizer, open_engine, reference, request, save_model
 
-PROMPTS = ["a", "the quick brown fox", "What is the capital of France?", "0123 " * 9, "zebra " * 25, "Paris. " * 4, "x", "dog over fox"]
+PROMPTS = [
+    "a",
+    "the quick brown fox",
+    "What is the capital of France?",
+    "0123 " * 9,
+    "zebra " * 25,
+    "Paris. " * 4,
+    "x",
+    "dog over fox",
+]
 
 
 def mixed(**params: Any) -> list[Request]:
@@ -93,7 +102,8 @@ def test_the_candidates_are_those_of_transformers_own_warpers(top_k: int, top_p:
         warpers.append(transformers.TopKLogitsWarper(top_k))
     if top_p < 1:
         warpers.append(transformers.TopPLogitsWarper(top_p))
-    expected = warpers(torch.zeros((1, 1), dtype=torch.long), logits.clone().unsqueeze(0))[0].softmax(-1)
+    ids: Any = torch.zeros((1, 1), dtype=torch.long)
+    expected = warpers(ids, logits.clone().unsqueeze(0))[0].softmax(-1)
     probabilities, tokens = candidates(logits, GenerationParams(temperature=0.7, top_k=top_k, top_p=top_p))
     found = torch.zeros(50).index_put((tokens,), probabilities / probabilities.sum())
     torch.testing.assert_close(found, expected)
@@ -101,7 +111,9 @@ def test_the_candidates_are_those_of_transformers_own_warpers(top_k: int, top_p:
 
 def test_samples_follow_the_distribution(engine: TransformersEngine) -> None:
     draws = 400
-    requests = [request(f"r{n}", "a", max_new_tokens=1, temperature=1.0, top_k=2, seed=n, logprobs=True) for n in range(draws)]
+    requests = [
+        request(f"r{n}", "a", max_new_tokens=1, temperature=1.0, top_k=2, seed=n, logprobs=True) for n in range(draws)
+    ]
     found = answers(engine, requests)
     (first, second) = sorted({result.logprobs[0] for result in found.values() if result.logprobs}, reverse=True)
     share = math.exp(first) / (math.exp(first) + math.exp(second))
@@ -157,7 +169,7 @@ def test_running_out_of_memory_splits_the_batch_and_keeps_finished_rows(
     def scarce(tokens: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any) -> Any:
         sizes.append(len(tokens))
         # The first batch fails half way, when some rows have finished; later ones when they are too large.
-        if len(sizes) == 8 or len(tokens) > 4 and len(sizes) > 8:
+        if len(sizes) == 8 or (len(tokens) > 4 and len(sizes) > 8):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
         return forward(tokens, mask, positions, cache)
 
@@ -170,7 +182,9 @@ def test_running_out_of_memory_splits_the_batch_and_keeps_finished_rows(
     assert engine._scheduler.budget.rows <= 4
 
 
-def test_a_row_that_fits_nowhere_is_that_cases_error(engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_that_fits_nowhere_is_that_cases_error(
+    engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     forward = engine._runner._forward
 
     def scarce(tokens: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any) -> Any:
@@ -185,7 +199,9 @@ def test_a_row_that_fits_nowhere_is_that_cases_error(engine: TransformersEngine,
     assert "not enough memory on cpu for this request alone" in str(found["r4"].error)
 
 
-def test_an_error_of_one_row_is_narrowed_down_to_it(engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_one_row_is_narrowed_down_to_it(
+    engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     forward = engine._runner._forward
     poison = make_tokenizer()("7")["input_ids"][0]
 

@@ -34,14 +34,18 @@ def test_a_control_token_inside_a_message_is_plain_text() -> None:
 
 
 def test_a_conversation_that_ends_in_the_assistants_turn_is_continued() -> None:
-    assert shown(make_tokenizer(), USER, {"role": "assistant", "content": "Hello"}) == "<bos><user>Hi<end><assistant>Hello"
+    assert (
+        shown(make_tokenizer(), USER, {"role": "assistant", "content": "Hello"}) == "<bos><user>Hi<end><assistant>Hello"
+    )
 
 
 def test_variables_reach_the_template() -> None:
     assert shown(make_tokenizer(TEMPLATE + "{{ mood }}"), USER, mood="calm").endswith("<assistant>calm")
 
 
-NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + TEMPLATE
+NO_SYSTEM = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + TEMPLATE
+)
 
 
 def test_a_template_without_a_system_role_gets_it_in_the_first_turn() -> None:
@@ -67,7 +71,9 @@ def test_a_base_model_gets_plain_prompts_when_asked_to(tmp_path: Path) -> None:
 def test_another_template_can_be_given_as_a_file(tmp_path: Path) -> None:
     folder = save_model(tmp_path / "model", FAMILIES["llama"](), make_tokenizer(None))
     (tmp_path / "chat.jinja").write_text("{% for m in messages %}{{ m.content }}{% endfor %}")
-    found = answers(open_engine(folder, f"?template={tmp_path / 'chat.jinja'}"), [request("r", "Hi", max_new_tokens=3)])["r"]
+    found = answers(
+        open_engine(folder, f"?template={tmp_path / 'chat.jinja'}"), [request("r", "Hi", max_new_tokens=3)]
+    )["r"]
     assert found.prompt_tokens == len(make_tokenizer()("Hi", add_special_tokens=False)["input_ids"])
     with pytest.raises(ModelError, match="cannot be read"):
         open_engine(folder, "?template=no.jinja")
@@ -82,7 +88,10 @@ def test_an_empty_prompt_is_an_error_and_not_garbage(tmp_path: Path) -> None:
 
 
 def test_the_fingerprint_covers_prompt_parameters_and_weights(tmp_path: Path, tiny: Path) -> None:
-    one = answers(open_engine(tiny), [request("a", "x", max_new_tokens=3), request("b", "x", max_new_tokens=4), request("c", "y", max_new_tokens=3)])
+    one = answers(
+        open_engine(tiny),
+        [request("a", "x", max_new_tokens=3), request("b", "x", max_new_tokens=4), request("c", "y", max_new_tokens=3)],
+    )
     assert len({result.fingerprint for result in one.values()}) == 3
     again = answers(open_engine(tiny), [request("other id", "x", max_new_tokens=3)])["other id"]
     assert again.fingerprint == one["a"].fingerprint

@@ -42,7 +42,7 @@ class TransformersEngine:
 
     def __init__(self, loaded: Loaded, budget: Budget) -> None:
         config = loaded.model.config.get_text_config(decoder=True)
-        self._tokenizer = loaded.tokenizer
+        self.model, self.tokenizer = loaded.model, loaded.tokenizer
         self._runner = Runner(loaded.model, loaded.device)
         self._scheduler: Scheduler[Row] = Scheduler(budget)
         self._context = getattr(config, "max_position_embeddings", None)
@@ -79,7 +79,7 @@ class TransformersEngine:
         if refused:
             return refused
         try:
-            prompt = encode(self._tokenizer, request.messages, request.params.template)
+            prompt = encode(self.tokenizer, request.messages, request.params.template)
         except ModelError as error:
             return Failure("model", str(error))
         except Exception as error:  # noqa: BLE001 - templates are programs: what they do with odd content is theirs
@@ -92,7 +92,7 @@ class TransformersEngine:
             return Failure(
                 "model", f"the prompt has {counts}, more than the model's context of {self._context}; use {advice}"
             )
-        return Row(request, prompt, self._tokenizer, self._ends)
+        return Row(request, prompt, self.tokenizer, self._ends)
 
     def _run(self, batch: list[Row], requests: Inbox) -> Iterator[Event]:
         try:

@@ -56,16 +56,11 @@ def load_model(spec: ModelSpec, options: dict[str, Any], report: Callable[[str],
     started = time.perf_counter()
     report(f"loading on {device} as {dtype}")
     try:
-        config = transformers.AutoConfig.from_pretrained(source, revision=spec.revision)
-        if config.is_encoder_decoder:
-            raise ModelError(_unsupported(spec, "an encoder-decoder"))
-        model, tokenizer = _load(source, spec.revision, getattr(torch, dtype))
+        model, tokenizer = _load(source, spec, getattr(torch, dtype))
     except ModelError:
         raise
     except Exception as error:  # a damaged or unknown model makes its loader raise anything
         raise ModelError(_load_advice(spec, error)) from error
-    if getattr(model, "_is_stateful", False):
-        raise ModelError(_unsupported(spec, "a state-space"))
     model.to(device).eval()
     if tokenizer.chat_template is None or "template" in spec.options:
         _set_template(tokenizer, spec)
@@ -80,9 +75,14 @@ def _source(spec: ModelSpec, report: Callable[[str], None]) -> str:
     return EMBEDDED_REPOSITORY if weights is None else str(converted(weights, report))
 
 
-def _load(source: str, revision: str | None, dtype: torch.dtype) -> tuple[Any, Any]:
-    tokenizer = transformers.AutoTokenizer.from_pretrained(source, revision=revision)
-    model = transformers.AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=dtype)
+def _load(source: str, spec: ModelSpec, dtype: torch.dtype) -> tuple[Any, Any]:
+    config = transformers.AutoConfig.from_pretrained(source, revision=spec.revision)
+    if config.is_encoder_decoder:
+        raise ModelError(_unsupported(spec, "an encoder-decoder"))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(source, revision=spec.revision)
+    model = transformers.AutoModelForCausalLM.from_pretrained(source, revision=spec.revision, dtype=dtype)
+    if getattr(model, "_is_stateful", False):
+        raise ModelError(_unsupported(spec, "a state-space"))
     return model, tokenizer
 
 

@@ -1,0 +1,216 @@
+"""Every fenced code block of the documentation is run or checked. A test's id is the file and line of its block.
+
+What happens to a block follows from its language:
+
+* ``python``: with a test function in it, it is a suite, run with ``--evals``; all its cases must pass. Else it is run as a
+  script.
+* ``console`` (lines that start with ``$``) and ``sh`` (all lines): each command is checked. ``pytest`` commands are run with
+  ``--collect-only``, so that options, models, gates and paths must be right; of others, targets, options and paths must
+  exist.
+* ``ini`` and ``toml``: pytest starts with them as its configuration file and refuses what it does not know.
+* ``json``, ``jsonl``, ``yaml``: must be well formed. Commands in the ``run`` and ``script`` of a workflow are checked as
+  above.
+
+A block without a language, or of another one, is an error. Comments in the lines before a block say more:
+
+* ``<!-- output -->``: what a program prints; not checked.
+* ``<!-- file: NAME -->``: the block is the file of this name, for itself and for the later blocks of the page.
+* ``<!-- run: passed=2 xfailed=1 model=echo args="-k fr" -->``: how a suite is run, every part optional. Its outcomes; its
+  model: a function of ``MODELS``, a ``module:function`` in a file of the page, or ``none`` to name no model; more arguments.
+* ``<!-- run: after=test_capitals.py -->``: before this script, run that suite of the page (with ``model`` and ``args``).
+
+``capitals.jsonl`` and a folder ``my-model`` with a model are there for every block.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from .blocks import PAGES, ROOT, Block, blocks_of
+
+MODELS = '''
+"""Scripted models, chosen with ``model=``."""
+KNOWN = {"France": "Paris", "Japan": "Tokyo", "Egypt": "Cairo"}
+
+def capitals(messages):
+    question = messages[-1]["content"]
+    known = (f"The capital of {country} is {KNOWN[country]}." for country in KNOWN if country in question)
+    return next(known, "I do not know.")
+
+def echo(messages):
+    return messages[-1]["content"]
+'''
+FILES = {
+    "models.py": MODELS,
+    "capitals.jsonl": """{"id": "fr", "country": "France", "capital": "Paris", "level": "easy"}
+{"id": "jp", "country": "Japan", "capital": "Tokyo", "level": "easy"}
+{"id": "td", "country": "Chad", "capital": "N'Djamena", "level": "hard"}
+""",
+    **dict.fromkeys(("my-model/config.json", "my-model/tokenizer.json", "my-model/chat_template.jinja"), "{}"),
+    "my-model/model.safetensors": "weights",
+}
+OUTCOMES = ("passed", "failed", "errors", "skipped", "xfailed", "xpassed")
+OTHER_PROGRAMS = ("cd", "git", "mypy", "ruff")
+BLOCKS = {page: list(blocks_of(page)) for page in PAGES}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where blocks run, as on a terminal of a user who has set nothing."""
+    for name in ("PYTEST_ADDOPTS", "PYTEST_EVALS", "PYTEST_XDIST_WORKER", "CI", "GITHUB_ACTIONS", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("page", "block"), [pytest.param(p, b, id=b.place) for p in PAGES for b in BLOCKS[p]])
+def test_block(page: Path, block: Block, folder: Path) -> None:
+    for earlier in BLOCKS[page][: BLOCKS[page].index(block) + 1]:
+        if earlier.name:
+            (folder / earlier.name).write_text(earlier.text, encoding="utf-8")
+    if not block.is_output:
+        check = CHECKS.get(block.language)
+        known = check is not None or block.name
+        assert known, f"{block.place}: language {block.language!r} is not known here; for output write <!-- output -->"
+        if check is not None:
+            check(block, folder)
+
+
+def check_python(block: Block, folder: Path) -> None:
+    name = block.name or "test_block.py"
+    if re.search(r"^\s*def test_", block.text, re.MULTILINE):
+        (folder / name).write_text(block.text, encoding="utf-8")
+        done = run_suite(block, folder, name)
+        nouns = pytest.RunResult.parse_summary_nouns(done.stdout.splitlines())
+        found = {key: number for key, number in nouns.items() if key in OUTCOMES}
+        expected = {key: int(number) for key, number in block.options.items() if key in OUTCOMES}
+        right = found == expected if expected else list(found) == ["passed"]
+        assert right, f"{block.place}: {found}, not {expected or 'passed'}\n{done.stdout}"
+        failing = bool(expected.keys() & {"failed", "errors"})
+        assert done.returncode == failing, f"{block.place}: exit status {done.returncode}\n{done.stdout}"
+        return
+    compile(block.text, block.place, "exec")
+    if "after" in block.options:
+        run_suite(block, folder, block.options["after"])
+    if not block.name:
+        done = run("-c", block.text, cwd=folder)
+        assert done.returncode == 0, f"{block.place}:\n{done.stdout}"
+
+
+def run_suite(block: Block, folder: Path, name: str) -> subprocess.CompletedProcess[str]:
+    model = block.options.get("model", "capitals")
+    spec = f"scripted:{model}" if ":" in model else f"scripted:models:{model}"
+    chosen = [] if model == "none" else ["--evals-model", spec]
+    return run("-m", "pytest", "--evals", *chosen, name, *shlex.split(block.options.get("args", "")), cwd=folder)
+
+
+def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run Python; standard error is part of the output."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+def check_commands(block: Block, folder: Path) -> None:
+    lines = re.sub(r"\\\n\s*", "", block.text).splitlines()
+    commands = [line.removeprefix("$") for line in lines if line.startswith("$") or (line and block.language == "sh")]
+    assert commands, f"{block.place}: no command"
+    for command in commands:
+        check_command(command, block, folder)
+
+
+def check_command(line: str, block: Block, folder: Path) -> None:
+    if "&&" in line:
+        for command in line.split("&&"):
+            check_command(command, block, folder)
+        return
+    words = shlex.split(line, comments=True)
+    environment: dict[str, str] = {}
+    while words and re.match(r"[A-Z_]+=", words[0]):
+        name, _, environment[name] = words.pop(0).partition("=")
+    if not words:
+        return
+    words = words[2:] if words[1:2] == ["-m"] else words
+    program, arguments = Path(words[0]).name, words[1:]
+    options = [word for word in arguments if word.startswith("-")]
+    paths = [word.partition("::")[0] for word in arguments if word not in options]
+    where = f"{block.place}: {line.strip()}:"
+    if program == "pytest":
+        at = ROOT if any((ROOT / path).exists() for path in paths) else folder
+        dry = ("--collect-only", "-q", "-o", f"cache_dir={folder}")
+        done = run("-m", "pytest", *arguments, *dry, cwd=at, **environment)
+        assert done.returncode in (0, 5), f"{where}\n{done.stdout}"
+    elif program == "make":
+        targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+        assert set(paths) <= set(targets), f"{where} no such target"
+    elif program == "pip":
+        known = run("-m", "pip", "install", "--help", cwd=folder).stdout
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        extras = re.findall(r"pytest-evals-hf\[(\w+)\]", line)
+        assert paths[0] == "install", where
+        assert all(re.search(rf"{option}[ ,]", known) for option in options), f"{where} unknown option"
+        assert set(extras) <= set(project["optional-dependencies"]), f"{where} unknown extra"
+    else:
+        target = paths[0] if program in ("python", "python3") else words[0]
+        found = (ROOT / target).is_file() or importlib.util.find_spec(program.replace("-", "_"))
+        assert program in OTHER_PROGRAMS or found, f"{where} there is no {target}"
+
+
+def check_configuration(block: Block, folder: Path) -> None:
+    name = "pytest.ini" if block.language == "ini" else "pyproject.toml" if "[tool." in block.text else "pytest.toml"
+    (folder / name).write_text(block.text, encoding="utf-8")
+    check_command("pytest --evals --strict-config", block, folder)
+
+
+def check_json(block: Block, _folder: Path) -> None:
+    by_line = block.language == "jsonl" or block.name.endswith(".jsonl")
+    for text in block.text.splitlines() if by_line else [block.text]:
+        json.loads(text)
+
+
+def check_yaml(block: Block, folder: Path) -> None:
+    for command in commands_in(yaml.safe_load(block.text)):
+        check_command(command, block, folder)
+
+
+def commands_in(value: Any) -> Iterator[str]:
+    """Find the commands of a workflow of GitHub or GitLab."""
+    for key, entry in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        if key in ("run", "script", "before_script"):
+            for text in [entry] if isinstance(entry, str) else entry:
+                yield from re.sub(r"\\\n\s*", "", text).splitlines()
+        else:
+            yield from commands_in(entry)
+
+
+CHECKS = {
+    "python": check_python,
+    "console": check_commands,
+    "sh": check_commands,
+    "ini": check_configuration,
+    "toml": check_configuration,
+    "json": check_json,
+    "jsonl": check_json,
+    "yaml": check_yaml,
+}

@@ -1,0 +1,58 @@
+"""What several tests of this shelf are made of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pytest_evals.declaration import Declaration, cases
+from pytest_evals.scores import CaseRecord, GradeRecord, Outcome
+from pytest_evals.suite import Suite, build_suite
+
+
+def declare(data: object, **arguments: Any) -> Declaration:
+    """Return what ``@cases(...)`` keeps of its arguments."""
+    declaration = cases(data, **arguments).mark.args[0]
+    assert isinstance(declaration, Declaration)
+    return declaration
+
+
+def suite_of(data: object, base: Path = Path(), option_limit: int | None = None, **arguments: Any) -> Suite:
+    """Return the suite that ``@cases(data, **arguments)`` declares; ``option_limit`` is that of ``--evals-limit``."""
+    return build_suite(declare(data, **arguments), base, option_limit)
+
+
+def grade_record(
+    value: float | None, grader: str = "exact", passed: bool | None = None, status: str = "graded"
+) -> GradeRecord:
+    """Return the record of one grade."""
+    return GradeRecord(grader, value, passed, status)
+
+
+def case_record(
+    *grades: GradeRecord,
+    suite: str = "capitals",
+    model: str = "smollm2",
+    case_id: str = "c1",
+    outcome: Outcome = "passed",
+    finish_reason: str | None = "stop",
+    **fields: Any,
+) -> CaseRecord:
+    """Return the record of one finished case; ``fields`` are those of its row."""
+    return CaseRecord(suite, model, case_id, outcome, grades, fields, finish_reason)
+
+
+def model_folder(folder: Path, *, without: str = "", **config: Any) -> Path:
+    """Make a folder that looks like a saved model; ``without`` names a file to leave out."""
+    folder.mkdir(parents=True)
+    files = {
+        "config.json": json.dumps(config),
+        "model.safetensors": "weights",
+        "tokenizer.json": "{}",
+        "tokenizer_config.json": json.dumps({"chat_template": "{{ messages }}"}),
+    }
+    for name, text in files.items():
+        if name != without:
+            (folder / name).write_text(text, encoding="utf-8")
+    return folder

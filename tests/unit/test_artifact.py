@@ -1,0 +1,354 @@
+"""Artifacts: written, read back, cut off and damaged."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from pytest_evals.artifact import SCHEMA, EvalSample, EvaluationArtifact, json_schema
+from pytest_evals.errors import ArtifactError
+from pytest_evals.grades import Grade
+from pytest_evals.recorder import SCHEMA as WRITTEN_SCHEMA
+from pytest_evals.recorder import Recorder
+from pytest_evals.sample import dump, to_record
+from pytest_evals.scores import compute_scores
+
+Line = dict[str, Any]
+Write = Callable[..., Path]
+
+
+def run_line(**changes: Any) -> Line:
+    return {
+        "type": "run",
+        "schema": SCHEMA,
+        "run_id": "20240506T070809-abc123",
+        "started": "2024-05-06T07:08:09+00:00",
+        "command": ["pytest", "--evals"],
+        "pytest": "9.0.0",
+        "plugin": "0.1.0",
+        "python": "3.11.7",
+        "packages": {"torch": "2.11"},
+        "platform": "Linux",
+        "device": None,
+        "git": None,
+        "models": [{"model": "smollm2"}],
+        "judge": None,
+        "seed": 0,
+        "options": {"limit": None},
+        "suites": [{"name": "capitals", "dataset_key": "a.jsonl", "dataset_hash": "abc", "n": 2, "tags": []}],
+        **changes,
+    }
+
+
+def sample_line(case_id: str = "France", *grades: Grade, **changes: Any) -> Line:
+    return {
+        "type": "sample",
+        "id": f"id-{case_id}",
+        "nodeid": f"test_a.py::test[{case_id}]",
+        "suite": "capitals",
+        "case_id": case_id,
+        "repeat": 1,
+        "dataset_key": "a.jsonl",
+        "interaction": {
+            "thread": [{"role": "user", "content": "Capital?"}, {"role": "assistant", "content": "Paris"}],
+            "source": "smollm2",
+            "completion": {"text": "Paris \ud800", "finish_reason": "stop", "completion_tokens": 2, "latency": 0.5},
+            "metadata": {"country": case_id},
+        },
+        "tasks": {"steps": 3},
+        "grades": [grade.model_dump() for grade in grades or (Grade(True, "exact", "same"),)],
+        "outcome": "passed",
+        "error": None,
+        "timing": {"call": 0.1},
+        "fingerprint": "f00",
+        **changes,
+    }
+
+
+def summary_line(**changes: Any) -> Line:
+    return {
+        "type": "summary",
+        "complete": True,
+        "interruption": None,
+        "scores": [],
+        "gates": [],
+        "ledger": {"collected": 2, "passed": 2},
+        "throughput": {"models": []},
+        **changes,
+    }
+
+
+def errored_line(case_id: str = "Chad") -> Line:
+    line = sample_line(case_id, Grade(None, "exact", "did not run", status="error"), outcome="errored")
+    line["interaction"] = {"thread": [], "source": None, "completion": None, "metadata": {}}
+    return {**line, "error": {"kind": "model", "message": "refused"}, "fingerprint": None}
+
+
+LINES = [run_line(), sample_line(), errored_line(), summary_line()]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write lines (objects, or text as it is) into a file."""
+
+    def write_lines(*lines: Line | str, end: str = "\n") -> Path:
+        path = tmp_path / "run.jsonl"
+        text = "\n".join(line if isinstance(line, str) else dump(line) for line in lines)
+        path.write_text(text + end, encoding="utf-8", newline="\n")
+        return path
+
+    return write_lines
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(ArtifactError) as caught:
+        EvaluationArtifact.load(path)
+    return str(caught.value)
+
+
+# -- reading
+
+
+def test_an_artifact_is_read_as_it_was_recorded(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "run.jsonl")
+    recorder.start(LINES[0])
+    for line in LINES[1:-1]:
+        recorder.write(dump(line))
+    recorder.finish(LINES[-1])
+    artifact = EvaluationArtifact.load(str(recorder.path))
+    assert artifact.complete
+    assert artifact.run.schema_version == SCHEMA == WRITTEN_SCHEMA
+    assert [sample.case_id for sample in artifact.samples] == ["France", "Chad"]
+    completion = artifact.samples[0].interaction.completion
+    assert completion is not None
+    assert completion.text == "Paris \ud800"
+    assert artifact.samples[0].grades == [Grade(True, "exact")]
+    assert artifact.samples[1].error is not None
+    assert artifact.samples[1].error.kind == "model"
+
+
+def test_a_saved_artifact_is_equal_to_the_one_that_was_loaded(write: Write, tmp_path: Path) -> None:
+    artifact = EvaluationArtifact.load(write(*LINES))
+    artifact.save(tmp_path / "copy.jsonl")
+    assert EvaluationArtifact.load(tmp_path / "copy.jsonl") == artifact
+
+
+def test_a_saved_artifact_has_the_lines_that_were_recorded(write: Write, tmp_path: Path) -> None:
+    path = write(*LINES)
+    EvaluationArtifact.load(path).save(tmp_path / "copy.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "copy.jsonl").read_text(encoding="utf-8").split("\n") if line]
+    for saved, line in zip(lines, LINES, strict=True):
+        assert set(saved) == set(line)
+        assert saved["type"] == line["type"]
+    assert lines[1]["grades"] == LINES[1]["grades"]
+
+
+def test_what_a_later_version_adds_is_kept(write: Write, tmp_path: Path) -> None:
+    grade = {**Grade(1, "exact").model_dump(), "confidence": 0.5}
+    path = write(run_line(host="ci-7"), sample_line(cost=3, grades=[grade]), summary_line(note="x"))
+    EvaluationArtifact.load(path).save(tmp_path / "copy.jsonl")
+    run, sample, summary = map(json.loads, (tmp_path / "copy.jsonl").read_text(encoding="utf-8").splitlines())
+    assert (run["host"], sample["cost"], sample["grades"][0]["confidence"], summary["note"]) == ("ci-7", 3, 0.5, "x")
+
+
+def test_an_artifact_can_be_made_of_objects(tmp_path: Path) -> None:
+    artifact = EvaluationArtifact.load(make(tmp_path, *LINES))
+    sample = EvalSample.model_validate({**sample_line("Peru"), "grades": [Grade(0.5, "exact")]})
+    artifact.samples.append(sample)
+    artifact.save(tmp_path / "more.jsonl")
+    assert EvaluationArtifact.load(tmp_path / "more.jsonl").samples[-1] == sample
+
+
+def make(folder: Path, *lines: Line) -> Path:
+    path = folder / "run.jsonl"
+    path.write_text("".join(f"{dump(line)}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def test_blank_lines_and_windows_line_ends_do_no_harm(write: Write) -> None:
+    path = write("", dump(LINES[0]) + "\r", "", dump(LINES[1]) + "\r", "")
+    assert len(EvaluationArtifact.load(path).samples) == 1
+
+
+def test_of_a_case_that_was_run_again_the_last_attempt_counts(write: Write) -> None:
+    lines = [sample_line("France", Grade(False, "exact")), sample_line("Chad"), sample_line("France")]
+    artifact = EvaluationArtifact.load(write(run_line(), *lines))
+    assert [(sample.case_id, bool(sample.grades[0])) for sample in artifact.samples] == [
+        ("France", True),
+        ("Chad", True),
+    ]
+    assert artifact.scores()[0]["n"] == 2
+
+
+# -- cut off
+
+
+def test_without_a_summary_the_run_is_not_complete(write: Write) -> None:
+    artifact = EvaluationArtifact.load(write(run_line(), sample_line()))
+    assert (artifact.complete, artifact.summary, len(artifact.samples)) == (False, None, 1)
+
+
+def test_an_interrupted_run_is_not_complete(write: Write) -> None:
+    path = write(run_line(), summary_line(complete=False, interruption="KeyboardInterrupt"))
+    assert not EvaluationArtifact.load(path).complete
+
+
+@pytest.mark.parametrize("kept", [1, 20, -1])
+def test_a_last_line_that_was_cut_off_is_left_out(kept: int, write: Write) -> None:
+    path = write(run_line(), sample_line("France"), dump(sample_line("Chad"))[:kept], end="")
+    assert [sample.case_id for sample in EvaluationArtifact.load(path).samples] == ["France"]
+
+
+def test_a_last_line_that_was_cut_within_a_character_is_left_out(tmp_path: Path) -> None:
+    path = make(tmp_path, run_line(), sample_line("France"))
+    path.write_bytes(path.read_bytes() + '{"type": "sample", "id": "Zü'.encode()[:-1])
+    assert len(EvaluationArtifact.load(path).samples) == 1
+
+
+def test_a_last_line_that_only_lacks_its_end_counts(write: Write) -> None:
+    assert len(EvaluationArtifact.load(write(run_line(), sample_line(), end="")).samples) == 1
+
+
+# -- refused
+
+
+def test_a_damaged_line_that_is_not_the_last_names_the_line(write: Write) -> None:
+    path = write(run_line(), dump(sample_line())[:50], sample_line("Chad"))
+    assert refusal(path).startswith(f"{path}:2: not valid JSON, so this is no artifact, or it was damaged: ")
+
+
+def test_a_damaged_last_line_that_was_written_to_its_end_names_the_line(write: Write) -> None:
+    assert ":2: not valid JSON" in refusal(write(run_line(), "{oops}"))
+
+
+def test_a_line_nested_too_deeply_is_refused(write: Write) -> None:
+    assert ":2: not valid JSON" in refusal(write(run_line(), "[" * 100_000))
+
+
+@pytest.mark.parametrize("content", ["", "\n\n"])
+def test_an_empty_file_is_no_artifact(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    path.write_text(content)
+    assert refusal(path) == f"{path} is empty: it is no artifact of pytest --evals"
+
+
+def test_a_missing_file_names_the_path(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    assert refusal(path) == f"artifact {path} cannot be read: No such file or directory"
+
+
+def test_a_folder_is_no_artifact(tmp_path: Path) -> None:
+    assert "cannot be read" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "first", ['{"a": 1}', '{"type": "sample"}', '{"type": "run"}', '{"type": "run", "schema": "1"}']
+)
+def test_a_file_that_starts_otherwise_is_no_artifact(first: str, write: Write) -> None:
+    assert ":1: this is no artifact of pytest --evals: its first line is no 'run' line" in refusal(write(first))
+
+
+def test_a_list_is_no_line_of_an_artifact(write: Write) -> None:
+    assert ":1: an artifact's lines are objects, this one is list" in refusal(write("[1]"))
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04\x00", b"Hello, world\n", b"\xff\xfe"])
+def test_another_kind_of_file_is_no_artifact(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    path.write_bytes(content)
+    assert f"{path}:1: not valid JSON, so this is no artifact" in refusal(path)
+
+
+def test_a_newer_schema_is_refused_and_says_what_to_do(write: Write) -> None:
+    message = refusal(write(run_line(schema=SCHEMA + 1, plugin="9.9")))
+    assert f":1: written with schema {SCHEMA + 1} by pytest-evals-hf 9.9" in message
+    assert message.endswith("upgrade pytest-evals-hf")
+
+
+def test_a_line_of_an_unknown_type_names_the_line(write: Write) -> None:
+    assert ":2: a line of the unknown type 'sampel'" in refusal(write(run_line(), {"type": "sampel"}))
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (sample_line(outcome="won"), "not a valid sample line: outcome: "),
+        (sample_line(grades=[{"value": "high", "grader_key": "exact"}]), "not a valid sample line: grades.0.value: "),
+        (sample_line(interaction=None), "not a valid sample line: interaction: "),
+        ({"type": "summary"}, "not a valid summary line: complete: Field required"),
+    ],
+)
+def test_an_invalid_line_names_line_and_field(line: Line, words: str, write: Write) -> None:
+    assert f":2: {words}" in refusal(write(run_line(), line))
+
+
+def test_a_run_line_that_lacks_something_names_it(write: Write) -> None:
+    line = run_line()
+    del line["device"]
+    assert ":1: not a valid run line: device: Field required" in refusal(write(line))
+
+
+# -- scores and frames
+
+
+def test_scores_are_those_of_the_run(write: Write) -> None:
+    samples = [
+        sample_line("a", Grade(True, "exact"), Grade(0.25, "close")),
+        sample_line("b", Grade(False, "exact"), Grade(0.75, "close")),
+        errored_line("c"),
+    ]
+    scores = [score.to_row() for score in compute_scores([to_record(sample) for sample in samples])]
+    artifact = EvaluationArtifact.load(write(run_line(), *samples, summary_line(scores=scores)))
+    assert artifact.summary is not None
+    assert artifact.scores() == artifact.summary.scores
+    exact = artifact.scores()[0]
+    assert (exact["n"], exact["mean"], exact["pass_rate"]) == (2, 0.5, 0.5)
+    assert exact["stderr"] == pytest.approx(math.sqrt(0.5 / 2))
+
+
+def test_a_frame_has_one_line_a_sample_and_grade(write: Write) -> None:
+    lines = [sample_line("a", Grade(True, "exact"), Grade(0.5, "close", "near")), errored_line("b")]
+    frame = EvaluationArtifact.load(write(run_line(), *lines)).to_pandas()
+    assert list(frame["grader"]) == ["exact", "close", "exact"]
+    assert list(frame["case_id"]) == ["a", "a", "b"]
+    assert frame["value"].tolist()[:2] == [1.0, 0.5]
+    assert frame["completion"][0] == "Paris \\ud800"
+    assert frame["error"][2] == "refused"
+
+
+def test_a_sample_without_grades_has_a_line_in_the_frame_too(write: Write) -> None:
+    frame = EvaluationArtifact.load(write(run_line(), sample_line(grades=[]))).to_pandas()
+    assert len(frame) == 1
+
+
+def test_without_pandas_a_frame_says_what_to_install(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifact = EvaluationArtifact.load(write(*LINES))
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ArtifactError, match=r"pip install 'pytest-evals-hf\[pandas\]'"):
+        artifact.to_pandas()
+
+
+# -- the published schema
+
+
+@pytest.mark.parametrize("line", LINES, ids=["run", "sample", "errored", "summary"])
+def test_the_schema_allows_every_line(line: Line) -> None:
+    jsonschema.validate(json.loads(dump(line)), json_schema(), jsonschema.Draft202012Validator)
+
+
+@pytest.mark.parametrize("line", [{}, {"type": "sample"}, sample_line(outcome="won"), run_line(seed="x")])
+def test_the_schema_refuses_what_is_no_line(line: Line) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(json.loads(dump(line)), json_schema(), jsonschema.Draft202012Validator)
+
+
+def test_the_schema_is_itself_valid() -> None:
+    jsonschema.Draft202012Validator.check_schema(json_schema())
+    assert json_schema()["title"] == f"pytest-evals artifact line, schema {SCHEMA}"

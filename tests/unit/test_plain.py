@@ -1,0 +1,70 @@
+"""Text from models and data, made harmless."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_evals.plain import one_line, plain, quoted
+
+
+@pytest.mark.parametrize(
+    ("hostile", "shown"),
+    [
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("a\x00b", "a\\x00b"),
+        ("over\rwritten", "over\\x0dwritten"),
+        ("\x9b2J", "\\x9b2J"),
+        ("\u202eabc", "\\u202eabc"),
+        ("\u2066abc", "\\u2066abc"),
+        ("two\u2028lines", "two\\u2028lines"),
+        ("lone \ud800 surrogate", "lone \\ud800 surrogate"),
+        ("\ufeffmark", "\\ufeffmark"),
+        ("\uffff", "\\uffff"),
+    ],
+)
+def test_unsafe_characters_are_written_as_escapes(hostile: str, shown: str) -> None:
+    assert plain(hostile) == shown
+
+
+@pytest.mark.parametrize("text", ["", "a\tb\nc", "Zürich 東京 🎉 مرحبا", "a\\x1b stays"])
+def test_ordinary_text_newlines_and_tabs_stay_as_they_are(text: str) -> None:
+    assert plain(text) == text
+
+
+def test_harmless_text_can_always_be_encoded() -> None:
+    assert plain("".join(map(chr, range(0xD7FF, 0xE001)))).encode()
+
+
+def test_a_long_text_is_cut_and_says_how_much_is_missing() -> None:
+    assert plain("x" * 1005, limit=5) == "xxxxx... (1,000 more characters)"
+
+
+def test_a_text_at_the_limit_is_whole() -> None:
+    assert plain("abcde", limit=5) == "abcde"
+
+
+def test_one_line_joins_lines_and_strips() -> None:
+    assert one_line("  a\n\n\tb\n") == "a b"
+
+
+@pytest.mark.parametrize("length", [10, 11, 12, 500])
+def test_one_line_is_never_longer_than_its_limit(length: int) -> None:
+    line = one_line("x" * length, limit=10)
+    assert len(line) == 10
+    assert line.endswith("...") is (length > 10)
+
+
+def test_one_line_says_that_something_is_missing_even_when_white_space_hid_it() -> None:
+    assert one_line("a" + "\n" * 50 + "b", limit=10).endswith("...")
+
+
+def test_one_line_escapes_before_it_measures() -> None:
+    assert len(one_line("\x1b" * 20, limit=10)) == 10
+
+
+def test_quoted_shows_white_space_and_quotes() -> None:
+    assert quoted(' a\n"b"\x1b') == "' a\\n\"b\"\\x1b'"
+
+
+def test_quoted_cuts_what_is_too_long() -> None:
+    assert quoted("x" * 20, limit=10) == "'xxxxxxx...'"

@@ -1,0 +1,347 @@
+"""The score card in a terminal, to the letter."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+import pytest
+
+from pytest_evals.gates import GateResult, Verdict
+from pytest_evals.render.terminal import Line, score_card_lines
+from pytest_evals.scorecard import Ledger, ModelUse, ScoreCard, make_ledger
+from pytest_evals.scores import CaseRecord, compute_scores
+from tests.unit.building import case_record, grade_record
+
+
+def make_card(records: list[CaseRecord], *gates: GateResult, collected: int | None = None, **more: Any) -> ScoreCard:
+    return ScoreCard(
+        tuple(compute_scores(records)),
+        gates,
+        make_ledger(len(records) if collected is None else collected, records),
+        records=tuple(records),
+        shorts={"smollm2": "smollm2", "org/other": "other"},
+        **more,
+    )
+
+
+def gate(verdict: Verdict, reason: str, model: str = "smollm2", text: str = "exact.mean >= 0.8") -> GateResult:
+    return GateResult(text, "capitals", model, verdict, None, 0, 0, reason)
+
+
+RIGHT = grade_record(1, "exact", passed=True)
+WRONG = grade_record(0, "exact", passed=False)
+FAILED = grade_record(None, "exact", status="error")
+NOT_APPLICABLE = grade_record(None, "exact", status="not_applicable")
+
+ALL_PASS = make_card(
+    [case_record(RIGHT, grade_record(0.5, "close"), case_id=case_id) for case_id in "abc"],
+    gate("passed", "1 (n=3)"),
+    uses=(ModelUse("smollm2", "smollm2", "cpu", "fp32", 3, 120, 1234, 2.5),),
+    notes=("capitals: the first 3 of 10 rows",),
+    artifact=".evals/run.jsonl",
+)
+GATE_FAILS = make_card(
+    [case_record(RIGHT, case_id="a"), case_record(WRONG, case_id="b", outcome="missed")],
+    gate("failed", "0.5, not >= 0.8 (n=2)"),
+)
+PARTIAL = make_card(
+    [case_record(RIGHT, case_id="a")],
+    gate("not judged", "9 of 10 cases did not run"),
+    collected=10,
+    interruption="KeyboardInterrupt",
+)
+ERRORS = make_card(
+    [
+        case_record(RIGHT, case_id="a"),
+        case_record(FAILED, case_id="b", outcome="errored"),
+        case_record(NOT_APPLICABLE, case_id="c", outcome="skipped"),
+    ],
+    gate("failed", "1 of 2 cases have no grade (1 errors, 0 pending); over the rest it is 1"),
+)
+TWO_MODELS = make_card(
+    [case_record(grade_record(1), model="smollm2"), case_record(grade_record(0), model="org/other")],
+    gate("passed", "1 (n=1)"),
+    gate("failed", "0, not >= 0.8 (n=1)", model="org/other"),
+)
+CARDS = [ALL_PASS, GATE_FAILS, PARTIAL, ERRORS, TWO_MODELS]
+
+
+def shown(card: ScoreCard, width: int, verbosity: int = 0) -> str:
+    return "\n".join(line.text for line in score_card_lines(card, width, verbosity))
+
+
+def snapshot(text: str) -> str:
+    return textwrap.dedent(text).strip()
+
+
+def test_a_run_in_which_all_is_well() -> None:
+    assert shown(ALL_PASS, 80) == snapshot("""
+        suite     grader      n    mean    stderr    passed    min    max
+        --------  --------  ---  ------  --------  --------  -----  -----
+        capitals  exact     3/3   1.000     0.000      100%  1.000  1.000
+                  close     3/3   0.500     0.000         -  0.500  0.500
+
+        gate PASSED     capitals: exact.mean >= 0.8: 1 (n=3)
+
+        3 cases: 3 passed, 0 missed, 0 failed, 0 errored
+        capitals: the first 3 of 10 rows
+        smollm2 (cpu fp32): 3 completions, 1,234 tokens in 2.5 s: 494 tokens/s, 1.2
+            cases/s
+        artifact: .evals/run.jsonl
+    """)
+
+
+def test_a_narrow_terminal_gets_fewer_columns_and_broken_lines() -> None:
+    assert shown(ALL_PASS, 50) == snapshot("""
+        suite     grader      n    mean    passed
+        --------  --------  ---  ------  --------
+        capitals  exact     3/3   1.000      100%
+                  close     3/3   0.500         -
+
+        gate PASSED     capitals: exact.mean >= 0.8: 1
+            (n=3)
+
+        3 cases: 3 passed, 0 missed, 0 failed, 0 errored
+        capitals: the first 3 of 10 rows
+        smollm2 (cpu fp32): 3 completions, 1,234 tokens in
+            2.5 s: 494 tokens/s, 1.2 cases/s
+        artifact: .evals/run.jsonl
+    """)
+
+
+def test_a_gate_that_fails_says_what_was_there_and_what_was_asked() -> None:
+    assert shown(GATE_FAILS, 80) == snapshot("""
+        suite     grader      n    mean    stderr    passed    min    max
+        --------  --------  ---  ------  --------  --------  -----  -----
+        capitals  exact     2/2   0.500     0.500       50%  0.000  1.000
+
+        gate FAILED     capitals: exact.mean >= 0.8: 0.5, not >= 0.8 (n=2)
+
+        2 cases: 1 passed, 1 missed, 0 failed, 0 errored
+    """)
+
+
+def test_a_gate_that_fails_in_a_narrow_terminal() -> None:
+    assert shown(GATE_FAILS, 50) == snapshot("""
+        suite     grader      n    mean    passed
+        --------  --------  ---  ------  --------
+        capitals  exact     2/2   0.500       50%
+
+        gate FAILED     capitals: exact.mean >= 0.8: 0.5,
+            not >= 0.8 (n=2)
+
+        2 cases: 1 passed, 1 missed, 0 failed, 0 errored
+    """)
+
+
+def test_a_partial_run_is_not_judged_and_says_what_is_missing() -> None:
+    assert shown(PARTIAL, 80) == snapshot("""
+        suite     grader      n    mean    stderr    passed    min    max
+        --------  --------  ---  ------  --------  --------  -----  -----
+        capitals  exact     1/1   1.000         -      100%  1.000  1.000
+
+        gate NOT JUDGED capitals: exact.mean >= 0.8: 9 of 10 cases did not run
+
+        10 cases: 1 passed, 0 missed, 0 failed, 0 errored, 9 not run
+        interrupted: KeyboardInterrupt
+    """)
+
+
+def test_a_partial_run_in_a_narrow_terminal() -> None:
+    assert shown(PARTIAL, 50) == snapshot("""
+        suite     grader      n    mean    passed
+        --------  --------  ---  ------  --------
+        capitals  exact     1/1   1.000      100%
+
+        gate NOT JUDGED capitals: exact.mean >= 0.8: 9 of
+            10 cases did not run
+
+        10 cases: 1 passed, 0 missed, 0 failed, 0 errored,
+            9 not run
+        interrupted: KeyboardInterrupt
+    """)
+
+
+def test_errors_and_what_does_not_apply_have_columns_of_their_own() -> None:
+    assert shown(ERRORS, 80) == snapshot("""
+        suite     grader      n    mean    stderr    passed    min    errors    n/a
+        --------  --------  ---  ------  --------  --------  -----  --------  -----
+        capitals  exact     1/2   1.000         -      100%  1.000         1      1
+
+        gate FAILED     capitals: exact.mean >= 0.8: 1 of 2 cases have no grade (1
+            errors, 0 pending); over the rest it is 1
+
+        3 cases: 1 passed, 0 missed, 0 failed, 1 errored, 1 not applicable
+    """)
+
+
+def test_errors_in_a_narrow_terminal_keep_their_column() -> None:
+    assert shown(ERRORS, 50) == snapshot("""
+        suite     grader      n    mean    errors    n/a
+        --------  --------  ---  ------  --------  -----
+        capitals  exact     1/2   1.000         1      1
+
+        gate FAILED     capitals: exact.mean >= 0.8: 1 of
+            2 cases have no grade (1 errors, 0 pending);
+            over the rest it is 1
+
+        3 cases: 1 passed, 0 missed, 0 failed, 1 errored,
+            1 not applicable
+    """)
+
+
+def test_two_models_have_a_column_and_gates_name_theirs() -> None:
+    assert shown(TWO_MODELS, 80) == snapshot("""
+        suite     model    grader      n    mean    stderr    passed    min    max
+        --------  -------  --------  ---  ------  --------  --------  -----  -----
+        capitals  smollm2  exact     1/1   1.000         -      100%  1.000  1.000
+                  other    exact     1/1   0.000         -        0%  0.000  0.000
+
+        gate PASSED     capitals[smollm2]: exact.mean >= 0.8: 1 (n=1)
+        gate FAILED     capitals[org/other]: exact.mean >= 0.8: 0, not >= 0.8 (n=1)
+
+        2 cases: 2 passed, 0 missed, 0 failed, 0 errored
+    """)
+
+
+def test_two_models_in_a_narrow_terminal() -> None:
+    assert shown(TWO_MODELS, 50) == snapshot("""
+        suite     model    grader      n    mean    passed
+        --------  -------  --------  ---  ------  --------
+        capitals  smollm2  exact     1/1   1.000      100%
+                  other    exact     1/1   0.000        0%
+
+        gate PASSED     capitals[smollm2]: exact.mean >=
+            0.8: 1 (n=1)
+        gate FAILED     capitals[org/other]: exact.mean >=
+            0.8: 0, not >= 0.8 (n=1)
+
+        2 cases: 2 passed, 0 missed, 0 failed, 0 errored
+    """)
+
+
+def test_verbosity_minus_2_is_gates_only() -> None:
+    assert shown(ALL_PASS, 80, verbosity=-2) == snapshot("""
+        gate PASSED     capitals: exact.mean >= 0.8: 1 (n=3)
+    """)
+
+
+def test_verbosity_minus_1_leaves_out_notes_and_throughput() -> None:
+    assert shown(ALL_PASS, 80, verbosity=-1) == snapshot("""
+        suite     grader      n    mean    stderr    passed    min    max
+        --------  --------  ---  ------  --------  --------  -----  -----
+        capitals  exact     3/3   1.000     0.000      100%  1.000  1.000
+                  close     3/3   0.500     0.000         -  0.500  0.500
+
+        gate PASSED     capitals: exact.mean >= 0.8: 1 (n=3)
+
+        3 cases: 3 passed, 0 missed, 0 failed, 0 errored
+        artifact: .evals/run.jsonl
+    """)
+
+
+def test_verbosity_1_adds_a_line_a_case() -> None:
+    assert shown(ERRORS, 80, verbosity=1) == snapshot("""
+        passed   capitals[a] smollm2 exact=1
+        errored  capitals[b] smollm2 exact=error
+        skipped  capitals[c] smollm2 exact=not_applicable
+
+        suite     grader      n    mean    stderr    passed    min    errors    n/a
+        --------  --------  ---  ------  --------  --------  -----  --------  -----
+        capitals  exact     1/2   1.000         -      100%  1.000         1      1
+
+        gate FAILED     capitals: exact.mean >= 0.8: 1 of 2 cases have no grade (1
+            errors, 0 pending); over the rest it is 1
+
+        3 cases: 1 passed, 0 missed, 0 failed, 1 errored, 1 not applicable
+    """)
+
+
+@pytest.mark.parametrize("card", CARDS, ids=["all-pass", "gate-fails", "partial", "errors", "two-models"])
+@pytest.mark.parametrize("width", [45, 50, 60, 80, 120, 200])
+@pytest.mark.parametrize("verbosity", [-2, -1, 0, 1])
+def test_no_line_is_wider_than_the_terminal(card: ScoreCard, width: int, verbosity: int) -> None:
+    assert max(len(line.text) for line in score_card_lines(card, width, verbosity)) <= width
+
+
+@pytest.mark.parametrize("width", [0, 1, 10])
+def test_a_tiny_width_does_no_harm(width: int) -> None:
+    assert score_card_lines(ERRORS, width, 1)
+
+
+def test_a_run_without_graders_says_so() -> None:
+    assert shown(make_card([case_record()]), 80) == snapshot("""
+        no grader was used
+
+        1 cases: 1 passed, 0 missed, 0 failed, 0 errored
+    """)
+
+
+def test_two_suites_are_named_once_each() -> None:
+    records = [
+        case_record(RIGHT, grade_record(1, "short"), suite="one"),
+        case_record(RIGHT, grade_record(0, "short"), suite="two"),
+    ]
+    first_words = [line.text.split(" ")[0] for line in score_card_lines(make_card(records), 80)[2:6]]
+    assert first_words == ["one", "", "two", ""]
+
+
+def test_a_gate_that_names_its_suite_is_not_given_it_again() -> None:
+    card = make_card([case_record(RIGHT)], gate("passed", "1 (n=1)", text="capitals.exact.mean >= 0.8"))
+    assert "gate PASSED     capitals.exact.mean >= 0.8: 1 (n=1)" in shown(card, 80)
+
+
+def test_a_short_run_claims_no_throughput() -> None:
+    use = ModelUse("m", "m", "cpu", "fp32", 1, 10, 5, 0.01)
+    assert "m (cpu fp32): 1 completions, 5 tokens" in shown(make_card([case_record()], uses=(use,)), 80).splitlines()
+
+
+def marks(card: ScoreCard, word: str, verbosity: int = 0) -> dict[str, bool]:
+    lines: list[Line] = score_card_lines(card, 80, verbosity)
+    return next(line.markup for line in lines if word in line.text)
+
+
+def test_colours_repeat_what_the_text_says() -> None:
+    assert marks(ALL_PASS, "PASSED") == {"green": True}
+    assert marks(GATE_FAILS, "FAILED") == {"red": True, "bold": True}
+    assert marks(PARTIAL, "NOT JUDGED") == {"yellow": True}
+    assert marks(PARTIAL, "interrupted") == {"yellow": True}
+    assert marks(ERRORS, "errored  capitals[b]", verbosity=1) == {"red": True}
+    assert marks(ERRORS, "cases:") == {}
+
+
+HOSTILE = "\x1b[2J\x00a\nb\u202e\ud800"
+
+
+@pytest.mark.parametrize("verbosity", [-2, -1, 0, 1])
+def test_hostile_text_stays_harmless(verbosity: int) -> None:
+    card = ScoreCard(
+        tuple(compute_scores([case_record(grade_record(1, f"style.{HOSTILE}"), suite=HOSTILE, model=HOSTILE)])),
+        (GateResult(HOSTILE, HOSTILE, HOSTILE, "failed", None, 0, 0, HOSTILE),),
+        Ledger(),
+        uses=(ModelUse(HOSTILE, HOSTILE, HOSTILE, HOSTILE, 1, 1, 1, 1.0),),
+        notes=(HOSTILE,),
+        artifact=HOSTILE,
+        interruption=HOSTILE,
+        records=(case_record(grade_record(1, HOSTILE), suite=HOSTILE, case_id=HOSTILE),),
+    )
+    text = shown(card, 80, verbosity)
+    assert text.encode().isascii()
+    assert not set("\x1b\x00\r") & set(text)
+    assert "\\x1b[2J" in text
+
+
+def test_a_grader_whose_name_breaks_lines_has_one_row() -> None:
+    card = make_card([case_record(grade_record(1, "two\nlines"))])
+    assert shown(card, 80).splitlines()[2].split() == [
+        "capitals",
+        "two",
+        "lines",
+        "1/1",
+        "1.000",
+        "-",
+        "100%",
+        "1.000",
+        "1.000",
+    ]

@@ -1,0 +1,197 @@
+"""One finished case as plain data."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+
+from pytest_evals.case import Case
+from pytest_evals.collection import CaseKey, EvalItem, SuiteInfo
+from pytest_evals.completion import Completion
+from pytest_evals.generation import GenerationParams
+from pytest_evals.grades import Grade
+from pytest_evals.grading import Sheet
+from pytest_evals.sample import dump, grades_data, sample_line, to_record
+from pytest_evals.scores import GradeRecord, Outcome
+from pytest_evals.suite import Prepared
+
+# -- JSON
+
+
+@pytest.mark.parametrize("value", ["Zürich 東京 🎉", "two\nlines", 'quo"te', "\u2028", "\x00", "\x1b[0m"])
+def test_text_stays_on_one_line_and_comes_back(value: str) -> None:
+    line = dump({"a": value})
+    assert "\n" not in line
+    assert json.loads(line) == {"a": value}
+
+
+def test_ordinary_text_is_readable() -> None:
+    assert dump({"city": "Zürich"}) == '{"city": "Zürich"}'
+
+
+def test_a_lone_surrogate_can_be_written_to_a_file() -> None:
+    line = dump({"a": "x\ud800", "city": "Zürich"})
+    assert json.loads(line.encode()) == {"a": "x\ud800", "city": "Zürich"}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, numpy.float64("nan")])
+def test_numbers_that_json_does_not_have_become_null(value: float) -> None:
+    assert json.loads(dump({"a": [value, {"b": (value, 1)}], "c": 1})) == {"a": [None, {"b": [None, 1]}], "c": 1}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [datetime.date(2024, 5, 6), Path("a/b"), {1}, b"bytes", complex(1, 2)],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_json_does_not_know_becomes_text(value: object) -> None:
+    assert json.loads(dump({"a": value})) == {"a": str(value)}
+
+
+@pytest.mark.parametrize("key", [datetime.date(2024, 5, 6), (1, 2)])
+def test_a_key_that_json_does_not_know_becomes_text(key: object) -> None:
+    assert json.loads(dump({"a": {key: math.nan}})) == {"a": {str(key): None}}
+
+
+# -- the line of a case
+
+
+def eval_item(*graders: str, row: dict[str, Any] | None = None) -> EvalItem:
+    row = row or {"country": "France"}
+    case = Case("France", row, files={}, metadata={}, place="data.jsonl:1")
+    prepared = Prepared(case, ({"role": "user", "content": "Capital?"},), None, GenerationParams())
+    info = SuiteInfo("capitals", "test_a.py", 3, "data.jsonl", "abc", 1, 1, list(graders), [], [])
+    return EvalItem(CaseKey("France", "smollm2"), prepared, info, ("smollm2",), True, graders)
+
+
+def line_of(
+    sheet: Sheet, *graders: str, outcome: Outcome = "passed", row: dict[str, Any] | None = None, **given: Any
+) -> dict[str, Any]:
+    arguments = {"completion": None, "error": None, "timing": {}, **given}
+    found = eval_item(*graders, row=row)
+    return sample_line("test_a.py::test[France]", found, outcome=outcome, sheet=sheet, **arguments)
+
+
+def graded(*grades: Grade) -> Sheet:
+    return Sheet(grades={grade.grader_key: grade for grade in grades})
+
+
+COMPLETION = Completion(
+    "Paris",
+    ({"role": "user", "content": "Capital?"}, {"role": "assistant", "content": "Paris"}),
+    "stop",
+    model="smollm2",
+    prompt_tokens=5,
+    completion_tokens=2,
+    logprobs=(-0.5, -0.25),
+    latency=0.5,
+    fingerprint="f00",
+)
+
+
+def test_a_line_has_the_keys_of_the_schema() -> None:
+    line = line_of(graded(Grade(True, "exact")), "exact", completion=COMPLETION, timing={"call": 0.1})
+    assert list(line) == [
+        "type", "id", "nodeid", "suite", "case_id", "repeat", "dataset_key", "interaction",
+        "tasks", "grades", "outcome", "error", "timing", "fingerprint",
+    ]  # fmt: skip
+    assert json.loads(dump(line["interaction"])) == {
+        "thread": [{"role": "user", "content": "Capital?"}, {"role": "assistant", "content": "Paris"}],
+        "source": "smollm2",
+        "completion": {
+            "text": "Paris",
+            "finish_reason": "stop",
+            "prompt_tokens": 5,
+            "completion_tokens": 2,
+            "logprobs": [-0.5, -0.25],
+            "latency": 0.5,
+        },
+        "metadata": {"country": "France"},
+    }
+    assert line["fingerprint"] == "f00"
+
+
+def test_without_a_completion_the_thread_is_the_prompt() -> None:
+    line = line_of(Sheet(), outcome="errored")
+    assert line["interaction"]["thread"] == [{"role": "user", "content": "Capital?"}]
+    assert line["interaction"]["completion"] is None
+
+
+def test_conversation_and_completion_of_a_row_do_not_stand_in_its_metadata_again() -> None:
+    line = line_of(Sheet(), row={"messages": [], "completion": "x", "level": "easy"})
+    assert line["interaction"]["metadata"] == {"level": "easy"}
+
+
+def test_what_was_recorded_stands_under_tasks() -> None:
+    assert line_of(Sheet(recorded={"steps": 3}))["tasks"] == {"steps": 3}
+
+
+# -- every grader has an entry
+
+
+def statuses(found: EvalItem, sheet: Sheet, outcome: Outcome, error: dict[str, str] | None = None) -> dict[str, Any]:
+    return {grade["grader_key"]: grade["status"] for grade in grades_data(found, sheet, outcome, error)}
+
+
+def test_a_grader_that_gave_its_grade_has_that() -> None:
+    sheet = graded(Grade(0.5, "exact", "close"))
+    assert grades_data(eval_item("exact"), sheet, "passed", None) == [Grade(0.5, "exact", "close").model_dump()]
+
+
+def test_a_grader_that_never_ran_is_an_error_with_the_reason() -> None:
+    error = {"kind": "engine", "message": "out of memory"}
+    (grade,) = grades_data(eval_item("exact"), Sheet(), "errored", error)
+    assert (grade["status"], grade["value"], grade["passed"]) == ("error", None, None)
+    assert grade["reasoning"] == "did not run: out of memory"
+
+
+def test_a_grader_that_a_failed_test_did_not_reach_is_an_error() -> None:
+    (grade,) = grades_data(eval_item("exact"), Sheet(), "failed", None)
+    assert grade["reasoning"] == "did not run: the test ended before it"
+
+
+def test_graders_of_a_skipped_case_do_not_apply() -> None:
+    assert statuses(eval_item("exact", "short"), Sheet(), "skipped") == {
+        "exact": "not_applicable",
+        "short": "not_applicable",
+    }
+
+
+def test_a_grader_that_gave_several_grades_needs_no_other() -> None:
+    sheet = graded(Grade(1, "style.tone"), Grade(0, "style.length"))
+    assert statuses(eval_item("style"), sheet, "passed") == {"style.tone": "graded", "style.length": "graded"}
+
+
+def test_a_grader_with_a_similar_name_is_not_taken_for_another() -> None:
+    assert statuses(eval_item("style", "styles"), graded(Grade(1, "styles")), "errored") == {
+        "styles": "graded",
+        "style": "error",
+    }
+
+
+# -- what scores need of it
+
+
+def test_a_record_has_what_scores_gates_and_ledger_need() -> None:
+    sheet = graded(Grade(True, "exact"), Grade(None, "short", status="not_applicable"))
+    record = to_record(json.loads(dump(line_of(sheet, "exact", "short", completion=COMPLETION))))
+    assert (record.suite, record.model, record.case_id, record.outcome) == ("capitals", "smollm2", "France", "passed")
+    assert record.grades == (
+        GradeRecord("exact", 1.0, True, "graded"),
+        GradeRecord("short", None, None, "not_applicable"),
+    )
+    assert record.fields == {"country": "France"}
+    assert record.finish_reason == "stop"
+
+
+def test_a_record_of_a_case_without_model_or_completion_is_made_too() -> None:
+    line = line_of(Sheet(), outcome="errored")
+    line["interaction"]["source"] = None
+    record = to_record(line)
+    assert (record.model, record.finish_reason) == ("", None)

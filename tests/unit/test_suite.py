@@ -1,0 +1,340 @@
+"""A suite made of its declaration: everything that can be wrong is found before any model loads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_evals.errors import DatasetError, EvalsError, GateError, SuiteError, TemplateError
+from pytest_evals.gates import parse_gate
+from pytest_evals.suite import Prepared, check_settings
+from tests.unit.building import suite_of
+
+ROWS = [
+    {"country": "France", "capital": "Paris", "level": "easy"},
+    {"country": "Chad", "capital": "N'Djamena", "level": "hard"},
+]
+PROMPT = "Capital of {{item.country}}?"
+
+
+def refusal(kind: type[EvalsError], data: object = ROWS, **arguments: Any) -> str:
+    with pytest.raises(kind) as caught:
+        suite_of(data, **arguments)
+    assert type(caught.value) is kind
+    return str(caught.value)
+
+
+def first(data: object = ROWS, **arguments: Any) -> Prepared:
+    return next(iter(suite_of(data, **arguments).cases.values()))
+
+
+def talk(prepared: Prepared) -> list[tuple[str, str]]:
+    return [(message["role"], message["content"]) for message in prepared.prompt]
+
+
+# -- ids
+
+
+def test_cases_keep_the_order_of_rows() -> None:
+    assert list(suite_of(ROWS, prompt=PROMPT, id="country").cases) == ["France", "Chad"]
+
+
+def test_without_an_id_field_content_identifies_a_row() -> None:
+    assert list(suite_of(ROWS[::-1], prompt=PROMPT).cases) == list(suite_of(ROWS, prompt=PROMPT).cases)[::-1]
+
+
+def test_a_case_knows_where_its_row_stands(tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_text("\n" + json.dumps(ROWS[0]))
+    assert next(iter(suite_of("data.jsonl", tmp_path, prompt=PROMPT).cases.values())).case.place == "data.jsonl:2"
+
+
+def test_an_unknown_id_field_lists_the_fields_and_suggests() -> None:
+    message = refusal(DatasetError, prompt=PROMPT, id="contry")
+    assert "row 1 of inline: no field 'contry' for the id (fields: country, capital, level)" in message
+    assert "did you mean 'country'?" in message
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_row_without_a_value_for_its_id_is_refused(value: object) -> None:
+    message = refusal(DatasetError, [{"id": "a"}, {"id": value}], prompt="x", id="id")
+    assert "row 2 of inline: no field 'id' for the id" in message
+
+
+@pytest.mark.parametrize("value", [0, False, 0.0])
+def test_a_false_value_is_an_id(value: object) -> None:
+    assert list(suite_of([{"id": value}], prompt="x", id="id").cases) == [str(value).replace(".", "-")]
+
+
+def test_duplicate_ids_name_both_places() -> None:
+    message = refusal(DatasetError, [{"id": "a b"}, {"id": "c"}, {"id": "a-b"}], prompt="x", id="id")
+    assert "row 1 of inline and row 3 of inline both have the id 'a-b' (as 'a-b'); ids must be unique" in message
+
+
+def test_duplicate_rows_say_what_to_do() -> None:
+    message = refusal(DatasetError, [{"a": 1}, {"a": 1}], prompt="x")
+    assert "both have the same content; remove one, or name an id field with id=" in message
+
+
+def test_a_duplicate_beyond_the_limit_is_found_too() -> None:
+    assert "same content" in refusal(DatasetError, [{"a": 1}, {"a": 2}, {"a": 2}], prompt="x", limit=1)
+
+
+# -- limits
+
+
+@pytest.mark.parametrize(
+    ("own", "option", "n"), [(None, None, 2), (1, None, 1), (None, 1, 1), (2, 1, 1), (1, 2, 1), (9, 9, 2)]
+)
+def test_the_smaller_limit_holds(own: int | None, option: int | None, n: int) -> None:
+    suite = suite_of(ROWS, option_limit=option, prompt=PROMPT, limit=own)
+    assert len(suite.cases) == n
+    assert len(suite.dataset.rows) == 2
+
+
+@pytest.mark.parametrize("limit", [0, -1, True, 1.5, "3"])
+def test_a_limit_is_a_whole_number_above_zero(limit: object) -> None:
+    assert f"limit must be a whole number of at least 1, not {limit!r}" in refusal(SuiteError, prompt="x", limit=limit)
+
+
+# -- conversations
+
+
+def test_a_prompt_is_the_users_message() -> None:
+    assert talk(first(prompt=PROMPT)) == [("user", "Capital of France?")]
+
+
+def test_a_system_message_stands_first() -> None:
+    prepared = first(prompt=PROMPT, system="You know {{item.country}}.")
+    assert talk(prepared) == [("system", "You know France."), ("user", "Capital of France?")]
+
+
+def test_a_system_message_replaces_that_of_the_row() -> None:
+    messages = [{"role": "system", "content": "old"}, {"role": "user", "content": "hi"}]
+    assert talk(first([{"messages": messages}], system="new")) == [("system", "new"), ("user", "hi")]
+
+
+def test_the_row_is_not_changed_by_a_system_message() -> None:
+    row = {"messages": [{"role": "system", "content": "old"}, {"role": "user", "content": "hi"}]}
+    first([row], system="new")
+    assert row["messages"][0]["content"] == "old"
+
+
+def test_messages_are_templates() -> None:
+    messages = [{"role": "user", "content": PROMPT}, {"role": "assistant", "content": "It is"}]
+    assert talk(first(messages=messages)) == [("user", "Capital of France?"), ("assistant", "It is")]
+
+
+@pytest.mark.parametrize("locator", ["item.talk", "{{item.talk}}"])
+def test_messages_may_be_a_locator(locator: str) -> None:
+    row = {"talk": [{"role": "user", "content": "{{not a template}}"}]}
+    assert talk(first([row], messages=locator)) == [("user", "{{not a template}}")]
+
+
+def test_a_rows_own_messages_are_the_conversation() -> None:
+    assert talk(first([{"messages": [{"role": "user", "content": "hi"}]}])) == [("user", "hi")]
+
+
+def test_a_prompt_goes_before_a_rows_messages() -> None:
+    row = {"messages": [{"role": "user", "content": "hi"}], "q": "x"}
+    assert talk(first([row], prompt="{{item.q}}")) == [("user", "x")]
+
+
+def test_extra_keys_of_a_message_are_kept_and_rendered() -> None:
+    messages = [{"role": "user", "content": "hi", "name": "{{item.country}}"}]
+    assert first(messages=messages).prompt[0]["name"] == "France"
+
+
+def test_a_suite_without_a_conversation_says_what_to_give() -> None:
+    prepared = first()
+    assert prepared.prompt == ()
+    assert prepared.problem is not None
+    assert "give cases(..., prompt=...) or messages=, or rows with a 'messages' field" in prepared.problem
+
+
+def test_prompt_and_messages_exclude_each_other() -> None:
+    assert "give either prompt= or messages=, not both" in refusal(SuiteError, prompt="a", messages="item.m")
+
+
+def test_a_prompt_that_is_no_text_says_where_conversations_go() -> None:
+    message = refusal(SuiteError, prompt=[{"role": "user", "content": "x"}])
+    assert "prompt must be a string, not list; a conversation goes into messages=" in message
+
+
+@pytest.mark.parametrize(
+    ("messages", "words"),
+    [
+        ([], "messages must be a list of {'role', 'content'} with at least one entry, not []"),
+        ("hi", "messages must be a list of {'role', 'content'} with at least one entry, not 'hi'"),
+        (None, "messages must be a list"),
+        ({"role": "user", "content": "x"}, "messages must be a list"),
+        (["hi"], "message 1 must be an object with 'role' and a text 'content'"),
+        ([{"role": "user"}], "message 1 must be an object with 'role' and a text 'content'"),
+        ([{"role": "user", "content": None}], "message 1 must be an object"),
+        ([{"role": "user", "content": [{"type": "image"}]}], "message 1 must be an object"),
+        ([{"content": "x"}], "message 1 has the role None (known: system, user, assistant, tool, developer)"),
+        (
+            [{"role": "user", "content": "a"}, {"role": "bot", "content": "x"}],
+            "message 2 has the role 'bot' (known: system, user",
+        ),
+    ],
+)
+def test_bad_messages_of_a_row_name_place_and_message(messages: object, words: str) -> None:
+    message = refusal(DatasetError, [{"messages": messages}])
+    assert "row 1 of inline: " in message
+    assert words in message
+
+
+def test_a_message_of_the_suite_that_is_no_object_is_refused() -> None:
+    assert "messages must be a list of {'role', 'content'}, found str" in refusal(SuiteError, messages=["hi"])
+
+
+@pytest.mark.parametrize("argument", ["prompt", "system"])
+def test_an_unknown_field_of_a_template_names_the_row(argument: str) -> None:
+    arguments = {"prompt": "x", argument: "{{item.captal}}"}
+    message = refusal(TemplateError, [ROWS[0], {"country": "Chad"}], **arguments)
+    assert ".py:" in message
+    assert "row 1 of inline: unknown field 'captal'" in message
+
+
+def test_a_field_that_only_some_rows_lack_names_the_row_that_lacks_it() -> None:
+    message = refusal(TemplateError, [ROWS[0], {"country": "Chad"}], prompt="{{item.capital}}")
+    assert "row 2 of inline: unknown field 'capital' in 'item.capital': item has country" in message
+
+
+# -- recorded completions
+
+
+def test_a_recorded_completion_is_kept_as_it_is() -> None:
+    prepared = first([{"completion": " {{x}} "}])
+    assert prepared.recorded == " {{x}} "
+
+
+def test_an_empty_completion_is_recorded_too() -> None:
+    assert first([{"completion": ""}]).recorded == ""
+
+
+def test_a_completion_of_null_is_not_recorded() -> None:
+    assert first([{"completion": None}], prompt="x").recorded is None
+
+
+def test_a_recorded_completion_must_be_text() -> None:
+    message = refusal(DatasetError, [{"completion": 5}])
+    assert "row 1 of inline: the field 'completion' must be the recorded text, not int" in message
+
+
+# -- generation
+
+
+def test_generation_may_come_from_the_row() -> None:
+    suite = suite_of([{"n": 4}, {"n": 8}], prompt="x", generation={"max_new_tokens": "item.n", "stop": ["{{item.n}}!"]})
+    assert [(p.params.max_new_tokens, p.params.stop) for p in suite.cases.values()] == [(4, ("4!",)), (8, ("8!",))]
+
+
+def test_a_bad_parameter_of_a_row_names_the_row() -> None:
+    message = refusal(SuiteError, [{"n": 4}, {"n": "8"}], prompt="x", generation={"max_new_tokens": "item.n"})
+    assert "row 2 of inline: generation: max_new_tokens must be a whole number of at least 1, not '8'" in message
+
+
+# -- files and metadata
+
+
+def test_files_are_paths_beside_the_test_file(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("text of a")
+    suite = suite_of([{"q": "x"}], tmp_path, prompt="Read {{item.files.doc}}", files=[{"doc": "a.txt"}])
+    prepared = next(iter(suite.cases.values()))
+    assert prepared.case.files == {"doc": tmp_path / "a.txt"}
+    assert talk(prepared) == [("user", "Read text of a")]
+
+
+def test_a_missing_file_names_row_and_path(tmp_path: Path) -> None:
+    with pytest.raises(SuiteError, match=r"row 1 of inline: file 'doc' not found: .*nope\.txt"):
+        suite_of([{"q": "x"}], tmp_path, prompt="x", files=[{"doc": "nope.txt"}])
+
+
+def test_there_must_be_files_for_every_row() -> None:
+    message = refusal(SuiteError, prompt="x", files=[{}])
+    assert "files has 1 entries for 2 rows; there must be one a row" in message
+
+
+def test_a_rows_metadata_goes_before_that_of_the_suite() -> None:
+    prepared = first([{"metadata": {"a": 1}}], prompt="x", metadata={"a": 0, "b": 2})
+    assert prepared.case.metadata == {"a": 1, "b": 2}
+
+
+def test_metadata_of_null_is_none() -> None:
+    assert first([{"metadata": None}], prompt="x").case.metadata == {}
+
+
+def test_a_rows_metadata_must_be_an_object() -> None:
+    message = refusal(DatasetError, [{"metadata": "x"}], prompt="x")
+    assert "row 1 of inline: the field 'metadata' must be an object, not str" in message
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "words"),
+    [
+        ("system", ["x"], "system must be a string, not list"),
+        ("id", ["country"], "id must be the name of a field, not list"),
+        ("name", 5, "name must be a string, not int"),
+        ("generation", ["x"], "generation must be a mapping of parameters, not list"),
+        ("metadata", "x", "metadata must be a mapping, not str"),
+        ("files", {"doc": "a.txt"}, "files must be a list with one mapping of name to path a row, not dict"),
+        ("files", ["a.txt", "b.txt"], "entry 1 of files must be a mapping of name to path, not str"),
+    ],
+)
+def test_an_argument_of_the_wrong_kind_is_named(argument: str, value: object, words: str) -> None:
+    assert words in refusal(SuiteError, prompt="x", **{argument: value})
+
+
+# -- gates and settings
+
+
+def test_a_malformed_gate_names_the_place() -> None:
+    message = refusal(GateError, prompt="x", gates=["exact.mean"])
+    assert ".py:" in message
+    assert "gate 'exact.mean' is not well formed" in message
+
+
+def test_a_gate_that_is_no_text_is_refused() -> None:
+    assert "a gate is text, not float (0.8)" in refusal(GateError, prompt="x", gates=[0.8])
+
+
+@pytest.mark.parametrize(
+    "gate", ["exact.mean >= 1", "capitals.exact.mean >= 1", "style.tone.mean >= 1", "exact[level=hard].mean >= 1"]
+)
+def test_a_gate_of_a_grader_of_the_suite_is_good(gate: str) -> None:
+    suite = suite_of(ROWS, prompt="x", gates=[gate])
+    suite.check_gates("capitals", ["exact", "style"], suite.gates)
+
+
+@pytest.mark.parametrize(
+    ("gate", "words"),
+    [
+        ("exat.mean >= 1", "capitals has no grader 'exat' (graders: exact, style); did you mean 'exact'?"),
+        ("other.exact.mean >= 1", "capitals has no grader 'other.exact' (graders: exact, style)"),
+        ("exact[levl=easy].mean >= 1", "no row has a field 'levl' (fields: country, capital, level); did you mean"),
+        ("exact[level=eazy].mean >= 1", "no row has level=eazy (values: easy, hard)"),
+    ],
+)
+def test_a_gate_that_nothing_answers_to_is_refused(gate: str, words: str) -> None:
+    suite = suite_of(ROWS, prompt="x")
+    with pytest.raises(GateError) as caught:
+        suite.check_gates("capitals", ["exact", "style"], [parse_gate(gate)])
+    assert f"gate {gate!r}" in str(caught.value)
+    assert words in str(caught.value)
+
+
+def test_a_slice_may_lie_beyond_the_limit() -> None:
+    suite = suite_of(ROWS, prompt="x", limit=1)
+    suite.check_gates("capitals", ["exact"], [parse_gate("exact[level=hard].mean >= 1")])
+    assert len(suite.cases) == 1
+
+
+def test_settings_of_a_grader_are_checked_against_every_case() -> None:
+    suite = suite_of([ROWS[0], {"country": "Chad"}], prompt="x")
+    check_settings(suite, "exact", {"expected": "item.country"})
+    with pytest.raises(TemplateError, match=r"row 2 of inline: grader exact: unknown field 'capital'"):
+        check_settings(suite, "exact", {"expected": ["{{item.capital}}"]})
