@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from pytest_evals.engines.pool import EnginePool, Resident
+from pytest_evals.engines.pool import EnginePool
+from pytest_evals.engines.resident import Resident
 
 EVERY_SECONDS = 5.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -9,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_evals.completion import Completion, Failure
 from pytest_evals.grading import Sheet
-from pytest_evals.ids import content_hash
 from pytest_evals.scores import CaseRecord, GradeRecord, Outcome
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def sample_line(
     thread = completion.messages if completion else found.prepared.prompt
     return {
         "type": "sample",
-        "id": content_hash([found.info.name, key.case_id, key.model, key.repeat, nodeid], length=16),
+        "id": sample_id(nodeid, key.model),
         "nodeid": nodeid,
         "suite": found.info.name,
         "case_id": key.case_id,
@@ -53,6 +53,11 @@ def sample_line(
         "timing": timing,
         "fingerprint": completion.fingerprint if completion else None,
     }
+
+
+def sample_id(nodeid: str, model: str | None) -> str:
+    """Return the id of a sample: the same in every run for the same test, case and model."""
+    return hashlib.sha256(f"{nodeid}\n{model}".encode()).hexdigest()[:16]
 
 
 def completion_data(completion: Completion | None) -> dict[str, Any] | None:

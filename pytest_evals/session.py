@@ -20,9 +20,9 @@ from pytest_evals.engines.pool import EnginePool
 from pytest_evals.engines.spec import parse_spec
 from pytest_evals.gatereports import GateReport, teststatus
 from pytest_evals.gates import Gate, GateResult, judge, resolve
+from pytest_evals.lines import RunFacts, crashed_line, run_line, summary_line
 from pytest_evals.plain import one_line
-from pytest_evals.provenance import provenance
-from pytest_evals.recorder import SCHEMA, Recorder
+from pytest_evals.recorder import Recorder
 from pytest_evals.sample import dump, to_record
 from pytest_evals.scorecard import ModelUse, ScoreCard, cut_note, make_ledger
 from pytest_evals.scores import CaseRecord, compute_scores
@@ -50,7 +50,6 @@ class EvalSession:
         self._run_id = f"{self._started:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
 
     # -- cases as they finish
-    # ----------------------------------------------------------------------------------------------
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Any:
@@ -90,53 +89,18 @@ class EvalSession:
             if report.nodeid in info.items and report.nodeid not in self._records:
                 case_id, model = info.items[report.nodeid]
                 message = one_line(str(report.longrepr), 500)
-                self._take(dump(_crashed_sample(report.nodeid, info, case_id, model, message)))
+                self._take(dump(crashed_line(report.nodeid, info, case_id, model, message)))
 
     def _write(self, line: str) -> None:
         if not self._recorder.started:
-            self._recorder.start(self._run_line())
+            run = RunFacts(self._run_id, self._started, self._settings.root, self._command)
+            options = {**self._settings.engine_options, "limit": self._settings.limit}
+            self._recorder.start(
+                run_line(run, self._infos.values(), self._pool.residents(), seed=self._settings.seed, options=options)
+            )
         self._recorder.write(line)
 
-    def _run_line(self) -> dict[str, Any]:
-        residents = {resident.spec.text: resident for resident in self._pool.residents()}
-        infos = [resident.info for resident in residents.values() if resident.info]
-        models = list(
-            dict.fromkeys(model for info in self._infos.values() for _, model in info.items.values() if model)
-        )
-        return {
-            "type": "run",
-            "schema": SCHEMA,
-            "run_id": self._run_id,
-            "started": self._started.isoformat(timespec="seconds"),
-            **provenance(self._settings.root, self._command),
-            "device": infos[0].device if infos else None,
-            "models": [self._describe_model(model, residents.get(model)) for model in models],
-            "judge": None,
-            "seed": self._settings.seed,
-            "options": {**self._settings.engine_options, "limit": self._settings.limit},
-            "suites": [
-                {
-                    "name": info.name,
-                    "dataset_key": info.dataset_key,
-                    "dataset_hash": info.dataset_hash,
-                    "n": info.n,
-                    "tags": info.tags,
-                }
-                for info in self._infos.values()
-            ],
-        }
-
-    def _describe_model(self, model: str, resident: Any) -> dict[str, Any]:
-        info = resident.info if resident else None
-        loaded = (
-            {"device": info.device, "dtype": info.dtype, "context": info.context, "identity": info.identity}
-            if info
-            else {}
-        )
-        return {"model": model, **loaded}
-
     # -- the end
-    # -----------------------------------------------------------------------------------------------------------
 
     def _finish(self, session: pytest.Session, *, complete: bool) -> None:
         self._interruption = self._interruption or _reason(session)
@@ -147,17 +111,7 @@ class EvalSession:
         card = self._card(records, gates)
         if records:
             session.config.stash[CARD] = card
-            self._recorder.finish(
-                {
-                    "type": "summary",
-                    "complete": complete,
-                    "interruption": None if complete else self._interruption,
-                    "scores": [score.to_row() for score in card.scores],
-                    "gates": [_gate_row(result) for result in gates],
-                    "ledger": card.ledger.to_dict(),
-                    "throughput": {"models": [use.to_dict() for use in card.uses]},
-                }
-            )
+            self._recorder.finish(summary_line(card, complete=complete))
         if complete:
             self._report(session, gates)
 
@@ -245,34 +199,6 @@ class EvalSession:
     def pytest_unconfigure(self) -> None:
         """End the engines, however the session ended."""
         self._pool.close()
-
-
-def _gate_row(result: GateResult) -> dict[str, Any]:
-    names = ("gate", "suite", "model", "verdict", "value", "n", "applicable", "reason")
-    return {name: getattr(result, name) for name in names}
-
-
-def _crashed_sample(nodeid: str, info: SuiteInfo, case_id: str, model: str, message: str) -> dict[str, Any]:
-    reason = f"did not run: {message}"
-    return {
-        "type": "sample",
-        "id": nodeid,
-        "nodeid": nodeid,
-        "suite": info.name,
-        "case_id": case_id,
-        "repeat": 1,
-        "dataset_key": info.dataset_key,
-        "interaction": {"thread": [], "source": model or None, "completion": None, "metadata": {}},
-        "tasks": {},
-        "grades": [
-            {"value": None, "grader_key": key, "reasoning": reason, "passed": None, "status": "error", "metadata": {}}
-            for key in info.graders
-        ],
-        "outcome": "errored",
-        "error": {"kind": "crash", "message": message},
-        "timing": {},
-        "fingerprint": None,
-    }
 
 
 def _reason(session: pytest.Session) -> str | None:

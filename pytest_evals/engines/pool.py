@@ -20,8 +20,9 @@ from typing import Any, Protocol
 from pytest_evals.engines.channel import Channel, Message, Switch
 from pytest_evals.engines.process import EngineProcess
 from pytest_evals.engines.protocol import EngineInfo, Request, Result
+from pytest_evals.engines.resident import Resident
 from pytest_evals.engines.slot import Slot
-from pytest_evals.engines.spec import ModelSpec, parse_spec
+from pytest_evals.engines.spec import parse_spec
 
 LOAD_ATTEMPTS = 2
 
@@ -40,34 +41,6 @@ class Generation(Protocol):
     def result(self, request: Request, timeout: float | None = None) -> Result | None:
         """Wait for the result of ``request`` (submitted if it was not); `None` when ``timeout`` seconds pass first."""
         ...
-
-
-@dataclass
-class Resident:
-    """One model: its requests, and the process that holds it while it is loaded."""
-
-    spec: ModelSpec
-    slot: Slot
-    process: EngineProcess | None = None
-    channel: Channel | None = None
-    reader: threading.Thread | None = None
-    token: str = ""
-    state: str = "out"
-    info: EngineInfo | None = None
-    wanted: bool = False
-    attempts: int = 0
-    failure: str | None = None
-    asked: int = 0
-    done: int = 0
-    tokens: int = 0
-    unfinished_tokens: int = 0
-    working_since: float | None = None
-    seconds: float = 0.0
-
-    @property
-    def heavy(self) -> bool:
-        """Tell whether the model needs the device for itself; scripts do not."""
-        return self.spec.engine != "scripted"
 
 
 @dataclass
@@ -91,7 +64,6 @@ class EnginePool:
         self._clients: dict[str, Callable[[Message, Channel], None]] = {}
 
     # -- what others ask for
-    # -----------------------------------------------------------------------------------------------
 
     def prepare(self, model: str) -> None:
         """See `Generation.prepare`."""
@@ -156,7 +128,6 @@ class EnginePool:
             self._switch.close()
 
     # -- requests
-    # ----------------------------------------------------------------------------------------------------------
 
     def _known(self, request: Request) -> bool:
         if request.id in self._results or request.id in self._taken:
@@ -197,7 +168,6 @@ class EnginePool:
             resident.channel.send({"type": "generate", "requests": [request.to_dict() for request in requests]})
 
     # -- whose turn it is
-    # --------------------------------------------------------------------------------------------------
 
     def _schedule(self) -> None:
         """Send what is new; start the models whose turn it is; make room for the next one."""
@@ -250,7 +220,6 @@ class EnginePool:
             threading.Thread(target=resident.process.end, kwargs={"patient": True}, daemon=True).start()
 
     # -- what the processes say (threads)
-    # ----------------------------------------------------------------------------------
 
     def _listening(self) -> Switch:
         if self._switch is None:

@@ -34,7 +34,7 @@ def _ready(check: Callable[..., text.Verdict], settings: Mapping[str, Any]) -> F
         from pytest_evals.grades import Grade
 
         verdict = check(completion.text, **static, **render(dynamic, current_case(request).scope))
-        return Grade(verdict.passed, reasoning=verdict.reason)
+        return Grade(verdict.passed, request.fixturename or "", verdict.reason)
 
     ready_made.__doc__ = (check.__doc__ or "").partition("\n")[0]
     return grader_fixture(ready_made, settings=dynamic)

@@ -20,7 +20,7 @@ _BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _COMMENT = re.compile(r"<!-- *(\w+) *:? *(.*?) *-->")
-_OPTIONS = {"script", "files", "passed", "failed", "errors", "skipped", "xfailed", "xpassed", "model", "after", "args"}
+_OPTIONS = {"script", "passed", "failed", "errors", "skipped", "xfailed", "xpassed", "model", "after", "args"}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ A block without a language, or of another one, is an error. Comments in the line
 * ``<!-- output -->``: what a program prints; not checked.
 * ``<!-- file: NAME -->``: the block is the file of this name, for itself and for the later blocks of the page.
 * ``<!-- run: passed=2 xfailed=1 model=echo args="-k fr" -->``: how a suite is run, every part optional. Its outcomes; its
-  model: a function of ``MODELS``, a ``module:function`` in a file of the page, or ``none`` to name no model; more arguments.
+  model: a function of ``MODELS`` in ``conftest.py``, a ``module:function`` in a file of the page, or ``none`` to name no model; more arguments.
 * ``<!-- run: after=test_capitals.py -->``: before this script, run that suite of the page (with ``model`` and ``args``).
 
 ``capitals.jsonl`` and a folder ``my-model`` with a model are there for every block.
@@ -41,41 +41,9 @@ import yaml
 
 from .blocks import PAGES, ROOT, Block, blocks_of
 
-MODELS = '''
-"""Scripted models, chosen with ``model=``."""
-KNOWN = {"France": "Paris", "Japan": "Tokyo", "Egypt": "Cairo"}
-
-def capitals(messages):
-    question = messages[-1]["content"]
-    known = (f"The capital of {country} is {KNOWN[country]}." for country in KNOWN if country in question)
-    return next(known, "I do not know.")
-
-def echo(messages):
-    return messages[-1]["content"]
-'''
-FILES = {
-    "models.py": MODELS,
-    "capitals.jsonl": """{"id": "fr", "country": "France", "capital": "Paris", "level": "easy"}
-{"id": "jp", "country": "Japan", "capital": "Tokyo", "level": "easy"}
-{"id": "td", "country": "Chad", "capital": "N'Djamena", "level": "hard"}
-""",
-    **dict.fromkeys(("my-model/config.json", "my-model/tokenizer.json", "my-model/chat_template.jinja"), "{}"),
-    "my-model/model.safetensors": "weights",
-}
 OUTCOMES = ("passed", "failed", "errors", "skipped", "xfailed", "xpassed")
 OTHER_PROGRAMS = ("cd", "git", "mypy", "ruff")
 BLOCKS = {page: list(blocks_of(page)) for page in PAGES}
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where blocks run, as on a terminal of a user who has set nothing."""
-    for name in ("PYTEST_ADDOPTS", "PYTEST_EVALS", "PYTEST_XDIST_WORKER", "CI", "GITHUB_ACTIONS", "FORCE_COLOR"):
-        monkeypatch.delenv(name, raising=False)
-    for name, text in FILES.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text, encoding="utf-8")
-    return tmp_path
 
 
 @pytest.mark.parametrize(("page", "block"), [pytest.param(p, b, id=b.place) for p in PAGES for b in BLOCKS[p]])
@@ -169,11 +137,13 @@ def check_command(line: str, block: Block, folder: Path) -> None:
         project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         extras = re.findall(r"pytest-evals-hf\[(\w+)\]", line)
         assert paths[0] == "install", where
-        assert all(re.search(rf"{option}[ ,]", known) for option in options), f"{where} unknown option"
+        assert all(re.search(rf"{option.partition('=')[0]}[ ,]", known) for option in options), (
+            f"{where} unknown option"
+        )
         assert set(extras) <= set(project["optional-dependencies"]), f"{where} unknown extra"
     else:
         target = paths[0] if program in ("python", "python3") else words[0]
-        found = (ROOT / target).is_file() or importlib.util.find_spec(program.replace("-", "_"))
+        found = (ROOT / target).is_file() or importlib.util.find_spec(program)
         assert program in OTHER_PROGRAMS or found, f"{where} there is no {target}"
 
 

@@ -1,0 +1,108 @@
+"""The first and the last line of an artifact, and the sample of a case whose process died."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_evals.collection import SuiteInfo
+from pytest_evals.engines.protocol import EngineInfo
+from pytest_evals.engines.resident import Resident
+from pytest_evals.gates import GateResult
+from pytest_evals.provenance import provenance
+from pytest_evals.recorder import SCHEMA
+from pytest_evals.sample import sample_id
+from pytest_evals.scorecard import ScoreCard
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What tells a run from others."""
+
+    run_id: str
+    started: datetime.datetime
+    root: Path
+    command: Sequence[str]
+
+
+def run_line(
+    run: RunFacts,
+    suites: Iterable[SuiteInfo],
+    residents: Iterable[Resident],
+    *,
+    seed: int,
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the first line. What a model was loaded as is known of those that are loaded by then."""
+    suites = list(suites)
+    loaded = {resident.spec.text: resident.info for resident in residents if resident.info}
+    models = dict.fromkeys(model for suite in suites for _, model in suite.items.values() if model)
+    return {
+        "type": "run",
+        "schema": SCHEMA,
+        "run_id": run.run_id,
+        "started": run.started.isoformat(timespec="seconds"),
+        **provenance(run.root, run.command),
+        "device": next((info.device for info in loaded.values()), None),
+        "models": [_model(model, loaded.get(model)) for model in models],
+        "judge": None,
+        "seed": seed,
+        "options": dict(options),
+        "suites": [_suite(suite) for suite in suites],
+    }
+
+
+def _model(model: str, info: EngineInfo | None) -> dict[str, Any]:
+    names = ("device", "dtype", "context", "identity")
+    return {"model": model, **({name: getattr(info, name) for name in names} if info else {})}
+
+
+def _suite(suite: SuiteInfo) -> dict[str, Any]:
+    return {name: getattr(suite, name) for name in ("name", "dataset_key", "dataset_hash", "n", "tags")}
+
+
+def summary_line(card: ScoreCard, *, complete: bool) -> dict[str, Any]:
+    """Return the last line; ``complete`` tells whether the run came to its end."""
+    return {
+        "type": "summary",
+        "complete": complete,
+        "interruption": None if complete else card.interruption,
+        "scores": [score.to_row() for score in card.scores],
+        "gates": [_gate(result) for result in card.gates],
+        "ledger": card.ledger.to_dict(),
+        "throughput": {"models": [use.to_dict() for use in card.uses]},
+    }
+
+
+def _gate(result: GateResult) -> dict[str, Any]:
+    return {name: getattr(result, name) for name in result.__slots__}
+
+
+def crashed_line(nodeid: str, suite: SuiteInfo, case_id: str, model: str, message: str) -> dict[str, Any]:
+    """Return the sample of a case in which a worker of pytest-xdist died: nothing of it came through."""
+    grade: dict[str, Any] = {
+        "value": None,
+        "reasoning": f"did not run: {message}",
+        "passed": None,
+        "status": "error",
+        "metadata": {},
+    }
+    return {
+        "type": "sample",
+        "id": sample_id(nodeid, model or None),
+        "nodeid": nodeid,
+        "suite": suite.name,
+        "case_id": case_id,
+        "repeat": 1,
+        "dataset_key": suite.dataset_key,
+        "interaction": {"thread": [], "source": model or None, "completion": None, "metadata": {}},
+        "tasks": {},
+        "grades": [{**grade, "grader_key": key} for key in suite.graders],
+        "outcome": "errored",
+        "error": {"kind": "crash", "message": message},
+        "timing": {},
+        "fingerprint": None,
+    }
