@@ -112,9 +112,10 @@ class Collection:
         for grader, settings in graders.items():
             check_settings(suite, grader, settings)
         suite.check_gates(name, list(graders), suite.gates)
-        extra = [gate for gate in self._settings.gates if resolve(gate, name, list(graders)) is not None]
-        suite.check_gates(name, list(graders), extra)
-        needs_completion = is_default_turn(_last_definition(metafunc.definition, "completion"))
+        # Gates of the session concern the suites that have what they name; one that none has is refused later.
+        session_gates = [gate for gate in self._settings.gates if resolve(gate, name, list(graders)) is not None]
+        extra = [gate for gate in session_gates if gate.slice is None or suite.has_slice(*gate.slice)]
+        needs_completion = _asks_for_default_turn(metafunc.definition)
         models = self._models(metafunc, declaration)
         info = self._info(name, suite, metafunc, list(graders), extra)
         self._current = _Current(suite, info, models, needs_completion, tuple(graders))
@@ -223,9 +224,13 @@ class Collection:
 def check_session_gates(gates: Iterable[Gate], infos: Mapping[str, SuiteInfo]) -> None:
     """See `Collection.check_session_gates`."""
     for gate in gates:
-        if infos and not any(resolve(gate, info.name, info.graders) for info in infos.values()):
-            known = "; ".join(f"{info.name}: {', '.join(info.graders) or 'none'}" for info in infos.values())
-            raise pytest.UsageError(f"gate {gate.text!r}: no suite has a grader {gate.target!r} (graders of {known})")
+        if not infos or any(gate.text in info.gates for info in infos.values()):
+            continue
+        if gate.slice and any(resolve(gate, info.name, info.graders) for info in infos.values()):
+            where = "=".join(gate.slice)
+            raise pytest.UsageError(f"gate {gate.text!r}: no suite with this grader has rows with {where}")
+        known = "; ".join(f"{info.name}: {', '.join(info.graders) or 'none'}" for info in infos.values())
+        raise pytest.UsageError(f"gate {gate.text!r}: no suite has a grader {gate.target!r} (graders of {known})")
 
 
 def gates_of(info: SuiteInfo) -> list[Gate]:
@@ -250,6 +255,16 @@ def _fixture_definitions(node: Any) -> Mapping[str, Sequence[Any]]:
 def _last_definition(node: Any, name: str) -> Any:
     definitions = _fixture_definitions(node).get(name)
     return definitions[-1].func if definitions else None
+
+
+def _asks_for_default_turn(node: Any) -> bool:
+    """Tell whether the test gets the plugin's own ``completion``, itself or through a fixture that overrides and uses it."""
+    for definition in reversed(_fixture_definitions(node).get("completion", ())):
+        if is_default_turn(definition.func):
+            return True
+        if "completion" not in definition.argnames:
+            return False
+    return False
 
 
 def _graders(metafunc: pytest.Metafunc) -> dict[str, Mapping[str, Any]]:

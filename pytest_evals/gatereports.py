@@ -5,11 +5,14 @@ Logged by the process that owns the session, after everything ran. See ``session
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from pytest_evals.gates import GateResult
 
 CLASSNAME = "evals.gates"
+_SLICE = re.compile(r"\[([^\]]*)\]")
 
 
 class GateReport(pytest.TestReport):
@@ -20,20 +23,28 @@ class GateReport(pytest.TestReport):
     @classmethod
     def make(cls, result: GateResult, path: str, line: int, *, several_models: bool) -> GateReport:
         """Make the report of ``result``; ``path`` and ``line`` are those of the suite."""
-        suite = f"{result.suite}[{result.model}]" if several_models else result.suite
-        gate = result.gate if result.gate.startswith(f"{result.suite}.") else f"{suite}.{result.gate}"
+        name = gate_name(result, several_models=several_models)
         outcome = {"passed": "passed", "failed": "failed", "not judged": "skipped"}[result.verdict]
-        message = result.reason
+        skipped = (path, line, f"Skipped: not judged: {result.reason}")
         return cls(
-            nodeid=f"{CLASSNAME}::{gate}",
-            location=(path, line - 1, gate),
+            nodeid=f"{CLASSNAME}::{name}",
+            location=(path, line - 1, name),
             keywords={},
             outcome=outcome,  # type: ignore[arg-type]  # the values of the mapping above are pytest's three outcomes
-            longrepr={"passed": None, "failed": message, "skipped": (path, line, f"Skipped: not judged: {message}")}[
-                outcome
-            ],
+            longrepr={"passed": None, "failed": result.reason, "skipped": skipped}[outcome],
             when="call",
         )
+
+
+def gate_name(result: GateResult, *, several_models: bool) -> str:
+    """Return ``suite.grader.statistic OP number``, with slice and model in brackets at the end: pytest takes what follows
+    a bracket in a nodeid as parameters.
+    """
+    slices = _SLICE.findall(result.gate)
+    expression = _SLICE.sub("", result.gate)
+    name = expression if expression.startswith(f"{result.suite}.") else f"{result.suite}.{expression}"
+    parameters = [*slices, *([result.model] if several_models else [])]
+    return f"{name}[{', '.join(parameters)}]" if parameters else name
 
 
 def teststatus(report: GateReport) -> tuple[str, str, str]:

@@ -62,4 +62,4 @@ def enabled(config: pytest.Config) -> bool:
     written = os.environ.get("PYTEST_EVALS", "").strip().lower()
     if written not in (*_TRUE, *_FALSE):
         raise pytest.UsageError(f"PYTEST_EVALS={written!r} is neither true nor false; use 1 or 0")
-    return written in _TRUE or bool(config.getini("evals"))
+    return written in _TRUE if written else bool(config.getini("evals"))

@@ -9,26 +9,36 @@ from pytest_evals.engines.pool import EnginePool
 from pytest_evals.engines.resident import Resident
 
 EVERY_SECONDS = 5.0
+UNCHANGED_SECONDS = 30.0
 
 
 class Progress:
-    """Prints the pool's notes as they come and, every few seconds, how far generation is."""
+    """Prints the pool's notes as they come and, every few seconds, how far generation is, where that has changed."""
 
     def __init__(self, pool: EnginePool, write_line: Callable[[str], None]) -> None:
         self._pool = pool
         self._write_line = write_line
-        self._told = time.monotonic()
+        self._looked = self._told = time.monotonic()
+        self._seen: dict[str, tuple[int, int]] = {}
 
     def tick(self) -> None:
         """Print what is new, if anything is."""
         while self._pool.notes:
-            self._write_line(f"evals: {self._pool.notes.popleft()}")
-            self._told = time.monotonic()
-        if time.monotonic() - self._told >= EVERY_SECONDS:
-            self._told = time.monotonic()
-            for resident in self._pool.residents():
-                if resident.working_since is not None:
-                    self._write_line(f"evals: {_rate(resident)}")
+            self._tell(self._pool.notes.popleft())
+        now = time.monotonic()
+        if now - self._looked < EVERY_SECONDS:
+            return
+        self._looked = now
+        for resident in self._pool.residents():
+            counts = (resident.done, resident.unfinished_tokens)
+            changed = self._seen.get(resident.spec.text) != counts
+            if resident.working_since is not None and (changed or now - self._told >= UNCHANGED_SECONDS):
+                self._seen[resident.spec.text] = counts
+                self._tell(_rate(resident))
+
+    def _tell(self, text: str) -> None:
+        self._write_line(f"evals: {text}")
+        self._told = time.monotonic()
 
 
 def _rate(resident: Resident) -> str:

@@ -79,6 +79,8 @@ class CaseRun:
         """Return the completion of the case, or fail its setup with the reason why there is none."""
         if found.prepared.recorded is not None:
             return _recorded(found)
+        if _only_setup(item.config):
+            pytest.skip("--setup-only and --setup-plan ask no model")
         if RESULT not in item.stash:
             # Nothing announced that this test would ask (getfixturevalue): its turn is generated now, alone.
             if found.prepared.problem:
@@ -135,7 +137,7 @@ class CaseRun:
         if report.when == "call" and report.failed:
             report.sections.append(("Eval", describe(item.stash.get(COMPLETION, None), sheet)))
         make_harmless(report)
-        if report.when == "teardown":
+        if report.when == "teardown" and not _only_setup(item.config):
             report.evals = self._sample(item, found, state, sheet)  # type: ignore[attr-defined]  # extra attributes travel with a report
         return report
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from pytest_evals.completion import Completion, Failure
 from pytest_evals.grading import Sheet
 from pytest_evals.scores import CaseRecord, GradeRecord, Outcome
+from pytest_evals.suite import CONVERSATION
 
 if TYPE_CHECKING:
     from pytest_evals.collection import EvalItem
 
 _GRADE = ("value", "grader_key", "reasoning", "passed", "status", "metadata")
-_NOT_METADATA = ("messages", "completion")
 
 
 def sample_line(
@@ -44,7 +44,7 @@ def sample_line(
             "thread": [dict(message) for message in thread],
             "source": key.model,
             "completion": completion_data(completion),
-            "metadata": {name: value for name, value in found.prepared.case.items() if name not in _NOT_METADATA},
+            "metadata": {name: value for name, value in found.prepared.case.items() if name not in CONVERSATION},
         },
         "tasks": dict(sheet.recorded),
         "grades": grades_data(found, sheet, outcome, error),

@@ -20,6 +20,8 @@ from pytest_evals.generation import GenerationParams, parse_generation
 from pytest_evals.ids import row_id
 from pytest_evals.templates import render, render_text
 
+CONVERSATION = ("messages", "completion")
+"""Fields of a row that are the conversation itself; the others describe the case."""
 ROLES = ("system", "user", "assistant", "tool", "developer")
 
 
@@ -57,8 +59,12 @@ class Suite:
             if gate.slice:
                 self._check_slice(gate, *gate.slice)
 
+    def has_slice(self, field: str, value: str) -> bool:
+        """Tell whether some row is in the slice."""
+        return field not in CONVERSATION and any(has_value(row, field, value) for row in self.dataset.rows)
+
     def _check_slice(self, gate: Gate, field: str, value: str) -> None:
-        fields = dict.fromkeys(name for row in self.dataset.rows for name in row)
+        fields = dict.fromkeys(name for row in self.dataset.rows for name in row if name not in CONVERSATION)
         if field not in fields:
             hint = did_you_mean(field, fields)
             raise GateError(

@@ -132,6 +132,30 @@ def test_a_gate_that_no_suite_answers_to_is_a_usage_error_before_anything_is_gen
     )
 
 
+def test_a_gate_of_the_session_concerns_the_suites_that_have_its_slice(evals: Evals) -> None:
+    other = (
+        suite()
+        .replace('"level": "easy"', '"x": 1')
+        .replace('"level": "hard"', '"x": 2')
+        .replace("test_capitals", "test_other")
+    )
+    evals.write(suite(), test_other__py=other)
+    evals.run("--evals-gate", "named[level=easy].mean >= 1").assert_outcomes(passed=2, xfailed=1, failed=1)
+    assert verdicts(evals) == ["passed"]
+    result = evals.run("--evals-gate", "named[level=esay].mean >= 1")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*no suite with this grader has rows with level=esay*"])
+
+
+def test_slice_and_model_stand_in_brackets_at_the_end_of_a_gates_name(evals: Evals) -> None:
+    evals.write(suite("named[level=hard].mean >= 1"))
+    result = evals.run("--evals-model", "scripted:pytest_evals.testing:echo", "--junitxml=junit.xml")
+    name = "test_capitals.named.mean >= 1[level=hard, scripted:script:answer]"
+    result.stdout.fnmatch_lines([f"FAILED evals.gates::{name.replace('[', '[[]')}*"])
+    xml = (evals.pytester.path / "junit.xml").read_text(encoding="utf-8")
+    assert f'<testcase classname="evals.gates" name="{name.replace(">", "&gt;")}"' in xml
+
+
 def test_the_exit_status_does_not_depend_on_the_terminal(evals: Evals) -> None:
     evals.write(suite("named.mean >= 0.75"))
     for arguments in (["-p", "no:terminal"], ["--no-header", "--no-summary", "-q"], ["-qq"], ["--tb=no"]):

@@ -266,6 +266,24 @@ def test_record_refuses_what_the_artifact_cannot_hold(evals: Evals) -> None:
     result.stdout.fnmatch_lines(["*record: 'x' cannot be kept in the artifact*"])
 
 
+def test_an_override_may_build_on_the_models_own_completion(evals: Evals) -> None:
+    evals.write(
+        HEAD
+        + """
+import dataclasses
+
+@pytest.fixture
+def completion(completion):
+    return dataclasses.replace(completion, text=completion.text.upper())
+
+exact = graders.exact_match("PARIS")
+"""
+        + CASE
+        + "def test_it(exact):\n    assert exact\n"
+    )
+    evals.run("--evals-model", "scripted:pytest_evals.testing:echo").assert_outcomes(passed=1, failed=1)
+
+
 def test_overriding_completion_replaces_the_model(evals: Evals) -> None:
     evals.write(
         HEAD

@@ -63,6 +63,12 @@ def test_the_environment_can_say_no(suite: pytest.Pytester, monkeypatch: pytest.
     suite.runpytest_subprocess().assert_outcomes(skipped=1)
 
 
+def test_the_environment_undoes_the_configuration_file(suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite.makefile(".ini", pytest="[pytest]\nevals = true\n")
+    monkeypatch.setenv("PYTEST_EVALS", "0")
+    suite.runpytest_subprocess().assert_outcomes(skipped=1)
+
+
 def test_a_misspelt_environment_value_is_a_usage_error(suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTEST_EVALS", "flase")
     result = suite.runpytest_subprocess()

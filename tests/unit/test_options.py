@@ -50,12 +50,21 @@ def test_the_environment_turns_them_on(written: str, monkeypatch: pytest.MonkeyP
     assert switched()
 
 
-@pytest.mark.parametrize("written", ["0", "false", "No", "off", "", " "])
-def test_a_false_environment_leaves_it_to_the_others(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("written", ["0", "false", "No", "off"])
+def test_a_false_environment_wins_over_the_file_and_not_over_the_option(
+    written: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_EVALS", written)
+    assert not switched()
+    assert not switched(ini=True)
+    assert switched(option=True)
+
+
+@pytest.mark.parametrize("written", ["", " "])
+def test_an_empty_environment_leaves_it_to_the_file(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTEST_EVALS", written)
     assert not switched()
     assert switched(ini=True)
-    assert switched(option=True)
 
 
 def test_an_environment_that_is_neither_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:

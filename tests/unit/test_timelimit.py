@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from types import FrameType
 
 import pytest
 
@@ -109,3 +111,16 @@ def test_outside_of_the_main_thread_the_block_just_runs() -> None:
     thread.start()
     thread.join()
     assert done == [True]
+
+
+def test_the_limit_rests_while_a_debugger_is_at_work() -> None:
+    def trace(_frame: FrameType, _event: str, _argument: object) -> None: ...
+
+    trace.__module__ = "pydevd.tracing"
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with time_limit(0.02):
+            spin(0.1)
+    finally:
+        sys.settrace(before)
