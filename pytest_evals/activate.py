@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.collection import Collection, SuiteInfo, check_session_gates
+from pytest_evals.collection import Collection, SuiteInfo
 from pytest_evals.declaration import MARK
-from pytest_evals.engines.spec import EMBEDDED
 from pytest_evals.errors import EvalsError
 from pytest_evals.grading import TIME_LIMIT
 from pytest_evals.provenance import DISTRIBUTION, rival_installed
@@ -58,6 +57,7 @@ def _run(config: pytest.Config, settings: Settings, collection: Collection) -> N
 def _own(config: pytest.Config, settings: Settings, collection: Collection, path: Path, *, distributed: bool) -> None:
     from pytest_evals.engines.pool import EnginePool
     from pytest_evals.progress import Progress
+    from pytest_evals.reporting import GateCheck, Terminal, write_line
     from pytest_evals.run import RUN, CaseRun
     from pytest_evals.session import EvalSession
 
@@ -81,7 +81,7 @@ def _own(config: pytest.Config, settings: Settings, collection: Collection, path
 
 
 def _plan(config: pytest.Config, settings: Settings, collection: Collection) -> None:
-    from pytest_evals.planning import PlanPrinter
+    from pytest_evals.reporting import GateCheck, PlanPrinter
 
     # A plan is one process's work: the controller of pytest-xdist collects nothing.
     if config.getoption("dist", "no") != "no":
@@ -104,55 +104,6 @@ def artifact_path(settings: Settings) -> Path:
     except EvalsError as error:
         raise pytest.UsageError(str(error)) from error
     return path
-
-
-class GateCheck:
-    """Refuses gates of the command line that nothing answers to, once everything is collected."""
-
-    def __init__(self, settings: Settings, infos: dict[str, SuiteInfo]) -> None:
-        self._settings = settings
-        self._infos = infos
-
-    def pytest_collection_finish(self) -> None:
-        """See the class."""
-        check_session_gates(self._settings.gates, self._infos)
-
-
-class Terminal:
-    """Header and score card."""
-
-    def __init__(self, config: pytest.Config, settings: Settings, path: Path) -> None:
-        self._config = config
-        self._settings = settings
-        self._path = path
-
-    def pytest_report_header(self) -> str:
-        """One line: models, device, dtype."""
-        settings = self._settings
-        models = ", ".join(settings.models or settings.default_models)
-        shown = models or f"{EMBEDDED} unless a suite names another (--evals-model chooses)"
-        return f"evals: {shown}; device {settings.device}, dtype {settings.dtype}"
-
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print the score card, where there is one."""
-        from pytest_evals.session import CARD
-
-        card = self._config.stash.get(CARD, None)
-        if card is None:
-            return
-        from pytest_evals.render.terminal import score_card_lines
-
-        width: int = terminalreporter._tw.fullwidth  # noqa: SLF001 - pytest has no public name for the width
-        terminalreporter.section("score card")
-        for line in score_card_lines(card, width, self._config.get_verbosity()):
-            terminalreporter.write_line(line.text, **line.markup)
-
-
-def write_line(config: pytest.Config, text: str) -> None:
-    """Print a line of news, if there is a terminal and it is not to be quiet."""
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is not None and config.get_verbosity() >= 0:
-        reporter.write_line(text)
 
 
 def skip_evals(items: list[pytest.Item]) -> None:

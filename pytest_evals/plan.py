@@ -1,15 +1,23 @@
-"""Items -> requests, and what they amount to."""
+"""Items -> requests, and what they amount to: the plan of a session."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import pytest
 
-from pytest_evals.collection import EVAL, RECORDED, EvalItem
+from pytest_evals.collection import EVAL, RECORDED, EvalItem, SuiteInfo
+from pytest_evals.engines.footprint import Footprint, footprint
 from pytest_evals.engines.protocol import Request
+from pytest_evals.engines.slot import request_key
+from pytest_evals.engines.spec import ModelSpec, parse_spec
+from pytest_evals.settings import Settings
+
+CHARACTERS_PER_TOKEN = 4
+"""A rule of thumb for English; a plan loads no tokenizer."""
 
 
 def request_seed(base: int, suite: str, case_id: str, repeat: int) -> int:
@@ -44,3 +52,56 @@ def requests_of(items: Iterable[pytest.Item], base_seed: int) -> dict[str, Reque
         if request is not None and "skip" not in item.keywords:
             found[item.nodeid] = request
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPlan:
+    """The work of one model. Tokens are estimated from characters; ``distinct`` are the requests that are computed."""
+
+    spec: ModelSpec
+    requests: int
+    distinct: int
+    prompt_tokens: int
+    longest_tokens: int
+    max_new_tokens: int
+    footprint: Footprint | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a session would do."""
+
+    suites: tuple[SuiteInfo, ...]
+    selected: int
+    models: tuple[ModelPlan, ...]
+    dtype: str
+
+
+def make_plan(infos: Mapping[str, SuiteInfo], requests: Sequence[Request], selected: int, settings: Settings) -> Plan:
+    """Sum up the requests of the selected cases, model by model."""
+    models = []
+    for model in dict.fromkeys(request.model for request in requests):
+        mine = [request for request in requests if request.model == model]
+        models.append(_model_plan(parse_spec(model, settings.root), mine))
+    return Plan(tuple(infos.values()), selected, tuple(models), settings.dtype)
+
+
+def _model_plan(spec: ModelSpec, requests: Sequence[Request]) -> ModelPlan:
+    distinct: dict[str, Request] = {}
+    for request in requests:
+        shared = spec.deduplicates and request.params.greedy
+        distinct[request_key(request) if shared else request.id] = request
+    lengths = [_tokens(request) for request in distinct.values()]
+    return ModelPlan(
+        spec=spec,
+        requests=len(requests),
+        distinct=len(distinct),
+        prompt_tokens=sum(lengths),
+        longest_tokens=max(lengths),
+        max_new_tokens=sum(request.params.max_new_tokens for request in distinct.values()),
+        footprint=footprint(spec),
+    )
+
+
+def _tokens(request: Request) -> int:
+    return sum(len(str(message["content"])) for message in request.messages) // CHARACTERS_PER_TOKEN + 1

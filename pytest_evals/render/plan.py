@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_evals.planning import ModelPlan, Plan
+from pytest_evals.plan import ModelPlan, Plan
 from pytest_evals.render.numbers import count, size
 
 

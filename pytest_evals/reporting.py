@@ -1,0 +1,90 @@
+"""What the process that owns the session prints: header, score card, plan, news while it waits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_evals.collection import SuiteInfo, check_session_gates
+from pytest_evals.engines.spec import EMBEDDED
+from pytest_evals.plan import make_plan, requests_of
+from pytest_evals.settings import Settings
+
+
+class GateCheck:
+    """Refuses gates of the command line that nothing answers to, once everything is collected."""
+
+    def __init__(self, settings: Settings, infos: dict[str, SuiteInfo]) -> None:
+        self._settings = settings
+        self._infos = infos
+
+    def pytest_collection_finish(self) -> None:
+        """See the class."""
+        check_session_gates(self._settings.gates, self._infos)
+
+
+class Terminal:
+    """Header and score card."""
+
+    def __init__(self, config: pytest.Config, settings: Settings, path: Path) -> None:
+        self._config = config
+        self._settings = settings
+        self._path = path
+
+    def pytest_report_header(self) -> str:
+        """One line: models, device, dtype."""
+        settings = self._settings
+        models = ", ".join(settings.models or settings.default_models)
+        shown = models or f"{EMBEDDED} unless a suite names another (--evals-model chooses)"
+        return f"evals: {shown}; device {settings.device}, dtype {settings.dtype}"
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print the score card, where there is one."""
+        from pytest_evals.session import CARD
+
+        card = self._config.stash.get(CARD, None)
+        if card is None:
+            return
+        from pytest_evals.render.terminal import score_card_lines
+
+        width: int = terminalreporter._tw.fullwidth  # noqa: SLF001 - pytest has no public name for the width
+        terminalreporter.section("score card")
+        for line in score_card_lines(card, width, self._config.get_verbosity()):
+            terminalreporter.write_line(line.text, **line.markup)
+
+
+class PlanPrinter:
+    """Runs nothing and prints the plan."""
+
+    def __init__(self, settings: Settings, infos: Mapping[str, SuiteInfo]) -> None:
+        self._settings = settings
+        self._infos = infos
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Any:
+        """Print instead of running; errors of collection are left to pytest."""
+        if session.testsfailed:
+            return None
+        from pytest_evals.render.plan import plan_lines
+
+        selected = {item.nodeid for item in session.items}
+        cases = sum(nodeid in selected for info in self._infos.values() for nodeid in info.items)
+        plan = make_plan(
+            self._infos, list(requests_of(session.items, self._settings.seed).values()), cases, self._settings
+        )
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.section("eval plan")
+            for line in plan_lines(plan):
+                reporter.write_line(line)
+        return True
+
+
+def write_line(config: pytest.Config, text: str) -> None:
+    """Print a line of news, if there is a terminal and it is not to be quiet."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and config.get_verbosity() >= 0:
+        reporter.write_line(text)
