@@ -352,3 +352,8 @@ def test_the_schema_refuses_what_is_no_line(line: Line) -> None:
 def test_the_schema_is_itself_valid() -> None:
     jsonschema.Draft202012Validator.check_schema(json_schema())
     assert json_schema()["title"] == f"pytest-evals artifact line, schema {SCHEMA}"
+
+
+def test_the_published_schema_is_that_of_the_code() -> None:
+    published = Path(sys.modules[EvaluationArtifact.__module__].__file__ or "").with_name("artifact.schema.json")
+    assert json.loads(published.read_text(encoding="utf-8")) == json_schema()
