@@ -10,7 +10,7 @@ PYTEST = $(VENV)/bin/python -m pytest
 .PHONY: demo test lint types tests bench clean
 
 demo: $(VENV)/.demo
-	$(PYTEST) --evals example_suites --evals-limit 12
+	$(PYTEST) --evals example_suites --evals-limit 10
 
 test: lint types tests
 
