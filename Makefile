@@ -22,7 +22,8 @@ types: $(VENV)/.test
 	$(VENV)/bin/mypy
 
 tests: $(VENV)/.test
-	$(PYTEST) tests
+	$(PYTEST) tests/unit tests/integration tests/docs -n 2
+	$(PYTEST) tests/models
 
 bench: $(VENV)/.test
 	$(VENV)/bin/python benchmarks/overhead.py

@@ -52,16 +52,10 @@ def test_pytest_exit_keeps_what_was_done(evals: Evals) -> None:
 def test_ctrl_c_and_kill_leave_a_readable_artifact_and_no_engine(evals: Evals, number: signal.Signals) -> None:
     slow = "import os, pathlib, time\npathlib.Path('pid').write_text(str(os.getpid()))\n\ndef answer(messages):\n    if messages[-1]['content'] == 'c2':\n        time.sleep(60)\n    return messages[-1]['content']\n"
     evals.write(SUITE.replace("BODY", "pass"), script=slow)
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "--evals",
-        "--evals-artifact=run.jsonl",
-        "--evals-model=scripted:script:answer",
-        "-p",
-        "no:xdist",
-    ]
+    arguments = ["--evals", "--evals-artifact=run.jsonl", "--evals-model=scripted:script:answer", "-p", "no:xdist"]
+    # A process started in the background of a shell ignores Ctrl-C, and so would its children.
+    program = "import pytest, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [sys.executable, "-c", f"{program}; sys.exit(pytest.main({arguments!r}))"]
     process = subprocess.Popen(
         command, cwd=evals.pytester.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -69,7 +63,10 @@ def test_ctrl_c_and_kill_leave_a_readable_artifact_and_no_engine(evals: Evals, n
     while time.monotonic() < deadline and not (evals.path.exists() and len(evals.lines()) == 3):
         time.sleep(0.05)
     process.send_signal(number)
-    output, _ = process.communicate(timeout=30)
+    try:
+        output, _ = process.communicate(timeout=30)
+    finally:
+        process.kill()
     artifact = evals.artifact
     assert [sample.case_id for sample in artifact.samples] == ["c0", "c1"]
     assert not artifact.complete

@@ -32,7 +32,7 @@ def test_each_is_loaded_when_the_one_before_is_done(
     models = [f"--evals-model={first}", f"--evals-model={second}"]
     result = pytester.runpytest_subprocess("--evals", "--evals-artifact=run.jsonl", *models, *workers)
     result.assert_outcomes(passed=10)
-    result.stdout.fnmatch_lines(["*first: loaded*", "*first: done, unloading*", "*second: loaded*"])
+    result.stdout.fnmatch_lines(["*first: loaded*", "*first: done, unloading*", "*second: loading*"])
     artifact = EvaluationArtifact.load(pytester.path / "run.jsonl")
     assert {row["model"]: (row["n"], row["mean"]) for row in artifact.scores()} == {
         str(first): (5, 6.0),
