@@ -98,6 +98,14 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_model(tmp_path_factory.mktemp("tiny-llama"), FAMILIES["llama"]())
 
 
+@pytest.fixture(scope="session")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny gpt2. Like ``tiny`` made once, before any ``pytester``: that one unloads what a test imports, and torch cannot
+    be imported in part again.
+    """
+    return save_model(tmp_path_factory.mktemp("tiny-gpt"), FAMILIES["gpt2"]())
+
+
 @pytest.fixture
 def engine(tiny: Path) -> TransformersEngine:
     """An engine on the tiny llama."""

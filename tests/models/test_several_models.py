@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from pytest_evals.artifact import EvaluationArtifact
-
-from .conftest import FAMILIES, save_model
 
 SUITE = """
 from pytest_evals import cases, grader
@@ -24,19 +23,17 @@ def test_it(length): ...
 
 @pytest.mark.parametrize("workers", [("-p", "no:xdist"), ("-n", "2")])
 def test_each_is_loaded_when_the_one_before_is_done(
-    pytester: pytest.Pytester, tmp_path: Path, workers: tuple[str, ...]
+    pytester: pytest.Pytester, tiny: Path, other: Path, workers: tuple[str, ...]
 ) -> None:
-    first = save_model(tmp_path / "first", FAMILIES["llama"]())
-    second = save_model(tmp_path / "second", FAMILIES["gpt2"]())
     pytester.makepyfile(SUITE)
-    models = [f"--evals-model={first}", f"--evals-model={second}"]
+    models = [f"--evals-model={tiny}", f"--evals-model={other}"]
     result = pytester.runpytest_subprocess("--evals", "--evals-artifact=run.jsonl", *models, *workers)
     result.assert_outcomes(passed=10)
-    result.stdout.fnmatch_lines(["*first: loaded*", "*first: done, unloading*", "*second: loading*"])
+    result.stdout.fnmatch_lines(["*tiny-llama0: loaded*", "*tiny-llama0: done, unloading*", "*tiny-gpt0: loading*"])
     artifact = EvaluationArtifact.load(pytester.path / "run.jsonl")
     assert {row["model"]: (row["n"], row["mean"]) for row in artifact.scores()} == {
-        str(first): (5, 6.0),
-        str(second): (5, 6.0),
+        str(tiny): (5, 6.0),
+        str(other): (5, 6.0),
     }
 
 
@@ -50,9 +47,10 @@ def test_each_is_loaded_when_the_one_before_is_done(
     ],
 )
 def test_an_incomplete_folder_is_a_usage_error(
-    pytester: pytest.Pytester, tmp_path: Path, missing: str, message: str
+    pytester: pytest.Pytester, tiny: Path, tmp_path: Path, missing: str, message: str
 ) -> None:
-    folder = save_model(tmp_path / "model", FAMILIES["llama"]())
+    folder = tmp_path / "model"
+    shutil.copytree(tiny, folder)
     for path in folder.glob(missing):
         path.unlink()
     pytester.makepyfile(SUITE)
