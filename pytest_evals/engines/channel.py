@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets
 import shutil
 import sys
@@ -21,6 +22,7 @@ from typing import Any
 
 Message = dict[str, Any]
 _CLOSE_SECONDS = 2.0
+_SOCKET_PATH_BYTES = 100
 
 
 class Channel:
@@ -55,6 +57,17 @@ def connect(address: str, key: str) -> Channel:
     return Channel(Client(address, authkey=bytes.fromhex(key)))
 
 
+def _private_folder() -> Path:
+    """Make a folder that only the user can enter, for a socket: its path may hold about 100 bytes, and not every temporary
+    folder is that near to the root.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="evals-"))
+    if sys.platform != "win32" and len(os.fsencode(folder / "socket")) > _SOCKET_PATH_BYTES:
+        folder.rmdir()
+        folder = Path(tempfile.mkdtemp(prefix="evals-", dir="/tmp"))
+    return folder
+
+
 class Switch:
     """The listening end, owned by the process that owns the engines.
 
@@ -65,8 +78,7 @@ class Switch:
     def __init__(self, on_connect: Callable[[str, Message, Channel], None]) -> None:
         self.key = secrets.token_hex(32)
         self._on_connect = on_connect
-        # Made by mkdtemp: mode 0700. The path stays short, because a socket's path may hold about 100 characters only.
-        self._folder = Path(tempfile.mkdtemp(prefix="evals-"))
+        self._folder = _private_folder()
         windows = sys.platform == "win32"
         # The challenge is not the listener's: it would let one silent stranger keep all others waiting.
         self._listener = Listener(

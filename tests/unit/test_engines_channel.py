@@ -172,3 +172,19 @@ class Busy(Switch):
 
 def test_a_switch_that_does_not_listen_yet_can_be_closed() -> None:
     assert Server(Busy).close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="named pipes have no folder")
+def test_a_temporary_folder_far_from_the_root_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    far = tmp_path / ("long" * 25)
+    far.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(far))
+    server = Server()
+    guest, host = join(server)
+    guest.close()
+    host.close()
+    folder = Path(server.switch.address).parent
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert server.close()
+    assert not folder.exists()
+    assert list(far.iterdir()) == []
