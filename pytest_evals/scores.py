@@ -13,7 +13,6 @@ from typing import Any, Literal
 from pytest_evals import statistics
 
 Outcome = Literal["passed", "missed", "failed", "errored", "skipped"]
-OUTCOMES: tuple[Outcome, ...] = ("passed", "missed", "failed", "errored", "skipped")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ _GRACE_SECONDS = 3.0
 # What the user set wins over each of these.
 _ENVIRONMENT = {
     # OpenMP threads that spin while they wait bring a busy machine to a stand: with another process at work on two cores,
-    # generation took 10 to 25 times as long as alone. Spinning briefly before sleep costs little then, and nothing alone.
+    # generation took 10 to 25 times as long as alone. With a brief spin before sleep it took about 3 times
+    # as long; alone, the two were alike.
     "GOMP_SPINCOUNT": "10000",
     "PYTHONUNBUFFERED": "1",
     "PYTHONFAULTHANDLER": "1",
@@ -46,11 +47,6 @@ class EngineProcess:
         # The key travels through a pipe: command lines and environments can be read by others.
         with contextlib.suppress(BrokenPipeError), cast("IO[bytes]", self._popen.stdin) as stdin:
             stdin.write(json.dumps(orders).encode())
-
-    @property
-    def pid(self) -> int:
-        """The process id."""
-        return self._popen.pid
 
     def wait(self) -> int:
         """Wait for the end and return the exit status (negative: the signal that ended it)."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
 from pytest_evals.scorecard import Ledger, ModelUse, cut_note, make_ledger
-from pytest_evals.scores import OUTCOMES, Outcome
+from pytest_evals.scores import Outcome
 from tests.unit.building import case_record
 
 
@@ -15,7 +17,9 @@ def test_an_empty_run_has_an_empty_ledger() -> None:
 
 @pytest.mark.parametrize("collected", [15, 20])
 def test_the_ledger_adds_up(collected: int) -> None:
-    records = [case_record(outcome=outcome) for number, outcome in enumerate(OUTCOMES, 1) for _ in range(number)]
+    records = [
+        case_record(outcome=outcome) for number, outcome in enumerate(get_args(Outcome), 1) for _ in range(number)
+    ]
     counts = make_ledger(collected, records).to_dict()
     assert counts.pop("collected") == collected == sum(counts.values())
 
