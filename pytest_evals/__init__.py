@@ -16,18 +16,22 @@ if TYPE_CHECKING:
     from pytest_evals import graders
     from pytest_evals.artifact import EvalSample, EvalSampleInteraction, EvaluationArtifact
     from pytest_evals.case import Case
-    from pytest_evals.completion import Completion
+    from pytest_evals.completion import Completion, Likelihood
     from pytest_evals.declaration import cases
     from pytest_evals.grades import Grade
     from pytest_evals.grading import grader
+    from pytest_evals.model import Choice, Model
 
 __all__ = [
     "Case",
+    "Choice",
     "Completion",
     "EvalSample",
     "EvalSampleInteraction",
     "EvaluationArtifact",
     "Grade",
+    "Likelihood",
+    "Model",
     "cases",
     "grader",
     "graders",
@@ -35,11 +39,14 @@ __all__ = [
 
 _HOMES = {
     "Case": "case",
+    "Choice": "model",
     "Completion": "completion",
     "EvalSample": "artifact",
     "EvalSampleInteraction": "artifact",
     "EvaluationArtifact": "artifact",
     "Grade": "grades",
+    "Likelihood": "completion",
+    "Model": "model",
     "cases": "declaration",
     "grader": "grading",
 }

@@ -57,26 +57,30 @@ def _run(config: pytest.Config, settings: Settings, collection: Collection) -> N
 def _own(config: pytest.Config, settings: Settings, collection: Collection, path: Path, *, distributed: bool) -> None:
     from pytest_evals.engines.pool import EnginePool
     from pytest_evals.progress import Progress
-    from pytest_evals.reporting import GateCheck, Terminal, write_line
+    from pytest_evals.reporting import GateCheck, PytestScreen, Terminal
     from pytest_evals.run import RUN, CaseRun
     from pytest_evals.session import EvalSession
 
-    pool = EnginePool(settings.root, settings.engine_options)
+    pool = EnginePool(settings.root, settings.engine_options, settings.stall_timeout)
     infos: dict[str, SuiteInfo] = collection.infos
     config.pluginmanager.register(
         EvalSession(settings, infos, pool, path, config.invocation_params.args), "evals-session"
     )
     config.pluginmanager.register(Terminal(config, settings, path), "evals-terminal")
-    progress = Progress(pool, lambda text: write_line(config, text))
+    progress = Progress(pool, PytestScreen(config, live=not distributed))
     if distributed:
         from pytest_evals.distributed import Controller
 
         config.pluginmanager.register(Controller(settings, pool, infos, progress), "evals-controller")
         return
     collection.on_model_needed = pool.prepare
-    run = CaseRun(settings, pool, progress.tick)
+    run = CaseRun(settings, pool, progress)
     config.stash[RUN] = run
     config.pluginmanager.register(run, "evals-run")
+    if settings.audit:
+        from pytest_evals.audit import Audit
+
+        config.pluginmanager.register(Audit(run, settings.audit, settings.seed), "evals-audit")
     config.pluginmanager.register(GateCheck(settings, infos), "evals-gate-check")
 
 

@@ -13,10 +13,10 @@ from pytest_evals.declaration import MARK, Declaration
 from pytest_evals.engines.spec import EMBEDDED, parse_spec
 from pytest_evals.errors import EvalsError, SuiteError
 from pytest_evals.gates import Gate, parse_gate, resolve
-from pytest_evals.grading import CASE, settings_of
-from pytest_evals.marking import is_default_turn
+from pytest_evals.grading import CASE, Asks, asks_of, settings_of
+from pytest_evals.marking import is_default_turn, is_model_handle
 from pytest_evals.settings import Settings, model_text
-from pytest_evals.suite import Prepared, Suite, build_suite, check_settings
+from pytest_evals.suite import Prepared, Suite, build_suite, check_asks, check_settings
 
 PARAMETER = "_evals_case"
 RECORDED = "recorded"
@@ -64,10 +64,20 @@ class EvalItem:
     models: tuple[str, ...]
     needs_completion: bool
     graders: tuple[str, ...]
+    asks: Mapping[str, Asks]
+    """Graders that need likelihoods, with what tells the texts."""
 
 
 # What the plugin knows of an item that is a case.
 EVAL: pytest.StashKey[EvalItem] = pytest.StashKey()
+
+
+@dataclass(frozen=True, slots=True)
+class _Needs:
+    """What a test wants of its models: the default turn, or anything else."""
+
+    completion: bool
+    model: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +89,7 @@ class _Current:
     models: tuple[str, ...]
     needs_completion: bool
     graders: tuple[str, ...]
+    asks: Mapping[str, Asks]
 
 
 class Collection:
@@ -116,10 +127,14 @@ class Collection:
         session_gates = [gate for gate in self._settings.gates if resolve(gate, name, list(graders)) is not None]
         extra = [gate for gate in session_gates if gate.slice is None or suite.has_slice(*gate.slice)]
         needs_completion = _asks_for_default_turn(metafunc.definition)
+        asks = _asks(metafunc)
+        for grader, asked in asks.items():
+            check_asks(suite, grader, asked)
         models = self._models(metafunc, declaration)
         info = self._info(name, suite, metafunc, list(graders), extra)
-        self._current = _Current(suite, info, models, needs_completion, tuple(graders))
-        keys, ids = self._keys(suite, models, needs_completion=needs_completion, where=f"{declaration.place}: {name}")
+        self._current = _Current(suite, info, models, needs_completion, tuple(graders), asks)
+        needs = _Needs(needs_completion, bool(asks) or _has_model_handle(metafunc.definition))
+        keys, ids = self._keys(suite, models, needs, where=f"{declaration.place}: {name}")
         if PARAMETER not in metafunc.fixturenames:
             metafunc.fixturenames.append(PARAMETER)
         metafunc.parametrize(PARAMETER, keys, ids=ids, indirect=True)
@@ -178,15 +193,20 @@ class Collection:
         return info
 
     def _keys(
-        self, suite: Suite, models: tuple[str, ...], *, needs_completion: bool, where: str
+        self, suite: Suite, models: tuple[str, ...], needs: _Needs, where: str
     ) -> tuple[list[CaseKey], list[str]]:
         """Return parameters and ids, model by model, so that one model's cases stand together."""
         keys: list[CaseKey] = []
         open_cases: list[Prepared] = []
         for prepared in suite.cases.values():
-            if not needs_completion:
+            if not needs.completion and not needs.model:
                 keys.append(CaseKey(prepared.case.id, None))
-            elif prepared.recorded is not None:
+            elif needs.completion and prepared.recorded is not None:
+                if needs.model:
+                    raise SuiteError(
+                        f"{where}: {prepared.case.place} brings a completion, and a grader of this test asks a model: "
+                        "which one wrote the completion is not known; grade recorded completions in a test of their own"
+                    )
                 keys.append(CaseKey(prepared.case.id, RECORDED))
             elif prepared.problem:
                 raise SuiteError(f"{where}: {prepared.case.place} {prepared.problem}")
@@ -212,7 +232,13 @@ class Collection:
                 prepared = current.suite.cases[key.case_id]
                 item.stash[CASE] = prepared.case
                 item.stash[EVAL] = EvalItem(
-                    key, prepared, current.info, current.models, current.needs_completion, current.graders
+                    key,
+                    prepared,
+                    current.info,
+                    current.models,
+                    current.needs_completion,
+                    current.graders,
+                    current.asks,
                 )
         return made
 
@@ -275,6 +301,18 @@ def _graders(metafunc: pytest.Metafunc) -> dict[str, Mapping[str, Any]]:
         if settings is not None:
             found[name] = settings
     return found
+
+
+def _asks(metafunc: pytest.Metafunc) -> dict[str, Asks]:
+    """Return the graders of the test that need likelihoods."""
+    found = ((name, asks_of(_last_definition(metafunc.definition, name))) for name in metafunc.fixturenames)
+    return {name: asks for name, asks in found if asks is not None}
+
+
+def _has_model_handle(node: Any) -> bool:
+    """Tell whether the test asks for the plugin's own ``model``, itself or through another fixture."""
+    function = _last_definition(node, "model")
+    return function is not None and is_model_handle(function)
 
 
 def _short_names(models: Sequence[str], root: Path) -> dict[str | None, str]:

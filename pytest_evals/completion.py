@@ -17,8 +17,9 @@ class Completion:
     ``text`` holds no special tokens. ``messages`` is the whole conversation; the answer is its last message.
     ``finish_reason`` is ``stop`` (end-of-text token or stop string), ``length`` (``max_new_tokens``) or ``recorded``
     (it came from the dataset). Token counts are exact, without padding; ``completion_tokens`` includes the end-of-text
-    token. ``logprobs`` (natural log, one a generated token) only when asked for. ``latency`` is seconds from the start
-    of the computation to this answer.
+    token. ``logprobs`` (natural log, one a generated token) only when asked for. ``samples`` holds all texts where
+    ``n`` of them were asked for; ``text`` and the counts are those of the first. ``latency`` is seconds from the start of
+    the computation to this answer, ``queued`` those it waited before.
     """
 
     text: str
@@ -28,11 +29,38 @@ class Completion:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     logprobs: tuple[float, ...] | None = None
+    samples: tuple[str, ...] = ()
     latency: float | None = None
+    queued: float | None = None
     fingerprint: str | None = None
 
     def __str__(self) -> str:
         return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """How likely a model finds a text after a conversation.
+
+    ``logprob`` is the natural logarithm of its probability: the sum over its ``tokens``. ``bytes`` is its length in
+    UTF-8. ``greedy`` tells whether each token is the likeliest one, so that greedy decoding would write the text.
+    """
+
+    text: str
+    logprob: float
+    tokens: int
+    bytes: int
+    greedy: bool = False
+
+    @property
+    def per_token(self) -> float:
+        """``logprob`` divided by the number of tokens."""
+        return self.logprob / self.tokens
+
+    @property
+    def per_byte(self) -> float:
+        """``logprob`` divided by the number of bytes: fair to long and short texts, whatever the tokenizer."""
+        return self.logprob / self.bytes
 
 
 @dataclass(frozen=True, slots=True)

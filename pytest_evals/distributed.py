@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pytest_evals.audit import FINDINGS, WORKER_OUTPUT, Audit, Findings
 from pytest_evals.collection import Collection, SuiteInfo, check_session_gates
 from pytest_evals.engines.pool import EnginePool
 from pytest_evals.engines.remote import ADDRESS, RemotePool, serve_workers
@@ -44,6 +45,13 @@ class Controller:
     def pytest_xdist_node_collection_finished(self) -> None:
         """A worker has collected, and has declared its suites before it said so."""
         check_session_gates(self._settings.gates, self._infos)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take what a worker's audit found."""
+        found = getattr(node, "workeroutput", {}).get(WORKER_OUTPUT)
+        if found is not None:
+            node.config.stash.setdefault(FINDINGS, Findings()).add(found)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self) -> Any:
@@ -83,7 +91,9 @@ def activate_worker(
     """Register what a worker does."""
     remote = RemotePool(*address)
     collection.on_model_needed = remote.prepare
-    run = CaseRun(settings, remote, lambda: None)
+    run = CaseRun(settings, remote)
     config.stash[RUN] = run
     config.pluginmanager.register(run, "evals-run")
+    if settings.audit:
+        config.pluginmanager.register(Audit(run, settings.audit, settings.seed), "evals-audit")
     config.pluginmanager.register(Declarer(remote, collection), "evals-declarer")

@@ -34,6 +34,10 @@ class ModelError(EvalsError):
     """A model specification is wrong, or the model cannot be used."""
 
 
+class ModelCallError(EvalsError):
+    """A call of the model that a test or grader made has no answer: it refused, or its engine failed."""
+
+
 class ArtifactError(EvalsError):
     """An artifact cannot be written or read."""
 

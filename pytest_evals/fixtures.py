@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_evals.marking import default_turn
+from pytest_evals.marking import default_turn, model_handle
 
 if TYPE_CHECKING:
     from pytest_evals.case import Case
     from pytest_evals.completion import Completion
+    from pytest_evals.model import Model
     from pytest_evals.record import Recorder
 
 
@@ -37,6 +38,18 @@ def completion() -> Completion:
 
 
 @pytest.fixture
+@model_handle
+def model() -> Model:
+    """The model under test, for further calls: ``model.generate(...)``, ``model.choose([...])``, ``model.score(text)``.
+
+    Each returns a call: ``await`` it, or take its ``result()``. Calls made before waiting are computed together.
+    """
+    from pytest_evals.run import handle
+
+    return handle()
+
+
+@pytest.fixture
 def record() -> Recorder:
     """Attach extra values to the case: ``record("steps", 3)`` or ``record(steps=3)``; they stand in the artifact under
     ``tasks``.
@@ -48,4 +61,4 @@ def record() -> Recorder:
     return Recorder(sheet_of(item))
 
 
-__all__: list[Any] = ["case", "completion", "record"]
+__all__: list[Any] = ["case", "completion", "model", "record"]

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from pytest_evals.errors import SuiteError, did_you_mean
+
+# 2 ** 63 divided by the golden ratio: no small multiple of it is close to 0, so that seeds of a case's samples do not
+# meet those of another case, also where these are 0, 1, 2...
+_SAMPLE_STEP = 5700357409661599241
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,12 @@ class GenerationParams:
     """Sample among the k likeliest tokens; 0 is all of them."""
     top_p: float = 1.0
     """Sample among the likeliest tokens that together hold this probability."""
+    min_p: float = 0.0
+    """Sample among the tokens that have at least this share of the likeliest one's probability."""
+    repetition_penalty: float = 1.0
+    """Above 1 makes tokens less likely that stand in the prompt or the completion so far; also without sampling."""
+    n: int = 1
+    """Samples for each case: ``completion.samples``; ``completion.text`` is the first."""
     stop: tuple[str, ...] = ()
     """Strings that end the completion; the text ends before the first of them."""
     seed: int | None = None
@@ -31,11 +42,26 @@ class GenerationParams:
     """Return the log-probability of each generated token."""
     template: Mapping[str, Any] = field(default_factory=dict)
     """Variables for the chat template, as ``{"enable_thinking": False}``."""
+    json_schema: Mapping[str, Any] | None = None
+    """The completion is JSON that is valid under this schema."""
+    regex: str | None = None
+    """The completion matches this regular expression, from its first to its last character."""
+    choice: tuple[str, ...] = ()
+    """The completion is one of these strings."""
 
     @property
     def greedy(self) -> bool:
         """Tell whether the likeliest token is always taken, so that no seed matters."""
         return self.temperature == 0
+
+    @property
+    def guided(self) -> bool:
+        """Tell whether a grammar decides which tokens are allowed."""
+        return self.json_schema is not None or self.regex is not None or bool(self.choice)
+
+    def sample_seed(self, sample: int) -> int:
+        """Return the seed of one of ``n`` samples; that of the first is ``seed`` itself."""
+        return ((self.seed or 0) + sample * _SAMPLE_STEP) % 2**63
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, for the wire."""
@@ -44,7 +70,7 @@ class GenerationParams:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> GenerationParams:
         """Return the parameters that `to_dict` described."""
-        return cls(**{**data, "stop": tuple(data["stop"])})
+        return cls(**{**data, "stop": tuple(data["stop"]), "choice": tuple(data["choice"])})
 
 
 _KNOWN = tuple(entry.name for entry in fields(GenerationParams))
@@ -60,8 +86,13 @@ def parse_generation(values: Mapping[str, Any]) -> GenerationParams:
             raise SuiteError(
                 f"generation: unknown parameter {name!r} (known: {', '.join(_KNOWN)}){did_you_mean(str(name), _KNOWN)}"
             )
-    checked = {name: _CHECKS[name](name, value) for name, value in values.items()}
-    return GenerationParams(**checked)
+    params = GenerationParams(**{name: _CHECKS[name](name, value) for name, value in values.items()})
+    guides = [name for name in ("json_schema", "regex", "choice") if getattr(params, name) not in (None, ())]
+    if len(guides) > 1:
+        raise SuiteError(f"generation: {' and '.join(guides)} exclude each other; give one")
+    if params.n > 1 and params.greedy:
+        raise SuiteError("generation: n samples of a greedy completion are all the same; give a temperature above 0")
+    return params
 
 
 def _integer(name: str, value: object, least: int) -> int:
@@ -111,13 +142,58 @@ def _mapping(name: str, value: object) -> Mapping[str, Any]:
     return dict(value)
 
 
+def _penalty(name: str, value: object) -> float:
+    number = _number(name, value, 0, 100)
+    if number == 0:
+        raise SuiteError(f"generation: {name} must be above 0")
+    return number
+
+
+def _schema(name: str, value: object) -> Mapping[str, Any] | None:
+    if value is None:
+        return None
+    import jsonschema
+
+    schema = dict(_mapping(name, value))
+    try:
+        jsonschema.validators.validator_for(schema).check_schema(schema)
+    except jsonschema.SchemaError as error:
+        raise SuiteError(f"generation: {name} is no valid JSON schema: {error.message}") from error
+    return schema
+
+
+def _regex(name: str, value: object) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value:
+        raise SuiteError(f"generation: {name} must be a regular expression, not {value!r}")
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise SuiteError(f"generation: {name} {value!r} is no regular expression: {error}") from error
+    return value
+
+
+def _choice(name: str, value: object) -> tuple[str, ...]:
+    strings = value if isinstance(value, (list, tuple)) else None
+    if strings is None or not strings or not all(isinstance(entry, str) and entry for entry in strings):
+        raise SuiteError(f"generation: {name} must be a list of non-empty strings, not {value!r}")
+    return tuple(dict.fromkeys(strings))
+
+
 _CHECKS: dict[str, Any] = {
     "max_new_tokens": lambda name, value: _integer(name, value, 1),
     "temperature": lambda name, value: _number(name, value, 0, 100),
     "top_k": lambda name, value: _integer(name, value, 0),
     "top_p": _top_p,
+    "min_p": lambda name, value: _number(name, value, 0, 1),
+    "repetition_penalty": _penalty,
+    "n": lambda name, value: _integer(name, value, 1),
     "stop": _stop,
     "seed": _seed,
     "logprobs": _flag,
     "template": _mapping,
+    "json_schema": _schema,
+    "regex": _regex,
+    "choice": _choice,
 }

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pytest_evals.grades import Grade
 
 GraderFunction = Callable[..., Any]
+Asks = Callable[[Mapping[str, Any]], tuple[str, ...]]
 Fixture = Any
 """What `pytest.fixture` returns; its class is not public."""
 
@@ -75,9 +76,12 @@ def grader_fixture(
     name: str | None = None,
     threshold: float | None = None,
     settings: Mapping[str, Any] | None = None,
+    asks: Asks | None = None,
 ) -> Fixture:
-    """Return the fixture for ``function``. ``settings``: what a ready-made grader was given, checked against every
-    case.
+    """Return the fixture for ``function``.
+
+    ``settings``: what a ready-made grader was given, checked against every case. ``asks``: the texts whose likelihood
+    it needs, from a case's scope; they are asked for with the completions of all cases.
     """
     if not callable(function) or isinstance(function, type):
         raise SuiteError(f"@grader takes a function, not {type(function).__name__}")
@@ -105,6 +109,7 @@ def grader_fixture(
     # pytest reads the fixtures that a function asks for from its signature.
     grade_case.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # a function has this attribute when set
     grade_case.__evals_settings__ = settings or {}  # type: ignore[attr-defined]  # marks the function as a grader, see settings_of
+    grade_case.__evals_asks__ = asks  # type: ignore[attr-defined]  # see asks_of
     return pytest.fixture(grade_case) if name is None else pytest.fixture(name=name)(grade_case)
 
 
@@ -128,6 +133,12 @@ def settings_of(function: Any) -> Mapping[str, Any] | None:
     """Return the settings of a grader's fixture function, `None` when the function is not a grader."""
     settings: Mapping[str, Any] | None = getattr(function, "__evals_settings__", None)
     return settings
+
+
+def asks_of(function: Any) -> Asks | None:
+    """Return what tells the texts whose likelihood a grader needs, `None` when it needs none."""
+    asks: Asks | None = getattr(function, "__evals_asks__", None)
+    return asks
 
 
 def _grade(request: pytest.FixtureRequest, threshold: float | None, call: Callable[[], Any]) -> Any:

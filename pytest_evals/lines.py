@@ -10,7 +10,7 @@ from typing import Any
 
 from pytest_evals.collection import SuiteInfo
 from pytest_evals.engines.protocol import EngineInfo
-from pytest_evals.engines.resident import Resident
+from pytest_evals.engines.team import Team
 from pytest_evals.gates import GateResult
 from pytest_evals.provenance import provenance
 from pytest_evals.recorder import SCHEMA
@@ -31,14 +31,14 @@ class RunFacts:
 def run_line(
     run: RunFacts,
     suites: Iterable[SuiteInfo],
-    residents: Iterable[Resident],
+    teams: Mapping[str, Team],
     *,
     seed: int,
     options: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the first line. What a model was loaded as is known of those that are loaded by then."""
     suites = list(suites)
-    loaded = {resident.spec.text: resident.info for resident in residents if resident.info}
+    loaded = {model: info for model, team in teams.items() for info in [_info(team)] if info}
     models = dict.fromkeys(model for suite in suites for _, model in suite.items.values() if model)
     return {
         "type": "run",
@@ -53,6 +53,10 @@ def run_line(
         "options": dict(options),
         "suites": [_suite(suite) for suite in suites],
     }
+
+
+def _info(team: Team) -> EngineInfo | None:
+    return next((resident.info for resident in team.replicas if resident.info), None)
 
 
 def _model(model: str, info: EngineInfo | None) -> dict[str, Any]:
@@ -74,6 +78,7 @@ def summary_line(card: ScoreCard, *, complete: bool) -> dict[str, Any]:
         "gates": [_gate(result) for result in card.gates],
         "ledger": card.ledger.to_dict(),
         "throughput": {"models": [use.to_dict() for use in card.uses]},
+        **({"audit": dict(card.audit)} if card.audit else {}),
     }
 
 

@@ -17,3 +17,14 @@ def default_turn(function: F) -> F:
 def is_default_turn(function: object) -> bool:
     """Tell whether the fixture function is the plugin's own ``completion``."""
     return getattr(function, "__evals_default_turn__", False)
+
+
+def model_handle(function: F) -> F:
+    """Mark the function of the plugin's own ``model`` fixture: a test that asks for it runs once per model."""
+    function.__evals_model_handle__ = True  # type: ignore[attr-defined]  # as above
+    return function
+
+
+def is_model_handle(function: object) -> bool:
+    """Tell whether the fixture function is the plugin's own ``model``."""
+    return getattr(function, "__evals_model_handle__", False)

@@ -44,6 +44,19 @@ def add_options(parser: pytest.Parser) -> None:
         "--evals-dtype", metavar="DTYPE", dest="evals_dtype", help="Precision of models: auto, fp32, bf16, fp16"
     )
     group.addoption("--evals-batch", metavar="N", dest="evals_batch", help="Rows in a batch: auto or a number")
+    group.addoption(
+        "--evals-exact",
+        action="store_true",
+        default=False,
+        dest="evals_exact",
+        help="Compute in fp32 and decide near-ties as for one prompt at a time, so that no text depends on its batch",
+    )
+    group.addoption(
+        "--evals-audit",
+        metavar="N",
+        dest="evals_audit",
+        help="Compute N random cases once more, one at a time, and say how many texts and grades differ",
+    )
     parser.addini("evals", "Run eval tests, as --evals does", type="bool", default=False)
     parser.addini("evals_models", "Models to evaluate, one a line", type="linelist", default=[])
     parser.addini("evals_aliases", "Short names of models, one 'name = spec' a line", type="linelist", default=[])
@@ -52,6 +65,12 @@ def add_options(parser: pytest.Parser) -> None:
     parser.addini("evals_strict_cases", "A missed case fails even if its suite has gates", type="bool", default=False)
     parser.addini(
         "evals_grader_timeout", "Seconds that one grader may take; 0 is no limit", type="string", default="60"
+    )
+    parser.addini(
+        "evals_stall_timeout",
+        "Seconds without a sign of life after which a working engine is ended; 0 is no limit",
+        type="string",
+        default="600",
     )
 
 

@@ -14,6 +14,7 @@ from pytest_evals.engines.footprint import Footprint, footprint
 from pytest_evals.engines.protocol import Request
 from pytest_evals.engines.slot import request_key
 from pytest_evals.engines.spec import ModelSpec, parse_spec
+from pytest_evals.generation import GenerationParams
 from pytest_evals.settings import Settings
 
 CHARACTERS_PER_TOKEN = 4
@@ -26,31 +27,46 @@ def request_seed(base: int, suite: str, case_id: str, repeat: int) -> int:
     return int.from_bytes(digest[:6], "big")
 
 
-def request_of(item: pytest.Item, base_seed: int) -> Request | None:
-    """Return the request of an item, `None` when no model is to be asked."""
+def requests_for(item: pytest.Item, base_seed: int) -> list[Request]:
+    """Return the requests of an item: its completion, then what its graders ask; none where no model is to be asked."""
     found = item.stash.get(EVAL, None)
-    if found is None or not found.needs_completion or found.key.model in (None, RECORDED):
-        return None
-    return make_request(item.nodeid, found, found.key.model, base_seed)
+    if found is None or found.key.model in (None, RECORDED):
+        return []
+    requests = [make_request(item.nodeid, found, found.key.model, base_seed)] if found.needs_completion else []
+    for grader, asks in found.asks.items():
+        choices = asks(found.prepared.case.scope)
+        key, params = choice_id(item.nodeid, grader), GenerationParams(template=found.prepared.params.template)
+        requests.append(Request(key, str(found.key.model), found.prepared.prompt, params, choices))
+    return requests
+
+
+def choice_id(nodeid: str, grader: str) -> str:
+    """Return the id of the request that a grader of a case makes."""
+    return f"{nodeid}::{grader}"
 
 
 def make_request(nodeid: str, found: EvalItem, model: str | None, base_seed: int) -> Request:
     """Return the request for one case, asked of ``model``."""
-    params = found.prepared.params
-    if params.seed is None and not params.greedy:
-        seed = request_seed(base_seed, found.info.name, found.key.case_id, found.key.repeat)
-        params = dataclasses.replace(params, seed=seed)
+    params = seeded(found.prepared.params, found, base_seed)
     return Request(nodeid, str(model), found.prepared.prompt, params)
 
 
-def requests_of(items: Iterable[pytest.Item], base_seed: int) -> dict[str, Request]:
+def seeded(params: GenerationParams, found: EvalItem, base_seed: int) -> GenerationParams:
+    """Return the parameters with the case's own seed, where one is needed and none is given."""
+    if params.seed is not None or params.greedy:
+        return params
+    seed = request_seed(base_seed, found.info.name, found.key.case_id, found.key.repeat)
+    return dataclasses.replace(params, seed=seed)
+
+
+def requests_of(items: Iterable[pytest.Item], base_seed: int) -> dict[str, list[Request]]:
     """Return the requests of all items that will run, by nodeid in their order; items marked to be skipped ask nothing."""
     found = {}
     for item in items:
-        request = request_of(item, base_seed)
+        requests = requests_for(item, base_seed)
         # A name among the keywords is cheaper to find than a mark; what a fixture asks for all the same is made then.
-        if request is not None and "skip" not in item.keywords:
-            found[item.nodeid] = request
+        if requests and "skip" not in item.keywords:
+            found[item.nodeid] = requests
     return found
 
 
@@ -89,7 +105,7 @@ def make_plan(infos: Mapping[str, SuiteInfo], requests: Sequence[Request], selec
 def _model_plan(spec: ModelSpec, requests: Sequence[Request]) -> ModelPlan:
     distinct: dict[str, Request] = {}
     for request in requests:
-        shared = spec.deduplicates and request.params.greedy
+        shared = spec.deduplicates and request.repeatable
         distinct[request_key(request) if shared else request.id] = request
     lengths = [_tokens(request) for request in distinct.values()]
     return ModelPlan(
@@ -98,10 +114,15 @@ def _model_plan(spec: ModelSpec, requests: Sequence[Request]) -> ModelPlan:
         distinct=len(distinct),
         prompt_tokens=sum(lengths),
         longest_tokens=max(lengths),
-        max_new_tokens=sum(request.params.max_new_tokens for request in distinct.values()),
+        max_new_tokens=sum(_most_new_tokens(request) for request in distinct.values()),
         footprint=footprint(spec),
     )
 
 
+def _most_new_tokens(request: Request) -> int:
+    return 0 if request.choices else request.params.max_new_tokens * request.params.n
+
+
 def _tokens(request: Request) -> int:
-    return sum(len(str(message["content"])) for message in request.messages) // CHARACTERS_PER_TOKEN + 1
+    choices = sum(len(choice) for choice in request.choices) // CHARACTERS_PER_TOKEN
+    return choices + sum(len(str(message["content"])) for message in request.messages) // CHARACTERS_PER_TOKEN + 1

@@ -72,9 +72,8 @@ class PlanPrinter:
 
         selected = {item.nodeid for item in session.items}
         cases = sum(nodeid in selected for info in self._infos.values() for nodeid in info.items)
-        plan = make_plan(
-            self._infos, list(requests_of(session.items, self._settings.seed).values()), cases, self._settings
-        )
+        requests = [request for asked in requests_of(session.items, self._settings.seed).values() for request in asked]
+        plan = make_plan(self._infos, requests, cases, self._settings)
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
             reporter.section("eval plan")
@@ -83,8 +82,27 @@ class PlanPrinter:
         return True
 
 
-def write_line(config: pytest.Config, text: str) -> None:
-    """Print a line of news, if there is a terminal and it is not to be quiet."""
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is not None and config.get_verbosity() >= 0:
-        reporter.write_line(text)
+class PytestScreen:
+    """Shows news through pytest's own terminal. Quiet under ``-q``; ``live`` is never true in a log or a pipe."""
+
+    def __init__(self, config: pytest.Config, *, live: bool = True) -> None:
+        self._reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+        self._quiet = self._reporter is None or config.get_verbosity() < 0
+        self.live = live and self._reporter is not None and bool(self._reporter.isatty)
+        self._shown = False
+
+    def line(self, text: str) -> None:
+        """See `Screen.line`."""
+        if not self._quiet:
+            self._reporter.write_line(text)
+
+    def status(self, text: str) -> None:
+        """See `Screen.status`."""
+        if self._quiet or not self.live or not (text or self._shown):
+            return
+        if not self._shown:
+            self._reporter.ensure_newline()
+        width: int = self._reporter._tw.fullwidth  # noqa: SLF001 - as above
+        # Back to the first column, and everything right of it away.
+        self._reporter.write(f"\r\x1b[2K{text[: width - 1]}", flush=True)
+        self._shown = bool(text)

@@ -4,28 +4,30 @@ case.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
 
 import pytest
 
 from pytest_evals.collection import EVAL, RECORDED, EvalItem
-from pytest_evals.completion import Completion, Failure
+from pytest_evals.completion import Completion, Failure, Likelihood
 from pytest_evals.current import ITEM
 from pytest_evals.engines.pool import Generation
 from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.errors import EvalsError, NotApplicable, SuiteError
 from pytest_evals.grading import SHEET, Sheet
+from pytest_evals.model import Model
 from pytest_evals.plain import one_line, plain
-from pytest_evals.plan import make_request, requests_of
+from pytest_evals.plan import choice_id, make_request, requests_for, requests_of
 from pytest_evals.sample import dump, failure_data, sample_line
 from pytest_evals.settings import Settings
 from pytest_evals.verdicts import State, add_properties, describe, judge_phase, make_harmless
 
 # The one who runs the cases of this process.
 RUN: pytest.StashKey[CaseRun] = pytest.StashKey()
-# The answer to an item's request, kept for reruns of the item.
-RESULT: pytest.StashKey[Result] = pytest.StashKey()
+# The answers to an item's requests by the request's id, kept for reruns of the item.
+RESULTS: pytest.StashKey[dict[str, Result]] = pytest.StashKey()
 # The completion that was delivered to the case.
 COMPLETION: pytest.StashKey[Completion] = pytest.StashKey()
 # How the case stands so far.
@@ -34,15 +36,28 @@ STATE: pytest.StashKey[State] = pytest.StashKey()
 _POLL_SECONDS = 0.5
 
 
-class CaseRun:
-    """Hooks around each case. ``tick`` is called while a case waits for its completion."""
+class News(Protocol):
+    """Somebody who tells a person what goes on."""
 
-    def __init__(self, settings: Settings, engines: Generation, tick: Callable[[], None]) -> None:
+    def tick(self) -> None:
+        """Tell what is new; called often."""
+        ...
+
+    def rest(self) -> None:
+        """Be quiet: pytest is going to print."""
+        ...
+
+
+class CaseRun:
+    """Hooks around each case. ``news`` is told while a case waits for its completion."""
+
+    def __init__(self, settings: Settings, engines: Generation, news: News | None = None) -> None:
         self._settings = settings
         self._engines = engines
-        self._tick = tick
+        self._news = news
         self._submitted = False
-        self._requests: dict[str, Request] = {}
+        self._requests: dict[str, list[Request]] = {}
+        self._audited: dict[str, tuple[Request, dict[str, Any]] | None] = {}
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Any:
@@ -55,22 +70,57 @@ class CaseRun:
         finally:
             ITEM.reset(token)
             # Thousands of finished cases need not be kept; a rerun happens inside of this protocol.
-            _forget(item, RESULT, COMPLETION, STATE, SHEET)
+            _forget(item, RESULTS, COMPLETION, STATE, SHEET)
 
     def _generate(self, item: pytest.Item) -> None:
         if not self._submitted:
             # One hand-over of everything that will run: the more there is to choose from, the fuller the batches.
             self._requests = requests_of(item.session.items, self._settings.seed)
-            self._engines.submit(list(self._requests.values()))
+            self._engines.submit([request for asked in self._requests.values() for request in asked])
             self._submitted = True
-        request = self._requests.pop(item.nodeid, None)
-        if request is not None:
-            item.stash[RESULT] = self._wait(request)
+        item.stash[RESULTS] = {request.id: self.wait(request) for request in self._requests.pop(item.nodeid, ())}
+        if self._news:
+            self._news.rest()
 
-    def _wait(self, request: Request) -> Result:
+    # -- for an audit
+
+    def asking(self, items: Iterable[pytest.Item]) -> list[str]:
+        """Return the cases whose completion a model will be asked for."""
+        return [
+            nodeid for nodeid, requests in requests_of(items, self._settings.seed).items() if requests[0].id == nodeid
+        ]
+
+    def keep_for_audit(self, nodeids: Iterable[str]) -> None:
+        """Have requests and samples of these cases kept."""
+        self._audited = dict.fromkeys(nodeids)
+
+    def kept_for_audit(self) -> dict[str, tuple[Request, dict[str, Any]]]:
+        """Return request and sample of the cases that ran here and got a completion."""
+        return {nodeid: kept for nodeid, kept in self._audited.items() if kept is not None}
+
+    @contextmanager
+    def answering(self, item: pytest.Item, result: Result) -> Iterator[None]:
+        """Let the item run with ``result`` as the answer to its request."""
+        token = ITEM.set(item)
+        item.stash[RESULTS] = {result.id: result}
+        try:
+            yield
+        finally:
+            ITEM.reset(token)
+            _forget(item, RESULTS, COMPLETION, STATE, SHEET)
+
+    # -- requests
+
+    def submit(self, request: Request) -> None:
+        """Hand in one more request, without waiting."""
+        self._engines.submit([request])
+
+    def wait(self, request: Request) -> Result:
+        """Wait for the answer to a request, handing it in if nobody has."""
         try:
             while (result := self._engines.result(request, timeout=_POLL_SECONDS)) is None:
-                self._tick()
+                if self._news:
+                    self._news.tick()
         except EvalsError as error:
             return Result(request.id, error=Failure("engine", str(error)))
         return result
@@ -81,20 +131,33 @@ class CaseRun:
             return _recorded(found)
         if _only_setup(item.config):
             pytest.skip("--setup-only and --setup-plan ask no model")
-        if RESULT not in item.stash:
+        results = item.stash.setdefault(RESULTS, {})
+        if item.nodeid not in results:
             # Nothing announced that this test would ask (getfixturevalue): its turn is generated now, alone.
             if found.prepared.problem:
                 raise SuiteError(f"{found.info.name}: {found.prepared.case.place} {found.prepared.problem}")
-            item.stash[RESULT] = self._wait(
+            results[item.nodeid] = self.wait(
                 make_request(item.nodeid, found, found.key.model or found.models[0], self._settings.seed)
             )
-        result = item.stash[RESULT]
-        if result.error is not None:
-            item.stash[STATE].error = failure_data(result.error)
-            pytest.fail(
-                plain(f"no completion ({result.error.kind} error): {result.error.message}", 2000), pytrace=False
-            )
-        return _completion(result, found)
+        return _completion(_answered(item, results[item.nodeid], "completion"), found)
+
+    def model(self, item: pytest.Item, found: EvalItem) -> Model:
+        """Return the model under test, to be called by the case."""
+        return Model(self, item.nodeid, found, self._settings.seed)
+
+    def likelihoods(self, item: pytest.Item, grader: str) -> tuple[Likelihood, ...]:
+        """Return the likelihoods that a grader of the case asked for, or fail its setup with why there are none."""
+        if _only_setup(item.config):
+            pytest.skip("--setup-only and --setup-plan ask no model")
+        results = item.stash.setdefault(RESULTS, {})
+        key = choice_id(item.nodeid, grader)
+        if key not in results:
+            # As above: the test asked with getfixturevalue.
+            asked = {request.id: request for request in requests_for(item, self._settings.seed)}
+            if key not in asked:
+                raise SuiteError(f"the grader {grader!r} asks a model: name it among the arguments of the test")
+            results[key] = self.wait(asked[key])
+        return _answered(item, results[key], "likelihoods").likelihoods or ()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Any:
@@ -145,6 +208,8 @@ class CaseRun:
         completion = item.stash.get(COMPLETION, None)
         if completion is not None and completion.latency is not None:
             state.timing["generation"] = completion.latency
+            if completion.queued is not None:
+                state.timing["queued"] = completion.queued
         line = sample_line(
             item.nodeid,
             found,
@@ -154,6 +219,9 @@ class CaseRun:
             error=state.error if state.outcome == "errored" else None,
             timing=state.timing,
         )
+        if item.nodeid in self._audited and completion is not None and self._audited[item.nodeid] is None:
+            request = make_request(item.nodeid, found, found.key.model, self._settings.seed)
+            self._audited[item.nodeid] = (request, line)
         return dump(line)
 
 
@@ -177,6 +245,27 @@ def deliver() -> Completion:
     item, found = eval_item("completion")
     completion = item.stash[COMPLETION] = item.config.stash[RUN].deliver(item, found)
     return completion
+
+
+def handle() -> Model:
+    """Return the model under test for the case that runs."""
+    item, found = eval_item("model")
+    if _only_setup(item.config):
+        pytest.skip("--setup-only and --setup-plan ask no model")
+    return item.config.stash[RUN].model(item, found)
+
+
+def likelihoods_for(item: pytest.Item, grader: str) -> tuple[Likelihood, ...]:
+    """Return what a grader of the case that runs asked for; see `CaseRun.likelihoods`."""
+    return item.config.stash[RUN].likelihoods(item, grader)
+
+
+def _answered(item: pytest.Item, result: Result, what: str) -> Result:
+    """Return the result, or fail the case with the error that took its place."""
+    if result.error is not None:
+        item.stash[STATE].error = failure_data(result.error)
+        pytest.fail(plain(f"no {what} ({result.error.kind} error): {result.error.message}", 2000), pytrace=False)
+    return result
 
 
 def _forget(item: pytest.Item, *keys: pytest.StashKey[Any]) -> None:
@@ -210,6 +299,8 @@ def _completion(result: Result, found: EvalItem) -> Completion:
         prompt_tokens=result.prompt_tokens,
         completion_tokens=result.completion_tokens,
         logprobs=result.logprobs,
+        samples=result.samples or (),
+        queued=result.queued,
         latency=result.latency,
         fingerprint=result.fingerprint,
     )

@@ -65,7 +65,8 @@ def completion_data(completion: Completion | None) -> dict[str, Any] | None:
     if completion is None:
         return None
     names = ("text", "finish_reason", "prompt_tokens", "completion_tokens", "logprobs", "latency")
-    return {name: getattr(completion, name) for name in names}
+    data = {name: getattr(completion, name) for name in names}
+    return {**data, "samples": list(completion.samples)} if completion.samples else data
 
 
 def grades_data(

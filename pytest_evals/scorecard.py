@@ -30,7 +30,10 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True)
 class ModelUse:
-    """What one model did. ``seconds`` is the time in which it had work."""
+    """What one model did. ``seconds`` is the time in which it had work.
+
+    ``duplicates`` were answered by an identical request. ``usage`` is what its engine accounts for; see there.
+    """
 
     model: str
     short: str
@@ -40,14 +43,41 @@ class ModelUse:
     prompt_tokens: int
     completion_tokens: int
     seconds: float
+    duplicates: int = 0
+    replicas: int = 1
+    loading_seconds: float = 0.0
+    rows: int | None = None
+    usage: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, with the rates."""
-        data = asdict(self)
+        data = {**asdict(self), "usage": dict(self.usage)}
         if self.seconds > 0:
             data["tokens_per_second"] = round(self.completion_tokens / self.seconds, 2)
             data["completions_per_second"] = round(self.completions / self.seconds, 3)
-        return data
+        shares = {"occupancy": self.occupancy, "shared_prompt": self.shared_prompt, "padding": self.padding}
+        return {**data, **{name: round(share, 4) for name, share in shares.items() if share is not None}}
+
+    @property
+    def occupancy(self) -> float | None:
+        """How full batches were while they decoded: rows, as a share of the fullest one."""
+        return _share(self.usage.get("decode_rows"), self.usage.get("decodes", 0) * self.usage.get("most_rows", 0))
+
+    @property
+    def shared_prompt(self) -> float | None:
+        """Share of prompt tokens that were not computed because a common prefix held them."""
+        shared = self.usage.get("shared_tokens", 0)
+        return _share(shared, shared + self.usage.get("prompt_tokens", 0))
+
+    @property
+    def padding(self) -> float | None:
+        """Share of the prompt tokens in the forwards that were padding."""
+        padding = self.usage.get("padding_tokens", 0)
+        return _share(padding, padding + self.usage.get("prompt_tokens", 0))
+
+
+def _share(part: float | None, whole: float) -> float | None:
+    return None if not part and not whole else (part or 0) / whole if whole else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +90,8 @@ class ScoreCard:
     uses: tuple[ModelUse, ...] = ()
     notes: tuple[str, ...] = ()
     """What a reader should know beside the numbers: completions that were cut, a dataset that was limited."""
+    audit: Mapping[str, Any] | None = None
+    """What an audit found, as plain data."""
     artifact: str | None = None
     interruption: str | None = None
     records: tuple[CaseRecord, ...] = ()

@@ -9,15 +9,17 @@ from __future__ import annotations
 import datetime
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_evals.audit import FINDINGS, Findings
 from pytest_evals.collection import RECORDED, SuiteInfo, gates_of
 from pytest_evals.engines.pool import EnginePool
 from pytest_evals.engines.spec import parse_spec
+from pytest_evals.engines.team import Team
 from pytest_evals.gatereports import GateReport, teststatus
 from pytest_evals.gates import Gate, GateResult, judge, resolve
 from pytest_evals.lines import RunFacts, crashed_line, run_line, summary_line
@@ -27,6 +29,7 @@ from pytest_evals.sample import dump, to_record
 from pytest_evals.scorecard import ModelUse, ScoreCard, cut_note, make_ledger
 from pytest_evals.scores import CaseRecord, compute_scores
 from pytest_evals.settings import Settings
+from pytest_evals.throughput import Tokens, model_use
 
 # The score card of the session, once everything ran.
 CARD: pytest.StashKey[ScoreCard] = pytest.StashKey()
@@ -44,7 +47,7 @@ class EvalSession:
         self._recorder = Recorder(path)
         self._command = command
         self._records: dict[str, CaseRecord] = {}
-        self._tokens: dict[str, list[int]] = {}
+        self._tokens: dict[str, Tokens] = {}
         self._interruption: str | None = None
         self._started = datetime.datetime.now(datetime.UTC)
         self._run_id = f"{self._started:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
@@ -78,9 +81,8 @@ class EvalSession:
         self._records[sample["nodeid"]] = to_record(sample)
         completion = sample["interaction"]["completion"]
         if completion and completion["completion_tokens"] is not None:
-            counts = self._tokens.setdefault(sample["interaction"]["source"] or "", [0, 0, 0])
-            for index, number in enumerate((1, completion["prompt_tokens"] or 0, completion["completion_tokens"])):
-                counts[index] += number
+            tokens = self._tokens.setdefault(sample["interaction"]["source"] or "", Tokens())
+            tokens.count(completion["prompt_tokens"] or 0, completion["completion_tokens"])
         self._write(line)
 
     def _crashed(self, report: pytest.TestReport) -> None:
@@ -96,7 +98,7 @@ class EvalSession:
             run = RunFacts(self._run_id, self._started, self._settings.root, self._command)
             options = {**self._settings.engine_options, "limit": self._settings.limit}
             self._recorder.start(
-                run_line(run, self._infos.values(), self._pool.residents(), seed=self._settings.seed, options=options)
+                run_line(run, self._infos.values(), self._pool.teams(), seed=self._settings.seed, options=options)
             )
         self._recorder.write(line)
 
@@ -108,7 +110,8 @@ class EvalSession:
             self._records[nodeid] for info in self._infos.values() for nodeid in info.items if nodeid in self._records
         ]
         gates = self._judge(records)
-        card = self._card(records, gates)
+        findings = session.config.stash.get(FINDINGS, None)
+        card = self._card(records, gates, findings)
         if records:
             session.config.stash[CARD] = card
             self._recorder.finish(summary_line(card, complete=complete))
@@ -142,7 +145,7 @@ class EvalSession:
         )
         return judge(gate, info.name, model, grader, records, missing=declared - len(records), floor=floor)
 
-    def _card(self, records: Sequence[CaseRecord], gates: Sequence[GateResult]) -> ScoreCard:
+    def _card(self, records: Sequence[CaseRecord], gates: Sequence[GateResult], findings: Findings | None) -> ScoreCard:
         collected = sum(len(info.items) for info in self._infos.values())
         limited = [info for info in self._infos.values() if info.n < info.total]
         notes = [f"{info.name}: the first {info.n} of {info.total} rows" for info in limited]
@@ -151,34 +154,25 @@ class EvalSession:
             scores=tuple(compute_scores(records)),
             gates=tuple(gates),
             ledger=make_ledger(collected, records),
-            uses=tuple(self._uses()),
-            notes=(*([cut] if cut else []), *notes, *self._pool.incidents),
+            uses=tuple(self._uses({record.model for record in records})),
+            notes=(*([cut] if cut else []), *notes, *self._pool.incidents, *([findings.note()] if findings else [])),
+            audit=findings.to_dict() if findings else None,
             artifact=_display(self._recorder.path) if self._recorder.started else None,
             interruption=self._interruption,
             records=tuple(records),
             shorts={record.model: self._short(record.model) for record in records},
         )
 
-    def _uses(self) -> list[ModelUse]:
-        uses = []
-        for resident in self._pool.residents():
-            completions, prompt, generated = self._tokens.get(resident.spec.text, [0, 0, 0])
-            info = resident.info
-            if info is not None and completions:
-                device, dtype = info.device, info.dtype
-                uses.append(
-                    ModelUse(
-                        resident.spec.text,
-                        resident.spec.short,
-                        device,
-                        dtype,
-                        completions,
-                        prompt,
-                        generated,
-                        resident.seconds,
-                    )
-                )
-        return uses
+    def _uses(self, models: Collection[str]) -> list[ModelUse]:
+        """Return what each loaded copy did; models that differ only in their prompts share one."""
+        named: dict[int, tuple[Team, list[str]]] = {}
+        for model, team in self._pool.teams().items():
+            if model in models and any(resident.info for resident in team.replicas):
+                named.setdefault(id(team), (team, []))[1].append(model)
+        return [
+            model_use(texts[0], team, [self._tokens.get(text, Tokens()) for text in texts])
+            for team, texts in named.values()
+        ]
 
     def _short(self, model: str) -> str:
         return model if model in ("", RECORDED) else parse_spec(model, self._settings.root).short

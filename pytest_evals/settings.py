@@ -39,11 +39,14 @@ class Settings:
     batch: str
     strict_cases: bool
     grader_timeout: float
+    stall_timeout: float
+    exact: bool
+    audit: int
 
     @property
     def engine_options(self) -> dict[str, Any]:
         """What every engine is told."""
-        return {"device": self.device, "dtype": self.dtype, "batch": self.batch}
+        return {"device": self.device, "dtype": self.dtype, "batch": self.batch, "exact": self.exact}
 
 
 def read_settings(config: pytest.Config) -> Settings:
@@ -69,6 +72,9 @@ def read_settings(config: pytest.Config) -> Settings:
         batch=_batch(config.getoption("evals_batch") or "auto"),
         strict_cases=bool(config.getini("evals_strict_cases")),
         grader_timeout=_seconds("evals_grader_timeout", config.getini("evals_grader_timeout")),
+        stall_timeout=_seconds("evals_stall_timeout", config.getini("evals_stall_timeout")),
+        exact=_exact(config),
+        audit=_whole("--evals-audit", config.getoption("evals_audit"), least=1) or 0,
     )
 
 
@@ -145,6 +151,14 @@ def _one_of(option: str, written: str, known: tuple[str, ...]) -> str:
     if written not in known:
         raise pytest.UsageError(f"{option}: {written!r} is unknown (known: {', '.join(known)})")
     return written
+
+
+def _exact(config: pytest.Config) -> bool:
+    exact = bool(config.getoption("evals_exact"))
+    dtype = config.getoption("evals_dtype") or "auto"
+    if exact and dtype not in ("auto", "fp32"):
+        raise pytest.UsageError(f"--evals-exact computes in fp32, so --evals-dtype={dtype} cannot be had with it")
+    return exact
 
 
 def _device(written: str) -> str:

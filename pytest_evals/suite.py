@@ -5,7 +5,7 @@ Everything that can be wrong with a suite is found here, while it is collected a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -258,3 +258,12 @@ def check_settings(suite: Suite, grader: str, settings: object) -> None:
             raise TemplateError(
                 f"{suite.declaration.place}: {prepared.case.place}: grader {grader}: {error}"
             ) from error
+
+
+def check_asks(suite: Suite, grader: str, asks: Callable[[Mapping[str, Any]], object]) -> None:
+    """Raise `SuiteError` when the texts whose likelihood a grader asks for make no sense for some case."""
+    for prepared in suite.cases.values():
+        try:
+            asks(prepared.case.scope)
+        except SuiteError as error:
+            raise SuiteError(f"{suite.declaration.place}: {prepared.case.place}: grader {grader}: {error}") from error

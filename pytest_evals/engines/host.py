@@ -16,12 +16,11 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from pytest_evals.engines.channel import Channel, connect
 from pytest_evals.engines.protocol import Engine, Inbox, Request, Result, Started, Working
-from pytest_evals.engines.spec import ModelSpec, parse_spec
+from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.errors import ModelError
 
 # Results wait this long for company: one message for many of a fast engine, no delay that anyone sees for a slow one.
@@ -94,7 +93,7 @@ def _serve(channel: Channel, engine: Engine, inbox: Inbox, outbox: Outbox) -> No
             outbox.flush()
             channel.send({"type": "started", "ids": event.ids})
         elif isinstance(event, Working):
-            channel.send({"type": "working", "tokens": event.tokens})
+            channel.send({"type": "working", "tokens": event.tokens, "usage": event.usage})
         else:
             outbox.add(event)
     outbox.flush()
@@ -103,6 +102,8 @@ def _serve(channel: Channel, engine: Engine, inbox: Inbox, outbox: Outbox) -> No
 def main() -> int:
     """Run the engine that standard input describes; the exit status is 0 after an orderly close."""
     orders = json.loads(sys.stdin.buffer.read())
+    # Checked where it was named; what it says of prompts is with each request.
+    spec = ModelSpec(**orders["spec"])
     # Ctrl-C goes to the whole process group; the process that owns this one decides when it ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.path[:0] = [entry for entry in orders["path"] if entry not in sys.path]
@@ -112,7 +113,6 @@ def main() -> int:
     inbox = Inbox()
     threading.Thread(target=_listen, args=(channel, inbox), name="evals-listen", daemon=True).start()
     try:
-        spec = parse_spec(orders["spec"], Path(orders["root"]))
         engine = load_engine(spec, orders["options"], lambda text: channel.send({"type": "status", "text": text}))
     except ModelError as error:
         channel.send({"type": "failed", "message": str(error)})
@@ -120,7 +120,7 @@ def main() -> int:
     except Exception as error:  # noqa: BLE001 - whatever a damaged model makes its loader raise, loading it again would raise too
         traceback.print_exc()
         channel.send(
-            {"type": "failed", "message": f"model {orders['spec']!r} cannot be loaded: {type(error).__name__}: {error}"}
+            {"type": "failed", "message": f"model {spec.text!r} cannot be loaded: {type(error).__name__}: {error}"}
         )
         return 0
     channel.send({"type": "ready", "info": asdict(engine.info)})

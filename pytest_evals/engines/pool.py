@@ -1,30 +1,33 @@
-"""One engine process per loaded model, shared by everything that runs in this session.
+"""The engines of this session, shared by everything that runs in it.
 
 The pool starts, watches, restarts and ends the processes, sends requests and keeps results until somebody takes them.
-Models that need the device take turns: the next one is loaded when the one before has nothing left to do.
+`turns` decides which model works, `team` which replica gets a request, `slot` what a death means.
 """
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from pytest_evals.completion import Failure
 from pytest_evals.engines.channel import Channel, Message, Switch
+from pytest_evals.engines.machine import free_memory, gpu_count
 from pytest_evals.engines.process import EngineProcess
 from pytest_evals.engines.protocol import EngineInfo, Request, Result
 from pytest_evals.engines.resident import Resident
-from pytest_evals.engines.slot import Slot
 from pytest_evals.engines.spec import parse_spec
+from pytest_evals.engines.team import Team, replicas_of, weights_of
+from pytest_evals.engines.turns import next_move
 
 LOAD_ATTEMPTS = 2
+_WATCH_SECONDS = 1.0
 
 
 class Generation(Protocol):
@@ -45,17 +48,24 @@ class Generation(Protocol):
 
 @dataclass
 class EnginePool:
-    """See the module. ``options`` are device, dtype and batch for every model; ``root`` resolves paths and modules."""
+    """See the module.
+
+    ``options`` are what every engine is told; ``root`` resolves paths and modules. An engine that has work and gives no
+    sign of life for ``stall_seconds`` is ended (0: never).
+    """
 
     root: Path
     options: Mapping[str, Any] = field(default_factory=dict)
+    stall_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         self.notes: deque[str] = deque()
         """What a person who waits should know, in order: loading, loaded, restarted."""
         self.incidents: list[str] = []
-        """Deaths of engine processes: they belong in the report, also where all went well afterwards."""
-        self._residents: dict[str, Resident] = {}
+        """What belongs in the report also where all went well afterwards: deaths of processes, ways of running."""
+        self._teams: dict[str, Team] = {}
+        self._team_of: dict[str, Team] = {}
+        self._turn: str | None = None
         self._results: dict[str, Result] = {}
         self._taken: set[str] = set()
         self._changed = threading.Condition()
@@ -68,7 +78,8 @@ class EnginePool:
     def prepare(self, model: str) -> None:
         """See `Generation.prepare`."""
         with self._changed:
-            self._resident(model).wanted = True
+            for resident in self._team(model).replicas:
+                resident.wanted = True
             self._schedule()
 
     def submit(self, requests: Sequence[Request]) -> None:
@@ -76,7 +87,7 @@ class EnginePool:
         with self._changed:
             for model in dict.fromkeys(request.model for request in requests):
                 fresh = [request for request in requests if request.model == model and not self._known(request)]
-                self._add(self._resident(model), fresh)
+                self._add(self._team(model), fresh)
             self._schedule()
 
     def result(self, request: Request, timeout: float | None = None) -> Result | None:
@@ -86,7 +97,7 @@ class EnginePool:
             if request.id in self._taken and request.id not in self._results:
                 self._taken.discard(request.id)
             if not self._known(request):
-                self._add(self._resident(request.model), [request])
+                self._add(self._team(request.model), [request])
                 self._schedule()
             while request.id not in self._results:
                 left = None if deadline is None else deadline - time.monotonic()
@@ -96,10 +107,15 @@ class EnginePool:
             self._taken.add(request.id)
             return self._results.pop(request.id)
 
-    def residents(self) -> list[Resident]:
-        """Return every model of the session, for progress and throughput."""
+    def teams(self) -> dict[str, Team]:
+        """Return every model of the session by the text that names it, for progress and throughput."""
         with self._changed:
-            return list(self._residents.values())
+            return dict(self._team_of)
+
+    def residents(self) -> list[Resident]:
+        """Return every copy of every model."""
+        with self._changed:
+            return [resident for team in self._teams.values() for resident in team.replicas]
 
     def serve(self, role: str, handler: Callable[[Message, Channel], None]) -> tuple[str, str]:
         """Let ``handler`` answer connections of ``role`` (see `remote`); return the address and key to connect with."""
@@ -112,12 +128,10 @@ class EnginePool:
         """End every process; unfinished requests get no result."""
         with self._changed:
             self._closing = True
-            residents = [resident for resident in self._residents.values() if resident.process]
+            residents = [resident for team in self._teams.values() for resident in team.replicas if resident.process]
             self._changed.notify_all()
         for resident in residents:
-            if resident.channel:
-                with contextlib.suppress(OSError):
-                    resident.channel.send({"type": "close"})
+            resident.tell({"type": "close"})
         for resident in residents:
             process = resident.process
             if process:
@@ -132,20 +146,39 @@ class EnginePool:
     def _known(self, request: Request) -> bool:
         if request.id in self._results or request.id in self._taken:
             return True
-        resident = self._residents.get(request.model)
-        return resident is not None and request.id in resident.slot
+        return request.model in self._team_of and request.id in self._team_of[request.model]
 
-    def _resident(self, model: str) -> Resident:
-        if model not in self._residents:
-            spec = parse_spec(model, self.root)
-            self._residents[model] = Resident(spec, Slot(deduplicates=spec.deduplicates))
-        return self._residents[model]
+    def _team(self, model: str) -> Team:
+        if model not in self._team_of:
+            spec = weights_of(parse_spec(model, self.root))
+            if spec.text not in self._teams:
+                device = str(self.options.get("device", "auto"))
+                self._teams[spec.text] = Team(spec, replicas_of(spec, device, gpu_count()))
+            self._team_of[model] = self._teams[spec.text]
+        return self._team_of[model]
 
-    def _add(self, resident: Resident, requests: Sequence[Request]) -> None:
-        resident.asked += len(requests)
-        resident.slot.add(requests)
-        if resident.failure is not None:
-            self._keep(resident, resident.slot.give_up(resident.failure))
+    def _add(self, team: Team, requests: Sequence[Request]) -> None:
+        team.add(requests)
+        self._give_up_if_failed(team)
+
+    def _fail(self, resident: Resident, why: str) -> None:
+        """A copy cannot be loaded: the others go on without it, if there are others."""
+        resident.failure = why
+        team = self._teams[resident.spec.text]
+        if not all(other.failure for other in team.replicas):
+            self.incidents.append(f"{resident.label}: {why.splitlines()[0]}")
+            team.hand_over(resident)
+            self._keep(resident, [])
+        self._give_up_if_failed(team)
+
+    def _give_up_if_failed(self, team: Team) -> None:
+        """Answer everything with the error of a model of which no copy can be loaded."""
+        if not all(resident.failure for resident in team.replicas):
+            return
+        for resident in team.replicas:
+            self._keep(resident, resident.slot.give_up(str(resident.failure)))
+        failure = Failure("engine", str(team.replicas[0].failure))
+        self._keep(team.replicas[0], [Result(request.id, error=failure) for request in team.take_back()])
 
     def _keep(self, resident: Resident, results: Sequence[Result]) -> None:
         for result in results:
@@ -159,13 +192,13 @@ class EnginePool:
 
     def _send(self, resident: Resident) -> None:
         requests = resident.slot.next_to_send() if resident.state == "ready" else []
-        if not requests or resident.channel is None:
+        if not requests:
             return
+        resident.heard = time.monotonic()
         if resident.working_since is None:
-            resident.working_since = time.monotonic()
+            resident.working_since = resident.heard
         # A process that dies at this moment is noticed by its watcher, and what it was sent is sent again.
-        with contextlib.suppress(OSError):
-            resident.channel.send({"type": "generate", "requests": [request.to_dict() for request in requests]})
+        resident.tell({"type": "generate", "requests": [request.to_dict() for request in requests]})
 
     # -- whose turn it is
 
@@ -173,49 +206,58 @@ class EnginePool:
         """Send what is new; start the models whose turn it is; make room for the next one."""
         if self._closing:
             return
-        for resident in self._residents.values():
-            self._send(resident)
-            if not resident.heavy and resident.state == "out" and (resident.slot.busy or resident.wanted):
+        self._take_turns({name: team for name, team in self._teams.items() if team.spec.heavy})
+        for name, team in self._teams.items():
+            if team.spec.heavy and name != self._turn:
+                continue
+            if not team.spec.heavy and team.needs_start:
+                self._start(team.replicas[0])
+            for resident in team.fallen:
                 self._start(resident)
-        heavy = [resident for resident in self._residents.values() if resident.heavy]
-        loaded = next((resident for resident in heavy if resident.state != "out"), None)
-        waiting = next((resident for resident in heavy if resident.state == "out" and resident.slot.busy), None)
-        if loaded is None:
-            following = waiting or next(
-                (resident for resident in heavy if resident.wanted and not resident.failure), None
-            )
-            if following:
-                self._start(following)
-        elif waiting and loaded.state in ("ready", "starting") and not loaded.slot.busy:
-            self._unload(loaded)
+            team.feed()
+            for resident in team.replicas:
+                self._send(resident)
+
+    def _take_turns(self, heavy: Mapping[str, Team]) -> None:
+        while move := next_move([team.standing(name) for name, team in heavy.items()], self._turn, free_memory()):
+            team = heavy[move.name]
+            if move.kind == "unload":
+                for resident in team.replicas:
+                    self._unload(resident)
+                return
+            self._turn = move.name
+            if move.kind == "load":
+                for resident in team.replicas:
+                    self._start(resident)
 
     def _start(self, resident: Resident) -> None:
-        if resident.failure is not None:
+        if resident.failure is not None or resident.state != "out":
             return
         resident.wanted = False
         resident.state = "starting"
         resident.token = secrets.token_hex(8)
         switch = self._listening()
-        self.notes.append(f"{resident.spec.short}: starting the engine")
+        self.notes.append(f"{resident.label}: starting the engine")
+        team = self._teams[resident.spec.text]
+        options = {**self.options, "replica": resident.number, "replicas": len(team.replicas)}
         resident.process = EngineProcess(
             {
                 "address": switch.address,
                 "key": switch.key,
                 "token": resident.token,
-                "spec": resident.spec.text,
-                "root": str(self.root),
-                "options": dict(self.options),
+                "spec": asdict(resident.spec),
+                "options": options,
                 "path": [str(self.root), *(entry for entry in sys.path if entry)],
             }
         )
         threading.Thread(target=self._watch, args=(resident, resident.process), name="evals-watch", daemon=True).start()
 
     def _unload(self, resident: Resident) -> None:
+        if resident.state not in ("ready", "starting"):
+            return
         resident.state = "leaving"
-        self.notes.append(f"{resident.spec.short}: done, unloading")
-        if resident.channel:
-            with contextlib.suppress(OSError):
-                resident.channel.send({"type": "close"})
+        self.notes.append(f"{resident.label}: done, unloading")
+        resident.tell({"type": "close"})
         if resident.process:
             threading.Thread(target=resident.process.end, kwargs={"patient": True}, daemon=True).start()
 
@@ -231,7 +273,8 @@ class EnginePool:
             self._clients[role](hello, channel)
             return
         with self._changed:
-            resident = next((entry for entry in self._residents.values() if entry.token == hello["token"]), None)
+            residents = [resident for team in self._teams.values() for resident in team.replicas]
+            resident = next((entry for entry in residents if entry.token == hello["token"]), None)
             if resident is None or self._closing:
                 channel.close()
                 return
@@ -243,6 +286,7 @@ class EnginePool:
 
     def _hear(self, resident: Resident, message: Message) -> None:
         kind = message["type"]
+        resident.heard = time.monotonic()
         if kind == "results":
             for data in message["results"]:
                 self._keep(resident, resident.slot.finished(Result.from_dict(data)))
@@ -251,20 +295,27 @@ class EnginePool:
             resident.slot.started(message["ids"])
         elif kind == "working":
             resident.unfinished_tokens += message["tokens"]
+            resident.usage = message["usage"] or resident.usage
         elif kind == "status":
-            self.notes.append(f"{resident.spec.short}: {message['text']}")
+            self.notes.append(f"{resident.label}: {message['text']}")
         elif kind == "failed":
-            resident.failure = message["message"]
-            self._keep(resident, resident.slot.give_up(message["message"]))
+            self._fail(resident, message["message"])
         elif kind == "ready":
-            resident.info = EngineInfo(**message["info"])
-            resident.state = "ready"
-            resident.attempts = 0
-            self._schedule()
+            self._ready(resident, message["info"])
+
+    def _ready(self, resident: Resident, info: dict[str, Any]) -> None:
+        resident.info = EngineInfo(**{**info, "notes": tuple(info["notes"])})
+        resident.state = "ready"
+        resident.attempts = 0
+        resident.loading_seconds += resident.info.seconds
+        known = [f"{resident.spec.short}: {note}" for note in resident.info.notes]
+        self.incidents.extend(note for note in known if note not in self.incidents)
+        self._schedule()
 
     def _watch(self, resident: Resident, process: EngineProcess) -> None:
         """Wait for the end of a process, and do what it takes to go on."""
-        status = process.wait()
+        while (status := process.wait(_WATCH_SECONDS)) is None:
+            self._end_if_stalled(resident, process)
         reader = resident.reader
         if reader is not None:
             # What it still said before it died counts.
@@ -273,19 +324,26 @@ class EnginePool:
             orderly = resident.state == "leaving" or resident.failure is not None or self._closing
             loading = resident.state == "starting"
             resident.state, resident.channel, resident.reader, resident.process = "out", None, None, None
+            resident.bury_usage()
             if not orderly:
                 self._bury(resident, process.obituary(status), loading=loading)
             if not self._closing:
                 process.forget()
             self._schedule()
 
+    def _end_if_stalled(self, resident: Resident, process: EngineProcess) -> None:
+        with self._changed:
+            silent = time.monotonic() - resident.heard
+            stalled = resident.state == "ready" and resident.slot.computing and 0 < self.stall_seconds < silent
+        if stalled:
+            process.condemn(f"it gave no sign of life for {self.stall_seconds:g} s (evals_stall_timeout)")
+
     def _bury(self, resident: Resident, how: str, *, loading: bool) -> None:
-        self.notes.append(f"{resident.spec.short}: the engine's process {how}")
-        self.incidents.append(f"{resident.spec.short}: an engine process {how.splitlines()[0]}")
+        self.notes.append(f"{resident.label}: the engine's process {how}")
+        self.incidents.append(f"{resident.label}: an engine process {how.splitlines()[0]}")
         if loading:
             resident.attempts += 1
             if resident.attempts >= LOAD_ATTEMPTS:
-                resident.failure = f"model {resident.spec.text!r}: the engine's process {how}"
-                self._keep(resident, resident.slot.give_up(resident.failure))
+                self._fail(resident, f"model {resident.spec.text!r}: the engine's process {how}")
         else:
             self._keep(resident, resident.slot.crashed(how))

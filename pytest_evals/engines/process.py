@@ -35,6 +35,7 @@ class EngineProcess:
     def __init__(self, orders: dict[str, Any]) -> None:
         descriptor, name = tempfile.mkstemp(prefix="evals-engine-", suffix=".log")
         self._log = Path(name)
+        self._reason: str | None = None
         environment = {**os.environ, **{name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}}
         with os.fdopen(descriptor, "wb") as log:
             self._popen = subprocess.Popen(
@@ -48,9 +49,17 @@ class EngineProcess:
         with contextlib.suppress(BrokenPipeError), cast("IO[bytes]", self._popen.stdin) as stdin:
             stdin.write(json.dumps(orders).encode())
 
-    def wait(self) -> int:
-        """Wait for the end and return the exit status (negative: the signal that ended it)."""
-        return self._popen.wait()
+    def wait(self, seconds: float) -> int | None:
+        """Wait so long for the end; return the exit status (negative: the signal that ended it), `None` while it runs."""
+        try:
+            return self._popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def condemn(self, reason: str) -> None:
+        """End the process by force; its obituary will give the reason."""
+        self._reason = reason
+        self._popen.kill()
 
     def end(self, *, patient: bool) -> None:
         """End the process: by itself within some seconds if ``patient``, else by force."""
@@ -70,7 +79,7 @@ class EngineProcess:
             how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
         except ValueError:
             how = f"with status {status}"
-        hint = " (out of memory?)" if status == -9 else ""
+        hint = f" ({self._reason})" if self._reason else " (out of memory?)" if status == -9 else ""
         lines = [line for line in self._tail() if line.strip()]
         said = "; it printed last:\n  " + "\n  ".join(lines) if lines else ""
         return f"ended {how}{hint}{said}"

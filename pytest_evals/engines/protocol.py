@@ -11,32 +11,62 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-from pytest_evals.completion import Failure, FinishReason, Message
+from pytest_evals.completion import Failure, FinishReason, Likelihood, Message
 from pytest_evals.generation import GenerationParams
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One conversation to complete. ``id`` is unique in a session; asking again with the same id is the same request."""
+    """One conversation to complete, or to weigh ``choices`` as its continuation.
+
+    ``id`` is unique in a session; asking again with the same id is the same request. With ``choices`` nothing is
+    generated: the result holds the likelihood of each. ``alone`` asks for the plainest computation: nothing else in the
+    batch, nothing shared, no layout of the engine's own; an audit compares with it.
+    """
 
     id: str
     model: str
     messages: tuple[Message, ...]
     params: GenerationParams
+    choices: tuple[str, ...] = ()
+    alone: bool = False
+
+    @property
+    def repeatable(self) -> bool:
+        """Tell whether asking again gives the same answer, whatever the seed."""
+        return self.params.greedy or bool(self.choices)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, for the wire."""
-        return {"id": self.id, "model": self.model, "messages": list(self.messages), "params": self.params.to_dict()}
+        return {
+            "id": self.id,
+            "model": self.model,
+            "messages": list(self.messages),
+            "params": self.params.to_dict(),
+            "choices": list(self.choices),
+            "alone": self.alone,
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Request:
         """Return the request that `to_dict` described."""
-        return cls(data["id"], data["model"], tuple(data["messages"]), GenerationParams.from_dict(data["params"]))
+        return cls(
+            data["id"],
+            data["model"],
+            tuple(data["messages"]),
+            GenerationParams.from_dict(data["params"]),
+            tuple(data.get("choices", ())),
+            data.get("alone", False),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The answer to the request of the same ``id``, or the ``error`` that took its place."""
+    """The answer to the request of the same ``id``, or the ``error`` that took its place.
+
+    ``samples`` are all texts where several were asked for. ``likelihoods`` belong to the request's choices, in their
+    order. ``latency`` is seconds from the start of the computation to the answer, ``queued`` those before that start.
+    """
 
     id: str
     text: str = ""
@@ -44,7 +74,10 @@ class Result:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     logprobs: tuple[float, ...] | None = None
+    samples: tuple[str, ...] | None = None
+    likelihoods: tuple[Likelihood, ...] | None = None
     latency: float | None = None
+    queued: float | None = None
     fingerprint: str | None = None
     error: Failure | None = None
 
@@ -53,6 +86,8 @@ class Result:
         data = {name: value for name, value in _shallow(self).items() if value is not None}
         if self.error is not None:
             data["error"] = asdict(self.error)
+        if self.likelihoods is not None:
+            data["likelihoods"] = [asdict(likelihood) for likelihood in self.likelihoods]
         return data
 
     @classmethod
@@ -61,8 +96,11 @@ class Result:
         values = dict(data)
         if "error" in values:
             values["error"] = Failure(**values["error"])
-        if "logprobs" in values:
-            values["logprobs"] = tuple(values["logprobs"])
+        for name in ("logprobs", "samples"):
+            if name in values:
+                values[name] = tuple(values[name])
+        if "likelihoods" in values:
+            values["likelihoods"] = tuple(Likelihood(**likelihood) for likelihood in values["likelihoods"])
         return cls(**values)
 
 
@@ -79,9 +117,13 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Working:
-    """News for whoever waits: so many tokens more were generated for requests that have not finished."""
+    """News for whoever waits: so many tokens more were generated for requests that have not finished.
+
+    ``usage`` is what the engine accounts for, summed up since it was loaded; see the engine for its fields.
+    """
 
     tokens: int
+    usage: Mapping[str, Any] | None = None
 
 
 Event = Started | Working | Result
@@ -138,9 +180,14 @@ class Inbox:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What an engine can do. A generation parameter outside ``params`` is refused for the request that carries it."""
+    """What an engine can do. A generation parameter outside ``params`` is refused for the request that carries it, and
+    ``choices`` are where ``likelihoods`` are not to be had.
+    """
 
-    params: frozenset[str] = frozenset({"max_new_tokens", "temperature", "top_k", "top_p", "stop", "seed"})
+    likelihoods: bool = False
+    params: frozenset[str] = frozenset(
+        {"max_new_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "stop", "seed"}
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +199,12 @@ class EngineInfo:
     context: int | None = None
     identity: Mapping[str, Any] = field(default_factory=dict)
     """What a fingerprint must cover besides the request: weights, template, versions."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of how this model is run; said once in the report."""
+    rows: int | None = None
+    """Rows of the largest batch."""
+    seconds: float = 0.0
+    """How long loading took."""
 
 
 class Engine(Protocol):
@@ -175,6 +228,8 @@ class Engine(Protocol):
 
 def refusal(request: Request, capabilities: Capabilities) -> Failure | None:
     """Return why the engine cannot honour the request's parameters, or `None`."""
+    if request.choices and not capabilities.likelihoods:
+        return Failure("model", f"{request.model} cannot tell how likely a text is; choices need a model that can")
     default = GenerationParams()
     for name in default.__slots__:
         if name not in capabilities.params and getattr(request.params, name) != getattr(default, name):

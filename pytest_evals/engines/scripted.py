@@ -2,6 +2,7 @@
 
 ``scripted:module:function`` calls ``function(messages)`` with the conversation, a list of dicts, and takes the string
 it returns as the completion. It may raise (that case's error) and it may be ``async`` (calls then run concurrently).
+Where the module has a function ``score(messages, text)``, it gives the log-likelihood of a text, for choices.
 """
 
 from __future__ import annotations
@@ -9,14 +10,17 @@ from __future__ import annotations
 import asyncio
 import importlib
 import inspect
+import math
 import time
 from collections.abc import Callable, Collection, Iterator
-from typing import Any
+from typing import Any, cast
 
-from pytest_evals.completion import Failure
+from pytest_evals.completion import Failure, Likelihood
 from pytest_evals.engines.protocol import Capabilities, EngineInfo, Event, Inbox, Request, Result, Started, refusal
 from pytest_evals.errors import ModelError, did_you_mean
 from pytest_evals.ids import content_hash
+
+Score = Callable[[list[dict[str, Any]], str], float]
 
 # Requests announced at a time: few enough that a crash points at one soon, enough that 10,000 cost little.
 CHUNK = 16
@@ -33,9 +37,9 @@ class ScriptedEngine:
 
     def __init__(self, name: str) -> None:
         self.info = EngineInfo(device="python", identity={"engine": "scripted", "function": name})
-        self.capabilities = Capabilities()
         self._name = name
-        self._function = _load(name)
+        self._function, self._score = _load(name)
+        self.capabilities = Capabilities(likelihoods=self._score is not None)
 
     def generate(self, requests: Inbox) -> Iterator[Event]:
         """See `Engine.generate`."""
@@ -57,6 +61,8 @@ class ScriptedEngine:
         refused = refusal(request, self.capabilities)
         if refused:
             return Result(request.id, error=refused)
+        if request.choices:
+            return self._likelihoods(request, started)
         try:
             text = self._function(_conversation(request))
         except Exception as error:  # noqa: BLE001 - the script may raise anything: it is that case's error
@@ -86,6 +92,8 @@ class ScriptedEngine:
         refused = refusal(request, self.capabilities)
         if refused:
             return Result(request.id, error=refused)
+        if request.choices:
+            return self._likelihoods(request, started)
         try:
             text = await self._function(_conversation(request))
         except Exception as error:  # noqa: BLE001 - the script may raise anything: it is that case's error
@@ -108,6 +116,21 @@ class ScriptedEngine:
             request.id, text, prompt_tokens=words, completion_tokens=tokens, latency=latency, fingerprint=fingerprint
         )
 
+    def _likelihoods(self, request: Request, started: float) -> Result:
+        score = cast("Score", self._score)
+        try:
+            scores = [float(score(_conversation(request), text)) for text in request.choices]
+        except Exception as error:  # noqa: BLE001 - as above
+            return Result(request.id, error=self._raised(error))
+        if not all(map(math.isfinite, scores)):
+            message = f"score of {self._name.partition(':')[0]} returned {scores}; a log-likelihood is a finite number"
+            return Result(request.id, error=Failure("model", message))
+        found = zip(request.choices, scores, strict=True)
+        likelihoods = tuple(
+            Likelihood(text, value, max(1, len(text.split())), len(text.encode())) for text, value in found
+        )
+        return Result(request.id, completion_tokens=0, likelihoods=likelihoods, latency=time.perf_counter() - started)
+
     def _raised(self, error: Exception) -> Failure:
         return Failure("model", f"scripted:{self._name} raised {type(error).__name__}: {error}")
 
@@ -122,7 +145,7 @@ def _conversation(request: Request) -> list[dict[str, Any]]:
     return [dict(message) for message in request.messages]
 
 
-def _load(name: str) -> Callable[[list[dict[str, Any]]], Any]:
+def _load(name: str) -> tuple[Callable[[list[dict[str, Any]]], Any], Score | None]:
     module_name, _, function_name = name.partition(":")
     try:
         module = importlib.import_module(module_name)
@@ -133,5 +156,5 @@ def _load(name: str) -> Callable[[list[dict[str, Any]]], Any]:
     if not callable(function):
         hint = did_you_mean(function_name, dir(module))
         raise ModelError(f"scripted:{name}: module {module_name!r} has no function {function_name!r}{hint}")
-    loaded: Callable[[list[dict[str, Any]]], Any] = function
-    return loaded
+    score = getattr(module, "score", None)
+    return function, score if callable(score) and score is not function else None

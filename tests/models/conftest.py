@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from pytest_evals.engines.protocol import Inbox, Request, Result
 from pytest_evals.engines.spec import parse_spec
 from pytest_evals.engines.transformers.engine import TransformersEngine, load
+from pytest_evals.engines.transformers.loop import AnyRow
+from pytest_evals.engines.transformers.packed import PackedRunner
+from pytest_evals.engines.transformers.packed_loop import PackedLoop
+from pytest_evals.engines.transformers.scheduler import Scheduler
 from pytest_evals.generation import GenerationParams
 
 TEMPLATE = (
@@ -53,34 +58,38 @@ COMMON: dict[str, Any] = {
     "num_hidden_layers": 3,
     "num_attention_heads": 4,
 }
+GROUPED: dict[str, Any] = {**COMMON, "num_key_value_heads": 2, "max_position_embeddings": 256}
 FAMILIES: dict[str, Callable[[], Any]] = {
-    "llama": lambda: transformers.LlamaConfig(**COMMON, num_key_value_heads=2, max_position_embeddings=256),
-    "qwen2": lambda: transformers.Qwen2Config(**COMMON, num_key_value_heads=2, max_position_embeddings=256),
+    "llama": lambda: transformers.LlamaConfig(**GROUPED),
+    "qwen2": lambda: transformers.Qwen2Config(**GROUPED),
     "gpt2": lambda: transformers.GPT2Config(vocab_size=320, n_embd=32, n_layer=3, n_head=4, n_positions=256),
-    "opt": lambda: transformers.OPTConfig(
-        vocab_size=320, hidden_size=32, ffn_dim=64, num_hidden_layers=3, num_attention_heads=4, word_embed_proj_dim=32,
-        max_position_embeddings=256,
+    "gemma2": lambda: transformers.Gemma2Config(**GROUPED, head_dim=8, sliding_window=16),
+    "mamba": lambda: transformers.MambaConfig(vocab_size=320, hidden_size=32, num_hidden_layers=3),
+    "bloom": lambda: transformers.BloomConfig(vocab_size=320, hidden_size=32, n_layer=3, n_head=4),
+    "t5": lambda: transformers.T5Config(
+        vocab_size=320, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, tie_word_embeddings=False
     ),
-    "mistral-sliding": lambda: transformers.MistralConfig(
-        **COMMON, num_key_value_heads=2, max_position_embeddings=256, sliding_window=16
-    ),
-    "gemma2-sliding": lambda: transformers.Gemma2Config(
-        **COMMON, num_key_value_heads=2, head_dim=8, max_position_embeddings=256, sliding_window=16
-    ),
-}  # fmt: skip
+}
 
 
-def save_model(folder: Path, config: Any, tokenizer: Any | None = None, ends: Sequence[int] = (1,)) -> Path:
+def save_model(
+    folder: Path, config: Any, tokenizer: Any | None = None, ends: Sequence[int] = (1,), seed: int = 0
+) -> Path:
     """Save a random model with its tokenizer."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     config.bos_token_id, config.eos_token_id, config.pad_token_id = 0, list(ends), 1
-    model = transformers.AutoModelForCausalLM.from_config(config)
+    if config.is_encoder_decoder:
+        config.decoder_start_token_id = 0
+    kind: Any = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
+    model = kind.from_config(config)
     # Larger weights than usual: the logits differ clearly, and so do the texts.
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.mul_(4)
     model.generation_config.eos_token_id = list(ends)
+    # BART would end every text that reaches its limit.
+    model.generation_config.forced_eos_token_id = None
     model.save_pretrained(folder)
     (tokenizer or make_tokenizer()).save_pretrained(folder)
     return folder
@@ -112,14 +121,39 @@ def engine(tiny: Path) -> TransformersEngine:
     return open_engine(tiny)
 
 
-def open_engine(folder: Path, query: str = "", **options: str) -> TransformersEngine:
+def open_engine(folder: Path, query: str = "", **options: Any) -> TransformersEngine:
     """Load an engine in this process."""
     return load(parse_spec(f"{folder}{query}", folder), {**OPTIONS, **options}, lambda _text: None)
+
+
+def set_budget(engine: TransformersEngine, **changes: Any) -> None:
+    """Give the engine another budget, before it takes requests."""
+    scheduler = scheduler_of(engine)
+    scheduler.budget = replace(scheduler.budget, **changes)
+
+
+def scheduler_of(engine: TransformersEngine) -> Scheduler[AnyRow]:
+    """The scheduler of an engine on the fast path."""
+    loop = engine._loops[0]
+    assert isinstance(loop, PackedLoop)
+    return loop._scheduler
+
+
+def runner_of(engine: TransformersEngine) -> PackedRunner:
+    """What computes the forwards of an engine on the fast path."""
+    loop = engine._loops[0]
+    assert isinstance(loop, PackedLoop)
+    return loop._runner
 
 
 def request(key: str, content: str, **params: Any) -> Request:
     """A request with one user message."""
     return Request(key, "m", ({"role": "user", "content": content},), GenerationParams(**params))
+
+
+def weigh(key: str, content: str, *choices: str, alone: bool = False) -> Request:
+    """A request for the likelihoods of choices."""
+    return Request(key, "m", ({"role": "user", "content": content},), GenerationParams(), choices, alone)
 
 
 def answers(engine: TransformersEngine, requests: Sequence[Request]) -> dict[str, Result]:
@@ -128,23 +162,54 @@ def answers(engine: TransformersEngine, requests: Sequence[Request]) -> dict[str
     return {event.id: event for event in events if isinstance(event, Result)}
 
 
-def reference(folder: Path, requests: Sequence[Request]) -> dict[str, str]:
+def texts(engine: TransformersEngine, requests: Sequence[Request]) -> dict[str, str]:
+    """The texts of requests, none of which may be an error."""
+    found = answers(engine, requests)
+    assert {key: result.error for key, result in found.items() if result.error} == {}
+    return {key: result.text for key, result in found.items()}
+
+
+def usage_of(engine: TransformersEngine) -> dict[str, Any]:
+    """What the engine accounts for."""
+    return engine._meter.snapshot()
+
+
+def reference_model(folder: Path) -> Any:
+    """The model as transformers loads it."""
+    config = transformers.AutoConfig.from_pretrained(folder)
+    kind: Any = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
+    return kind.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def prompt_ids(tokenizer: Any, entry: Request, *, template: bool = True) -> list[int]:
+    """The token ids of a request's conversation."""
+    messages = [dict(message) for message in entry.messages]
+    if not template:
+        ids: list[int] = tokenizer(messages[0]["content"])["input_ids"]
+        return ids
+    return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+
+
+def reference(folder: Path, requests: Sequence[Request], *, template: bool = True) -> dict[str, str]:
     """What ``model.generate`` answers, greedy, one prompt at a time."""
     tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder)
-    model: Any = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    texts = {}
+    model = reference_model(folder)
+    found = {}
     for entry in requests:
-        ids = tokenizer.apply_chat_template(
-            [dict(message) for message in entry.messages],
-            add_generation_prompt=True,
-            return_dict=False,
-            return_tensors="pt",
-        )
+        ids = torch.tensor([prompt_ids(tokenizer, entry, template=template)])
         output = model.generate(
-            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=entry.params.max_new_tokens
+            ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=False,
+            max_new_tokens=entry.params.max_new_tokens,
+            output_logits=True,
+            return_dict_in_generate=True,
         )
-        generated = output[0, ids.shape[1] :].tolist()
+        best = torch.stack(output.logits)[:, 0].topk(2).values
+        # Else the computer would decide whether a test passes. Another seed for the model, or other prompts, help.
+        assert (best[:, 0] - best[:, 1]).min() > 2e-5 * best.abs().max(), f"a near tie in {entry.id}"
+        generated = output.sequences[0, 1 if model.config.is_encoder_decoder else ids.shape[1] :].tolist()
         if generated[-1] in model.generation_config.eos_token_id:
             generated.pop()
-        texts[entry.id] = tokenizer.decode(generated, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return texts
+        found[entry.id] = tokenizer.decode(generated, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return found

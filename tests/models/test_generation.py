@@ -1,4 +1,4 @@
-"""Batched generation gives what one prompt at a time gives, token for token."""
+"""Batched generation gives what one prompt at a time gives, token for token, and accounts for it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,27 @@ import pytest
 import torch
 import transformers
 
-from pytest_evals.engines.protocol import Inbox, Request, Result, Started
+from pytest_evals.engines.protocol import Inbox, Request, Result, Started, Working
+from pytest_evals.engines.transformers import joints, linear, loops
 from pytest_evals.engines.transformers.engine import TransformersEngine
-from pytest_evals.engines.transformers.sampling import candidates
-from pytest_evals.engines.transformers.scheduler import Budget
 from pytest_evals.errors import ModelError
-from pytest_evals.generation import GenerationParams
 
-from .conftest import FAMILIES, answers, make_tokenizer, open_engine, reference, request, save_model
+from .conftest import (
+    FAMILIES,
+    answers,
+    make_tokenizer,
+    open_engine,
+    prompt_ids,
+    reference,
+    reference_model,
+    request,
+    save_model,
+    scheduler_of,
+    set_budget,
+    texts,
+    usage_of,
+    weigh,
+)
 
 PROMPTS = [
     "a",
@@ -36,14 +49,13 @@ def mixed(**params: Any) -> list[Request]:
     return [request(f"r{n}", text, max_new_tokens=5 + 4 * n, **params) for n, text in enumerate(PROMPTS)]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_each_family_gives_the_tokens_of_generate_one_at_a_time(tmp_path: Path, family: str) -> None:
-    folder = save_model(tmp_path, FAMILIES[family]())
-    requests = mixed()
-    expected = reference(folder, requests)
-    for batch in ("auto", "3", "1"):
-        found = answers(open_engine(folder, batch=batch), requests)
-        assert {key: result.text for key, result in found.items()} == expected
+def few_shot(count: int = 6) -> list[Request]:
+    """Prompts that begin with the same examples."""
+    shots = "France: Paris. Spain: Madrid. Italy: Rome. "
+    return [request(f"s{n}", f"{shots}{'zebra ' * n}:", max_new_tokens=4 + n) for n in range(count)]
+
+
+# -- how completions end
 
 
 def test_the_end_token_ends_a_row_and_is_counted_but_not_shown(tmp_path: Path, tiny: Path) -> None:
@@ -62,81 +74,6 @@ def test_the_end_token_ends_a_row_and_is_counted_but_not_shown(tmp_path: Path, t
     assert found["r7"].completion_tokens < 5 + 4 * 7
 
 
-def test_token_counts_are_exact_and_without_padding(engine: TransformersEngine) -> None:
-    tokenizer = make_tokenizer()
-    for entry, result in zip(mixed(), answers(engine, mixed()).values(), strict=False):
-        found = answers(engine, [entry])[entry.id]
-        ids = tokenizer.apply_chat_template([dict(entry.messages[0])], add_generation_prompt=True, return_dict=False)
-        assert found.prompt_tokens == len(ids)
-        assert found.completion_tokens == entry.params.max_new_tokens
-        assert result.finish_reason == "length"
-
-
-def test_results_come_as_rows_finish_and_every_request_is_announced(engine: TransformersEngine) -> None:
-    events = list(engine.generate(Inbox(mixed(), closed=True)))
-    assert isinstance(events[0], Started)
-    assert set(events[0].ids) == {f"r{n}" for n in range(8)}
-    assert [event.id for event in events if isinstance(event, Result)] == [f"r{n}" for n in range(8)]
-
-
-def test_a_sampled_text_depends_on_its_own_seed_only(engine: TransformersEngine) -> None:
-    requests = [request(f"r{n}", text, max_new_tokens=12, temperature=0.9, seed=n) for n, text in enumerate(PROMPTS)]
-    together = {key: result.text for key, result in answers(engine, requests).items()}
-    alone = {entry.id: answers(engine, [entry])[entry.id].text for entry in requests}
-    assert together == alone
-    again = answers(engine, [request("r", PROMPTS[1], max_new_tokens=12, temperature=0.9, seed=99)])["r"].text
-    assert again != alone["r1"]
-
-
-def test_a_single_candidate_is_the_greedy_token(engine: TransformersEngine) -> None:
-    greedy = answers(engine, mixed())
-    narrow = answers(engine, mixed(temperature=5.0, top_k=1, seed=3))
-    assert {key: result.text for key, result in narrow.items()} == {key: result.text for key, result in greedy.items()}
-
-
-@pytest.mark.parametrize(("top_k", "top_p"), [(0, 1.0), (5, 1.0), (0, 0.6), (12, 0.8), (1, 1.0), (0, 0.01)])
-def test_the_candidates_are_those_of_transformers_own_warpers(top_k: int, top_p: float) -> None:
-    logits = torch.randn(50, generator=torch.Generator().manual_seed(1))
-    warpers = transformers.LogitsProcessorList([transformers.TemperatureLogitsWarper(0.7)])
-    if top_k:
-        warpers.append(transformers.TopKLogitsWarper(top_k))
-    if top_p < 1:
-        warpers.append(transformers.TopPLogitsWarper(top_p))
-    ids: Any = torch.zeros((1, 1), dtype=torch.long)
-    expected = warpers(ids, logits.clone().unsqueeze(0))[0].softmax(-1)
-    probabilities, tokens = candidates(logits, GenerationParams(temperature=0.7, top_k=top_k, top_p=top_p))
-    found = torch.zeros(50).index_put((tokens,), probabilities / probabilities.sum())
-    torch.testing.assert_close(found, expected)
-
-
-def test_samples_follow_the_distribution(engine: TransformersEngine) -> None:
-    draws = 400
-    requests = [
-        request(f"r{n}", "a", max_new_tokens=1, temperature=1.0, top_k=2, seed=n, logprobs=True) for n in range(draws)
-    ]
-    found = answers(engine, requests)
-    (first, second) = sorted({result.logprobs[0] for result in found.values() if result.logprobs}, reverse=True)
-    share = math.exp(first) / (math.exp(first) + math.exp(second))
-    seen = sum(result.logprobs is not None and result.logprobs[0] == first for result in found.values()) / draws
-    # Five standard errors of a binomial share.
-    assert abs(seen - share) < 5 * math.sqrt(share * (1 - share) / draws)
-
-
-def test_logprobs_are_those_of_a_plain_forward(engine: TransformersEngine, tiny: Path) -> None:
-    entry = request("r", PROMPTS[2], max_new_tokens=6, logprobs=True)
-    result = answers(engine, [*mixed(), entry])["r"]
-    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny)
-    model = transformers.AutoModelForCausalLM.from_pretrained(tiny).eval()
-    ids = tokenizer.apply_chat_template([dict(entry.messages[0])], add_generation_prompt=True, return_dict=False)
-    expected = []
-    for _ in range(6):
-        with torch.no_grad():
-            logits = torch.log_softmax(model(torch.tensor([ids])).logits[0, -1].float(), -1)
-        ids = [*ids, int(logits.argmax())]
-        expected.append(logits.max().item())
-    assert result.logprobs == pytest.approx(expected, abs=1e-4)
-
-
 def test_a_stop_string_ends_the_text_before_it(engine: TransformersEngine) -> None:
     full = answers(engine, [request("r", PROMPTS[1], max_new_tokens=20)])["r"]
     stop = full.text[7:9]
@@ -147,83 +84,243 @@ def test_a_stop_string_ends_the_text_before_it(engine: TransformersEngine) -> No
     assert cut.completion_tokens < 20
 
 
-def test_a_prompt_that_does_not_fit_is_that_cases_error_and_says_what_would(engine: TransformersEngine) -> None:
-    requests = [request("long", "word " * 300), request("greedy", "a", max_new_tokens=255), *mixed()]
-    found = answers(engine, requests)
-    for key in ("long", "greedy"):
-        error = found[key].error
-        assert error is not None
-        assert error.kind == "model"
-        assert "more than the model's context of 256" in error.message
-    assert "use a shorter prompt" in str(found["long"].error)
-    assert "use max_new_tokens of at most 251" in str(found["greedy"].error)
-    assert all(found[f"r{n}"].error is None for n in range(8))
+def test_a_model_that_never_ends_is_cut_at_the_limit(tmp_path: Path) -> None:
+    """Neither model nor tokenizer names a token that ends a text."""
+    tokenizer = make_tokenizer()
+    tokenizer.eos_token = None
+    folder = save_model(tmp_path, FAMILIES["llama"](), tokenizer)
+    for name in ("config.json", "generation_config.json"):
+        text = (folder / name).read_text(encoding="utf-8")
+        (folder / name).write_text(
+            text.replace('"eos_token_id": [\n    1\n  ]', '"eos_token_id": null'), encoding="utf-8"
+        )
+    engine = open_engine(folder)
+    assert engine._intake._ends == frozenset()
+    for result in answers(engine, mixed()).values():
+        assert result.finish_reason == "length"
+        assert result.completion_tokens == 5 + 4 * int(result.id[1:])
 
 
-def test_running_out_of_memory_splits_the_batch_and_keeps_finished_rows(
-    engine: TransformersEngine, tiny: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    runner = engine._runner
-    forward, sizes = runner._forward, []
-
-    def scarce(tokens: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any) -> Any:
-        sizes.append(len(tokens))
-        # The first batch fails half way, when some rows have finished; later ones when they are too large.
-        if len(sizes) == 8 or (len(tokens) > 4 and len(sizes) > 8):
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
-        return forward(tokens, mask, positions, cache)
-
-    monkeypatch.setattr(runner, "_forward", scarce)
-    requests = mixed()
-    found = answers(engine, requests)
-    assert {key: result.text for key, result in found.items()} == reference(tiny, requests)
-    assert sizes[0] == 8
-    assert max(sizes[8:]) <= 4
-    assert engine._scheduler.budget.rows <= 4
-
-
-def test_a_row_that_fits_nowhere_is_that_cases_error(
-    engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    forward = engine._runner._forward
-
-    def scarce(tokens: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any) -> Any:
-        if mask.shape[1] > 100:
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes.")
-        return forward(tokens, mask, positions, cache)
-
-    monkeypatch.setattr(engine._runner, "_forward", scarce)
+def test_token_counts_are_exact_and_without_padding(engine: TransformersEngine) -> None:
+    tokenizer = make_tokenizer()
     found = answers(engine, mixed())
-    failed = {key for key, result in found.items() if result.error}
-    assert failed == {"r4"}
-    assert "not enough memory on cpu for this request alone" in str(found["r4"].error)
+    for entry in mixed():
+        result = found[entry.id]
+        assert result.prompt_tokens == len(prompt_ids(tokenizer, entry))
+        assert result.completion_tokens == entry.params.max_new_tokens
+        assert result.finish_reason == "length"
+        assert answers(engine, [entry])[entry.id].prompt_tokens == result.prompt_tokens
 
 
-def test_an_error_of_one_row_is_narrowed_down_to_it(
-    engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    forward = engine._runner._forward
-    poison = make_tokenizer()("7")["input_ids"][0]
-
-    def picky(tokens: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any) -> Any:
-        if tokens.shape[1] > 1 and bool((tokens == poison).any()):
-            raise RuntimeError("index out of range")
-        return forward(tokens, mask, positions, cache)
-
-    monkeypatch.setattr(engine._runner, "_forward", picky)
-    found = answers(engine, [*mixed(), request("bad", "agent 7", max_new_tokens=3)])
-    assert {key for key, result in found.items() if result.error} == {"bad"}
-    assert "generation failed: RuntimeError: index out of range" in str(found["bad"].error)
-    assert Budget(64, 1) != engine._scheduler.budget
-    assert engine._scheduler.budget.rows == 64
+def test_logprobs_are_those_of_a_plain_forward(engine: TransformersEngine, tiny: Path) -> None:
+    entry = request("r", PROMPTS[2], max_new_tokens=6, logprobs=True)
+    found = answers(engine, [*mixed(), entry])
+    model, ids = reference_model(tiny), prompt_ids(make_tokenizer(), entry)
+    expected = []
+    for _ in range(6):
+        with torch.no_grad():
+            logits = torch.log_softmax(model(torch.tensor([ids])).logits[0, -1].float(), -1)
+        ids = [*ids, int(logits.argmax())]
+        expected.append(logits.max().item())
+    assert found["r"].logprobs == pytest.approx(expected, abs=1e-4)
+    assert found["r0"].logprobs is None
 
 
-def test_an_encoder_decoder_model_is_refused_with_the_reason(tmp_path: Path) -> None:
-    config = transformers.T5Config(vocab_size=320, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4)
-    transformers.T5ForConditionalGeneration(config).save_pretrained(tmp_path)
-    make_tokenizer().save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match="is an encoder-decoder model; this engine runs decoder-only"):
-        open_engine(tmp_path)
+# -- what is under way together
+
+
+def test_results_come_as_rows_finish_and_every_request_is_announced(engine: TransformersEngine) -> None:
+    events = list(engine.generate(Inbox(mixed(), closed=True)))
+    assert isinstance(events[0], Started)
+    announced = [key for event in events if isinstance(event, Started) for key in event.ids]
+    assert sorted(announced) == [f"r{n}" for n in range(8)]
+    assert [event.id for event in events if isinstance(event, Result)] == [f"r{n}" for n in range(8)]
+
+
+def test_a_request_is_announced_before_its_result_and_once(tiny: Path) -> None:
+    seen: set[str] = set()
+    for event in open_engine(tiny, batch="2").generate(Inbox(mixed(), closed=True)):
+        if isinstance(event, Started):
+            assert not seen & set(event.ids)
+            seen.update(event.ids)
+        elif isinstance(event, Result):
+            assert event.id in seen
+
+
+def test_requests_that_arrive_late_join_what_is_under_way(tiny: Path) -> None:
+    engine = open_engine(tiny)
+    inbox = Inbox([request("first", "a", max_new_tokens=40)])
+    events = engine.generate(inbox)
+    assert next(events) == Started(("first",))
+    late = few_shot()
+    inbox.put(late)
+    inbox.close()
+    order = [event.id for event in events if isinstance(event, Result)]
+    assert order == [*(entry.id for entry in late), "first"]
+    assert usage_of(engine)["most_rows"] == 7
+
+
+def test_late_requests_give_what_they_would_have_given_at_once(tiny: Path) -> None:
+    engine = open_engine(tiny)
+    shots = few_shot()
+    inbox = Inbox([*mixed(), *shots[:4]])
+    found: dict[str, str] = {}
+    for number, event in enumerate(engine.generate(inbox)):
+        if number == 5:
+            inbox.put(shots[4:])
+            inbox.close()
+        if isinstance(event, Result):
+            found[event.id] = event.text
+    assert found == reference(tiny, [*mixed(), *shots])
+    # The late ones found the examples computed.
+    assert usage_of(engine)["shared_tokens"] > 4 * 20
+
+
+def test_an_abort_ends_the_work_at_the_next_forward(engine: TransformersEngine) -> None:
+    inbox = Inbox(mixed())
+    events = engine.generate(inbox)
+    assert isinstance(next(events), Started)
+    inbox.abort()
+    assert [event for event in events if isinstance(event, Result)] == []
+    assert usage_of(engine)["forwards"] <= 2
+
+
+def test_an_engine_is_asked_again_and_again(engine: TransformersEngine, tiny: Path) -> None:
+    expected = reference(tiny, mixed())
+    assert texts(engine, mixed()) == expected
+    assert texts(engine, mixed()[::-1]) == expected
+    assert answers(engine, []) == {}
+
+
+def test_latency_begins_with_the_computation_and_waiting_before_it_is_apart(tiny: Path) -> None:
+    found = answers(open_engine(tiny, batch="1"), mixed())
+    # The longest come first: this one waits for all others.
+    last = found["r0"]
+    assert last.latency is not None
+    assert last.queued is not None
+    assert last.queued > 3 * last.latency
+    assert found["r7"].queued == pytest.approx(0, abs=last.queued / 2)
+
+
+# -- the account
+
+
+def test_prompt_tokens_are_computed_or_shared_and_generated_ones_are_all_counted(tiny: Path) -> None:
+    engine = open_engine(tiny, batch="3")
+    set_budget(engine, tokens=16, cascade=1)
+    found = answers(engine, [*mixed(), *few_shot()])
+    usage = usage_of(engine)
+    prompts = sum(result.prompt_tokens or 0 for result in found.values())
+    completions = sum(result.completion_tokens or 0 for result in found.values())
+    assert usage["prompt_tokens"] + usage["shared_tokens"] == prompts
+    assert usage["shared_tokens"] > 0
+    assert usage["padding_tokens"] == 0
+    assert usage["generated_tokens"] == completions
+    # Each row's first token comes with its prompt.
+    assert usage["decode_rows"] == completions - len(found)
+    assert usage["decode_rows"] / usage["decodes"] <= usage["most_rows"] == 3
+    assert usage["decodes"] <= usage["forwards"]
+    assert usage["weights_bytes"] == sum(parameter.nbytes for parameter in engine.model.parameters())
+    assert 0 < usage["device_seconds"] < 60
+
+
+def test_likelihoods_are_counted_as_prompts(tiny: Path) -> None:
+    engine = open_engine(tiny)
+    found = answers(engine, [weigh("w", PROMPTS[2], " Paris", " Rome")])["w"]
+    usage = usage_of(engine)
+    assert found.likelihoods is not None
+    assert found.prompt_tokens is not None
+    read = sum(found.prompt_tokens + each.tokens - 1 for each in found.likelihoods)
+    assert usage["prompt_tokens"] + usage["shared_tokens"] == read
+    assert (usage["generated_tokens"], usage["decodes"]) == (0, 0)
+
+
+@pytest.mark.parametrize("family", ["mamba", "bloom"])
+def test_the_account_of_padded_batches_tells_padding_apart(tmp_path: Path, family: str) -> None:
+    engine = open_engine(save_model(tmp_path, FAMILIES[family]()), batch="4")
+    found = answers(engine, mixed())
+    usage = usage_of(engine)
+    assert usage["prompt_tokens"] == sum(result.prompt_tokens or 0 for result in found.values())
+    assert usage["generated_tokens"] == sum(result.completion_tokens or 0 for result in found.values())
+    assert usage["padding_tokens"] > 0
+    assert (usage["most_rows"], usage["shared_tokens"]) == (4, 0)
+
+
+def test_the_last_news_hold_the_whole_account(engine: TransformersEngine) -> None:
+    news = [event for event in engine.generate(Inbox(mixed(), closed=True)) if isinstance(event, Working)]
+    assert news[-1].usage == usage_of(engine) | {"peak_bytes": (news[-1].usage or {})["peak_bytes"]}
+
+
+def test_what_was_loaded_is_told(tiny: Path) -> None:
+    engine = open_engine(tiny, batch="7")
+    info = engine.info
+    assert (info.device, info.dtype, info.context, info.rows, info.notes) == ("cpu", "float32", 256, 7, ())
+    assert info.seconds > 0
+    assert engine.capabilities.likelihoods
+    assert open_engine(tiny).info.rows == 64
+
+
+# -- memory and layout
+
+
+def test_memory_for_few_cells_computes_the_same_with_few_rows_at_a_time(tiny: Path) -> None:
+    engine = open_engine(tiny)
+    set_budget(engine, cells=150)
+    assert texts(engine, mixed()) == reference(tiny, mixed())
+    assert usage_of(engine)["most_rows"] <= 4
+
+
+def test_prefixes_that_nobody_needs_any_more_are_dropped_with_what_they_hold(tiny: Path) -> None:
+    engine = open_engine(tiny)
+    set_budget(engine, cells=400, cascade=1)
+    groups = [
+        [request(f"{country}{n}", f"{country} {'zebra ' * 12} {n}", max_new_tokens=3) for n in range(3)]
+        for country in ("France", "dog", "0123", "over", "jumps")
+    ]
+    requests = [entry for group in groups for entry in group]
+    assert texts(engine, requests) == reference(tiny, requests)
+    kept = scheduler_of(engine).prefixes.all()
+    stores = engine._loops[0]._runner.slots.stores  # type: ignore[attr-defined]  # the fast loop has a runner
+    assert sum(len(prefix.tokens) for prefix in kept) <= 100
+    assert set(stores) == {id(prefix) for prefix in kept}
+
+
+@pytest.mark.parametrize("kernel", range(len(linear.KERNELS)))
+def test_packed_layers_give_the_same_texts(tiny: Path, monkeypatch: pytest.MonkeyPatch, kernel: int) -> None:
+    expected = reference(tiny, mixed())
+    monkeypatch.setattr(joints, "_LEAST_SIZE", 1)
+    monkeypatch.setattr(linear, "_LEAST_GAIN", 1e-9)
+    monkeypatch.setattr(linear, "KERNELS", [linear.KERNELS[kernel]])
+    engine = open_engine(tiny)
+    layers = [module for module in engine.model.modules() if isinstance(module, torch.nn.Linear)]
+    assert sum("forward" in vars(layer) for layer in layers) == len(layers)
+    assert texts(engine, mixed()) == expected
+
+
+def test_without_memory_to_spare_layers_stay_as_they_are(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joints, "_LEAST_SIZE", 1)
+    monkeypatch.setattr(linear, "_LEAST_GAIN", 1e-9)
+    monkeypatch.setattr(loops, "free_memory", lambda _device: 10_000)
+    engine = open_engine(tiny)
+    assert not any("forward" in vars(module) for module in engine.model.modules())
+    assert scheduler_of(engine).budget.cells == 1
+    assert texts(engine, mixed()[:4]) == reference(tiny, mixed()[:4])
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
+def test_other_precisions_run_the_fast_way_too(tiny: Path, dtype: str) -> None:
+    engine = open_engine(tiny, dtype=dtype)
+    assert engine.info.identity["loop"] == "packed"
+    found = answers(engine, mixed(logprobs=True))
+    exact = answers(open_engine(tiny), mixed(logprobs=True))
+    for key, result in found.items():
+        assert result.error is None
+        assert result.logprobs is not None
+        assert all(math.isfinite(logprob) for logprob in result.logprobs)
+        assert (exact[key].logprobs or ())[0] == pytest.approx(result.logprobs[0], abs=0.1)
+
+
+# -- what cannot be loaded
 
 
 def test_damaged_weights_are_a_model_error(tmp_path: Path, tiny: Path) -> None:
@@ -238,3 +335,9 @@ def test_a_device_that_is_not_there_is_refused(tiny: Path) -> None:
         pytest.skip("there is a GPU here")
     with pytest.raises(ModelError, match="device 'cuda' is not available to torch here"):
         open_engine(tiny, device="cuda")
+
+
+def test_a_model_leaves_transformers_attention_as_it_was_when_it_cannot_be_packed(tmp_path: Path) -> None:
+    folder = save_model(tmp_path, FAMILIES["t5"]())
+    plain = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder).config._attn_implementation
+    assert open_engine(folder, "?template=none").model.config._attn_implementation == plain

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_evals.engines.protocol import Request
-from pytest_evals.engines.transformers.prompts import encode
+from pytest_evals.engines.transformers.prompts import encode, encode_continuations
 from pytest_evals.errors import ModelError
 from pytest_evals.generation import GenerationParams
 
-from .conftest import FAMILIES, TEMPLATE, answers, make_tokenizer, open_engine, request, save_model
+from .conftest import FAMILIES, TEMPLATE, answers, make_tokenizer, open_engine, request, save_model, weigh
 
 USER = {"role": "user", "content": "Hi"}
 
@@ -75,8 +76,9 @@ def test_another_template_can_be_given_as_a_file(tmp_path: Path) -> None:
         open_engine(folder, f"?template={tmp_path / 'chat.jinja'}"), [request("r", "Hi", max_new_tokens=3)]
     )["r"]
     assert found.prompt_tokens == len(make_tokenizer()("Hi", add_special_tokens=False)["input_ids"])
-    with pytest.raises(ModelError, match="cannot be read"):
-        open_engine(folder, "?template=no.jinja")
+    error = answers(open_engine(folder, "?template=no.jinja"), [request("r", "Hi")])["r"].error
+    assert error is not None
+    assert "the chat template 'no.jinja' cannot be read: No such file" in error.message
 
 
 def test_an_empty_prompt_is_an_error_and_not_garbage(tmp_path: Path) -> None:
@@ -87,13 +89,172 @@ def test_an_empty_prompt_is_an_error_and_not_garbage(tmp_path: Path) -> None:
     assert "the prompt is empty" in error.message
 
 
-def test_the_fingerprint_covers_prompt_parameters_and_weights(tmp_path: Path, tiny: Path) -> None:
-    one = answers(
-        open_engine(tiny),
-        [request("a", "x", max_new_tokens=3), request("b", "x", max_new_tokens=4), request("c", "y", max_new_tokens=3)],
+def test_a_tokenizer_without_a_padding_token_or_a_beginning_is_fine(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer(None)
+    tokenizer.bos_token = None
+    assert tokenizer.pad_token is None
+    for family in ("llama", "bloom"):
+        folder = save_model(tmp_path / family, FAMILIES[family](), tokenizer)
+        found = answers(
+            open_engine(folder, "?template=none", batch="2"),
+            [request(f"r{n}", "fox " * (n + 1), max_new_tokens=3) for n in range(4)],
+        )
+        assert all(result.error is None and result.completion_tokens == 3 for result in found.values())
+
+
+def test_a_model_without_a_template_says_what_to_do(tmp_path: Path) -> None:
+    folder = save_model(tmp_path, FAMILIES["llama"](), make_tokenizer(None))
+    with pytest.raises(
+        ModelError, match=r"has no chat template; a base model is given plain prompts with .*template=none"
+    ):
+        open_engine(folder)
+
+
+@pytest.mark.parametrize(("query", "prompt"), [("", "word " * 300), ("?template=none", "word " * 300)])
+def test_a_prompt_that_does_not_fit_is_that_cases_error_and_says_what_would(
+    tiny: Path, query: str, prompt: str
+) -> None:
+    engine = open_engine(tiny, query)
+    room = 256 - (answers(engine, [request("r", "a", max_new_tokens=1)])["r"].prompt_tokens or 0)
+    requests = [
+        request("long", prompt),
+        request("greedy", "a", max_new_tokens=room + 1),
+        request("just", "a", max_new_tokens=room),
+        weigh("choices", prompt, "a"),
+        request("usual", "b", max_new_tokens=3),
+    ]
+    found = answers(engine, requests)
+    for key in ("long", "greedy", "choices"):
+        error = found[key].error
+        assert error is not None
+        assert error.kind == "model"
+        assert "more than the model's context of 256" in error.message
+    assert "and max_new_tokens 256, more" in str(found["long"].error)
+    assert "use a shorter prompt" in str(found["long"].error)
+    assert "use a shorter prompt" in str(found["choices"].error)
+    assert str(found["greedy"].error).endswith(f'use max_new_tokens of at most {room}")')
+    assert (found["just"].error, found["just"].completion_tokens) == (None, room)
+    assert found["usual"].error is None
+
+
+# -- texts that are only weighed
+
+
+def divided(tokenizer: Any, messages: Sequence[dict[str, str]], *choices: str) -> list[tuple[str, str]]:
+    """The conversation and each choice, as tokens whose texts are joined by bars."""
+    pairs = encode_continuations(tokenizer, messages, {}, choices)
+    return [("|".join(map(tokenizer.decode, head)), "|".join(map(tokenizer.decode, tail))) for head, tail in pairs]
+
+
+def test_a_choice_stands_after_the_assistants_beginning() -> None:
+    ((context, choice),) = divided(make_tokenizer(), [USER], "the")
+    assert context.endswith("<end>|<assistant>")
+    assert choice == "the"
+
+
+def test_spaces_at_the_end_of_a_plain_prompt_belong_to_the_choice() -> None:
+    tokenizer = make_tokenizer(None)
+    plain = [{"role": "user", "content": "x:"}]
+    spaced = [{"role": "user", "content": "x: "}]
+    assert divided(tokenizer, plain, " the", "the") == [("x|:", " the"), ("x|:", "the")]
+    assert divided(tokenizer, spaced, "the", " the") == [("x|:", " the"), ("x|:", " | the")]
+
+
+def test_spaces_at_the_end_of_an_answer_that_is_continued_belong_to_the_choice() -> None:
+    """Else " the" would be one token of which the space is read and the rest is lost."""
+    tokenizer = make_tokenizer()
+    without = divided(tokenizer, [USER, {"role": "assistant", "content": "x:"}], " the fox", " ox")
+    spaced = divided(tokenizer, [USER, {"role": "assistant", "content": "x: "}], "the fox", "ox")
+    assert spaced == without
+    assert without[0][1].startswith(" the|")
+
+
+def test_a_newline_at_the_end_of_the_template_stays_with_the_prompt() -> None:
+    ((context, choice),) = divided(make_tokenizer(TEMPLATE + "{{ '\\n' }}"), [USER], "the")
+    assert context.endswith("<assistant>|\n")
+    assert choice == "the"
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, None])
+@pytest.mark.parametrize("content", ["x:", "x: ", "x:  ", " ", "fox\n", "<end>"])
+@pytest.mark.parametrize("last", ["user", "assistant"])
+def test_prompt_and_choice_together_are_what_was_written(template: str | None, content: str, last: str) -> None:
+    tokenizer = make_tokenizer(template)
+    messages = [USER, {"role": last, "content": content}]
+    choices = ["the", " the", "the quick brown", "x", "  ", "\n"]
+    prompt = tokenizer.decode(encode(tokenizer, messages, {}))
+    pairs = encode_continuations(tokenizer, messages, {}, choices)
+    assert [tokenizer.decode(head) + tokenizer.decode(tail) for head, tail in pairs] == [
+        prompt + choice for choice in choices
+    ]
+
+
+def test_what_an_encoder_decoder_writes_is_apart_from_what_it_reads() -> None:
+    tokenizer = make_tokenizer(None)
+    ((context, choice),) = encode_continuations(
+        tokenizer, [{"role": "user", "content": "x: "}], {}, ["the"], apart=True
     )
-    assert len({result.fingerprint for result in one.values()}) == 3
-    again = answers(open_engine(tiny), [request("other id", "x", max_new_tokens=3)])["other id"]
-    assert again.fingerprint == one["a"].fingerprint
-    other = save_model(tmp_path, FAMILIES["qwen2"]())
-    assert answers(open_engine(other), [request("a", "x", max_new_tokens=3)])["a"].fingerprint != again.fingerprint
+    assert (tokenizer.decode(context), tokenizer.decode(choice)) == ("x: ", "the")
+
+
+def test_a_choice_that_comes_to_no_tokens_is_the_cases_error(tiny: Path) -> None:
+    found = answers(open_engine(tiny), [weigh("r", "x", "fox", ""), weigh("good", "x", "fox")])
+    error = found["r"].error
+    assert error is not None
+    assert error.kind == "model"
+    assert error.message == "the choice '' comes to no tokens after this prompt"
+    assert found["good"].error is None
+
+
+# -- fingerprints
+
+
+def fingerprints(folder: Path, *requests: Request, query: str = "", **options: Any) -> list[str | None]:
+    found = answers(open_engine(folder, query, **options), requests)
+    assert all(result.fingerprint for result in found.values())
+    return [found[entry.id].fingerprint for entry in requests]
+
+
+def test_the_fingerprint_covers_prompt_parameters_and_choices(tiny: Path) -> None:
+    requests = [
+        request("a", "x", max_new_tokens=3),
+        request("b", "x", max_new_tokens=4),
+        request("c", "y", max_new_tokens=3),
+        request("d", "x", max_new_tokens=3, temperature=1.0, seed=1),
+        request("e", "x", max_new_tokens=3, temperature=1.0, seed=2),
+        request("f", "x", max_new_tokens=3, repetition_penalty=1.5),
+        request("g", "x", max_new_tokens=3, stop=("q",)),
+        request("h", "x", max_new_tokens=3, temperature=1.0, seed=1, n=2),
+        weigh("i", "x", "a", "b"),
+        weigh("j", "x", "b", "a"),
+        weigh("k", "x", "a"),
+        weigh("l", "y", "a", "b"),
+    ]
+    assert len(set(fingerprints(tiny, *requests))) == len(requests)
+
+
+def test_the_fingerprint_does_not_cover_id_company_or_batch(tiny: Path) -> None:
+    (one,) = fingerprints(tiny, request("a", "x", max_new_tokens=3))
+    again = fingerprints(
+        tiny, request("other", "x", max_new_tokens=3), request("b", "fox " * 9, max_new_tokens=4), batch="1"
+    )
+    assert again[0] == one
+
+
+def test_the_fingerprint_covers_weights_tokenizer_template_and_precision(tmp_path: Path, tiny: Path) -> None:
+    entry = request("a", "x", max_new_tokens=3)
+    other = save_model(tmp_path / "family", FAMILIES["qwen2"]())
+    seed = save_model(tmp_path / "weights", FAMILIES["llama"](), seed=1)
+    tokenizer = make_tokenizer()
+    tokenizer.add_tokens(["zebra"])
+    merged = save_model(tmp_path / "tokenizer", FAMILIES["llama"](), tokenizer)
+    template = save_model(tmp_path / "template", FAMILIES["llama"](), make_tokenizer(TEMPLATE + "{# the same #}"))
+    (tmp_path / "chat.jinja").write_text("{% for m in messages %}{{ m.content }}{% endfor %}")
+    found = [
+        *(fingerprints(folder, entry) for folder in (tiny, other, seed, merged, template)),
+        fingerprints(tiny, entry, query=f"?template={tmp_path / 'chat.jinja'}"),
+        fingerprints(tiny, entry, dtype="bf16"),
+        fingerprints(tiny, entry, query="?loop=generate"),
+    ]
+    assert len({fingerprint for (fingerprint,) in found}) == len(found)
+    assert fingerprints(save_model(tmp_path / "again", FAMILIES["llama"]()), entry) == found[0]

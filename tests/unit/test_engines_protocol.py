@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.completion import Failure
+from pytest_evals.completion import Failure, Likelihood
 from pytest_evals.engines.protocol import Capabilities, Inbox, Request, Result, refusal
 from pytest_evals.generation import GenerationParams
 
@@ -17,13 +17,39 @@ def ask(key: str, **params: Any) -> Request:
     return Request(key, "smollm2", ({"role": "user", "content": f"{key} \ud800"},), GenerationParams(**params))
 
 
+def weigh(*choices: str, alone: bool = False) -> Request:
+    return Request("a", "smollm2", ({"role": "user", "content": "?"},), GenerationParams(), choices, alone)
+
+
 @pytest.mark.parametrize(
     "request_",
-    [ask("a"), ask("b", stop=("x", "y"), temperature=0.5, seed=7, logprobs=True, template={"enable_thinking": False})],
-    ids=["plain", "full"],
+    [
+        ask("a"),
+        ask("b", stop=("x", "y"), temperature=0.5, seed=7, logprobs=True, template={"enable_thinking": False}),
+        ask("c", n=3, temperature=1.0, min_p=0.1, repetition_penalty=1.5),
+        ask("d", json_schema={"type": "object", "properties": {"a": {"enum": [1, None]}}}),
+        ask("e", choice=("yes", "no \ud800")),
+        weigh(" yes", "no \ud800", " yes"),
+        weigh(alone=True),
+    ],
+    ids=["plain", "full", "samples", "schema", "guided", "choices", "alone"],
 )
 def test_a_request_survives_the_wire(request_: Request) -> None:
     assert Request.from_dict(json.loads(json.dumps(request_.to_dict()))) == request_
+
+
+def test_a_request_that_says_nothing_of_choices_has_none() -> None:
+    data = {key: value for key, value in ask("a").to_dict().items() if key not in {"choices", "alone"}}
+    assert Request.from_dict(data) == ask("a")
+
+
+@pytest.mark.parametrize(
+    ("request_", "repeatable"),
+    [(ask("a"), True), (ask("a", temperature=0.1), False), (weigh("x"), True)],
+    ids=["greedy", "sampled", "choices"],
+)
+def test_greedy_texts_and_likelihoods_are_the_same_again(request_: Request, repeatable: bool) -> None:
+    assert request_.repeatable == repeatable
 
 
 @pytest.mark.parametrize(
@@ -31,10 +57,12 @@ def test_a_request_survives_the_wire(request_: Request) -> None:
     [
         Result("a"),
         Result("a", "", finish_reason="length", prompt_tokens=0, completion_tokens=0, logprobs=()),
-        Result("a", "text \ud800", "stop", 5, 2, (-0.5, -1e-9), 0.25, "f00"),
+        Result("a", "text \ud800", "stop", 5, 2, (-0.5, -1e-9), latency=0.25, fingerprint="f00"),
         Result("a", error=Failure("model", "refused")),
+        Result("a", "one", samples=("one", "two \ud800"), latency=0.5, queued=1.5),
+        Result("a", likelihoods=(Likelihood(" yes", -1.5, 2, 4, greedy=True), Likelihood("no", -2.5, 1, 2))),
     ],
-    ids=["plain", "empty", "full", "error"],
+    ids=["plain", "empty", "full", "error", "samples", "likelihoods"],
 )
 def test_a_result_survives_the_wire(result: Result) -> None:
     assert Result.from_dict(json.loads(json.dumps(result.to_dict()))) == result
@@ -48,7 +76,7 @@ def test_what_a_result_does_not_have_does_not_travel() -> None:
 
 
 def test_a_parameter_at_its_default_is_never_refused() -> None:
-    assert refusal(ask("a"), Capabilities(frozenset())) is None
+    assert refusal(ask("a"), Capabilities(params=frozenset())) is None
 
 
 def test_a_parameter_that_the_engine_honours_is_not_refused() -> None:
@@ -61,6 +89,23 @@ def test_a_parameter_that_the_engine_cannot_honour_is_named(name: str, value: ob
     assert refused is not None
     assert refused.kind == "model"
     assert refused.message == f"smollm2 cannot honour the generation parameter {name!r}; leave it out for this model"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("n", 2), ("json_schema", {}), ("regex", "a"), ("choice", ("a",)), ("logprobs", True)]
+)
+def test_what_only_some_engines_can_do_is_refused_by_the_others(name: str, value: object) -> None:
+    refused = refusal(ask("a", **{name: value}), Capabilities())
+    assert refused is not None
+    assert f"{name!r}" in refused.message
+    assert refusal(ask("a", **{name: value}), Capabilities(params=frozenset({name}))) is None
+
+
+def test_choices_are_refused_by_an_engine_without_likelihoods() -> None:
+    refused = refusal(weigh("a"), Capabilities())
+    assert refused == Failure("model", "smollm2 cannot tell how likely a text is; choices need a model that can")
+    assert refusal(weigh("a"), Capabilities(likelihoods=True)) is None
+    assert refusal(weigh(), Capabilities()) is None
 
 
 # -- the inbox

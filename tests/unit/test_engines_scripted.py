@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import textwrap
 import threading
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pytest_evals.completion import Likelihood
 from pytest_evals.engines.protocol import Inbox, Request, Result, Started
 from pytest_evals.engines.scripted import ScriptedEngine
 from pytest_evals.errors import ModelError
@@ -131,6 +133,29 @@ def test_sampling_parameters_mean_nothing_to_a_script(script: Script) -> None:
     assert result.text == "You said: What is it?"
 
 
+@pytest.mark.parametrize("source", [PLAIN, ASYNC], ids=["sync", "async"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n", 2),
+        ("json_schema", {"type": "object"}),
+        ("regex", "a+"),
+        ("choice", ("a", "b")),
+        ("template", {"a": 1}),
+    ],
+)
+def test_what_a_script_cannot_honour_is_refused_for_that_case(
+    name: str, value: Any, source: str, script: Script
+) -> None:
+    results = answers(script(source), ask("a", temperature=1.0, **{name: value}), ask("b", temperature=1.0))
+    assert f"cannot honour the generation parameter {name!r}" in message(results["a"])
+    assert results["b"].error is None
+
+
+def test_a_penalty_and_min_p_mean_nothing_to_a_script(script: Script) -> None:
+    assert answers(script(PLAIN), ask(min_p=0.1, repetition_penalty=2.0))["a"].error is None
+
+
 def test_a_script_cannot_change_the_conversation(script: Script) -> None:
     engine = script("""
         def answer(messages):
@@ -199,6 +224,83 @@ def test_an_aborted_script_stops_before_the_next_request(script: Script) -> None
     assert isinstance(next(events), Result)
     inbox.abort()
     assert list(events) == []
+
+
+# -- likelihoods
+
+SCORE = """
+def score(messages, text):
+    return -1.5 * len(text) if "?" in messages[-1]["content"] else 0
+"""
+
+
+def weigh(*choices: str, key: str = "a", text: str = "What is it?", **params: Any) -> Request:
+    return dataclasses.replace(ask(key, text, **params), choices=choices)
+
+
+@pytest.mark.parametrize("source", [PLAIN, ASYNC], ids=["sync", "async"])
+def test_the_function_score_gives_the_likelihood_of_each_choice(source: str, script: Script) -> None:
+    results = answers(script(source + SCORE), weigh("yes", "not at all", " ä"), ask("b"), weigh("x", key="c", text="!"))
+    assert results["a"].likelihoods == (
+        Likelihood("yes", -4.5, 1, 3),
+        Likelihood("not at all", -15.0, 3, 10),
+        Likelihood(" ä", -3.0, 1, 3),
+    )
+    assert results["a"].text == ""
+    assert results["a"].completion_tokens == 0
+    assert results["b"].text == "You said: What is it?"
+    assert results["b"].likelihoods is None
+    # A whole number is one too.
+    assert results["c"].likelihoods == (Likelihood("x", 0.0, 1, 1),)
+
+
+def test_blank_texts_count_as_one_token(script: Script) -> None:
+    (found,) = answers(script(PLAIN + SCORE), weigh("  "))["a"].likelihoods or ()
+    assert (found.tokens, found.per_token) == (1, -3.0)
+
+
+@pytest.mark.parametrize("source", [PLAIN, ASYNC], ids=["sync", "async"])
+@pytest.mark.parametrize("rest", ["", "score = 5"], ids=["nothing", "no-function"])
+def test_without_the_function_choices_are_refused(source: str, rest: str, script: Script) -> None:
+    results = answers(script(f"{source}\n{rest}\n"), weigh("yes", "no"), ask("b"))
+    assert message(results["a"]) == "scripted:m:f cannot tell how likely a text is; choices need a model that can"
+    assert results["b"].error is None
+
+
+def test_a_model_named_score_does_not_score(script: Script) -> None:
+    engine = script("def score(messages): return 'five'", function="score")
+    results = answers(engine, weigh("yes", "no"), ask("b"))
+    assert "cannot tell how likely a text is" in message(results["a"])
+    assert results["b"].text == "five"
+
+
+@pytest.mark.parametrize("source", [PLAIN, ASYNC], ids=["sync", "async"])
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("raise KeyError(text)", ":answer raised KeyError: 'bad'"),
+        ("return None", ":answer raised TypeError: "),
+        ("return 'likely'", ":answer raised ValueError: "),
+        ("return float('nan')", " returned [nan]; a log-likelihood is a finite number"),
+        ("return float('-inf')", " returned [-inf]; a log-likelihood is a finite number"),
+    ],
+)
+def test_a_score_that_fails_is_the_error_of_that_case_alone(source: str, body: str, words: str, script: Script) -> None:
+    engine = script(f"{source}\ndef score(messages, text):\n    if text == 'bad':\n        {body}\n    return -1.0\n")
+    results = answers(engine, weigh("bad"), weigh("good", key="b"))
+    assert words in message(results["a"])
+    assert results["b"].likelihoods == (Likelihood("good", -1.0, 1, 4),)
+
+
+def test_a_score_cannot_change_the_conversation_for_the_next_choice(script: Script) -> None:
+    engine = script(PLAIN + "\ndef score(messages, text):\n    return -float(len(messages.pop()['content']))\n")
+    found = answers(engine, weigh("a", "b"))["a"].likelihoods or ()
+    assert [each.logprob for each in found] == [-11.0, -11.0]
+
+
+def test_choices_that_carry_a_parameter_that_cannot_be_honoured_are_refused(script: Script) -> None:
+    results = answers(script(PLAIN + SCORE), weigh("a", "b", template={"enable_thinking": False}))
+    assert "cannot honour the generation parameter 'template'" in message(results["a"])
 
 
 # -- what cannot be loaded

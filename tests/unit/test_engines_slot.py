@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -25,6 +26,11 @@ def slot_with(*keys: str) -> Slot:
 
 def send(slot: Slot) -> list[str]:
     return [request.id for request in slot.next_to_send()]
+
+
+def weigh(key: str, *choices: str, text: str = "same", alone: bool = False, **params: Any) -> Request:
+    """Return a request for the likelihood of choices (none: for a text)."""
+    return dataclasses.replace(ask(key, text, **params), choices=choices, alone=alone)
 
 
 def send_and_start(slot: Slot) -> list[str]:
@@ -75,6 +81,25 @@ def test_a_result_that_nobody_waits_for_is_dropped() -> None:
     assert finish(slot, "stranger") == []
 
 
+def test_what_nobody_has_got_and_what_the_engine_works_on_are_counted() -> None:
+    slot = slot_with("a", "b", "c")
+    assert (slot.unfinished, slot.computing) == (3, False)
+    send(slot)
+    assert (slot.unfinished, slot.computing) == (3, True)
+    finish(slot, "a")
+    finish(slot, "b")
+    assert (slot.unfinished, slot.computing) == (1, True)
+    finish(slot, "c")
+    assert (slot.unfinished, slot.computing) == (0, False)
+
+
+def test_an_engine_that_died_is_not_computing() -> None:
+    slot = slot_with("a")
+    send_and_start(slot)
+    crash(slot)
+    assert (slot.unfinished, slot.computing) == (1, False)
+
+
 # -- de-duplication
 
 
@@ -107,13 +132,46 @@ def test_sampled_requests_are_never_shared() -> None:
     assert slot.add([ask("a", "same", temperature=1.0), ask("b", "same", temperature=1.0)]) == 2
 
 
+def test_likelihoods_are_shared_whatever_the_temperature() -> None:
+    slot = Slot(deduplicates=True)
+    requests = [weigh("a", "x", "y"), weigh("b", "x", "y", temperature=1.0), weigh("c", "x", "y", temperature=1.0)]
+    assert slot.add(requests) == 2
+    assert send(slot) == ["a", "b"]
+    assert finish(slot, "b") == ["b", "c"]
+
+
+@pytest.mark.parametrize("choices", [(), ("x",), ("y", "x"), ("x", "y", "z")])
+def test_other_choices_make_another_request(choices: tuple[str, ...]) -> None:
+    slot = Slot(deduplicates=True)
+    assert slot.add([weigh("a", "x", "y"), weigh("b", *choices)]) == 2
+
+
+def test_who_wants_to_be_alone_is_computed_beside_its_copies() -> None:
+    slot = Slot(deduplicates=True)
+    assert slot.add([ask("a", "same"), weigh("alone", alone=True), weigh("too", alone=True), ask("b", "same")]) == 3
+    assert send(slot) == ["a", "alone", "too"]
+    assert finish(slot, "alone") == ["alone"]
+    assert finish(slot, "a") == ["a", "b"]
+    assert finish(slot, "too") == ["too"]
+
+
 def test_an_engine_that_must_see_every_request_does() -> None:
     slot = Slot(deduplicates=False)
     assert slot.add([ask("a", "same"), ask("b", "same")]) == 2
 
 
 @pytest.mark.parametrize(
-    "params", [{"max_new_tokens": 5}, {"stop": ("x",)}, {"logprobs": True}, {"template": {"a": 1}}]
+    "params",
+    [
+        {"max_new_tokens": 5},
+        {"stop": ("x",)},
+        {"logprobs": True},
+        {"template": {"a": 1}},
+        {"repetition_penalty": 1.5},
+        {"regex": "a+"},
+        {"json_schema": {"type": "object"}},
+        {"choice": ("a", "b")},
+    ],
 )
 def test_other_parameters_make_another_request(params: dict[str, Any]) -> None:
     assert request_key(ask("a", "same")) != request_key(ask("b", "same", **params))
@@ -123,10 +181,12 @@ def test_a_seed_makes_no_difference_to_a_greedy_request() -> None:
     assert request_key(ask("a", "same", seed=1)) == request_key(ask("b", "same", seed=2))
 
 
-def test_another_model_makes_another_request() -> None:
+def test_another_model_makes_another_request_although_it_may_share_the_weights() -> None:
     request = ask("a")
     other = Request("a", "other", request.messages, request.params)
     assert request_key(request) != request_key(other)
+    slot = Slot(deduplicates=True)
+    assert slot.add([request, dataclasses.replace(other, id="b")]) == 2
 
 
 # -- crashes
@@ -266,3 +326,17 @@ def test_giving_up_answers_everything_and_takes_new_requests() -> None:
     assert not slot.busy
     slot.add([ask("later")])
     assert send(slot) == ["later"]
+
+
+def test_what_is_taken_back_can_be_given_to_another() -> None:
+    slot, other = slot_with("sent"), slot_with("own")
+    send_and_start(slot)
+    slot.add([ask("waiting"), ask("copy", "waiting")])
+    requests = slot.take_back()
+    assert [request.id for request in requests] == ["sent", "waiting", "copy"]
+    assert (slot.busy, slot.computing) == (False, False)
+    assert send(slot) == []
+    assert finish(slot, "waiting") == []
+    other.add(requests)
+    assert send(other) == ["own", "sent", "waiting"]
+    assert finish(other, "waiting") == ["waiting", "copy"]

@@ -40,6 +40,9 @@ def refusal(text: str, root: Path = Path()) -> str:
             "name",
         ),
         ("org/name?template=a%20b.jinja", "hf", "org/name", None, {"template": "a b.jinja"}, "name"),
+        ("org/name?replicas=auto&loop=auto", "hf", "org/name", None, {"replicas": "auto", "loop": "auto"}, "name"),
+        ("org/name?replicas=99&loop=packed", "hf", "org/name", None, {"replicas": "99", "loop": "packed"}, "name"),
+        ("org/name?loop=generate", "hf", "org/name", None, {"loop": "generate"}, "name"),
         ("scripted:module:function", "scripted", "module:function", None, {}, "function"),
         ("scripted:package.module:_answer", "scripted", "package.module:_answer", None, {}, "answer"),
     ],
@@ -71,7 +74,19 @@ def test_a_good_specification_is_read(
         ("scripted:m:", "a scripted model is written scripted:module:function"),
         ("scripted:m:f(x)", "a scripted model is written scripted:module:function"),
         ("scripted:m:f?dtype=bf16", "unknown option 'dtype' (known for scripted: none)"),
-        ("org/name?dtyp=bf16", "unknown option 'dtyp' (known for hf: dtype, device, batch, template); did you mean"),
+        (
+            "org/name?dtyp=bf16",
+            "unknown option 'dtyp' (known for hf: dtype, device, batch, template, loop, replicas); did you mean 'dtype'?",
+        ),
+        ("org/name?replica=2", "unknown option 'replica' (known for hf: "),
+        ("org/name?replicas=0", "replicas must be auto or a whole number from 1 to 99, not '0'"),
+        ("org/name?replicas=100", "replicas must be auto or a whole number from 1 to 99, not '100'"),
+        ("org/name?replicas=-1", "replicas must be auto or a whole number from 1 to 99, not '-1'"),
+        ("org/name?replicas=two", "replicas must be auto or a whole number from 1 to 99, not 'two'"),
+        ("org/name?replicas=", "replicas must be auto or a whole number from 1 to 99, not ''"),
+        ("org/name?loop=fast", "loop must be auto, packed"),
+        ("org/name?loop=", "loop must be auto, packed"),
+        ("scripted:m:f?replicas=2", "unknown option 'replicas' (known for scripted: none)"),
         ("org/name?dtype=bf17", "dtype must be auto, fp32, bf16 or fp16, not 'bf17'"),
         ("org/name?dtype", "dtype must be auto, fp32, bf16 or fp16, not ''"),
         ("org/name?device=gpu", "device must be auto, cpu, cuda, cuda:N or mps, not 'gpu'"),
@@ -172,6 +187,11 @@ def test_a_chat_template_is_found_wherever_it_is_saved(name: str, text: str, fou
 
 
 # -- the rest
+
+
+def test_only_scripts_need_no_device_for_themselves() -> None:
+    assert parse_spec("smollm2", Path()).heavy
+    assert not parse_spec("scripted:m:f", Path()).heavy
 
 
 def test_only_scripts_are_called_for_every_request() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from typing import Any
@@ -29,6 +30,12 @@ def test_what_a_suite_does_not_say_is_greedy() -> None:
         ("top_k", 0, 0),
         ("top_p", 1, 1.0),
         ("top_p", 0.01, 0.01),
+        ("min_p", 0, 0.0),
+        ("min_p", 1, 1.0),
+        ("repetition_penalty", 1, 1.0),
+        ("repetition_penalty", 0.5, 0.5),
+        ("repetition_penalty", 100, 100.0),
+        ("n", 1, 1),
         ("stop", "\n", ("\n",)),
         ("stop", ["a", "b"], ("a", "b")),
         ("stop", [], ()),
@@ -36,6 +43,14 @@ def test_what_a_suite_does_not_say_is_greedy() -> None:
         ("seed", 0, 0),
         ("logprobs", True, True),
         ("template", {"enable_thinking": False}, {"enable_thinking": False}),
+        ("json_schema", None, None),
+        ("json_schema", {"type": "object"}, {"type": "object"}),
+        ("json_schema", {}, {}),
+        ("regex", None, None),
+        ("regex", r"[a-z]+\d{3}", r"[a-z]+\d{3}"),
+        ("choice", ["yes", "no"], ("yes", "no")),
+        ("choice", ("yes", "no", "yes"), ("yes", "no")),
+        ("choice", ["only"], ("only",)),
     ],
 )
 def test_a_good_value_is_taken(name: str, value: Any, parsed: Any) -> None:
@@ -57,6 +72,15 @@ def test_a_good_value_is_taken(name: str, value: Any, parsed: Any) -> None:
         ("top_k", -1, "a whole number of at least 0"),
         ("top_p", 0, "above 0"),
         ("top_p", 1.1, "a number from 0 to 1"),
+        ("min_p", -0.1, "a number from 0 to 1"),
+        ("min_p", 1.1, "a number from 0 to 1"),
+        ("min_p", "0.1", "a number from 0 to 1"),
+        ("repetition_penalty", 0, "above 0"),
+        ("repetition_penalty", -1, "a number from 0 to 100"),
+        ("repetition_penalty", math.inf, "a number from 0 to 100"),
+        ("n", 0, "a whole number of at least 1"),
+        ("n", 2.0, "a whole number of at least 1"),
+        ("n", True, "a whole number of at least 1"),
         ("stop", "", "a non-empty string or a list of them"),
         ("stop", [""], "a non-empty string or a list of them"),
         ("stop", [1], "a non-empty string or a list of them"),
@@ -65,6 +89,15 @@ def test_a_good_value_is_taken(name: str, value: Any, parsed: Any) -> None:
         ("seed", 1.5, "a whole number of at least 0"),
         ("logprobs", 1, "true or false"),
         ("template", ["a"], "a mapping"),
+        ("json_schema", ["a"], "a mapping"),
+        ("json_schema", '{"type": "object"}', "a mapping"),
+        ("regex", "", "a regular expression"),
+        ("regex", 5, "a regular expression"),
+        ("choice", "yes", "a list of non-empty strings"),
+        ("choice", [], "a list of non-empty strings"),
+        ("choice", ["yes", ""], "a list of non-empty strings"),
+        ("choice", ["yes", 1], "a list of non-empty strings"),
+        ("choice", None, "a list of non-empty strings"),
     ],
 )
 def test_a_bad_value_names_parameter_and_what_it_may_be(name: str, value: Any, wanted: str) -> None:
@@ -88,6 +121,78 @@ def test_sampling_is_not_greedy() -> None:
     assert not parse_generation({"temperature": 0.1}).greedy
 
 
+# -- structured output
+
+
+@pytest.mark.parametrize("schema", [{"type": "objekt"}, {"properties": 5}, {"minimum": "a"}])
+def test_a_schema_that_is_none_says_what_is_wrong_with_it(schema: Any) -> None:
+    with pytest.raises(SuiteError, match="generation: json_schema is no valid JSON schema: "):
+        parse_generation({"json_schema": schema})
+
+
+def test_a_regular_expression_that_is_none_says_what_is_wrong_with_it() -> None:
+    with pytest.raises(SuiteError, match=r"generation: regex '\(a' is no regular expression: missing \)"):
+        parse_generation({"regex": "(a"})
+
+
+GUIDES: dict[str, Any] = {"json_schema": {"type": "object"}, "regex": "a+", "choice": ["a", "b"]}
+
+
+@pytest.mark.parametrize(("one", "other"), [*itertools.combinations(GUIDES, 2)])
+def test_what_guides_a_completion_is_given_once(one: str, other: str) -> None:
+    with pytest.raises(SuiteError, match=f"generation: {one} and {other} exclude each other; give one"):
+        parse_generation({other: GUIDES[other], one: GUIDES[one]})
+
+
+def test_a_schema_that_allows_everything_is_a_guide_too() -> None:
+    assert parse_generation({"json_schema": {}}).guided
+    with pytest.raises(SuiteError, match="json_schema and regex exclude each other"):
+        parse_generation({"json_schema": {}, "regex": "a"})
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_a_guide_beside_what_guides_nothing_is_fine(name: str) -> None:
+    nothing = {"json_schema": None, "regex": None}
+    params = parse_generation({**nothing, name: GUIDES[name]})
+    assert params.guided
+    assert not parse_generation(nothing).guided
+
+
+# -- samples
+
+
+def test_several_samples_of_a_greedy_completion_are_refused() -> None:
+    with pytest.raises(SuiteError, match="n samples of a greedy completion are all the same; give a temperature"):
+        parse_generation({"n": 2})
+    with pytest.raises(SuiteError, match="give a temperature above 0"):
+        parse_generation({"n": 2, "temperature": 0, "top_k": 5})
+    assert parse_generation({"n": 2, "temperature": 0.1}).n == 2
+    assert parse_generation({"n": 1}).n == 1
+
+
+def test_the_first_samples_seed_is_that_of_the_request() -> None:
+    assert GenerationParams(seed=7).sample_seed(0) == 7
+    assert GenerationParams().sample_seed(0) == 0
+
+
+def test_seeds_of_samples_do_not_meet_those_of_other_seeds() -> None:
+    """Seeds that users choose are small and stand side by side."""
+    seeds = [GenerationParams(seed=seed).sample_seed(sample) for seed in range(200) for sample in range(64)]
+    assert len(set(seeds)) == len(seeds)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+# -- the wire
+
+
 def test_parameters_survive_the_wire() -> None:
     params = parse_generation({"stop": ["a"], "temperature": 0.5, "seed": 3, "template": {"x": [1]}})
     assert GenerationParams.from_dict(json.loads(json.dumps(params.to_dict()))) == params
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_structured_output_survives_the_wire(name: str) -> None:
+    params = parse_generation({name: GUIDES[name], "min_p": 0.1, "repetition_penalty": 1.2, "n": 3, "temperature": 1})
+    found = GenerationParams.from_dict(json.loads(json.dumps(params.to_dict())))
+    assert found == params
+    assert (found.n, found.min_p, found.repetition_penalty) == (3, 0.1, 1.2)

@@ -1,8 +1,10 @@
-"""News while a person waits: what is new, and not the same line again and again."""
+"""News while a person waits: a line that is kept up to date on a terminal, whole lines now and then elsewhere."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +12,8 @@ from pytest_evals.engines.pool import EnginePool
 from pytest_evals.engines.resident import Resident
 from pytest_evals.engines.slot import Slot
 from pytest_evals.engines.spec import parse_spec
-from pytest_evals.progress import Progress
+from pytest_evals.progress import LINE_SECONDS, LIVE_SECONDS, Progress, state
+from pytest_evals.reporting import PytestScreen
 
 
 class Clock:
@@ -26,41 +29,260 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
+@dataclass
+class Shown:
+    """A screen that keeps what it was told: lines as they are, a status with ``~`` before it."""
+
+    live: bool
+    told: list[str] = field(default_factory=list)
+
+    def line(self, text: str) -> None:
+        self.told.append(text)
+
+    def status(self, text: str) -> None:
+        self.told.append(f"~{text}")
+
+
+def copy_of(spec: str = "smollm2", number: int = 0, **counts: Any) -> Resident:
+    return Resident(parse_spec(spec, Path()), Slot(deduplicates=True), number, **counts)
+
+
 @pytest.fixture
-def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EnginePool:
-    """A pool with one model at work on ten requests."""
-    resident = Resident(parse_spec("smollm2", tmp_path), Slot(deduplicates=True), asked=10, working_since=1000.0)
+def resident() -> Resident:
+    """A model at work on ten requests."""
+    return copy_of(asked=10, working_since=1000.0)
+
+
+@pytest.fixture
+def pool(tmp_path: Path, resident: Resident, monkeypatch: pytest.MonkeyPatch) -> EnginePool:
     pool = EnginePool(tmp_path)
     monkeypatch.setattr(pool, "residents", lambda: [resident])
     return pool
 
 
-def test_notes_are_told_at_once_and_once(clock: Clock, pool: EnginePool) -> None:
-    lines: list[str] = []
-    progress = Progress(pool, lines.append)
+@pytest.mark.parametrize("live", [True, False])
+def test_notes_are_told_at_once_and_once(clock: Clock, pool: EnginePool, resident: Resident, live: bool) -> None:
+    resident.working_since = None
+    screen = Shown(live)
+    progress = Progress(pool, screen)
     pool.notes.extend(["smollm2: starting the engine", "smollm2: loaded in 1.0 s"])
     progress.tick()
     clock.now += 1
     progress.tick()
-    assert lines == ["evals: smollm2: starting the engine", "evals: smollm2: loaded in 1.0 s"]
+    # The status of before goes, so that the line stands alone.
+    assert screen.told == ["~", "evals: smollm2: starting the engine", "~", "evals: smollm2: loaded in 1.0 s"]
 
 
-def test_counts_are_told_every_few_seconds_where_they_changed(clock: Clock, pool: EnginePool) -> None:
-    lines: list[str] = []
-    progress = Progress(pool, lines.append)
-    (resident,) = pool.residents()
-    for second in range(1, 25):
-        clock.now = 1000.0 + second
-        resident.done = second // 12
-        resident.unfinished_tokens = 60 * (second // 12)
+def test_on_a_terminal_one_status_is_kept_up_to_date(clock: Clock, pool: EnginePool, resident: Resident) -> None:
+    screen = Shown(live=True)
+    progress = Progress(pool, screen)
+    for tenth in range(1, 21):
+        clock.now = 1000.0 + tenth / 10
+        resident.done = tenth // 5
         progress.tick()
-    assert lines == ["evals: smollm2: 0/10 completions", "evals: smollm2: 1/10 completions, 4 tokens/s"]
+    assert screen.told == [
+        "~evals: smollm2 1/10 completions",
+        "~evals: smollm2 2/10 completions",
+        "~evals: smollm2 3/10 completions, about 4 s left",
+        "~evals: smollm2 4/10 completions, about 3 s left",
+    ]
+    assert LIVE_SECONDS == 0.5
 
 
-def test_a_long_silence_is_broken(clock: Clock, pool: EnginePool) -> None:
-    lines: list[str] = []
-    progress = Progress(pool, lines.append)
-    for second in range(1, 71):
+def test_in_a_log_a_line_is_written_once_a_minute(clock: Clock, pool: EnginePool, resident: Resident) -> None:
+    screen = Shown(live=False)
+    progress = Progress(pool, screen)
+    for second in range(1, 181):
         clock.now = 1000.0 + second
+        resident.unfinished_tokens = 100 * second
         progress.tick()
-    assert lines == ["evals: smollm2: 0/10 completions"] * 3
+    assert screen.told == ["evals: smollm2 0/10 completions, 100 tokens/s"] * 3
+    assert LINE_SECONDS == 60
+
+
+def test_who_has_nothing_to_do_is_not_spoken_of(clock: Clock, pool: EnginePool, resident: Resident) -> None:
+    screen = Shown(live=True)
+    progress = Progress(pool, screen)
+    resident.working_since = None
+    clock.now += 1000
+    progress.tick()
+    assert screen.told == []
+
+
+def test_a_status_follows_a_note_at_once(clock: Clock, pool: EnginePool) -> None:
+    screen = Shown(live=True)
+    progress = Progress(pool, screen)
+    clock.now += LIVE_SECONDS
+    progress.tick()
+    pool.notes.append("smollm2: started again")
+    progress.tick()
+    assert screen.told == [
+        "~evals: smollm2 0/10 completions",
+        "~",
+        "evals: smollm2: started again",
+        "~evals: smollm2 0/10 completions",
+    ]
+
+
+def test_at_rest_the_status_goes(pool: EnginePool) -> None:
+    screen = Shown(live=True)
+    Progress(pool, screen).rest()
+    assert screen.told == ["~"]
+
+
+def test_what_a_process_printed_is_made_harmless(clock: Clock, pool: EnginePool) -> None:
+    screen = Shown(live=False)
+    progress = Progress(pool, screen)
+    clock.now += 1
+    pool.notes.append("smollm2: the engine's process ended; it printed last:\n  \x1b[2J\rgone")
+    progress.tick()
+    assert screen.told[-1] == "evals: smollm2: the engine's process ended; it printed last:\n  \\x1b[2J\\x0dgone"
+
+
+def test_models_at_work_stand_side_by_side_and_copies_of_one_together(
+    clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = EnginePool(tmp_path)
+    residents = [
+        copy_of(asked=20, done=5, tokens=50, working_since=1000.0),
+        copy_of(number=1, done=3, tokens=30, working_since=1000.0),
+        copy_of("org/other", asked=4, working_since=1001.0),
+        copy_of("org/idle", asked=4),
+    ]
+    monkeypatch.setattr(pool, "residents", lambda: residents)
+    screen = Shown(live=True)
+    progress = Progress(pool, screen)
+    clock.now += 4
+    progress.tick()
+    assert screen.told == ["~evals: smollm2 8/20 completions, 20 tokens/s, about 6 s left; other 0/4 completions"]
+
+
+# -- what is said of a model
+
+
+@pytest.mark.parametrize(
+    ("counts", "text"),
+    [
+        ({}, "smollm2 0/10 completions"),
+        ({"unfinished_tokens": 40}, "smollm2 0/10 completions, 4 tokens/s"),
+        ({"tokens": 80, "unfinished_tokens": 40}, "smollm2 0/10 completions, 8 tokens/s"),
+        ({"done": 2}, "smollm2 2/10 completions, about 40 s left"),
+        ({"done": 1}, "smollm2 1/10 completions, about 2 min left"),
+        ({"done": 10}, "smollm2 10/10 completions"),
+        # The time of before counts too.
+        ({"done": 5, "tokens": 100, "seconds": 90.0}, "smollm2 5/10 completions, 1 tokens/s, about 2 min left"),
+    ],
+)
+def test_a_state_names_completions_rate_and_time_left(counts: dict[str, Any], text: str) -> None:
+    assert state([copy_of(**{"asked": 10, "working_since": 1000.0, **counts})], 1010.0) == text
+
+
+def test_in_the_first_second_no_rate_is_claimed() -> None:
+    assert state([copy_of(asked=10, done=5, tokens=100, working_since=1000.0)], 1000.9) == "smollm2 5/10 completions"
+
+
+# -- pytest's terminal
+
+
+class FakeWriter:
+    """Keeps what a terminal would be sent."""
+
+    fullwidth = 30
+
+    def __init__(self) -> None:
+        self.text = ""
+
+
+class FakeReporter:
+    """What the screen uses of pytest's reporter."""
+
+    def __init__(self, *, isatty: bool) -> None:
+        self.isatty = isatty
+        self._tw = FakeWriter()
+
+    def ensure_newline(self) -> None:
+        self._tw.text += "<newline>"
+
+    def write(self, text: str, *, flush: bool = False) -> None:
+        self._tw.text += text + ("<flush>" if flush else "")
+
+    def write_line(self, text: str) -> None:
+        self._tw.text += f"{text}\n"
+
+
+class FakeConfig:
+    """A configuration with or without a terminal."""
+
+    def __init__(self, reporter: FakeReporter | None, verbosity: int = 0) -> None:
+        self.pluginmanager = self
+        self._reporter = reporter
+        self._verbosity = verbosity
+
+    def get_plugin(self, name: str) -> FakeReporter | None:
+        return self._reporter if name == "terminalreporter" else None
+
+    def get_verbosity(self) -> int:
+        return self._verbosity
+
+
+def screen_on(*, isatty: bool = True, verbosity: int = 0, live: bool = True) -> tuple[PytestScreen, FakeReporter]:
+    reporter = FakeReporter(isatty=isatty)
+    config: Any = FakeConfig(reporter, verbosity)
+    return PytestScreen(config, live=live), reporter
+
+
+def test_a_status_overwrites_the_one_before() -> None:
+    screen, reporter = screen_on()
+    assert screen.live
+    screen.status("one")
+    screen.status("two")
+    screen.status("")
+    assert reporter._tw.text == "<newline>\r\x1b[2Kone<flush>\r\x1b[2Ktwo<flush>\r\x1b[2K<flush>"
+
+
+def test_without_a_status_there_is_nothing_to_take_away() -> None:
+    screen, reporter = screen_on()
+    screen.status("")
+    screen.status("one")
+    screen.status("")
+    screen.status("")
+    assert reporter._tw.text == "<newline>\r\x1b[2Kone<flush>\r\x1b[2K<flush>"
+
+
+def test_after_pytest_printed_the_next_status_gets_a_line_of_its_own() -> None:
+    screen, reporter = screen_on()
+    for text in ("one", "", "two"):
+        screen.status(text)
+    assert reporter._tw.text.count("<newline>") == 2
+
+
+def test_a_status_is_cut_before_it_would_wrap() -> None:
+    screen, reporter = screen_on()
+    screen.status("x" * 100)
+    assert reporter._tw.text.count("x") == FakeWriter.fullwidth - 1
+
+
+@pytest.mark.parametrize(("isatty", "live"), [(False, True), (True, False), (False, False)])
+def test_in_a_log_and_beside_workers_there_are_whole_lines_only(isatty: bool, live: bool) -> None:
+    screen, reporter = screen_on(isatty=isatty, live=live)
+    assert not screen.live
+    screen.status("a status")
+    screen.line("a line")
+    screen.status("")
+    assert reporter._tw.text == "a line\n"
+
+
+@pytest.mark.parametrize("isatty", [True, False])
+def test_under_q_nothing_is_said(isatty: bool) -> None:
+    screen, reporter = screen_on(isatty=isatty, verbosity=-1)
+    screen.status("a status")
+    screen.line("a line")
+    assert reporter._tw.text == ""
+
+
+def test_without_a_terminal_nothing_is_said() -> None:
+    config: Any = FakeConfig(None)
+    screen = PytestScreen(config)
+    screen.status("a status")
+    screen.line("a line")
+    assert not screen.live

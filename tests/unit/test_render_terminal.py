@@ -297,6 +297,62 @@ def test_a_short_run_claims_no_throughput() -> None:
     assert "m (cpu fp32): 1 completions, 5 tokens" in shown(make_card([case_record()], uses=(use,)), 80).splitlines()
 
 
+def savings(width: int = 1000, **more: Any) -> str:
+    use = ModelUse("m", "m", "cpu", "fp32", 10, 100, 50, 2.0, **more)
+    text = shown(make_card([case_record()], uses=(use,)), width)
+    return next(line for line in text.splitlines() if line.startswith("m (cpu"))
+
+
+PLAIN_USE = "m (cpu fp32): 10 completions, 50 tokens in 2.0 s: 25 tokens/s, 5.0 cases/s"
+
+
+def test_everything_that_was_saved_is_said() -> None:
+    usage = {
+        "decode_rows": 30,
+        "decodes": 10,
+        "most_rows": 4,
+        "shared_tokens": 40,
+        "prompt_tokens": 60,
+        "padding_tokens": 15,
+        "peak_bytes": 2_500_000_000,
+    }
+    expected = "; batches 75% full; 40% of prompt tokens shared; 20% padding; 1,234 duplicates; peak 2.5 GB"
+    assert savings(usage=usage, duplicates=1234) == PLAIN_USE + expected
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {},
+        {"decode_rows": 0, "decodes": 0, "most_rows": 0},
+        # One row at a time: a full batch of one says nothing.
+        {"decode_rows": 10, "decodes": 10, "most_rows": 1},
+        {"shared_tokens": 0, "padding_tokens": 0, "prompt_tokens": 10, "peak_bytes": 0},
+    ],
+)
+def test_where_nothing_was_saved_nothing_is_said(usage: dict[str, float]) -> None:
+    assert savings(usage=usage) == PLAIN_USE
+
+
+@pytest.mark.parametrize(
+    ("usage", "words"),
+    [
+        ({"decode_rows": 10, "decodes": 10, "most_rows": 2}, "; batches 50% full"),
+        ({"shared_tokens": 1, "prompt_tokens": 999}, "; 0.1% of prompt tokens shared"),
+        ({"padding_tokens": 1, "prompt_tokens": 1}, "; 50% padding"),
+        ({"peak_bytes": 12_000_000}, "; peak 12 MB"),
+    ],
+)
+def test_each_saving_stands_alone(usage: dict[str, float], words: str) -> None:
+    assert savings(usage=usage) == PLAIN_USE + words
+
+
+def test_savings_are_said_of_short_runs_too() -> None:
+    use = ModelUse("m", "m", "cpu", "fp32", 1, 10, 5, 0.01, duplicates=2)
+    text = shown(make_card([case_record()], uses=(use,)), 80)
+    assert "m (cpu fp32): 1 completions, 5 tokens; 2 duplicates" in text.splitlines()
+
+
 def marks(card: ScoreCard, word: str, verbosity: int = 0) -> dict[str, bool]:
     lines: list[Line] = score_card_lines(card, 80, verbosity)
     return next(line.markup for line in lines if word in line.text)

@@ -67,7 +67,7 @@ def eval_item(*graders: str, row: dict[str, Any] | None = None) -> EvalItem:
     case = Case("France", row, files={}, metadata={}, place="data.jsonl:1")
     prepared = Prepared(case, ({"role": "user", "content": "Capital?"},), None, GenerationParams())
     info = SuiteInfo("capitals", "test_a.py", 3, "data.jsonl", "abc", 1, 1, list(graders), [], [])
-    return EvalItem(CaseKey("France", "smollm2"), prepared, info, ("smollm2",), True, graders)
+    return EvalItem(CaseKey("France", "smollm2"), prepared, info, ("smollm2",), True, graders, {})
 
 
 def line_of(

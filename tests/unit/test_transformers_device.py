@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from pytest_evals.engines.transformers.device import (
+    CASCADE,
     CPU_CELLS,
-    cell_bytes,
+    Shape,
     choose_budget,
     choose_device,
     choose_dtype,
+    shape_of,
 )
 from pytest_evals.engines.transformers.scheduler import Budget
 from pytest_evals.errors import ModelError
@@ -23,7 +25,7 @@ from pytest_evals.errors import ModelError
 def test_the_policy_needs_no_torch() -> None:
     code = (
         "import sys, pytest_evals.engines.transformers.device, pytest_evals.engines.transformers.scheduler;"
-        "print([name for name in ('torch', 'transformers', 'numpy') if name in sys.modules])"
+        "print([name for name in ('torch', 'transformers') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -73,6 +75,7 @@ def test_a_dtype_is_chosen_for_the_device(wish: str, device: str, bf16: bool, dt
 
 def config(**changes: Any) -> SimpleNamespace:
     values = {
+        "vocab_size": 100,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
@@ -83,54 +86,81 @@ def config(**changes: Any) -> SimpleNamespace:
     return SimpleNamespace(**{name: value for name, value in values.items() if value != "absent"})
 
 
-PASSING = 4 * 32 + 3 * 64
+KEPT = 2 * 2 * 2 * 8
+PASSING = 8 * 32 + 3 * 64
 
 
 @pytest.mark.parametrize(
-    ("changes", "numbers"),
+    ("changes", "kept", "passing"),
     [
-        ({}, 2 * 2 * 2 * 8 + PASSING),
-        ({"head_dim": 16}, 2 * 2 * 2 * 16 + PASSING),
-        ({"head_dim": None}, 2 * 2 * 2 * 8 + PASSING),
-        ({"num_key_value_heads": "absent"}, 2 * 2 * 4 * 8 + PASSING),
-        ({"intermediate_size": "absent"}, 2 * 2 * 2 * 8 + 4 * 32 + 3 * 128),
-        ({"intermediate_size": [64, 48]}, 2 * 2 * 2 * 8 + PASSING),
+        ({}, KEPT, PASSING),
+        ({"head_dim": 16}, 2 * KEPT, PASSING),
+        ({"head_dim": None}, KEPT, PASSING),
+        ({"num_key_value_heads": "absent"}, 2 * KEPT, PASSING),
+        ({"num_key_value_heads": None}, 2 * KEPT, PASSING),
+        ({"num_hidden_layers": 6}, 3 * KEPT, PASSING),
+        ({"intermediate_size": "absent"}, KEPT, 8 * 32 + 3 * 128),
+        ({"intermediate_size": [64, 48]}, KEPT, PASSING),
+        ({"num_attention_heads": "absent", "num_key_value_heads": "absent"}, 2 * 2 * 32, PASSING),
     ],
 )
-def test_a_token_takes_its_keys_values_and_activations(changes: dict[str, Any], numbers: int) -> None:
-    assert cell_bytes(config(**changes), 4) == 4 * numbers
+@pytest.mark.parametrize("size", [2, 4])
+def test_a_token_takes_its_keys_values_and_activations(
+    changes: dict[str, Any], kept: int, passing: int, size: int
+) -> None:
+    assert shape_of(config(**changes), size) == Shape(size * kept, size * passing, 4 * 100)
 
 
-def budget(wish: str = "auto", device: str = "cuda", **changes: Any) -> Budget:
-    facts = {"free": 10**9, "cell": 1000, "logits": 0, "one_by_one": False, **changes}
-    return choose_budget(wish, device, **facts)
+def budget(wish: str = "auto", device: str = "cuda", *, packed: bool = True, **changes: Any) -> Budget:
+    free = changes.pop("free", 10**9)
+    return choose_budget(
+        wish, device, free=free, shape=Shape(**{"kept": 1000, "passing": 0, "logits": 0, **changes}), packed=packed
+    )
 
 
 @pytest.mark.parametrize(("device", "rows"), [("cpu", 64), ("cuda", 256), ("cuda:3", 256), ("mps", 32), ("xpu", 32)])
-def test_rows_depend_on_the_device_unless_they_are_given(device: str, rows: int) -> None:
-    assert budget(device=device).rows == rows
-    assert budget("7", device=device).rows == 7
+@pytest.mark.parametrize("packed", [True, False])
+def test_rows_depend_on_the_device_unless_they_are_given(device: str, rows: int, packed: bool) -> None:
+    assert budget(device=device, packed=packed).rows == rows
+    assert budget("7", device=device, packed=packed).rows == 7
 
 
-def test_a_model_that_takes_rows_one_by_one_gets_one() -> None:
-    assert budget(one_by_one=True).rows == 1
-    assert budget("8", one_by_one=True).rows == 1
-
-
-@pytest.mark.parametrize(("device", "cells"), [("cuda", 800_000), ("cuda:1", 800_000), ("mps", 400_000)])
+@pytest.mark.parametrize(
+    ("device", "cells"), [("cuda", 800_000), ("cuda:1", 800_000), ("mps", 400_000), ("cpu", 400_000)]
+)
 def test_cells_are_a_share_of_what_is_free(device: str, cells: int) -> None:
     assert budget(device=device).cells == cells
 
 
 def test_logits_of_all_rows_are_set_aside_twice() -> None:
     assert budget("100", logits=1_000_000).cells == 800_000 - 200_000
+    assert budget("100", logits=1_000_000, packed=False).cells == 800_000 - 200_000
 
 
-def test_a_cpu_has_an_upper_limit() -> None:
-    assert budget(device="cpu").cells == CPU_CELLS
-    assert budget(device="cpu", free=10**6).cells == 400
+@pytest.mark.parametrize(("device", "tokens"), [("cpu", 1024), ("cuda:1", 8192), ("mps", 2048), ("xpu", 1024)])
+def test_activations_of_one_forward_are_set_aside_where_prompts_go_in_pieces(device: str, tokens: int) -> None:
+    assert budget(device=device).tokens == tokens
+    assert budget(device=device).cells - budget(device=device, passing=10_000).cells == 10 * tokens
 
 
-def test_with_no_memory_left_one_cell_remains_so_that_rows_go_one_by_one() -> None:
-    assert budget(free=0).cells == 1
-    assert budget(free=1000, logits=10**9).cells == 1
+def test_activations_belong_to_every_cell_where_a_padded_batch_goes_through_at_once() -> None:
+    assert budget(passing=3000, packed=False).cells == 200_000
+
+
+def test_prefixes_are_attended_to_in_place_but_on_cuda() -> None:
+    assert budget(device="cpu").cascade == CASCADE
+    assert budget(device="mps").cascade == CASCADE
+    assert budget(device="cuda:1").cascade is None
+
+
+def test_a_padded_batch_on_a_cpu_has_an_upper_limit() -> None:
+    assert budget(device="cpu", packed=False).cells == CPU_CELLS
+    assert budget(device="cpu", packed=False, free=10**6).cells == 400
+    assert budget(device="cuda", packed=False).cells > CPU_CELLS
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_with_no_memory_left_one_cell_remains_so_that_rows_go_one_by_one(packed: bool) -> None:
+    assert budget(free=0, packed=packed).cells == 1
+    assert budget(free=1000, logits=10**9, passing=5, packed=packed).cells == 1
+    assert budget(kept=0, packed=True).cells > 1

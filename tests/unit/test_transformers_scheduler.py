@@ -1,117 +1,557 @@
-"""Which rows are computed together."""
+"""Who is computed when: a fake runner carries out the plans, and keeps an eye on what is promised of them."""
 
 from __future__ import annotations
 
+import itertools
 import random
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import pytest
 
-from pytest_evals.engines.transformers.scheduler import WINDOW, Budget, Scheduler
+from pytest_evals.engines.transformers.prefixes import Prefix
+from pytest_evals.engines.transformers.scheduler import KEEP_UNUSED, Budget, Plan, Scheduler
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Row:
-    """As much of a row as the scheduler sees."""
+    """As much of a row as the scheduler sees, and what the fake runner notes of it."""
 
-    prompt_tokens: int
-    max_new_tokens: int = 10
+    tokens: list[int]
+    new: int = 10
     name: str = ""
+    generates: bool = True
+    brings: int | None = None
+    """It ends after so many tokens; by default after all that it may generate."""
+    prefix: Prefix | None = None
+    shared: int = 0
+    computed: int | None = None
+    generated: int = 0
+
+    @property
+    def shareable(self) -> int:
+        return len(self.tokens) - 1
+
+    @property
+    def cells(self) -> int:
+        return len(self.tokens) + (self.new if self.generates else 0)
 
 
-def scheduler_of(rows: list[Row], batch: int = 4, cells: int = 10_000) -> Scheduler[Row]:
-    scheduler: Scheduler[Row] = Scheduler(Budget(batch, cells))
+_fresh = itertools.count(1000)
+
+
+def row(length: int, new: int = 10, name: str = "") -> Row:
+    """A row of so many tokens, which begins like no other."""
+    return Row([next(_fresh), *([0] * length)][:length], new, name)
+
+
+def scored(length: int, name: str = "") -> Row:
+    return Row(row(length).tokens, 0, name, generates=False)
+
+
+@dataclass
+class Machine:
+    """Carries out plans as the runner would, and checks that they can be carried out."""
+
+    scheduler: Scheduler[Row]
+    fails: Callable[[Plan[Row]], bool] = lambda _plan: False
+    shrink: bool = True
+    plans: list[Plan[Row]] = field(default_factory=list)
+    finished: list[Row] = field(default_factory=list)
+    failed: list[Row] = field(default_factory=list)
+    under_way: list[Row] = field(default_factory=list)
+    dropped: list[Prefix] = field(default_factory=list)
+
+    def step(self) -> Plan[Row]:
+        plan = self.scheduler.plan()
+        assert plan
+        self.plans.append(plan)
+        self.check(plan)
+        if self.fails(plan):
+            rows = self.scheduler.failed(plan, shrink=self.shrink)
+            assert list(map(id, rows)) == list(map(id, plan.rows))
+            for each in rows:
+                each.computed = None
+                each.shared = 0
+            self.under_way = []
+            if len(rows) == 1:
+                self.failed += rows
+            return plan
+        ended = []
+        for each in plan.decode:
+            each.generated += 1
+            ended += [each] if self.is_finished(each) else []
+        for piece in plan.pieces:
+            if isinstance(piece.target, Row):
+                piece.target.computed = piece.end
+                if piece.last:
+                    piece.target.generated += piece.target.generates
+                    ended += [piece.target] if self.is_finished(piece.target) else []
+        self.under_way = [each for each in {*self.under_way, *plan.admitted} if each not in ended]
+        self.finished += ended
+        self.scheduler.done(plan, ended)
+        self.dropped += self.scheduler.forget_unused()
+        return plan
+
+    @staticmethod
+    def is_finished(each: Row) -> bool:
+        return not each.generates or each.generated >= (each.brings or each.new)
+
+    def check(self, plan: Plan[Row]) -> None:
+        """Everything that is read was computed before, or stands before it in the plan; nothing is computed twice."""
+        done: set[int] = set()
+        for each in plan.decode:
+            assert each in self.under_way
+            assert each.computed == len(each.tokens)
+        for piece in plan.pieces:
+            target = piece.target
+            if isinstance(target, Prefix):
+                assert not target.done
+                assert (piece.begin, piece.end, piece.last) == (target.start, target.end, True)
+                assert target.parent is None or target.parent.done or id(target.parent) in done
+                done.add(id(target))
+                continue
+            prefix = target.prefix
+            assert prefix is None or prefix.done or id(prefix) in done
+            begin = prefix.end if prefix else 0
+            assert piece.begin == (begin if target.computed is None else target.computed)
+            assert piece.begin < piece.end <= len(target.tokens)
+            assert piece.last == (piece.end == len(target.tokens))
+            assert target.shared <= begin
+            new = target.generates and target not in self.under_way
+            assert (target in plan.admitted) == new
+        rows = plan.rows
+        assert len(set(map(id, rows))) == len(rows)
+
+    def run(self, limit: int = 10_000) -> Machine:
+        while self.scheduler:
+            self.step()
+            assert len(self.plans) < limit
+        return self
+
+    @property
+    def decoded(self) -> list[int]:
+        """Rows that decoded in each forward."""
+        return [len(plan.decode) for plan in self.plans]
+
+
+def machine(
+    rows: Sequence[Row],
+    batch: int = 4,
+    cells: int = 10_000,
+    tokens: int = 1000,
+    cascade: int | None = 4096,
+    fails: Callable[[Plan[Row]], bool] = lambda _plan: False,
+    *,
+    shrink: bool = True,
+) -> Machine:
+    scheduler: Scheduler[Row] = Scheduler(Budget(batch, cells, tokens, cascade))
     scheduler.add(rows)
-    return scheduler
+    return Machine(scheduler, fails, shrink)
 
 
-def batches(scheduler: Scheduler[Row]) -> list[list[Row]]:
-    found = []
-    while scheduler:
-        found.append(scheduler.next_batch())
-    return found
+def names(rows: Sequence[Row]) -> list[str]:
+    return [each.name for each in rows]
+
+
+def started(plan: Plan[Row]) -> list[str]:
+    return names(plan.admitted)
+
+
+# -- who is admitted
 
 
 def test_nothing_waits_at_first() -> None:
-    scheduler = scheduler_of([])
+    scheduler: Scheduler[Row] = Scheduler(Budget(4, 100))
     assert not scheduler
-    assert scheduler.next_batch() == []
+    assert not scheduler.plan()
 
 
-def test_a_batch_holds_as_many_rows_as_the_budget_allows() -> None:
-    assert [len(batch) for batch in batches(scheduler_of([Row(5)] * 10))] == [4, 4, 2]
+def test_as_many_rows_are_admitted_as_the_budget_allows() -> None:
+    done = machine([row(5) for _ in range(10)]).run()
+    assert max(done.decoded) == 4
+    assert len(done.plans[0].admitted) == 4
 
 
-def test_the_longest_rows_of_a_window_come_first() -> None:
-    rows = [Row(length) for length in (3, 9, 1, 7, 5, 8, 2, 6)]
-    assert [[row.prompt_tokens for row in batch] for batch in batches(scheduler_of(rows))] == [
-        [9, 8, 7, 6],
-        [5, 3, 2, 1],
-    ]
+def test_a_row_is_given_what_a_finished_one_leaves_at_the_next_forward() -> None:
+    rows = [row(5, name=name) for name in "abcde"]
+    rows[1].brings = 3
+    run = machine(rows, batch=4)
+    assert started(run.step()) == ["a", "b", "c", "d"]
+    assert started(run.step()) == []
+    assert started(run.step()) == []
+    assert names(run.finished) == ["b"]
+    plan = run.step()
+    assert started(plan) == ["e"]
+    assert names(plan.decode) == ["a", "c", "d"]
+    run.run()
+    assert [names(plan.decode) for plan in run.plans].count(["a", "c", "d", "e"]) == 6
 
 
-def test_a_long_row_at_the_end_does_not_go_before_the_first_window() -> None:
-    rows = [Row(1)] * (WINDOW * 4) + [Row(1000)]
-    found = batches(scheduler_of(rows))
-    assert found[-1] == [Row(1000)]
+def test_the_longest_prompts_come_first() -> None:
+    rows = [row(length, name=str(length)) for length in (3, 9, 1, 7, 5, 8, 2, 6)]
+    done = machine(rows).run()
+    assert [name for plan in done.plans for name in started(plan)] == list("98765321")
+
+
+def test_rows_that_may_generate_much_more_come_before_longer_prompts() -> None:
+    rows = [row(50, 10, "short"), row(5, 100, "long"), row(60, 15, "alike")]
+    assert started(machine(rows).step()) == ["long", "alike", "short"]
 
 
 def test_equal_rows_keep_their_order() -> None:
-    rows = [Row(5, name=str(number)) for number in range(6)]
-    assert [row.name for batch in batches(scheduler_of(rows)) for row in batch] == list("012345")
+    rows = [row(5, name=str(number)) for number in range(6)]
+    done = machine(rows).run()
+    assert [name for plan in done.plans for name in started(plan)] == list("012345")
 
 
-def test_a_batch_fits_a_cache_padded_to_its_longest_row() -> None:
-    rows = [Row(90), Row(10), Row(10), Row(10)]
-    assert [len(batch) for batch in batches(scheduler_of(rows, cells=200))] == [2, 2]
+def test_rows_of_one_prefix_stand_together() -> None:
+    def below(first: int, name: str) -> list[Row]:
+        return [Row([first] * 40 + [number, 5], name=f"{name}{number}") for number in range(3)]
+
+    one, two = below(1, "a"), below(2, "b")
+    mixed = [each for pair in zip(one, two, strict=True) for each in pair]
+    done = machine(mixed, batch=2).run()
+    order = [name[0] for plan in done.plans for name in started(plan)]
+    assert "".join(order) in {"aaabbb", "bbbaaa"}
+
+
+def test_slots_are_as_long_as_the_longest_row() -> None:
+    rows = [row(90), row(10), row(10), row(10)]
+    done = machine(rows, cells=200).run()
+    assert len(done.plans[0].admitted) == 2
+    rows = [row(90), row(10), row(10), row(10)]
+    assert len(machine(rows, cells=400).step().admitted) == 4
 
 
 def test_tokens_that_may_be_generated_need_cells_too() -> None:
-    assert [len(batch) for batch in batches(scheduler_of([Row(10, 90)] * 4, cells=200))] == [2, 2]
+    assert len(machine([row(10, 90) for _ in range(4)], cells=200).step().admitted) == 2
 
 
-def test_a_row_larger_than_the_budget_is_a_batch_alone() -> None:
-    assert batches(scheduler_of([Row(5000), Row(1)], cells=100)) == [[Row(5000)], [Row(1)]]
+def test_a_row_larger_than_the_budget_runs_alone() -> None:
+    done = machine([row(500, name="large"), row(1, name="small")], cells=100).run()
+    assert names(done.finished) == ["large", "small"]
+    assert max(done.decoded) == 1
 
 
-def test_every_row_is_computed_exactly_once_within_the_budget() -> None:
-    dice = random.Random(3)  # noqa: S311 - data of a test
-    rows = [Row(dice.randint(1, 500), dice.randint(1, 200), str(number)) for number in range(300)]
-    found = batches(scheduler_of(rows, batch=16, cells=4000))
-    assert sorted(row.name for batch in found for row in batch) == sorted(row.name for row in rows)
-    for batch in found:
-        longest = max(row.prompt_tokens for row in batch) + max(row.max_new_tokens for row in batch)
-        assert len(batch) == 1 or (len(batch) <= 16 and len(batch) * longest <= 4000)
+def test_prefixes_take_cells_from_slots() -> None:
+    def below() -> list[Row]:
+        return [Row([1] * 100 + [number, 5, 5, 5, 5, 5, 5, 5, 5, 5], new=10) for number in range(4)]
+
+    # Four slots of 120 cells, and 100 for the prefix.
+    assert len(machine(below(), cells=4 * 120 + 100).step().admitted) == 4
+    assert len(machine(below(), cells=4 * 120 + 99).step().admitted) == 3
 
 
-def test_rows_may_arrive_between_batches() -> None:
-    scheduler = scheduler_of([Row(1)] * 4)
-    scheduler.next_batch()
-    scheduler.add([Row(2)])
-    assert batches(scheduler) == [[Row(2)]]
+def test_prefixes_of_rows_that_wait_take_no_cells_yet() -> None:
+    rows = [Row([tree] * 100 + [number, 5], name=str(tree)) for tree in range(20) for number in range(2)]
+    done = machine(rows, batch=2, cells=2 * 112 + 2 * 100).run()
+    assert [each for each in done.decoded if each] == [2] * 9 * 20
 
 
-@pytest.mark.parametrize(("count", "halves"), [(1, [1]), (2, [1, 1]), (5, [3, 2])])
-def test_a_batch_that_failed_is_tried_as_two_before_all_others(count: int, halves: list[int]) -> None:
-    rows = [Row(5, name=str(number)) for number in range(count)]
-    scheduler = scheduler_of([Row(100)])
-    scheduler.halve(rows, shrink=False)
-    found = batches(scheduler)
-    assert [len(batch) for batch in found[:-1]] == halves
-    assert [row for batch in found[:-1] for row in batch] == rows
-    assert found[-1] == [Row(100)]
+def test_a_prefix_that_is_attended_to_where_it_is_makes_slots_shorter() -> None:
+    rows = [Row([1] * 100 + [number, 5, 5, 5, 5, 5, 5, 5, 5, 5], new=10) for number in range(4)]
+    run = machine(rows, cells=4 * 20 + 100, cascade=1)
+    assert len(run.step().admitted) == 4
+    assert [each.shared for each in rows] == [100] * 4
+
+
+@pytest.mark.parametrize(("cascade", "shared"), [(400, 100), (401, 0), (None, 0), (1, 100)])
+def test_a_prefix_is_shared_where_its_tokens_times_its_rows_are_worth_it(cascade: int | None, shared: int) -> None:
+    rows = [Row([1] * 100 + [number]) for number in range(4)]
+    machine(rows, cascade=cascade).step()
+    assert [each.shared for each in rows] == [shared] * 4
+
+
+def test_all_above_the_last_prefix_that_is_worth_it_is_shared() -> None:
+    """The upper stretch has 12 tokens, the lower one 88: only the lower one is worth it by itself."""
+    rows = [Row([1] * 12 + [2] * 88 + [number]) for number in range(3)] + [
+        Row([1] * 12 + [number]) for number in (8, 9)
+    ]
+    machine(rows, batch=8, cascade=3 * 88).step()
+    assert [each.shared for each in rows] == [100, 100, 100, 0, 0]
+
+
+def test_rows_may_arrive_at_any_time() -> None:
+    run = machine([row(5, name="a"), row(5, name="b")])
+    run.step()
+    late = row(9, name="late")
+    run.scheduler.add([late])
+    assert started(run.step()) == ["late"]
+    run.run()
+    assert sorted(names(run.finished)) == ["a", "b", "late"]
+
+
+def test_the_row_that_is_being_filled_counts_as_one_of_the_rows() -> None:
+    """It is neither decoding nor newly admitted in the forward in which its last piece is computed."""
+    short = [row(2, 30, name=f"short{number}") for number in range(6)]
+    done = machine([row(50, 30, "long"), *short], batch=3, tokens=20).run()
+    assert max(done.decoded) == 3
+
+
+# -- prompts in pieces
+
+
+def test_a_prompt_longer_than_a_forward_is_computed_in_pieces() -> None:
+    run = machine([row(50, name="long")], tokens=20).run()
+    assert [[(piece.begin, piece.end, piece.last) for piece in plan.pieces] for plan in run.plans[:3]] == [
+        [(0, 20, False)],
+        [(20, 40, False)],
+        [(40, 50, True)],
+    ]
+    assert run.decoded == [0, 0, 0] + [1] * 9
+
+
+def test_decoding_goes_on_while_a_prompt_is_filled() -> None:
+    run = machine([row(5, 40, "first")], tokens=20)
+    run.step()
+    run.scheduler.add([row(50, 5, "long")])
+    assert [names(run.step().decode) for _ in range(4)] == [["first"], ["first"], ["first"], ["first", "long"]]
+
+
+def test_prompts_share_a_forward_until_it_is_full() -> None:
+    run = machine([row(12, name="a"), row(11, name="b"), row(10, name="c")], tokens=20)
+    pieces = [[(piece.target.name, piece.begin, piece.end) for piece in run.step().pieces if isinstance(piece.target, Row)] for _ in range(2)]  # fmt: skip
+    assert pieces == [[("a", 0, 12), ("b", 0, 8)], [("b", 8, 11), ("c", 0, 10)]]
+
+
+def test_no_row_is_begun_while_another_is_in_pieces() -> None:
+    done = machine([row(50, name=str(number)) for number in range(3)], tokens=20).run()
+    for plan in done.plans:
+        assert sum(not piece.last for piece in plan.pieces) <= 1
+        assert not plan.pieces or not any(not piece.last for piece in plan.pieces[:-1])
+
+
+def test_a_prefix_is_computed_once_and_before_the_rows_below_it() -> None:
+    rows = [Row([1] * 40 + [2] * 40 + [number]) for number in range(4)] + [
+        Row([1] * 40 + [3, number]) for number in range(4)
+    ]
+    done = machine(rows, batch=8).run()
+    prefixes = [piece.target for plan in done.plans for piece in plan.pieces if isinstance(piece.target, Prefix)]
+    assert [(prefix.start, prefix.end) for prefix in prefixes] == [(0, 40), (40, 80)]
+
+
+def test_a_prefix_is_never_cut_and_its_row_gets_a_token_at_least() -> None:
+    rows = [Row([1] * 40 + [number, 2]) for number in range(3)]
+    plan = machine(rows, tokens=20).step()
+    assert [(piece.begin, piece.end) for piece in plan.pieces] == [(0, 40), (40, 41)]
+
+
+def test_prefixes_that_nobody_uses_are_kept_up_to_a_share_of_the_cells() -> None:
+    run = machine([Row([1] * 60 + [number]) for number in range(4)], cells=400).run()
+    assert run.dropped == []
+    assert run.scheduler.prefixes.cells == 60
+    run.scheduler.add([Row([2] * 60 + [number]) for number in range(4)])
+    run.run()
+    assert [prefix.tokens[0] for prefix in run.dropped] == [1]
+    assert run.scheduler.prefixes.cells == 60 <= 400 * KEEP_UNUSED
+
+
+# -- rows that are only scored
+
+
+def test_a_scored_row_takes_no_slot_and_leaves_with_its_forward() -> None:
+    run = machine([row(5, 40), *(scored(9) for _ in range(6))], batch=1)
+    plan = run.step()
+    assert len(plan.pieces) == 7
+    assert len(plan.admitted) == 1
+    assert len(run.finished) == 6
+
+
+def test_scored_rows_fill_a_forward_and_are_not_cut() -> None:
+    run = machine([scored(30) for _ in range(4)], tokens=50)
+    assert [(piece.begin, piece.end, piece.last) for piece in run.step().pieces] == [(0, 30, True)] * 2
+    assert len(run.step().pieces) == 2
+    assert not run.scheduler
+
+
+def test_scored_rows_are_begun_beside_the_last_that_generate() -> None:
+    done = machine([scored(100, "scored"), row(5, 40, "a"), row(5, 40, "b")], batch=1).run()
+    assert names(done.finished) == ["a", "scored", "b"]
+
+
+# -- failures
+
+
+def sizes(run: Machine) -> list[int]:
+    return [len(plan.rows) for plan in run.plans]
+
+
+@pytest.mark.parametrize(("count", "halves"), [(2, [1, 1]), (4, [2, 2]), (5, [3, 2])])
+def test_what_failed_together_is_tried_as_two_groups_before_all_others(count: int, halves: list[int]) -> None:
+    rows = [row(5, name=str(number)) for number in range(count)]
+    run = machine([*rows, row(4, name="waits")], batch=count)
+    run.fails = lambda _plan: True
+    run.step()
+    run.fails = lambda _plan: False
+    run.run()
+    groups = [started(plan) for plan in run.plans if plan.admitted][1:]
+    assert groups == [list("01234")[: halves[0]], list("01234")[halves[0] : count], ["waits"]]
+    assert names(run.finished) == [*names(rows), "waits"]
+
+
+def test_nobody_joins_rows_that_are_tried_again_not_even_when_some_finish() -> None:
+    rows = [row(5, name=str(number)) for number in range(4)]
+    rows[0].brings = 2
+    run = machine([*rows, row(4, name="waits")])
+    run.fails = lambda _plan: True
+    run.step()
+    run.fails = lambda _plan: False
+    run.run()
+    company = [set(names(plan.rows)) for plan in run.plans[1:]]
+    assert all(group <= {"0", "1"} or group <= {"2", "3"} or group == {"waits"} for group in company)
 
 
 def test_a_half_that_fails_again_goes_before_the_other_half() -> None:
-    rows = [Row(5, name=str(number)) for number in range(4)]
-    scheduler = scheduler_of([])
-    scheduler.halve(rows, shrink=False)
-    scheduler.halve(scheduler.next_batch(), shrink=False)
-    assert [[row.name for row in batch] for batch in batches(scheduler)] == [["0"], ["1"], ["2", "3"]]
+    run = machine([row(5, name=str(number)) for number in range(4)])
+    run.fails = lambda plan: len(plan.rows) == 4 or names(plan.rows) == ["0", "1"]
+    run.run()
+    assert [started(plan) for plan in run.plans if plan.admitted] == [
+        ["0", "1", "2", "3"],
+        ["0", "1"],
+        ["0"],
+        ["1"],
+        ["2", "3"],
+    ]
+
+
+def test_a_row_that_failed_alone_is_not_tried_again() -> None:
+    rows = [row(5, name=str(number)) for number in range(5)]
+    run = machine(rows)
+    run.fails = lambda plan: "3" in names(plan.rows)
+    run.run()
+    assert names(run.failed) == ["3"]
+    assert sorted(names(run.finished)) == ["0", "1", "2", "4"]
+
+
+def test_rows_of_a_group_that_had_not_begun_when_it_failed_are_tried_after_its_halves() -> None:
+    """Rows of a group are begun as forwards have room: a failure may come before the last of them is begun."""
+    rows = [row(20, name=str(number)) for number in range(4)]
+    run = machine(rows, tokens=1000)
+    run.fails = lambda plan: len(plan.rows) == 4 or names(plan.rows) == ["0"]
+    run.step()
+    run.scheduler.budget = Budget(2, 10_000, 10)
+    run.run()
+    assert names(run.failed) == ["0"]
+    assert names(run.finished) == ["1", "2", "3"]
+
+
+def test_a_failure_while_decoding_takes_all_that_are_under_way_back() -> None:
+    rows = [row(5, name=str(number)) for number in range(4)]
+    run = machine(rows)
+    for _ in range(3):
+        run.step()
+    run.fails = lambda plan: len(plan.rows) > 2
+    run.step()
+    plan = run.step()
+    assert names(plan.admitted) == ["0", "1"]
+    assert plan.decode == []
+
+
+def test_prefixes_are_computed_again_after_a_failure() -> None:
+    rows = [Row([1] * 40 + [number], name=str(number)) for number in range(4)]
+    run = machine(rows)
+    run.step()
+    run.fails = lambda plan: len(plan.rows) > 2
+    run.run()
+    computed = [piece.begin for plan in run.plans for piece in plan.pieces if isinstance(piece.target, Prefix)]
+    assert computed == [0, 0]
+    assert sorted(names(run.finished)) == list("0123")
+
+
+def test_a_failed_rows_prefix_is_released_and_the_others_keep_theirs() -> None:
+    rows = [Row([1] * 40 + [number], name=str(number)) for number in range(4)]
+    run = machine(rows)
+    run.fails = lambda plan: "2" in names(plan.rows)
+    run.run()
+    assert names(run.failed) == ["2"]
+    assert [prefix.users for prefix in run.scheduler.prefixes.all()] == [0]
 
 
 @pytest.mark.parametrize(("rows", "shrink", "budget"), [(4, True, 2), (4, False, 4), (1, True, 1), (3, True, 2)])
-def test_shrinking_lets_no_later_batch_be_as_large(rows: int, shrink: bool, budget: int) -> None:
-    scheduler = scheduler_of([], batch=4)
-    scheduler.halve([Row(1)] * rows, shrink=shrink)
-    assert scheduler.budget == Budget(budget, 10_000)
+def test_too_little_memory_lets_no_later_batch_be_as_large(rows: int, shrink: bool, budget: int) -> None:
+    run = machine([row(5) for _ in range(rows)], shrink=shrink)
+    run.fails = lambda _plan: True
+    run.step()
+    assert run.scheduler.budget.rows == budget
+    assert run.scheduler.budget.tokens == (500 if shrink else 1000)
+    assert run.scheduler.budget.cells == 10_000
+    run.scheduler.add([row(5) for _ in range(8)])
+    run.fails = lambda _plan: False
+    run.run()
+    assert max(run.decoded) == budget
+
+
+def test_a_forward_does_not_shrink_to_nothing() -> None:
+    run = machine([row(5, name=str(number)) for number in range(64)], batch=64)
+    run.fails = lambda _plan: True
+    run.run()
+    assert len(run.failed) == 64
+    assert (run.scheduler.budget.rows, run.scheduler.budget.tokens) == (1, 64)
+
+
+# -- whatever comes
+
+
+def check_budget(run: Machine, budget: Budget) -> None:
+    """What is under way fits, unless a row is too large even alone."""
+    rows = [each for each in run.under_way if each.generates]
+    if len(rows) > 1:
+        assert len(rows) <= budget.rows
+        assert len(rows) * max(each.cells - each.shared for each in rows) <= budget.cells
+    plan = run.plans[-1]
+    sized = sum(
+        piece.end - piece.begin for piece in plan.pieces if isinstance(piece.target, Row) and piece.target.generates
+    )
+    assert sized <= budget.tokens
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_every_row_is_finished_exactly_once_whatever_comes(seed: int) -> None:
+    dice = random.Random(seed)  # noqa: S311 - data of a test
+    budget = Budget(
+        dice.choice([1, 2, 3, 8, 16]),
+        dice.choice([60, 200, 1000, 5000]),
+        dice.choice([5, 20, 100, 1000]),
+        dice.choice([None, 1, 100, 1000]),
+    )
+    stretches = [[dice.randrange(4)] * dice.randint(4, 40) for _ in range(5)]
+
+    def some(number: int) -> Row:
+        tokens = [token for stretch in dice.choices(stretches, k=dice.randint(0, 3)) for token in stretch]
+        tokens += [dice.randrange(4) for _ in range(dice.randint(1, 30))]
+        new = dice.randint(1, 20)
+        generates = dice.random() < 0.8
+        return Row(tokens, new if generates else 0, str(number), generates, brings=dice.randint(1, new))
+
+    rows = [some(number) for number in range(80)]
+    calm = seed % 3 == 0
+    poison = {str(number) for number in range(80) if not calm and dice.random() < 0.03}
+    most = 100 if calm else dice.choice([1, 2, 5, 100])
+    breakdowns = 0.0 if calm else dice.choice([0.0, 0.05])
+
+    def fails(plan: Plan[Row]) -> bool:
+        together = len(plan.rows)
+        return bool(poison & set(names(plan.rows))) or together > most or (together > 1 and dice.random() < breakdowns)
+
+    scheduler: Scheduler[Row] = Scheduler(budget)
+    run = Machine(scheduler, fails, shrink=dice.random() < 0.5)
+    arriving = list(rows)
+    for _ in range(20_000):
+        if arriving and (not scheduler or dice.random() < 0.1):
+            count = dice.randint(1, 30)
+            scheduler.add(arriving[:count])
+            del arriving[:count]
+        if not scheduler:
+            break
+        run.step()
+        if calm:
+            check_budget(run, budget)
+    assert not arriving
+    assert not scheduler
+    assert sorted(names(run.finished) + names(run.failed)) == sorted(names(rows))
+    assert set(names(run.failed)) == poison
+    for each in run.finished:
+        assert each.generated >= (each.brings or 0) if each.generates else each.generated == 0
+    assert all(prefix.users == 0 for prefix in scheduler.prefixes.all())
+    assert scheduler.plan().rows == []

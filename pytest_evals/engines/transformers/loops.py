@@ -1,0 +1,123 @@
+"""Which way a model is run: found out when it is loaded, so that every model is run rightly and most of them fast."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+import torch
+
+from pytest_evals.engines.spec import ModelSpec
+from pytest_evals.engines.transformers import parallel
+from pytest_evals.engines.transformers.device import choose_budget, settle_on, shape_of, table_room
+from pytest_evals.engines.transformers.generate_loop import GenerateLoop
+from pytest_evals.engines.transformers.linear import Layout, lay_out
+from pytest_evals.engines.transformers.loop import Loop
+from pytest_evals.engines.transformers.meter import Meter
+from pytest_evals.engines.transformers.packed import PackedRunner
+from pytest_evals.engines.transformers.packed_loop import PackedLoop
+from pytest_evals.engines.transformers.reference import ReferenceLoop
+from pytest_evals.engines.transformers.sampling import Sampler
+from pytest_evals.engines.transformers.scheduler import Budget, Scheduler
+from pytest_evals.engines.transformers.selfcheck import TOLERANCE, largest_difference, padding_is_harmless
+from pytest_evals.engines.transformers.static_setup import WAYS, BlockLoop, decode_statically, tally_of
+from pytest_evals.engines.transformers.weights import Loaded
+from pytest_evals.errors import ModelError
+
+_LAYOUT_SHARE = 0.25
+"""Share of the free memory that packed copies of the weights may take."""
+
+
+@dataclass(slots=True)
+class Machinery:
+    """How one model is run: the loop for most requests first, the one for those that want to be alone last."""
+
+    name: str
+    loops: list[Loop]
+    budget: Budget
+    meter: Meter
+    notes: list[str] = field(default_factory=list)
+
+
+def make_machinery(loaded: Loaded, spec: ModelSpec, options: Mapping[str, Any]) -> Machinery:
+    """Choose the fastest way of running the model that gives its own logits. Raises `ModelError` for a refused wish.
+
+    For measurements and tests, ``options`` may say how to ``decode``: a key of `WAYS`.
+    """
+    wish = spec.options.get("loop", "auto")
+    on_cuda = loaded.device.startswith("cuda")
+    if on_cuda:
+        settle_on(loaded.device, loaded.dtype)
+    meter = Meter(loaded.device)
+    meter.usage.weights_bytes = sum(parameter.nbytes for parameter in loaded.model.parameters())
+    runner, why_not = (None, "asked for with ?loop=generate") if wish == "generate" else _packed_runner(loaded)
+    if runner is None and wish == "packed":
+        raise ModelError(f"model {spec.text!r} cannot be run with loop=packed: {why_not}")
+    notes = []
+    if runner is not None:
+        ways = WAYS[str(options.get("decode", "graphs" if on_cuda and loaded.ranks == 1 else "plain"))]
+        notes += decode_statically(runner, loaded.model, loaded.device, ways)
+    batch = str(spec.options.get("batch", options["batch"]))
+    shape = shape_of(loaded.model.config.get_text_config(decoder=True), loaded.model.dtype.itemsize)
+    free = free_memory(loaded.device)
+    if loaded.device == "cpu":
+        free //= int(options.get("replicas", 1))
+    budget = choose_budget(batch, loaded.device, free=free, shape=shape, packed=runner is not None)
+    if loaded.ranks > 1:
+        # Every rank must make the same plans.
+        budget = Budget(**parallel.shared(dataclasses.asdict(budget)))
+    if runner is None:
+        pads = padding_is_harmless(loaded.model)
+        usual = GenerateLoop(loaded.model, budget, meter, loaded.device, pads=pads)
+        kind = "padded batches" if pads else "batches of prompts of one length"
+        alone = GenerateLoop(loaded.model, Budget(1, 1), meter, loaded.device, pads=False)
+        return Machinery(
+            "generate", [usual, alone], budget, meter, [f"runs through transformers' generate in {kind}: {why_not}"]
+        )
+    if runner.decoder is not None:
+        runner.slots.room = table_room(budget)
+        runner.decoder.tally = tally_of(meter)
+    layout = Layout()
+    if loaded.device == "cpu" and loaded.ranks == 1:
+        with runner.detached():
+            layout = lay_out(loaded.model, budget.rows, int(free * _LAYOUT_SHARE))
+    reference = ReferenceLoop(loaded.model, runner, layout, meter, loaded.device)
+    sampler = Sampler(reference if options.get("exact") else None)
+    runner.use(parallel.SharedSampler(sampler) if loaded.ranks > 1 else sampler)
+    usual_loop = (BlockLoop if runner.decoder else PackedLoop)(Scheduler(budget), runner, meter, loaded.device)
+    return Machinery("packed", [usual_loop, reference], budget, meter, notes)
+
+
+def _packed_runner(loaded: Loaded) -> tuple[PackedRunner | None, str]:
+    """Return a runner that computes what the model computes, or why there is none."""
+    model = loaded.model
+    config = model.config
+    if config.is_encoder_decoder:
+        return None, "it is an encoder-decoder"
+    if getattr(model, "_is_stateful", False):
+        return None, "it keeps a state instead of keys and values"
+    text = config.get_text_config(decoder=True)
+    kinds = set(getattr(text, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
+    if kinds:
+        return None, f"it has layers of {', '.join(sorted(kinds))}"
+    before = config._attn_implementation  # noqa: SLF001 - transformers has a setter only
+    try:
+        runner = PackedRunner(model, loaded.device, 1)
+        difference = largest_difference(model, runner, text.vocab_size)
+        if difference <= TOLERANCE.get(model.dtype, 1e-3):
+            return runner, ""
+        reason = f"its logits would differ by {difference:.1%}"
+    except Exception as error:  # noqa: BLE001 - a model's own code may do anything with attention that it does not know
+        reason = f"its attention cannot be plugged in ({type(error).__name__}: {error})"
+    model.set_attn_implementation(before)
+    return None, reason
+
+
+def free_memory(device: str) -> int:
+    """Return the bytes that are free on the device now."""
+    if device.startswith("cuda"):
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)

@@ -1,0 +1,59 @@
+"""The fast way: in-flight batching. Finished rows leave after every forward, waiting ones take their place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pytest_evals.engines.transformers.faults import explain, is_fatal, is_out_of_memory
+from pytest_evals.engines.transformers.loop import AnyRow, Progress
+from pytest_evals.engines.transformers.meter import Meter
+from pytest_evals.engines.transformers.packed import PackedRunner
+from pytest_evals.engines.transformers.scheduler import Scheduler
+
+
+class PackedLoop:
+    """See `Loop`."""
+
+    def __init__(self, scheduler: Scheduler[AnyRow], runner: PackedRunner, meter: Meter, device: str) -> None:
+        self._scheduler = scheduler
+        self._runner = runner
+        self._meter = meter
+        self._device = device
+        self._begun: set[int] = set()
+
+    def add(self, rows: Sequence[AnyRow]) -> None:
+        """See `Loop.add`."""
+        self._scheduler.add(rows)
+
+    def __bool__(self) -> bool:
+        return bool(self._scheduler)
+
+    def step(self) -> Progress:
+        """See `Loop.step`."""
+        plan = self._scheduler.plan()
+        if not plan:
+            return Progress()
+        progress = Progress(begun=[row for row in plan.rows if row.started is None])
+        for row in progress.begun:
+            row.started = self._meter.now()
+        try:
+            with self._meter.forward(plan):
+                progress.finished = self._runner.run(plan)
+        except Exception as error:
+            # One forward's failure is not the run's: it is narrowed down to the row that caused it.
+            if is_fatal(error):
+                raise
+            failure, shrink = explain(error, self._device), is_out_of_memory(error)
+        else:
+            self._scheduler.done(plan, progress.finished)
+            self._runner.drop(self._scheduler.forget_unused())
+            progress.tokens = len(plan.decode)
+            return progress
+        # Outside of the except block: the traceback holds the tensors that are to be freed.
+        self._runner.clear()
+        rows = self._scheduler.failed(plan, shrink=shrink)
+        for row in rows:
+            row.restart()
+        if len(rows) == 1:
+            progress.failed = [(rows[0], failure)]
+        return progress

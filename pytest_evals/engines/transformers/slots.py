@@ -1,0 +1,208 @@
+"""Keys and values of everything that is under way: a slot for each row, a store for each shared prefix.
+
+Slots are preallocated and written in place. Rows that decode have the first slots, without gaps, so that what attention
+reads of a layer is one view. A slot holds its row's keys from its first cell on; rows of different lengths are masked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import Cache
+
+from pytest_evals.engines.transformers.buckets import Room
+from pytest_evals.engines.transformers.prefixes import Prefix
+from pytest_evals.engines.transformers.row import Row
+
+GROW_BY = 1.5
+ROUND_TO = 64
+
+
+class Store:
+    """Keys and values of one stretch of tokens, layer by layer, each ``[kv_heads, tokens, head]``."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self.layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def write(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Keep all keys and values of a layer, given as ``[tokens, kv_heads, head]``."""
+        self.layers[layer] = (keys.transpose(0, 1).contiguous(), values.transpose(0, 1).contiguous())
+
+
+class Slots:
+    """The slots of all rows, and the stores of prefixes."""
+
+    def __init__(self, rows: int, *, fixed_cells: int | None = None) -> None:
+        self.stores: dict[int, Store] = {}
+        self.room: Room | None = None
+        """Where slots are to be made for all rows at once, instead of as rows come."""
+        self.version = 0
+        """Changes whenever slots are moved to other memory."""
+        self._rows = rows
+        self._occupants: list[Row | None] = []
+        self._layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._capacity = fixed_cells or 0
+
+    @property
+    def rows(self) -> int:
+        """Slots, used and free; 0 before any keys were stored."""
+        return min((keys.shape[0] for keys, _ in self._layers.values()), default=0)
+
+    @property
+    def capacity(self) -> int:
+        """Cells of a slot."""
+        return self._capacity
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all slots and stores."""
+        tensors = [
+            pair for held in (self._layers, *(store.layers for store in self.stores.values())) for pair in held.values()
+        ]
+        return sum(keys.nbytes + values.nbytes for keys, values in tensors)
+
+    # -- who sits where
+
+    def seat(self, decoding: Sequence[Row], others: Sequence[Row]) -> list[Row]:
+        """Give every row a slot, those that decode the first ones; return these in the order of their slots."""
+        self._tidy()
+        wanted = len(decoding) + len(others)
+        self._occupants.extend([None] * (wanted - len(self._occupants)))
+        staying = {id(row) for row in decoding}
+        late = [row for row in decoding if row.slot is not None and row.slot >= len(decoding)]
+        for index in range(len(decoding)):
+            occupant = self._occupants[index]
+            if occupant is None or id(occupant) not in staying:
+                self._move(late.pop(), index)
+        free = iter([index for index, occupant in enumerate(self._occupants) if occupant is None])
+        for row in others:
+            if row.slot is None:
+                row.slot = next(free)
+                self._occupants[row.slot] = row
+        return [row for row in self._occupants[: len(decoding)] if row is not None]
+
+    def _tidy(self) -> None:
+        """Forget rows that were started again."""
+        self._occupants = [
+            row if row is not None and row.slot == index else None for index, row in enumerate(self._occupants)
+        ]
+
+    def _move(self, row: Row, index: int) -> None:
+        """Bring a row to another slot; who was there takes its place."""
+        other, origin = self._occupants[index], int(row.slot or 0)
+        for keys, values in self._layers.values():
+            for tensor in (keys, values):
+                if other is not None:
+                    kept = tensor[index].clone()
+                length = row.stored - row.shared
+                tensor[index, :, :length] = tensor[origin, :, :length]
+                if other is not None:
+                    tensor[origin] = kept
+        self._occupants[index], self._occupants[origin] = row, other
+        row.slot = index
+        if other is not None:
+            other.slot = origin
+
+    def release(self, row: Row) -> None:
+        """Free the slot of a row."""
+        if row.slot is not None:
+            self._occupants[row.slot] = None
+            row.slot = None
+
+    def clear(self) -> None:
+        """Free everything, the memory too; what is reserved next may be smaller."""
+        self._occupants, self._layers, self._capacity, self._rows = [], {}, 0, 0
+        self.stores.clear()
+        self.version += 1
+
+    # -- tensors
+
+    def reserve(self, rows: int, cells: int) -> None:
+        """Have room for so many rows of so many cells, before anything is computed."""
+        if self.room is not None:
+            self._reserve_ahead(rows, cells, self.room)
+            return
+        self._rows = max(self._rows, rows)
+        if cells > self._capacity:
+            wanted = max(cells, int(self._capacity * GROW_BY))
+            self._capacity = -(-wanted // ROUND_TO) * ROUND_TO
+        for layer, (keys, values) in self._layers.items():
+            if keys.shape[0] < self._rows or keys.shape[2] < self._capacity:
+                self._layers[layer] = (self._resized(keys), self._resized(values))
+
+    def _reserve_ahead(self, rows: int, cells: int, room: Room) -> None:
+        """Make a table for all rows that may come, if the present one does not suffice; it may have fewer slots."""
+        if rows <= self._rows and cells <= self._capacity:
+            return
+        self._rows, self._capacity = room.table(rows, cells)
+        self._tidy()
+        for row in [row for row in self._occupants[self._rows :] if row is not None]:
+            self._move(row, self._occupants.index(None))
+        del self._occupants[self._rows :]
+        if not any(self._occupants):
+            # Nothing is to be kept, so that the old table need not stand beside the new one.
+            self._layers.clear()
+            self.version += 1
+        for layer, (keys, values) in self._layers.items():
+            self._layers[layer] = (self._resized(keys), self._resized(values))
+
+    def _resized(self, old: torch.Tensor) -> torch.Tensor:
+        new = self._empty(old)
+        rows, cells = min(old.shape[0], new.shape[0]), min(old.shape[2], new.shape[2])
+        new[:rows, :, :cells] = old[:rows, :, :cells]
+        return new
+
+    def _empty(self, like: torch.Tensor) -> torch.Tensor:
+        """Zeros: what is masked out must still be finite."""
+        self.version += 1
+        return like.new_zeros((self._rows, like.shape[1], self._capacity, like.shape[3]))
+
+    def layer(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return a layer's slots, each ``[rows, kv_heads, cells, head]``; ``keys`` and ``values`` show heads and dtype."""
+        if layer not in self._layers:
+            # [tokens, kv_heads, head] -> [1, kv_heads, tokens, head]: what `_empty` reads the shape from.
+            self._layers[layer] = (
+                self._empty(keys.transpose(0, 1).unsqueeze(0)),
+                self._empty(values.transpose(0, 1).unsqueeze(0)),
+            )
+        return self._layers[layer]
+
+    def store_of(self, prefix: Prefix) -> Store:
+        """Return the store of a prefix, made when it is first asked for."""
+        return self.stores.setdefault(id(prefix), Store(len(prefix.tokens)))
+
+    def drop(self, prefix: Prefix) -> None:
+        """Free the store of a prefix."""
+        self.stores.pop(id(prefix), None)
+
+    def copy_prefixes(self, row: Row) -> None:
+        """Copy what the row's prefixes hold beyond ``row.shared`` into the first cells of its slot."""
+        for prefix in row.prefix.path if row.prefix else ():
+            if prefix.start >= row.shared:
+                begin, end = prefix.start - row.shared, prefix.end - row.shared
+                for layer, (keys, values) in self.store_of(prefix).layers.items():
+                    slot_keys, slot_values = self._layers[layer]
+                    slot_keys[row.slot, :, begin:end] = keys
+                    slot_values[row.slot, :, begin:end] = values
+
+
+class PackedCache(Cache):
+    """What a model sees as its cache: it keeps nothing, because the attention function writes to the slots itself."""
+
+    def __init__(self) -> None:
+        super().__init__(layers=[])
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the new keys and values as they are."""
+        del layer_idx, args, kwargs
+        return key_states, value_states
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Nothing: positions are always given."""
+        del layer_idx
+        return 0

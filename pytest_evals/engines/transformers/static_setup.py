@@ -1,0 +1,108 @@
+"""Whether a model may decode with static tensors, and with graphs of them: tried when it is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from pytest_evals.engines.transformers.faults import is_fatal
+from pytest_evals.engines.transformers.graphs import Capture, CudaGraphs, Directly
+from pytest_evals.engines.transformers.loop import AnyRow, Progress
+from pytest_evals.engines.transformers.meter import Meter
+from pytest_evals.engines.transformers.packed import Chooser, PackedRunner
+from pytest_evals.engines.transformers.packed_loop import PackedLoop
+from pytest_evals.engines.transformers.rehearsal import difference, judged, rehearsed_rows, shortfall
+from pytest_evals.engines.transformers.row import Row
+from pytest_evals.engines.transformers.sampling import Sampler
+from pytest_evals.engines.transformers.scheduler import Budget, Scheduler
+from pytest_evals.engines.transformers.selfcheck import TOLERANCE, Recording
+from pytest_evals.engines.transformers.static_decode import Tally
+
+_Way = tuple[str, Callable[[str], Capture]]
+_GRAPHS: _Way = ("CUDA graphs", CudaGraphs)
+_STATIC: _Way = ("static tensors", Directly)
+WAYS: Mapping[str, Sequence[_Way]] = {"graphs": (_GRAPHS, _STATIC), "static": (_STATIC,), "plain": ()}
+"""What is tried, the first first, by what was asked for."""
+
+
+def decode_statically(runner: PackedRunner, model: Any, device: str, ways: Sequence[_Way]) -> list[str]:
+    """Let the runner decode in the first of ``ways`` that gives the model's own logits, else as it did.
+
+    Returns what the user should know. Raises only what leaves the device unusable.
+    """
+    notes: list[str] = []
+    for name, make in ways:
+        try:
+            runner.decode_with(make(device))
+            found = largest_static_difference(runner, model)
+            if found <= TOLERANCE.get(model.dtype, 1e-3):
+                return notes + _refused_captures(runner)
+            reason = f"its logits would differ by {found:.1%}"
+        except Exception as error:
+            if is_fatal(error):
+                raise
+            reason = f"{type(error).__name__}: {error}"
+        runner.decode_with(None)
+        runner.clear()
+        notes.append(f"decodes without {name}: {reason}")
+    return notes
+
+
+def _refused_captures(runner: PackedRunner) -> list[str]:
+    note = runner.decoder.launches.note if runner.decoder else None
+    return [f"decodes without CUDA graphs: a step cannot be captured ({note})"] if note else []
+
+
+@torch.inference_mode()
+def largest_static_difference(runner: PackedRunner, model: Any) -> float:
+    """Return the largest difference of logits between the runner's decoder and the model, as a share of the largest.
+
+    Both ways are asked: steps whose logits the host sees, and blocks of steps which choose by themselves.
+    """
+    recording = Recording()
+    seen, chosen = (_played(runner, model, sampler) for sampler in (recording, Sampler()))
+    with runner.detached():
+        differences = [difference(torch.stack(recording.logits[id(row)]), judged(model, row)) for row in seen]
+        return max(*differences, shortfall(model, chosen))
+
+
+def _played(runner: PackedRunner, model: Any, sampler: Chooser) -> list[Row]:
+    """Return rows that were written with the runner, every step of a new size captured at once."""
+    rows = rehearsed_rows(model.config.get_text_config(decoder=True).vocab_size)
+    scheduler: Scheduler[AnyRow] = Scheduler(Budget(len(rows), 1 << 20, cascade=None))
+    scheduler.add(rows)
+    if runner.decoder is not None:
+        runner.decoder.launches.eager_first = False
+    try:
+        with runner.sampling_with(sampler):
+            while plan := scheduler.plan():
+                scheduler.done(plan, runner.run(plan))
+    finally:
+        if runner.decoder is not None:
+            runner.decoder.launches.eager_first = True
+        runner.clear()
+    return rows
+
+
+def tally_of(meter: Meter) -> Tally:
+    """Return what tells the meter of the steps of a block after its first, which counts as the plan's forward."""
+
+    def tally(live: Sequence[int], slots: int) -> None:
+        meter.usage.padding_tokens += sum(slots - count for count in live)
+        for count in live[1:]:
+            meter.count(meter.now(), prompt=0, decode=count, generated=count)
+
+    return tally
+
+
+class BlockLoop(PackedLoop):
+    """A packed loop whose steps may bring several tokens to each row."""
+
+    def step(self) -> Progress:
+        """See `Loop.step`."""
+        before = self._meter.usage.generated_tokens
+        progress = super().step()
+        progress.tokens = self._meter.usage.generated_tokens - before
+        return progress

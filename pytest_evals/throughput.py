@@ -1,0 +1,48 @@
+"""What the engines did, as the score card tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pytest_evals.engines.resident import merged_usage
+from pytest_evals.engines.team import Team
+from pytest_evals.scorecard import ModelUse
+
+
+@dataclass(slots=True)
+class Tokens:
+    """Completions that reached their case, and their tokens."""
+
+    completions: int = 0
+    prompt: int = 0
+    generated: int = 0
+
+    def count(self, prompt: int, generated: int) -> None:
+        """Count one completion."""
+        self.completions += 1
+        self.prompt += prompt
+        self.generated += generated
+
+
+def model_use(model: str, team: Team, tokens: Sequence[Tokens]) -> ModelUse:
+    """Sum up the replicas of a model. ``tokens``: of each model that shares its weights."""
+    info = next(resident.info for resident in team.replicas if resident.info is not None)
+    usage: dict[str, float] = {}
+    for resident in team.replicas:
+        usage = merged_usage(usage, resident.all_usage)
+    return ModelUse(
+        model=model,
+        short=team.spec.short,
+        device=info.device,
+        dtype=info.dtype,
+        completions=sum(each.completions for each in tokens),
+        prompt_tokens=sum(each.prompt for each in tokens),
+        completion_tokens=sum(each.generated for each in tokens),
+        seconds=max(resident.seconds for resident in team.replicas),
+        duplicates=sum(resident.duplicates for resident in team.replicas),
+        replicas=len(team.replicas),
+        loading_seconds=max(resident.loading_seconds for resident in team.replicas),
+        rows=info.rows,
+        usage=usage,
+    )

@@ -1,0 +1,171 @@
+"""Whose turn it is on the device, and who makes room."""
+
+from __future__ import annotations
+
+import itertools
+from typing import get_args
+
+import pytest
+
+from pytest_evals.engines.resident import State
+from pytest_evals.engines.turns import ROOM_FACTOR, Move, Standing, next_move
+
+NEED = 1000
+ROOM = int(NEED * ROOM_FACTOR)
+
+
+def model(
+    name: str, state: State = "out", *, busy: bool = False, wanted: bool = False, failed: bool = False, need: int | None = NEED
+) -> Standing:  # fmt: skip
+    return Standing(name, state, busy, wanted, failed, need)
+
+
+# -- one model
+
+
+def test_without_models_there_is_nothing_to_do() -> None:
+    assert next_move([], None, ROOM) is None
+
+
+def test_a_model_that_nobody_asked_for_is_left_alone() -> None:
+    assert next_move([model("a"), model("b", "ready")], None, ROOM) is None
+
+
+@pytest.mark.parametrize("free", [None, 0, ROOM])
+@pytest.mark.parametrize(("busy", "wanted"), [(True, False), (False, True)])
+def test_the_first_model_is_loaded_however_little_memory_is_free(free: int | None, busy: bool, wanted: bool) -> None:
+    assert next_move([model("a", busy=busy, wanted=wanted)], None, free) == Move("load", "a")
+
+
+def test_a_loaded_model_works_when_it_has_work() -> None:
+    assert next_move([model("a", "ready", busy=True)], None, ROOM) == Move("work", "a")
+
+
+@pytest.mark.parametrize("state", ["starting", "ready", "leaving"])
+def test_a_model_that_works_is_not_disturbed(state: State) -> None:
+    others = [model("b", "ready", busy=True), model("c", busy=True, wanted=True)]
+    assert next_move([model("a", state, busy=True), *others], "a", 10 * ROOM) is None
+
+
+def test_a_model_whose_process_died_at_work_is_loaded_again() -> None:
+    assert next_move([model("a", busy=True)], "a", None) == Move("load", "a")
+
+
+def test_a_model_that_cannot_be_loaded_is_not_tried_again() -> None:
+    assert next_move([model("a", busy=True, wanted=True, failed=True)], None, ROOM) is None
+
+
+def test_a_model_that_cannot_be_loaded_lets_the_next_one_come() -> None:
+    standings = [model("a", busy=True, failed=True), model("b", busy=True)]
+    assert next_move(standings, "a", None) == Move("load", "b")
+
+
+# -- turns
+
+
+def test_the_model_that_was_asked_first_works_first() -> None:
+    standings = [model("a"), model("b", "ready", busy=True), model("c", "ready", busy=True)]
+    assert next_move(standings, None, ROOM) == Move("work", "b")
+
+
+@pytest.mark.parametrize("state", ["starting", "ready"])
+def test_the_next_one_works_when_the_one_before_is_done(state: State) -> None:
+    standings = [model("a", "ready"), model("b", state, busy=True)]
+    assert next_move(standings, "a", None) == Move("work", "b")
+    assert next_move(standings, "b", None) is None
+
+
+def test_a_model_that_is_loaded_works_before_another_is_loaded() -> None:
+    standings = [model("a", busy=True), model("b", "ready", busy=True)]
+    assert next_move(standings, None, 10 * ROOM) == Move("work", "b")
+
+
+def test_a_model_without_work_keeps_its_turn_until_somebody_needs_it() -> None:
+    assert next_move([model("a", "ready"), model("b", "ready")], "a", ROOM) is None
+
+
+# -- room
+
+
+def test_a_model_that_fits_is_loaded_beside_an_idle_one() -> None:
+    assert next_move([model("a", "ready"), model("b", busy=True)], "a", ROOM) == Move("load", "b")
+
+
+@pytest.mark.parametrize("free", [ROOM - 1, 0, None])
+def test_an_idle_model_makes_room_for_one_that_does_not_fit(free: int | None) -> None:
+    assert next_move([model("a", "ready"), model("b", busy=True)], "a", free) == Move("unload", "a")
+
+
+def test_a_model_of_unknown_size_is_loaded_alone() -> None:
+    standings = [model("a", "ready"), model("b", busy=True, need=None)]
+    assert next_move(standings, "a", 10 * ROOM) == Move("unload", "a")
+
+
+def test_a_model_that_is_still_loading_makes_room_too_when_nobody_waits_for_it() -> None:
+    assert next_move([model("a", "starting"), model("b", busy=True)], "a", None) == Move("unload", "a")
+
+
+def test_while_one_leaves_nothing_is_loaded_into_its_place() -> None:
+    assert next_move([model("a", "leaving"), model("b", busy=True)], "a", 0) is None
+
+
+def test_only_one_leaves_at_a_time_and_the_oldest_first() -> None:
+    standings = [model("a", "ready"), model("b", "ready"), model("c", busy=True)]
+    assert next_move(standings, "b", 0) == Move("unload", "a")
+
+
+def test_nobody_makes_room_for_a_model_that_is_only_wanted() -> None:
+    assert next_move([model("a", "ready"), model("b", wanted=True)], "a", 10 * ROOM) is None
+
+
+def test_a_model_that_somebody_waits_for_is_loaded_before_one_that_is_only_wanted() -> None:
+    assert next_move([model("a", wanted=True), model("b", busy=True)], None, ROOM) == Move("load", "b")
+
+
+# -- every combination
+
+
+def carried_out(standings: tuple[Standing, ...], move: Move) -> tuple[Standing, ...]:
+    """Return the standings after the pool did what it was told."""
+    after: dict[str, State] = {"load": "starting", "unload": "leaving"}
+    return tuple(
+        Standing(each.name, after.get(move.kind, each.state), each.busy, each.wanted, each.failed, each.need)
+        if each.name == move.name
+        else each
+        for each in standings
+    )
+
+
+SINGLES = [
+    (state, busy, wanted, failed)
+    for state, busy, wanted, failed in itertools.product(get_args(State), (False, True), (False, True), (False, True))
+    if not failed or state == "out"
+]
+
+
+@pytest.mark.parametrize("turn", [None, "a", "b"])
+@pytest.mark.parametrize("free", [None, 0, ROOM])
+def test_moves_are_possible_and_come_to_an_end(turn: str | None, free: int | None) -> None:
+    for first, second in itertools.product(SINGLES, SINGLES):
+        standings: tuple[Standing, ...] = (Standing("a", *first, need=NEED), Standing("b", *second, need=NEED))
+        at_turn = turn
+        for _ in range(5):
+            move = next_move(standings, at_turn, free)
+            if move is None:
+                break
+            moved = next(each for each in standings if each.name == move.name)
+            if move.kind == "load":
+                assert moved.state == "out"
+                assert not moved.failed
+            elif move.kind == "unload":
+                assert moved.state in ("ready", "starting")
+                assert not moved.busy
+            else:
+                assert moved.busy
+            standings = carried_out(standings, move)
+            at_turn = at_turn if move.kind == "unload" else move.name
+        else:
+            pytest.fail(f"no end of moves: {first} {second}")
+        # Somebody waits, and nothing is under way that would end the wait.
+        if any(each.busy and not each.failed for each in standings):
+            assert any(each.state != "out" for each in standings)

@@ -1,0 +1,247 @@
+"""Slots: rows sit where attention reads them in one view, and nobody's keys and values are lost on the way."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from pytest_evals.engines.protocol import Request
+from pytest_evals.engines.transformers.prefixes import Prefix
+from pytest_evals.engines.transformers.row import Row
+from pytest_evals.engines.transformers.selfcheck import Mute
+from pytest_evals.engines.transformers.slots import GROW_BY, ROUND_TO, PackedCache, Slots, Store
+from pytest_evals.generation import GenerationParams
+
+HEADS, SIZE = 2, 3
+LAYERS = (0, 4)
+
+
+def row(stored: int = 0, shared: int = 0) -> Row:
+    made = Row(Request("r", "m", (), GenerationParams()), [1] * max(stored, 1), Mute(), frozenset())
+    made.stored, made.shared = stored, shared
+    return made
+
+
+def slots_of(rows: int, cells: int = 16) -> Slots:
+    slots = Slots(rows)
+    slots.reserve(rows, cells)
+    for layer in LAYERS:
+        slots.layer(layer, torch.zeros(1, HEADS, SIZE), torch.zeros(1, HEADS, SIZE + 1))
+    return slots
+
+
+def tensors(slots: Slots) -> Iterator[torch.Tensor]:
+    for layer in LAYERS:
+        yield from slots.layer(layer, torch.zeros(1, HEADS, SIZE), torch.zeros(1, HEADS, SIZE + 1))
+
+
+def contents(kind: int, mark: int, length: int) -> torch.Tensor:
+    """What a row with this mark has in the kind-th tensor: every cell is different."""
+    return (mark * 1000 + kind * 100 + torch.arange(length)).float().expand(HEADS, length)
+
+
+def write(slots: Slots, each: Row, mark: int) -> None:
+    assert each.slot is not None
+    length = each.stored - each.shared
+    for kind, tensor in enumerate(tensors(slots)):
+        tensor[each.slot, :, :length] = contents(kind, mark, length).unsqueeze(-1)
+
+
+def holds(slots: Slots, each: Row, mark: int) -> bool:
+    assert each.slot is not None
+    length = each.stored - each.shared
+    return all(
+        bool((tensor[each.slot, :, :length] == contents(kind, mark, length).unsqueeze(-1)).all())
+        for kind, tensor in enumerate(tensors(slots))
+    )
+
+
+# -- who sits where
+
+
+def test_rows_that_decode_get_the_first_slots_in_their_order_of_seats() -> None:
+    slots = slots_of(4)
+    rows = [row() for _ in range(4)]
+    assert slots.seat([], rows[:2]) == []
+    assert [each.slot for each in rows[:2]] == [0, 1]
+    assert slots.seat([rows[1], rows[0]], rows[2:]) == [rows[0], rows[1]]
+    assert [each.slot for each in rows] == [0, 1, 2, 3]
+
+
+def test_a_gap_is_closed_by_the_last_row_which_brings_what_it_has() -> None:
+    slots = slots_of(3)
+    rows = [row(5), row(6), row(7, shared=2)]
+    slots.seat([], rows)
+    for mark, each in enumerate(rows):
+        write(slots, each, mark)
+    slots.release(rows[0])
+    assert rows[0].slot is None
+    assert slots.seat(rows[1:], []) == [rows[2], rows[1]]
+    assert (rows[2].slot, rows[1].slot) == (0, 1)
+    assert holds(slots, rows[1], 1)
+    assert holds(slots, rows[2], 2)
+
+
+def test_a_row_in_pieces_gives_its_first_slot_to_one_that_decodes_and_keeps_what_it_has() -> None:
+    slots = slots_of(3)
+    filling, decoding = row(9), row(4)
+    slots.seat([], [filling, decoding])
+    write(slots, filling, 1)
+    write(slots, decoding, 2)
+    assert slots.seat([decoding], [filling]) == [decoding]
+    assert (decoding.slot, filling.slot) == (0, 1)
+    assert holds(slots, filling, 1)
+    assert holds(slots, decoding, 2)
+
+
+def test_a_new_row_takes_a_slot_that_was_left() -> None:
+    slots = slots_of(3)
+    rows = [row(3) for _ in range(3)]
+    slots.seat([], rows)
+    slots.release(rows[2])
+    late = row()
+    slots.seat(rows[:2], [late])
+    assert late.slot == 2
+
+
+def test_a_row_that_was_started_again_gets_a_slot_anew() -> None:
+    slots = slots_of(2)
+    one, two = row(3), row(3)
+    slots.seat([], [one, two])
+    one.restart()
+    assert slots.seat([two], [one]) == [two]
+    assert (two.slot, one.slot) == (0, 1)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_everybody_keeps_what_they_have_however_rows_come_and_go(seed: int) -> None:
+    dice = random.Random(seed)  # noqa: S311 - data of a test
+    slots = slots_of(1, 4)
+    marks: dict[int, int] = {}
+    decoding: list[Row] = []
+    filling: list[Row] = []
+    for number in range(150):
+        others = [*filling, *(row(stored=0, shared=dice.choice([0, 3])) for _ in range(dice.randint(0, 2)))]
+        slots.reserve(len(decoding) + len(others), dice.randint(1, 40))
+        seated = slots.seat(decoding, others)
+        assert {id(each) for each in seated} == {id(each) for each in decoding}
+        assert [each.slot for each in seated] == list(range(len(decoding)))
+        everyone = [*decoding, *others]
+        assert len({each.slot for each in everyone}) == len(everyone)
+        for each in everyone:
+            if id(each) in marks:
+                assert holds(slots, each, marks[id(each)])
+            marks[id(each)] = number
+            each.stored = each.shared + dice.randint(1, slots.capacity)
+            write(slots, each, number)
+        running = dice.sample(everyone, k=dice.randint(0, len(everyone)))[:6]
+        for each in everyone:
+            if each not in running:
+                slots.release(each)
+                marks.pop(id(each))
+        decoding = [each for each in running if each in decoding or dice.random() < 0.7]
+        filling = [each for each in running if each not in decoding]
+
+
+# -- memory
+
+
+def test_slots_are_as_long_as_asked_rounded_up() -> None:
+    assert slots_of(2, 1).capacity == ROUND_TO
+    assert slots_of(2, ROUND_TO + 1).capacity == 2 * ROUND_TO
+    keys, values = slots_of(2, 10).layer(0, torch.zeros(1, HEADS, SIZE), torch.zeros(1, HEADS, SIZE + 1))
+    assert keys.shape == (2, HEADS, ROUND_TO, SIZE)
+    assert values.shape == (2, HEADS, ROUND_TO, SIZE + 1)
+
+
+def test_slots_grow_in_rows_and_cells_and_keep_what_they_hold() -> None:
+    slots = slots_of(2, 64)
+    rows = [row(10), row(64)]
+    slots.seat([], rows)
+    for mark, each in enumerate(rows):
+        write(slots, each, mark)
+    slots.reserve(5, 65)
+    assert slots.capacity >= 64 * GROW_BY
+    assert [tensor.shape[0] for tensor in tensors(slots)] == [5] * 4
+    assert all(holds(slots, each, mark) for mark, each in enumerate(rows))
+    for tensor in tensors(slots):
+        assert tensor.isfinite().all()
+
+
+def test_slots_do_not_shrink_for_smaller_rows() -> None:
+    slots = slots_of(4, 100)
+    before = [tensor.data_ptr() for tensor in tensors(slots)]
+    slots.reserve(1, 1)
+    assert (slots.capacity, [tensor.data_ptr() for tensor in tensors(slots)]) == (128, before)
+
+
+def test_bytes_are_those_of_slots_and_stores() -> None:
+    slots = slots_of(2, 64)
+    assert slots.nbytes == len(LAYERS) * 2 * HEADS * 64 * (SIZE + SIZE + 1) * 4
+    before = slots.nbytes
+    slots.store_of(Prefix((1, 2, 3))).write(0, torch.zeros(3, HEADS, SIZE), torch.zeros(3, HEADS, SIZE))
+    assert slots.nbytes == before + 3 * HEADS * 2 * SIZE * 4
+
+
+def test_after_a_failure_all_memory_is_given_back_and_fewer_rows_take_less() -> None:
+    slots = slots_of(64, 200)
+    slots.store_of(Prefix((1,)))
+    slots.clear()
+    assert (slots.nbytes, slots.capacity, slots.stores) == (0, 0, {})
+    slots.reserve(2, 10)
+    assert [tensor.shape[:3] for tensor in tensors(slots)] == [(2, HEADS, ROUND_TO)] * 4
+
+
+# -- prefixes
+
+
+def test_a_store_keeps_what_it_is_given_by_head() -> None:
+    keys, values = torch.randn(5, HEADS, SIZE), torch.randn(5, HEADS, SIZE + 1)
+    store = Store(5)
+    store.write(0, keys, values)
+    kept_keys, kept_values = store.layers[0]
+    assert torch.equal(kept_keys, keys.transpose(0, 1))
+    assert torch.equal(kept_values, values.transpose(0, 1))
+
+
+def test_a_prefix_has_one_store_until_it_is_dropped() -> None:
+    slots = Slots(1)
+    one, other = Prefix((1, 2)), Prefix((1, 2))
+    store = slots.store_of(one)
+    assert store.length == 2
+    assert slots.store_of(one) is store
+    assert slots.store_of(other) is not store
+    slots.drop(one)
+    slots.drop(one)
+    assert slots.store_of(one) is not store
+
+
+@pytest.mark.parametrize("shared", [0, 4, 9])
+def test_what_prefixes_hold_beyond_the_shared_part_is_copied_before_the_rows_own_cells(shared: int) -> None:
+    slots = slots_of(2)
+    upper = Prefix(tuple(range(4)))
+    lower = Prefix(tuple(range(5)), upper, start=4)
+    for prefix, mark in ((upper, 1), (lower, 2)):
+        for index, layer in enumerate(LAYERS):
+            keys = contents(2 * index, mark, len(prefix.tokens)).t().unsqueeze(-1)
+            values = contents(2 * index + 1, mark, len(prefix.tokens)).t().unsqueeze(-1)
+            slots.store_of(prefix).write(layer, keys.expand(-1, -1, SIZE), values.expand(-1, -1, SIZE + 1))
+    each = row(11, shared)
+    each.prefix = lower
+    slots.seat([], [row(), each])
+    write(slots, each, 7)
+    slots.copy_prefixes(each)
+    for kind, tensor in enumerate(tensors(slots)):
+        whole = torch.cat([contents(kind, 1, 4), contents(kind, 2, 5)], dim=1)[:, shared:]
+        own = contents(kind, 7, 11 - shared)[:, 9 - shared :]
+        assert torch.equal(tensor[1, :, : 11 - shared, 0], torch.cat([whole, own], dim=1))
+
+
+def test_the_cache_that_a_model_sees_keeps_nothing() -> None:
+    cache = PackedCache()
+    keys, values = torch.randn(1, 2, 3, 4), torch.randn(1, 2, 3, 4)
+    assert cache.update(keys, values, 5) == (keys, values)
+    assert cache.get_seq_length() == 0
