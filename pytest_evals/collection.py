@@ -74,10 +74,11 @@ EVAL: pytest.StashKey[EvalItem] = pytest.StashKey()
 
 @dataclass(frozen=True, slots=True)
 class _Needs:
-    """What a test wants of its models: the default turn, or anything else."""
+    """What a test wants of its models: the default turn, likelihoods for its graders, calls of its own."""
 
     completion: bool
-    model: bool
+    likelihoods: bool
+    calls: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ class Collection:
         models = self._models(metafunc, declaration)
         info = self._info(name, suite, metafunc, list(graders), extra)
         self._current = _Current(suite, info, models, needs_completion, tuple(graders), asks)
-        needs = _Needs(needs_completion, bool(asks) or _has_model_handle(metafunc.definition))
+        needs = _Needs(needs_completion, bool(asks), _has_model_handle(metafunc.definition))
         keys, ids = self._keys(suite, models, needs, where=f"{declaration.place}: {name}")
         if PARAMETER not in metafunc.fixturenames:
             metafunc.fixturenames.append(PARAMETER)
@@ -199,16 +200,16 @@ class Collection:
         keys: list[CaseKey] = []
         open_cases: list[Prepared] = []
         for prepared in suite.cases.values():
-            if not needs.completion and not needs.model:
+            if not (needs.completion or needs.likelihoods or needs.calls):
                 keys.append(CaseKey(prepared.case.id, None))
             elif needs.completion and prepared.recorded is not None:
-                if needs.model:
+                if needs.likelihoods or needs.calls:
                     raise SuiteError(
-                        f"{where}: {prepared.case.place} brings a completion, and a grader of this test asks a model: "
+                        f"{where}: {prepared.case.place} brings a completion, and the test or a grader of it asks a model: "
                         "which one wrote the completion is not known; grade recorded completions in a test of their own"
                     )
                 keys.append(CaseKey(prepared.case.id, RECORDED))
-            elif prepared.problem:
+            elif prepared.problem and (needs.completion or needs.likelihoods):
                 raise SuiteError(f"{where}: {prepared.case.place} {prepared.problem}")
             else:
                 open_cases.append(prepared)

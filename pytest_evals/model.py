@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import itertools
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pytest_evals.completion import Completion, Likelihood, Message
 from pytest_evals.engines.protocol import Request, Result
-from pytest_evals.errors import ModelCallError, SuiteError
+from pytest_evals.errors import DatasetError, ModelCallError, SuiteError
 from pytest_evals.generation import GenerationParams, parse_generation
 from pytest_evals.graders.likelihood import By, check_choices, check_measure, likeliest
 from pytest_evals.plan import seeded
+from pytest_evals.suite import check_messages
 
 if TYPE_CHECKING:
     from pytest_evals.collection import EvalItem
@@ -42,11 +43,14 @@ class Call(Generic[T]):
         self._run = run
         self._request = request
         self._finish = finish
+        self._result: Result | None = None
         run.submit(request)
 
     def result(self) -> T:
         """Wait and return the answer. Raises `ModelCallError` when there is none."""
-        result = self._run.wait(self._request)
+        if self._result is None:
+            self._result = self._run.wait(self._request)
+        result = self._result
         if result.error is not None:
             raise ModelCallError(f"no answer ({result.error.kind} error): {result.error.message}")
         return self._finish(result)
@@ -81,7 +85,7 @@ class Model:
     ) -> Call[Choice]:
         """Weigh ``choices`` as the answer: a `Choice`. ``by``: compare sums, or means a ``token`` or a ``byte``."""
         measure = check_measure(by)
-        request = self._request(next(self._calls), prompt, GenerationParams(), check_choices(list(choices)))
+        request = self._request(next(self._calls), prompt, GenerationParams(), check_choices(choices))
 
         def finish(result: Result) -> Choice:
             found = result.likelihoods or ()
@@ -111,10 +115,10 @@ class Model:
         if isinstance(prompt, str):
             return ({"role": "user", "content": prompt},)
         if prompt is not None:
-            messages = tuple(prompt)
-            if not messages or not all(isinstance(entry, Mapping) and "role" in entry for entry in messages):
-                raise SuiteError("a conversation is a list of messages, each with role and content")
-            return messages
+            try:
+                return tuple(check_messages(prompt))
+            except DatasetError as error:
+                raise SuiteError(f"the prompt of a call is a string or a conversation: {error}") from error
         if self._found.prepared.problem:
             raise SuiteError(
                 f"{self._found.info.name}: {self._found.prepared.case.place} {self._found.prepared.problem}"

@@ -21,8 +21,10 @@ LINE_SECONDS = 60.0
 class Screen(Protocol):
     """Where news are shown."""
 
-    live: bool
-    """A line can be overwritten."""
+    @property
+    def live(self) -> bool:
+        """Tell whether a line can be overwritten."""
+        ...
 
     def line(self, text: str) -> None:
         """Write a whole line."""

@@ -86,23 +86,35 @@ class PytestScreen:
     """Shows news through pytest's own terminal. Quiet under ``-q``; ``live`` is never true in a log or a pipe."""
 
     def __init__(self, config: pytest.Config, *, live: bool = True) -> None:
-        self._reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
-        self._quiet = self._reporter is None or config.get_verbosity() < 0
-        self.live = live and self._reporter is not None and bool(self._reporter.isatty)
+        self._config = config
+        self._allowed = live
         self._shown = False
+
+    @property
+    def _reporter(self) -> Any:
+        # Looked up each time: pytest makes it after this plugin was set up.
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        return reporter if self._config.get_verbosity() >= 0 else None
+
+    @property
+    def live(self) -> bool:
+        """See `Screen.live`."""
+        return self._allowed and bool(getattr(self._reporter, "isatty", False))
 
     def line(self, text: str) -> None:
         """See `Screen.line`."""
-        if not self._quiet:
-            self._reporter.write_line(text)
+        reporter = self._reporter
+        if reporter is not None:
+            reporter.write_line(text)
 
     def status(self, text: str) -> None:
         """See `Screen.status`."""
-        if self._quiet or not self.live or not (text or self._shown):
+        if not (text or self._shown) or not self.live:
             return
+        reporter = self._reporter
         if not self._shown:
-            self._reporter.ensure_newline()
-        width: int = self._reporter._tw.fullwidth  # noqa: SLF001 - as above
+            reporter.ensure_newline()
+        width: int = reporter._tw.fullwidth  # noqa: SLF001 - as above
         # Back to the first column, and everything right of it away.
-        self._reporter.write(f"\r\x1b[2K{text[: width - 1]}", flush=True)
+        reporter.write(f"\r\x1b[2K{text[: width - 1]}", flush=True)
         self._shown = bool(text)

@@ -219,7 +219,7 @@ class CaseRun:
             error=state.error if state.outcome == "errored" else None,
             timing=state.timing,
         )
-        if item.nodeid in self._audited and completion is not None and self._audited[item.nodeid] is None:
+        if item.nodeid in self._audited and completion is not None:
             request = make_request(item.nodeid, found, found.key.model, self._settings.seed)
             self._audited[item.nodeid] = (request, line)
         return dump(line)

@@ -110,7 +110,8 @@ class EvalSession:
             self._records[nodeid] for info in self._infos.values() for nodeid in info.items if nodeid in self._records
         ]
         gates = self._judge(records)
-        findings = session.config.stash.get(FINDINGS, None)
+        # A worker that was told to stop cannot tell that from the end, and may have begun its audit.
+        findings = session.config.stash.get(FINDINGS, None) if complete else None
         card = self._card(records, gates, findings)
         if records:
             session.config.stash[CARD] = card

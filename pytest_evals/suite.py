@@ -214,7 +214,7 @@ def _prompt(declaration: Declaration, case: Case) -> tuple[list[Message], str | 
         messages = case["messages"]
     else:
         return [], "has no prompt: give cases(..., prompt=...) or messages=, or rows with a 'messages' field"
-    checked = _check_messages(messages)
+    checked = check_messages(messages)
     if declaration.system is not None:
         system = {"role": "system", "content": render_text(declaration.system, case.scope)}
         checked = [system, *(message for message in checked if message["role"] != "system")]
@@ -236,7 +236,8 @@ def _render_messages(messages: str | Sequence[Mapping[str, Any]], case: Case) ->
     return rendered
 
 
-def _check_messages(messages: object) -> list[Message]:
+def check_messages(messages: object) -> list[Message]:
+    """Return the conversation. Raises `DatasetError` unless it is a list of messages with a known role and a text."""
     if not isinstance(messages, (list, tuple)) or not messages:
         raise DatasetError(
             f"messages must be a list of {{'role', 'content'}} with at least one entry, not {messages!r:.80}"

@@ -16,10 +16,10 @@ _LOG_LINES = 8
 _GRACE_SECONDS = 3.0
 # What the user set wins over each of these.
 _ENVIRONMENT = {
-    # OpenMP threads that spin while they wait bring a busy machine to a stand: with another process at work on two cores,
-    # generation took 10 to 25 times as long as alone. With a brief spin before sleep it took about 3 times
-    # as long; alone, the two were alike.
-    "GOMP_SPINCOUNT": "10000",
+    # OpenMP threads that spin for long while they wait bring a busy machine to a stand: with another process at work on
+    # two cores, generation took 10 to 25 times as long as alone. Threads that sleep at once must be woken some thousand
+    # times a second, which took a tenth of the time. So they spin for about as long as the pauses in a forward.
+    "GOMP_SPINCOUNT": "100000",
     "PYTHONUNBUFFERED": "1",
     "PYTHONFAULTHANDLER": "1",
     "TOKENIZERS_PARALLELISM": "false",

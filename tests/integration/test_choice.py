@@ -106,7 +106,9 @@ def test_means_may_be_compared_where_lengths_differ(evals: Evals, by: str, value
 
 
 def test_completion_and_choice_may_be_asked_for_in_one_test(evals_both: Evals) -> None:
-    source = suite().replace("def test_it(right):", "def test_it(right, completion, record):\n    record(text=completion.text)")
+    source = suite().replace(
+        "def test_it(right):", "def test_it(right, completion, record):\n    record(text=completion.text)"
+    )
     evals_both.write(source, script=MODEL)
     evals_both.run().assert_outcomes(passed=3, xfailed=1)
     for sample in evals_both.artifact.samples:
@@ -148,7 +150,9 @@ def test_every_model_makes_its_own_choice(evals_both: Evals) -> None:
 
 
 def test_all_choices_are_asked_for_before_the_first_case_runs(evals: Evals) -> None:
-    source = suite().replace("    assert right", "    assert right\n    record(asked=len(open('asked.txt').readlines()))")
+    source = suite().replace(
+        "    assert right", "    assert right\n    record(asked=len(open('asked.txt').readlines()))"
+    )
     evals.write(source.replace("(right):", "(right, record):"), script=MODEL)
     # The model answers faster than the first case, which waits, can go on.
     waits = "import pytest, time\n\n@pytest.fixture(autouse=True)\ndef _slow():\n    time.sleep(0.3)\n"
@@ -227,7 +231,11 @@ def test_a_setting_that_is_wrong_for_all_cases_is_found_where_it_is_written(
     [
         ('["a", "b"]', "'c'", "expected 'c' is neither one of the choices nor the index of one: ['a', 'b']"),
         ('["a", "b"]', "2", "expected 2 is neither one of the choices nor the index of one: ['a', 'b']"),
-        ('["a", "b"]', '"item.right"', "expected 'Peru' is neither one of the choices nor the index of one: ['a', 'b']"),
+        (
+            '["a", "b"]',
+            '"item.right"',
+            "expected 'Peru' is neither one of the choices nor the index of one: ['a', 'b']",
+        ),
         ('"item.options"', "0", "choices must be a list of non-empty strings, not 'Lima'"),
         ('["{{item.right}}", "Peru"]', "0", "choices must be two or more different strings, not ['Peru', 'Peru']"),
         ('"item.option"', "0", "unknown field 'option' in 'item.option'"),
@@ -255,7 +263,7 @@ def test_a_row_that_brings_its_completion_is_refused_beside_a_choice(evals: Eval
     evals.write(suite(rows=rows).replace("(right):", "(right, completion):"), script=MODEL)
     result = evals.run()
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    result.stdout.fnmatch_lines(["*row 2 of inline brings a completion, and a grader of this test asks a model*"])
+    result.stdout.fnmatch_lines(["*row 2 of inline brings a completion, and the test or a grader of it asks a model*"])
 
 
 def test_a_recorded_completion_that_the_test_does_not_use_is_no_hindrance(evals: Evals) -> None:

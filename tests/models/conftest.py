@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from pytest_evals.engines.protocol import Inbox, Request, Result
 from pytest_evals.engines.spec import parse_spec
+from pytest_evals.engines.transformers import engine as engine_module
 from pytest_evals.engines.transformers.engine import TransformersEngine, load
 from pytest_evals.engines.transformers.loop import AnyRow
 from pytest_evals.engines.transformers.packed import PackedRunner
@@ -49,6 +51,12 @@ def make_tokenizer(template: str | None = TEMPLATE) -> Any:
     fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<bos>", eos_token="<end>")
     fast.chat_template = template
     return fast
+
+
+@functools.cache
+def tokenizer_of_all() -> Any:
+    """The tokenizer that all models have unless they are saved with another; not to be changed."""
+    return make_tokenizer()
 
 
 COMMON: dict[str, Any] = {
@@ -91,14 +99,17 @@ def save_model(
     # BART would end every text that reaches its limit.
     model.generation_config.forced_eos_token_id = None
     model.save_pretrained(folder)
-    (tokenizer or make_tokenizer()).save_pretrained(folder)
+    (tokenizer or tokenizer_of_all()).save_pretrained(folder)
     return folder
 
 
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
-    """Loading bars have no place in a test's output."""
+@pytest.fixture(autouse=True, scope="session")
+def _quiet() -> Iterator[None]:
+    """Loading bars have no place in a test's output, and the threads of tests are what the environment says."""
     transformers.utils.logging.disable_progress_bar()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine_module, "set_threads", lambda _replicas: torch.get_num_threads())
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from pytest_evals.engines.protocol import Request
-from pytest_evals.engines.transformers import attention, static_setup
+from pytest_evals.engines.transformers import attention
 from pytest_evals.engines.transformers.buckets import Room
 from pytest_evals.engines.transformers.engine import TransformersEngine
 from pytest_evals.engines.transformers.graphs import CaptureError, Compute, Directly
+from pytest_evals.engines.transformers.packed import PackedRunner
 from pytest_evals.engines.transformers.static_decode import StaticDecoder
 from pytest_evals.engines.transformers.static_setup import decode_statically, largest_static_difference
 from tests.unit.test_transformers_graphs import WithoutTheHost
@@ -47,13 +48,10 @@ class Watched(Directly):
         self.waits = 0
 
     def capture(self, compute: Compute) -> Compute:
-        def watched() -> None:
-            with WithoutTheHost():  # type: ignore[no-untyped-call]  # torch annotates it not
-                compute()
-
-        watched()
+        with WithoutTheHost():
+            compute()
         self.captured += 1
-        return watched
+        return compute
 
     def wait(self) -> None:
         self.waits += 1
@@ -299,7 +297,7 @@ def test_a_decoder_that_computes_something_else_is_not_used(
         mask = attention.Step.decode_mask
         monkeypatch.setattr(attention.Step, "decode_mask", lambda self, *args: mask(self, *args) * 0)
     elif what == "cells":
-        monkeypatch.setattr(static_setup.PackedRunner, "_logits", misplaced(static_setup.PackedRunner._logits))
+        monkeypatch.setattr(PackedRunner, "_logits", misplaced(PackedRunner._logits))
     else:
         monkeypatch.setattr(StaticDecoder, "_step", repeating(StaticDecoder._step))
     notes = decode_statically(runner, engine.model, "cpu", [("static tensors", Directly)])

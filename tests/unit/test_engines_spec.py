@@ -76,7 +76,7 @@ def test_a_good_specification_is_read(
         ("scripted:m:f?dtype=bf16", "unknown option 'dtype' (known for scripted: none)"),
         (
             "org/name?dtyp=bf16",
-            "unknown option 'dtyp' (known for hf: dtype, device, batch, template, loop, replicas); did you mean 'dtype'?",
+            "unknown option 'dtyp' (known for hf: dtype, device, batch, template, loop, replicas, tp); did you mean 'dtype'?",
         ),
         ("org/name?replica=2", "unknown option 'replica' (known for hf: "),
         ("org/name?replicas=0", "replicas must be auto or a whole number from 1 to 99, not '0'"),

@@ -280,6 +280,15 @@ def test_under_q_nothing_is_said(isatty: bool) -> None:
     assert reporter._tw.text == ""
 
 
+def test_the_terminal_may_be_there_later_than_the_screen() -> None:
+    config: Any = FakeConfig(None)
+    screen = PytestScreen(config)
+    reporter = config._reporter = FakeReporter(isatty=True)
+    assert screen.live
+    screen.line("a line")
+    assert reporter._tw.text == "a line\n"
+
+
 def test_without_a_terminal_nothing_is_said() -> None:
     config: Any = FakeConfig(None)
     screen = PytestScreen(config)

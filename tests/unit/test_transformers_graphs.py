@@ -165,7 +165,8 @@ class Counting(Directly):
     def capture(self, compute: Compute) -> Compute:
         if self.refuses():
             raise CaptureError("RuntimeError: not while capturing")
-        compute()
+        for _ in range(2):
+            compute()
         self.captured += 1
         return super().capture(compute)
 

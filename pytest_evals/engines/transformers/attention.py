@@ -21,6 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from pytest_evals.engines.transformers.bands import Band
 from pytest_evals.engines.transformers.slots import Slots, Store
 
 NAME = "pytest_evals"
@@ -78,6 +79,8 @@ class Step:
     last_position: int
     spans: list[Span] = field(default_factory=list)
     groups: list[Group] = field(default_factory=list)
+    bands: list[Band] = field(default_factory=list)
+    """Parts of the first slots that are read to different lengths; none: all of them to ``longest``."""
     masks: dict[tuple[int | None, torch.dtype], Tensor] = field(default_factory=dict)
     everyone: Tensor = field(init=False)
     """The slots of rows that decode: 0, 1, 2..."""
@@ -181,7 +184,17 @@ class Layer:
             output = fused_decode(grouped, keys, values, mask, self.scale)
             # Nobody reads the sums of such a step; what stands in for them has their shape.
             return output.reshape(rows, heads, -1), output[..., 0].reshape(rows, heads)
-        output, sums = self._partial(grouped, keys, values, self.step.decode_mask(self.window))
+        mask = self.step.decode_mask(self.window)
+        parts = [
+            self._partial(
+                grouped[band.begin : band.end],
+                keys[band.begin : band.end, :, : band.cells],
+                values[band.begin : band.end, :, : band.cells],
+                mask[band.begin : band.end, :, :, : band.cells],
+            )
+            for band in self.step.bands or [Band(0, rows, self.step.longest)]
+        ]
+        output, sums = parts[0] if len(parts) == 1 else (torch.cat(each) for each in zip(*parts, strict=True))
         return output.reshape(rows, heads, -1), sums.reshape(rows, heads)
 
     def _fuses_decoding(self, query: Tensor, values: Tensor) -> bool:

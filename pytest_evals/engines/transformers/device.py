@@ -7,8 +7,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from pytest_evals.engines.transformers.buckets import Room
 from pytest_evals.engines.transformers.scheduler import Budget
 from pytest_evals.errors import ModelError
@@ -103,6 +101,8 @@ def table_room(budget: Budget) -> Room:
 
 def settle_on(device: str, dtype: str) -> None:
     """Compute on this CUDA device from now on, and in fp32 with all its digits (TF32 has as many as fp16)."""
+    import torch
+
     if torch.device(device).index is not None:
         torch.cuda.set_device(device)
     if dtype == DTYPES["fp32"]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import gc
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -23,7 +24,8 @@ from pytest_evals.engines.transformers.scheduler import Budget
 from pytest_evals.engines.transformers.scoring import score
 
 _NEVER = 1e9
-# What a model's own generation config says about sampling is not used; see `GenerationParams`.
+_SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "decoder_start_token_id", "forced_bos_token_id")
+"""What is used of a model's own generation config; see `GenerationParams`. Its least length, say, was not asked for."""
 _PLAIN: dict[str, Any] = {
     "do_sample": False,
     "num_beams": 1,
@@ -42,6 +44,9 @@ class GenerateLoop:
         self._meter = meter
         self._device = device
         self._pads = pads
+        usual = model.generation_config
+        self._defaults = GenerationConfig(**{name: getattr(usual, name, None) for name in _SPECIAL_TOKENS})  # type: ignore[no-untyped-call]  # transformers annotates it not
+        self._reads_and_writes = bool(model.config.is_encoder_decoder)
         self._waiting: list[AnyRow] = []
         self._retries: deque[list[AnyRow]] = deque()
 
@@ -102,32 +107,54 @@ class GenerateLoop:
     @torch.inference_mode()
     def _generate(self, rows: list[Row]) -> None:
         started = self._meter.now()
-        ids, mask = self._padded(rows)
+        ids, mask = self._padded([row.prompt if self._reads_and_writes else row.tokens for row in rows])
         follower = Follower(rows)
         # Rows that are tried again go on with what they had; the longest rest is the batch's limit.
         limit = max(row.max_new_tokens - len(row.generated) for row in rows)
         before = sum(len(row.generated) for row in rows)
-        self._model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            generation_config=GenerationConfig(**_PLAIN, max_new_tokens=limit),  # type: ignore[no-untyped-call]  # transformers annotates it not
-            logits_processor=LogitsProcessorList([follower]),
-            stopping_criteria=StoppingCriteriaList([Ended(rows)]),
-        )
-        self._count(started, rows, ids, sum(len(row.generated) for row in rows) - before)
+        with self._own_defaults():
+            self._model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                generation_config=GenerationConfig(**_PLAIN, max_new_tokens=limit),  # type: ignore[no-untyped-call]  # transformers annotates it not
+                logits_processor=LogitsProcessorList([follower]),
+                stopping_criteria=StoppingCriteriaList([Ended(rows)]),
+                **({"decoder_input_ids": self._written(rows)} if self._reads_and_writes else {}),
+            )
+        self._count(started, rows, sum(len(row.generated) for row in rows) - before, padding=int((mask == 0).sum()))
 
-    def _count(self, started: float, rows: Sequence[AnyRow], ids: torch.Tensor, generated: int) -> None:
+    @contextmanager
+    def _own_defaults(self) -> Iterator[None]:
+        """Let the model forget how it would generate if nobody said."""
+        usual, self._model.generation_config = self._model.generation_config, self._defaults
+        try:
+            yield
+        finally:
+            self._model.generation_config = usual
+
+    def _written(self, rows: Sequence[Row]) -> torch.Tensor:
+        """Return what an encoder-decoder goes on from. Rows of a batch that is tried again have written as much."""
+        return torch.tensor([[self._start, *row.generated] for row in rows], device=self._device)
+
+    @property
+    def _start(self) -> int:
+        """The token with which an encoder-decoder begins to write."""
+        start = self._defaults.decoder_start_token_id
+        token: int = self._defaults.bos_token_id if start is None else start
+        return token
+
+    def _count(self, started: float, rows: Sequence[AnyRow], generated: int, padding: int = 0) -> None:
         prompt = sum(len(row.tokens) for row in rows)
-        self._meter.count(started, prompt=prompt, decode=len(rows), generated=generated, padding=ids.numel() - prompt)
+        self._meter.count(started, prompt=prompt, decode=len(rows), generated=generated, padding=padding)
 
-    def _padded(self, rows: Sequence[AnyRow]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return ids and mask, ``[rows, longest]``, padded on the left."""
-        longest = max(len(row.tokens) for row in rows)
-        ids = torch.zeros((len(rows), longest), dtype=torch.long)
-        mask = torch.zeros((len(rows), longest), dtype=torch.long)
-        for index, row in enumerate(rows):
-            ids[index, longest - len(row.tokens) :] = torch.tensor(row.tokens)
-            mask[index, longest - len(row.tokens) :] = 1
+    def _padded(self, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return ids and mask, ``[prompts, longest]``, padded on the left."""
+        longest = max(map(len, prompts))
+        ids = torch.zeros((len(prompts), longest), dtype=torch.long)
+        mask = torch.zeros((len(prompts), longest), dtype=torch.long)
+        for index, prompt in enumerate(prompts):
+            ids[index, longest - len(prompt) :] = torch.tensor(prompt)
+            mask[index, longest - len(prompt) :] = 1
         return ids.to(self._device), mask.to(self._device)
 
     @torch.inference_mode()
@@ -136,15 +163,13 @@ class GenerateLoop:
             started = self._meter.now()
             ids = torch.tensor([row.tokens], device=self._device)
             context, continuation = ids[:, : row.shareable + 1], ids[:, row.shareable + 1 :]
-            if self._model.config.is_encoder_decoder:
-                start = context.new_full(
-                    (1, 1), self._model.config.get_text_config(decoder=True).decoder_start_token_id
-                )
+            if self._reads_and_writes:
+                start = context.new_full((1, 1), self._start)
                 output = self._model(input_ids=context, decoder_input_ids=torch.cat([start, continuation], dim=1))
             else:
                 output = self._model(input_ids=ids)
             score(row, output.logits[0, -len(row.continuation) :])
-            self._count(started, [row], ids, 0)
+            self._count(started, [row], 0)
 
 
 class Follower(LogitsProcessor):

@@ -75,4 +75,6 @@ class Guides:
             return self._compiler.compile_json_schema(json.dumps(dict(params.json_schema)), any_whitespace=False)
         if params.regex is not None:
             return self._compiler.compile_regex(params.regex)
-        return self._compiler.compile_grammar("root ::= " + " | ".join(json.dumps(text) for text in params.choice))
+        return self._compiler.compile_grammar(
+            "root ::= " + " | ".join(json.dumps(text, ensure_ascii=False) for text in params.choice)
+        )

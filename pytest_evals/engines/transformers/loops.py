@@ -12,10 +12,11 @@ import torch
 
 from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.engines.transformers import parallel
+from pytest_evals.engines.transformers.continuous_setup import make_continuous, routed
 from pytest_evals.engines.transformers.device import choose_budget, settle_on, shape_of, table_room
 from pytest_evals.engines.transformers.generate_loop import GenerateLoop
 from pytest_evals.engines.transformers.linear import Layout, lay_out
-from pytest_evals.engines.transformers.loop import Loop
+from pytest_evals.engines.transformers.loop import AnyRow, Loop
 from pytest_evals.engines.transformers.meter import Meter
 from pytest_evals.engines.transformers.packed import PackedRunner
 from pytest_evals.engines.transformers.packed_loop import PackedLoop
@@ -54,8 +55,8 @@ def make_machinery(loaded: Loaded, spec: ModelSpec, options: Mapping[str, Any]) 
     meter = Meter(loaded.device)
     meter.usage.weights_bytes = sum(parameter.nbytes for parameter in loaded.model.parameters())
     runner, why_not = (None, "asked for with ?loop=generate") if wish == "generate" else _packed_runner(loaded)
-    if runner is None and wish == "packed":
-        raise ModelError(f"model {spec.text!r} cannot be run with loop=packed: {why_not}")
+    if runner is None and wish in {"packed", "continuous"}:
+        raise ModelError(f"model {spec.text!r} cannot be run with loop={wish}: {why_not}")
     notes = []
     if runner is not None:
         ways = WAYS[str(options.get("decode", "graphs" if on_cuda and loaded.ranks == 1 else "plain"))]
@@ -87,7 +88,13 @@ def make_machinery(loaded: Loaded, spec: ModelSpec, options: Mapping[str, Any]) 
     reference = ReferenceLoop(loaded.model, runner, layout, meter, loaded.device)
     sampler = Sampler(reference if options.get("exact") else None)
     runner.use(parallel.SharedSampler(sampler) if loaded.ranks > 1 else sampler)
-    usual_loop = (BlockLoop if runner.decoder else PackedLoop)(Scheduler(budget), runner, meter, loaded.device)
+    scheduler: Scheduler[AnyRow] = Scheduler(budget)
+    usual_loop = (BlockLoop if runner.decoder else PackedLoop)(scheduler, runner, meter, loaded.device)
+    continuous, said = make_continuous(loaded, runner, budget, meter, wish, options)
+    notes += said
+    if continuous is not None:
+        routing = routed(continuous, usual_loop, scheduler, runner)
+        return Machinery("continuous", [routing, reference], budget, meter, notes)
     return Machinery("packed", [usual_loop, reference], budget, meter, notes)
 
 

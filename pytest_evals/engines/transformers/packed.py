@@ -17,6 +17,7 @@ import torch
 
 from pytest_evals.engines.transformers import attention
 from pytest_evals.engines.transformers.attention import Group, Span, Step, computing
+from pytest_evals.engines.transformers.bands import bands_of
 from pytest_evals.engines.transformers.faults import is_out_of_memory
 from pytest_evals.engines.transformers.graphs import Capture
 from pytest_evals.engines.transformers.prefixes import Prefix
@@ -157,6 +158,7 @@ class PackedRunner:
             decoding=len(decoding),
             cells=torch.tensor(cells, dtype=torch.long, device=self._device),
             longest=max(cells, default=-1) + 1,
+            bands=bands_of([cell + 1 for cell in cells]) if self._device == "cpu" else [],
             offsets=torch.tensor([row.shared for row in decoding], dtype=torch.long, device=self._device),
             last_position=max(layout.positions),
             spans=layout.spans,

@@ -61,7 +61,7 @@ def _rank(rank: int) -> dict[str, str]:
 def _end_with(follower: subprocess.Popen[bytes]) -> None:
     """End this process when a follower ends: what it held of the model is gone."""
     status = follower.wait()
-    print(f"rank {follower.args} ended with status {status}", file=sys.stderr, flush=True)  # noqa: T201 - the log of this process is shown when it dies
+    print(f"a rank ended with status {status}", file=sys.stderr, flush=True)  # noqa: T201 - the log of this process is shown when it dies
     os._exit(1)
 
 

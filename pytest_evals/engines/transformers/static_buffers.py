@@ -12,6 +12,8 @@ from pytest_evals.engines.transformers.sampling import uniforms
 
 NO_TOKEN = -1
 """Stands for a token that could not be chosen because the logits were no numbers."""
+_LEAST_STEPS = 4
+"""A capture computes a few steps of its own, also where blocks are shorter."""
 _TOKENS, _PLACES, _LIMITS, _CANDIDATES, _GREEDY = range(5)
 _TURN = 5
 """The row of whole numbers whose first place counts the steps of a block."""
@@ -31,6 +33,7 @@ class Buffers:
         self._device = device
         self._whole = _Pair((6, slots), torch.long, device, pinned=pinned)
         self._knobs = _Pair((3, slots), torch.float32, device, pinned=pinned)
+        steps = max(steps, _LEAST_STEPS)
         self._numbers = _Pair((steps, slots), torch.float64, device, pinned=pinned)
         self._chosen = _Pair((steps, slots), torch.long, device, pinned=pinned)
         self._logits: Tensor | None = None

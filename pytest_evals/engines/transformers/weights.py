@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers.distributed import DistributedConfig
+from transformers.distributed.configuration_utils import DistributedConfig
 
 from pytest_evals.engines.spec import EMBEDDED, EMBEDDED_PACKAGE, EMBEDDED_REPOSITORY, ModelSpec, embedded_weights
 from pytest_evals.engines.transformers.device import choose_device, choose_dtype
