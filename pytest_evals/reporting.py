@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -105,16 +106,24 @@ class PytestScreen:
         """See `Screen.line`."""
         reporter = self._reporter
         if reporter is not None:
-            reporter.write_line(text)
+            with self._uncaptured():
+                reporter.write_line(text)
+                reporter.flush()
 
     def status(self, text: str) -> None:
         """See `Screen.status`."""
         if not (text or self._shown) or not self.live:
             return
         reporter = self._reporter
-        if not self._shown:
-            reporter.ensure_newline()
         width: int = reporter._tw.fullwidth  # noqa: SLF001 - as above
-        # Back to the first column, and everything right of it away.
-        reporter.write(f"\r\x1b[2K{text[: width - 1]}", flush=True)
+        with self._uncaptured():
+            if not self._shown:
+                reporter.ensure_newline()
+            # Back to the first column, and everything right of it away.
+            reporter.write(f"\r\x1b[2K{text[: width - 1]}", flush=True)
         self._shown = bool(text)
+
+    def _uncaptured(self) -> AbstractContextManager[None]:
+        """A test that waits for a call of its own has its output captured, and this is none of it."""
+        manager: Any = self._config.pluginmanager.get_plugin("capturemanager")
+        return nullcontext() if manager is None else manager.global_and_fixture_disabled()

@@ -79,8 +79,6 @@ class CaseRun:
             self._engines.submit([request for asked in self._requests.values() for request in asked])
             self._submitted = True
         item.stash[RESULTS] = {request.id: self.wait(request) for request in self._requests.pop(item.nodeid, ())}
-        if self._news:
-            self._news.rest()
 
     # -- for an audit
 
@@ -123,6 +121,9 @@ class CaseRun:
                     self._news.tick()
         except EvalsError as error:
             return Result(request.id, error=Failure("engine", str(error)))
+        finally:
+            if self._news:
+                self._news.rest()
         return result
 
     def deliver(self, item: pytest.Item, found: EvalItem) -> Completion:

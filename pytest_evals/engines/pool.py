@@ -304,6 +304,9 @@ class EnginePool:
             self._ready(resident, message["info"])
 
     def _ready(self, resident: Resident, info: dict[str, Any]) -> None:
+        if resident.state != "starting":
+            # It was told to leave while it loaded, and had not heard of it yet.
+            return
         resident.info = EngineInfo(**{**info, "notes": tuple(info["notes"])})
         resident.state = "ready"
         resident.attempts = 0

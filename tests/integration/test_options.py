@@ -39,6 +39,38 @@ def test_a_slice_that_the_limit_empties_is_not_judged(evals: Evals) -> None:
     evals.run("--evals-limit", "2").stdout.fnmatch_lines(["gate NOT JUDGED*--evals-limit leaves no case*"])
 
 
+def test_exact_is_told_to_engines_and_stands_in_the_artifact(evals: Evals) -> None:
+    evals.write(SUITE.replace("LIMIT", ""), script=ECHO)
+    evals.run("--evals-exact", "--evals-dtype", "fp32").assert_outcomes(passed=9)
+    assert evals.artifact.run.options["exact"] is True
+    evals.run().assert_outcomes(passed=9)
+    assert evals.artifact.run.options["exact"] is False
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [("n", 2), ("json_schema", {"type": "string"}), ("regex", "q."), ("choice", ["q0", "q1"])],
+)
+def test_what_a_script_cannot_honour_is_the_error_of_the_cases_that_ask_for_it(
+    evals: Evals, parameter: str, value: object
+) -> None:
+    rows = [{"id": "plain", "q": "x"}, {"id": "special", "q": "x"}]
+    source = f"""
+from pytest_evals import cases
+
+@cases({rows[:1]}, id="id", prompt="{{{{item.q}}}}", generation={{"min_p": 0.1, "repetition_penalty": 1.1}})
+def test_plain(completion): ...
+
+@cases({rows[1:]}, id="id", prompt="{{{{item.q}}}}", generation={{"temperature": 1.0, {parameter!r}: {value!r}}})
+def test_special(completion): ...
+"""
+    evals.write(source, script=ECHO)
+    evals.run().assert_outcomes(passed=1, errors=1)
+    (sample,) = [sample for sample in evals.artifact.samples if sample.outcome == "errored"]
+    assert (sample.suite, sample.error and sample.error.kind) == ("test_special", "model")
+    assert f"cannot honour the generation parameter {parameter!r}; leave it out" in str(sample.error)
+
+
 def test_the_plan_says_what_would_run_and_loads_nothing(evals_both: Evals) -> None:
     evals_both.write(SUITE.replace("LIMIT", ""), script="raise SystemExit('an engine was started')")
     result = evals_both.run("--evals-plan", "--evals-model", "smollm2", "-k", "not c8")
@@ -73,6 +105,11 @@ def test_a_plan_shows_mistakes_of_collection(evals: Evals) -> None:
         (["--evals-dtype", "float32"], "*--evals-dtype: 'float32' is unknown (known: auto, fp32*"),
         (["--evals-batch", "many"], "*--evals-batch: 'many' is not a whole number*"),
         (["-o", "evals_grader_timeout=soon"], "*evals_grader_timeout: 'soon' is not a number of seconds*"),
+        (["-o", "evals_stall_timeout=soon"], "*evals_stall_timeout: 'soon' is not a number of seconds*"),
+        (["-o", "evals_stall_timeout=-1"], "*evals_stall_timeout: '-1' is not a number of seconds (0 is no limit)*"),
+        (["--evals-audit", "0"], "*--evals-audit: must be at least 1, not 0*"),
+        (["--evals-audit", "some"], "*--evals-audit: 'some' is not a whole number*"),
+        (["--evals-exact", "--evals-dtype", "bf16"], "*--evals-exact computes in fp32, so --evals-dtype=bf16 cannot*"),
         (["-o", "evals_models=nonsense"], "*evals_models: model 'nonsense'*"),
         (["-o", "evals_gates=nonsense"], "*evals_gates: gate 'nonsense'*"),
         (["-o", "evals_aliases=nonsense"], "*evals_aliases: 'nonsense' is not 'name = spec'*"),

@@ -67,6 +67,15 @@ COMMON: dict[str, Any] = {
     "num_attention_heads": 4,
 }
 GROUPED: dict[str, Any] = {**COMMON, "num_key_value_heads": 2, "max_position_embeddings": 256}
+T5: dict[str, Any] = {
+    "vocab_size": 320,
+    "d_model": 32,
+    "d_kv": 8,
+    "d_ff": 64,
+    "num_layers": 2,
+    "num_heads": 4,
+    "tie_word_embeddings": False,
+}
 FAMILIES: dict[str, Callable[[], Any]] = {
     "llama": lambda: transformers.LlamaConfig(**GROUPED),
     "qwen2": lambda: transformers.Qwen2Config(**GROUPED),
@@ -74,9 +83,7 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "gemma2": lambda: transformers.Gemma2Config(**GROUPED, head_dim=8, sliding_window=16),
     "mamba": lambda: transformers.MambaConfig(vocab_size=320, hidden_size=32, num_hidden_layers=3),
     "bloom": lambda: transformers.BloomConfig(vocab_size=320, hidden_size=32, n_layer=3, n_head=4),
-    "t5": lambda: transformers.T5Config(
-        vocab_size=320, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, tie_word_embeddings=False
-    ),
+    "t5": lambda: transformers.T5Config(**T5),
 }
 
 

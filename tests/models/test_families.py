@@ -35,12 +35,12 @@ LINEAR: dict[str, Any] = {
     "linear_key_head_dim": 8,
     "linear_value_head_dim": 8,
 }
-MOE: dict[str, Any] = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+MOE: dict[str, Any] = {"head_dim": 8, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 PACKED: dict[str, Callable[[], Any]] = {
     "llama": FAMILIES["llama"],
     "qwen2": FAMILIES["qwen2"],
     "qwen3": lambda: transformers.Qwen3Config(**GROUPED, head_dim=8),
-    "qwen3_moe": lambda: transformers.Qwen3MoeConfig(**GROUPED, **MOE, head_dim=8),
+    "qwen3_moe": lambda: transformers.Qwen3MoeConfig(**GROUPED, **MOE),
     "gemma": lambda: transformers.GemmaConfig(**GROUPED, head_dim=8),
     "gemma2": FAMILIES["gemma2"],
     "gemma3": lambda: transformers.Gemma3TextConfig(**GROUPED, head_dim=8, sliding_window=16),

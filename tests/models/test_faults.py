@@ -399,7 +399,7 @@ def with_model_fault(
 
     @functools.wraps(forward)
     def faulty(*arguments: Any, **options: Any) -> Any:
-        ids = options.get("input_ids")
+        ids: Any = options.get("input_ids")
         ids = options.get("decoder_input_ids") if ids is None else ids
         sizes.append(len(ids))
         error = fault(len(ids), len(sizes) - 1)

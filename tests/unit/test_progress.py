@@ -209,6 +209,9 @@ class FakeReporter:
     def write_line(self, text: str) -> None:
         self._tw.text += f"{text}\n"
 
+    def flush(self) -> None:
+        self._tw.text += "<flush>"
+
 
 class FakeConfig:
     """A configuration with or without a terminal."""
@@ -269,7 +272,7 @@ def test_in_a_log_and_beside_workers_there_are_whole_lines_only(isatty: bool, li
     screen.status("a status")
     screen.line("a line")
     screen.status("")
-    assert reporter._tw.text == "a line\n"
+    assert reporter._tw.text == "a line\n<flush>"
 
 
 @pytest.mark.parametrize("isatty", [True, False])
@@ -286,7 +289,7 @@ def test_the_terminal_may_be_there_later_than_the_screen() -> None:
     reporter = config._reporter = FakeReporter(isatty=True)
     assert screen.live
     screen.line("a line")
-    assert reporter._tw.text == "a line\n"
+    assert reporter._tw.text == "a line\n<flush>"
 
 
 def test_without_a_terminal_nothing_is_said() -> None:

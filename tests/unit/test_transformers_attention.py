@@ -156,7 +156,7 @@ def prompts() -> list[list[int]]:
     generator = torch.Generator().manual_seed(1)
 
     def some(count: int) -> list[int]:
-        return torch.randint(0, VOCABULARY, (count,), generator=generator).tolist()  # type: ignore[no-any-return]  # a list of ints
+        return torch.randint(0, VOCABULARY, (count,), generator=generator).tolist()
 
     system, shots, other = some(17), some(23), some(30)
     return [
@@ -320,16 +320,15 @@ def test_plain_attention_is_its_definition_and_returns_the_log_of_the_sum(softca
 @pytest.mark.parametrize("kv_heads", [1, 4])
 def test_the_kernels_for_cpus_give_what_the_definition_gives(tokens: int, kv_heads: int) -> None:
     query, keys, values = (some(1, heads, tokens, 8, seed=heads).float() for heads in (4, kv_heads, kv_heads))
-    repeated = [tensor.repeat_interleave(4 // kv_heads, dim=1) for tensor in (keys, values)]
+    every_key, every_value = (tensor.repeat_interleave(4 // kv_heads, dim=1) for tensor in (keys, values))
     causal = torch.full((tokens, tokens), HIDDEN).triu_(1)
-    expected = plain(query, repeated[0], repeated[1], causal, 0.3, None)
+    expected = plain(query, every_key, every_value, causal, 0.3, None)
     for found, wanted in zip(fused_causal(query, keys, values, 0.3), expected, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
     mask = torch.zeros(1, 1, 1, tokens)
     mask[..., : tokens // 2] = HIDDEN
-    for found, wanted in zip(
-        fused_cpu(query, repeated[0], repeated[1], mask, 0.3), plain(query, *repeated, mask, 0.3, None), strict=True
-    ):
+    expected = plain(query, every_key, every_value, mask, 0.3, None)
+    for found, wanted in zip(fused_cpu(query, every_key, every_value, mask, 0.3), expected, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 

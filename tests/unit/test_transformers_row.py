@@ -103,7 +103,8 @@ def test_starting_again_keeps_what_was_generated_and_forgets_where_it_was_kept()
     accepted(each, 1, 2)
     each.restart()
     assert each.tokens == [7, 8, 1, 2]
-    assert (each.slot, each.stored, each.shared) == (None, 0, 0)
+    assert each.slot is None
+    assert (each.stored, each.shared) == (0, 0)
     assert (each.generated, each.prompt_tokens, each.cells, each.shareable) == ([1, 2], 2, 2 + 256, 1)
 
 

@@ -58,7 +58,7 @@ def warped(logits: torch.Tensor, params: GenerationParams) -> torch.Tensor:
     if params.min_p:
         warpers.append(transformers.MinPLogitsWarper(params.min_p))
     ids: Any = torch.zeros((len(logits), 1), dtype=torch.long)
-    scores: torch.Tensor = warpers(ids, logits.clone())  # type: ignore[no-untyped-call]  # transformers annotates it not
+    scores: torch.Tensor = warpers(ids, logits.clone())
     return scores.softmax(-1)
 
 
@@ -81,8 +81,9 @@ def test_the_candidates_are_those_of_transformers_own_warpers(filters: dict[str,
 
 
 def test_the_order_in_which_transformers_builds_its_warpers_is_the_one_compared_with() -> None:
-    config = transformers.GenerationConfig(do_sample=True, temperature=0.7, top_k=12, top_p=0.8, min_p=0.1)
-    model = transformers.LlamaForCausalLM(
+    kind: Any = transformers.GenerationConfig
+    config = kind(do_sample=True, temperature=0.7, top_k=12, top_p=0.8, min_p=0.1)
+    model: Any = transformers.LlamaForCausalLM(
         transformers.LlamaConfig(
             vocab_size=8, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1
         )
@@ -138,7 +139,7 @@ def test_the_penalty_is_that_of_transformers(penalty: float) -> None:
     logits = logits_of(4)
     processor = transformers.RepetitionPenaltyLogitsProcessor(penalty)
     ids: Any = torch.tensor([[*each.prompt, *each.generated]])
-    expected = processor(ids, logits.clone())[0]  # type: ignore[no-untyped-call]  # transformers annotates it not
+    expected = processor(ids, logits.clone())[0]
     found = logits[0].clone()
     penalise(found, each)
     torch.testing.assert_close(found, expected)
