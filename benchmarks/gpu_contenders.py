@@ -101,11 +101,13 @@ def generate_work(loaded: Loaded, batch: int) -> Work:
 def continuous_work(loaded: Loaded) -> Work:
     """Return how transformers' continuous batching works, with the size of its cache given on a CPU."""
     ends = end_tokens(loaded.model, loaded.tokenizer)
-    sizes = {} if loaded.device.startswith("cuda") else {"page_size": 32, "num_blocks": 512, "max_batch_tokens": 512}
+    sizes: dict[str, Any] = (
+        {} if loaded.device.startswith("cuda") else {"page_size": 32, "num_blocks": 512, "max_batch_tokens": 512}
+    )
 
     def work(requests: Sequence[Request]) -> Outcome:
         outcome = Outcome({}, 0)
-        config = transformers.GenerationConfig(do_sample=False, eos_token_id=sorted(ends), pad_token_id=0)
+        config = transformers.GenerationConfig(do_sample=False, eos_token_id=sorted(ends), pad_token_id=0)  # type: ignore[no-untyped-call]  # transformers annotates it not
         with loaded.model.continuous_batching_context_manager(
             generation_config=config, continuous_batching_config=transformers.ContinuousBatchingConfig(**sizes)
         ) as manager:
@@ -226,7 +228,7 @@ def main() -> int:
     """Do what the file of the first argument orders, and write the numbers to that of the second."""
     order, outcome = map(Path, sys.argv[1:3])
     orders = json.loads(order.read_text(encoding="utf-8"))
-    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers annotates it not
     numbers = measure(orders["contender"], Setting(**orders["setting"]))
     outcome.write_text(json.dumps(numbers), encoding="utf-8")
     return 0

@@ -23,7 +23,7 @@ from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.engines.transformers.weights import Loaded, load_model
 from pytest_evals.generation import GenerationParams
 
-SHAPES: Mapping[str, Mapping[str, int]] = {
+SHAPES: Mapping[str, Mapping[str, Any]] = {
     "tiny": {"vocab_size": 512, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2},
     "0.5b": {"vocab_size": 32_000, "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 28, "num_attention_heads": 16, "num_key_value_heads": 4},
     "1b": {"vocab_size": 128_256, "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8},
@@ -89,7 +89,7 @@ def _random(setting: Setting) -> Loaded:
     config = _config(setting)
     torch.manual_seed(0)
     with torch.device(setting.device):
-        model: Any = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype)
+        model: Any = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]  # transformers annotates it not
     model.to(setting.device).eval()
     model.generation_config.eos_token_id, model.generation_config.pad_token_id = END, END
     identity = {"engine": "transformers", "weights": f"random {setting.shape}"}
@@ -97,7 +97,7 @@ def _random(setting: Setting) -> Loaded:
 
 
 def _config(setting: Setting) -> Any:
-    common = {"bos_token_id": 0, "eos_token_id": END, "pad_token_id": END, "initializer_range": _SPREAD}
+    common: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": END, "pad_token_id": END, "initializer_range": _SPREAD}
     if setting.config:
         described = json.loads(Path(setting.config).read_text(encoding="utf-8"))
         return transformers.AutoConfig.for_model(**{**described, **common})
@@ -111,7 +111,7 @@ def _words(vocabulary: int) -> Any:
     tokenizer = Tokenizer(models.WordLevel({f"t{number}": number for number in range(vocabulary)}, unk_token="t0"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     # None of them is special: what ends a text is the model's to say.
-    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer)  # type: ignore[no-untyped-call]  # transformers annotates it not
     fast.chat_template = "{{ messages[0]['content'] }}"
     return fast
 

@@ -9,13 +9,18 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from pytest_evals.engines.protocol import Request
 from pytest_evals.engines.transformers import attention
 from pytest_evals.engines.transformers.buckets import Room
 from pytest_evals.engines.transformers.engine import TransformersEngine
+from pytest_evals.engines.transformers.filters import Filters
 from pytest_evals.engines.transformers.graphs import CaptureError, Compute, Directly
 from pytest_evals.engines.transformers.packed import PackedRunner
+from pytest_evals.engines.transformers.static_buffers import Buffers
 from pytest_evals.engines.transformers.static_decode import StaticDecoder
 from pytest_evals.engines.transformers.static_setup import decode_statically, largest_static_difference
 from tests.unit.test_transformers_graphs import WithoutTheHost
@@ -363,3 +368,40 @@ def test_torchs_own_attention_decodes_as_the_definition_does(
     monkeypatch.setattr(attention, "FUSED_DEVICES", {"cpu"})
     assert largest_static_difference(runner, engine.model) < max(2 * usual, 2e-2)
     assert used
+
+
+class OnOneDevice(TorchDispatchMode):
+    """Refuses tensors of the host. There is no GPU here, but there is a device without values: ``meta``."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        found = func(*args, **(kwargs or {}))
+        tensors = [leaf for leaf in tree_leaves((args, kwargs, found)) if isinstance(leaf, torch.Tensor)]
+        assert all(tensor.device.type == "meta" for tensor in tensors), f"{func} meets a tensor of the host"
+        return found
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", PACKED)
+def test_a_step_is_computed_on_the_device_alone(
+    family: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "FUSED_DEVICES", {"meta"})
+    model = transformers.AutoModelForCausalLM.from_config(FAMILIES[family](), dtype=dtype).to("meta").eval()
+    runner = PackedRunner(model, "meta", 1, capture=Directly())
+    runner.slots.room = Room(16, 16 * 512)
+    runner.slots.reserve(8, 100)
+    for layer in range(model.config.num_hidden_layers):
+        keys = torch.zeros(1, heads_of(model.config), 8, device="meta", dtype=dtype)
+        runner.slots.layer(layer, keys, keys)
+    buffers = Buffers(runner.slots.rows, 8, "meta", pinned=False)
+    assert runner.decoder is not None
+    for choice in ("greedy", "logits", Filters(16, mass=True, share=True)):
+        with torch.inference_mode(), OnOneDevice():
+            runner.decoder._step(buffers, choice, 8, 256)
+    assert buffers.logits.shape == (16, 320)
+
+
+def heads_of(config: Any) -> int:
+    return getattr(config, "num_key_value_heads", None) or config.num_attention_heads

@@ -269,7 +269,7 @@ def test_a_model_that_leaves_while_it_loads_does_not_come_back(stage: Stage) -> 
     ends = threading.Event()
     stage.pool.prepare(BIG)
     process: Any = stage.processes[0]
-    process.end = lambda *, patient: ends.wait(10) and process.die(0)
+    process.end = lambda **_how: ends.wait(10) and process.die(0)
     stage.pool.submit([ask("b", SMALL)])
     assert stage.states(BIG, SMALL) == ["leaving", "out"]
     # It had not heard yet that it should leave.
