@@ -23,7 +23,7 @@ types: $(VENV)/.test
 
 tests: $(VENV)/.test
 	$(PYTEST) tests/unit tests/integration tests/docs -n 2
-	$(PYTEST) tests/models
+	OMP_NUM_THREADS=1 $(PYTEST) tests/models  # tiny models: a second thread only waits
 
 # An hour or two on two cores; benchmarks/compare.py says how to run a part of it, and how to bring lm-eval and vLLM along.
 bench: $(VENV)/.test
