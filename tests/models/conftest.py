@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -114,9 +115,12 @@ def save_model(
 def _quiet() -> Iterator[None]:
     """Loading bars have no place in a test's output, and the threads of tests are what the environment says."""
     transformers.utils.logging.disable_progress_bar()
+    # A failed forward has garbage collected: all that was imported need not be looked at each time.
+    gc.freeze()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine_module, "set_threads", lambda _replicas: torch.get_num_threads())
         yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")
