@@ -1,7 +1,4 @@
-"""Numbers about grades. Pure: no pytest, no torch, no numpy.
-
-Sums are exact (`math.fsum`). A value that is not a finite number never gets this far; every function says what it returns for too few values.
-"""
+"""Mean, median and standard error of independent values. Sums are exact (`math.fsum`)."""
 
 from __future__ import annotations
 
