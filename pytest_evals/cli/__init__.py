@@ -1,0 +1,68 @@
+"""The command ``pytest-evals``: looks at runs that were recorded, and runs nothing itself.
+
+Each subcommand is a module of this package with ``add_parser(subparsers)``, which calls `parsing.subcommand`, and ``run(arguments) -> int``,
+which returns the exit status. A new one needs its name in `COMMANDS`.
+
+Exit status: 0 done, 1 a finding where the subcommand's help says so, 2 a usage error or a file that cannot be used, 130
+Ctrl-C, 141 the reader of a pipe went away. Modules of subcommands import what takes time inside ``run``: help must be
+quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from pytest_evals.cli.output import close_quietly, complain
+from pytest_evals.errors import EvalsError
+
+COMMANDS = ("schema",)
+"""In the order of the help."""
+EXAMPLES = """\
+examples:
+  pytest-evals schema > artifact.schema.json
+
+RUN is the path of an artifact. 'pytest-evals COMMAND --help' says more.
+"""
+USAGE_ERROR = 2
+INTERRUPTED = 130
+PIPE_CLOSED = 141
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command with ``argv`` (default: that of the process) and return its exit status."""
+    try:
+        arguments = make_parser().parse_args(argv)
+        status: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except SystemExit as end:  # argparse, after help, version or a usage error
+        return end.code if isinstance(end.code, int) else USAGE_ERROR
+    except EvalsError as error:
+        complain(str(error))
+        return USAGE_ERROR
+    except BrokenPipeError:
+        close_quietly()
+        return PIPE_CLOSED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return status
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser with all subcommands."""
+    from pytest_evals.provenance import version
+
+    parser = argparse.ArgumentParser(
+        prog="pytest-evals",
+        description="Look at what 'pytest --evals' recorded.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"pytest-evals {version()}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        importlib.import_module(f"pytest_evals.cli.{name}").add_parser(subparsers)
+    return parser

@@ -1,0 +1,64 @@
+"""What the command prints: text that fits the terminal, JSON, errors in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Iterable
+from typing import Any, TextIO
+
+from pytest_evals.plain import plain
+
+_CODES = {"bold": 1, "red": 31, "green": 32, "yellow": 33}
+
+
+def width() -> int:
+    """Return the columns that a line may take: those of the terminal (or ``COLUMNS``), else 80."""
+    return max(shutil.get_terminal_size().columns, 40)
+
+
+def coloured() -> bool:
+    """Tell whether marks in colour are wanted: on a terminal, and not with ``NO_COLOR`` or ``TERM=dumb``."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def say(lines: Iterable[str]) -> None:
+    """Print lines of text. They are written as they come: what follows may never be wanted."""
+    for line in lines:
+        _write(sys.stdout, f"{line}\n")
+
+
+def marked(text: str, **markup: bool) -> str:
+    """Return ``text`` in colour, where colours are wanted. ``markup`` is pytest's: ``red=True``."""
+    codes = ";".join(str(_CODES[name]) for name, on in markup.items() if on)
+    return f"\x1b[{codes}m{text}\x1b[0m" if codes and coloured() else text
+
+
+def say_json(data: Any) -> None:
+    """Print ``data`` as JSON."""
+    import json
+
+    _write(sys.stdout, f"{json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)}\n")
+
+
+def complain(message: str) -> None:
+    """Print an error, in one line, on the standard error."""
+    _write(sys.stderr, f"pytest-evals: error: {' '.join(plain(message).split())}\n")
+
+
+def _write(stream: TextIO, text: str) -> None:
+    """Write what the stream's encoding can hold; the rest as escapes."""
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:
+        encoding = stream.encoding or "ascii"
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def close_quietly() -> None:
+    """The reader of the standard output went away: what is still to be flushed goes nowhere."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())

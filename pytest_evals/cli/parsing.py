@@ -1,0 +1,32 @@
+"""What the parsers of subcommands have in common."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from collections.abc import Callable
+from typing import TypeAlias
+
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no public name
+"""What `argparse` gives a command to add its subcommands to."""
+
+
+def subcommand(
+    subparsers: Subparsers, name: str, run: Callable[[argparse.Namespace], int], summary: str, details: str
+) -> argparse.ArgumentParser:
+    """Add a subcommand. ``summary`` is its line in the list; ``details``, with examples, stands below its arguments."""
+    parser = subparsers.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=textwrap.dedent(details),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add ``--json``: the same for programs."""
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
