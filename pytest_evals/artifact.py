@@ -58,7 +58,7 @@ class EvalSampleInteraction(_Line):
 
 
 class SampleError(_Line):
-    """Why a case errored: ``kind`` is model, engine, grader, setup, test, teardown or crash."""
+    """Why a case errored: ``kind`` is model, engine, unsupported, grader, setup, test, teardown or crash."""
 
     kind: str
     message: str

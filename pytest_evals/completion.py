@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 Message = Mapping[str, Any]
 FinishReason = Literal["stop", "length", "recorded"]
+FailureKind = Literal["model", "engine", "unsupported"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +66,9 @@ class Likelihood:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why there is no answer. ``kind`` is ``model`` (it refused or failed on this request) or ``engine`` (the
-    measurement broke).
+    """Why there is no answer. ``kind`` is ``model`` (it refused or failed on this request), ``engine`` (the measurement
+    broke) or ``unsupported`` (the engine cannot do what the request asks for: a parameter, or likelihoods).
     """
 
-    kind: Literal["model", "engine"]
+    kind: FailureKind
     message: str

@@ -34,6 +34,10 @@ class ModelError(EvalsError):
     """A model specification is wrong, or the model cannot be used."""
 
 
+class UnsupportedError(ModelError):
+    """The engine cannot do what a request asks for; without that wish it can answer."""
+
+
 class ModelCallError(EvalsError):
     """A call of the model that a test or grader made has no answer: it refused, or its engine failed."""
 

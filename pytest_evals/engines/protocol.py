@@ -229,11 +229,14 @@ class Engine(Protocol):
 def refusal(request: Request, capabilities: Capabilities) -> Failure | None:
     """Return why the engine cannot honour the request's parameters, or `None`."""
     if request.choices and not capabilities.likelihoods:
-        return Failure("model", f"{request.model} cannot tell how likely a text is; choices need a model that can")
+        return Failure(
+            "unsupported", f"{request.model} cannot tell how likely a text is; choices need a model that can"
+        )
     default = GenerationParams()
     for name in default.__slots__:
         if name not in capabilities.params and getattr(request.params, name) != getattr(default, name):
             return Failure(
-                "model", f"{request.model} cannot honour the generation parameter {name!r}; leave it out for this model"
+                "unsupported",
+                f"{request.model} cannot honour the generation parameter {name!r}; leave it out for this model",
             )
     return None

@@ -288,7 +288,7 @@ def test_a_model_that_cannot_score_is_the_error_of_each_case_and_no_miss(evals_b
     assert evals_both.ledger() == {"collected": 4, "errored": 4}
     for sample in evals_both.artifact.samples:
         assert sample.error is not None
-        assert sample.error.kind == "model"
+        assert sample.error.kind == "unsupported"
         assert "cannot tell how likely a text is; choices need a model that can" in sample.error.message
         assert [(grade.grader_key, grade.status, grade.value) for grade in sample.grades] == [("right", "error", None)]
 

@@ -67,7 +67,7 @@ def test_special(completion): ...
     evals.write(source, script=ECHO)
     evals.run().assert_outcomes(passed=1, errors=1)
     (sample,) = [sample for sample in evals.artifact.samples if sample.outcome == "errored"]
-    assert (sample.suite, sample.error and sample.error.kind) == ("test_special", "model")
+    assert (sample.suite, sample.error and sample.error.kind) == ("test_special", "unsupported")
     assert f"cannot honour the generation parameter {parameter!r}; leave it out" in str(sample.error)
 
 

@@ -205,7 +205,7 @@ def test_a_grammar_that_cannot_be_enforced_is_that_cases_error(tiny: Path, param
     found = answers(open_engine(tiny), requests)
     error = found["bad"].error
     assert error is not None
-    assert error.kind == "model"
+    assert error.kind == "unsupported"
     assert error.message.startswith("this structured output cannot be enforced: ")
     assert len(error.message.splitlines()) == 1
     for entry in requests[1:]:
@@ -239,7 +239,7 @@ def test_without_xgrammar_a_guided_request_says_what_to_install_and_others_run(
     error = found["guided"].error
     assert error is not None
     assert (error.kind, error.message) == (
-        "model",
+        "unsupported",
         "structured output needs xgrammar: pip install 'pytest-evals-hf[structured]'",
     )
     assert found["free"].error is None

@@ -87,7 +87,7 @@ def test_a_parameter_that_the_engine_honours_is_not_refused() -> None:
 def test_a_parameter_that_the_engine_cannot_honour_is_named(name: str, value: object) -> None:
     refused = refusal(ask("a", **{name: value}), Capabilities())
     assert refused is not None
-    assert refused.kind == "model"
+    assert refused.kind == "unsupported"
     assert refused.message == f"smollm2 cannot honour the generation parameter {name!r}; leave it out for this model"
 
 
@@ -103,7 +103,7 @@ def test_what_only_some_engines_can_do_is_refused_by_the_others(name: str, value
 
 def test_choices_are_refused_by_an_engine_without_likelihoods() -> None:
     refused = refusal(weigh("a"), Capabilities())
-    assert refused == Failure("model", "smollm2 cannot tell how likely a text is; choices need a model that can")
+    assert refused == Failure("unsupported", "smollm2 cannot tell how likely a text is; choices need a model that can")
     assert refusal(weigh("a"), Capabilities(likelihoods=True)) is None
     assert refusal(weigh(), Capabilities()) is None
 

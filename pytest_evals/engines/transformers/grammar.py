@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from pytest_evals.errors import ModelError
+from pytest_evals.errors import UnsupportedError
 from pytest_evals.generation import GenerationParams
 
 
@@ -45,19 +45,21 @@ class Guides:
     def guide(self, params: GenerationParams) -> Guide | None:
         """Return the guide for a row, `None` when it may write anything.
 
-        Raises `ModelError` when xgrammar is not installed or cannot do what the grammar asks.
+        Raises `UnsupportedError` when xgrammar is not installed or cannot do what the grammar asks.
         """
         if not params.guided:
             return None
         try:
             import xgrammar
         except ImportError as error:
-            raise ModelError("structured output needs xgrammar: pip install 'pytest-evals-hf[structured]'") from error
+            raise UnsupportedError(
+                "structured output needs xgrammar: pip install 'pytest-evals-hf[structured]'"
+            ) from error
         try:
             compiled = self._compile(params)
         except RuntimeError as error:
             reason = (str(error).strip() or "no reason given").splitlines()[-1]
-            raise ModelError(f"this structured output cannot be enforced: {reason}") from error
+            raise UnsupportedError(f"this structured output cannot be enforced: {reason}") from error
         # Without a token that ends a text, the end of the grammar is the end.
         matcher = xgrammar.GrammarMatcher(compiled, terminate_without_stop_token=not self._ends)
         return Guide(matcher, xgrammar.allocate_token_bitmask(1, self._vocabulary))

@@ -10,7 +10,7 @@ from pytest_evals.engines.transformers.loop import AnyRow
 from pytest_evals.engines.transformers.prompts import encode, encode_continuations
 from pytest_evals.engines.transformers.row import Row, ScoredRow
 from pytest_evals.engines.transformers.weights import Loaded, end_tokens
-from pytest_evals.errors import ModelError
+from pytest_evals.errors import ModelError, UnsupportedError
 
 
 class Intake:
@@ -32,6 +32,8 @@ class Intake:
             return refused
         try:
             return self._choices(request) if request.choices else self._samples(request)
+        except UnsupportedError as error:
+            return Failure("unsupported", str(error))
         except ModelError as error:
             return Failure("model", str(error))
         except Exception as error:  # noqa: BLE001 - templates are programs: what they do with odd content is theirs
