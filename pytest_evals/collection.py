@@ -13,7 +13,7 @@ from pytest_evals.declaration import MARK, Declaration
 from pytest_evals.engines.spec import EMBEDDED, parse_spec
 from pytest_evals.errors import EvalsError, SuiteError
 from pytest_evals.gates import Gate, parse_gate, resolve
-from pytest_evals.grading import CASE, Asks, asks_of, settings_of
+from pytest_evals.grading import CASE, Asks, asks_of, check_of, settings_of
 from pytest_evals.marking import is_default_turn, is_model_handle
 from pytest_evals.settings import Settings, model_text
 from pytest_evals.suite import Prepared, Suite, build_suite, check_asks, check_settings
@@ -122,7 +122,8 @@ class Collection:
         name = declaration.name or metafunc.function.__name__
         graders = _graders(metafunc)
         for grader, settings in graders.items():
-            check_settings(suite, grader, settings)
+            check = check_of(_last_definition(metafunc.definition, grader))
+            check_settings(suite, grader, settings, check)
         suite.check_gates(name, list(graders), suite.gates)
         # Gates of the session concern the suites that have what they name; one that none has is refused later.
         session_gates = [gate for gate in self._settings.gates if resolve(gate, name, list(graders)) is not None]

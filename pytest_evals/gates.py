@@ -32,6 +32,7 @@ STATISTICS: Mapping[str, Callable[[Score], float | None]] = {
     "max": lambda score: max(score.values, default=None),
     "median": lambda score: statistics.median(score.values),
     "coverage": lambda score: score.coverage,
+    "corpus": lambda score: score.corpus,
 }
 _SLICE = re.compile(r"\[([^\]]*)\]")
 _EXPRESSION = re.compile(r"\A(?P<path>[^<>=]+?)\s*(?P<op>>=|<=|==|>|<)\s*(?P<number>[^<>=\s]\S*)\Z")
@@ -187,4 +188,6 @@ def _failed_before(grade: GradeRecord, grader: str) -> bool:
 def _no_value(gate: Gate, score: Score) -> str:
     if not score.n:
         return f"no case has a grade ({score.errors} errors, {score.not_applicable} not applicable)"
+    if gate.statistic == "corpus":
+        return "its grades bring no counts of a corpus-level metric (those of bleu and chrf do); use mean"
     return f"{score.n - len(score.verdicts)} of {score.n} grades have no verdict, so there is no {gate.statistic}; use mean, or return a Grade with passed="

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 GraderFunction = Callable[..., Any]
 Asks = Callable[[Mapping[str, Any]], tuple[str, ...]]
+Check = Callable[[Mapping[str, Any]], object]
 Fixture = Any
 """What `pytest.fixture` returns; its class is not public."""
 
@@ -77,10 +78,12 @@ def grader_fixture(
     threshold: float | None = None,
     settings: Mapping[str, Any] | None = None,
     asks: Asks | None = None,
+    check: Check | None = None,
 ) -> Fixture:
     """Return the fixture for ``function``.
 
-    ``settings``: what a ready-made grader was given, checked against every case. ``asks``: the texts whose likelihood
+    ``settings``: what a ready-made grader was given, checked against every case; ``check`` is called with what they are for
+    the case, and raises `SuiteError` for what the grader cannot use. ``asks``: the texts whose likelihood
     it needs, from a case's scope; they are asked for with the completions of all cases.
     """
     if not callable(function) or isinstance(function, type):
@@ -109,6 +112,7 @@ def grader_fixture(
     # pytest reads the fixtures that a function asks for from its signature.
     grade_case.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # a function has this attribute when set
     grade_case.__evals_settings__ = settings or {}  # type: ignore[attr-defined]  # marks the function as a grader, see settings_of
+    grade_case.__evals_check__ = check  # type: ignore[attr-defined]  # see check_of
     grade_case.__evals_asks__ = asks  # type: ignore[attr-defined]  # see asks_of
     return pytest.fixture(grade_case) if name is None else pytest.fixture(name=name)(grade_case)
 
@@ -133,6 +137,12 @@ def settings_of(function: Any) -> Mapping[str, Any] | None:
     """Return the settings of a grader's fixture function, `None` when the function is not a grader."""
     settings: Mapping[str, Any] | None = getattr(function, "__evals_settings__", None)
     return settings
+
+
+def check_of(function: Any) -> Check | None:
+    """Return what checks a grader's settings for a case, `None` when nothing does."""
+    check: Check | None = getattr(function, "__evals_check__", None)
+    return check
 
 
 def asks_of(function: Any) -> Asks | None:

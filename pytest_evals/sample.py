@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pytest_evals import corpus
 from pytest_evals.completion import Completion, Failure
 from pytest_evals.grading import Sheet
 from pytest_evals.scores import CaseRecord, GradeRecord, Outcome
@@ -123,7 +124,10 @@ def to_record(sample: Mapping[str, Any]) -> CaseRecord:
     """Return what scores and gates need of a sample line."""
     interaction = sample["interaction"]
     grades = tuple(
-        GradeRecord(grade["grader_key"], grade["value"], grade["passed"], grade["status"]) for grade in sample["grades"]
+        GradeRecord(
+            grade["grader_key"], grade["value"], grade["passed"], grade["status"], corpus.part_of(grade.get("metadata"))
+        )
+        for grade in sample["grades"]
     )
     return CaseRecord(
         suite=sample["suite"],

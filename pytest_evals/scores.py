@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pytest_evals import statistics
+from pytest_evals import corpus, statistics
 
 Outcome = Literal["passed", "missed", "failed", "errored", "skipped"]
 
@@ -23,6 +23,8 @@ class GradeRecord:
     value: float | None
     passed: bool | None
     status: str
+    part: corpus.Part | None = None
+    """What the case adds to a corpus-level metric."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ class Score:
     not_applicable: int
     errors: int
     pending: int
+    corpus: float | None = None
+    """The corpus-level metric; `None` unless every graded case brings its part of it."""
 
     @property
     def n(self) -> int:
@@ -96,6 +100,7 @@ class Score:
             "max": max(self.values, default=None),
             "median": statistics.median(self.values),
             "coverage": self.coverage,
+            "corpus": self.corpus,
             "errors": self.errors,
             "not_applicable": self.not_applicable,
             "pending": self.pending,
@@ -106,20 +111,22 @@ def compute_score(suite: str, model: str, grader: str, grades: Iterable[GradeRec
     """Sum up the grades of one grader."""
     graded: list[float] = []
     verdicts: list[bool | None] = []
+    parts: list[corpus.Part] = []
     counts = {"not_applicable": 0, "error": 0, "pending": 0}
     for grade in grades:
         if grade.status == "graded" and grade.value is not None:
             graded.append(grade.value)
             verdicts.append(grade.passed)
+            parts += [grade.part] if grade.part else []
         else:
             counts[grade.status] += 1
     if graded and all(verdict is None for verdict in verdicts) and set(graded) <= {0.0, 1.0}:
         # A grader that returns 1 and 0 means right and wrong.
         verdicts = [value == 1 for value in graded]
     known = tuple(verdict for verdict in verdicts if verdict is not None)
-    return Score(
-        suite, model, grader, tuple(graded), known, counts["not_applicable"], counts["error"], counts["pending"]
-    )
+    lost = (counts["not_applicable"], counts["error"], counts["pending"])
+    whole = corpus.combine(parts) if len(parts) == len(graded) else None
+    return Score(suite, model, grader, tuple(graded), known, *lost, corpus=whole)
 
 
 def compute_scores(records: Sequence[CaseRecord]) -> list[Score]:

@@ -250,15 +250,19 @@ def check_messages(messages: object) -> list[Message]:
     return [dict(message) for message in messages]
 
 
-def check_settings(suite: Suite, grader: str, settings: object) -> None:
-    """Raise `TemplateError` when a template in a grader's settings names a field that some case of the suite lacks."""
+def check_settings(
+    suite: Suite, grader: str, settings: object, check: Callable[[Mapping[str, Any]], object] | None = None
+) -> None:
+    """Raise `TemplateError` when a template in a grader's settings names a field that some case of the suite lacks, and what
+    ``check`` raises of the settings as they are for a case.
+    """
     for prepared in suite.cases.values():
         try:
-            render(settings, prepared.case.scope)
-        except TemplateError as error:
-            raise TemplateError(
-                f"{suite.declaration.place}: {prepared.case.place}: grader {grader}: {error}"
-            ) from error
+            rendered = render(settings, prepared.case.scope)
+            if check is not None:
+                check(rendered)
+        except (SuiteError, TemplateError) as error:
+            raise type(error)(f"{suite.declaration.place}: {prepared.case.place}: grader {grader}: {error}") from error
 
 
 def check_asks(suite: Suite, grader: str, asks: Callable[[Mapping[str, Any]], object]) -> None:

@@ -63,6 +63,7 @@ def _scores(card: ScoreCard, width: int, *, several: bool) -> list[Line]:
         ("grader", lambda score: score.grader),
         ("n", lambda score: f"{score.n}/{score.applicable}"),
         ("mean", lambda score: numbers.value(score.mean)),
+        ("corpus", lambda score: "" if score.corpus is None else numbers.value(score.corpus)),
         ("stderr", lambda score: numbers.value(score.stderr)),
         ("passed", lambda score: numbers.percent(score.pass_rate)),
         ("min", lambda score: numbers.value(min(score.values, default=None))),
@@ -73,7 +74,7 @@ def _scores(card: ScoreCard, width: int, *, several: bool) -> list[Line]:
     columns = [
         (name, show)
         for name, show in columns
-        if name not in ("errors", "n/a") or any(show(score) for score in card.scores)
+        if name not in ("corpus", "errors", "n/a") or any(show(score) for score in card.scores)
     ]
     for expendable in ("", "max", "min", "stderr", "passed", "n/a"):
         columns = [column for column in columns if column[0] != expendable]

@@ -57,7 +57,7 @@ def test_a_good_gate_is_read(
         ("mean >= 0.8", "names no grader"),
         (".mean >= 0.8", "names no grader"),
         ("capitals..mean >= 0.8", "names no grader"),
-        ("exact >= 0.8", "unknown statistic 'exact' (known: mean, pass_rate, min, max, median, coverage)"),
+        ("exact >= 0.8", "unknown statistic 'exact' (known: mean, pass_rate, min, max, median, coverage, corpus)"),
         ("exact.maen >= 0.8", "unknown statistic 'maen'"),
         ("exact.maen >= 0.8", "did you mean 'mean'?"),
         ("exact.mean >= high", "'high' is not a number"),

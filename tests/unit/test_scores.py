@@ -81,6 +81,7 @@ def test_a_row_says_everything_in_plain_data() -> None:
         "max": 1,
         "median": 0.5,
         "coverage": pytest.approx(2 / 3),
+        "corpus": None,
         "errors": 1,
         "not_applicable": 1,
         "pending": 0,
