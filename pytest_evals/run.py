@@ -13,8 +13,8 @@ import pytest
 from pytest_evals.collection import EVAL, RECORDED, EvalItem
 from pytest_evals.completion import Completion, Failure, Likelihood
 from pytest_evals.current import ITEM
-from pytest_evals.engines.pool import Generation
 from pytest_evals.engines.protocol import Request, Result
+from pytest_evals.engines.service import Generation
 from pytest_evals.errors import EvalsError, NotApplicable, SuiteError
 from pytest_evals.grading import SHEET, Sheet
 from pytest_evals.model import Model

@@ -1,49 +1,32 @@
 """The engines of this session, shared by everything that runs in it.
 
-The pool starts, watches, restarts and ends the processes, sends requests and keeps results until somebody takes them.
-`turns` decides which model works, `team` which replica gets a request, `slot` what a death means.
+The pool knows who asked for what: it sends requests, keeps results until somebody takes them, and says which processes
+are started and ended. `turns` decides which model works, `team` which replica gets a request, `slot` what a death means;
+`lifecycle` starts, watches and ends the processes.
 """
 
 from __future__ import annotations
 
-import secrets
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from pytest_evals.completion import Failure
-from pytest_evals.engines.channel import Channel, Message, Switch
+from pytest_evals.engines.channel import Channel, Message
+from pytest_evals.engines.lifecycle import Lifecycle
 from pytest_evals.engines.machine import free_memory, gpu_count
-from pytest_evals.engines.process import EngineProcess
 from pytest_evals.engines.protocol import EngineInfo, Request, Result
 from pytest_evals.engines.resident import Resident
+from pytest_evals.engines.results import Results
 from pytest_evals.engines.spec import parse_spec
 from pytest_evals.engines.team import Team, replicas_of, weights_of
 from pytest_evals.engines.turns import next_move
 
 LOAD_ATTEMPTS = 2
-_WATCH_SECONDS = 1.0
-
-
-class Generation(Protocol):
-    """What the process that runs tests needs of engines: the pool itself, or a connection to the controller's."""
-
-    def prepare(self, model: str) -> None:
-        """Start loading ``model`` if its turn is now; returns at once."""
-        ...
-
-    def submit(self, requests: Sequence[Request]) -> None:
-        """Hand in requests; those handed in before are left alone. Returns at once."""
-        ...
-
-    def result(self, request: Request, timeout: float | None = None) -> Result | None:
-        """Wait for the result of ``request`` (submitted if it was not); `None` when ``timeout`` seconds pass first."""
-        ...
 
 
 @dataclass
@@ -66,12 +49,9 @@ class EnginePool:
         self._teams: dict[str, Team] = {}
         self._team_of: dict[str, Team] = {}
         self._turn: str | None = None
-        self._results: dict[str, Result] = {}
-        self._taken: set[str] = set()
+        self._results = Results()
         self._changed = threading.Condition()
-        self._closing = False
-        self._switch: Switch | None = None
-        self._clients: dict[str, Callable[[Message, Channel], None]] = {}
+        self._processes = Lifecycle(self.root, self._changed, self)
 
     # -- what others ask for
 
@@ -94,8 +74,7 @@ class EnginePool:
         """See `Generation.result`."""
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._changed:
-            if request.id in self._taken and request.id not in self._results:
-                self._taken.discard(request.id)
+            self._results.ask_again(request.id)
             if not self._known(request):
                 self._add(self._team(request.model), [request])
                 self._schedule()
@@ -104,8 +83,7 @@ class EnginePool:
                 if left is not None and left <= 0:
                     return None
                 self._changed.wait(left)
-            self._taken.add(request.id)
-            return self._results.pop(request.id)
+            return self._results.take(request.id)
 
     def teams(self) -> dict[str, Team]:
         """Return every model of the session by the text that names it, for progress and throughput."""
@@ -120,31 +98,20 @@ class EnginePool:
     def serve(self, role: str, handler: Callable[[Message, Channel], None]) -> tuple[str, str]:
         """Let ``handler`` answer connections of ``role`` (see `remote`); return the address and key to connect with."""
         with self._changed:
-            self._clients[role] = handler
-            switch = self._listening()
-            return switch.address, switch.key
+            return self._processes.serve(role, handler)
 
     def close(self) -> None:
         """End every process; unfinished requests get no result."""
         with self._changed:
-            self._closing = True
-            residents = [resident for team in self._teams.values() for resident in team.replicas if resident.process]
+            self._processes.closing = True
+            residents = [resident for resident in self.residents() if resident.process]
             self._changed.notify_all()
-        for resident in residents:
-            resident.tell({"type": "close"})
-        for resident in residents:
-            process = resident.process
-            if process:
-                # An idle engine leaves by itself at once; a batch or a load in progress is not worth waiting for.
-                process.end(patient=resident.state == "ready" and not resident.slot.busy)
-                process.forget()
-        if self._switch:
-            self._switch.close()
+        self._processes.close(residents)
 
     # -- requests
 
     def _known(self, request: Request) -> bool:
-        if request.id in self._results or request.id in self._taken:
+        if self._results.knows(request.id):
             return True
         return request.model in self._team_of and request.id in self._team_of[request.model]
 
@@ -182,7 +149,7 @@ class EnginePool:
 
     def _keep(self, resident: Resident, results: Sequence[Result]) -> None:
         for result in results:
-            self._results[result.id] = result
+            self._results.keep(result)
             resident.done += 1
             resident.tokens += result.completion_tokens or 0
         if resident.working_since is not None and not resident.slot.busy:
@@ -204,7 +171,7 @@ class EnginePool:
 
     def _schedule(self) -> None:
         """Send what is new; start the models whose turn it is; make room for the next one."""
-        if self._closing:
+        if self._processes.closing:
             return
         self._take_turns({name: team for name, team in self._teams.items() if team.spec.heavy})
         for name, team in self._teams.items():
@@ -233,58 +200,21 @@ class EnginePool:
     def _start(self, resident: Resident) -> None:
         if resident.failure is not None or resident.state != "out":
             return
-        resident.wanted = False
-        resident.state = "starting"
-        resident.token = secrets.token_hex(8)
-        switch = self._listening()
         self.notes.append(f"{resident.label}: starting the engine")
-        team = self._teams[resident.spec.text]
-        options = {**self.options, "replica": resident.number, "replicas": len(team.replicas)}
-        resident.process = EngineProcess(
-            {
-                "address": switch.address,
-                "key": switch.key,
-                "token": resident.token,
-                "spec": asdict(resident.spec),
-                "options": options,
-                "path": [str(self.root), *(entry for entry in sys.path if entry)],
-            }
-        )
-        threading.Thread(target=self._watch, args=(resident, resident.process), name="evals-watch", daemon=True).start()
+        resident.stall_seconds = self.stall_seconds
+        replicas = len(self._teams[resident.spec.text].replicas)
+        self._processes.start(resident, {**self.options, "replica": resident.number, "replicas": replicas})
 
     def _unload(self, resident: Resident) -> None:
         if resident.state not in ("ready", "starting"):
             return
-        resident.state = "leaving"
         self.notes.append(f"{resident.label}: done, unloading")
-        resident.tell({"type": "close"})
-        if resident.process:
-            threading.Thread(target=resident.process.end, kwargs={"patient": True}, daemon=True).start()
+        self._processes.unload(resident)
 
-    # -- what the processes say (threads)
+    # -- what the processes say: see `Owner`
 
-    def _listening(self) -> Switch:
-        if self._switch is None:
-            self._switch = Switch(self._connected)
-        return self._switch
-
-    def _connected(self, role: str, hello: Message, channel: Channel) -> None:
-        if role != "engine":
-            self._clients[role](hello, channel)
-            return
-        with self._changed:
-            residents = [resident for team in self._teams.values() for resident in team.replicas]
-            resident = next((entry for entry in residents if entry.token == hello["token"]), None)
-            if resident is None or self._closing:
-                channel.close()
-                return
-            resident.channel = channel
-            resident.reader = threading.current_thread()
-        while (message := channel.receive()) is not None:
-            with self._changed:
-                self._hear(resident, message)
-
-    def _hear(self, resident: Resident, message: Message) -> None:
+    def heard(self, resident: Resident, message: Message) -> None:
+        """See `Owner.heard`."""
         kind = message["type"]
         resident.heard = time.monotonic()
         if kind == "results":
@@ -315,31 +245,11 @@ class EnginePool:
         self.incidents.extend(note for note in known if note not in self.incidents)
         self._schedule()
 
-    def _watch(self, resident: Resident, process: EngineProcess) -> None:
-        """Wait for the end of a process, and do what it takes to go on."""
-        while (status := process.wait(_WATCH_SECONDS)) is None:
-            self._end_if_stalled(resident, process)
-        reader = resident.reader
-        if reader is not None:
-            # What it still said before it died counts.
-            reader.join(5)
-        with self._changed:
-            orderly = resident.state == "leaving" or resident.failure is not None or self._closing
-            loading = resident.state == "starting"
-            resident.state, resident.channel, resident.reader, resident.process = "out", None, None, None
-            resident.bury_usage()
-            if not orderly:
-                self._bury(resident, process.obituary(status), loading=loading)
-            if not self._closing:
-                process.forget()
-            self._schedule()
-
-    def _end_if_stalled(self, resident: Resident, process: EngineProcess) -> None:
-        with self._changed:
-            silent = time.monotonic() - resident.heard
-            stalled = resident.state == "ready" and resident.slot.computing and 0 < self.stall_seconds < silent
-        if stalled:
-            process.condemn(f"it gave no sign of life for {self.stall_seconds:g} s (evals_stall_timeout)")
+    def ended(self, resident: Resident, crash: str | None, *, loading: bool) -> None:
+        """See `Owner.ended`: do what it takes to go on."""
+        if crash is not None:
+            self._bury(resident, crash, loading=loading)
+        self._schedule()
 
     def _bury(self, resident: Resident, how: str, *, loading: bool) -> None:
         self.notes.append(f"{resident.label}: the engine's process {how}")

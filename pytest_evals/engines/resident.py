@@ -23,7 +23,7 @@ class Resident:
 
     ``wanted``: somebody said that it will be needed. ``failure``: why it cannot be loaded. ``working_since`` is the time
     at which it got work, `None` while it has none; ``seconds`` is how long it worked before. ``heard`` is when the process last
-    gave a sign of life, ``usage`` what it accounts for, of which ``past`` is what earlier processes had come to.
+    gave a sign of life, which it must within ``stall_seconds`` while it has work; ``usage`` is what it accounts for, of which ``past`` is what earlier processes had come to.
     """
 
     spec: ModelSpec
@@ -46,6 +46,7 @@ class Resident:
     seconds: float = 0.0
     duplicates: int = 0
     heard: float = 0.0
+    stall_seconds: float = 0.0
     loading_seconds: float = 0.0
     usage: dict[str, float] = field(default_factory=dict)
     past: dict[str, float] = field(default_factory=dict)

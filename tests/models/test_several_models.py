@@ -120,9 +120,9 @@ def test_with_enough_memory_both_stay_loaded_and_one_works_at_a_time(
     memory(10**12)
     first, second = ask(str(tiny), "a", 4), ask(str(third), "b", 4)
     pool.submit([request for pair in zip(first, second, strict=True) for request in pair])
-    wait_until(lambda: len(pool._results) == len(first) + len(second))
+    wait_until(lambda: len(pool._results._kept) == len(first) + len(second))
     # Results stand in the order in which they came: those of one model, then those of the third.
-    assert [key[0] for key in pool._results] == ["a"] * 4 + ["b"] * 4
+    assert [key[0] for key in pool._results._kept] == ["a"] * 4 + ["b"] * 4
     results(pool, [*first, *second])
     pids = [pid(copies(pool, str(folder))[0]) for folder in (tiny, third)]
     again, after = ask(str(tiny), "c", 2), ask(str(third), "d", 2)

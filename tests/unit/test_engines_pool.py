@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -80,7 +79,7 @@ class Stage:
 
     def hear(self, resident: Resident, **message: Any) -> None:
         with self.pool._changed:
-            self.pool._hear(resident, message)
+            self.pool.heard(resident, message)
 
     def ready(self, model: str, number: int = 0) -> None:
         resident = self.copies(model)[number]
@@ -121,10 +120,10 @@ def wait_until(condition: Any) -> None:
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     stage = Stage(tmp_path)
-    monkeypatch.setattr("pytest_evals.engines.pool.EngineProcess", stage.make_process)
+    monkeypatch.setattr("pytest_evals.engines.lifecycle.EngineProcess", stage.make_process)
     monkeypatch.setattr("pytest_evals.engines.pool.free_memory", lambda: stage.free)
     monkeypatch.setattr("pytest_evals.engines.pool.gpu_count", lambda: 0)
-    monkeypatch.setattr(stage.pool, "_listening", lambda: SimpleNamespace(address="here", key="secret"))
+    monkeypatch.setattr(stage.pool._processes, "listen", lambda: ("here", "secret"))
     yield stage
     stage.pool.close()
 
@@ -388,7 +387,7 @@ def test_an_engine_that_has_work_and_gives_no_sign_of_life_is_ended(
     (resident,) = stage.copies(BIG)
     process: Any = resident.process
     resident.heard = time.monotonic() - silent
-    stage.pool._end_if_stalled(resident, process)
+    stage.pool._processes.end_if_stalled(resident, process, resident.stall_seconds)
     assert (process.wait(0) is not None) == ended
     if ended:
         wait_until(lambda: stage.pool.incidents)
@@ -403,11 +402,11 @@ def test_an_engine_that_loads_or_has_nothing_to_do_does_not_stall(stage: Stage) 
     (resident,) = stage.copies(BIG)
     process: Any = resident.process
     resident.heard = time.monotonic() - 100
-    stage.pool._end_if_stalled(resident, process)
+    stage.pool._processes.end_if_stalled(resident, process, resident.stall_seconds)
     stage.ready(BIG)
     stage.finish(BIG, "a")
     resident.heard = time.monotonic() - 100
-    stage.pool._end_if_stalled(resident, process)
+    stage.pool._processes.end_if_stalled(resident, process, resident.stall_seconds)
     assert process.wait(0) is None
 
 
