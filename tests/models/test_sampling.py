@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from scipy import stats  # type: ignore[import-untyped]  # ships no types
+from scipy import stats
 
 from pytest_evals.engines.protocol import Request
 from pytest_evals.engines.transformers.engine import TransformersEngine

@@ -7,7 +7,7 @@ import random
 
 import numpy
 import pytest
-import scipy.stats  # type: ignore[import-untyped]  # ships no types
+import scipy.stats
 
 from pytest_evals.statistics import mean, median, standard_error
 

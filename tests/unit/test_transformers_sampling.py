@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from scipy import stats  # type: ignore[import-untyped]  # ships no types
+from scipy import stats
 
 from pytest_evals.engines.protocol import Request
 from pytest_evals.engines.transformers import sampling
