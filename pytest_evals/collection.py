@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -15,6 +15,7 @@ from pytest_evals.errors import EvalsError, SuiteError
 from pytest_evals.gates import Gate, parse_gate, resolve
 from pytest_evals.grading import CASE, Asks, asks_of, check_of, settings_of
 from pytest_evals.marking import is_default_turn, is_model_handle
+from pytest_evals.repeats import CaseKey, repeated, same_note
 from pytest_evals.settings import Settings, model_text
 from pytest_evals.suite import Prepared, Suite, build_suite, check_asks, check_settings
 
@@ -23,12 +24,11 @@ RECORDED = "recorded"
 """The model's name where completions came from the dataset."""
 
 
-@dataclass(frozen=True, slots=True)
-class CaseKey:
-    """What tells the items of one test function apart. ``model`` is `None` where no model is asked."""
+class Declared(NamedTuple):
+    """What an item is: the case, the model (``""`` where none is asked) and which repeat of it."""
 
     case_id: str
-    model: str | None
+    model: str
     repeat: int = 1
 
 
@@ -46,12 +46,24 @@ class SuiteInfo:
     graders: list[str]
     gates: list[str]
     tags: list[str]
-    items: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """nodeid -> case id and model, of every case that was declared, selected or not."""
+    items: dict[str, Declared] = field(default_factory=dict)
+    """By nodeid, every case that was declared, selected or not."""
+    notes: list[str] = field(default_factory=list)
+    """What a reader of the scores should know of how the suite was run."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, for the wire."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> SuiteInfo:
+        """Return the suite that `to_dict` described."""
+        return cls(**{**data, "items": {nodeid: Declared(*entry) for nodeid, entry in data["items"].items()}})
+
+    @property
+    def models(self) -> list[str]:
+        """The models of its items, in their order."""
+        return list(dict.fromkeys(item.model for item in self.items.values()))
 
 
 @dataclass(slots=True)
@@ -137,6 +149,7 @@ class Collection:
         self._current = _Current(suite, info, models, needs_completion, tuple(graders), asks)
         needs = _Needs(needs_completion, bool(asks), _has_model_handle(metafunc.definition))
         keys, ids = self._keys(suite, models, needs, where=f"{declaration.place}: {name}")
+        keys, ids = self._repeated(suite, keys, ids, info, needs)
         if PARAMETER not in metafunc.fixturenames:
             metafunc.fixturenames.append(PARAMETER)
         metafunc.parametrize(PARAMETER, keys, ids=ids, indirect=True)
@@ -221,6 +234,21 @@ class Collection:
         ids = [f"{key.case_id}-{shorts[key.model]}" if key.model in shorts else key.case_id for key in keys]
         return keys, ids
 
+    def _repeated(
+        self, suite: Suite, keys: list[CaseKey], ids: list[str], info: SuiteInfo, needs: _Needs
+    ) -> tuple[list[CaseKey], list[str]]:
+        """Make each key as many as the case is repeated. A completion that the row brings is there once."""
+        count = self._settings.repeat or suite.declaration.repeat or 1
+        if count > 1 and needs.completion:
+            shared = {
+                model
+                for model in {key.model for key in keys} - {None, RECORDED}
+                if parse_spec(str(model), self._settings.root).deduplicates
+            }
+            greedy = sum(key.model in shared and suite.cases[key.case_id].params.greedy for key in keys)
+            info.notes = list(dict.fromkeys([*info.notes, *same_note(info.name, greedy, len(keys))]))
+        return repeated(keys, ids, [1 if key.model == RECORDED else count for key in keys])
+
     @pytest.hookimpl(wrapper=True)
     def pytest_pycollect_makeitem(self) -> Any:
         """Note every item of a suite as it is made: later steps see only those that were selected."""
@@ -230,7 +258,7 @@ class Collection:
         if current is not None:
             for item in made:
                 key = item.callspec.params[PARAMETER]
-                current.info.items[item.nodeid] = (key.case_id, key.model or "")
+                current.info.items[item.nodeid] = Declared(key.case_id, key.model or "", key.repeat)
                 prepared = current.suite.cases[key.case_id]
                 item.stash[CASE] = prepared.case
                 item.stash[EVAL] = EvalItem(

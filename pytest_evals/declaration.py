@@ -26,6 +26,7 @@ class Declaration:
     id: str | None
     name: str | None
     limit: int | None
+    repeat: int | None
     gates: Sequence[str]
     tags: Sequence[str]
     files: Sequence[Mapping[str, str]] | None
@@ -50,6 +51,7 @@ def cases(
     id: str | None = None,  # noqa: A002 - the name that users know from their data
     name: str | None = None,
     limit: int | None = None,
+    repeat: int | None = None,
     gates: str | Sequence[str] = (),
     tags: Sequence[str] = (),
     files: Sequence[Mapping[str, str]] | None = None,
@@ -70,6 +72,7 @@ def cases(
         id: The field that identifies a row; by default a short hash of its content.
         name: The suite's name; by default the test function's.
         limit: Use only the first rows.
+        repeat: Run each case so many times, each with a seed of its own, unless ``--evals-repeat`` says otherwise.
         gates: What the scores must meet, as ``"exact.mean >= 0.8"``.
         tags: Labels of the suite, kept in the artifact.
         files: Files of the rows, one mapping of name to path a row, in the order of ``data``.
@@ -88,6 +91,7 @@ def cases(
         id=id,
         name=name,
         limit=limit,
+        repeat=repeat,
         gates=(gates,) if isinstance(gates, str) else tuple(gates),
         tags=tuple(tags),
         files=files,

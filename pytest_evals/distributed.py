@@ -33,8 +33,7 @@ class Controller:
 
     def _declare(self, suites: list[dict[str, Any]]) -> None:
         for data in suites:
-            items = {nodeid: (case_id, model) for nodeid, (case_id, model) in data["items"].items()}
-            self._infos.setdefault(data["name"], SuiteInfo(**{**data, "items": items}))
+            self._infos.setdefault(data["name"], SuiteInfo.from_dict(data))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:

@@ -39,7 +39,7 @@ def run_line(
     """Return the first line. What a model was loaded as is known of those that are loaded by then."""
     suites = list(suites)
     loaded = {model: info for model, team in teams.items() for info in [_info(team)] if info}
-    models = dict.fromkeys(model for suite in suites for _, model in suite.items.values() if model)
+    models = dict.fromkeys(model for suite in suites for model in suite.models if model)
     return {
         "type": "run",
         "schema": SCHEMA,
@@ -86,8 +86,9 @@ def _gate(result: GateResult) -> dict[str, Any]:
     return {name: getattr(result, name) for name in result.__slots__}
 
 
-def crashed_line(nodeid: str, suite: SuiteInfo, case_id: str, model: str, message: str) -> dict[str, Any]:
+def crashed_line(nodeid: str, suite: SuiteInfo, message: str) -> dict[str, Any]:
     """Return the sample of a case in which a worker of pytest-xdist died: nothing of it came through."""
+    case_id, model, repeat = suite.items[nodeid]
     grade: dict[str, Any] = {
         "value": None,
         "reasoning": f"did not run: {message}",
@@ -101,7 +102,7 @@ def crashed_line(nodeid: str, suite: SuiteInfo, case_id: str, model: str, messag
         "nodeid": nodeid,
         "suite": suite.name,
         "case_id": case_id,
-        "repeat": 1,
+        "repeat": repeat,
         "dataset_key": suite.dataset_key,
         "interaction": {"thread": [], "source": model or None, "completion": None, "metadata": {}},
         "tasks": {},

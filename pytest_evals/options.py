@@ -28,6 +28,12 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption("--evals-limit", metavar="N", dest="evals_limit", help="Use the first N cases of each dataset")
     group.addoption(
+        "--evals-repeat",
+        metavar="K",
+        dest="evals_repeat",
+        help="Run each case K times, each with a seed of its own (default: what the suite says, else 1)",
+    )
+    group.addoption(
         "--evals-seed", metavar="S", dest="evals_seed", help="Base seed of sampled completions (default: 0)"
     )
     group.addoption(

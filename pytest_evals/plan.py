@@ -53,9 +53,11 @@ def make_request(nodeid: str, found: EvalItem, model: str | None, base_seed: int
 
 def seeded(params: GenerationParams, found: EvalItem, base_seed: int) -> GenerationParams:
     """Return the parameters with the case's own seed, where one is needed and none is given."""
-    if params.seed is not None or params.greedy:
+    if params.greedy or (params.seed is not None and found.key.repeat == 1):
         return params
-    seed = request_seed(base_seed, found.info.name, found.key.case_id, found.key.repeat)
+    # A seed that the suite gives is the first repeat's; those of the others follow from it.
+    base = base_seed if params.seed is None else params.seed
+    seed = request_seed(base, found.info.name, found.key.case_id, found.key.repeat)
     return dataclasses.replace(params, seed=seed)
 
 

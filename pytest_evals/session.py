@@ -89,14 +89,13 @@ class EvalSession:
         """A worker of pytest-xdist died in a case: the case is an error, not a gap."""
         for info in self._infos.values():
             if report.nodeid in info.items and report.nodeid not in self._records:
-                case_id, model = info.items[report.nodeid]
                 message = one_line(str(report.longrepr), 500)
-                self._take(dump(crashed_line(report.nodeid, info, case_id, model, message)))
+                self._take(dump(crashed_line(report.nodeid, info, message)))
 
     def _write(self, line: str) -> None:
         if not self._recorder.started:
             run = RunFacts(self._run_id, self._started, self._settings.root, self._command)
-            options = {**self._settings.engine_options, "limit": self._settings.limit}
+            options = {**self._settings.engine_options, "limit": self._settings.limit, "repeat": self._settings.repeat}
             self._recorder.start(
                 run_line(run, self._infos.values(), self._pool.teams(), seed=self._settings.seed, options=options)
             )
@@ -124,8 +123,8 @@ class EvalSession:
         for info in self._infos.values():
             mine = [record for record in records if record.suite == info.name]
             gates = gates_of(info)
-            for model in dict.fromkeys(model for _, model in info.items.values()):
-                declared = sum(of == model for _, of in info.items.values())
+            for model in info.models:
+                declared = sum(item.model == model for item in info.items.values())
                 chosen = [record for record in mine if record.model == model]
                 results += [self._judge_one(gate, gates, info, model, chosen, declared) for gate in gates]
         return results
@@ -150,6 +149,7 @@ class EvalSession:
         collected = sum(len(info.items) for info in self._infos.values())
         limited = [info for info in self._infos.values() if info.n < info.total]
         notes = [f"{info.name}: the first {info.n} of {info.total} rows" for info in limited]
+        notes += [note for info in self._infos.values() for note in info.notes]
         cut = cut_note(records)
         return ScoreCard(
             scores=tuple(compute_scores(records)),
@@ -181,7 +181,7 @@ class EvalSession:
     def _report(self, session: pytest.Session, gates: Sequence[GateResult]) -> None:
         for result in gates:
             info = self._infos[result.suite]
-            several = len({model for _, model in info.items.values()}) > 1
+            several = len(info.models) > 1
             report = GateReport.make(result, info.path, info.line, several_models=several)
             session.config.hook.pytest_runtest_logreport(report=report)
             report.logged = True

@@ -33,6 +33,7 @@ class Settings:
     artifact: Path | None
     folder: Path
     limit: int | None
+    repeat: int | None
     seed: int
     device: str
     dtype: str
@@ -66,6 +67,7 @@ def read_settings(config: pytest.Config) -> Settings:
         artifact=_path(here, config.getoption("evals_artifact")),
         folder=root / config.getini("evals_dir"),
         limit=_whole("--evals-limit", config.getoption("evals_limit"), least=1),
+        repeat=_whole("--evals-repeat", config.getoption("evals_repeat"), least=1),
         seed=_whole("--evals-seed", config.getoption("evals_seed"), least=0) or 0,
         device=_device(config.getoption("evals_device") or "auto"),
         dtype=_one_of("--evals-dtype", config.getoption("evals_dtype") or "auto", DTYPES),

@@ -132,9 +132,10 @@ def _check_declaration(declaration: Declaration) -> None:
         raise SuiteError(
             f"{place}: prompt must be a string, not {type(declaration.prompt).__name__}; a conversation goes into messages="
         )
-    limit = declaration.limit
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-        raise SuiteError(f"{place}: limit must be a whole number of at least 1, not {limit!r}")
+    for argument in ("limit", "repeat"):
+        number = getattr(declaration, argument)
+        if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
+            raise SuiteError(f"{place}: {argument} must be a whole number of at least 1, not {number!r}")
 
 
 def _ids(dataset: Dataset, declaration: Declaration, place: str) -> list[str]:

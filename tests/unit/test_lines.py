@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.collection import SuiteInfo
+from pytest_evals.collection import Declared, SuiteInfo
 from pytest_evals.engines.protocol import EngineInfo
 from pytest_evals.engines.spec import parse_spec
 from pytest_evals.engines.team import Team, weights_of
@@ -19,7 +19,7 @@ INFO = EngineInfo("cpu", "fp32", 256, {"weights": "f00"}, notes=("a note",), row
 
 
 def suite_info(*models: str) -> SuiteInfo:
-    items = {f"test_a.py::test[{model}]": ("a", model) for model in models}
+    items = {f"test_a.py::test[{model}]": Declared("a", model) for model in models}
     return SuiteInfo("capitals", "test_a.py", 3, "a.jsonl", "abc", 1, 1, [], [], ["tag"], items)
 
 
