@@ -81,6 +81,7 @@ class EvalSample(_Line):
     error: SampleError | None = None
     timing: dict[str, float] = Field(default_factory=dict)
     fingerprint: str | None = None
+    content: dict[str, str] = Field(default_factory=dict)
 
 
 class SuiteEntry(_Line):

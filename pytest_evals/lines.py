@@ -111,4 +111,5 @@ def crashed_line(nodeid: str, suite: SuiteInfo, message: str) -> dict[str, Any]:
         "error": {"kind": "crash", "message": message},
         "timing": {},
         "fingerprint": None,
+        "content": {},
     }

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_evals import corpus
+from pytest_evals.baseline.content import content_of
 from pytest_evals.completion import Completion, Failure
 from pytest_evals.grading import Sheet
 from pytest_evals.scores import CaseRecord, GradeRecord, Outcome
@@ -53,6 +54,7 @@ def sample_line(
         "error": error,
         "timing": timing,
         "fingerprint": completion.fingerprint if completion else None,
+        "content": content_of(found.prepared.prompt, found.prepared.case),
     }
 
 
@@ -137,4 +139,6 @@ def to_record(sample: Mapping[str, Any]) -> CaseRecord:
         grades=grades,
         fields=interaction.get("metadata") or {},
         finish_reason=(interaction["completion"] or {}).get("finish_reason"),
+        repeat=sample.get("repeat", 1),
+        content=sample.get("content") or {},
     )

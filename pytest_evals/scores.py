@@ -39,6 +39,9 @@ class CaseRecord:
     fields: Mapping[str, Any] = field(default_factory=dict)
     """The row, for slices."""
     finish_reason: str | None = None
+    repeat: int = 1
+    content: Mapping[str, str] = field(default_factory=dict)
+    """Digests of the prompt and of what else ``fields`` do not tell: see `pytest_evals.baseline.content`."""
 
 
 @dataclass(frozen=True, slots=True)

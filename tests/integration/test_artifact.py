@@ -39,7 +39,7 @@ def test_the_lines_have_the_documented_keys(evals_both: Evals) -> None:
     assert run["models"][0]["model"] == "scripted:script:answer"
     assert list(first) == list(second) == [
         "type", "id", "nodeid", "suite", "case_id", "repeat", "dataset_key", "interaction", "tasks", "grades", "outcome", "error",
-        "timing", "fingerprint",
+        "timing", "fingerprint", "content",
     ]  # fmt: skip
     by_case = {line["case_id"]: line for line in (first, second)}
     sample = by_case["fr"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,14 @@ def case_record(
     case_id: str = "c1",
     outcome: Outcome = "passed",
     finish_reason: str | None = "stop",
+    repeat: int = 1,
+    content: Mapping[str, str] | None = None,
     **fields: Any,
 ) -> CaseRecord:
     """Return the record of one finished case; ``fields`` are those of its row."""
-    return CaseRecord(suite, model, case_id, outcome, grades, fields, finish_reason)
+    return CaseRecord(
+        suite, model, case_id, outcome, grades, fields, finish_reason, repeat=repeat, content=content or {}
+    )
 
 
 def model_folder(folder: Path, *, without: str = "", **config: Any) -> Path:

@@ -68,6 +68,7 @@ def sample_line(case_id: str = "France", *grades: Grade, **changes: Any) -> Line
         "error": None,
         "timing": {"call": 0.1},
         "fingerprint": "f00",
+        "content": {"prompt": "abc"},
         **changes,
     }
 
