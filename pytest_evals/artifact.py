@@ -73,6 +73,7 @@ class EvalSample(_Line):
     suite: str
     case_id: str
     repeat: int = 1
+    cluster: str | None = None
     dataset_key: str
     interaction: EvalSampleInteraction
     tasks: dict[str, Any] = Field(default_factory=dict)

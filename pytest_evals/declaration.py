@@ -27,6 +27,7 @@ class Declaration:
     name: str | None
     limit: int | None
     repeat: int | None
+    cluster: str | None
     gates: Sequence[str]
     tags: Sequence[str]
     files: Sequence[Mapping[str, str]] | None
@@ -52,6 +53,7 @@ def cases(
     name: str | None = None,
     limit: int | None = None,
     repeat: int | None = None,
+    cluster: str | None = None,
     gates: str | Sequence[str] = (),
     tags: Sequence[str] = (),
     files: Sequence[Mapping[str, str]] | None = None,
@@ -73,6 +75,8 @@ def cases(
         name: The suite's name; by default the test function's.
         limit: Use only the first rows.
         repeat: Run each case so many times, each with a seed of its own, unless ``--evals-repeat`` says otherwise.
+        cluster: The field that tells which rows belong together, as ``"document_id"`` for questions about the same
+            document: intervals and comparisons then count documents, not questions.
         gates: What the scores must meet, as ``"exact.mean >= 0.8"``.
         tags: Labels of the suite, kept in the artifact.
         files: Files of the rows, one mapping of name to path a row, in the order of ``data``.
@@ -92,6 +96,7 @@ def cases(
         name=name,
         limit=limit,
         repeat=repeat,
+        cluster=cluster,
         gates=(gates,) if isinstance(gates, str) else tuple(gates),
         tags=tuple(tags),
         files=files,

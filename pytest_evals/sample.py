@@ -41,6 +41,7 @@ def sample_line(
         "suite": found.info.name,
         "case_id": key.case_id,
         "repeat": key.repeat,
+        "cluster": found.prepared.cluster,
         "dataset_key": found.info.dataset_key,
         "interaction": {
             "thread": [dict(message) for message in thread],
@@ -125,6 +126,7 @@ def _json_ready(value: Any) -> Any:
 def to_record(sample: Mapping[str, Any]) -> CaseRecord:
     """Return what scores and gates need of a sample line."""
     interaction = sample["interaction"]
+    completion = interaction["completion"] or {}
     grades = tuple(
         GradeRecord(
             grade["grader_key"], grade["value"], grade["passed"], grade["status"], corpus.part_of(grade.get("metadata"))
@@ -138,7 +140,11 @@ def to_record(sample: Mapping[str, Any]) -> CaseRecord:
         outcome=sample["outcome"],
         grades=grades,
         fields=interaction.get("metadata") or {},
-        finish_reason=(interaction["completion"] or {}).get("finish_reason"),
-        repeat=sample.get("repeat", 1),
+        finish_reason=completion.get("finish_reason"),
+        repeat=sample.get("repeat") or 1,
         content=sample.get("content") or {},
+        cluster=sample.get("cluster"),
+        tokens=completion.get("completion_tokens"),
+        prompt_tokens=completion.get("prompt_tokens"),
+        latency=completion.get("latency"),
     )

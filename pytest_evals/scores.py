@@ -40,8 +40,16 @@ class CaseRecord:
     """The row, for slices."""
     finish_reason: str | None = None
     repeat: int = 1
+    """Which of the case's samples this is, from 1."""
     content: Mapping[str, str] = field(default_factory=dict)
     """Digests of the prompt and of what else ``fields`` do not tell: see `pytest_evals.baseline.content`."""
+    cluster: str | None = None
+    """What the case shares with those that belong together with it (``cases(cluster=...)``)."""
+    tokens: int | None = None
+    """Tokens of the completion."""
+    prompt_tokens: int | None = None
+    latency: float | None = None
+    """Seconds."""
 
 
 @dataclass(frozen=True, slots=True)

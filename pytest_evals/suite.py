@@ -36,6 +36,8 @@ class Prepared:
     recorded: str | None
     params: GenerationParams
     problem: str | None = None
+    cluster: str | None = None
+    """What the case shares with others that belong together."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,6 +115,7 @@ def build_suite(declaration: Declaration, base: Path, limit: int | None) -> Suit
 _TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
     "system": (str, "a string"),
     "id": (str, "the name of a field"),
+    "cluster": (str, "the name of a field"),
     "name": (str, "a string"),
     "generation": (Mapping, "a mapping of parameters"),
     "metadata": (Mapping, "a mapping"),
@@ -193,9 +196,26 @@ def _prepare(declaration: Declaration, case: Case) -> Prepared:
         recorded = _recorded(case)
         prompt, problem = _prompt(declaration, case)
         params = parse_generation(render(dict(declaration.generation or {}), case.scope))
+        cluster = _cluster(declaration, case)
     except EvalsError as error:
         raise type(error)(f"{where}: {error}") from error
-    return Prepared(case, tuple(prompt), recorded, params, problem)
+    return Prepared(case, tuple(prompt), recorded, params, problem, cluster)
+
+
+def _cluster(declaration: Declaration, case: Case) -> str | None:
+    field = declaration.cluster
+    if field is None:
+        return None
+    value = case.get(field)
+    if value is None or value == "":
+        raise DatasetError(
+            f"no field {field!r} for the cluster (fields: {', '.join(case)}){did_you_mean(field, case)}; every row needs one"
+        )
+    if not isinstance(value, (str, int, float)):
+        raise DatasetError(
+            f"the field {field!r} for the cluster must be a text or a number, not {type(value).__name__}"
+        )
+    return str(value)
 
 
 def _recorded(case: Case) -> str | None:

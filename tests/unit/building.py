@@ -40,12 +40,14 @@ def case_record(
     finish_reason: str | None = "stop",
     repeat: int = 1,
     content: Mapping[str, str] | None = None,
+    cluster: str | None = None,
+    tokens: int | None = None,
+    latency: float | None = None,
     **fields: Any,
 ) -> CaseRecord:
     """Return the record of one finished case; ``fields`` are those of its row."""
-    return CaseRecord(
-        suite, model, case_id, outcome, grades, fields, finish_reason, repeat=repeat, content=content or {}
-    )
+    measured: dict[str, Any] = {"cluster": cluster, "tokens": tokens, "latency": latency}
+    return CaseRecord(suite, model, case_id, outcome, grades, fields, finish_reason, repeat, content or {}, **measured)
 
 
 def model_folder(folder: Path, *, without: str = "", **config: Any) -> Path:

@@ -55,6 +55,7 @@ def sample_line(case_id: str = "France", *grades: Grade, **changes: Any) -> Line
         "suite": "capitals",
         "case_id": case_id,
         "repeat": 1,
+        "cluster": None,
         "dataset_key": "a.jsonl",
         "interaction": {
             "thread": [{"role": "user", "content": "Capital?"}, {"role": "assistant", "content": "Paris"}],

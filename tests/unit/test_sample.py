@@ -99,7 +99,7 @@ COMPLETION = Completion(
 def test_a_line_has_the_keys_of_the_schema() -> None:
     line = line_of(graded(Grade(True, "exact")), "exact", completion=COMPLETION, timing={"call": 0.1})
     assert list(line) == [
-        "type", "id", "nodeid", "suite", "case_id", "repeat", "dataset_key", "interaction",
+        "type", "id", "nodeid", "suite", "case_id", "repeat", "cluster", "dataset_key", "interaction",
         "tasks", "grades", "outcome", "error", "timing", "fingerprint", "content",
     ]  # fmt: skip
     assert json.loads(dump(line["interaction"])) == {
@@ -189,6 +189,8 @@ def test_a_record_has_what_scores_gates_and_ledger_need() -> None:
     )
     assert record.fields == {"country": "France"}
     assert record.finish_reason == "stop"
+    assert (record.repeat, record.cluster) == (1, None)
+    assert (record.prompt_tokens, record.tokens, record.latency) == (5, 2, 0.5)
 
 
 def test_a_record_of_a_case_without_model_or_completion_is_made_too() -> None:
@@ -196,3 +198,4 @@ def test_a_record_of_a_case_without_model_or_completion_is_made_too() -> None:
     line["interaction"]["source"] = None
     record = to_record(line)
     assert (record.model, record.finish_reason) == ("", None)
+    assert (record.prompt_tokens, record.tokens, record.latency) == (None, None, None)

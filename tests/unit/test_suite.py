@@ -82,6 +82,32 @@ def test_a_duplicate_beyond_the_limit_is_found_too() -> None:
     assert "same content" in refusal(DatasetError, [{"a": 1}, {"a": 2}, {"a": 2}], prompt="x", limit=1)
 
 
+# -- clusters
+
+
+def test_a_case_knows_what_it_shares_with_others() -> None:
+    suite = suite_of([{"q": 1, "doc": "a"}, {"q": 2, "doc": 7}, {"q": 3, "doc": True}], prompt="x", cluster="doc")
+    assert [prepared.cluster for prepared in suite.cases.values()] == ["a", "7", "True"]
+    assert [prepared.cluster for prepared in suite_of(ROWS, prompt="x").cases.values()] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("rows", "cluster", "words"),
+    [
+        ([{"doc": "a"}, {"other": 1}], "doc", "no field 'doc' for the cluster (fields: other); every row needs one"),
+        ([{"doc": "a"}, {"doc": None}], "doc", "no field 'doc' for the cluster"),
+        ([{"document": "a"}], "docment", "did you mean 'document'?"),
+        ([{"doc": ["a"]}], "doc", "the field 'doc' for the cluster must be a text or a number, not list"),
+    ],
+)
+def test_every_row_needs_its_cluster(rows: list[dict[str, object]], cluster: str, words: str) -> None:
+    assert words in refusal(DatasetError, rows, prompt="x", cluster=cluster)
+
+
+def test_a_cluster_is_named_by_its_field() -> None:
+    assert "cluster must be the name of a field, not int" in refusal(SuiteError, prompt="x", cluster=3)
+
+
 # -- limits
 
 
