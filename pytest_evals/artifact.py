@@ -6,23 +6,22 @@ line was flushed when it was written, so that after a crash all but the last one
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_evals.errors import ArtifactError
 from pytest_evals.grades import Grade
+from pytest_evals.reading import ArtifactReader
+from pytest_evals.recorder import SCHEMA, replacing
 from pytest_evals.sample import dump, to_record
 from pytest_evals.scores import compute_scores
 
 if TYPE_CHECKING:
     import pandas
-
-SCHEMA = 1
-"""The version that this package writes, and the newest that it reads."""
 
 
 class _Line(BaseModel):
@@ -150,35 +149,22 @@ class EvaluationArtifact(BaseModel):
 
         Raises `ArtifactError` for a file that is no artifact, a newer schema, and a damaged line that is not the last.
         """
-        path = Path(path)
-        run: Run | None = None
-        samples: dict[str, EvalSample] = {}
-        summary: Summary | None = None
-        for number, data in _lines(path):
-            where = f"{path}:{number}"
-            try:
-                if run is None:
-                    run = _run(data, where)
-                elif data.get("type") == "sample":
-                    sample = EvalSample.model_validate(data)
-                    samples[sample.nodeid] = sample
-                elif data.get("type") == "summary":
-                    summary = Summary.model_validate(data)
-                else:
-                    raise ArtifactError(f"{where}: a line of the unknown type {data.get('type')!r}")
-            except ValidationError as error:
-                first = error.errors()[0]
-                place = ".".join(str(part) for part in first["loc"])
-                raise ArtifactError(f"{where}: not a valid {data.get('type')} line: {place}: {first['msg']}") from error
-        if run is None:
-            raise ArtifactError(f"{path} is empty: it is no artifact of pytest --evals")
-        return cls(run=run, samples=list(samples.values()), summary=summary)
+        reader = ArtifactReader(path)
+        samples = [EvalSample.model_validate(line) for line in reader.samples()]
+        summary = Summary.model_validate(reader.summary) if reader.summary else None
+        return cls(run=Run.model_validate(reader.run), samples=samples, summary=summary)
+
+    @staticmethod
+    def iter_samples(path: str | Path) -> Iterator[EvalSample]:
+        """Yield the samples of an artifact one by one, for files that are too large to `load`. Raises as `load` does."""
+        for line in ArtifactReader(path).samples():
+            yield EvalSample.model_validate(line)
 
     def save(self, path: str | Path) -> None:
         """Write the artifact; what `load` reads from it is equal to this one."""
-        lines: list[BaseModel] = [self.run, *self.samples, *([self.summary] if self.summary else [])]
-        text = "".join(f"{dump(line.model_dump(by_alias=True))}\n" for line in lines)
-        Path(path).write_text(text, encoding="utf-8", newline="\n")
+        lines = itertools.chain([self.run], self.samples, [self.summary] if self.summary else [])
+        with replacing(Path(path)) as file:
+            file.writelines(f"{dump(line.model_dump(by_alias=True))}\n" for line in lines)
 
     def scores(self) -> list[dict[str, Any]]:
         """Return one row a suite, model and grader.
@@ -196,42 +182,6 @@ class EvaluationArtifact(BaseModel):
         except ImportError as error:
             raise ArtifactError("to_pandas needs pandas: pip install 'pytest-evals-hf[pandas]'") from error
         return pandas.DataFrame([row for sample in self.samples for row in _flat(sample)])
-
-
-def _lines(path: Path) -> list[tuple[int, Mapping[str, Any]]]:
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise ArtifactError(f"artifact {path} cannot be read: {error.strerror or error}") from error
-    pieces = raw.split(b"\n")
-    lines: list[tuple[int, Mapping[str, Any]]] = []
-    for number, piece in enumerate(pieces, start=1):
-        if not piece.strip():
-            continue
-        try:
-            data = json.loads(piece)
-        except (ValueError, RecursionError) as error:
-            if number == len(pieces) and lines:
-                # No newline after it: the run was killed while it wrote this line.
-                break
-            raise ArtifactError(
-                f"{path}:{number}: not valid JSON, so this is no artifact, or it was damaged: {error}"
-            ) from error
-        if not isinstance(data, dict):
-            raise ArtifactError(f"{path}:{number}: an artifact's lines are objects, this one is {type(data).__name__}")
-        lines.append((number, data))
-    return lines
-
-
-def _run(data: Mapping[str, Any], where: str) -> Run:
-    if data.get("type") != "run" or not isinstance(data.get("schema"), int):
-        raise ArtifactError(f"{where}: this is no artifact of pytest --evals: its first line is no 'run' line")
-    if data["schema"] > SCHEMA:
-        raise ArtifactError(
-            f"{where}: written with schema {data['schema']} by pytest-evals-hf {data.get('plugin')}, newer than schema {SCHEMA} which this "
-            "version reads; upgrade pytest-evals-hf"
-        )
-    return Run.model_validate(data)
 
 
 def _flat(sample: EvalSample) -> list[dict[str, Any]]:

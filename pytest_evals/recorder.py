@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import secrets
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -12,6 +14,7 @@ from pytest_evals.errors import ArtifactError
 from pytest_evals.sample import dump
 
 SCHEMA = 1
+"""The version that this package writes, and the newest that it reads."""
 
 
 def check_writable(path: Path) -> None:
@@ -72,3 +75,20 @@ class Recorder:
         self.write(dump(summary))
         os.fsync(self._file.fileno())
         self._file.close()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[TextIO]:
+    """Open a file of text that takes the place of ``path`` once it is whole; after an error, ``path`` is as it was.
+
+    Raises `ArtifactError` where it cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("x", encoding="utf-8", newline="\n") as file:
+            yield file
+        part.replace(path)
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        part.unlink(missing_ok=True)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
+import os
+import re
 import sys
+import threading
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +17,11 @@ from typing import Any
 import jsonschema
 import pytest
 
-from pytest_evals.artifact import SCHEMA, EvalSample, EvaluationArtifact, json_schema
+from pytest_evals.artifact import EvalSample, EvaluationArtifact, json_schema
 from pytest_evals.errors import ArtifactError
 from pytest_evals.grades import Grade
-from pytest_evals.recorder import SCHEMA as WRITTEN_SCHEMA
-from pytest_evals.recorder import Recorder
+from pytest_evals.reading import ArtifactReader
+from pytest_evals.recorder import SCHEMA, Recorder
 from pytest_evals.sample import dump, to_record
 from pytest_evals.scores import compute_scores
 
@@ -126,7 +131,7 @@ def test_an_artifact_is_read_as_it_was_recorded(tmp_path: Path) -> None:
     recorder.finish(LINES[-1])
     artifact = EvaluationArtifact.load(str(recorder.path))
     assert artifact.complete
-    assert artifact.run.schema_version == SCHEMA == WRITTEN_SCHEMA
+    assert artifact.run.schema_version == SCHEMA
     assert [sample.case_id for sample in artifact.samples] == ["France", "Chad"]
     completion = artifact.samples[0].interaction.completion
     assert completion is not None
@@ -183,8 +188,8 @@ def test_of_a_case_that_was_run_again_the_last_attempt_counts(write: Write) -> N
     lines = [sample_line("France", Grade(False, "exact")), sample_line("Chad"), sample_line("France")]
     artifact = EvaluationArtifact.load(write(run_line(), *lines))
     assert [(sample.case_id, bool(sample.grades[0])) for sample in artifact.samples] == [
-        ("France", True),
         ("Chad", True),
+        ("France", True),
     ]
     assert artifact.scores()[0]["n"] == 2
 
@@ -218,7 +223,103 @@ def test_a_last_line_that_only_lacks_its_end_counts(write: Write) -> None:
     assert len(EvaluationArtifact.load(write(run_line(), sample_line(), end="")).samples) == 1
 
 
+def test_zeros_that_a_crash_of_the_machine_left_at_the_end_are_left_out(tmp_path: Path) -> None:
+    path = make(tmp_path, run_line(), sample_line())
+    path.write_bytes(path.read_bytes() + bytes(4096))
+    assert len(EvaluationArtifact.load(path).samples) == 1
+
+
+# -- large, packed, piped
+
+
+def test_a_large_artifact_is_read_in_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    filler = [{"role": "user", "content": "x" * 20_000}]
+    with path.open("w", encoding="utf-8") as file:
+        file.write(f"{dump(run_line())}\n")
+        for number in range(1000):
+            line = sample_line(str(number))
+            file.write(f"{dump({**line, 'interaction': {**line['interaction'], 'thread': filler}})}\n")
+        file.write(f"{dump(summary_line())}\n")
+    list(ArtifactReader(make(tmp_path / "..", run_line())).samples())  # whatever is imported for it counts for nothing
+    tracemalloc.start()
+    reader = ArtifactReader(path)
+    read = sum(1 for _ in reader.samples())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (read, len(reader), reader.complete) == (1000, 1000, True)
+    assert peak < path.stat().st_size / 20
+
+
+def test_a_packed_artifact_is_read_as_it_is_also_when_it_breaks_off(write: Write, tmp_path: Path) -> None:
+    path = write(
+        run_line(), *(sample_line(str(number), id=os.urandom(200).hex()) for number in range(50)), summary_line()
+    )
+    whole = EvaluationArtifact.load(path)
+    packed = tmp_path / "packed"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert EvaluationArtifact.load(packed) == whole
+    packed.write_bytes(packed.read_bytes()[:-4000])
+    broken = ArtifactReader(packed)
+    assert broken.cut
+    assert not broken.complete
+    read = [line["case_id"] for line in broken.samples()]
+    assert read == [sample.case_id for sample in whole.samples][: len(read)]
+    assert 10 < len(read) < 50
+    packed.write_bytes(packed.read_bytes()[:100] + b"\xff" * 100 + packed.read_bytes()[200:])
+    assert "cannot be read" in refusal(packed)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX")
+def test_a_pipe_can_be_read_and_is_refused_at_its_start(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    def feed(content: bytes) -> threading.Thread:
+        thread = threading.Thread(target=pipe.write_bytes, args=(content,))
+        thread.start()
+        return thread
+
+    thread = feed("".join(f"{dump(line)}\n" for line in LINES).encode())
+    assert [line["case_id"] for line in ArtifactReader(pipe).samples()] == ["France", "Chad"]
+    thread.join()
+    thread = feed(bytes(1000))
+    assert "does not hold JSON Lines" in refusal(pipe)
+    thread.join()
+
+
+def test_samples_can_be_read_one_by_one(write: Write) -> None:
+    path = write(*LINES)
+    assert list(EvaluationArtifact.iter_samples(path)) == EvaluationArtifact.load(path).samples
+
+
+def test_a_line_that_lacks_optional_keys_is_read_with_their_defaults(write: Write) -> None:
+    line = sample_line()
+    for name in ("repeat", "tasks", "content", "timing", "fingerprint"):
+        del line[name]
+    line["grades"] = [{"value": True, "grader_key": "exact"}]
+    (sample,) = ArtifactReader(write(run_line(), line)).samples()
+    assert (sample["repeat"], sample["tasks"], sample["content"]) == (1, {}, {})
+    assert (sample["grades"][0]["value"], sample["grades"][0]["passed"]) == (1.0, True)
+
+
+def test_saving_replaces_a_file_only_when_the_new_one_is_whole(write: Write, tmp_path: Path) -> None:
+    artifact = EvaluationArtifact.load(write(*LINES))
+    before = (tmp_path / "run.jsonl").read_bytes()
+    artifact.samples.append(None)  # type: ignore[arg-type]  # something that cannot be saved
+    with pytest.raises(AttributeError):
+        artifact.save(tmp_path / "run.jsonl")
+    assert (tmp_path / "run.jsonl").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["run.jsonl"]
+    with pytest.raises(ArtifactError, match="cannot be written: "):
+        artifact.save(tmp_path / "missing" / "run.jsonl")
+
+
 # -- refused
+
+
+def test_a_baseline_is_no_artifact_and_says_what_it_is_for(write: Write) -> None:
+    assert ":1: this is a baseline, not an artifact" in refusal(write({"type": "baseline", "schema": 1}))
 
 
 def test_a_damaged_line_that_is_not_the_last_names_the_line(write: Write) -> None:
@@ -247,7 +348,7 @@ def test_a_missing_file_names_the_path(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_artifact(tmp_path: Path) -> None:
-    assert "cannot be read" in refusal(tmp_path)
+    assert refusal(tmp_path) == f"{tmp_path} is a folder; give the path of an artifact in it"
 
 
 @pytest.mark.parametrize(
@@ -258,14 +359,14 @@ def test_a_file_that_starts_otherwise_is_no_artifact(first: str, write: Write) -
 
 
 def test_a_list_is_no_line_of_an_artifact(write: Write) -> None:
-    assert ":1: an artifact's lines are objects, this one is list" in refusal(write("[1]"))
+    assert ":2: an artifact's lines are objects, this one is list" in refusal(write(run_line(), "[1]"))
 
 
-@pytest.mark.parametrize("content", [b"PK\x03\x04\x00", b"Hello, world\n", b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"PK\x03\x04\x00", b"Hello, world\n", b"\xff\xfe{\x00", b'[{"type": "run"}]'])
 def test_another_kind_of_file_is_no_artifact(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     path.write_bytes(content)
-    assert f"{path}:1: not valid JSON, so this is no artifact" in refusal(path)
+    assert refusal(path) == f"{path} is no artifact of pytest --evals: it does not hold JSON Lines"
 
 
 def test_a_newer_schema_is_refused_and_says_what_to_do(write: Write) -> None:
@@ -285,10 +386,26 @@ def test_a_line_of_an_unknown_type_names_the_line(write: Write) -> None:
         (sample_line(grades=[{"value": "high", "grader_key": "exact"}]), "not a valid sample line: grades.0.value: "),
         (sample_line(interaction=None), "not a valid sample line: interaction: "),
         ({"type": "summary"}, "not a valid summary line: complete: Field required"),
+        (run_line(), "a second 'run' line: several artifacts in one file"),
+        (sample_line(nodeid=None), "not a valid sample line: nodeid: Input should be a valid string (found 'None')"),
     ],
 )
-def test_an_invalid_line_names_line_and_field(line: Line, words: str, write: Write) -> None:
-    assert f":2: {words}" in refusal(write(run_line(), line))
+def test_an_invalid_line_names_line_and_field_however_it_is_read(line: Line, words: str, write: Write) -> None:
+    path = write(run_line(), line)
+    assert f":2: {words}" in refusal(path)
+    with pytest.raises(ArtifactError, match=re.escape(f":2: {words}")):
+        list(ArtifactReader(path).samples())
+
+
+@pytest.mark.parametrize(
+    "number", ["NaN", "Infinity", "-Infinity", "1e999", "1" + "0" * 400, "1" + "0" * 5000, '"NaN"']
+)
+def test_a_grade_that_is_no_finite_number_is_refused(number: str, write: Write) -> None:
+    text = dump(sample_line("Chad", Grade(0.125, "exact"))).replace("0.125", number)
+    path = write(run_line(), sample_line(), text, summary_line())
+    assert refusal(path).startswith(f"{path}:3: not ")
+    with pytest.raises(ArtifactError, match=":3: not "):
+        list(ArtifactReader(path).samples())
 
 
 def test_a_run_line_that_lacks_something_names_it(write: Write) -> None:
