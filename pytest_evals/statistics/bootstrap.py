@@ -1,0 +1,92 @@
+"""Intervals by resampling, for statistics that have no formula. Reproducible: the seed is part of the call.
+
+Percentile and BCa (Efron 1987), as `scipy.stats.bootstrap` computes them. With ``clusters`` whole clusters are drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from pytest_evals.statistics.distributions import normal_cdf, normal_quantile
+from pytest_evals.statistics.intervals import LEVEL, Interval
+
+if TYPE_CHECKING:
+    import numpy
+
+Statistic = Callable[[Any], float]
+"""Takes an array of the rows that were drawn, and returns a number."""
+RESAMPLES = 2000
+
+
+def bootstrap_interval(
+    values: Sequence[Any],
+    statistic: Statistic | None = None,
+    *,
+    level: float = LEVEL,
+    method: Literal["percentile", "bca"] = "bca",
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    clusters: Sequence[Hashable] | None = None,
+) -> Interval | None:
+    """Return the interval for ``statistic`` (the mean) of ``values``; rows of several numbers stay together.
+
+    `None` below two values or clusters. Of equal values it is that value twice.
+    """
+    import numpy
+
+    data = numpy.asarray(values, dtype=float)
+    groups = _groups(len(data), clusters)
+    if len(groups) < 2:
+        return None
+    compute: Statistic = statistic or numpy.mean
+    found = numpy.sort([compute(data[rows]) for rows in draws(groups, resamples, seed)])
+    tail = (1 - level) / 2
+    low, high = (tail, 1 - tail) if method == "percentile" else _corrected(data, groups, compute, found, tail)
+    return Interval(*(float(each) for each in numpy.quantile(found, [low, high])))
+
+
+def draws(groups: Sequence[numpy.ndarray], resamples: int, seed: int) -> Iterator[numpy.ndarray]:
+    """Yield the rows of each resample: as many groups as there are, drawn with replacement."""
+    import numpy
+
+    chosen = numpy.random.default_rng(seed).integers(0, len(groups), (resamples, len(groups)))
+    if all(len(group) == 1 for group in groups):
+        rows = numpy.concatenate(groups)
+        yield from (rows[each] for each in chosen)
+    else:
+        yield from (numpy.concatenate([groups[index] for index in each]) for each in chosen)
+
+
+def _groups(n: int, clusters: Sequence[Hashable] | None) -> list[numpy.ndarray]:
+    import numpy
+
+    if clusters is None:
+        return list(numpy.arange(n).reshape(-1, 1))
+    members: dict[Hashable, list[int]] = {}
+    for index, label in enumerate(clusters):
+        members.setdefault(label, []).append(index)
+    return [numpy.array(each) for each in members.values()]
+
+
+def _corrected(
+    data: numpy.ndarray, groups: Sequence[numpy.ndarray], compute: Statistic, found: numpy.ndarray, tail: float
+) -> tuple[float, float]:
+    """Return BCa's levels: shifted for the bias of the resamples, and for how fast the error changes with the value."""
+    import numpy
+
+    observed = compute(data)
+    below = (numpy.sum(found < observed) + numpy.sum(found <= observed)) / (2 * len(found))
+    left_out = numpy.array([compute(numpy.delete(data, rows, axis=0)) for rows in groups])
+    deviations = left_out.mean() - left_out
+    scale = numpy.sum(deviations**2)
+    if not 0 < below < 1 or scale <= 0:
+        return tail, 1 - tail
+    acceleration = float(numpy.sum(deviations**3) / (6 * scale**1.5))
+    bias = normal_quantile(float(below))
+
+    def shifted(p: float) -> float:
+        z = bias + normal_quantile(p)
+        return normal_cdf(bias + z / (1 - acceleration * z))
+
+    return shifted(tail), shifted(1 - tail)
