@@ -3,7 +3,7 @@
     exact = graders.exact_match("{{item.answer}}")
 
 What a completion is compared with may be a template or a locator of the case's fields. ``number`` and the like keep the
-type of a whole-value locator: ``"item.answer"`` may be a number or a list. All of these give a verdict, value 1 or 0.
+type of a whole-value locator: ``"item.answer"`` may be a number or a list. Those of this module give a verdict, value 1 or 0; metrics give values.
 """
 
 from __future__ import annotations
@@ -18,16 +18,33 @@ import pytest
 from pytest_evals.completion import Completion
 from pytest_evals.errors import SuiteError
 from pytest_evals.graders import likelihood, numbers, structured, text
+from pytest_evals.graders.metrics import bleu, chrf, f1, levenshtein, meteor, rouge
+from pytest_evals.graders.settings import check_static, depends_on_case
 from pytest_evals.grading import Fixture, current_case, grader_fixture
-from pytest_evals.templates import is_dynamic, render
+from pytest_evals.templates import render
 
-__all__ = ["choice", "contains", "exact_match", "json_schema", "json_valid", "matches", "number", "one_of"]
+__all__ = [
+    "bleu",
+    "choice",
+    "chrf",
+    "contains",
+    "exact_match",
+    "f1",
+    "json_schema",
+    "json_valid",
+    "levenshtein",
+    "matches",
+    "meteor",
+    "number",
+    "one_of",
+    "rouge",
+]
 
 
 def _ready(check: Callable[..., text.Verdict], settings: Mapping[str, Any]) -> Fixture:
     """Return the fixture of a check, called with the completion's text and the settings rendered for the case."""
     # Only what depends on the case is rendered for each of them.
-    dynamic = {name: value for name, value in settings.items() if _depends_on_case(value)}
+    dynamic = {name: value for name, value in settings.items() if depends_on_case(value)}
     static = {name: value for name, value in settings.items() if name not in dynamic}
 
     def ready_made(completion: Completion, request: pytest.FixtureRequest) -> Any:
@@ -37,23 +54,25 @@ def _ready(check: Callable[..., text.Verdict], settings: Mapping[str, Any]) -> F
         return Grade(verdict.passed, request.fixturename or "", verdict.reason)
 
     ready_made.__doc__ = (check.__doc__ or "").partition("\n")[0]
-    return grader_fixture(ready_made, settings=dynamic)
+    checked = (lambda rendered: check("", **static, **rendered)) if dynamic else None
+    return grader_fixture(ready_made, settings=dynamic, check=checked)
 
 
 def exact_match(expected: object, *, normalize: str | Sequence[str] = ()) -> Fixture:
     """The completion is ``expected``, both stripped.
 
-    ``normalize``: steps applied to both sides first, of ``case, punctuation, articles, unicode, whitespace``.
+    ``normalize``: steps applied to both sides first, of ``case, punctuation, articles, unicode, whitespace``; or
+    ``"squad"``, which does as SQuAD's evaluation script, and takes a list of references too.
     """
     steps = text.check_normalizers(normalize)
-    _check_static(expected, lambda value: text.as_text(value, "exact_match"))
+    check_static(expected, lambda value: text.exact_match("", value, steps))
     return _ready(text.exact_match, {"expected": expected, "steps": steps})
 
 
 def one_of(choices: object, *, normalize: str | Sequence[str] = ()) -> Fixture:
     """The completion is one of ``choices``: a list, or a locator of one."""
     steps = text.check_normalizers(normalize)
-    _check_static(choices, lambda value: text.as_texts(value, "one_of"))
+    check_static(choices, lambda value: text.as_texts(value, "one_of"))
     return _ready(text.one_of, {"choices": choices, "steps": steps})
 
 
@@ -61,13 +80,13 @@ def contains(needles: object, *, ignore_case: bool = False, require: Literal["al
     """The completion contains ``needles``: a string, a list of them, or a locator of either; ``require`` all or any."""
     if require not in ("all", "any"):
         raise SuiteError(f"contains: require must be 'all' or 'any', not {require!r}")
-    _check_static(needles, lambda value: text.as_texts(value, "contains"))
+    check_static(needles, lambda value: text.as_texts(value, "contains"))
     return _ready(text.contains, {"needles": needles, "ignore_case": ignore_case, "require": require})
 
 
 def matches(pattern: str, *, ignore_case: bool = False, full: bool = False) -> Fixture:
     """The regular expression is found in the completion; with ``full`` it covers the whole stripped completion."""
-    _check_static(pattern, lambda value: text.compile_pattern(text.as_text(value, "matches"), ignore_case=ignore_case))
+    check_static(pattern, lambda value: text.compile_pattern(text.as_text(value, "matches"), ignore_case=ignore_case))
     return _ready(text.matches, {"pattern": pattern, "ignore_case": ignore_case, "full": full})
 
 
@@ -82,7 +101,7 @@ def number(expected: object, *, tolerance: float = 0.0, kind: Literal["absolute"
         raise SuiteError(f"number: kind must be 'absolute' or 'relative', not {kind!r}")
     if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 <= tolerance < float("inf"):
         raise SuiteError(f"number: tolerance must be a number of at least 0, not {tolerance!r}")
-    _check_static(expected, numbers.expected_number)
+    check_static(expected, numbers.expected_number)
     return _ready(numbers.number, {"expected": expected, "tolerance": tolerance, "kind": kind})
 
 
@@ -115,7 +134,7 @@ def choice(choices: object, *, expected: object, by: Literal["sum", "token", "by
     metadata holds ``choice`` (its index), ``logprobs`` (sums) and ``tokens``.
     """
     measure = likelihood.check_measure(by)
-    _check_static(choices, likelihood.check_choices)
+    check_static(choices, likelihood.check_choices)
 
     def asked(scope: Mapping[str, Any]) -> tuple[str, ...]:
         texts = likelihood.check_choices(render(choices, scope))
@@ -138,14 +157,3 @@ def choice(choices: object, *, expected: object, by: Literal["sum", "token", "by
 
     ready_made.__doc__ = "The model finds the expected choice the likeliest."
     return grader_fixture(ready_made, settings={"choices": choices, "expected": expected}, asks=asked)
-
-
-def _check_static(value: object, check: Callable[[Any], object]) -> None:
-    """Check a setting where it is written, unless it depends on the case."""
-    if not _depends_on_case(value):
-        check(value)
-
-
-def _depends_on_case(value: object) -> bool:
-    entries = value if isinstance(value, (list, tuple)) else [value]
-    return any(isinstance(entry, str) and is_dynamic(entry) for entry in entries)

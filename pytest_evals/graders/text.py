@@ -12,8 +12,11 @@ from pytest_evals.errors import SuiteError, did_you_mean
 from pytest_evals.plain import one_line, quoted
 
 NORMALIZERS = ("case", "punctuation", "articles", "unicode", "whitespace")
+SQUAD = "squad"
+"""Stands for all that the evaluation script of SQuAD does, and nothing else."""
 _ARTICLES = re.compile(r"\b(a|an|the)\b", re.IGNORECASE)
 _PUNCTUATION = frozenset(string.punctuation)
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 class Verdict(NamedTuple):
@@ -26,11 +29,12 @@ class Verdict(NamedTuple):
 def check_normalizers(names: Iterable[str]) -> tuple[str, ...]:
     """Return the names of normalisation steps. Raises `SuiteError` for an unknown one."""
     names = (names,) if isinstance(names, str) else tuple(names)
+    known = (*NORMALIZERS, SQUAD)
     for name in names:
-        if name not in NORMALIZERS:
-            raise SuiteError(
-                f"normalize: unknown step {name!r} (known: {', '.join(NORMALIZERS)}){did_you_mean(name, NORMALIZERS)}"
-            )
+        if name not in known:
+            raise SuiteError(f"normalize: unknown step {name!r} (known: {', '.join(known)}){did_you_mean(name, known)}")
+    if SQUAD in names and len(names) > 1:
+        raise SuiteError(f"normalize: {SQUAD!r} is a whole of its own, and stands alone; not with {list(names)}")
     return names
 
 
@@ -39,8 +43,10 @@ def normalize(text: str, steps: Sequence[str]) -> str:
     ``whitespace``.
 
     ``punctuation`` removes ASCII punctuation and every other character of Unicode's category P. With ``articles`` runs
-    of white space become one space, since removing a word leaves two.
+    of white space become one space, since removing a word leaves two. ``squad`` is `normalize_answer`.
     """
+    if SQUAD in steps:
+        return normalize_answer(text)
     if "unicode" in steps:
         text = unicodedata.normalize("NFKC", text)
     if "case" in steps:
@@ -56,8 +62,17 @@ def normalize(text: str, steps: Sequence[str]) -> str:
     return text.strip()
 
 
+def normalize_answer(text: str) -> str:
+    """Return the text as SQuAD's script compares it: lower case, without ASCII punctuation and English articles, words
+    apart by one space.
+    """
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_NO_PUNCTUATION)).split())
+
+
 def exact_match(text: str, expected: object, steps: Sequence[str] = ()) -> Verdict:
-    """Compare whole texts, both stripped and normalised."""
+    """Compare whole texts, both stripped and normalised. With ``squad``, ``expected`` may be several references."""
+    if SQUAD in steps and isinstance(expected, (list, tuple)):
+        return one_of(text, expected, steps)
     wanted = as_text(expected, "exact_match")
     passed = normalize(text, steps) == normalize(wanted, steps)
     return Verdict(passed, f"expected {quoted(wanted)}, got {quoted(text)}")

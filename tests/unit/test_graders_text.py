@@ -39,7 +39,10 @@ def test_normalisation_does_what_its_steps_say(steps: tuple[str, ...], before: s
 
 def test_an_unknown_step_lists_the_known_ones_and_suggests() -> None:
     message = refusal(lambda: graders.exact_match("x", normalize=["punctuaton"]))
-    assert "normalize: unknown step 'punctuaton' (known: case, punctuation, articles, unicode, whitespace)" in message
+    assert (
+        "normalize: unknown step 'punctuaton' (known: case, punctuation, articles, unicode, whitespace, squad)"
+        in message
+    )
     assert "did you mean 'punctuation'?" in message
 
 

@@ -1,0 +1,225 @@
+"""Prints each metric of `pytest_evals.graders` beside its reference library: over how many pairs of texts, with the largest difference.
+
+    python -m benchmarks.metrics_table [PAIRS]
+
+Reference values come from the libraries' own public functions, called as their documentation says.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from tabulate import tabulate
+
+from pytest_evals.corpus import Part, combine
+from pytest_evals.graders.metrics import alignment, edits, squad, summary, translation
+from pytest_evals.graders.metrics.base import Measure
+from pytest_evals.graders.text import exact_match
+
+WORDS = (
+    *("the", "a", "an", "The", "cat", "dogs", "running", "runs", "sat", "on", "mat.", "hat,", "big", "bigger", "RED"),
+    *("Café", "über", "42", "3.5%", "U.S.", "don't", "(yes)", "well-known", "!", "日本語", "中文", "naïve", "e-mail"),
+)
+Pair = tuple[str, list[str]]
+
+
+def pairs(count: int, seed: int = 0, longest: int = 16) -> Iterator[Pair]:
+    """Make completions with one to three references each: unlike, alike, equal and, a few of them, empty."""
+    chance = random.Random(seed)
+    for number in range(count):
+        # ROUGE refuses references without a Latin letter or digit, so each has one.
+        references = [
+            " ".join([*chance.choices(WORDS, k=chance.randint(1, longest)), "end"]) for _ in range(1 + number % 4)
+        ]
+        kept = [word for word in references[0].split() if chance.random() < 0.7]
+        chance.shuffle(kept) if number % 4 == 0 else None
+        texts = (" ".join(kept), references[-1], " ".join(chance.choices(WORDS, k=chance.randint(0, longest))))
+        yield texts[number % len(texts)], references
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A metric of this package, and the same value by its reference. ``corpus`` is the kind of its corpus-level value."""
+
+    name: str
+    library: str
+    ours: Measure
+    theirs: Callable[[str, Sequence[str]], float]
+    corpus: Callable[[Sequence[Pair]], float] | None = None
+
+
+def comparisons() -> Iterator[Comparison]:
+    """Make the comparisons. Everything of a reference library is imported here."""
+    yield from _squad()
+    yield from _sacrebleu()
+    yield from _rouge()
+    yield from _nltk()
+    yield from _rapidfuzz()
+
+
+def _squad() -> Iterator[Comparison]:
+    from torchmetrics.functional.text import squad as reference
+
+    def theirs(name: str, text: str, references: Sequence[str]) -> float:
+        target = {"answers": {"answer_start": [0], "text": list(references)}, "id": "1"}
+        return float(reference({"prediction_text": text, "id": "1"}, target)[name]) / 100
+
+    def exact(text: str, references: Sequence[str]) -> Any:
+        return squad.f1(text, references)._replace(value=float(exact_match(text, references, ("squad",)).passed))
+
+    library = f"torchmetrics {version('torchmetrics')} squad"
+    yield Comparison("exact_match squad", library, exact, functools.partial(theirs, "exact_match"))
+    yield Comparison("f1", library, squad.f1, functools.partial(theirs, "f1"))
+
+
+def _sacrebleu() -> Iterator[Comparison]:
+    import sacrebleu
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
+
+    def columns(corpus: Sequence[Pair]) -> list[list[str | None]]:
+        most = max(len(references) for _, references in corpus)
+        return [[refs[i] if i < len(refs) else None for _, refs in corpus] for i in range(most)]
+
+    def whole(metric: Any, corpus: Sequence[Pair]) -> float:
+        return float(metric.corpus_score([text for text, _ in corpus], columns(corpus)).score) / 100
+
+    def sentence(metric: Any, text: str, references: Sequence[str]) -> float:
+        return float(metric.sentence_score(text, list(references)).score) / 100
+
+    library = f"sacrebleu {version('sacrebleu')}"
+    for tokenize in translation.TOKENIZERS:
+        for lowercase in (False, True):
+            ours = functools.partial(translation.bleu, tokenize=tokenize, lowercase=lowercase)
+            one = functools.partial(sentence, BLEU(tokenize=tokenize, lowercase=lowercase, effective_order=True))
+            every = functools.partial(whole, BLEU(tokenize=tokenize, lowercase=lowercase))
+            yield Comparison(f"bleu {tokenize}{' lowercase' * lowercase}", library, ours, one, every)
+    for order in translation.WORD_ORDERS:
+        metric = CHRF(word_order=order)
+        ours = functools.partial(translation.chrf, word_order=order, lowercase=False)
+        yield Comparison(
+            f"chrf{'+' * order}", library, ours, functools.partial(sentence, metric), functools.partial(whole, metric)
+        )
+    yield Comparison(
+        "bleu (function)",
+        library,
+        functools.partial(translation.bleu, tokenize="13a", lowercase=False),
+        lambda text, refs: sacrebleu.sentence_bleu(text, list(refs)).score / 100,
+    )
+
+
+def _rouge() -> Iterator[Comparison]:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    def theirs(name: str, stem: bool, attribute: str, text: str, references: Sequence[str]) -> float:
+        return float(getattr(RougeScorer([name], use_stemmer=stem).score_multi(references, text)[name], attribute))
+
+    for kind in summary.KINDS:
+        for part, attribute in summary.PARTS.items():
+            stem = part == "f1"
+            yield Comparison(
+                f"rouge-{kind} {part}{' stem' * stem}",
+                f"rouge-score {version('rouge-score')}",
+                functools.partial(summary.rouge, kind=kind, part=part, stem=stem),
+                functools.partial(theirs, f"rouge{kind}", stem, attribute),
+            )
+
+
+class ToyNet:
+    """A WordNet of a few words: NLTK's is a download. Synonyms go both ways, and a word has several senses."""
+
+    SENSES = (("cat", "dogs"), ("big", "bigger", "large_thing"), ("running", "runs"), ("mat", "hat"), ("cat", "mat"))
+
+    def synsets(self, word: str) -> list[Any]:
+        """Return the senses of a word, as NLTK's reader does."""
+        return [Synset(sense) for sense in self.SENSES if word in sense]
+
+
+@dataclass(frozen=True)
+class Synset:
+    """One sense: words for it."""
+
+    words: tuple[str, ...]
+
+    def lemmas(self) -> list[Lemma]:
+        """Return the words."""
+        return [Lemma(word) for word in self.words]
+
+
+@dataclass(frozen=True)
+class Lemma:
+    """A word for a sense."""
+
+    word: str
+
+    def name(self) -> str:
+        """Return the word."""
+        return self.word
+
+
+def _nltk() -> Iterator[Comparison]:
+    from nltk.tokenize import wordpunct_tokenize
+    from nltk.translate.meteor_score import meteor_score
+
+    def theirs(wordnet: Any, text: str, references: Sequence[str]) -> float:
+        split = [wordpunct_tokenize(reference) for reference in references]
+        return float(meteor_score(split, wordpunct_tokenize(text), wordnet=wordnet))
+
+    library, toy, none = f"nltk {version('nltk')}", ToyNet(), alignment.NoSynonyms()
+    with_synonyms = functools.partial(alignment.meteor, synonyms=True, wordnet=toy)
+    yield Comparison("meteor (toy WordNet)", library, with_synonyms, functools.partial(theirs, toy))
+    yield Comparison(
+        "meteor synonyms=False",
+        library,
+        functools.partial(alignment.meteor, synonyms=False),
+        functools.partial(theirs, none),
+    )
+
+
+def _rapidfuzz() -> Iterator[Comparison]:
+    from rapidfuzz.distance import Levenshtein
+
+    def theirs(words: bool, text: str, references: Sequence[str]) -> float:
+        split = (lambda each: each.split()) if words else str.strip
+        return max(float(Levenshtein.normalized_similarity(split(text), split(each))) for each in references)
+
+    for unit in edits.UNITS:
+        yield Comparison(
+            f"levenshtein {unit}",
+            f"rapidfuzz {version('rapidfuzz')}",
+            functools.partial(edits.levenshtein, steps=(), unit=unit),
+            functools.partial(theirs, unit == "word"),
+        )
+
+
+def differences(comparison: Comparison, corpus: Sequence[Pair]) -> tuple[float, float | None]:
+    """Return the largest difference over single pairs, and that of the corpus-level values."""
+    found = [comparison.ours(text, references) for text, references in corpus]
+    single = max(abs(mine.value - comparison.theirs(*pair)) for mine, pair in zip(found, corpus, strict=True))
+    if comparison.corpus is None:
+        return single, None
+    parts = [Part(mine.details["corpus"]["kind"], tuple(mine.details["corpus"]["counts"])) for mine in found]
+    whole = combine(parts)
+    assert whole is not None
+    return single, abs(whole - comparison.corpus(corpus))
+
+
+def main() -> None:
+    """Print the table."""
+    corpus = list(pairs(int(sys.argv[1]) if len(sys.argv) > 1 else 400))
+    rows = []
+    for comparison in comparisons():
+        single, whole = differences(comparison, corpus)
+        rows.append([comparison.name, comparison.library, f"{single:.1e}", "-" if whole is None else f"{whole:.1e}"])
+    print(f"{len(corpus)} pairs; largest difference from the reference library\n")
+    print(tabulate(rows, headers=["metric", "reference", "one completion", "corpus"], disable_numparse=True))
+
+
+if __name__ == "__main__":
+    main()

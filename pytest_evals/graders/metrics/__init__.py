@@ -1,0 +1,104 @@
+"""Metrics that compare a completion with one or several references, each computed by the library that people cite.
+
+Values are 0..1 (that of `embedding_similarity` from -1), without a verdict unless ``threshold`` gives one. A reference is a
+text, a list of texts, or a locator or templates of them. How a value is defined stands in its grade's metadata.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Literal
+
+from pytest_evals.graders.metrics import alignment, edits, squad, summary, translation
+from pytest_evals.graders.metrics.base import metric_fixture
+from pytest_evals.graders.settings import require
+from pytest_evals.graders.text import check_normalizers
+from pytest_evals.grading import Fixture
+
+__all__ = ["bleu", "chrf", "f1", "levenshtein", "meteor", "rouge"]
+EXTRA = "metrics"
+
+
+def f1(reference: object, *, threshold: float | None = None) -> Fixture:
+    """F1 of the words that completion and reference have in common, normalised as in SQuAD; the best reference counts."""
+    return metric_fixture("f1", squad.f1, reference, threshold)
+
+
+def bleu(
+    reference: object,
+    *,
+    tokenize: Literal["13a", "intl", "char", "zh", "none"] = "13a",
+    lowercase: bool = False,
+    threshold: float | None = None,
+) -> Fixture:
+    """BLEU of sacrebleu, 0..1: of the completion alone; the gate statistic ``corpus`` is that of all completions.
+
+    ``tokenize``: sacrebleu's tokenizer; ``char`` and ``zh`` for Chinese and other scripts without spaces.
+    """
+    require("sacrebleu", EXTRA, "bleu")
+    measure = functools.partial(
+        translation.bleu, tokenize=translation.check_tokenizer(tokenize), lowercase=bool(lowercase)
+    )
+    return metric_fixture("bleu", measure, reference, threshold)
+
+
+def chrf(
+    reference: object, *, word_order: Literal[0, 1, 2] = 0, lowercase: bool = False, threshold: float | None = None
+) -> Fixture:
+    """ChrF of sacrebleu, 0..1: of the completion alone; the gate statistic ``corpus`` is that of all completions.
+
+    ``word_order=2`` is chrF++.
+    """
+    require("sacrebleu", EXTRA, "chrf")
+    measure = functools.partial(
+        translation.chrf, word_order=translation.check_word_order(word_order), lowercase=bool(lowercase)
+    )
+    return metric_fixture("chrf", measure, reference, threshold)
+
+
+def rouge(
+    reference: object,
+    *,
+    kind: Literal["1", "2", "L", "Lsum"] = "L",
+    measure: Literal["f1", "precision", "recall"] = "f1",
+    stem: bool = False,
+    threshold: float | None = None,
+) -> Fixture:
+    """ROUGE-1, -2, -L or -Lsum of rouge-score, for English texts. ``stem`` compares words by their Porter stems."""
+    require("rouge_score", EXTRA, "rouge")
+    compute = functools.partial(
+        summary.rouge, kind=summary.check_kind(kind), part=summary.check_part(measure), stem=bool(stem)
+    )
+    return metric_fixture("rouge", compute, reference, threshold, check=summary.check_references)
+
+
+def meteor(reference: object, *, synonyms: bool = True, threshold: float | None = None) -> Fixture:
+    """METEOR of NLTK. Synonyms come from WordNet, which NLTK downloads; ``synonyms=False`` does without, and is no METEOR
+    to compare with others'.
+    """
+    require("nltk", EXTRA, "meteor")
+    if synonyms:
+        alignment.check_wordnet()
+    return metric_fixture("meteor", functools.partial(alignment.meteor, synonyms=bool(synonyms)), reference, threshold)
+
+
+def levenshtein(
+    reference: object,
+    *,
+    normalize: str | Sequence[str] = (),
+    unit: Literal["character", "word"] = "character",
+    threshold: float | None = None,
+) -> Fixture:
+    """Similarity by edits: 1 - insertions, deletions and substitutions / length of the longer text.
+
+    ``normalize``: as for `exact_match`. ``unit``: what is edited.
+    """
+    require("rapidfuzz", EXTRA, "levenshtein")
+    steps = check_normalizers(normalize)
+    return metric_fixture(
+        "levenshtein",
+        functools.partial(edits.levenshtein, steps=steps, unit=edits.check_unit(unit)),
+        reference,
+        threshold,
+    )
