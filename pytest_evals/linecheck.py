@@ -75,6 +75,7 @@ def _is_sample(data: Line) -> bool:
         and all(isinstance(data.get(name), str) for name in ("id", "nodeid", "suite", "case_id", "dataset_key"))
         and type(data.get("repeat")) is int
         and data.get("outcome") in _OUTCOMES
+        and isinstance(data.get("cluster"), str | None)
         and _is_error(data.get("error"))
         and all(isinstance(data.get(name), dict) for name in ("tasks", "timing", "content"))
         and isinstance(interaction.get("source"), str | None)
@@ -104,6 +105,7 @@ def _is_completion(completion: Any) -> bool:
         and isinstance(completion.get("text"), str)
         and isinstance(completion.get("finish_reason"), str)
         and all(_is_count(completion.get(name)) for name in ("prompt_tokens", "completion_tokens"))
+        and type(completion.get("latency")) in (float, int, type(None))
     )
 
 

@@ -1,0 +1,60 @@
+"""A name or a path -> the run that it means, ready to be compared: from an artifact or from a baseline's file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pytest_evals.baseline.files import BaselineReader, is_baseline
+from pytest_evals.linecheck import Line
+from pytest_evals.locating import locate
+from pytest_evals.reading import ArtifactReader
+from pytest_evals.sample import to_record
+from pytest_evals.scores import CaseRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """A run that others are compared with.
+
+    ``runs`` are the first lines of the runs it came from (of an artifact, one; a baseline's file has them shortened);
+    ``partial`` says in words why it does not have every case of its suites, if it does not.
+    """
+
+    path: Path | str
+    records: tuple[CaseRecord, ...]
+    runs: tuple[Mapping[str, Any], ...]
+    partial: str | None
+    reader: ArtifactReader | BaselineReader = field(repr=False, compare=False)
+
+    def samples(self) -> Iterator[Line]:
+        """Yield the samples again, for their texts, which a baseline's file may not have."""
+        return self.reader.samples()
+
+
+def load_baseline(written: str | Path, here: Path | None = None) -> Baseline:
+    """Return the run that ``written`` means, seen from ``here``: see `pytest_evals.locating.locate`.
+
+    Raises `ArtifactError` when there is none, or when it cannot be read.
+    """
+    path = locate(written, here)
+    if isinstance(path, Path) and is_baseline(path):
+        stored = BaselineReader(path)
+        return Baseline(path, tuple(map(to_record, stored.samples())), stored.runs, None, stored)
+    reader = ArtifactReader(path)
+    return Baseline(path, tuple(map(to_record, reader.samples())), (reader.run,), partial(reader), reader)
+
+
+def partial(artifact: ArtifactReader) -> str | None:
+    """Say why an artifact does not have every case of its suites; `None` if it has."""
+    if artifact.summary is None:
+        return "the run was killed before it ended"
+    if not artifact.complete:
+        return f"the run was interrupted ({artifact.summary['interruption'] or 'no reason is recorded'})"
+    limit = artifact.run["options"].get("limit")
+    if limit is not None:
+        return f"the run took only the first {limit} rows of each dataset (--evals-limit)"
+    missing = artifact.summary["ledger"].get("not_run", 0)
+    return f"{missing} of {artifact.summary['ledger'].get('collected')} cases did not run" if missing else None

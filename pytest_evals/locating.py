@@ -1,0 +1,91 @@
+"""What a user calls a run -> the file it is in: a path, a folder, ``latest``, or the name of a baseline."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pytest_evals.errors import ArtifactError, did_you_mean
+from pytest_evals.reading import STANDARD_INPUT
+
+ARTIFACTS = ".evals"
+"""Where artifacts go unless the configuration says otherwise."""
+BASELINES = "evals_baselines"
+"""Where named baselines are kept."""
+_LATEST = re.compile(r"latest(?:~(\d{1,6}))?")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_STARTS = (b'{"type": "run"', b"\x1f\x8b")
+
+
+def locate(written: str | Path, here: Path | None = None) -> Path | str:
+    """Return the path of the artifact or baseline that ``written`` means, seen from ``here`` (default: the current folder).
+
+    A file is itself; a folder is the newest artifact in it; ``latest`` is the newest in ``.evals``, here or in the nearest
+    folder above, and ``latest~1`` the one before; anything else is the name of a baseline. ``-`` is the standard input. Raises
+    `ArtifactError` that says what there is.
+    """
+    if written == STANDARD_INPUT:
+        return STANDARD_INPUT
+    here = here or Path.cwd()
+    path = here / Path(written).expanduser()
+    if path.is_dir():
+        return newest(path)
+    if path.exists():
+        return _short(path, here)
+    latest = _LATEST.fullmatch(str(written))
+    if latest:
+        return _short(newest(_above(ARTIFACTS, here), int(latest[1] or 0)), here)
+    folder = find_baselines(here)
+    if _NAME.fullmatch(str(written)) and (folder / f"{written}.jsonl").is_file():
+        return _short(folder / f"{written}.jsonl", here)
+    names = baseline_names(folder)
+    known = f"; baselines: {', '.join(names)}{did_you_mean(str(written), names)}" if names else ""
+    raise ArtifactError(
+        f"there is no file {str(written)!r}, and no baseline of this name in {_short(folder, here)}{known}"
+    )
+
+
+def newest(folder: Path, back: int = 0) -> Path:
+    """Return the artifact in ``folder`` that was written last, or the one ``back`` before it. Raises `ArtifactError`."""
+    try:
+        found = [path for pattern in ("*.jsonl", "*.jsonl.gz") for path in folder.glob(pattern) if _is_artifact(path)]
+        found.sort(key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
+    except OSError as error:
+        raise ArtifactError(f"the folder {folder} cannot be read: {error.strerror or error}") from error
+    if back >= len(found):
+        held = f"only {len(found)}" if found else "none"
+        raise ArtifactError(f"the folder {folder} holds no artifact number {back + 1} from the newest: there is {held}")
+    return found[back]
+
+
+def _is_artifact(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(16).startswith(_STARTS)
+
+
+def find_baselines(here: Path) -> Path:
+    """Return the folder of named baselines: the nearest one here or above, else the one that would be made here."""
+    return _above(BASELINES, here)
+
+
+def baseline_names(folder: Path) -> list[str]:
+    """Return the names of the baselines in ``folder``."""
+    return sorted(path.stem for path in folder.glob("*.jsonl")) if folder.is_dir() else []
+
+
+def baseline_path(name: str, folder: Path) -> Path:
+    """Return where the baseline ``name`` is kept. Raises `ArtifactError` for what cannot be the name of a file."""
+    if not _NAME.fullmatch(name) or len(name) > 100 or _LATEST.fullmatch(name):
+        raise ArtifactError(
+            f"{name!r} cannot be the name of a baseline: use letters, digits, '.', '_' and '-' (and not 'latest')"
+        )
+    return folder / f"{name}.jsonl"
+
+
+def _above(name: str, here: Path) -> Path:
+    return next((folder / name for folder in (here, *here.parents) if (folder / name).is_dir()), here / name)
+
+
+def _short(path: Path, here: Path) -> Path:
+    """Return the path as a user standing ``here`` would write it."""
+    return path.relative_to(here) if here == Path.cwd() and path.is_relative_to(here) else path
