@@ -169,8 +169,8 @@ class EvaluationArtifact(BaseModel):
     def scores(self) -> list[dict[str, Any]]:
         """Return one row a suite, model and grader.
 
-        Each has ``suite, model, grader, n, mean, stderr, pass_rate``, and ``min, max, median, coverage, corpus,
-        errors, not_applicable, pending``.
+        Each has ``suite, model, grader, n, mean, stderr, pass_rate``, and ``cases, ci_low, ci_high, min, max, median,
+        p05, p95, repeats, pass_at_k, pass_hat_k, min_case, coverage, corpus, errors, not_applicable, pending``.
         """
         records = [to_record(sample.model_dump()) for sample in self.samples]
         return [score.to_row() for score in compute_scores(records)]

@@ -15,7 +15,7 @@ from typing import Literal
 
 from pytest_evals import statistics
 from pytest_evals.errors import GateError, did_you_mean
-from pytest_evals.scores import CaseRecord, GradeRecord, Score, compute_score
+from pytest_evals.scores import CaseRecord, Score, compute_score
 
 Verdict = Literal["passed", "failed", "not judged"]
 COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
@@ -130,7 +130,7 @@ def judge(
     watches over them.
     """
     chosen = [record for record in records if in_slice(record, gate.slice)]
-    score = compute_score(suite, model, grader, grades_of(chosen, grader))
+    score = compute_score(suite, model, grader, chosen)
 
     def result(verdict: Verdict, value: float | None, reason: str) -> GateResult:
         return GateResult(gate.text, suite, model, verdict, value, score.n, score.applicable, reason)
@@ -169,20 +169,6 @@ def has_value(fields: Mapping[str, object], name: str, value: str) -> bool:
     found = fields.get(name)
     text = str(found).lower() if isinstance(found, bool) else str(found)
     return found is not None and text == value
-
-
-def grades_of(records: Iterable[CaseRecord], grader: str) -> list[GradeRecord]:
-    """Return the grades of one grader. A case whose grader failed before it could name its entries counts as an error
-    of each.
-    """
-    found: list[GradeRecord] = []
-    for record in records:
-        found += [grade for grade in record.grades if grade.grader_key == grader or _failed_before(grade, grader)]
-    return found
-
-
-def _failed_before(grade: GradeRecord, grader: str) -> bool:
-    return grade.status != "graded" and grader.startswith(f"{grade.grader_key}.")
 
 
 def _no_value(gate: Gate, score: Score) -> str:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from pytest_evals.errors import GradeError, NotApplicable
 from pytest_evals.plain import one_line
+from pytest_evals.statistics import LARGEST
 
 Status = Literal["graded", "not_applicable", "error", "pending"]
 
@@ -66,6 +67,8 @@ class Grade(BaseModel):
     def _value_fits_status(self) -> Grade:
         if self.status == "graded" and self.value is None:
             raise ValueError("a grade with status 'graded' needs a value")
+        if self.value is not None and abs(self.value) > LARGEST:
+            raise ValueError(f"a grade's value is at most {LARGEST:g} in size: the squares of larger ones overflow")
         if self.status != "graded" and (self.value is not None or self.passed is not None):
             raise ValueError(f"a grade with status {self.status!r} has neither value nor verdict")
         return self

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 from pytest_evals.errors import ArtifactError
 from pytest_evals.plain import quoted
 from pytest_evals.recorder import SCHEMA
+from pytest_evals.statistics import LARGEST
 
 Line = dict[str, Any]
 _OUTCOMES = {"passed", "missed", "failed", "errored", "skipped"}
@@ -120,7 +120,7 @@ def _is_grade(grade: Line) -> bool:
         and isinstance(grade.get("reasoning"), str | None)
         and isinstance(grade.get("metadata"), dict)
         and (
-            (status == "graded" and type(value) is float and math.isfinite(value) and isinstance(passed, bool | None))
+            (status == "graded" and type(value) is float and abs(value) <= LARGEST and isinstance(passed, bool | None))
             or (status in _STATUSES and value is None and passed is None)
         )
     )

@@ -11,9 +11,10 @@ from pytest_evals.statistics.paired import Difference, bootstrap_difference, mcn
 from pytest_evals.statistics.power import detectable_effect, required_size
 from pytest_evals.statistics.quantiles import quantile, quantile_interval
 from pytest_evals.statistics.repeats import estimate_repeated, pass_at_k, pass_hat_k, spread
-from pytest_evals.statistics.summaries import mean, median, standard_error
+from pytest_evals.statistics.summaries import LARGEST, mean, median, standard_error
 
 __all__ = [
+    "LARGEST",
     "LEVEL",
     "Difference",
     "Estimate",

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+LARGEST = 1e100
+"""The largest value, either way: sums of squares of larger ones overflow."""
+
 
 def mean(values: Sequence[float]) -> float | None:
     """Return the arithmetic mean, `None` of nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 from pytest_evals.declaration import Declaration, cases
 from pytest_evals.scores import CaseRecord, GradeRecord, Outcome
 from pytest_evals.suite import Suite, build_suite
+
+_NUMBERS = itertools.count(1)
 
 
 def declare(data: object, **arguments: Any) -> Declaration:
@@ -35,7 +38,7 @@ def case_record(
     *grades: GradeRecord,
     suite: str = "capitals",
     model: str = "smollm2",
-    case_id: str = "c1",
+    case_id: str | None = None,
     outcome: Outcome = "passed",
     finish_reason: str | None = "stop",
     repeat: int = 1,
@@ -45,7 +48,8 @@ def case_record(
     latency: float | None = None,
     **fields: Any,
 ) -> CaseRecord:
-    """Return the record of one finished case; ``fields`` are those of its row."""
+    """Return the record of one finished case, of its own unless it has an id; ``fields`` are those of its row."""
+    case_id = case_id or f"c{next(_NUMBERS)}"
     measured: dict[str, Any] = {"cluster": cluster, "tokens": tokens, "latency": latency}
     return CaseRecord(suite, model, case_id, outcome, grades, fields, finish_reason, repeat, content or {}, **measured)
 

@@ -128,7 +128,7 @@ def test_gates_judge_the_corpus_and_its_slices() -> None:
 
 def test_a_corpus_metric_leaves_out_what_the_denominator_leaves_out() -> None:
     lost = GradeRecord("wer", None, None, "error")
-    grades = [GradeRecord("wer", 0.5, None, "graded", Part("ratio", (1, 4))), lost]
-    score = compute_score("suite", "model", "wer", grades)
+    graded = GradeRecord("wer", 0.5, None, "graded", Part("ratio", (1, 4)))
+    score = compute_score("suite", "model", "wer", [case_record(graded), case_record(lost)])
     assert (score.corpus, score.n, score.errors) == (0.25, 1, 1)
-    assert compute_score("suite", "model", "wer", [lost]).corpus is None
+    assert compute_score("suite", "model", "wer", [case_record(lost)]).corpus is None

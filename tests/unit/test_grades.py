@@ -18,7 +18,7 @@ WITHOUT_VALUE: list[tuple[Status, type[Exception]]] = [
 ]
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, "high", None, [1]])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e101, -1e300, 10**400, "high", None, [1]])
 def test_a_value_that_is_no_finite_number_is_refused(value: Any) -> None:
     with pytest.raises(ValidationError):
         Grade(value)

@@ -6,12 +6,14 @@ import math
 
 import pytest
 
+from pytest_evals import statistics
 from pytest_evals.scores import GradeRecord, Score, compute_score, compute_scores
+from pytest_evals.statistics import wilson_interval
 from tests.unit.building import case_record, grade_record
 
 
 def score_of(*grades: GradeRecord) -> Score:
-    return compute_score("capitals", "smollm2", "exact", grades)
+    return compute_score("capitals", "smollm2", "exact", [case_record(grade) for grade in grades])
 
 
 def lost(status: str) -> GradeRecord:
@@ -74,12 +76,21 @@ def test_a_row_says_everything_in_plain_data() -> None:
         "model": "smollm2",
         "grader": "exact",
         "n": 2,
+        "cases": 2,
         "mean": 0.5,
         "stderr": pytest.approx(math.sqrt(0.5) / math.sqrt(2)),
+        "ci_low": pytest.approx(0.0945, abs=1e-4),
+        "ci_high": pytest.approx(0.9055, abs=1e-4),
         "pass_rate": 0.5,
         "min": 0,
         "max": 1,
         "median": 0.5,
+        "p05": 0.05,
+        "p95": 0.95,
+        "repeats": 1,
+        "pass_at_k": None,
+        "pass_hat_k": None,
+        "min_case": 0,
         "coverage": pytest.approx(2 / 3),
         "corpus": None,
         "errors": 1,
@@ -90,9 +101,8 @@ def test_a_row_says_everything_in_plain_data() -> None:
 
 def test_a_row_of_nothing_holds_nulls() -> None:
     row = score_of(lost("pending")).to_row()
-    assert {name: row[name] for name in ("mean", "stderr", "pass_rate", "min", "max", "median")} == dict.fromkeys(
-        ("mean", "stderr", "pass_rate", "min", "max", "median")
-    )
+    counts = ("suite", "model", "grader", "n", "cases", "repeats", "coverage", "errors", "not_applicable", "pending")
+    assert {value for name, value in row.items() if name not in counts} == {None}
 
 
 def test_there_is_a_score_for_each_suite_model_and_grader_together_and_in_order() -> None:
@@ -118,3 +128,76 @@ def test_values_keep_the_order_of_cases() -> None:
 
 def test_no_cases_give_no_scores() -> None:
     assert compute_scores([]) == []
+
+
+# -- repeats and clusters
+
+
+def repeated(*cases: tuple[float, ...], clusters: str | None = None) -> Score:
+    records = [
+        case_record(grade_record(value), case_id=f"k{i}", repeat=k, cluster=clusters and clusters[i])
+        for k in range(1, max(map(len, cases)) + 1)
+        for i, case in enumerate(cases)
+        for value in case[k - 1 : k]
+    ]
+    return compute_score("capitals", "smollm2", "exact", records)
+
+
+def test_a_case_that_ran_several_times_is_one_unit() -> None:
+    score = repeated((1, 1, 0, 1), (1, 1, 1, 1), (0, 0, 0, 0))
+    assert (score.n, len(score.cases), score.repeats) == (12, 3, 4)
+    assert score.mean == score.pass_rate == pytest.approx((0.75 + 1 + 0) / 3)
+    assert score.stderr == pytest.approx(statistics.standard_error([0.75, 1, 0]))
+    assert score.min_case == 0
+    assert [case.case_id for case in score.cases if case.flaky] == ["k0"]
+    interval, alone, all_of_them = score.interval, wilson_interval(7, 12), wilson_interval(3, 3)
+    assert interval is not None
+    assert alone is not None
+    # Four samples of a case do not make it four cases.
+    assert interval.low < alone.low
+    assert repeated((1, 1), (1, 1), (1, 1)).interval == all_of_them
+
+
+def test_a_case_with_fewer_samples_counts_as_much_as_the_others() -> None:
+    assert repeated((1, 1, 1), (0,)).mean == 0.5
+
+
+def test_pass_at_k_and_pass_hat_k_are_over_cases() -> None:
+    score = repeated((1, 1, 0), (0, 0, 0))
+    at, hat = score.pass_at(2), score.pass_hat(2)
+    assert at is not None
+    assert hat is not None
+    assert at.mean == 0.5
+    assert hat.mean == pytest.approx(1 / 6)
+    assert (at.units, hat.units) == (2, 2)
+    assert (score.to_row()["pass_at_k"], score.to_row()["pass_hat_k"], score.to_row()["repeats"]) == (0.5, 0, 3)
+    assert (score.pass_at(4), score.pass_hat(4)) == (None, None)
+    assert repeated((0.5, 0.7)).pass_at(1) is None
+
+
+def test_cases_of_a_cluster_count_together() -> None:
+    together, alone = repeated((1,), (1,), (0,), (0,), clusters="aabb"), repeated((1,), (1,), (0,), (0,))
+    expected = statistics.estimate_mean([1, 1, 0, 0], list("aabb"))
+    assert (together.estimate, together.mean) == (expected, alone.mean)
+    assert together.interval is not None
+    assert alone.interval is not None
+    assert together.interval.low < alone.interval.low
+
+
+def test_numbers_have_students_interval_and_one_case_none() -> None:
+    values = [0.25, 0.5, 0.75]
+    assert score_of(*map(grade_record, values)).interval == statistics.t_interval(values)
+    assert score_of(grade_record(0.5)).interval is None
+
+
+def test_a_grader_that_failed_before_it_named_its_entries_failed_for_each_of_them() -> None:
+    records = [
+        case_record(grade_record(1, "style.tone"), grade_record(0, "style.length")),
+        case_record(grade_record(None, "style", status="error")),
+    ]
+    assert [(score.grader, score.n, score.errors) for score in compute_scores(records)] == [
+        ("style.tone", 1, 1),
+        ("style.length", 1, 1),
+    ]
+    alone = compute_scores(records[1:])
+    assert [(score.grader, score.n, score.errors) for score in alone] == [("style", 0, 1)]
