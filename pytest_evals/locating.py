@@ -53,8 +53,11 @@ def newest(folder: Path, back: int = 0) -> Path:
     except OSError as error:
         raise ArtifactError(f"the folder {folder} cannot be read: {error.strerror or error}") from error
     if back >= len(found):
-        held = f"only {len(found)}" if found else "none"
-        raise ArtifactError(f"the folder {folder} holds no artifact number {back + 1} from the newest: there is {held}")
+        if not found:
+            raise ArtifactError(
+                f"there is no artifact in {folder}: 'pytest --evals' writes one; else give the path of one"
+            )
+        raise ArtifactError(f"there is no artifact {back} before the newest in {folder}: it holds {len(found)}")
     return found[back]
 
 

@@ -18,13 +18,14 @@ from collections.abc import Sequence
 from pytest_evals.cli.output import close_quietly, complain
 from pytest_evals.errors import EvalsError
 
-COMMANDS = ("schema",)
+COMMANDS = ("show", "schema")
 """In the order of the help."""
 EXAMPLES = """\
 examples:
+  pytest-evals show
   pytest-evals schema > artifact.schema.json
 
-RUN is the path of an artifact. 'pytest-evals COMMAND --help' says more.
+'pytest-evals COMMAND --help' says more.
 """
 USAGE_ERROR = 2
 INTERRUPTED = 130

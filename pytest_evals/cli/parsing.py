@@ -11,6 +11,12 @@ Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  #
 """What `argparse` gives a command to add its subcommands to."""
 
 
+RUN = (
+    "an artifact, a folder of them (its newest), or 'latest' (the default; 'latest~1' is the one before); '-' reads the standard "
+    "input"
+)
+
+
 def subcommand(
     subparsers: Subparsers, name: str, run: Callable[[argparse.Namespace], int], summary: str, details: str
 ) -> argparse.ArgumentParser:
@@ -30,3 +36,8 @@ def subcommand(
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add ``--json``: the same for programs."""
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Add ``RUN``, which by default is the newest."""
+    parser.add_argument("run_name", metavar="RUN", nargs="?", default="latest", help=RUN)

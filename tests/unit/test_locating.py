@@ -63,8 +63,8 @@ def test_a_path_is_shown_as_a_user_would_write_it(project: Path, monkeypatch: py
             "there is no file 'mian', and no baseline of this name in .*; baselines: main, nightly; did you mean 'main'",
         ),
         ("../x", "there is no file '../x'"),
-        ("latest~7", "holds no artifact number 8 from the newest: there is only 3"),
-        ("tests", "tests holds no artifact number 1 from the newest: there is none"),
+        ("latest~7", "there is no artifact 7 before the newest in .*: it holds 3"),
+        ("tests", "there is no artifact in .*tests: 'pytest --evals' writes one"),
     ],
 )
 def test_what_is_not_there_says_what_is(written: str, words: str, project: Path) -> None:
@@ -73,7 +73,7 @@ def test_what_is_not_there_says_what_is(written: str, words: str, project: Path)
 
 
 def test_without_any_run_the_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"the folder .*\.evals holds no artifact"):
+    with pytest.raises(ArtifactError, match=r"there is no artifact in .*\.evals: "):
         locate("latest", tmp_path)
     assert find_baselines(tmp_path) == tmp_path / "evals_baselines"
 

@@ -1,0 +1,69 @@
+"""``pytest-evals show``: the score card of a recorded run, again."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from pytest_evals.cli.output import marked, say, say_json, width
+from pytest_evals.cli.parsing import Subparsers, add_json, add_run, subcommand
+
+if TYPE_CHECKING:
+    from pytest_evals.reading import ArtifactReader
+    from pytest_evals.scorecard import ScoreCard
+
+DETAILS = """\
+Scores are computed again from the recorded cases; gates, ledger and throughput are those that the run recorded.
+
+exit status:
+  0; with --check, 1 if a gate was not met or the run did not come to its end
+
+examples:
+  pytest-evals show                    the newest run in .evals
+  pytest-evals show run.jsonl -v       a line for each case, too
+  pytest-evals show run.jsonl --check
+"""
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the subcommand."""
+    parser = subcommand(subparsers, "show", run, "print the score card of a recorded run", DETAILS)
+    add_run(parser)
+    parser.add_argument("-v", "--verbose", action="store_true", help="add a line for each case")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a gate failed or the run was interrupted")
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print it."""
+    from pytest_evals.locating import locate
+    from pytest_evals.reading import ArtifactReader
+    from pytest_evals.recorded import card_of_artifact
+    from pytest_evals.render.runs import run_lines
+    from pytest_evals.render.terminal import score_card_lines
+
+    artifact = ArtifactReader(locate(arguments.run_name))
+    card = card_of_artifact(artifact)
+    if arguments.json:
+        say_json(as_data(artifact, card))
+    else:
+        say([*run_lines(artifact.run, width()), ""])
+        lines = score_card_lines(card, width(), int(arguments.verbose))
+        say(marked(line.text, **line.markup) for line in lines)
+    failed = not artifact.complete or any(gate.verdict == "failed" for gate in card.gates)
+    return int(arguments.check and failed)
+
+
+def as_data(artifact: ArtifactReader, card: ScoreCard) -> dict[str, Any]:
+    """Return what ``--json`` prints: the first line, and what the last line has with scores computed anew."""
+    summary = {} if artifact.summary is None else artifact.summary
+    return {
+        "run": artifact.run,
+        "complete": artifact.complete,
+        "interruption": card.interruption,
+        "scores": [score.to_row() for score in card.scores],
+        "gates": summary.get("gates", []),
+        "ledger": card.ledger.to_dict(),
+        "throughput": summary.get("throughput", {}),
+        "audit": card.audit,
+    }

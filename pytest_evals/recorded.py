@@ -1,0 +1,57 @@
+"""A score card from what was recorded: the one that the run printed, as far as its artifact tells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from pytest_evals.gates import GateResult
+from pytest_evals.linecheck import Line
+from pytest_evals.reading import ArtifactReader
+from pytest_evals.sample import to_record
+from pytest_evals.scorecard import Ledger, ModelUse, ScoreCard, cut_note, make_ledger
+from pytest_evals.scores import compute_scores
+
+
+def card_of_artifact(artifact: ArtifactReader) -> ScoreCard:
+    """Return the score card of a recorded run: scores from its samples, the rest from its last line.
+
+    Of a run that was killed there is no last line, and its card says so.
+    """
+    records = tuple(map(to_record, artifact.samples()))
+    summary = artifact.summary
+    cut = cut_note(records)
+    limit = artifact.run["options"].get("limit")
+    return ScoreCard(
+        scores=tuple(compute_scores(records)),
+        gates=tuple(_from_row(GateResult, row) for row in summary["gates"]) if summary else (),
+        ledger=_from_row(Ledger, summary["ledger"]) if summary else make_ledger(len(records), records),
+        uses=tuple(_from_row(ModelUse, use) for use in summary["throughput"].get("models", ())) if summary else (),
+        notes=(*([cut] if cut else []), *([f"at most {limit} rows of each dataset (--evals-limit)"] if limit else [])),
+        audit=summary.get("audit") if summary else None,
+        artifact=str(artifact.path),
+        interruption=_interruption(summary, len(records)),
+        records=records,
+        shorts=short_names(record.model for record in records),
+    )
+
+
+def _from_row(kind: type[Any], row: Mapping[str, Any]) -> Any:
+    """Make a value of the data that was written of it; what a later version added is left out."""
+    names = {field.name for field in fields(kind)}
+    return kind(**{name: value for name, value in row.items() if name in names})
+
+
+def _interruption(summary: Line | None, recorded: int) -> str | None:
+    if summary is None:
+        return f"the run was killed; {recorded} cases are recorded, and no gate was judged"
+    return None if summary["complete"] else summary["interruption"] or "before its end"
+
+
+def short_names(models: Iterable[str]) -> dict[str, str]:
+    """Return the last part of each model's name; the whole name where that would be the same for several."""
+    shorts = {model: model.partition("?")[0].rstrip("/").rpartition("/")[2].rpartition(":")[2] for model in models}
+    return {
+        model: short if short and list(shorts.values()).count(short) == 1 else model for model, short in shorts.items()
+    }
