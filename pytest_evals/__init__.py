@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pytest_evals.grades import Grade
     from pytest_evals.grading import grader
     from pytest_evals.model import Choice, Model
+    from pytest_evals.tasks import task
 
 __all__ = [
     "Case",
@@ -35,6 +36,7 @@ __all__ = [
     "cases",
     "grader",
     "graders",
+    "task",
 ]
 
 _HOMES = {
@@ -49,6 +51,7 @@ _HOMES = {
     "Model": "model",
     "cases": "declaration",
     "grader": "grading",
+    "task": "tasks",
 }
 
 

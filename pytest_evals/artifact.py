@@ -63,6 +63,23 @@ class SampleError(_Line):
     message: str
 
 
+class CallRecord(_Line):
+    """A call of a model that a task, a grader or the test made: ``by`` names it (``test`` for the test). There is a ``text``,
+    or ``likelihoods`` (each text with its log-probability), or an ``error``, or none of them if nobody waited for it.
+    """
+
+    by: str
+    handle: str
+    model: str
+    messages: list[Message]
+    text: str | None = None
+    likelihoods: list[tuple[str, float]] | None = None
+    error: SampleError | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    latency: float | None = None
+
+
 class EvalSample(_Line):
     """One finished case."""
 
@@ -76,6 +93,7 @@ class EvalSample(_Line):
     dataset_key: str
     interaction: EvalSampleInteraction
     tasks: dict[str, Any] = Field(default_factory=dict)
+    calls: list[CallRecord] = Field(default_factory=list)
     grades: list[Grade] = Field(default_factory=list)
     outcome: Literal["passed", "missed", "failed", "errored", "skipped"]
     error: SampleError | None = None

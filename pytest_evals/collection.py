@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,11 +13,13 @@ from pytest_evals.declaration import MARK, Declaration
 from pytest_evals.engines.spec import EMBEDDED, parse_spec
 from pytest_evals.errors import EvalsError, SuiteError
 from pytest_evals.gates import Gate, parse_gate, resolve
-from pytest_evals.grading import CASE, Asks, asks_of, check_of, settings_of
-from pytest_evals.marking import is_default_turn, is_model_handle
+from pytest_evals.grading import CASE, EXCLUDED, Asks, asks_of, check_of, settings_of
+from pytest_evals.marking import is_default_turn, is_judge_handle, is_model_handle
 from pytest_evals.repeats import CaseKey, repeated, same_note
 from pytest_evals.settings import Settings, model_text
-from pytest_evals.suite import Prepared, Suite, build_suite, check_asks, check_settings
+from pytest_evals.steps import declaration_of
+from pytest_evals.suite import Prepared, Suite, applies, build_suite, check_asks, check_settings
+from pytest_evals.workflow import Workflow, build_workflow
 
 PARAMETER = "_evals_case"
 RECORDED = "recorded"
@@ -46,6 +48,10 @@ class SuiteInfo:
     graders: list[str]
     gates: list[str]
     tags: list[str]
+    calls: bool = False
+    """Whether its tests, tasks or graders call models on their own."""
+    judges: bool = False
+    """Whether one of them is the judge."""
     items: dict[str, Declared] = field(default_factory=dict)
     """By nodeid, every case that was declared, selected or not."""
     notes: list[str] = field(default_factory=list)
@@ -78,6 +84,8 @@ class EvalItem:
     graders: tuple[str, ...]
     asks: Mapping[str, Asks]
     """Graders that need likelihoods, with what tells the texts."""
+    workflow: Workflow
+    """Tasks and graders that run ahead of the tests."""
 
 
 # What the plugin knows of an item that is a case.
@@ -86,11 +94,14 @@ EVAL: pytest.StashKey[EvalItem] = pytest.StashKey()
 
 @dataclass(frozen=True, slots=True)
 class _Needs:
-    """What a test wants of its models: the default turn, likelihoods for its graders, calls of its own."""
+    """What a test wants of its models: the default turn, likelihoods for its graders, calls of its own; and whether it calls
+    the judge.
+    """
 
     completion: bool
     likelihoods: bool
     calls: bool
+    judge: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +114,7 @@ class _Current:
     needs_completion: bool
     graders: tuple[str, ...]
     asks: Mapping[str, Asks]
+    workflow: Workflow
 
 
 class Collection:
@@ -132,27 +144,49 @@ class Collection:
         path = metafunc.definition.path
         suite = self._suite(declaration, path.parent)
         name = declaration.name or metafunc.function.__name__
-        graders = _graders(metafunc)
+        lookup = _Lookup(metafunc.definition)
+        try:
+            workflow = build_workflow(metafunc.fixturenames, lookup, lookup.names)
+        except EvalsError as error:
+            raise type(error)(f"{declaration.place}: {name}: {error}") from error
+        graders = _graders(metafunc, lookup, workflow)
         for grader, settings in graders.items():
-            check = check_of(_last_definition(metafunc.definition, grader))
-            check_settings(suite, grader, settings, check)
+            function = lookup.function(grader)
+            later = (*workflow.aliases.get(grader, ()), *_names_of(function))
+            check_settings(suite, grader, settings, check_of(function), later)
+        workflow.applies_to = self._applies_to(suite, metafunc, lookup, workflow)
         suite.check_gates(name, list(graders), suite.gates)
         # Gates of the session concern the suites that have what they name; one that none has is refused later.
         session_gates = [gate for gate in self._settings.gates if resolve(gate, name, list(graders)) is not None]
         extra = [gate for gate in session_gates if gate.slice is None or suite.has_slice(*gate.slice)]
-        needs_completion = _asks_for_default_turn(metafunc.definition)
-        asks = _asks(metafunc)
+        needs_completion = _asks_for_default_turn(lookup, metafunc.fixturenames) or workflow.asks_for("completion")
+        asks = _asks(metafunc, lookup, workflow)
         for grader, asked in asks.items():
             check_asks(suite, grader, asked)
         models = self._models(metafunc, declaration)
         info = self._info(name, suite, metafunc, list(graders), extra)
-        self._current = _Current(suite, info, models, needs_completion, tuple(graders), asks)
-        needs = _Needs(needs_completion, bool(asks), _has_model_handle(metafunc.definition))
+        self._current = _Current(suite, info, models, needs_completion, tuple(graders), asks, workflow)
+        calls = _asks_for(lookup, metafunc.fixturenames, "model", is_model_handle) or workflow.asks_for("model")
+        judges = _asks_for(lookup, metafunc.fixturenames, "judge", is_judge_handle) or workflow.asks_for("judge")
+        info.calls, info.judges = info.calls or calls or judges, info.judges or judges
+        needs = _Needs(needs_completion, bool(asks), calls, judges)
         keys, ids = self._keys(suite, models, needs, where=f"{declaration.place}: {name}")
         keys, ids = self._repeated(suite, keys, ids, info, needs)
         if PARAMETER not in metafunc.fixturenames:
             metafunc.fixturenames.append(PARAMETER)
         metafunc.parametrize(PARAMETER, keys, ids=ids, indirect=True)
+
+    @staticmethod
+    def _applies_to(
+        suite: Suite, metafunc: pytest.Metafunc, lookup: _Lookup, workflow: Workflow
+    ) -> dict[str, frozenset[str]]:
+        """Evaluate each ``run_if`` for every case."""
+        conditions = workflow.conditions()
+        for name in metafunc.fixturenames:
+            declaration = declaration_of(lookup.function(name))
+            if declaration is not None and declaration.run_if is not None:
+                conditions.setdefault(name, (declaration.run_if, f"{declaration.kind} {name!r} ({declaration.place})"))
+        return {key: applies(suite, who, condition) for key, (condition, who) in conditions.items()}
 
     def _suite(self, declaration: Declaration, base: Path) -> Suite:
         key = (id(declaration), base)
@@ -228,8 +262,8 @@ class Collection:
             else:
                 open_cases.append(prepared)
         keys += [CaseKey(prepared.case.id, model) for model in models for prepared in open_cases]
-        if open_cases and self.on_model_needed:
-            self.on_model_needed(models[0])
+        if self.on_model_needed and (open_cases or needs.judge):
+            self.on_model_needed(models[0] if open_cases else self._settings.judge_name)
         shorts = _short_names(models, self._settings.root) if len(models) > 1 else {}
         ids = [f"{key.case_id}-{shorts[key.model]}" if key.model in shorts else key.case_id for key in keys]
         return keys, ids
@@ -269,7 +303,13 @@ class Collection:
                     current.needs_completion,
                     current.graders,
                     current.asks,
+                    current.workflow,
                 )
+                excluded = {
+                    name for name, cases in current.workflow.applies_to.items() if key.case_id not in cases
+                }
+                if excluded:
+                    item.stash[EXCLUDED] = frozenset(excluded)
         return made
 
     def check_session_gates(self) -> None:
@@ -301,21 +341,37 @@ def _declaration(mark: pytest.Mark, metafunc: pytest.Metafunc) -> Declaration:
     return declaration
 
 
-def _fixture_definitions(node: Any) -> Mapping[str, Sequence[Any]]:
-    # Not public in pytest, and used by other plugins in the same way; custom items lack it.
-    info = getattr(node, "_fixtureinfo", None)
-    definitions: Mapping[str, Sequence[Any]] = getattr(info, "name2fixturedefs", {})
-    return definitions
+class _Lookup:
+    """Finds the fixtures that a test sees: those that it asks for, and others by name."""
+
+    def __init__(self, definition: Any) -> None:
+        # Not public in pytest, and used by other plugins in the same way; custom items lack it.
+        info = getattr(definition, "_fixtureinfo", None)
+        self._asked: Mapping[str, Sequence[Any]] = getattr(info, "name2fixturedefs", {})
+        self._manager = getattr(definition.session, "_fixturemanager", None)
+        self._node = definition
+
+    def __call__(self, name: str) -> Sequence[Any]:
+        """Return the definitions of a fixture, the one that wins last; none for an unknown name."""
+        found: Sequence[Any] | None = self._asked.get(name)
+        if not found and self._manager is not None:
+            found = self._manager.getfixturedefs(name, self._node)
+        return found or ()
+
+    def function(self, name: str) -> Any:
+        """Return the function of the definition that wins, `None` for an unknown name."""
+        definitions = self(name)
+        return definitions[-1].func if definitions else None
+
+    def names(self) -> set[str]:
+        """Return every name that somebody defined, for a hint."""
+        tables = ("_arg2fixturedefs", "_arg2node2fixturedefs", "_arg2nodeid2fixturedefs")
+        return {*self._asked, *(name for table in tables for name in getattr(self._manager, table, {}))}
 
 
-def _last_definition(node: Any, name: str) -> Any:
-    definitions = _fixture_definitions(node).get(name)
-    return definitions[-1].func if definitions else None
-
-
-def _asks_for_default_turn(node: Any) -> bool:
+def _asks_for_default_turn(lookup: _Lookup, names: Sequence[str]) -> bool:
     """Tell whether the test gets the plugin's own ``completion``, itself or through a fixture that overrides and uses it."""
-    for definition in reversed(_fixture_definitions(node).get("completion", ())):
+    for definition in reversed(lookup("completion") if "completion" in names else ()):
         if is_default_turn(definition.func):
             return True
         if "completion" not in definition.argnames:
@@ -323,26 +379,28 @@ def _asks_for_default_turn(node: Any) -> bool:
     return False
 
 
-def _graders(metafunc: pytest.Metafunc) -> dict[str, Mapping[str, Any]]:
+def _asks_for(lookup: _Lookup, names: Sequence[str], name: str, is_it: Callable[[object], bool]) -> bool:
+    """Tell whether the test asks for one of the plugin's own fixtures, itself or through another one."""
+    return name in names and is_it(lookup.function(name))
+
+
+def _graders(metafunc: pytest.Metafunc, lookup: _Lookup, workflow: Workflow) -> dict[str, Mapping[str, Any]]:
     """Return the graders that the test asks for, itself or through others, with their settings."""
-    found: dict[str, Mapping[str, Any]] = {}
-    for name in metafunc.fixturenames:
-        settings = settings_of(_last_definition(metafunc.definition, name))
-        if settings is not None:
-            found[name] = settings
-    return found
+    names = dict.fromkeys((*metafunc.fixturenames, *workflow.steps))
+    found = ((name, settings_of(lookup.function(name))) for name in names)
+    return {name: settings for name, settings in found if settings is not None}
 
 
-def _asks(metafunc: pytest.Metafunc) -> dict[str, Asks]:
+def _names_of(function: Any) -> tuple[str, ...]:
+    declaration = declaration_of(function)
+    return declaration.names if declaration else ()
+
+
+def _asks(metafunc: pytest.Metafunc, lookup: _Lookup, workflow: Workflow) -> dict[str, Asks]:
     """Return the graders of the test that need likelihoods."""
-    found = ((name, asks_of(_last_definition(metafunc.definition, name))) for name in metafunc.fixturenames)
+    names = dict.fromkeys((*metafunc.fixturenames, *workflow.steps))
+    found = ((name, asks_of(lookup.function(name))) for name in names)
     return {name: asks for name, asks in found if asks is not None}
-
-
-def _has_model_handle(node: Any) -> bool:
-    """Tell whether the test asks for the plugin's own ``model``, itself or through another fixture."""
-    function = _last_definition(node, "model")
-    return function is not None and is_model_handle(function)
 
 
 def _short_names(models: Sequence[str], root: Path) -> dict[str | None, str]:

@@ -39,11 +39,21 @@ class UnsupportedError(ModelError):
 
 
 class ModelCallError(EvalsError):
-    """A call of the model that a test or grader made has no answer: it refused, or its engine failed."""
+    """A call of the model that a test, task or grader made has no answer. ``kind``: ``model`` (it refused or failed on this
+    request), ``engine`` (the engine failed) or ``unsupported`` (the engine cannot do what the call asks for).
+    """
+
+    def __init__(self, message: str, kind: str = "model") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class ArtifactError(EvalsError):
     """An artifact cannot be written or read."""
+
+
+class StepError(EvalsError):
+    """A task or grader builds on something that failed."""
 
 
 class GradeError(EvalsError):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_evals.marking import default_turn, model_handle
+from pytest_evals.marking import default_turn, judge_handle, model_handle, part_of_case
 
 if TYPE_CHECKING:
     from pytest_evals.case import Case
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
+@part_of_case
 def case() -> Case:
     """The case that runs: a row of the dataset as mapping and attributes, with ``id``, ``files`` and ``metadata``."""
     from pytest_evals.run import eval_item
@@ -30,7 +31,7 @@ def completion() -> Completion:
     ``latency``.
 
     Generated in batches with those of all other cases, or taken from the row's ``completion`` field. Override it with a
-    fixture of the same name to put your own program in the model's place.
+    task or fixture of the same name to put your own program in the model's place.
     """
     from pytest_evals.run import deliver
 
@@ -42,14 +43,25 @@ def completion() -> Completion:
 def model() -> Model:
     """The model under test, for further calls: ``model.generate(...)``, ``model.choose([...])``, ``model.score(text)``.
 
-    Each returns a call: ``await`` it, or take its ``result()``. Calls made before waiting are computed together.
+    Each returns a call: ``await`` it, or take its ``result()``. Calls made before waiting are computed together. In tasks
+    and async graders, those of all cases are.
     """
     from pytest_evals.run import handle
 
-    return handle()
+    return handle("model")
 
 
 @pytest.fixture
+@judge_handle
+def judge() -> Model:
+    """The model that judges (``--evals-judge``), to be called as ``model`` is."""
+    from pytest_evals.run import handle
+
+    return handle("judge")
+
+
+@pytest.fixture
+@part_of_case
 def record() -> Recorder:
     """Attach extra values to the case: ``record("steps", 3)`` or ``record(steps=3)``; they stand in the artifact under
     ``tasks``.
@@ -61,4 +73,4 @@ def record() -> Recorder:
     return Recorder(sheet_of(item))
 
 
-__all__: list[Any] = ["case", "completion", "model", "record"]
+__all__: list[Any] = ["case", "completion", "judge", "model", "record"]

@@ -1,7 +1,8 @@
 """``@grader``: a function becomes a fixture whose value is a `Grade`.
 
-A sync grader runs in the setup of the test that asks for it. What it returns becomes a grade; what it raises becomes a
-grade with status ``error``, so that the other graders of the case still give theirs, and the test then errors.
+A sync grader runs in the setup of the test that asks for it, an async one ahead of all tests (see `flow`). What it returns
+becomes a grade; what it raises becomes a grade with status ``error``, so that the other graders of the case still give
+theirs, and the test then errors.
 """
 
 from __future__ import annotations
@@ -9,14 +10,18 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, overload
 
 import pytest
 
-from pytest_evals.errors import GradeError, NotApplicable, SuiteError
+from pytest_evals.budget import LimitExceeded
+from pytest_evals.errors import GradeError, NotApplicable, StepError, SuiteError
 from pytest_evals.plain import one_line
+from pytest_evals.steps import FLOW, Absent, Declaration, Flow, check_function, step_function
+from pytest_evals.templates import check_condition
 from pytest_evals.timelimit import TimeLimitExceeded, time_limit
 
 if TYPE_CHECKING:
@@ -45,28 +50,44 @@ SHEET: pytest.StashKey[Sheet] = pytest.StashKey()
 CASE: pytest.StashKey[Case] = pytest.StashKey()
 # Seconds that one grader may take; 0 is no limit.
 TIME_LIMIT: pytest.StashKey[float] = pytest.StashKey()
+# The graders and tasks whose run_if is false for the case. Only items with such ones have it.
+EXCLUDED: pytest.StashKey[frozenset[str]] = pytest.StashKey()
+# What the templates of the grader that runs may name, where that is more than the case.
+SCOPE: ContextVar[Mapping[str, Any] | None] = ContextVar("evals_scope", default=None)
 
 
 @overload
 def grader(function: GraderFunction, /) -> Fixture: ...
 @overload
-def grader(*, name: str | None = None, threshold: float | None = None) -> Callable[[GraderFunction], Fixture]: ...
 def grader(
-    function: GraderFunction | None = None, /, *, name: str | None = None, threshold: float | None = None
+    *, name: str | None = None, threshold: float | None = None, run_if: str | None = None
+) -> Callable[[GraderFunction], Fixture]: ...
+def grader(
+    function: GraderFunction | None = None,
+    /,
+    *,
+    name: str | None = None,
+    threshold: float | None = None,
+    run_if: str | None = None,
 ) -> Any:
     """Make a function a grader: a fixture that gives a `Grade` to the case which runs.
 
-    The function may ask for ``case``, ``completion``, other graders and any fixture. It returns a bool (right or
+    The function may ask for ``case``, ``completion``, tasks, other graders and any fixture. It returns a bool (right or
     wrong), a finite number, a `Grade`, a dict of these by name, or `None` when it does not apply to the case.
+
+    Where it is async, it runs ahead of the tests, together with those of all cases, so that the calls of ``judge`` and
+    ``model`` that it awaits are computed in batches; of ordinary fixtures it may then ask for those of class to session
+    scope.
 
     Args:
         function: The function, when used without parentheses.
         name: The fixture's name and the grader's key; by default the function's name.
         threshold: A number that the function returns passes from here on; without it a number has no verdict.
+        run_if: An expression over the case, as ``"item.kind == 'rag'"``; where it is false, the grader does not apply.
     """
 
     def decorate(function: GraderFunction) -> Fixture:
-        return grader_fixture(function, name=name, threshold=threshold)
+        return grader_fixture(function, name=name, threshold=threshold, run_if=run_if)
 
     return decorate if function is None else decorate(function)
 
@@ -79,47 +100,71 @@ def grader_fixture(
     settings: Mapping[str, Any] | None = None,
     asks: Asks | None = None,
     check: Check | None = None,
+    run_if: str | None = None,
+    names: Collection[str] = (),
 ) -> Fixture:
     """Return the fixture for ``function``.
 
     ``settings``: what a ready-made grader was given, checked against every case; ``check`` is called with what they are for
-    the case, and raises `SuiteError` for what the grader cannot use. ``asks``: the texts whose likelihood
-    it needs, from a case's scope; they are asked for with the completions of all cases.
+    the case, and raises `SuiteError` for what the grader cannot use. ``names``: what templates in the settings may name
+    besides the case and tasks, because the grader renders them with it. ``asks``: the texts whose likelihood it needs, from
+    a case's scope; they are asked for with the completions of all cases.
     """
-    if not callable(function) or isinstance(function, type):
-        raise SuiteError(f"@grader takes a function, not {type(function).__name__}")
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        raise SuiteError(
-            f"grader {function.__name__!r} is async; graders are ordinary functions in this version, so write it without async"
-        )
-    if inspect.isgeneratorfunction(function):
-        raise SuiteError(
-            f"grader {function.__name__!r} yields; a grader returns its grade, and set-up goes into a fixture that it uses"
-        )
+    check_function(function, "grader")
+    if run_if is not None:
+        check_condition(run_if)
+    declaration = Declaration(
+        "grader",
+        function,
+        run_if=run_if,
+        threshold=threshold,
+        settings=settings or {},
+        names=tuple(names),
+        ready_made=function.__module__.startswith("pytest_evals."),
+    )
+    if declaration.is_async:
+        if asks is not None:
+            raise SuiteError(f"grader {function.__name__!r} is async: it awaits model.choose(...) instead of asks=")
+        fixture_function = step_function(declaration)
+    else:
+        fixture_function = _sync_fixture_function(declaration)
+    fixture_function.__evals_settings__ = settings or {}  # type: ignore[attr-defined]  # marks the function as a grader, see settings_of
+    fixture_function.__evals_check__ = check  # type: ignore[attr-defined]  # see check_of
+    fixture_function.__evals_asks__ = asks  # type: ignore[attr-defined]  # see asks_of
+    return pytest.fixture(fixture_function) if name is None else pytest.fixture(name=name)(fixture_function)
+
+
+def _sync_fixture_function(declaration: Declaration) -> Callable[..., Any]:
+    function = declaration.function
     signature = inspect.signature(function)
     asks_request = "request" in signature.parameters
 
     @functools.wraps(function)
     def grade_case(*args: Any, request: pytest.FixtureRequest, **kwargs: Any) -> Any:
         __tracebackhide__ = True
+        flow = request.node.stash.get(FLOW, None)
+        if flow is not None and flow.knows(request.fixturename or "", declaration):
+            # Another step builds on it, so that it has run already.
+            return flow.hand_over(request.fixturename or "", declaration, kwargs)
         if asks_request:
             kwargs["request"] = request
-        return _grade(request, threshold, lambda: _call(function, args, kwargs))
+        return _grade(request, declaration.threshold, lambda: call_grader(function, args, kwargs), flow)
 
     parameters = list(signature.parameters.values())
     if not asks_request:
         parameters.append(inspect.Parameter("request", inspect.Parameter.KEYWORD_ONLY))
     # pytest reads the fixtures that a function asks for from its signature.
     grade_case.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # a function has this attribute when set
-    grade_case.__evals_settings__ = settings or {}  # type: ignore[attr-defined]  # marks the function as a grader, see settings_of
-    grade_case.__evals_check__ = check  # type: ignore[attr-defined]  # see check_of
-    grade_case.__evals_asks__ = asks  # type: ignore[attr-defined]  # see asks_of
-    return pytest.fixture(grade_case) if name is None else pytest.fixture(name=name)(grade_case)
+    grade_case.__evals_step__ = declaration  # type: ignore[attr-defined]  # see steps.declaration_of
+    return grade_case
 
 
-def _call(function: GraderFunction, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """Call a grader, unless one that it builds on failed: its grade would be made of nothing."""
+def call_grader(function: GraderFunction, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Call a grader, unless one that it builds on failed: its grade would be made of nothing. One that builds on a task
+    which does not apply does not apply either.
+    """
     __tracebackhide__ = True
+    check_present(kwargs.values())
     for value in kwargs.values():
         for grade in value.values() if isinstance(value, dict) else (value,):
             if getattr(grade, "status", None) == "error" and hasattr(grade, "grader_key"):
@@ -127,10 +172,29 @@ def _call(function: GraderFunction, args: tuple[Any, ...], kwargs: Mapping[str, 
     return function(*args, **kwargs)
 
 
+def check_present(values: Iterable[Any]) -> None:
+    """Raise `NotApplicable` when one of them is a task that does not apply to the case."""
+    for value in values:
+        if isinstance(value, Absent):
+            raise NotApplicable(f"builds on {value.reason}")
+
+
 def current_case(request: pytest.FixtureRequest) -> Case:
     """Return the case that runs, for graders that need no fixture for it: each fixture costs time in every case."""
     case: Case = request.node.stash[CASE]
     return case
+
+
+def current_scope(request: pytest.FixtureRequest | None = None) -> Mapping[str, Any]:
+    """Return what the templates of the grader that runs may name: the case, and the results of tasks that they name. A sync
+    grader gives its ``request``, an async one has none.
+    """
+    scope = SCOPE.get()
+    if scope is not None:
+        return scope
+    if request is None:
+        raise SuiteError("current_scope() is for graders while they run")
+    return current_case(request).scope
 
 
 def settings_of(function: Any) -> Mapping[str, Any] | None:
@@ -151,35 +215,53 @@ def asks_of(function: Any) -> Asks | None:
     return asks
 
 
-def _grade(request: pytest.FixtureRequest, threshold: float | None, call: Callable[[], Any]) -> Any:
+def _grade(
+    request: pytest.FixtureRequest, threshold: float | None, call: Callable[[], Any], flow: Flow | None
+) -> Any:
     __tracebackhide__ = True
     key = request.fixturename or ""
-    sheet = request.node.stash.get(SHEET, None)
+    item = request.node
+    sheet = item.stash.get(SHEET, None)
     if sheet is None:
-        raise SuiteError(
-            f"grader {key!r} is used by {request.node.nodeid}, which is not an eval: put @cases(...) on it"
-        )
-    try:
-        with time_limit(request.config.stash.get(TIME_LIMIT, 0.0)):
-            value = call()
-        grades = to_grades(value, key, threshold)
-    except NotApplicable as reason:
-        grades = {"": _without_value(key, "not_applicable", str(reason))}
-    except pytest.skip.Exception as reason:
-        grades = {"": _without_value(key, "not_applicable", str(reason))}
-    except GradeError as error:
-        # Another grader's failure, which is reported already.
-        grades = {"": _without_value(key, "error", str(error))}
-        sheet.failures.setdefault(key, error)
-    except TimeLimitExceeded as error:
-        message = f"did not return within {error.seconds:g} s (evals_grader_timeout)"
-        grades = {"": _without_value(key, "error", message)}
-        sheet.failures[key] = GradeError(f"grader {key!r} {message}")
-    except Exception as error:  # noqa: BLE001 - a grader is the user's code: whatever it raises is kept and shown as this case's error
-        grades = {"": _without_value(key, "error", f"{type(error).__name__}: {error}")}
-        sheet.failures[key] = error
+        raise SuiteError(f"grader {key!r} is used by {item.nodeid}, which is not an eval: put @cases(...) on it")
+    failure: BaseException | None = None
+    if key in item.stash.get(EXCLUDED, ()):
+        grades = excluded(key)
+    else:
+        # A task that only templates name: its error is the case's.
+        named = [request.getfixturevalue(alias) for alias in flow.aliases_of(key)] if flow is not None else []
+        token = SCOPE.set(flow.scope_of(key)) if flow is not None else None
+        try:
+            with time_limit(request.config.stash.get(TIME_LIMIT, 0.0)):
+                check_present(named)
+                value = call()
+            grades = to_grades(value, key, threshold)
+        except (Exception, pytest.skip.Exception, TimeLimitExceeded, LimitExceeded) as error:  # noqa: BLE001 - a grader is the user's code: whatever it raises is kept and shown as this case's error
+            grades, failure = grades_of_error(key, error)
+        finally:
+            if token is not None:
+                SCOPE.reset(token)
+    if failure is not None:
+        sheet.failures.setdefault(key, failure)
     sheet.grades.update({grade.grader_key: grade for grade in grades.values()})
     return grades.get("", grades)
+
+
+def excluded(key: str) -> dict[str, Grade]:
+    """Return the grades of a grader whose ``run_if`` is false for the case."""
+    return {"": _without_value(key, "not_applicable", "run_if is false for this case")}
+
+
+def grades_of_error(key: str, error: BaseException) -> tuple[dict[str, Grade], BaseException | None]:
+    """Return what a grader that raised gives to the case, and the failure that the case has from it, if any."""
+    if isinstance(error, (NotApplicable, pytest.skip.Exception)):
+        return {"": _without_value(key, "not_applicable", str(error))}, None
+    if isinstance(error, TimeLimitExceeded):
+        message = f"did not return within {error.seconds:g} s (evals_grader_timeout)"
+        return {"": _without_value(key, "error", message)}, GradeError(f"grader {key!r} {message}")
+    # GradeError and StepError: another one's failure, which is reported already.
+    text = str(error) if isinstance(error, (GradeError, StepError)) else f"{type(error).__name__}: {error}"
+    return {"": _without_value(key, "error", text)}, error
 
 
 def _without_value(key: str, status: Any, reasoning: str) -> Grade:

@@ -33,10 +33,13 @@ def run_line(
     suites: Iterable[SuiteInfo],
     teams: Mapping[str, Team],
     *,
+    judge: str,
     seed: int,
     options: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the first line. What a model was loaded as is known of those that are loaded by then."""
+    """Return the first line. What a model was loaded as is known of those that are loaded by then. ``judge`` stands there
+    where a suite asks for it.
+    """
     suites = list(suites)
     loaded = {model: info for model, team in teams.items() for info in [_info(team)] if info}
     models = dict.fromkeys(model for suite in suites for model in suite.models if model)
@@ -48,7 +51,7 @@ def run_line(
         **provenance(run.root, run.command),
         "device": next((info.device for info in loaded.values()), None),
         "models": [_model(model, loaded.get(model)) for model in models],
-        "judge": None,
+        "judge": _model(judge, loaded.get(judge)) if any(suite.judges for suite in suites) else None,
         "seed": seed,
         "options": dict(options),
         "suites": [_suite(suite) for suite in suites],

@@ -1,26 +1,26 @@
-"""The fixture ``model``: calls of the model under test beyond the default turn."""
+"""The fixtures ``model`` and ``judge``: calls of a model beyond the default turn."""
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-import itertools
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from pytest_evals.calls import Line
 from pytest_evals.completion import Completion, Likelihood, Message
 from pytest_evals.engines.protocol import Request, Result
-from pytest_evals.errors import DatasetError, ModelCallError, SuiteError
+from pytest_evals.errors import DatasetError, SuiteError
 from pytest_evals.generation import GenerationParams, parse_generation
 from pytest_evals.graders.likelihood import By, check_choices, check_measure, likeliest
-from pytest_evals.plan import seeded
+from pytest_evals.plan import call_seed
 from pytest_evals.suite import check_messages
 
 if TYPE_CHECKING:
     from pytest_evals.collection import EvalItem
-    from pytest_evals.run import CaseRun
 
 T = TypeVar("T")
+Named = Callable[[str], str]
+"""From a model specification as somebody wrote it to how the session names the model; raises `ModelError`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,67 +39,75 @@ class Choice:
 class Call(Generic[T]):
     """A call that is on its way: ``await`` it, or ask for its ``result()``. Calls made before waiting are batched."""
 
-    def __init__(self, run: CaseRun, request: Request, finish: Callable[[Result], T]) -> None:
-        self._run = run
-        self._request = request
+    def __init__(self, line: Line, request: Request, handle: str, finish: Callable[[Result], T]) -> None:
+        self._line = line
         self._finish = finish
-        self._result: Result | None = None
-        run.submit(request)
+        self._pending, self._entry = line.open(request, handle)
 
     def result(self) -> T:
         """Wait and return the answer. Raises `ModelCallError` when there is none."""
-        if self._result is None:
-            self._result = self._run.wait(self._request)
-        result = self._result
-        if result.error is not None:
-            raise ModelCallError(f"no answer ({result.error.kind} error): {result.error.message}")
-        return self._finish(result)
+        return self._answer(self._pending.result())
 
     def __await__(self) -> Generator[Any, None, T]:
-        return asyncio.to_thread(self.result).__await__()
+        return self._answer((yield from self._pending.wait().__await__()))
+
+    def _answer(self, result: Result) -> T:
+        self._line.close(self._entry, result)
+        return self._finish(result)
 
 
 class Model:
-    """The model under test, for the case that runs. Where no prompt is given, it is the case's."""
+    """A model that may be called for the case that runs: the one under test, the judge, or another. Where no prompt is
+    given, it is the case's.
+    """
 
-    def __init__(self, run: CaseRun, nodeid: str, found: EvalItem, base_seed: int) -> None:
-        self.name = found.key.model or found.models[0]
-        self._run = run
-        self._nodeid = nodeid
+    def __init__(
+        self, name: str, line: Line, found: EvalItem, base_seed: int, *, named: Named, handle: str = "model"
+    ) -> None:
+        self.name = name
+        self._line = line
         self._found = found
         self._base_seed = base_seed
-        self._calls = itertools.count(1)
+        self._named = named
+        self._handle = handle
+
+    def using(self, spec: str) -> Model:
+        """Return the handle of another model, for this case. Raises `ModelError` for a specification that is wrong."""
+        return Model(
+            self._named(spec), self._line, self._found, self._base_seed, named=self._named, handle=self._handle
+        )
 
     def generate(self, prompt: str | Sequence[Message] | None = None, **generation: Any) -> Call[Completion]:
         """Complete a conversation: a `Completion`. ``generation`` takes the parameters of ``cases(generation=...)``.
 
-        A sampled call's seed follows from the case and from how many calls were made before it.
+        A sampled call's seed follows from the case, from the task or grader that calls, and from how many calls it made
+        before.
         """
-        number = next(self._calls)
-        params = seeded(parse_generation(generation), self._found, self._base_seed + number)
+        number = self._line.next_number()
+        params = call_seed(parse_generation(generation), self._found, self._base_seed, self._line.step, number)
         request = self._request(number, prompt, params, ())
-        return Call(self._run, request, lambda result: _completion(request, result))
+        return Call(self._line, request, self._handle, lambda result: _completion(request, result))
 
     def choose(
         self, choices: Sequence[str], prompt: str | Sequence[Message] | None = None, *, by: By = "sum"
     ) -> Call[Choice]:
         """Weigh ``choices`` as the answer: a `Choice`. ``by``: compare sums, or means a ``token`` or a ``byte``."""
         measure = check_measure(by)
-        request = self._request(next(self._calls), prompt, GenerationParams(), check_choices(choices))
+        request = self._request(self._line.next_number(), prompt, GenerationParams(), check_choices(choices))
 
         def finish(result: Result) -> Choice:
             found = result.likelihoods or ()
             chosen = likeliest(found, measure)
             return Choice(chosen.index, chosen.text, chosen.probabilities, found)
 
-        return Call(self._run, request, finish)
+        return Call(self._line, request, self._handle, finish)
 
     def score(self, text: str, prompt: str | Sequence[Message] | None = None) -> Call[Likelihood]:
         """Ask how likely ``text`` is as the answer: a `Likelihood`."""
         if not isinstance(text, str) or not text:
             raise SuiteError(f"model.score takes a non-empty text, not {text!r}")
-        request = self._request(next(self._calls), prompt, GenerationParams(), (text,))
-        return Call(self._run, request, lambda result: (result.likelihoods or ())[0])
+        request = self._request(self._line.next_number(), prompt, GenerationParams(), (text,))
+        return Call(self._line, request, self._handle, lambda result: (result.likelihoods or ())[0])
 
     def _request(
         self,
@@ -109,7 +117,7 @@ class Model:
         choices: tuple[str, ...],
     ) -> Request:
         messages = self._messages(prompt)
-        return Request(f"{self._nodeid}#{number}", self.name, messages, params, choices)
+        return Request(self._line.request_id(number), self.name, messages, params, choices)
 
     def _messages(self, prompt: str | Sequence[Message] | None) -> tuple[Message, ...]:
         if isinstance(prompt, str):
@@ -141,3 +149,20 @@ def _completion(request: Request, result: Result) -> Completion:
         queued=result.queued,
         fingerprint=result.fingerprint,
     )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Handles:
+    """Makes handles for cases. ``judge_name`` is the model that judges."""
+
+    base_seed: int
+    judge_name: str
+    named: Named
+
+    def model(self, line: Line, found: EvalItem) -> Model:
+        """Return the model under test."""
+        return Model(found.key.model or found.models[0], line, found, self.base_seed, named=self.named)
+
+    def judge(self, line: Line, found: EvalItem) -> Model:
+        """Return the model that judges."""
+        return Model(self.judge_name, line, found, self.base_seed, named=self.named, handle="judge")

@@ -21,6 +21,12 @@ def add_options(parser: pytest.Parser) -> None:
         help="Model to evaluate; repeat it for several",
     )
     group.addoption(
+        "--evals-judge",
+        metavar="SPEC",
+        dest="evals_judge",
+        help="Model that judges, for tasks and graders that ask for it",
+    )
+    group.addoption(
         "--evals-gate", action="append", metavar="EXPR", dest="evals_gate", help="Extra gate, as 'exact.mean >= 0.8'"
     )
     group.addoption(
@@ -65,12 +71,31 @@ def add_options(parser: pytest.Parser) -> None:
     )
     parser.addini("evals", "Run eval tests, as --evals does", type="bool", default=False)
     parser.addini("evals_models", "Models to evaluate, one a line", type="linelist", default=[])
+    parser.addini("evals_judge", "Model that judges", type="string", default="")
     parser.addini("evals_aliases", "Short names of models, one 'name = spec' a line", type="linelist", default=[])
     parser.addini("evals_gates", "Gates for every run, one a line", type="linelist", default=[])
     parser.addini("evals_dir", "Folder of artifacts", type="string", default=".evals")
     parser.addini("evals_strict_cases", "A missed case fails even if its suite has gates", type="bool", default=False)
     parser.addini(
         "evals_grader_timeout", "Seconds that one grader may take; 0 is no limit", type="string", default="60"
+    )
+    parser.addini(
+        "evals_step_timeout",
+        "Seconds that one task may take for itself, waiting for models not counted; 0 is no limit",
+        type="string",
+        default="300",
+    )
+    parser.addini(
+        "evals_case_calls",
+        "Calls of models that one case may make beyond its default turn; 0 is no limit",
+        type="string",
+        default="200",
+    )
+    parser.addini(
+        "evals_case_tokens",
+        "Tokens of prompts and answers that the calls of one case may use; 0 is no limit",
+        type="string",
+        default="200000",
     )
     parser.addini(
         "evals_stall_timeout",

@@ -61,6 +61,20 @@ def seeded(params: GenerationParams, found: EvalItem, base_seed: int) -> Generat
     return dataclasses.replace(params, seed=seed)
 
 
+def call_seed(
+    params: GenerationParams, found: EvalItem, base_seed: int, step: str | None, number: int
+) -> GenerationParams:
+    """Return the parameters of a case's call with a seed of its own: it depends on the case, on the step that calls (`None`
+    for the test itself) and on the number of the call.
+    """
+    if params.seed is not None or params.greedy:
+        return params
+    if step is None:
+        return seeded(params, found, base_seed + number)
+    own = request_seed(base_seed, f"{found.info.name}/{step}/{number}", found.key.case_id, found.key.repeat)
+    return dataclasses.replace(params, seed=own)
+
+
 def requests_of(items: Iterable[pytest.Item], base_seed: int) -> dict[str, list[Request]]:
     """Return the requests of all items that will run, by nodeid in their order; items marked to be skipped ask nothing."""
     found = {}
@@ -93,6 +107,7 @@ class Plan:
     selected: int
     models: tuple[ModelPlan, ...]
     dtype: str
+    judge: str
 
 
 def make_plan(infos: Mapping[str, SuiteInfo], requests: Sequence[Request], selected: int, settings: Settings) -> Plan:
@@ -101,7 +116,7 @@ def make_plan(infos: Mapping[str, SuiteInfo], requests: Sequence[Request], selec
     for model in dict.fromkeys(request.model for request in requests):
         mine = [request for request in requests if request.model == model]
         models.append(_model_plan(parse_spec(model, settings.root), mine))
-    return Plan(tuple(infos.values()), selected, tuple(models), settings.dtype)
+    return Plan(tuple(infos.values()), selected, tuple(models), settings.dtype, settings.judge_name)
 
 
 def _model_plan(spec: ModelSpec, requests: Sequence[Request]) -> ModelPlan:

@@ -9,10 +9,10 @@ import sys
 
 import pytest
 
-from pytest_evals.fixtures import case, completion, model, record
+from pytest_evals.fixtures import case, completion, judge, model, record
 from pytest_evals.options import add_options, enabled
 
-__all__ = ["case", "completion", "model", "record"]
+__all__ = ["case", "completion", "judge", "model", "record"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

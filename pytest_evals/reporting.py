@@ -40,7 +40,8 @@ class Terminal:
         settings = self._settings
         models = ", ".join(settings.models or settings.default_models)
         shown = models or f"{EMBEDDED} unless a suite names another (--evals-model chooses)"
-        return f"evals: {shown}; device {settings.device}, dtype {settings.dtype}"
+        judge = f"; judge {settings.judge}" if settings.judge else ""
+        return f"evals: {shown}{judge}; device {settings.device}, dtype {settings.dtype}"
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the score card, where there is one."""

@@ -1,27 +1,35 @@
-"""Runs the cases of this process: hands in their requests, waits, delivers completions, and reports what became of each
-case.
+"""Runs the cases of this process: hands in their requests, starts their steps, waits, delivers completions, and reports
+what became of each case.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 
-from pytest_evals.collection import EVAL, RECORDED, EvalItem
+from pytest_evals.budget import Budget
+from pytest_evals.calls import Calls, Line
+from pytest_evals.collection import EVAL, EvalItem
 from pytest_evals.completion import Completion, Failure, Likelihood
+from pytest_evals.conductor import Conductor, News
 from pytest_evals.current import ITEM
+from pytest_evals.direct import Direct
 from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.engines.service import Generation
-from pytest_evals.errors import EvalsError, NotApplicable, SuiteError
+from pytest_evals.errors import EvalsError, ModelCallError, NotApplicable, SuiteError
+from pytest_evals.flow import CaseFlow, Kit
 from pytest_evals.grading import SHEET, Sheet
-from pytest_evals.model import Model
+from pytest_evals.model import Handles, Model
 from pytest_evals.plain import one_line, plain
 from pytest_evals.plan import choice_id, make_request, requests_for, requests_of
+from pytest_evals.queueing import coming_up
 from pytest_evals.sample import dump, failure_data, sample_line
-from pytest_evals.settings import Settings
+from pytest_evals.settings import Settings, model_text
+from pytest_evals.steps import FLOW, Absent, only_setup
+from pytest_evals.turn import generated_completion, recorded_completion
 from pytest_evals.verdicts import State, add_properties, describe, judge_phase, make_harmless
 
 # The one who runs the cases of this process.
@@ -32,20 +40,10 @@ RESULTS: pytest.StashKey[dict[str, Result]] = pytest.StashKey()
 COMPLETION: pytest.StashKey[Completion] = pytest.StashKey()
 # How the case stands so far.
 STATE: pytest.StashKey[State] = pytest.StashKey()
+# The calls of models that the case made, and the line on which its test makes more.
+CALLS: pytest.StashKey[tuple[Calls, Line]] = pytest.StashKey()
 
 _POLL_SECONDS = 0.5
-
-
-class News(Protocol):
-    """Somebody who tells a person what goes on."""
-
-    def tick(self) -> None:
-        """Tell what is new; called often."""
-        ...
-
-    def rest(self) -> None:
-        """Be quiet: pytest is going to print."""
-        ...
 
 
 class CaseRun:
@@ -57,28 +55,77 @@ class CaseRun:
         self._news = news
         self._submitted = False
         self._requests: dict[str, list[Request]] = {}
+        self._conductor = Conductor(engines, news)
+        self._flows: dict[str, CaseFlow] = {}
+        self._begun: set[str] = set()
+        handles = Handles(settings.seed, settings.judge_name, self._named)
+        self._kit = Kit(handles, settings.limits, settings.grader_timeout)
         self._audited: dict[str, tuple[Request, dict[str, Any]] | None] = {}
 
+    def _named(self, spec: str) -> str:
+        root = self._settings.root
+        return model_text(spec, root, root, self._settings.aliases)
+
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Any:
-        """Have the completion at hand before the item starts: capture is off here, and no timeout of the test runs."""
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> Any:
+        """Have the completion and the results of steps at hand before the item starts: capture is off here, and no timeout
+        of the test runs.
+        """
         token = ITEM.set(item)
         try:
-            if EVAL in item.stash and not _only_setup(item.config):
-                self._generate(item)
+            if EVAL in item.stash and not only_setup(item.config):
+                self._generate(item, nextitem)
             return (yield)
         finally:
             ITEM.reset(token)
-            # Thousands of finished cases need not be kept; a rerun happens inside of this protocol.
-            _forget(item, RESULTS, COMPLETION, STATE, SHEET)
+            self._end(item)
 
-    def _generate(self, item: pytest.Item) -> None:
+    def _generate(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
         if not self._submitted:
             # One hand-over of everything that will run: the more there is to choose from, the fuller the batches.
             self._requests = requests_of(item.session.items, self._settings.seed)
             self._engines.submit([request for asked in self._requests.values() for request in asked])
             self._submitted = True
-        item.stash[RESULTS] = {request.id: self.wait(request) for request in self._requests.pop(item.nodeid, ())}
+        self._begin_steps(item, nextitem)
+        requests = self._requests.pop(item.nodeid, [])
+        flow = self._flows.pop(item.nodeid, None)
+        if flow is not None:
+            self._await_steps(item, flow)
+        answers = item.stash.setdefault(RESULTS, {})
+        answers.update({request.id: self.wait(request) for request in requests if request.id not in answers})
+
+    def _begin_steps(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
+        """Start the steps of all cases that this process is going to run, as far as it knows them."""
+        flows = []
+        for other in coming_up(item, nextitem):
+            found = other.stash.get(EVAL, None)
+            if found is None or not found.workflow.steps or other.nodeid in self._begun:
+                continue
+            self._begun.add(other.nodeid)
+            if other is item or "skip" not in other.keywords:
+                flows.append(self._flow(other, self._requests.get(other.nodeid, [])))
+        self._flows.update((flow.item.nodeid, flow) for flow in flows)
+        self._conductor.start(flows)
+
+    def _flow(self, item: pytest.Item, requests: Sequence[Request], answers: Iterable[Result] = ()) -> CaseFlow:
+        flow = CaseFlow(item, requests, self._kit, self._conductor, {result.id: result for result in answers})
+        item.stash[RESULTS] = flow.answers
+        return flow
+
+    def _await_steps(self, item: pytest.Item, flow: CaseFlow) -> None:
+        item.stash[FLOW] = flow
+        self._conductor.wait(lambda: flow.ahead)
+
+    def _end(self, item: pytest.Item) -> None:
+        flow = item.stash.get(FLOW, None)
+        if isinstance(flow, CaseFlow):
+            self._conductor.drop(flow)
+        # Thousands of finished cases need not be kept; a rerun happens inside of this protocol.
+        _forget(item, RESULTS, COMPLETION, STATE, SHEET, FLOW, CALLS)
+
+    def pytest_unconfigure(self) -> None:
+        """Stop what steps still do, however the session ended."""
+        self._conductor.close()
 
     # -- for an audit
 
@@ -102,10 +149,14 @@ class CaseRun:
         token = ITEM.set(item)
         item.stash[RESULTS] = {result.id: result}
         try:
+            if item.stash[EVAL].workflow.steps:
+                flow = self._flow(item, requests_for(item, self._settings.seed), [result])
+                self._conductor.start([flow])
+                self._await_steps(item, flow)
             yield
         finally:
             ITEM.reset(token)
-            _forget(item, RESULTS, COMPLETION, STATE, SHEET)
+            self._end(item)
 
     # -- requests
 
@@ -129,8 +180,8 @@ class CaseRun:
     def deliver(self, item: pytest.Item, found: EvalItem) -> Completion:
         """Return the completion of the case, or fail its setup with the reason why there is none."""
         if found.prepared.recorded is not None:
-            return _recorded(found)
-        if _only_setup(item.config):
+            return recorded_completion(found)
+        if only_setup(item.config):
             pytest.skip("--setup-only and --setup-plan ask no model")
         results = item.stash.setdefault(RESULTS, {})
         if item.nodeid not in results:
@@ -140,15 +191,16 @@ class CaseRun:
             results[item.nodeid] = self.wait(
                 make_request(item.nodeid, found, found.key.model or found.models[0], self._settings.seed)
             )
-        return _completion(_answered(item, results[item.nodeid], "completion"), found)
+        return generated_completion(_answered(item, results[item.nodeid], "completion"), found)
 
-    def model(self, item: pytest.Item, found: EvalItem) -> Model:
-        """Return the model under test, to be called by the case."""
-        return Model(self, item.nodeid, found, self._settings.seed)
+    def handle(self, item: pytest.Item, found: EvalItem, name: str) -> Model:
+        """Return the model under test or the judge, to be called by the test of the case."""
+        line = item.stash[CALLS][1]
+        return self._kit.handles.judge(line, found) if name == "judge" else self._kit.handles.model(line, found)
 
     def likelihoods(self, item: pytest.Item, grader: str) -> tuple[Likelihood, ...]:
         """Return the likelihoods that a grader of the case asked for, or fail its setup with why there are none."""
-        if _only_setup(item.config):
+        if only_setup(item.config):
             pytest.skip("--setup-only and --setup-plan ask no model")
         results = item.stash.setdefault(RESULTS, {})
         key = choice_id(item.nodeid, grader)
@@ -166,18 +218,39 @@ class CaseRun:
         __tracebackhide__ = True
         if EVAL in item.stash:
             # Fresh for every attempt: a rerun of the item must not see what the attempt before left.
-            item.stash[SHEET] = Sheet()
-            item.stash[STATE] = State()
-            _forget(item, COMPLETION)
-        yield
+            self._fresh(item)
+        try:
+            yield
+        except NotApplicable as reason:
+            if EVAL not in item.stash:
+                raise
+            # A fixture looked into the result of a task that does not apply.
+            pytest.skip(one_line(str(reason)))
         sheet = item.stash.get(SHEET, None)
         if sheet is not None and sheet.failures:
             raise next(iter(sheet.failures.values()))
+
+    def _fresh(self, item: pytest.Item) -> None:
+        sheet = item.stash[SHEET] = Sheet()
+        item.stash[STATE] = State()
+        _forget(item, COMPLETION)
+        flow = item.stash.get(FLOW, None)
+        made, used = [], Budget(self._settings.limits)
+        if isinstance(flow, CaseFlow):
+            # Results and grades of steps stand there whatever happens to the test.
+            flow.post(sheet)
+            made, used = list(flow.calls.made), flow.calls.budget
+            if flow.board.completion is not None:
+                item.stash[COMPLETION] = flow.board.completion
+        calls = Calls(Budget(self._settings.limits, used.calls, used.tokens), made)
+        item.stash[CALLS] = calls, Line(item.nodeid, None, Direct(self), calls)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Any:
         """A test that needs a grade which does not apply is itself not applicable."""
         __tracebackhide__ = True
+        if FLOW in pyfuncitem.stash:
+            _skip_without_task(pyfuncitem)
         try:
             return (yield)
         except NotApplicable as reason:
@@ -201,7 +274,7 @@ class CaseRun:
         if report.when == "call" and report.failed:
             report.sections.append(("Eval", describe(item.stash.get(COMPLETION, None), sheet)))
         make_harmless(report)
-        if report.when == "teardown" and not _only_setup(item.config):
+        if report.when == "teardown" and not only_setup(item.config):
             report.evals = self._sample(item, found, state, sheet)  # type: ignore[attr-defined]  # extra attributes travel with a report
         return report
 
@@ -219,6 +292,7 @@ class CaseRun:
             sheet=sheet,
             error=state.error if state.outcome == "errored" else None,
             timing=state.timing,
+            calls=_calls_of(item),
         )
         if item.nodeid in self._audited and completion is not None:
             request = make_request(item.nodeid, found, found.key.model, self._settings.seed)
@@ -248,12 +322,12 @@ def deliver() -> Completion:
     return completion
 
 
-def handle() -> Model:
-    """Return the model under test for the case that runs."""
-    item, found = eval_item("model")
-    if _only_setup(item.config):
+def handle(name: str) -> Model:
+    """Return the handle ``model`` or ``judge`` for the case that runs."""
+    item, found = eval_item(name)
+    if only_setup(item.config):
         pytest.skip("--setup-only and --setup-plan ask no model")
-    return item.config.stash[RUN].model(item, found)
+    return item.config.stash[RUN].handle(item, found, name)
 
 
 def likelihoods_for(item: pytest.Item, grader: str) -> tuple[Likelihood, ...]:
@@ -275,33 +349,18 @@ def _forget(item: pytest.Item, *keys: pytest.StashKey[Any]) -> None:
             del item.stash[key]
 
 
-def _only_setup(config: pytest.Config) -> bool:
-    return bool(config.getoption("setuponly", False) or config.getoption("setupplan", False))
+def _skip_without_task(item: pytest.Function) -> None:
+    """A test that asks for a task which does not apply to the case does not apply either."""
+    __tracebackhide__ = True
+    for name in item._fixtureinfo.argnames:  # noqa: SLF001 - not public in pytest, which calls the test by it
+        value = item.funcargs.get(name)
+        if isinstance(value, Absent):
+            pytest.skip(one_line(value.reason))
 
 
-def _recorded(found: EvalItem) -> Completion:
-    text = found.prepared.recorded or ""
-    answer = {"role": "assistant", "content": text}
-    return Completion(text, (*found.prepared.prompt, answer), "recorded", model=RECORDED)
-
-
-def _completion(result: Result, found: EvalItem) -> Completion:
-    prompt = list(found.prepared.prompt)
-    text = result.text
-    answer = {"role": "assistant", "content": text}
-    if prompt and prompt[-1]["role"] == "assistant":
-        # The model continued the last turn; as a message it is one.
-        answer["content"] = f"{prompt.pop()['content']}{text}"
-    return Completion(
-        text,
-        (*prompt, answer),
-        result.finish_reason,
-        model=found.key.model or found.models[0],
-        prompt_tokens=result.prompt_tokens,
-        completion_tokens=result.completion_tokens,
-        logprobs=result.logprobs,
-        samples=result.samples or (),
-        queued=result.queued,
-        latency=result.latency,
-        fingerprint=result.fingerprint,
-    )
+def _calls_of(item: pytest.Item) -> list[dict[str, Any]]:
+    """Return the calls of the case: those of its steps, with late ones, then those of the test."""
+    made = item.stash[CALLS][0].made
+    flow = item.stash.get(FLOW, None)
+    steps = flow.calls.made if isinstance(flow, CaseFlow) else []
+    return [*steps, *(entry for entry in made if entry["by"] == "test")]

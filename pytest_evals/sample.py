@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_evals import corpus
@@ -30,6 +30,7 @@ def sample_line(
     sheet: Sheet,
     error: Mapping[str, str] | None,
     timing: Mapping[str, float],
+    calls: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Return the sample of a case, keys as the artifact has them."""
     key = found.key
@@ -50,6 +51,7 @@ def sample_line(
             "metadata": {name: value for name, value in found.prepared.case.items() if name not in CONVERSATION},
         },
         "tasks": dict(sheet.recorded),
+        "calls": [dict(call) for call in calls],
         "grades": grades_data(found, sheet, outcome, error),
         "outcome": outcome,
         "error": error,

@@ -97,7 +97,14 @@ class EvalSession:
             run = RunFacts(self._run_id, self._started, self._settings.root, self._command)
             options = {**self._settings.engine_options, "limit": self._settings.limit, "repeat": self._settings.repeat}
             self._recorder.start(
-                run_line(run, self._infos.values(), self._pool.teams(), seed=self._settings.seed, options=options)
+                run_line(
+                    run,
+                    self._infos.values(),
+                    self._pool.teams(),
+                    judge=self._settings.judge_name,
+                    seed=self._settings.seed,
+                    options=options,
+                )
             )
         self._recorder.write(line)
 
@@ -156,13 +163,19 @@ class EvalSession:
             gates=tuple(gates),
             ledger=make_ledger(collected, records),
             uses=tuple(self._uses({record.model for record in records})),
-            notes=(*([cut] if cut else []), *notes, *self._pool.incidents, *([findings.note()] if findings else [])),
+            notes=(*([cut] if cut else []), *self._judge_note(), *notes, *self._pool.incidents, *([findings.note()] if findings else [])),
             audit=findings.to_dict() if findings else None,
             artifact=_display(self._recorder.path) if self._recorder.started else None,
             interruption=self._interruption,
             records=tuple(records),
             shorts={record.model: self._short(record.model) for record in records},
         )
+
+    def _judge_note(self) -> list[str]:
+        """Say who judges where nobody chose."""
+        if self._settings.judge is not None or not any(info.judges for info in self._infos.values()):
+            return []
+        return [f"judge: {self._settings.judge_name}, since none was named; --evals-judge or evals_judge names one"]
 
     def _uses(self, models: Collection[str]) -> list[ModelUse]:
         """Return what each loaded copy did; models that differ only in their prompts share one."""

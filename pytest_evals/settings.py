@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.engines.spec import ENGINES, parse_spec
+from pytest_evals.budget import Limits
+from pytest_evals.engines.spec import EMBEDDED, ENGINES, parse_spec
 from pytest_evals.errors import EvalsError
 from pytest_evals.gates import Gate, parse_gate
 
@@ -43,6 +44,13 @@ class Settings:
     stall_timeout: float
     exact: bool
     audit: int
+    judge: str | None
+    limits: Limits
+
+    @property
+    def judge_name(self) -> str:
+        """The model that judges: the one that was named, or the embedded default."""
+        return self.judge or EMBEDDED
 
     @property
     def engine_options(self) -> dict[str, Any]:
@@ -77,6 +85,12 @@ def read_settings(config: pytest.Config) -> Settings:
         stall_timeout=_seconds("evals_stall_timeout", config.getini("evals_stall_timeout")),
         exact=_exact(config),
         audit=_whole("--evals-audit", config.getoption("evals_audit"), least=1) or 0,
+        judge=_judge(config, here, root, aliases),
+        limits=Limits(
+            calls=_whole("evals_case_calls", config.getini("evals_case_calls"), least=0) or 0,
+            tokens=_whole("evals_case_tokens", config.getini("evals_case_tokens"), least=0) or 0,
+            step_seconds=_seconds("evals_step_timeout", config.getini("evals_step_timeout")),
+        ),
     )
 
 
@@ -112,6 +126,14 @@ def _models(option: str, written: list[str], base: Path, root: Path, aliases: di
         return tuple(dict.fromkeys(model_text(text, base, root, aliases) for text in written))
     except EvalsError as error:
         raise pytest.UsageError(f"{option}: {error}") from error
+
+
+def _judge(config: pytest.Config, here: Path, root: Path, aliases: dict[str, str]) -> str | None:
+    option = config.getoption("evals_judge")
+    written = config.getini("evals_judge").strip()
+    if option is not None:
+        return _models("--evals-judge", [option], here, root, aliases)[0]
+    return _models("evals_judge", [written], root, root, aliases)[0] if written else None
 
 
 def _gates(option: str, written: list[str]) -> list[Gate]:

@@ -5,7 +5,7 @@ Everything that can be wrong with a suite is found here, while it is collected a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from pytest_evals.errors import DatasetError, EvalsError, GateError, SuiteError,
 from pytest_evals.gates import Gate, has_value, parse_gate, resolve
 from pytest_evals.generation import GenerationParams, parse_generation
 from pytest_evals.ids import row_id
-from pytest_evals.templates import render, render_text
+from pytest_evals.templates import holds, names_in, render, render_apart_from, render_text
 
 CONVERSATION = ("messages", "completion")
 """Fields of a row that are the conversation itself; the others describe the case."""
@@ -272,18 +272,35 @@ def check_messages(messages: object) -> list[Message]:
 
 
 def check_settings(
-    suite: Suite, grader: str, settings: object, check: Callable[[Mapping[str, Any]], object] | None = None
+    suite: Suite,
+    grader: str,
+    settings: object,
+    check: Callable[[Mapping[str, Any]], object] | None = None,
+    later: Collection[str] = (),
 ) -> None:
     """Raise `TemplateError` when a template in a grader's settings names a field that some case of the suite lacks, and what
-    ``check`` raises of the settings as they are for a case.
+    ``check`` raises of the settings as they are for a case. ``later``: names that have values only when the grader runs.
     """
+    later = names_in(settings) & set(later)
     for prepared in suite.cases.values():
         try:
-            rendered = render(settings, prepared.case.scope)
-            if check is not None:
+            rendered = render_apart_from(settings, prepared.case.scope, later)
+            if check is not None and not later:
                 check(rendered)
         except (SuiteError, TemplateError) as error:
             raise type(error)(f"{suite.declaration.place}: {prepared.case.place}: grader {grader}: {error}") from error
+
+
+def applies(suite: Suite, where: str, condition: str) -> frozenset[str]:
+    """Return the ids of the cases for which a ``run_if`` holds. Raises `TemplateError` when it cannot be told for some."""
+    found = set()
+    for prepared in suite.cases.values():
+        try:
+            if holds(condition, prepared.case.scope):
+                found.add(prepared.case.id)
+        except TemplateError as error:
+            raise TemplateError(f"{suite.declaration.place}: {prepared.case.place}: {where}: {error}") from error
+    return frozenset(found)
 
 
 def check_asks(suite: Suite, grader: str, asks: Callable[[Mapping[str, Any]], object]) -> None:

@@ -5,6 +5,9 @@
 unknown name is an error). Paths may be
 nested (``item.person.name``, ``item.choices.0``), and ``item.files.NAME`` is a file of the case, which stands for its
 text.
+
+A scope may hold more names than ``item``: the results of tasks. ``"{{draft}}"`` and ``"{{draft.field}}"`` as a whole string
+are raw values too; without braces such a string is a locator only where the scope says that ``draft`` is a task's alias.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -22,13 +25,66 @@ Scope = Mapping[str, Any]
 _PATH = r"item(?:\.\w+)+"
 _LOCATOR = re.compile(rf"\A(?:({_PATH})|\{{\{{\s*({_PATH})\s*\}}\}})\Z")
 _PLACEHOLDER = re.compile(rf"\{{\{{\s*({_PATH})\s*\}}\}}")
+_REFERENCE = re.compile(r"\A(?:([A-Za-z_]\w*)((?:\.\w+)*)|\{\{\s*([A-Za-z_]\w*)((?:\.\w+)*)\s*\}\})\Z")
 _MARKUP = ("{{", "{%", "{#")
 Renderer = Callable[[Scope], Any]
+ALIASES = "__aliases__"
+"""The name under which a scope holds the aliases of its tasks, see `with_tasks`."""
+
+
+def with_tasks(scope: Scope, results: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``scope`` with the results of tasks by their aliases."""
+    return {**scope, **results, ALIASES: frozenset(results)}
 
 
 def is_dynamic(text: str) -> bool:
     """Tell whether ``text`` refers to anything: a locator, or a template with Jinja markup."""
     return _LOCATOR.match(text) is not None or any(mark in text for mark in _MARKUP)
+
+
+def may_name_a_task(text: str) -> bool:
+    """Tell whether ``text`` is a locator if its first name is the alias of a task: ``draft``, ``draft.field``."""
+    return _REFERENCE.match(text) is not None
+
+
+def names_in(value: Any) -> set[str]:
+    """Return the names, other than ``item``, that the strings in ``value`` refer to or may refer to."""
+    if isinstance(value, str):
+        return _names(value) - {"item"}
+    entries = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+    return {name for entry in entries for name in names_in(entry)}
+
+
+def _names(text: str) -> set[str]:
+    reference = _REFERENCE.match(text)
+    if reference:
+        return {reference.group(1) or reference.group(3)}
+    if not any(mark in text for mark in _MARKUP) or _only_placeholders(text):
+        return set()
+    import jinja2
+    from jinja2 import meta
+
+    try:
+        return set(meta.find_undeclared_variables(_environment().parse(text)))
+    except jinja2.TemplateSyntaxError as error:
+        raise TemplateError(f"template {text!r} is not well formed: {error.message}") from error
+
+
+def render_apart_from(value: Any, scope: Scope, later: Collection[str]) -> Any:
+    """Render what does not refer to the names in ``later``, which have no values yet; of the rest, look up the fields of
+    the case that it names. Raises `TemplateError` as `render` does.
+    """
+    if isinstance(value, str):
+        if not (_names(value) & set(later)):
+            return render(value, scope)
+        for placeholder in _PLACEHOLDER.finditer(value):
+            locate(placeholder.group(1), scope)
+        return value
+    if isinstance(value, Mapping):
+        return {key: render_apart_from(entry, scope, later) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [render_apart_from(entry, scope, later) for entry in value]
+    return value
 
 
 def render(value: Any, scope: Scope) -> Any:
@@ -58,15 +114,39 @@ def _renderer(text: str) -> Renderer:
     if locator:
         path = locator.group(1) or locator.group(2)
         return lambda scope: locate(path, scope)
+    reference = _REFERENCE.match(text)
+    if reference:
+        return _reference(text, reference)
     if not any(mark in text for mark in _MARKUP):
         return lambda _scope: text
-    literals = _PLACEHOLDER.split(text)
-    if any(mark in literal for literal in literals[::2] for mark in (*_MARKUP, "}}")):
+    if not _only_placeholders(text):
         return _compile(text)
-    # Nothing but placeholders, the usual case: they need no template engine.
+    literals = _PLACEHOLDER.split(text)
     return lambda scope: "".join(
         _as_text(locate(part, scope), part) if index % 2 else part for index, part in enumerate(literals)
     )
+
+
+def _only_placeholders(text: str) -> bool:
+    """Tell whether the markup is nothing but fields of the case, the usual case: they need no template engine."""
+    return not any(mark in literal for literal in _PLACEHOLDER.split(text)[::2] for mark in (*_MARKUP, "}}"))
+
+
+def _reference(text: str, reference: re.Match[str]) -> Renderer:
+    """Render a whole string that is one name, perhaps with a path: a value of the scope, or what it is otherwise."""
+    bare, path, braced, braced_path = reference.groups()
+    if bare:
+        return lambda scope: locate(f"{bare}{path}", scope) if bare in scope.get(ALIASES, ()) else text
+
+    def render_braced(scope: Scope) -> Any:
+        return locate(f"{braced}{braced_path}", scope) if braced in scope else _compiled(text)(scope)
+
+    return render_braced
+
+
+@functools.lru_cache(maxsize=256)
+def _compiled(text: str) -> Renderer:
+    return _compile(text)
 
 
 def locate(path: str, scope: Scope) -> Any:
@@ -135,6 +215,38 @@ def _compile(text: str) -> Renderer:
             raise TemplateError(f"template {text!r} failed: {type(error).__name__}: {error}") from error
 
     return render_template
+
+
+def check_condition(expression: str) -> None:
+    """Raise `TemplateError` unless ``expression`` (of ``run_if``) is well formed."""
+    _condition(expression)
+
+
+def holds(expression: str, scope: Scope) -> bool:
+    """Tell whether an expression, as ``"item.kind == 'rag'"``, is true in ``scope``. Raises `TemplateError`."""
+    import jinja2
+
+    try:
+        return bool(_condition(expression)(scope))
+    except jinja2.UndefinedError as error:
+        raise TemplateError(
+            f"run_if {expression!r}: {error.message} (write 'item.x is defined and ...' where a row may lack it)"
+        ) from error
+    except Exception as error:  # a filter or method called by the expression may raise anything
+        raise TemplateError(f"run_if {expression!r} failed: {type(error).__name__}: {error}") from error
+
+
+@functools.lru_cache(maxsize=256)
+def _condition(expression: str) -> Callable[[Scope], Any]:
+    import jinja2
+
+    if not isinstance(expression, str) or not expression.strip():
+        raise TemplateError(f"run_if must be an expression like \"item.kind == 'rag'\", not {expression!r}")
+    try:
+        compiled = _environment().compile_expression(expression, undefined_to_none=False)
+    except jinja2.TemplateSyntaxError as error:
+        raise TemplateError(f"run_if {expression!r} is not well formed: {error.message}") from error
+    return lambda scope: compiled(scope)
 
 
 @functools.lru_cache(maxsize=1)

@@ -22,6 +22,7 @@ from pytest_evals.engines.machine import free_memory, gpu_count
 from pytest_evals.engines.protocol import EngineInfo, Request, Result
 from pytest_evals.engines.resident import Resident
 from pytest_evals.engines.results import Results
+from pytest_evals.engines.service import Deliver
 from pytest_evals.engines.spec import parse_spec
 from pytest_evals.engines.team import Team, replicas_of, weights_of
 from pytest_evals.engines.turns import next_move
@@ -84,6 +85,12 @@ class EnginePool:
                     return None
                 self._changed.wait(left)
             return self._results.take(request.id)
+
+    def subscribe(self, requests: Sequence[Request], deliver: Deliver) -> None:
+        """See `Generation.subscribe`."""
+        with self._changed:
+            self._results.subscribe(requests, deliver)
+            self.submit([request for request in requests if self._results.unanswered(request)])
 
     def teams(self) -> dict[str, Team]:
         """Return every model of the session by the text that names it, for progress and throughput."""
@@ -148,8 +155,8 @@ class EnginePool:
         self._keep(team.replicas[0], [Result(request.id, error=failure) for request in team.take_back()])
 
     def _keep(self, resident: Resident, results: Sequence[Result]) -> None:
+        self._results.keep(results)
         for result in results:
-            self._results.keep(result)
             resident.done += 1
             resident.tokens += result.completion_tokens or 0
         if resident.working_since is not None and not resident.slot.busy:
@@ -218,8 +225,8 @@ class EnginePool:
         kind = message["type"]
         resident.heard = time.monotonic()
         if kind == "results":
-            for data in message["results"]:
-                self._keep(resident, resident.slot.finished(Result.from_dict(data)))
+            found = [resident.slot.finished(Result.from_dict(data)) for data in message["results"]]
+            self._keep(resident, [result for delivered in found for result in delivered])
             self._schedule()
         elif kind == "started":
             resident.slot.started(message["ids"])

@@ -1,8 +1,13 @@
-"""Results on their way from an engine to whoever asked: kept until they are taken. The pool's lock guards them."""
+"""Results on their way from an engine to whoever asked: kept until they are taken, or handed to a subscriber at once.
+The pool's lock guards them.
+"""
 
 from __future__ import annotations
 
-from pytest_evals.engines.protocol import Result
+from collections.abc import Iterable
+
+from pytest_evals.engines.protocol import Request, Result
+from pytest_evals.engines.service import Deliver
 
 
 class Results:
@@ -11,10 +16,35 @@ class Results:
     def __init__(self) -> None:
         self._kept: dict[str, Result] = {}
         self._taken: set[str] = set()
+        self._subscribers: dict[str, Deliver] = {}
 
-    def keep(self, result: Result) -> None:
-        """Have a result ready for whoever asks for it."""
-        self._kept[result.id] = result
+    def keep(self, results: Iterable[Result]) -> None:
+        """Hand results to their subscribers, all of one subscriber together; have the others ready to be taken."""
+        parcels: dict[Deliver, list[Result]] = {}
+        for result in results:
+            deliver = self._subscribers.pop(result.id, None)
+            if deliver is None:
+                self._kept[result.id] = result
+            else:
+                parcels.setdefault(deliver, []).append(result)
+        for deliver, parcel in parcels.items():
+            deliver(parcel)
+
+    def subscribe(self, requests: Iterable[Request], deliver: Deliver) -> None:
+        """Have ``deliver`` told of these; at once of those that are there."""
+        here = []
+        for request in requests:
+            self._taken.discard(request.id)
+            if request.id in self._kept:
+                here.append(self._kept.pop(request.id))
+            else:
+                self._subscribers[request.id] = deliver
+        if here:
+            deliver(here)
+
+    def unanswered(self, request: Request) -> bool:
+        """Tell whether a subscriber waits for the answer."""
+        return request.id in self._subscribers
 
     def __contains__(self, key: str) -> bool:
         """Tell whether the result is there to be taken."""

@@ -18,7 +18,12 @@ def plan_lines(plan: Plan) -> list[str]:
     lines.append(f"{count(plan.selected)} cases are selected")
     for model in plan.models:
         lines += _model(model, plan.dtype)
-    if not plan.models:
+    calling = [suite.name for suite in plan.suites if suite.calls]
+    if calling:
+        lines.append(f"tests, tasks and graders of {', '.join(calling)} make further calls, which are not counted")
+    if any(suite.judges for suite in plan.suites):
+        lines.append(f"judge {plan.judge}")
+    if not plan.models and not calling:
         lines.append("no model is needed")
     return [*lines, "nothing was loaded; token counts are estimates (characters / 4, without the chat template)"]
 

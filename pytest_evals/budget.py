@@ -1,0 +1,53 @@
+"""What one case may ask of models: a step that calls for ever must not keep the run for ever."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class LimitExceeded(BaseException):
+    """A case asked for more than it may. Not an `Exception`, so that an ``except Exception`` in a loop that never ends cannot
+    swallow it.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Calls and tokens (of prompts and answers) that a case may use, and seconds that a step of it may take for itself,
+    without its waiting for models; 0 is no limit.
+    """
+
+    calls: int = 0
+    tokens: int = 0
+    step_seconds: float = 0.0
+
+
+class Budget:
+    """What a case has used of its limits."""
+
+    def __init__(self, limits: Limits, calls: int = 0, tokens: int = 0) -> None:
+        self.limits = limits
+        self.calls = calls
+        self.tokens = tokens
+
+    def count_call(self) -> None:
+        """Count one more call. Raises `LimitExceeded` when it may not be made."""
+        self._check_tokens()
+        self.calls += 1
+        if 0 < self.limits.calls < self.calls:
+            raise LimitExceeded(
+                f"this case called models more than {self.limits.calls} times (evals_case_calls); end the loop that does so, or "
+                "raise the limit"
+            )
+
+    def count_tokens(self, tokens: int) -> None:
+        """Count the tokens of an answer. Raises `LimitExceeded` when they are too many."""
+        self.tokens += tokens
+        self._check_tokens()
+
+    def _check_tokens(self) -> None:
+        if 0 < self.limits.tokens < self.tokens:
+            raise LimitExceeded(
+                f"the calls of this case used {self.tokens} tokens, more than {self.limits.tokens} (evals_case_tokens); end the "
+                "loop that does so, or raise the limit"
+            )

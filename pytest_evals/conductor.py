@@ -1,0 +1,118 @@
+"""Runs the steps of all cases of this process, in one event loop in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from pytest_evals.desk import Desk
+from pytest_evals.engines.service import Generation
+from pytest_evals.errors import EvalsError
+from pytest_evals.flow import CaseFlow
+from pytest_evals.steps import Declaration
+
+_POLL_SECONDS = 0.5
+_END_SECONDS = 2.0
+
+
+class News(Protocol):
+    """Somebody who tells a person what goes on."""
+
+    def tick(self) -> None:
+        """Tell what is new; called often."""
+        ...
+
+    def rest(self) -> None:
+        """Be quiet: pytest is going to print."""
+        ...
+
+
+class Conductor:
+    """See the module. ``news`` is told while somebody waits."""
+
+    def __init__(self, engines: Generation, news: News | None) -> None:
+        self._engines = engines
+        self._news = news
+        self._loop = asyncio.new_event_loop()
+        self._desk = Desk(engines, self._loop)
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._flows: dict[str, CaseFlow] = {}
+
+    def start(self, flows: Iterable[CaseFlow]) -> None:
+        """Start the steps of these cases, together."""
+        flows = list(flows)
+        self._flows.update((flow.item.nodeid, flow) for flow in flows)
+        if not flows:
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._loop.run_forever, name="evals-steps", daemon=True)
+            self._thread.start()
+        self._loop.call_soon_threadsafe(self._begin, flows)
+
+    def _begin(self, flows: Iterable[CaseFlow]) -> None:
+        for flow in flows:
+            flow.begin(self._desk, self._loop)
+
+    def tell(self) -> None:
+        """Something was finished: whoever waits should look."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def wait(self, done: Callable[[], bool]) -> None:
+        """Wait until ``done()``. Raises `EvalsError` when nothing goes on any more."""
+        try:
+            while True:
+                with self._changed:
+                    if self._changed.wait_for(done, timeout=_POLL_SECONDS):
+                        return
+                if self._thread is None or not self._thread.is_alive():
+                    raise EvalsError("the steps of this case were stopped before they ended")
+                if self._news:
+                    self._news.tick()
+        finally:
+            if self._news:
+                self._news.rest()
+
+    def hand_over(self, flow: CaseFlow, name: str, declaration: Declaration, given: Mapping[str, Any]) -> Any:
+        """Return the result of a step, or raise what it raised; see `pytest_evals.steps.Flow`."""
+        __tracebackhide__ = True
+        step = flow.workflow.find(name, declaration)
+        if step is None:
+            raise EvalsError(f"{declaration.kind} {name!r} is no step of {flow.item.nodeid}: name it among the arguments of the test")
+        if step.fixtures:
+            self._provide(flow, step.key, {fixture: given[fixture] for fixture in step.fixtures})
+        self.wait(lambda: step.key in flow.outcomes)
+        outcome = flow.outcomes[step.key]
+        if outcome.failure is not None and declaration.kind == "task":
+            raise outcome.failure
+        return outcome.value
+
+    def _provide(self, flow: CaseFlow, key: str, values: Mapping[str, Any]) -> None:
+        self._loop.call_soon_threadsafe(flow.provide, key, values)
+
+    def drop(self, flow: CaseFlow) -> None:
+        """A case is over: what still runs of it is of no use."""
+        self._flows.pop(flow.item.nodeid, None)
+        if self._thread is not None and not flow.finished:
+            self._loop.call_soon_threadsafe(flow.stop)
+
+    def close(self) -> None:
+        """End everything."""
+        if self._thread is None:
+            self._loop.close()
+            return
+        self._loop.call_soon_threadsafe(self._end)
+        self._thread.join(_END_SECONDS)
+        if not self._thread.is_alive():
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.close()
+
+    def _end(self) -> None:
+        tasks = asyncio.all_tasks(self._loop)
+        for task in tasks:
+            task.cancel()
+        gathered = asyncio.gather(*tasks, return_exceptions=True)
+        gathered.add_done_callback(lambda _: self._loop.stop())

@@ -1,0 +1,169 @@
+"""A step: one function whose result the plugin computes for each case, ahead of the test that asks for it.
+
+Tasks and async graders are steps, and sync graders that other steps build on. A step is declared as a pytest fixture; the
+fixture computes nothing and hands over what the step's run left. What runs them is in `flow`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import pytest
+
+from pytest_evals.errors import NotApplicable, SuiteError
+
+Kind = Literal["task", "grader"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Declaration:
+    """What the author wrote. ``run_if`` is an expression over the case; ``parameters`` are the names that the function asks
+    for. ``settings``, ``names``: see `pytest_evals.grading.grader_fixture`.
+    """
+
+    kind: Kind
+    function: Callable[..., Any]
+    run_if: str | None = None
+    threshold: float | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    ready_made: bool = False
+
+    @property
+    def parameters(self) -> list[str]:
+        """The fixtures that the function asks for: parameters without a default, as pytest sees it."""
+        return [
+            name
+            for name, parameter in inspect.signature(self.function).parameters.items()
+            if parameter.default is parameter.empty
+            and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        ]
+
+    @property
+    def is_async(self) -> bool:
+        """Tell whether the function is a coroutine function."""
+        return inspect.iscoroutinefunction(self.function)
+
+    @property
+    def place(self) -> str:
+        """``file:line`` of the function."""
+        code = getattr(inspect.unwrap(self.function), "__code__", None)
+        return f"{Path(code.co_filename).name}:{code.co_firstlineno}" if code else "?"
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Stands for the result of a task that does not apply to the case; ``reason`` says which and why. Whoever looks into it
+    does not apply either.
+    """
+
+    reason: str
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise NotApplicable(self.reason)
+
+    def _refuse(self, *_: Any) -> Any:
+        raise NotApplicable(self.reason)
+
+    __bool__ = __len__ = __iter__ = __getitem__ = __str__ = __contains__ = __call__ = _refuse
+
+
+class Flow(Protocol):
+    """What is left of a case's steps, for the fixtures of the case."""
+
+    def knows(self, name: str, declaration: Declaration) -> bool:
+        """Tell whether this is a step of the case."""
+        ...
+
+    def hand_over(self, name: str, declaration: Declaration, given: Mapping[str, Any]) -> Any:
+        """Return the result of a step, or raise what it raised. ``given`` are the fixtures that it asked for."""
+        ...
+
+    def aliases_of(self, grader: str) -> Sequence[str]:
+        """Return the tasks that the templates of a grader name."""
+        ...
+
+    def scope_of(self, grader: str) -> Mapping[str, Any] | None:
+        """Return what they may name, `None` when that is the case alone."""
+        ...
+
+
+# What computes the steps of a case. Only cases with steps have it.
+FLOW: pytest.StashKey[Flow] = pytest.StashKey()
+
+
+def check_function(function: Callable[..., Any], kind: Kind) -> None:
+    """Raise `SuiteError` for what can be neither task nor grader."""
+    if not callable(function) or isinstance(function, type):
+        raise SuiteError(f"@{kind} takes a function, not {type(function).__name__}")
+    name = function.__name__
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        returned = "its grade" if kind == "grader" else "its result"
+        raise SuiteError(
+            f"{kind} {name!r} yields; a {kind} returns {returned}, and set-up goes into a fixture that it uses"
+        )
+
+
+def step_function(declaration: Declaration) -> Callable[..., Any]:
+    """Return the function of a step's pytest fixture: it asks for what the step asks for, and hands over its result."""
+    function = declaration.function
+    signature = inspect.signature(function)
+    place = f"{declaration.kind} {function.__name__!r} ({declaration.place})"
+    if "request" in signature.parameters and not declaration.ready_made:
+        raise SuiteError(
+            f"{place} asks for 'request', which exists only while a test is set up; it runs ahead of all tests, so name "
+            "what it needs among its arguments"
+        )
+    if next(iter(signature.parameters), None) == "self":
+        raise SuiteError(f"{place} is a method; it runs ahead of all tests, so write it as a function of the module")
+
+    def hand_over(*, request: pytest.FixtureRequest, **given: Any) -> Any:
+        __tracebackhide__ = True
+        if only_setup(request.config):
+            pytest.skip("--setup-only and --setup-plan run no tasks and async graders")
+        flow = request.node.stash.get(FLOW, None)
+        key = request.fixturename or ""
+        if flow is None:
+            raise SuiteError(
+                f"{declaration.kind} {key!r} is used by {request.node.nodeid}, which is not an eval: put @cases(...) on "
+                "it, and run it with --evals"
+            )
+        for alias in flow.aliases_of(key):
+            # A task that only a template names: a fixture that it waits for comes into being now.
+            request.getfixturevalue(alias)
+        return flow.hand_over(key, declaration, given)
+
+    parameters = [parameter for parameter in signature.parameters.values() if parameter.name != "request"]
+    request = inspect.Parameter("request", inspect.Parameter.KEYWORD_ONLY)
+    hand_over.__signature__ = signature.replace(parameters=[*_keywords(parameters), request])  # type: ignore[attr-defined]  # pytest reads it
+    hand_over.__name__ = function.__name__
+    hand_over.__doc__ = function.__doc__
+    hand_over.__module__ = function.__module__
+    hand_over.__evals_step__ = declaration  # type: ignore[attr-defined]  # see declaration_of
+    return hand_over
+
+
+def _keywords(parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:
+    return [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=inspect.Parameter.empty)
+        for parameter in parameters
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        and parameter.default is parameter.empty
+    ]
+
+
+def declaration_of(function: object) -> Declaration | None:
+    """Return what stands behind the function of a fixture, `None` when it is neither task nor grader."""
+    declaration: Declaration | None = getattr(function, "__evals_step__", None)
+    return declaration
+
+
+def only_setup(config: pytest.Config) -> bool:
+    """Tell whether fixtures are to be shown or set up and nothing is to be run."""
+    return bool(config.getoption("setuponly", False) or config.getoption("setupplan", False))

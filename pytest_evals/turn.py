@@ -1,0 +1,51 @@
+"""The default turn of a case: from what an engine, a dataset or a task gave to the completion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytest_evals.collection import RECORDED, EvalItem
+from pytest_evals.completion import Completion, FinishReason
+from pytest_evals.engines.protocol import Result
+from pytest_evals.errors import SuiteError
+
+
+def recorded_completion(found: EvalItem) -> Completion:
+    """Return the completion that the row of the case brings."""
+    return Completion(**_conversation(found, found.prepared.recorded or "", "recorded"), model=RECORDED)
+
+
+def generated_completion(result: Result, found: EvalItem) -> Completion:
+    """Return the completion that a model gave."""
+    return Completion(
+        **_conversation(found, result.text, result.finish_reason),
+        model=found.key.model or found.models[0],
+        prompt_tokens=result.prompt_tokens,
+        completion_tokens=result.completion_tokens,
+        logprobs=result.logprobs,
+        samples=result.samples or (),
+        queued=result.queued,
+        latency=result.latency,
+        fingerprint=result.fingerprint,
+    )
+
+
+def made_completion(value: object, found: EvalItem) -> Completion:
+    """Return the completion that a task in the place of the default turn made. Raises `SuiteError` for what is none."""
+    if isinstance(value, Completion):
+        return value
+    if not isinstance(value, str):
+        raise SuiteError(
+            f"a task named completion returns the text or a Completion, not {type(value).__name__}; give it another name if it "
+            "makes something else"
+        )
+    return Completion(**_conversation(found, value, "stop"), model=found.key.model)
+
+
+def _conversation(found: EvalItem, text: str, finish_reason: FinishReason) -> dict[str, Any]:
+    prompt = list(found.prepared.prompt)
+    answer = {"role": "assistant", "content": text}
+    if finish_reason != "recorded" and prompt and prompt[-1]["role"] == "assistant":
+        # The model continued the last turn; as a message it is one.
+        answer["content"] = f"{prompt.pop()['content']}{text}"
+    return {"text": text, "messages": (*prompt, answer), "finish_reason": finish_reason}
