@@ -57,7 +57,7 @@ class EvalSampleInteraction(_Line):
 
 
 class SampleError(_Line):
-    """Why a case errored: ``kind`` is model, engine, unsupported, grader, setup, test, teardown or crash."""
+    """Why a case errored: ``kind`` is model, engine, unsupported, task, grader, setup, test, teardown or crash."""
 
     kind: str
     message: str

@@ -75,6 +75,7 @@ class Line:
 
     def close(self, entry: dict[str, Any], result: Result) -> None:
         """Enter what came of a call. Raises `LimitExceeded`, and `ModelCallError` when there is no answer."""
+        __tracebackhide__ = True
         if result.error is not None:
             entry["error"] = {"kind": result.error.kind, "message": result.error.message}
             raise ModelCallError(f"no answer ({result.error.kind} error): {result.error.message}", result.error.kind)

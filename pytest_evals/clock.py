@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Self
 
 from pytest_evals.desk import Answer, Desk
 from pytest_evals.engines.protocol import Request, Result
@@ -23,7 +24,7 @@ class StepClock:
         self._timer: asyncio.TimerHandle | None = None
         self._since = 0.0
 
-    def __enter__(self) -> StepClock:
+    def __enter__(self) -> Self:
         self._run()
         return self
 

@@ -48,14 +48,14 @@ class SuiteInfo:
     graders: list[str]
     gates: list[str]
     tags: list[str]
-    calls: bool = False
-    """Whether its tests, tasks or graders call models on their own."""
-    judges: bool = False
-    """Whether one of them is the judge."""
     items: dict[str, Declared] = field(default_factory=dict)
     """By nodeid, every case that was declared, selected or not."""
     notes: list[str] = field(default_factory=list)
     """What a reader of the scores should know of how the suite was run."""
+    calls: bool = False
+    """Whether its tests, tasks or graders call models on their own."""
+    judges: bool = False
+    """Whether one of them is the judge."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, for the wire."""
@@ -84,7 +84,7 @@ class EvalItem:
     graders: tuple[str, ...]
     asks: Mapping[str, Asks]
     """Graders that need likelihoods, with what tells the texts."""
-    workflow: Workflow
+    workflow: Workflow = field(default_factory=Workflow)
     """Tasks and graders that run ahead of the tests."""
 
 
@@ -305,9 +305,7 @@ class Collection:
                     current.asks,
                     current.workflow,
                 )
-                excluded = {
-                    name for name, cases in current.workflow.applies_to.items() if key.case_id not in cases
-                }
+                excluded = {name for name, cases in current.workflow.applies_to.items() if key.case_id not in cases}
                 if excluded:
                     item.stash[EXCLUDED] = frozenset(excluded)
         return made

@@ -81,7 +81,9 @@ class Conductor:
         __tracebackhide__ = True
         step = flow.workflow.find(name, declaration)
         if step is None:
-            raise EvalsError(f"{declaration.kind} {name!r} is no step of {flow.item.nodeid}: name it among the arguments of the test")
+            raise EvalsError(
+                f"{declaration.kind} {name!r} is no step of {flow.item.nodeid}: name it among the arguments of the test"
+            )
         if step.fixtures:
             self._provide(flow, step.key, {fixture: given[fixture] for fixture in step.fixtures})
         self.wait(lambda: step.key in flow.outcomes)

@@ -289,6 +289,14 @@ class CaseFlow:
         __tracebackhide__ = True
         return self._conductor.hand_over(self, name, declaration, given)
 
+    def raised(self, error: BaseException) -> bool:
+        """Tell whether a task of the case raised this."""
+        steps = self.workflow.steps
+        return any(
+            outcome.failure is error and steps[key].declaration.kind == "task"
+            for key, outcome in dict(self.outcomes).items()
+        )
+
     def post(self, sheet: Sheet) -> None:
         """Put results and grades on the sheet of the case."""
         mine = self.board.sheet

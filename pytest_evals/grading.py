@@ -215,9 +215,7 @@ def asks_of(function: Any) -> Asks | None:
     return asks
 
 
-def _grade(
-    request: pytest.FixtureRequest, threshold: float | None, call: Callable[[], Any], flow: Flow | None
-) -> Any:
+def _grade(request: pytest.FixtureRequest, threshold: float | None, call: Callable[[], Any], flow: Flow | None) -> Any:
     __tracebackhide__ = True
     key = request.fixturename or ""
     item = request.node

@@ -46,12 +46,15 @@ class Call(Generic[T]):
 
     def result(self) -> T:
         """Wait and return the answer. Raises `ModelCallError` when there is none."""
+        __tracebackhide__ = True
         return self._answer(self._pending.result())
 
     def __await__(self) -> Generator[Any, None, T]:
+        __tracebackhide__ = True
         return self._answer((yield from self._pending.wait().__await__()))
 
     def _answer(self, result: Result) -> T:
+        __tracebackhide__ = True
         self._line.close(self._entry, result)
         return self._finish(result)
 

@@ -19,7 +19,7 @@ from pytest_evals.current import ITEM
 from pytest_evals.direct import Direct
 from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.engines.service import Generation
-from pytest_evals.errors import EvalsError, ModelCallError, NotApplicable, SuiteError
+from pytest_evals.errors import EvalsError, NotApplicable, SuiteError
 from pytest_evals.flow import CaseFlow, Kit
 from pytest_evals.grading import SHEET, Sheet
 from pytest_evals.model import Handles, Model
@@ -270,6 +270,9 @@ class CaseRun:
             add_properties(item, sheet)
         report: pytest.TestReport = yield
         state.timing[str(report.when)] = report.duration
+        flow = item.stash.get(FLOW, None)
+        if isinstance(flow, CaseFlow) and call.excinfo is not None and flow.raised(call.excinfo.value):
+            state.error = {"kind": "task", "message": f"{call.excinfo.typename}: {call.excinfo.value}"}
         judge_phase(report, call, state, sheet, gated=bool(found.info.gates) and not self._settings.strict_cases)
         if report.when == "call" and report.failed:
             report.sections.append(("Eval", describe(item.stash.get(COMPLETION, None), sheet)))

@@ -60,23 +60,27 @@ def plain_data(value: Any) -> Any:
 
     Raises `SuiteError` for what is no data.
     """
+    value = _opened(value)
     if value is None or isinstance(value, (str, bool, int, float)):
-        return value.value if isinstance(value, enum.Enum) else value
-    if isinstance(value, Completion):
-        return value.text
-    if hasattr(value, "model_dump"):
-        return plain_data(value.model_dump(mode="json"))
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {entry.name: plain_data(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
+        return value
     if isinstance(value, Mapping):
         return {str(key): plain_data(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain_data(entry) for entry in value]
-    if isinstance(value, enum.Enum):
-        return plain_data(value.value)
-    if isinstance(value, _AS_TEXT):
-        return str(value)
     raise SuiteError(
         f"returned {type(value).__name__} ({one_line(repr(value), 60)}), which the artifact cannot hold; return plain data, a "
         "dataclass or a pydantic model"
     )
+
+
+def _opened(value: Any) -> Any:
+    """Return what an object of a known kind consists of."""
+    if isinstance(value, Completion):
+        return value.text
+    if isinstance(value, enum.Enum):
+        return value.value
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {entry.name: getattr(value, entry.name) for entry in dataclasses.fields(value)}
+    return str(value) if isinstance(value, _AS_TEXT) else value

@@ -243,10 +243,10 @@ def _condition(expression: str) -> Callable[[Scope], Any]:
     if not isinstance(expression, str) or not expression.strip():
         raise TemplateError(f"run_if must be an expression like \"item.kind == 'rag'\", not {expression!r}")
     try:
-        compiled = _environment().compile_expression(expression, undefined_to_none=False)
+        compiled: Callable[[Scope], Any] = _environment().compile_expression(expression, undefined_to_none=False)
     except jinja2.TemplateSyntaxError as error:
         raise TemplateError(f"run_if {expression!r} is not well formed: {error.message}") from error
-    return lambda scope: compiled(scope)
+    return compiled
 
 
 @functools.lru_cache(maxsize=1)

@@ -7,7 +7,6 @@ from typing import Protocol
 
 from pytest_evals.engines.protocol import Request, Result
 
-
 Deliver = Callable[[list[Result]], None]
 """Takes results as they finish. It is called in a thread that must not wait, so it hands them on at once."""
 

@@ -3,7 +3,8 @@
     exact = graders.exact_match("{{item.answer}}")
 
 What a completion is compared with may be a template or a locator of the case's fields. ``number`` and the like keep the
-type of a whole-value locator: ``"item.answer"`` may be a number or a list. Those of this module give a verdict, value 1 or 0; metrics give values.
+type of a whole-value locator: ``"item.answer"`` may be a number or a list. ``of`` names a task whose result is graded in the
+place of the completion; ``run_if`` is an expression over the case, where the grader applies. Those of this module give a verdict, value 1 or 0; metrics give values.
 """
 
 from __future__ import annotations
@@ -15,12 +16,11 @@ from typing import Any, Literal
 
 import pytest
 
-from pytest_evals.completion import Completion
 from pytest_evals.errors import SuiteError
 from pytest_evals.graders import likelihood, numbers, structured, text
 from pytest_evals.graders.metrics import bleu, chrf, f1, levenshtein, meteor, rouge
-from pytest_evals.graders.settings import check_static, depends_on_case
-from pytest_evals.grading import Fixture, current_case, grader_fixture
+from pytest_evals.graders.settings import check_static, depends_on_case, grading_text
+from pytest_evals.grading import Fixture, current_scope, grader_fixture
 from pytest_evals.templates import render
 
 __all__ = [
@@ -41,24 +41,29 @@ __all__ = [
 ]
 
 
-def _ready(check: Callable[..., text.Verdict], settings: Mapping[str, Any]) -> Fixture:
-    """Return the fixture of a check, called with the completion's text and the settings rendered for the case."""
+def _ready(
+    check: Callable[..., text.Verdict], settings: Mapping[str, Any], of: str | None, run_if: str | None
+) -> Fixture:
+    """Return the fixture of a check, called with the text to grade and the settings rendered for the case."""
     # Only what depends on the case is rendered for each of them.
     dynamic = {name: value for name, value in settings.items() if depends_on_case(value)}
     static = {name: value for name, value in settings.items() if name not in dynamic}
 
-    def ready_made(completion: Completion, request: pytest.FixtureRequest) -> Any:
+    def grade(answer: str, request: pytest.FixtureRequest) -> Any:
         from pytest_evals.grades import Grade
 
-        verdict = check(completion.text, **static, **render(dynamic, current_case(request).scope))
+        verdict = check(answer, **static, **render(dynamic, current_scope(request)))
         return Grade(verdict.passed, request.fixturename or "", verdict.reason)
 
+    ready_made = grading_text(grade, of, check.__name__)
     ready_made.__doc__ = (check.__doc__ or "").partition("\n")[0]
     checked = (lambda rendered: check("", **static, **rendered)) if dynamic else None
-    return grader_fixture(ready_made, settings=dynamic, check=checked)
+    return grader_fixture(ready_made, settings=dynamic, check=checked, run_if=run_if)
 
 
-def exact_match(expected: object, *, normalize: str | Sequence[str] = ()) -> Fixture:
+def exact_match(
+    expected: object, *, normalize: str | Sequence[str] = (), of: str | None = None, run_if: str | None = None
+) -> Fixture:
     """The completion is ``expected``, both stripped.
 
     ``normalize``: steps applied to both sides first, of ``case, punctuation, articles, unicode, whitespace``; or
@@ -66,31 +71,54 @@ def exact_match(expected: object, *, normalize: str | Sequence[str] = ()) -> Fix
     """
     steps = text.check_normalizers(normalize)
     check_static(expected, lambda value: text.exact_match("", value, steps))
-    return _ready(text.exact_match, {"expected": expected, "steps": steps})
+    return _ready(text.exact_match, {"expected": expected, "steps": steps}, of, run_if)
 
 
-def one_of(choices: object, *, normalize: str | Sequence[str] = ()) -> Fixture:
+def one_of(
+    choices: object, *, normalize: str | Sequence[str] = (), of: str | None = None, run_if: str | None = None
+) -> Fixture:
     """The completion is one of ``choices``: a list, or a locator of one."""
     steps = text.check_normalizers(normalize)
     check_static(choices, lambda value: text.as_texts(value, "one_of"))
-    return _ready(text.one_of, {"choices": choices, "steps": steps})
+    return _ready(text.one_of, {"choices": choices, "steps": steps}, of, run_if)
 
 
-def contains(needles: object, *, ignore_case: bool = False, require: Literal["all", "any"] = "all") -> Fixture:
+def contains(
+    needles: object,
+    *,
+    ignore_case: bool = False,
+    require: Literal["all", "any"] = "all",
+    of: str | None = None,
+    run_if: str | None = None,
+) -> Fixture:
     """The completion contains ``needles``: a string, a list of them, or a locator of either; ``require`` all or any."""
     if require not in ("all", "any"):
         raise SuiteError(f"contains: require must be 'all' or 'any', not {require!r}")
     check_static(needles, lambda value: text.as_texts(value, "contains"))
-    return _ready(text.contains, {"needles": needles, "ignore_case": ignore_case, "require": require})
+    return _ready(text.contains, {"needles": needles, "ignore_case": ignore_case, "require": require}, of, run_if)
 
 
-def matches(pattern: str, *, ignore_case: bool = False, full: bool = False) -> Fixture:
+def matches(
+    pattern: str,
+    *,
+    ignore_case: bool = False,
+    full: bool = False,
+    of: str | None = None,
+    run_if: str | None = None,
+) -> Fixture:
     """The regular expression is found in the completion; with ``full`` it covers the whole stripped completion."""
     check_static(pattern, lambda value: text.compile_pattern(text.as_text(value, "matches"), ignore_case=ignore_case))
-    return _ready(text.matches, {"pattern": pattern, "ignore_case": ignore_case, "full": full})
+    return _ready(text.matches, {"pattern": pattern, "ignore_case": ignore_case, "full": full}, of, run_if)
 
 
-def number(expected: object, *, tolerance: float = 0.0, kind: Literal["absolute", "relative"] = "absolute") -> Fixture:
+def number(
+    expected: object,
+    *,
+    tolerance: float = 0.0,
+    kind: Literal["absolute", "relative"] = "absolute",
+    of: str | None = None,
+    run_if: str | None = None,
+) -> Fixture:
     r"""The completion's final number is ``expected`` (a number, or text whose final number counts), within
     ``tolerance``.
 
@@ -102,30 +130,35 @@ def number(expected: object, *, tolerance: float = 0.0, kind: Literal["absolute"
     if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 <= tolerance < float("inf"):
         raise SuiteError(f"number: tolerance must be a number of at least 0, not {tolerance!r}")
     check_static(expected, numbers.expected_number)
-    return _ready(numbers.number, {"expected": expected, "tolerance": tolerance, "kind": kind})
+    return _ready(numbers.number, {"expected": expected, "tolerance": tolerance, "kind": kind}, of, run_if)
 
 
-def json_valid() -> Fixture:
+def json_valid(*, of: str | None = None, run_if: str | None = None) -> Fixture:
     """The completion is one JSON value; a code fence around it is tolerated."""
-    return _ready(structured.json_valid, {})
+    return _ready(structured.json_valid, {}, of, run_if)
 
 
-def json_schema(schema: Mapping[str, Any] | bool | str | Path) -> Fixture:
+def json_schema(
+    schema: Mapping[str, Any] | bool | str | Path, *, of: str | None = None, run_if: str | None = None
+) -> Fixture:
     """The completion is JSON that ``schema`` allows: a JSON Schema, or the path of one relative to the test file."""
     base = Path(sys._getframe(1).f_code.co_filename).parent  # noqa: SLF001 - the documented way to the caller
     loaded = structured.load_schema(schema, base)
 
-    def ready_made(completion: Completion) -> Any:
+    def grade(answer: str, request: pytest.FixtureRequest) -> Any:
         from pytest_evals.grades import Grade
 
-        verdict = structured.json_schema(completion.text, loaded)
-        return Grade(verdict.passed, reasoning=verdict.reason)
+        verdict = structured.json_schema(answer, loaded)
+        return Grade(verdict.passed, request.fixturename or "", verdict.reason)
 
+    ready_made = grading_text(grade, of, "json_schema")
     ready_made.__doc__ = "The completion is JSON that the schema allows."
-    return grader_fixture(ready_made)
+    return grader_fixture(ready_made, run_if=run_if)
 
 
-def choice(choices: object, *, expected: object, by: Literal["sum", "token", "byte"] = "sum") -> Fixture:
+def choice(
+    choices: object, *, expected: object, by: Literal["sum", "token", "byte"] = "sum", run_if: str | None = None
+) -> Fixture:
     """The model finds ``expected`` the likeliest of ``choices`` as the answer to the case's prompt.
 
     Nothing is generated: each choice's log-likelihood is computed, for all cases in batches, its prompt once for all of
@@ -146,7 +179,7 @@ def choice(choices: object, *, expected: object, by: Literal["sum", "token", "by
         from pytest_evals.run import likelihoods_for
 
         found = likelihoods_for(request.node, request.fixturename or "")
-        right = likelihood.check_expected(render(expected, current_case(request).scope), [each.text for each in found])
+        right = likelihood.check_expected(render(expected, current_scope(request)), [each.text for each in found])
         chosen = likelihood.likeliest(found, measure)
         return Grade(
             chosen.index == right,
@@ -156,4 +189,4 @@ def choice(choices: object, *, expected: object, by: Literal["sum", "token", "by
         )
 
     ready_made.__doc__ = "The model finds the expected choice the likeliest."
-    return grader_fixture(ready_made, settings={"choices": choices, "expected": expected}, asks=asked)
+    return grader_fixture(ready_made, settings={"choices": choices, "expected": expected}, asks=asked, run_if=run_if)

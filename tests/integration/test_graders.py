@@ -189,7 +189,6 @@ def test_an_error_in_the_test_itself_is_an_error_and_not_a_miss(evals: Evals) ->
 @pytest.mark.parametrize(
     ("definition", "message"),
     [
-        ("@grader\nasync def mine(): ...", "grader 'mine' is async"),
         ("@grader\ndef mine():\n    yield 1", "grader 'mine' yields"),
         ("mine = graders.one_of([])", "one_of needs at least one text"),
         ("mine = graders.contains('')", "none may be empty"),

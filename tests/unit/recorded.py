@@ -50,6 +50,7 @@ def sample_line(case_id: str = "France", *grades: Grade, **changes: Any) -> Line
             "metadata": {"country": case_id},
         },
         "tasks": {"steps": 3},
+        "calls": [],
         "grades": [grade.model_dump() for grade in grades or (Grade(True, "exact", "same"),)],
         "outcome": "passed",
         "error": None,

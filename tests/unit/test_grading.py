@@ -122,14 +122,6 @@ def test_a_class_is_no_grader() -> None:
         grader(int)
 
 
-def test_an_async_grader_is_refused_by_name() -> None:
-    async def later() -> bool:
-        return True
-
-    with pytest.raises(SuiteError, match="grader 'later' is async"):
-        grader(later)
-
-
 def test_a_grader_that_yields_is_refused_by_name() -> None:
     def half() -> Any:
         yield True

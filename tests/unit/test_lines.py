@@ -36,7 +36,7 @@ def facts(tmp_path: Path) -> RunFacts:
 
 
 def first_line(facts: RunFacts, models: list[str], teams: dict[str, Team]) -> dict[str, Any]:
-    return run_line(facts, [suite_info(*models)], teams, seed=3, options={"exact": True})
+    return run_line(facts, [suite_info(*models)], teams, judge="smollm2", seed=3, options={"exact": True})
 
 
 def test_the_run_names_its_models_with_what_they_were_loaded_as(facts: RunFacts) -> None:

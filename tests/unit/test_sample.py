@@ -100,7 +100,7 @@ def test_a_line_has_the_keys_of_the_schema() -> None:
     line = line_of(graded(Grade(True, "exact")), "exact", completion=COMPLETION, timing={"call": 0.1})
     assert list(line) == [
         "type", "id", "nodeid", "suite", "case_id", "repeat", "cluster", "dataset_key", "interaction",
-        "tasks", "grades", "outcome", "error", "timing", "fingerprint", "content",
+        "tasks", "calls", "grades", "outcome", "error", "timing", "fingerprint", "content",
     ]  # fmt: skip
     assert json.loads(dump(line["interaction"])) == {
         "thread": [{"role": "user", "content": "Capital?"}, {"role": "assistant", "content": "Paris"}],

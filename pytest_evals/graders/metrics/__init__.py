@@ -20,9 +20,11 @@ __all__ = ["bleu", "chrf", "f1", "levenshtein", "meteor", "rouge"]
 EXTRA = "metrics"
 
 
-def f1(reference: object, *, threshold: float | None = None) -> Fixture:
+def f1(
+    reference: object, *, threshold: float | None = None, of: str | None = None, run_if: str | None = None
+) -> Fixture:
     """F1 of the words that completion and reference have in common, normalised as in SQuAD; the best reference counts."""
-    return metric_fixture("f1", squad.f1, reference, threshold)
+    return metric_fixture("f1", squad.f1, reference, threshold, of=of, run_if=run_if)
 
 
 def bleu(
@@ -31,6 +33,8 @@ def bleu(
     tokenize: Literal["13a", "intl", "char", "zh", "none"] = "13a",
     lowercase: bool = False,
     threshold: float | None = None,
+    of: str | None = None,
+    run_if: str | None = None,
 ) -> Fixture:
     """BLEU of sacrebleu, 0..1: of the completion alone; the gate statistic ``corpus`` is that of all completions.
 
@@ -40,11 +44,17 @@ def bleu(
     measure = functools.partial(
         translation.bleu, tokenize=translation.check_tokenizer(tokenize), lowercase=bool(lowercase)
     )
-    return metric_fixture("bleu", measure, reference, threshold)
+    return metric_fixture("bleu", measure, reference, threshold, of=of, run_if=run_if)
 
 
 def chrf(
-    reference: object, *, word_order: Literal[0, 1, 2] = 0, lowercase: bool = False, threshold: float | None = None
+    reference: object,
+    *,
+    word_order: Literal[0, 1, 2] = 0,
+    lowercase: bool = False,
+    threshold: float | None = None,
+    of: str | None = None,
+    run_if: str | None = None,
 ) -> Fixture:
     """ChrF of sacrebleu, 0..1: of the completion alone; the gate statistic ``corpus`` is that of all completions.
 
@@ -54,7 +64,7 @@ def chrf(
     measure = functools.partial(
         translation.chrf, word_order=translation.check_word_order(word_order), lowercase=bool(lowercase)
     )
-    return metric_fixture("chrf", measure, reference, threshold)
+    return metric_fixture("chrf", measure, reference, threshold, of=of, run_if=run_if)
 
 
 def rouge(
@@ -64,23 +74,39 @@ def rouge(
     measure: Literal["f1", "precision", "recall"] = "f1",
     stem: bool = False,
     threshold: float | None = None,
+    of: str | None = None,
+    run_if: str | None = None,
 ) -> Fixture:
     """ROUGE-1, -2, -L or -Lsum of rouge-score, for English texts. ``stem`` compares words by their Porter stems."""
     require("rouge_score", EXTRA, "rouge")
     compute = functools.partial(
         summary.rouge, kind=summary.check_kind(kind), part=summary.check_part(measure), stem=bool(stem)
     )
-    return metric_fixture("rouge", compute, reference, threshold, check=summary.check_references)
+    return metric_fixture("rouge", compute, reference, threshold, check=summary.check_references, of=of, run_if=run_if)
 
 
-def meteor(reference: object, *, synonyms: bool = True, threshold: float | None = None) -> Fixture:
+def meteor(
+    reference: object,
+    *,
+    synonyms: bool = True,
+    threshold: float | None = None,
+    of: str | None = None,
+    run_if: str | None = None,
+) -> Fixture:
     """METEOR of NLTK. Synonyms come from WordNet, which NLTK downloads; ``synonyms=False`` does without, and is no METEOR
     to compare with others'.
     """
     require("nltk", EXTRA, "meteor")
     if synonyms:
         alignment.check_wordnet()
-    return metric_fixture("meteor", functools.partial(alignment.meteor, synonyms=bool(synonyms)), reference, threshold)
+    return metric_fixture(
+        "meteor",
+        functools.partial(alignment.meteor, synonyms=bool(synonyms)),
+        reference,
+        threshold,
+        of=of,
+        run_if=run_if,
+    )
 
 
 def levenshtein(
@@ -89,6 +115,8 @@ def levenshtein(
     normalize: str | Sequence[str] = (),
     unit: Literal["character", "word"] = "character",
     threshold: float | None = None,
+    of: str | None = None,
+    run_if: str | None = None,
 ) -> Fixture:
     """Similarity by edits: 1 - insertions, deletions and substitutions / length of the longer text.
 
@@ -101,4 +129,6 @@ def levenshtein(
         functools.partial(edits.levenshtein, steps=steps, unit=edits.check_unit(unit)),
         reference,
         threshold,
+        of=of,
+        run_if=run_if,
     )

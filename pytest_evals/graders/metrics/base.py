@@ -7,15 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_evals.errors import SuiteError
-from pytest_evals.graders.settings import check_static, depends_on_case
-from pytest_evals.grading import Fixture, current_case, grader_fixture
+from pytest_evals.graders.settings import check_static, depends_on_case, grading_text
+from pytest_evals.grading import Fixture, current_scope, grader_fixture
 from pytest_evals.plain import one_line
 from pytest_evals.templates import render
 
 if TYPE_CHECKING:
     import pytest
-
-    from pytest_evals.completion import Completion
 
 
 class Measured(NamedTuple):
@@ -63,8 +61,10 @@ def metric_fixture(
     *,
     check: Callable[[Sequence[str]], object] | None = None,
     lowest: float = 0,
+    of: str | None = None,
+    run_if: str | None = None,
 ) -> Fixture:
-    """Return the grader's fixture. ``reference``: a text, a list of them, or a locator or templates of the case.
+    """Return the grader's fixture. ``of``, ``run_if``: as for all ready-made graders. ``reference``: a text, a list of them, or a locator or templates of the case.
 
     ``check`` raises `SuiteError` for references that the metric cannot use, when the suite is collected.
     """
@@ -79,13 +79,16 @@ def metric_fixture(
     check_static(reference, references)
     settings = {"reference": reference} if depends_on_case(reference) else {}
 
-    def metric(completion: Completion, request: pytest.FixtureRequest) -> Any:
+    def grade(answer: str, request: pytest.FixtureRequest) -> Any:
         from pytest_evals.grades import Grade
 
-        scope = current_case(request).scope if settings else {}
-        found = measure(completion.text, as_references(render(reference, scope), name))
+        scope = current_scope(request) if settings else {}
+        found = measure(answer, as_references(render(reference, scope), name))
         passed = None if threshold is None else found.value >= threshold
         return Grade(found.value, request.fixturename or "", found.reason, passed, metadata=found.details)
 
+    metric = grading_text(grade, of, name)
     metric.__doc__ = f"The metric {name} of the completion."
-    return grader_fixture(metric, settings=settings, check=lambda found: references(found.get("reference", reference)))
+    return grader_fixture(
+        metric, settings=settings, check=lambda found: references(found.get("reference", reference)), run_if=run_if
+    )
