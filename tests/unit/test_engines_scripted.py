@@ -53,9 +53,9 @@ def answers(engine: ScriptedEngine, *requests: Request) -> dict[str, Result]:
     return results
 
 
-def message(result: Result) -> str:
+def message(result: Result, kind: str = "model") -> str:
     assert result.error is not None
-    assert result.error.kind == "model"
+    assert result.error.kind == kind
     return result.error.message
 
 
@@ -124,7 +124,7 @@ def test_the_text_ends_before_the_first_stop_string(stop: tuple[str, ...], text:
 @pytest.mark.parametrize("source", [PLAIN, ASYNC], ids=["sync", "async"])
 def test_log_probabilities_are_refused(source: str, script: Script) -> None:
     results = answers(script(source), ask("a", logprobs=True), ask("b"))
-    assert "cannot honour the generation parameter 'logprobs'" in message(results["a"])
+    assert "cannot honour the generation parameter 'logprobs'" in message(results["a"], "unsupported")
     assert results["b"].error is None
 
 
@@ -148,7 +148,7 @@ def test_what_a_script_cannot_honour_is_refused_for_that_case(
     name: str, value: Any, source: str, script: Script
 ) -> None:
     results = answers(script(source), ask("a", temperature=1.0, **{name: value}), ask("b", temperature=1.0))
-    assert f"cannot honour the generation parameter {name!r}" in message(results["a"])
+    assert f"cannot honour the generation parameter {name!r}" in message(results["a"], "unsupported")
     assert results["b"].error is None
 
 
@@ -263,14 +263,17 @@ def test_blank_texts_count_as_one_token(script: Script) -> None:
 @pytest.mark.parametrize("rest", ["", "score = 5"], ids=["nothing", "no-function"])
 def test_without_the_function_choices_are_refused(source: str, rest: str, script: Script) -> None:
     results = answers(script(f"{source}\n{rest}\n"), weigh("yes", "no"), ask("b"))
-    assert message(results["a"]) == "scripted:m:f cannot tell how likely a text is; choices need a model that can"
+    assert (
+        message(results["a"], "unsupported")
+        == "scripted:m:f cannot tell how likely a text is; choices need a model that can"
+    )
     assert results["b"].error is None
 
 
 def test_a_model_named_score_does_not_score(script: Script) -> None:
     engine = script("def score(messages): return 'five'", function="score")
     results = answers(engine, weigh("yes", "no"), ask("b"))
-    assert "cannot tell how likely a text is" in message(results["a"])
+    assert "cannot tell how likely a text is" in message(results["a"], "unsupported")
     assert results["b"].text == "five"
 
 
@@ -300,7 +303,7 @@ def test_a_score_cannot_change_the_conversation_for_the_next_choice(script: Scri
 
 def test_choices_that_carry_a_parameter_that_cannot_be_honoured_are_refused(script: Script) -> None:
     results = answers(script(PLAIN + SCORE), weigh("a", "b", template={"enable_thinking": False}))
-    assert "cannot honour the generation parameter 'template'" in message(results["a"])
+    assert "cannot honour the generation parameter 'template'" in message(results["a"], "unsupported")
 
 
 # -- what cannot be loaded
