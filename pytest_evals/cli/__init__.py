@@ -18,11 +18,12 @@ from collections.abc import Sequence
 from pytest_evals.cli.output import close_quietly, complain
 from pytest_evals.errors import EvalsError
 
-COMMANDS = ("show", "schema")
+COMMANDS = ("show", "compare", "schema")
 """In the order of the help."""
 EXAMPLES = """\
 examples:
   pytest-evals show
+  pytest-evals compare latest~1 latest
   pytest-evals schema > artifact.schema.json
 
 'pytest-evals COMMAND --help' says more.

@@ -1,0 +1,125 @@
+"""A comparison of two runs as lines of text."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pytest_evals.baseline.comparison import Change, Comparison, Flip
+from pytest_evals.linecheck import Line
+from pytest_evals.plain import one_line, plain
+from pytest_evals.render import numbers
+from pytest_evals.render.tables import Column, fitted_table, without_repeats
+
+Texts = Mapping[tuple[str, str, str, int], Line]
+"""Suite, model, case id, repeat -> the sample."""
+_LONGEST_TEXT = 2000
+_LABEL = 11
+
+
+def comparison_lines(comparison: Comparison, width: int) -> list[str]:
+    """Return the table of changes and what is not in it."""
+    changes = comparison.changes
+    table = fitted_table(_columns(changes), width) if changes else ["there is no case that can be compared"]
+    notes = [line for note in comparison.notes() for line in wrapped(note, width)]
+    return [*table, *([""] if notes else []), *notes]
+
+
+def _columns(changes: Sequence[Change]) -> list[Column]:
+    several = len({change.model for change in changes}) > 1
+    differences = [change.difference for change in changes]
+    return [
+        Column("suite", without_repeats([change.suite for change in changes])),
+        *([Column("model", [change.model for change in changes])] if several else []),
+        Column("grader", [change.grader for change in changes]),
+        Column("n", [str(len(change.grades.pairs)) for change in changes], numeric=True),
+        Column("before", [numbers.value(change.before) for change in changes], numeric=True, rank=1),
+        Column("after", [numbers.value(change.after) for change in changes], numeric=True, rank=1),
+        Column("change", [signed(each.mean if each else None) for each in differences], numeric=True),
+        Column("95% interval", [_interval(each.interval if each else None) for each in differences], numeric=True),
+        Column("p", [p_value(change.p) for change in changes], numeric=True, rank=2),
+        Column("rose", [str(each.better) if each else "" for each in differences], numeric=True, rank=3),
+        Column("fell", [str(each.worse) if each else "" for each in differences], numeric=True, rank=3),
+        Column("verdict", [change.verdict for change in changes]),
+    ]
+
+
+def signed(number: float | None) -> str:
+    """A difference, always with its sign."""
+    return numbers.ABSENT if number is None else f"{number:+.3f}" if abs(number) < 1000 else f"{number:+,.1f}"
+
+
+def _interval(interval: Sequence[float] | None) -> str:
+    return numbers.ABSENT if interval is None else f"{signed(interval[0])} .. {signed(interval[1])}"
+
+
+def p_value(p: float | None) -> str:
+    """A p value: tiny ones are only said to be tiny."""
+    return numbers.ABSENT if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def flip_lines(flips: Sequence[Flip], width: int) -> list[str]:
+    """Return a line a flipped case."""
+    cells = [(flip.direction, flip.pair.case_id, flip.grader, _step(flip)) for flip in flips]
+    names = ("flipped", "case", "grader", "grade")
+    return fitted_table([Column(name, [row[index] for row in cells]) for index, name in enumerate(names)], width)
+
+
+def _step(flip: Flip) -> str:
+    return f"{numbers.value(flip.before)} -> {numbers.value(flip.after)}"
+
+
+def flip_texts(flip: Flip, before: Texts, after: Texts, width: int) -> list[str]:
+    """Return a flipped case with what both runs have of its texts."""
+    head = f"-- {flip.pair.suite}[{flip.pair.case_id}] {flip.grader} {flip.direction}: {_step(flip)}"
+    was = [before.get((each.suite, each.model, each.case_id, each.repeat)) for each in flip.pair.before]
+    now = [after.get((each.suite, each.model, each.case_id, each.repeat)) for each in flip.pair.after]
+    shown = next((sample for sample in (*now, *was) if sample), None)
+    lines = [one_line(head, max(width, 20)), *(_prompt(shown, width) if shown else [])]
+    for name, samples in (("before", was), ("after", now)):
+        for sample in samples:
+            repeat = f" r{sample['repeat']}" if sample and len(samples) > 1 else ""
+            lines += _block(f"{name}{repeat}", _answer(sample), width)
+            reason = _reason(sample, flip.grader)
+            lines += _block("  because", reason, width) if reason else []
+    return lines
+
+
+def _prompt(sample: Line, width: int) -> list[str]:
+    thread = sample["interaction"]["thread"]
+    asked = [message for message in thread if message.get("role") != "assistant"][-1:]
+    return _block("prompt", _text(asked[0]["content"]), width) if asked else []
+
+
+def _answer(sample: Line | None) -> str:
+    if sample is None or not sample["interaction"]["thread"]:
+        return "(its text is not kept in the baseline)"
+    completion = sample["interaction"]["completion"]
+    if completion is None:
+        return f"(no completion: {sample['error']['message']})" if sample["error"] else "(no completion)"
+    return str(completion["text"])
+
+
+def _reason(sample: Line | None, grader: str) -> str | None:
+    grades = sample["grades"] if sample else []
+    return next((grade["reasoning"] for grade in grades if grade["grader_key"] == grader), None)
+
+
+def _text(content: Any) -> str:
+    return content if isinstance(content, str) else str(content)
+
+
+def _block(label: str, text: str, width: int) -> list[str]:
+    """Return a labelled text, wrapped and indented; its own line breaks stay."""
+    lines = [
+        part
+        for line in plain(text, _LONGEST_TEXT).splitlines() or [""]
+        for part in textwrap.wrap(line, max(width - _LABEL, 20)) or [""]
+    ]
+    return [f"{label + ':':<{_LABEL}}{lines[0]}".rstrip(), *(f"{'':<{_LABEL}}{line}".rstrip() for line in lines[1:])]
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Return a sentence in as many lines as it takes."""
+    return textwrap.wrap(one_line(text, 2000), max(width, 20), subsequent_indent="    ", break_on_hyphens=False)
