@@ -110,7 +110,7 @@ def test_a_grader_that_only_one_run_has_is_said() -> None:
 def test_the_lines_fit_the_terminal() -> None:
     comparison = compare(
         run_of("1" * 20, [0.5] * 20, suite="a_suite_of_a_rather_long_name"),
-        run_of("0" * 20, [500.0] * 20, suite="a_suite_of_a_rather_long_name", model="other"),
+        run_of("0" * 20, [5.0] * 20, suite="a_suite_of_a_rather_long_name", model="other"),
     )
     for width in (60, 80, 120, 200):
         lines = comparison_lines(comparison, width)
