@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import secrets
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from pytest_evals.collection import Collection, SuiteInfo
 from pytest_evals.declaration import MARK
 from pytest_evals.errors import EvalsError
-from pytest_evals.grading import TIME_LIMIT
+from pytest_evals.grading import RUN_CODE, TIME_LIMIT
 from pytest_evals.provenance import DISTRIBUTION, rival_installed
 from pytest_evals.recorder import check_writable, make_folder
 from pytest_evals.settings import Settings, read_settings
@@ -28,6 +29,7 @@ def activate(config: pytest.Config) -> None:
         )
     settings = read_settings(config)
     config.stash[TIME_LIMIT] = settings.grader_timeout
+    config.stash[RUN_CODE] = settings.run_code
     collection = Collection(settings)
     config.pluginmanager.register(collection, "evals-collection")
     if config.getoption("evals_plan"):
@@ -38,7 +40,9 @@ def activate(config: pytest.Config) -> None:
 
 def collect_only(config: pytest.Config) -> None:
     """Make cases of suites although evals are off, so that one which is named on the command line exists."""
-    config.pluginmanager.register(Collection(read_settings(config)), "evals-collection")
+    # Nothing runs, so there is nothing to refuse.
+    settings = dataclasses.replace(read_settings(config), run_code=True)
+    config.pluginmanager.register(Collection(settings), "evals-collection")
 
 
 def _run(config: pytest.Config, settings: Settings, collection: Collection) -> None:

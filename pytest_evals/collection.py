@@ -13,7 +13,7 @@ from pytest_evals.declaration import MARK, Declaration
 from pytest_evals.engines.spec import EMBEDDED, parse_spec
 from pytest_evals.errors import EvalsError, SuiteError
 from pytest_evals.gates import Gate, parse_gate, resolve
-from pytest_evals.grading import CASE, EXCLUDED, Asks, asks_of, check_of, settings_of
+from pytest_evals.grading import CASE, EXCLUDED, Asks, asks_of, check_of, runs_code_of, settings_of
 from pytest_evals.marking import is_default_turn, is_judge_handle, is_model_handle
 from pytest_evals.repeats import CaseKey, repeated, same_note
 from pytest_evals.settings import Settings, model_text
@@ -24,6 +24,10 @@ from pytest_evals.workflow import Workflow, build_workflow
 PARAMETER = "_evals_case"
 RECORDED = "recorded"
 """The model's name where completions came from the dataset."""
+RUN_CODE_REFUSAL = (
+    "runs programs that a model wrote; allow that with --evals-run-code, or 'evals_run_code = true' in the "
+    "configuration file"
+)
 
 
 class Declared(NamedTuple):
@@ -152,6 +156,8 @@ class Collection:
         graders = _graders(metafunc, lookup, workflow)
         for grader, settings in graders.items():
             function = lookup.function(grader)
+            if runs_code_of(function) and not self._settings.run_code:
+                raise SuiteError(f"{declaration.place}: {name}: grader {grader!r} {RUN_CODE_REFUSAL}")
             later = (*workflow.aliases.get(grader, ()), *_names_of(function))
             check_settings(suite, grader, settings, check_of(function), later)
         workflow.applies_to = self._applies_to(suite, metafunc, lookup, workflow)

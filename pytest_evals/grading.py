@@ -54,6 +54,8 @@ TIME_LIMIT: pytest.StashKey[float] = pytest.StashKey()
 EXCLUDED: pytest.StashKey[frozenset[str]] = pytest.StashKey()
 # What the templates of the grader that runs may name, where that is more than the case.
 SCOPE: ContextVar[Mapping[str, Any] | None] = ContextVar("evals_scope", default=None)
+# Whether graders may run programs that a model wrote.
+RUN_CODE: pytest.StashKey[bool] = pytest.StashKey()
 
 
 @overload
@@ -102,13 +104,15 @@ def grader_fixture(
     check: Check | None = None,
     run_if: str | None = None,
     names: Collection[str] = (),
+    runs_code: bool = False,
 ) -> Fixture:
     """Return the fixture for ``function``.
 
     ``settings``: what a ready-made grader was given, checked against every case; ``check`` is called with what they are for
     the case, and raises `SuiteError` for what the grader cannot use. ``names``: what templates in the settings may name
     besides the case and tasks, because the grader renders them with it. ``asks``: the texts whose likelihood it needs, from
-    a case's scope; they are asked for with the completions of all cases.
+    a case's scope; they are asked for with the completions of all cases. ``runs_code``: it runs what the model wrote, which
+    has to be allowed.
     """
     check_function(function, "grader")
     if run_if is not None:
@@ -130,6 +134,7 @@ def grader_fixture(
         fixture_function = _sync_fixture_function(declaration)
     fixture_function.__evals_settings__ = settings or {}  # type: ignore[attr-defined]  # marks the function as a grader, see settings_of
     fixture_function.__evals_check__ = check  # type: ignore[attr-defined]  # see check_of
+    fixture_function.__evals_runs_code__ = runs_code  # type: ignore[attr-defined]  # see runs_code_of
     fixture_function.__evals_asks__ = asks  # type: ignore[attr-defined]  # see asks_of
     return pytest.fixture(fixture_function) if name is None else pytest.fixture(name=name)(fixture_function)
 
@@ -207,6 +212,11 @@ def check_of(function: Any) -> Check | None:
     """Return what checks a grader's settings for a case, `None` when nothing does."""
     check: Check | None = getattr(function, "__evals_check__", None)
     return check
+
+
+def runs_code_of(function: Any) -> bool:
+    """Tell whether a grader runs programs that a model wrote."""
+    return bool(getattr(function, "__evals_runs_code__", False))
 
 
 def asks_of(function: Any) -> Asks | None:

@@ -69,11 +69,19 @@ def add_options(parser: pytest.Parser) -> None:
         dest="evals_audit",
         help="Compute N random cases once more, one at a time, and say how many texts and grades differ",
     )
+    group.addoption(
+        "--evals-run-code",
+        action="store_true",
+        default=None,
+        dest="evals_run_code",
+        help="Let graders run programs that a model wrote (python_tests)",
+    )
     parser.addini("evals", "Run eval tests, as --evals does", type="bool", default=False)
     parser.addini("evals_models", "Models to evaluate, one a line", type="linelist", default=[])
     parser.addini("evals_judge", "Model that judges", type="string", default="")
     parser.addini("evals_aliases", "Short names of models, one 'name = spec' a line", type="linelist", default=[])
     parser.addini("evals_gates", "Gates for every run, one a line", type="linelist", default=[])
+    parser.addini("evals_run_code", "Let graders run programs that a model wrote", type="bool", default=False)
     parser.addini("evals_dir", "Folder of artifacts", type="string", default=".evals")
     parser.addini("evals_strict_cases", "A missed case fails even if its suite has gates", type="bool", default=False)
     parser.addini(

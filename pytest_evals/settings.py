@@ -44,6 +44,7 @@ class Settings:
     stall_timeout: float
     exact: bool
     audit: int
+    run_code: bool
     judge: str | None
     limits: Limits
 
@@ -85,6 +86,7 @@ def read_settings(config: pytest.Config) -> Settings:
         stall_timeout=_seconds("evals_stall_timeout", config.getini("evals_stall_timeout")),
         exact=_exact(config),
         audit=_whole("--evals-audit", config.getoption("evals_audit"), least=1) or 0,
+        run_code=bool(config.getoption("evals_run_code") or config.getini("evals_run_code")),
         judge=_judge(config, here, root, aliases),
         limits=Limits(
             calls=_whole("evals_case_calls", config.getini("evals_case_calls"), least=0) or 0,

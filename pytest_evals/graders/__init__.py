@@ -19,6 +19,7 @@ import pytest
 from pytest_evals.errors import SuiteError
 from pytest_evals.graders import likelihood, numbers, structured, text
 from pytest_evals.graders.metrics import bleu, chrf, f1, levenshtein, meteor, rouge
+from pytest_evals.graders.programs import python_tests
 from pytest_evals.graders.settings import check_static, depends_on_case, grading_text
 from pytest_evals.grading import Fixture, current_scope, grader_fixture
 from pytest_evals.templates import render
@@ -37,6 +38,7 @@ __all__ = [
     "meteor",
     "number",
     "one_of",
+    "python_tests",
     "rouge",
 ]
 

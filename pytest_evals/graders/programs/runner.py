@@ -1,0 +1,205 @@
+"""Runs a program and its tests in a process of its own, and holds it to its limits."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HARNESS = Path(__file__).with_name("harness.py")
+MEBIBYTE = 1 << 20
+LONGEST_LINE = 4 * MEBIBYTE
+SHOWN = 2000
+START_SECONDS = 30
+WANTED = ("memory", "processor time", "file size", "processes", "network", "signals", "files outside")
+"""What is limited beside time and output where the platform can; `Outcome.limits` tells what was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a program may use: seconds on the clock; in MiB, memory, what it prints, and the size of a file."""
+
+    seconds: float = 10
+    memory: int = 1024
+    output: int = 1
+    file_size: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the tests of a program went. ``errors`` has an entry for each test, `None` where it passed."""
+
+    errors: tuple[str | None, ...]
+    output: str
+    limits: tuple[str, ...]
+
+
+class HarnessError(RuntimeError):
+    """The process did not even come to the program: nothing is known of it."""
+
+
+class _Ended(Exception):  # noqa: N818 - how a run may end, and no error
+    """The run is over: the program ended its process, or went over a limit."""
+
+
+def run_program(
+    program: str, tests: Sequence[str], *, entry_point: str | None, limits: Limits, packages: bool = False
+) -> Outcome:
+    """Load the program, then run each test. Raises `HarnessError` when that could not be tried."""
+    folder = tempfile.mkdtemp(prefix="evals-program-")
+    try:
+        process = _start(folder, packages=packages)
+        line = _Line(process, limits.output)
+        try:
+            return _converse(line, folder, program, tests, entry_point, limits)
+        finally:
+            _end(process)
+            line.close()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start(folder: str, *, packages: bool) -> subprocess.Popen[bytes]:
+    # No environment but this, no folder of the user's on the import path, and without ``packages`` no site-packages.
+    flags = ["-s", "-P", "-B", "-u", *([] if packages else ["-S"])]
+    kept = {name: os.environ[name] for name in ("SYSTEMROOT", "LD_LIBRARY_PATH") if name in os.environ}
+    environment = {**kept, "PATH": os.defpath, "HOME": folder, "TMPDIR": folder, "LANG": "C.UTF-8"}
+    # Equal programs give equal results: sets of strings have one order.
+    environment |= {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(  # noqa: S603 - running it is the point; what holds it is documented
+        [sys.executable, *flags, str(HARNESS)],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def _converse(
+    line: _Line, folder: str, program: str, tests: Sequence[str], entry_point: str | None, limits: Limits
+) -> Outcome:
+    """Have the harness run everything. What the program does to end that makes every test fail."""
+    own = {"folder": folder, "memory": limits.memory * MEBIBYTE, "file_size": limits.file_size * MEBIBYTE}
+    try:
+        held = line.ask("ready", START_SECONDS, limits={**own, "seconds": int(limits.seconds) + 2})
+    except _Ended as ended:
+        raise HarnessError(f"the process for the program did not start: {ended} {line.printed()}".strip()) from None
+    deadline, token = time.monotonic() + limits.seconds, secrets.token_hex(16)
+
+    def ask(wanted: str, **message: Any) -> Any:
+        try:
+            return line.ask(wanted, deadline - time.monotonic(), **message)
+        except TimeoutError:
+            raise _Ended(f"it did not end within {limits.seconds:g} s") from None
+
+    try:
+        ask("loaded", program=program)
+        ask("ran", tests=list(tests), entry_point=entry_point)
+        errors = _results(ask("results", token=token), token, len(tests))
+    except _Ended as ended:
+        errors = (str(ended),) * len(tests)
+    return Outcome(errors, line.printed(), tuple(held))
+
+
+def _results(answer: Any, token: str, count: int) -> tuple[str | None, ...]:
+    given, errors = answer if isinstance(answer, list) and len(answer) == 2 else (None, None)
+    if given != token or not isinstance(errors, list) or len(errors) != count:
+        raise _Ended("it interfered with its tests")
+    return tuple(None if error is None else str(error) for error in errors)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill the process, and all that it started in its session."""
+    with contextlib.suppress(OSError):
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
+    process.wait()
+
+
+class _Line:
+    """The line to a harness, with what its process prints beside it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], output: int) -> None:
+        self._process, self._output = process, output
+        self._messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._printed = bytearray()
+        self._threads = [
+            threading.Thread(target=target, daemon=True) for target in (self._read_messages, self._read_printed)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def ask(self, wanted: str, seconds: float, **message: Any) -> Any:
+        """Say something and return the entry ``wanted`` of the answer.
+
+        Raises `TimeoutError` when there is none in time, and `_Ended` with the reason when there will be none.
+        """
+        assert self._process.stdin is not None  # noqa: S101 - opened as a pipe, for mypy
+        with contextlib.suppress(OSError):  # it may be gone, which the answer tells
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+            self._process.stdin.flush()
+        try:
+            answer = self._messages.get(timeout=max(seconds, 0))
+        except queue.Empty:
+            raise TimeoutError from None
+        if isinstance(answer, _Ended):
+            raise answer
+        if answer is None:
+            raise _Ended(self._how_it_ended())
+        if not isinstance(answer, dict) or wanted not in answer:
+            raise _Ended("it interfered with its tests")
+        return answer[wanted]
+
+    def _how_it_ended(self) -> str:
+        try:
+            status = self._process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            return "it interfered with its tests"
+        if status >= 0:
+            return f"it ended with exit status {status} before its tests were through"
+        return f"it was ended by {signal.Signals(-status).name}"
+
+    def printed(self) -> str:
+        """Return the end of what the process printed."""
+        return bytes(self._printed[-SHOWN:]).decode("utf-8", "replace").strip()
+
+    def close(self) -> None:
+        """Close the streams; the process has ended by now."""
+        for thread in self._threads:
+            thread.join(timeout=1)
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+    def _read_messages(self) -> None:
+        assert self._process.stdout is not None  # noqa: S101 - opened as a pipe, for mypy
+        with contextlib.suppress(OSError, ValueError):
+            while line := self._process.stdout.readline(LONGEST_LINE):
+                self._messages.put(json.loads(line))
+        self._messages.put(None)
+
+    def _read_printed(self) -> None:
+        assert self._process.stderr is not None  # noqa: S101 - opened as a pipe, for mypy
+        with contextlib.suppress(OSError, ValueError):
+            while data := os.read(self._process.stderr.fileno(), 65536):
+                self._printed += data
+                if len(self._printed) > self._output * MEBIBYTE:
+                    self._messages.put(_Ended(f"it printed more than {self._output} MiB"))
+                    return
