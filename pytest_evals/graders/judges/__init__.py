@@ -1,0 +1,119 @@
+"""Judges: graders that ask a model what it thinks of an answer.
+
+``judge.binary``, ``judge.labels``, ``judge.scale``, ``judge.rubric`` and ``judge.pairwise`` bring their prompts;
+``judge(template, response=...)`` takes one of your own. What is judged stands in the prompt between markers that it
+cannot forge; a reply counts only when it is clearly one of the verdicts on offer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Unpack
+
+from pytest_evals.graders.judges.options import Common
+from pytest_evals.grading import Fixture
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from pytest_evals.graders.judges.custom import Score
+    from pytest_evals.graders.judges.scale import By
+
+__all__ = ["Judge", "judge"]
+
+
+class Judge:
+    """See the module. All kinds take the options of `Common`."""
+
+    def __call__(
+        self,
+        template: str,
+        *,
+        response: type[BaseModel],
+        score: Score = "score",
+        reason: str | None = None,
+        **common: Unpack[Common],
+    ) -> Fixture:
+        """Judge with a prompt of your own; the reply is an object of the pydantic model ``response``.
+
+        ``template`` may use ``item``, ``metadata``, ``completion``, ``question``, ``conversation``, ``turns``,
+        ``reference``, ``context``, ``documents``, ``output_schema``, and tasks and graders by name. ``score``: the field that
+        is the grade's value, a list of fields for a grade each, or a function of the response. ``reason``: the field
+        that holds the judge's reasons.
+        """
+        from pytest_evals.graders.judges.custom import custom
+
+        return custom(template, response=response, score=score, reason=reason, **common)
+
+    def binary(self, criterion: str, *, not_applicable: bool = True, **common: Unpack[Common]) -> Fixture:
+        """The answer meets ``criterion``: PASS is 1, FAIL is 0, and NA (unless ``not_applicable`` is off) does not apply."""
+        from pytest_evals.graders.judges.labelled import binary
+
+        return binary(criterion, not_applicable=not_applicable, **common)
+
+    def labels(
+        self,
+        asked: str,
+        /,
+        labels: Mapping[str, float | bool | None] | Sequence[str],
+        **common: Unpack[Common],
+    ) -> Fixture:
+        """The judge answers a question with one of ``labels``, whose values are the grade's.
+
+        A value of True or False is a verdict, `None` does not apply. Labels in a list are worth their place in it, from 0 for
+        the first to 1 for the last.
+        """
+        from pytest_evals.graders.judges.labelled import labels as make
+
+        return make(asked, labels, **common)
+
+    def scale(
+        self,
+        criterion: str,
+        *,
+        low: int = 1,
+        high: int = 5,
+        levels: Mapping[int, str] | None = None,
+        normalize: bool = False,
+        by: By = "auto",
+        **common: Unpack[Common],
+    ) -> Fixture:
+        """How far the answer meets ``criterion``: a number from ``low`` to ``high``, or from 0 to 1 with ``normalize``.
+
+        Where the engine tells likelihoods, the value is the expected score under the judge's probabilities of all scores, as in
+        G-Eval (Liu et al., EMNLP 2023); elsewhere, and with ``by="text"``, the score that it writes. ``levels`` says what
+        scores mean.
+        """
+        from pytest_evals.graders.judges.scale import scale
+
+        return scale(criterion, low=low, high=high, levels=levels, normalize=normalize, by=by, **common)
+
+    def rubric(
+        self,
+        criteria: Mapping[str, Any] | Sequence[str],
+        *,
+        calls: Literal["one", "each"] = "each",
+        **common: Unpack[Common],
+    ) -> Fixture:
+        """Weighted criteria: ``{criterion: weight}``, ``{name: (criterion, weight)}``, or a list of equal weight.
+
+        The grade is the weighted mean of PASS (1) and FAIL (0); criteria that do not apply leave, and the weights of the others
+        count. Each criterion has a grade of its own, ``grader.name``. ``calls``: ask for all in one call, or for each in
+        its own.
+        """
+        from pytest_evals.graders.judges.rubric import rubric
+
+        return rubric(criteria, calls=calls, **common)
+
+    def pairwise(self, criterion: str, *, against: str, **common: Unpack[Common]) -> Fixture:
+        """The answer meets ``criterion`` better than ``against``, a template: 1 for a win, 0.5 for a tie, 0 for a loss.
+
+        Both orders are judged, and the grade is their mean. ``grader.consistent``: both orders agree. ``grader.first_wins``:
+        how often the answer shown first won; its mean over the cases is 0.5 for a judge without a liking for a place.
+        """
+        from pytest_evals.graders.judges.pairwise import pairwise
+
+        return pairwise(criterion, against=against, **common)
+
+
+judge = Judge()

@@ -1,0 +1,183 @@
+"""A judge that gives a score from ``low`` to ``high``: the expected value under its own probabilities, where it has some."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from pytest_evals.completion import Likelihood, Message
+from pytest_evals.errors import ModelCallError, SuiteError
+from pytest_evals.graders.judges.asking import able, ask, together, unable
+from pytest_evals.graders.judges.decisions import LONG, SHORT, Ballot, decide_by_value, judges_of, remind
+from pytest_evals.graders.judges.fixture import Scene, check_text, judge_fixture, messages_of, read_examples
+from pytest_evals.graders.judges.options import Options, read_options
+from pytest_evals.graders.judges.prompts import follow_up
+from pytest_evals.graders.judges.verdicts import read_verdict, strip_thoughts
+from pytest_evals.grading import Fixture
+from pytest_evals.scales import Scale
+
+if TYPE_CHECKING:
+    from pytest_evals.model import Model
+
+By = Literal["auto", "likelihood", "text"]
+_MOST_STEPS = 20
+_OUT_OF = re.compile(r"(?<![\d.])(\d+)\s*(?:/|out of)\s*(\d+)(?![\d.])")
+
+
+def scale(
+    criterion: str,
+    *,
+    low: int = 1,
+    high: int = 5,
+    levels: Mapping[int, str] | None = None,
+    normalize: bool = False,
+    by: By = "auto",
+    **common: Any,
+) -> Fixture:
+    """See `Judge.scale`."""
+    kind = "judge.scale"
+    check_text(kind, "criterion", criterion)
+    options = read_options(kind, common, how="mean")
+    scores = _check_range(low, high)
+    meanings = _check_levels(levels or {}, scores)
+    method = _check_method(by, options)
+    offered = [str(score) for score in scores]
+    examples = read_examples(options, offered)
+    request = f"a whole number from {low} to {high}"
+    if options.reasoning:
+        tail = "How far does the answer meet the criterion? Reason in at most three sentences, without a number yet."
+    else:
+        tail = f"How far does the answer meet the criterion? Reply with {request} and nothing else."
+    given = Scale(low=low, high=high, normalized=normalize)
+
+    async def run(scene: Scene) -> Any:
+        head = (
+            f"Judge how far one answer meets a criterion, with {request}: {low} is the worst, {high} the best.\n"
+            f"Criterion: {scene.render(criterion)}{meanings}"
+        )
+        messages = messages_of(scene, head, tail, examples)
+        models = [model for model in judges_of(scene.judge, options) for _ in range(options.votes)]
+        ballots = await together(
+            _score(model, options, messages, offered, given, f"Now the score: {request} and nothing else.", method)
+            for model in models
+        )
+        unit = "" if normalize else f" of {high}"
+        return decide_by_value(ballots, options, unit).grade()
+
+    return judge_fixture(
+        options, run, {"criterion": criterion}, scale=given, doc=f"A judge, {low} to {high}: {criterion}"
+    )
+
+
+async def _score(
+    model: Model,
+    options: Options,
+    messages: Sequence[Message],
+    offered: Sequence[str],
+    given: Scale,
+    request: str,
+    method: By,
+) -> Ballot:
+    replies: tuple[str, ...] = ()
+    if options.reasoning:
+        reasons = (await model.generate(messages, **options.sampling(LONG))).text
+        replies = (reasons,)
+        messages = follow_up(messages, strip_thoughts(reasons), request)
+    if method != "text" and able(model, "likelihoods"):
+        try:
+            chosen = await model.choose(offered, messages)
+        except ModelCallError as error:
+            if error.kind != "unsupported" or method == "likelihood":
+                raise
+            unable(model, "likelihoods")
+        else:
+            probabilities = exclusive(chosen.likelihoods)
+            value = math.fsum(int(score) * share for score, share in zip(offered, probabilities, strict=True))
+            details = {
+                "by": "likelihood",
+                "probabilities": {score: round(share, 6) for score, share in zip(offered, probabilities, strict=True)},
+            }
+            return Ballot(model.name, given.to_value(value), replies=replies, details=details)
+    return await _score_in_words(model, options, messages, offered, given, replies)
+
+
+async def _score_in_words(
+    model: Model,
+    options: Options,
+    messages: Sequence[Message],
+    offered: Sequence[str],
+    given: Scale,
+    replies: tuple[str, ...],
+) -> Ballot:
+    def read(reply: str) -> tuple[str | None, str | None]:
+        found = read_verdict(without_total(reply, offered[-1]), offered)
+        return found.verdict, found.problem
+
+    generation = {**options.sampling(SHORT), **({"temperature": 0.0, "max_new_tokens": SHORT} if replies else {})}
+    answered = await ask(
+        model, messages, read, guide={"choice": list(offered)}, generation=generation, remind=remind(offered)
+    )
+    replies = (*replies, *answered.replies)
+    if answered.value is None:
+        return Ballot(model.name, None, problem=answered.problem, replies=replies)
+    value = given.to_value(int(answered.value))
+    return Ballot(model.name, value, replies=replies, details={"by": "text", "score": int(answered.value)})
+
+
+def exclusive(likelihoods: Sequence[Likelihood]) -> list[float]:
+    """Return the probability of each score among all of them.
+
+    Where a tokenizer writes 10 as 1 and 0, the probability of "1" holds that of "10": what continues is taken off.
+    """
+    best = max(entry.logprob for entry in likelihoods)
+    shares = [math.exp(entry.logprob - best) for entry in likelihoods]
+    for index, short in enumerate(likelihoods):
+        longer = [
+            share
+            for entry, share in zip(likelihoods, shares, strict=True)
+            if entry.tokens > short.tokens and entry.text.startswith(short.text)
+        ]
+        shares[index] = max(0.0, shares[index] - math.fsum(longer))
+    total = math.fsum(shares)
+    return [share / total for share in shares]
+
+
+def without_total(reply: str, high: str) -> str:
+    """Return ``reply`` with ``4/5`` and ``4 out of 5`` as ``4``, where 5 is the highest score."""
+    return _OUT_OF.sub(lambda found: found.group(1) if found.group(2) == high else found.group(), reply)
+
+
+def _check_range(low: object, high: object) -> list[int]:
+    for name, value in (("low", low), ("high", high)):
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise SuiteError(f"judge.scale: {name} must be a whole number, not {value!r}")
+    first, last = int(low), int(high)  # type: ignore[call-overload]  # both are int, as just checked
+    if first < 0 or not first < last <= first + _MOST_STEPS:
+        raise SuiteError(
+            f"judge.scale: {first} to {last} is no scale; it starts at 0 or above and has at most {_MOST_STEPS} steps upwards"
+        )
+    return list(range(first, last + 1))
+
+
+def _check_levels(levels: object, scores: Sequence[int]) -> str:
+    if not isinstance(levels, Mapping):
+        raise SuiteError(f"judge.scale: levels is a mapping of scores to what they mean, not {levels!r:.60}")
+    for score, meaning in levels.items():
+        if score not in scores:
+            raise SuiteError(f"judge.scale: levels: {score!r} is not a score from {scores[0]} to {scores[-1]}")
+        check_text("judge.scale", f"levels: {score}", meaning)
+    return "".join(f"\n{score}: {levels[score]}" for score in scores if score in levels)
+
+
+def _check_method(by: object, options: Options) -> By:
+    if by == "text":
+        return "text"
+    if by not in ("auto", "likelihood"):
+        raise SuiteError(f"judge.scale: by must be 'auto', 'likelihood' or 'text', not {by!r}")
+    if options.votes > 1 and not options.reasoning:
+        if by == "likelihood":
+            raise SuiteError("judge.scale: votes of likelihoods are all the same; use reasoning=True, or by='text'")
+        return "text"
+    return "likelihood" if by == "likelihood" else "auto"
