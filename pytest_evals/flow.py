@@ -22,7 +22,16 @@ from pytest_evals.completion import Completion
 from pytest_evals.desk import Desk
 from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.errors import NotApplicable, StepError
-from pytest_evals.grading import SCOPE, Sheet, call_grader, excluded, grades_of_error, to_grades
+from pytest_evals.grading import (
+    SCOPE,
+    Sheet,
+    call_grader,
+    excluded,
+    given_to_test,
+    grades_of_error,
+    returned_failure,
+    to_grades,
+)
 from pytest_evals.model import Handles
 from pytest_evals.plan import choice_id
 from pytest_evals.record import Recorder
@@ -236,7 +245,11 @@ class CaseFlow:
     def _enter(self, step: Step, value: Any) -> Outcome:
         __tracebackhide__ = True
         if step.declaration.kind == "grader":
-            return self._enter_grades(to_grades(value, step.name, step.declaration.threshold))
+            grades = to_grades(value, step.name, step.declaration.threshold)
+            failure = returned_failure(grades)
+            if failure is not None:
+                self.board.sheet.failures.setdefault(step.name, failure)
+            return self._enter_grades(grades, failure)
         if step.name == "completion":
             completion = made_completion(value, self.found)
             if step.key == step.name:
@@ -249,7 +262,7 @@ class CaseFlow:
 
     def _enter_grades(self, grades: dict[str, Any], failure: BaseException | None = None) -> Outcome:
         self.board.sheet.grades.update({grade.grader_key: grade for grade in grades.values()})
-        return Outcome(grades.get("", grades), failure)
+        return Outcome(given_to_test(grades), failure)
 
     def _enter_excluded(self, step: Step) -> Outcome:
         if step.declaration.kind == "grader":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PrivateAttr, model_validator
 
 from pytest_evals.errors import GradeError, NotApplicable
 from pytest_evals.plain import one_line
@@ -34,6 +34,7 @@ class Grade(BaseModel):
     passed: bool | None = None
     status: Status = "graded"
     metadata: Mapping[str, Any] = Field(default_factory=dict)
+    _parts: Mapping[str, Grade] = PrivateAttr(default_factory=dict)
 
     def __init__(
         self,
@@ -72,6 +73,23 @@ class Grade(BaseModel):
         if self.status != "graded" and (self.value is not None or self.passed is not None):
             raise ValueError(f"a grade with status {self.status!r} has neither value nor verdict")
         return self
+
+    @property
+    def parts(self) -> Mapping[str, Grade]:
+        """The further grades of a grader that has one of its own and several by name, as a rubric; also ``grade["name"]``."""
+        return self._parts
+
+    def with_parts(self, parts: Mapping[str, Grade]) -> Grade:
+        """Return the same grade with these further ones."""
+        copied = self.model_copy()
+        copied._parts = dict(parts)  # noqa: SLF001 - its own class
+        return copied
+
+    def __getitem__(self, name: str) -> Grade:
+        if name not in self._parts:
+            known = f"has {', '.join(self._parts)}" if self._parts else "is a single grade"
+            raise KeyError(f"no grade {name!r}: {self.grader_key or 'the grader'} {known}")
+        return self._parts[name]
 
     def _number(self) -> float:
         if self.value is not None:

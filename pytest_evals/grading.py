@@ -244,6 +244,7 @@ def _grade(request: pytest.FixtureRequest, threshold: float | None, call: Callab
                 check_present(named)
                 value = call()
             grades = to_grades(value, key, threshold)
+            failure = returned_failure(grades)
         except (Exception, pytest.skip.Exception, TimeLimitExceeded, LimitExceeded) as error:  # noqa: BLE001 - a grader is the user's code: whatever it raises is kept and shown as this case's error
             grades, failure = grades_of_error(key, error)
         finally:
@@ -252,7 +253,16 @@ def _grade(request: pytest.FixtureRequest, threshold: float | None, call: Callab
     if failure is not None:
         sheet.failures.setdefault(key, failure)
     sheet.grades.update({grade.grader_key: grade for grade in grades.values()})
-    return grades.get("", grades)
+    return given_to_test(grades)
+
+
+def given_to_test(grades: Mapping[str, Grade]) -> Any:
+    """Return what a test or another grader gets of a grader: its own grade, with those by name as its parts; without one of
+    its own, the dict.
+    """
+    own = grades.get("")
+    parts = {name: grade for name, grade in grades.items() if name}
+    return grades if own is None else own.with_parts(parts) if parts else own
 
 
 def excluded(key: str) -> dict[str, Grade]:
@@ -272,6 +282,14 @@ def grades_of_error(key: str, error: BaseException) -> tuple[dict[str, Grade], B
     return {"": _without_value(key, "error", text)}, error
 
 
+def returned_failure(grades: Mapping[str, Grade]) -> GradeError | None:
+    """Return the failure of a grader that says itself, by a grade with status ``error``, that it has none."""
+    for grade in grades.values():
+        if grade.status == "error":
+            return GradeError(f"grader {grade.grader_key!r}: {grade.reasoning or 'error'}")
+    return None
+
+
 def _without_value(key: str, status: Any, reasoning: str) -> Grade:
     from pytest_evals.grades import Grade
 
@@ -280,7 +298,7 @@ def _without_value(key: str, status: Any, reasoning: str) -> Grade:
 
 def to_grades(value: Any, key: str, threshold: float | None = None) -> dict[str, Grade]:
     """Return what a grader returned as grades: one under ``""``, or one a name of the dict, whose keys are
-    ``grader.name``.
+    ``grader.name``. A dict may hold the grader's own grade too, under ``""``.
 
     Raises `GradeError` for anything else, NaN and infinities among it.
     """
@@ -288,9 +306,9 @@ def to_grades(value: Any, key: str, threshold: float | None = None) -> dict[str,
         if not value:
             raise GradeError(f"grader {key!r} returned an empty dict; None says that there is nothing to grade")
         for name in value:
-            if not isinstance(name, str) or not name:
+            if not isinstance(name, str):
                 raise GradeError(f"grader {key!r} returned a dict with the key {name!r}; the keys are names of grades")
-        return {name: _to_grade(entry, f"{key}.{name}", threshold) for name, entry in value.items()}
+        return {name: _to_grade(entry, f"{key}.{name}" if name else key, threshold) for name, entry in value.items()}
     return {"": _to_grade(value, key, threshold)}
 
 

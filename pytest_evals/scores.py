@@ -217,7 +217,8 @@ class Score:
 
 def grades_of(record: CaseRecord, grader: str) -> list[GradeRecord]:
     """Return the grades of one grader. A grader that failed before it could name its entries failed for each of them."""
-    return [grade for grade in record.grades if grade.grader_key == grader or _failed_before(grade, grader)]
+    own = [grade for grade in record.grades if grade.grader_key == grader]
+    return own or [grade for grade in record.grades if _failed_before(grade, grader)]
 
 
 def _failed_before(grade: GradeRecord, grader: str) -> bool:

@@ -18,28 +18,40 @@ import pytest
 
 from pytest_evals.errors import SuiteError
 from pytest_evals.graders import likelihood, numbers, structured, text
+from pytest_evals.graders.combining import all_of, any_of, first, majority, weighted
+from pytest_evals.graders.judges import judge
 from pytest_evals.graders.metrics import bleu, chrf, f1, levenshtein, meteor, rouge
 from pytest_evals.graders.programs import python_tests
+from pytest_evals.graders.rag import answer_relevancy, context_relevancy, faithfulness
 from pytest_evals.graders.settings import check_static, depends_on_case, grading_text
 from pytest_evals.grading import Fixture, current_scope, grader_fixture
 from pytest_evals.templates import render
 
 __all__ = [
+    "all_of",
+    "answer_relevancy",
+    "any_of",
     "bleu",
     "choice",
     "chrf",
     "contains",
+    "context_relevancy",
     "exact_match",
     "f1",
+    "faithfulness",
+    "first",
     "json_schema",
     "json_valid",
+    "judge",
     "levenshtein",
+    "majority",
     "matches",
     "meteor",
     "number",
     "one_of",
     "python_tests",
     "rouge",
+    "weighted",
 ]
 
 

@@ -91,6 +91,7 @@ async def _respond(
         guide={"json_schema": schema},
         generation=options.sampling(_TOKENS),
         remind=f"I could not read that. Reply with one JSON object of this form and nothing else:\n{shown}",
+        guided_first=options.votes == 1,
     )
     return Ballot(model.name, None, problem=answered.problem, replies=answered.replies), answered.value
 

@@ -77,6 +77,7 @@ async def decide(judge: Model, options: Options, labels: Labels, messages: Seque
 
 
 async def _ask_label(model: Model, options: Options, labels: Labels, messages: Sequence[Message]) -> Ballot:
+    """Ask for one reply. Sampled ones are not guided: where the engine cannot, a second call would shift their seeds."""
     offered = list(labels)
 
     def read(reply: str) -> tuple[str | None, str | None]:
@@ -90,7 +91,7 @@ async def _ask_label(model: Model, options: Options, labels: Labels, messages: S
         guide={"choice": offered},
         generation=options.sampling(LONG if options.reasoning else SHORT),
         remind=remind(offered),
-        guided_first=not options.reasoning,
+        guided_first=not options.reasoning and options.votes == 1,
     )
     return _label_ballot(model.name, answered, labels)
 
@@ -195,4 +196,4 @@ def _reasons(ballots: Sequence[Ballot]) -> str:
     """Return what the first judge gave as its reasons, if it said more than its verdict."""
     text = strip_thoughts(ballots[0].replies[0]) if ballots[0].replies else ""
     said = text.strip(" .*").casefold()
-    return f": {one_line(text, 600)}" if len(text.split()) > 3 and said != str(ballots[0].label).casefold() else ""
+    return f": {one_line(text, 600)}" if len(text.split()) > 2 and said != str(ballots[0].label).casefold() else ""

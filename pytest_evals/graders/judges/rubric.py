@@ -157,6 +157,7 @@ async def _one_sheet(
         guide={"json_schema": _schema(names)},
         generation=options.sampling(LONG + _TOKENS_A_CRITERION * len(names)),
         remind=f"I could not read that. Reply with one JSON object that has {', '.join(names)}, each PASS, FAIL or NA.",
+        guided_first=options.votes == 1,
     )
     if answered.value is None:
         lost = Ballot(model.name, None, problem=answered.problem, replies=answered.replies)

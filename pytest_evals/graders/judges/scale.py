@@ -117,7 +117,13 @@ async def _score_in_words(
 
     generation = {**options.sampling(SHORT), **({"temperature": 0.0, "max_new_tokens": SHORT} if replies else {})}
     answered = await ask(
-        model, messages, read, guide={"choice": list(offered)}, generation=generation, remind=remind(offered)
+        model,
+        messages,
+        read,
+        guide={"choice": list(offered)},
+        generation=generation,
+        remind=remind(offered),
+        guided_first=options.votes == 1,
     )
     replies = (*replies, *answered.replies)
     if answered.value is None:

@@ -1,0 +1,199 @@
+"""Graders of answers that are made from retrieved documents: is the answer in them, does it answer, do they help?
+
+The documents of a case stand in one place: the field ``documents`` of its row, a text or a list of texts or of objects
+with a field ``text``; ``context=`` names another place, a task's result among them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Unpack
+
+from pytest_evals.errors import SuiteError
+from pytest_evals.graders.judges.asking import ask, together
+from pytest_evals.graders.judges.decisions import LONG, Decision, Labels, decide
+from pytest_evals.graders.judges.fences import fenced
+from pytest_evals.graders.judges.fixture import Scene, judge_fixture, messages_of
+from pytest_evals.graders.judges.labelled import closing
+from pytest_evals.graders.judges.options import Common, Options, read_options
+from pytest_evals.graders.judges.subject import join_documents, last_user_turn
+from pytest_evals.graders.judges.verdicts import strip_thoughts
+from pytest_evals.graders.sentences import sentences
+from pytest_evals.grading import Fixture
+
+if TYPE_CHECKING:
+    from pytest_evals.grades import Grade
+
+DOCUMENTS = "item.documents"
+YES_NO: Labels = {"YES": True, "NO": False}
+_MOST_CLAIMS = 50
+_LINE = re.compile(r"\A\s*(?:[-*\u2022]|\(?\d{1,3}[.)])?\s*")
+
+
+def faithfulness(*, claims: Literal["sentences", "model"] = "sentences", **common: Unpack[Common]) -> Fixture:
+    """The share of the answer's statements that its documents support.
+
+    As defined by Es et al., "RAGAS: Automated Evaluation of Retrieval Augmented Generation" (EACL 2024): F = |V| / |S|,
+    statements that can be inferred from the context over all statements. ``claims``: the statements are the answer's
+    sentences, or what the judge lists as its claims (a call more), as in the paper. Each is verified in a call of its own. An
+    answer that states nothing does not apply.
+    """
+    kind = "faithfulness"
+    options = _options(kind, common, context=True)
+    if claims not in ("sentences", "model"):
+        raise SuiteError(f"{kind}: claims must be 'sentences' or 'model', not {claims!r}")
+    ending = closing("Does the context support the statement", list(YES_NO), options)
+    head = (
+        "Verify one statement against a context.\nYES: the statement can be inferred from the context.\n"
+        "NO: the context contradicts it, or says nothing about it."
+    )
+
+    async def run(scene: Scene) -> Any:
+        answer = scene.subject.answer
+        stated = sentences(answer) if claims == "sentences" else await _listed_claims(scene)
+        if isinstance(stated, Decision):
+            return stated.grade()
+        context = f"Context:\n{fenced('CONTEXT', join_documents(scene.subject.documents))}"
+        asked = [(context, f"Statement:\n{fenced('STATEMENT', claim)}") for claim in stated]
+        return await _share(scene, stated, head, asked, ending, "the answer states nothing")
+
+    return judge_fixture(options, run, {}, doc="The share of the answer's statements that its documents support.")
+
+
+def answer_relevancy(**common: Unpack[Common]) -> Fixture:
+    """The share of the answer's sentences that are about the question.
+
+    The definition of DeepEval's answer relevancy: relevant statements over all statements. (RAGAS' metric of this name
+    compares embeddings of questions made from the answer instead.) Each sentence is judged in a call of its own.
+    """
+    kind = "answer_relevancy"
+    options = _options(kind, common, context=False)
+    ending = closing("Does the statement help to answer the question", list(YES_NO), options)
+    head = (
+        "Decide whether one statement of an answer is relevant to the question.\n"
+        "YES: it addresses the question or supports what does.\nNO: it has nothing to do with what was asked."
+    )
+
+    async def run(scene: Scene) -> Any:
+        stated = sentences(scene.subject.answer)
+        question = f"Question:\n{fenced('QUESTION', _question(scene))}"
+        asked = [(question, f"Statement:\n{fenced('STATEMENT', sentence)}") for sentence in stated]
+        return await _share(scene, stated, head, asked, ending, "the answer states nothing")
+
+    return judge_fixture(options, run, {}, doc="The share of the answer's sentences that are about the question.")
+
+
+def context_relevancy(**common: Unpack[Common]) -> Fixture:
+    """The share of the documents that are relevant to the question.
+
+    Context relevance by passage, as in ARES (Saad-Falcon et al., NAACL 2024). (RAGAS counts sentences of the context
+    instead.) Each document is judged in a call of its own; the answer plays no part.
+    """
+    kind = "context_relevancy"
+    options = _options(kind, common, context=True)
+    ending = closing("Does the document help to answer the question", list(YES_NO), options)
+    head = (
+        "Decide whether one document is relevant to a question.\n"
+        "YES: it holds something that helps to answer it.\nNO: it does not help to answer it."
+    )
+
+    async def run(scene: Scene) -> Any:
+        documents = scene.subject.documents
+        question = f"Question:\n{fenced('QUESTION', _question(scene))}"
+        asked = [(question, f"Document:\n{fenced('DOCUMENT', document)}") for document in documents]
+        return await _share(scene, documents, head, asked, ending, "there is no document")
+
+    needs_answer = options.sources.question is None  # the question stands in the conversation of the completion
+    return judge_fixture(
+        options, run, {}, doc="The share of the documents that are relevant to the question.", needs_answer=needs_answer
+    )
+
+
+def _options(kind: str, common: Mapping[str, Any], *, context: bool) -> Options:
+    if context:
+        common = {"context": DOCUMENTS, **{name: value for name, value in common.items() if value is not None}}
+    return read_options(kind, common, how="majority", refused=("examples", "reference"))
+
+
+def _question(scene: Scene) -> str:
+    """Return what was asked: the author's ``question``, or the last turn of the user."""
+    if scene.options.sources.question is None and "turns" in scene.scope:
+        asked = last_user_turn(scene.scope["turns"][:-1])
+        if asked:
+            return asked
+    if scene.subject.question:
+        return scene.subject.question
+    raise SuiteError(f"{scene.options.kind}: there is no question: the conversation has no user turn; give question=")
+
+
+async def _share(
+    scene: Scene,
+    judged: Sequence[str],
+    head: str,
+    asked: Sequence[Sequence[str]],
+    ending: str,
+    nothing: str,
+) -> Grade:
+    """Ask about each part and return the share of those with a yes; an error of one is an error of the whole."""
+    from pytest_evals.grades import Grade
+
+    if not asked:
+        return Grade(None, "", nothing, status="not_applicable")
+    calls = [
+        decide(scene.judge, scene.options, YES_NO, messages_of(scene, head, ending, blocks=blocks)) for blocks in asked
+    ]
+    decisions = await together(calls)
+    broken = [decision for decision in decisions if decision.status == "error"]
+    if broken:
+        reason = f"{len(broken)} of {len(decisions)} parts have no verdict; the first: {broken[0].reasoning}"
+        return Grade(None, "", reason, status="error", metadata=broken[0].metadata)
+    verdicts = [decision.value == 1 for decision in decisions]
+    value = math.fsum(verdicts) / len(verdicts)
+    threshold = scene.options.threshold
+    parts = [{"text": text, "verdict": "YES" if yes else "NO"} for text, yes in zip(judged, verdicts, strict=True)]
+    missed = [text for text, yes in zip(judged, verdicts, strict=True) if not yes]
+    reason = f"{sum(verdicts)} of {len(verdicts)}" + (f"; not: {missed[0]!r:.160}" if missed else "")
+    return Grade(value, "", reason, None if threshold is None else value >= threshold, metadata={"parts": parts})
+
+
+async def _listed_claims(scene: Scene) -> Sequence[str] | Decision:
+    """Ask the judge for the claims of the answer; the first of a panel speaks for all, so that all verify the same ones."""
+    head = "List the factual claims that an answer makes, each as a short sentence that can be understood by itself."
+    tail = "Reply with one claim a line and nothing else; with NONE if it makes no claim."
+    messages = messages_of(scene, head, tail)
+    judge = scene.judge.using(scene.options.models[0]) if scene.options.models else scene.judge
+    schema = {
+        "type": "object",
+        "properties": {"claims": {"type": "array", "items": {"type": "string"}, "maxItems": _MOST_CLAIMS}},
+        "required": ["claims"],
+        "additionalProperties": False,
+    }
+    generation = {"max_new_tokens": LONG, **scene.options.generation}
+    answered = await ask(
+        judge, messages, read_claims, guide={"json_schema": schema}, generation=generation, remind=tail
+    )
+    if answered.value is None:
+        details = {"replies": list(answered.replies)}
+        return Decision("error", None, None, f"the judge listed no claims: {answered.problem}", details)
+    return answered.value
+
+
+def read_claims(reply: str) -> tuple[list[str] | None, str | None]:
+    """Return the claims of a reply, of JSON or of a line each, or what is wrong with it."""
+    text = strip_thoughts(reply)
+    if not text:
+        return None, "the reply is empty"
+    try:
+        given = json.loads(text)
+    except ValueError:
+        given = {"claims": [_LINE.sub("", line).strip() for line in text.splitlines()]}
+    claims = given.get("claims") if isinstance(given, Mapping) else given
+    if not isinstance(claims, list) or not all(isinstance(claim, str) for claim in claims):
+        return None, "the reply is not a list of claims"
+    found = [claim for claim in claims if claim.strip() and claim.strip(" .").casefold() != "none"]
+    if len(found) > _MOST_CLAIMS:
+        return None, f"the reply lists {len(found)} claims, and no answer makes that many"
+    return found, None
