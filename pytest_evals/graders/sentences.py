@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 # Words whose full stop ends no sentence, as far as they are common in answers.
-_ABBREVIATIONS = frozenset(
-    "mr mrs ms dr prof sr jr st vs e.g i.e eg ie cf al fig figs vol pp eq approx ca inc ltd co corp dept "
-    "jan feb mar apr jun jul aug sep sept oct nov dec u.s u.k a.m p.m ph.d bzw z.b d.h".split()  # noqa: SIM905 - words read best as words
+_ABBREVIATIONS = re.compile(
+    r"(?:mrs?|ms|dr|prof|sr|jr|st|vs|e\.g|i\.e|eg|ie|cf|al|figs?|vol|pp|eq|approx|ca|inc|ltd|co|corp|dept|jan|feb|mar|apr|jun|"
+    r"jul|aug|sept?|oct|nov|dec|u\.s|u\.k|a\.m|p\.m|ph\.d|bzw|z\.b|d\.h)"
 )
 _END = re.compile(r"(?<=[.!?\u3002\uff01\uff1f\u2026])[\"')\]\u201d\u2019]*(?:\s+|(?<=[\u3002\uff01\uff1f]))")
 _ITEM = re.compile(r"\A\s*(?:[-*\u2022]|\(?\d{1,3}[.)]|\(?[a-z][.)])\s+", re.IGNORECASE)
@@ -43,6 +43,6 @@ def _ends(candidate: str, rest: str) -> bool:
     word = _WORD.search(candidate)
     if word and candidate.rstrip("\"')]\u201d\u2019").endswith("."):
         last = word.group(1).casefold()
-        if last in _ABBREVIATIONS or (len(last) == 1 and last.isalpha()) or rest[:1].islower():
+        if _ABBREVIATIONS.fullmatch(last) or (len(last) == 1 and last.isalpha()) or rest[:1].islower():
             return False
     return True
