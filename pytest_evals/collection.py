@@ -14,6 +14,7 @@ from pytest_evals.engines.spec import EMBEDDED, parse_spec
 from pytest_evals.errors import EvalsError, SuiteError
 from pytest_evals.gates import Gate, parse_gate, resolve
 from pytest_evals.grading import CASE, EXCLUDED, Asks, asks_of, check_of, runs_code_of, settings_of
+from pytest_evals.grading import CASE, EXCLUDED, Asks, asks_of, check_of, models_of, settings_of
 from pytest_evals.marking import is_default_turn, is_judge_handle, is_model_handle
 from pytest_evals.repeats import CaseKey, repeated, same_note
 from pytest_evals.settings import Settings, model_text
@@ -154,13 +155,14 @@ class Collection:
         except EvalsError as error:
             raise type(error)(f"{declaration.place}: {name}: {error}") from error
         graders = _graders(metafunc, lookup, workflow)
+        workflow.applies_to = self._applies_to(suite, metafunc, lookup, workflow)
         for grader, settings in graders.items():
             function = lookup.function(grader)
             if runs_code_of(function) and not self._settings.run_code:
                 raise SuiteError(f"{declaration.place}: {name}: grader {grader!r} {RUN_CODE_REFUSAL}")
             later = (*workflow.aliases.get(grader, ()), *_names_of(function))
-            check_settings(suite, grader, settings, check_of(function), later)
-        workflow.applies_to = self._applies_to(suite, metafunc, lookup, workflow)
+            check_settings(suite, grader, settings, check_of(function), later, workflow.applies_to.get(grader))
+            self._check_models(models_of(function), f"{declaration.place}: grader {grader}")
         suite.check_gates(name, list(graders), suite.gates)
         # Gates of the session concern the suites that have what they name; one that none has is refused later.
         session_gates = [gate for gate in self._settings.gates if resolve(gate, name, list(graders)) is not None]
@@ -181,6 +183,14 @@ class Collection:
         if PARAMETER not in metafunc.fixturenames:
             metafunc.fixturenames.append(PARAMETER)
         metafunc.parametrize(PARAMETER, keys, ids=ids, indirect=True)
+
+    def _check_models(self, models: Iterable[str], where: str) -> None:
+        """Raise `ModelError` for a model that a grader names and nobody can load."""
+        for model in models:
+            try:
+                model_text(model, self._settings.root, self._settings.root, self._settings.aliases)
+            except EvalsError as error:
+                raise type(error)(f"{where}: {error}") from error
 
     @staticmethod
     def _applies_to(

@@ -105,6 +105,7 @@ def grader_fixture(
     run_if: str | None = None,
     names: Collection[str] = (),
     runs_code: bool = False,
+    models: Collection[str] = (),
 ) -> Fixture:
     """Return the fixture for ``function``.
 
@@ -113,6 +114,7 @@ def grader_fixture(
     besides the case and tasks, because the grader renders them with it. ``asks``: the texts whose likelihood it needs, from
     a case's scope; they are asked for with the completions of all cases. ``runs_code``: it runs what the model wrote, which
     has to be allowed.
+    a case's scope; they are asked for with the completions of all cases. ``models``: specifications of models that it calls.
     """
     check_function(function, "grader")
     if run_if is not None:
@@ -136,6 +138,7 @@ def grader_fixture(
     fixture_function.__evals_check__ = check  # type: ignore[attr-defined]  # see check_of
     fixture_function.__evals_runs_code__ = runs_code  # type: ignore[attr-defined]  # see runs_code_of
     fixture_function.__evals_asks__ = asks  # type: ignore[attr-defined]  # see asks_of
+    fixture_function.__evals_models__ = models  # type: ignore[attr-defined]  # see models_of
     return pytest.fixture(fixture_function) if name is None else pytest.fixture(name=name)(fixture_function)
 
 
@@ -217,6 +220,10 @@ def check_of(function: Any) -> Check | None:
 def runs_code_of(function: Any) -> bool:
     """Tell whether a grader runs programs that a model wrote."""
     return bool(getattr(function, "__evals_runs_code__", False))
+def models_of(function: Any) -> Collection[str]:
+    """Return the specifications of models that a grader calls besides the one under test and the judge."""
+    models: Collection[str] = getattr(function, "__evals_models__", ())
+    return models
 
 
 def asks_of(function: Any) -> Asks | None:

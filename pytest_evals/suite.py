@@ -277,12 +277,16 @@ def check_settings(
     settings: object,
     check: Callable[[Mapping[str, Any]], object] | None = None,
     later: Collection[str] = (),
+    among: Collection[str] | None = None,
 ) -> None:
     """Raise `TemplateError` when a template in a grader's settings names a field that some case of the suite lacks, and what
     ``check`` raises of the settings as they are for a case. ``later``: names that have values only when the grader runs.
+    ``among``: the ids of the cases to which the grader applies, if not to all.
     """
     later = names_in(settings) & set(later)
     for prepared in suite.cases.values():
+        if among is not None and prepared.case.id not in among:
+            continue
         try:
             rendered = render_apart_from(settings, prepared.case.scope, later)
             if check is not None and not later:

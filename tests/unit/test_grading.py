@@ -14,7 +14,7 @@ import pytest
 
 from pytest_evals.errors import GradeError, SuiteError
 from pytest_evals.grades import Grade
-from pytest_evals.grading import grader, settings_of, to_grades
+from pytest_evals.grading import given_to_test, grader, returned_failure, settings_of, to_grades
 
 
 def only(value: Any, threshold: float | None = None) -> Grade:
@@ -81,10 +81,26 @@ def test_a_dict_gives_a_grade_for_each_name(kind: Any) -> None:
     assert grades["extra"].status == "not_applicable"
 
 
-@pytest.mark.parametrize("name", [1, None, "", ("a",)])
+@pytest.mark.parametrize("name", [1, None, ("a",)])
 def test_the_keys_of_a_dict_are_names(name: Any) -> None:
     with pytest.raises(GradeError, match="grader 'k' returned a dict with the key"):
         to_grades({name: 1}, "k")
+
+
+def test_a_dict_may_hold_the_graders_own_grade_beside_its_parts() -> None:
+    grades = to_grades({"": 0.5, "tone": True}, "k")
+    assert [grade.grader_key for grade in grades.values()] == ["k", "k.tone"]
+    given = given_to_test(grades)
+    assert (given.value, given["tone"].passed) == (0.5, True)
+    with pytest.raises(KeyError, match="no grade 'ton': k has tone"):
+        given["ton"]
+    assert given_to_test(to_grades({"tone": True}, "k")).keys() == {"tone"}
+
+
+def test_a_returned_error_is_a_failure_of_the_grader() -> None:
+    failed = returned_failure(to_grades(Grade(None, reasoning="no verdict", status="error"), "k"))
+    assert "grader 'k': no verdict" in str(failed)
+    assert returned_failure(to_grades(None, "k")) is None
 
 
 @pytest.mark.parametrize("value", ["yes", "", "1", b"1", [1], (1,), {1}, {"a": {"b": 1}}, object(), 1j, len])

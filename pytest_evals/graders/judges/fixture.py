@@ -87,6 +87,7 @@ def judge_fixture(
         settings={**settings, **options.sources.settings()},
         check=check_sources,
         run_if=options.run_if,
+        models=options.models,
     )
 
 
