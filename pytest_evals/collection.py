@@ -13,8 +13,7 @@ from pytest_evals.declaration import MARK, Declaration
 from pytest_evals.engines.spec import EMBEDDED, parse_spec
 from pytest_evals.errors import EvalsError, SuiteError
 from pytest_evals.gates import Gate, parse_gate, resolve
-from pytest_evals.grading import CASE, EXCLUDED, Asks, asks_of, check_of, runs_code_of, settings_of
-from pytest_evals.grading import CASE, EXCLUDED, Asks, asks_of, check_of, models_of, settings_of
+from pytest_evals.grading import CASE, EXCLUDED, Asks, asks_of, check_of, models_of, runs_code_of, settings_of
 from pytest_evals.marking import is_default_turn, is_judge_handle, is_model_handle
 from pytest_evals.repeats import CaseKey, repeated, same_note
 from pytest_evals.settings import Settings, model_text

@@ -220,6 +220,8 @@ def check_of(function: Any) -> Check | None:
 def runs_code_of(function: Any) -> bool:
     """Tell whether a grader runs programs that a model wrote."""
     return bool(getattr(function, "__evals_runs_code__", False))
+
+
 def models_of(function: Any) -> Collection[str]:
     """Return the specifications of models that a grader calls besides the one under test and the judge."""
     models: Collection[str] = getattr(function, "__evals_models__", ())
