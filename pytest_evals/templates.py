@@ -238,15 +238,50 @@ def holds(expression: str, scope: Scope) -> bool:
 
 @functools.lru_cache(maxsize=256)
 def _condition(expression: str) -> Callable[[Scope], Any]:
-    import jinja2
-
     if not isinstance(expression, str) or not expression.strip():
         raise TemplateError(f"run_if must be an expression like \"item.kind == 'rag'\", not {expression!r}")
+    return compile_expression(expression, "run_if")
+
+
+def compile_expression(expression: str, what: str) -> Callable[[Scope], Any]:
+    """Return what computes ``expression`` in a scope, sandboxed; it raises whatever the expression makes of the scope.
+
+    Raises `TemplateError` that names ``what`` the expression is for unless it is well formed.
+    """
+    import jinja2
+
     try:
         compiled: Callable[[Scope], Any] = _environment().compile_expression(expression, undefined_to_none=False)
     except jinja2.TemplateSyntaxError as error:
-        raise TemplateError(f"run_if {expression!r} is not well formed: {error.message}") from error
+        raise TemplateError(f"{what} {expression!r} is not well formed: {error.message}") from error
     return compiled
+
+
+def paths_of(expression: str) -> list[list[str]]:
+    """Return the names that a well-formed expression uses, each with the attributes asked of it: ``item.level`` is
+    ``["item", "level"]``.
+    """
+    from jinja2 import nodes
+
+    tree = _environment().parse(f"{{{{ ({expression}) }}}}")
+    chains = [_chain(node) for node in tree.find_all((nodes.Getattr, nodes.Getitem, nodes.Name))]
+    found = [chain for chain in chains if chain]
+    return [chain for chain in found if not any(other[: len(chain)] == chain and other != chain for other in found)]
+
+
+def _chain(node: Any) -> list[str]:
+    """Return a node's name and the attributes asked of it; nothing for what is computed."""
+    from jinja2 import nodes
+
+    if isinstance(node, nodes.Name):
+        return [node.name]
+    if isinstance(node, nodes.Getattr):
+        holder, name = _chain(node.node), node.attr
+    elif isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str):
+        holder, name = _chain(node.node), node.arg.value
+    else:
+        return []
+    return [*holder, name] if holder else []
 
 
 @functools.lru_cache(maxsize=1)

@@ -18,12 +18,13 @@ from collections.abc import Sequence
 from pytest_evals.cli.output import close_quietly, complain
 from pytest_evals.errors import EvalsError
 
-COMMANDS = ("show", "compare", "schema")
+COMMANDS = ("show", "compare", "cases", "schema")
 """In the order of the help."""
 EXAMPLES = """\
 examples:
   pytest-evals show
   pytest-evals compare latest~1 latest
+  pytest-evals cases --where "outcome == 'failed'" --sort tokens
   pytest-evals schema > artifact.schema.json
 
 'pytest-evals COMMAND --help' says more.

@@ -121,7 +121,8 @@ def _as_data(before: Side, after: Side, comparison: Comparison) -> dict[str, Any
 
 
 def _lines(before: Side, after: Side, comparison: Comparison, *, limit: int | None, texts: bool) -> Iterator[str]:
-    from pytest_evals.render.comparison import comparison_lines, flip_lines, flip_texts, wrapped
+    from pytest_evals.render.comparison import comparison_lines, flip_lines, flip_texts
+    from pytest_evals.render.texts import wrapped
 
     columns = width()
     yield from wrapped(f"before: {before.title}", columns)

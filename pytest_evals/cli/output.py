@@ -43,9 +43,9 @@ def say_json(data: Any) -> None:
     _write(sys.stdout, f"{json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)}\n")
 
 
-def complain(message: str) -> None:
-    """Print an error, in one line, on the standard error."""
-    _write(sys.stderr, f"pytest-evals: error: {' '.join(plain(message).split())}\n")
+def complain(message: str, kind: str = "error") -> None:
+    """Print an error (or a note), in one line, on the standard error."""
+    _write(sys.stderr, f"pytest-evals: {kind}: {' '.join(plain(message).split())}\n")
 
 
 def _write(stream: TextIO, text: str) -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from pytest_evals.baseline.comparison import Change, Comparison, Flip
 from pytest_evals.linecheck import Line
-from pytest_evals.plain import one_line, plain
+from pytest_evals.plain import one_line
+from pytest_evals.query import prompt_of
 from pytest_evals.render import numbers
 from pytest_evals.render.tables import Column, fitted_table, without_repeats
+from pytest_evals.render.texts import labelled, wrapped
 
 Texts = Mapping[tuple[str, str, str, int], Line]
 """Suite, model, case id, repeat -> the sample."""
-_LONGEST_TEXT = 2000
-_LABEL = 11
 
 
 def comparison_lines(comparison: Comparison, width: int) -> list[str]:
@@ -76,20 +74,16 @@ def flip_texts(flip: Flip, before: Texts, after: Texts, width: int) -> list[str]
     was = [before.get((each.suite, each.model, each.case_id, each.repeat)) for each in flip.pair.before]
     now = [after.get((each.suite, each.model, each.case_id, each.repeat)) for each in flip.pair.after]
     shown = next((sample for sample in (*now, *was) if sample), None)
-    lines = [one_line(head, max(width, 20)), *(_prompt(shown, width) if shown else [])]
+    lines = [one_line(head, max(width, 20))]
+    if shown and (prompt := prompt_of(shown)) is not None:
+        lines += labelled("prompt", prompt, width)
     for name, samples in (("before", was), ("after", now)):
         for sample in samples:
             repeat = f" r{sample['repeat']}" if sample and len(samples) > 1 else ""
-            lines += _block(f"{name}{repeat}", _answer(sample), width)
+            lines += labelled(f"{name}{repeat}", _answer(sample), width)
             reason = _reason(sample, flip.grader)
-            lines += _block("  because", reason, width) if reason else []
+            lines += labelled("  because", reason, width) if reason else []
     return lines
-
-
-def _prompt(sample: Line, width: int) -> list[str]:
-    thread = sample["interaction"]["thread"]
-    asked = [message for message in thread if message.get("role") != "assistant"][-1:]
-    return _block("prompt", _text(asked[0]["content"]), width) if asked else []
 
 
 def _answer(sample: Line | None) -> str:
@@ -104,22 +98,3 @@ def _answer(sample: Line | None) -> str:
 def _reason(sample: Line | None, grader: str) -> str | None:
     grades = sample["grades"] if sample else []
     return next((grade["reasoning"] for grade in grades if grade["grader_key"] == grader), None)
-
-
-def _text(content: Any) -> str:
-    return content if isinstance(content, str) else str(content)
-
-
-def _block(label: str, text: str, width: int) -> list[str]:
-    """Return a labelled text, wrapped and indented; its own line breaks stay."""
-    lines = [
-        part
-        for line in plain(text, _LONGEST_TEXT).splitlines() or [""]
-        for part in textwrap.wrap(line, max(width - _LABEL, 20)) or [""]
-    ]
-    return [f"{label + ':':<{_LABEL}}{lines[0]}".rstrip(), *(f"{'':<{_LABEL}}{line}".rstrip() for line in lines[1:])]
-
-
-def wrapped(text: str, width: int) -> list[str]:
-    """Return a sentence in as many lines as it takes."""
-    return textwrap.wrap(one_line(text, 2000), max(width, 20), subsequent_indent="    ", break_on_hyphens=False)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_evals.plain import one_line
+from pytest_evals.render.texts import wrapped
 
 
 def run_lines(run: Mapping[str, Any], width: int) -> list[str]:
     """Return when and with what a run was made, in as many lines as it takes."""
-    return textwrap.wrap(
-        one_line(run_words(run), 2000), max(width, 20), subsequent_indent="    ", break_on_hyphens=False
-    )
+    return wrapped(run_words(run), width)
 
 
 def run_words(run: Mapping[str, Any]) -> str:

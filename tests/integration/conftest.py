@@ -119,7 +119,7 @@ _PLACES = {"fr": ("France", "Paris"), "jp": ("Japan", "Tokyo"), "pe": ("Peru", "
 
 def _rows(*ids: str, **changed: str) -> str:
     rows = [{"id": name, "country": _PLACES[name][0], "capital": changed.get(name, _PLACES[name][1])} for name in ids]
-    return "".join(f"{json.dumps({**row, 'level': 'hard' if row['id'] > 'k' else 'easy'})}\n" for row in rows)
+    return "".join(f"{json.dumps({**row, 'level': 'hard' if row['id'] > 'l' else 'easy'})}\n" for row in rows)
 
 
 @dataclass(frozen=True)

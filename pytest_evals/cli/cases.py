@@ -1,0 +1,179 @@
+"""``pytest-evals cases``: the cases of a run, chosen and sorted by an expression."""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pytest_evals.cli.output import complain, say, width
+from pytest_evals.cli.parsing import Subparsers, add_json, add_run, subcommand
+from pytest_evals.errors import EvalsError
+
+if TYPE_CHECKING:
+    from pytest_evals.linecheck import Line
+    from pytest_evals.query import Expression, Names
+    from pytest_evals.reading import ArtifactReader
+
+SHOWN = 50
+"""Cases that are listed unless ``--limit`` says otherwise."""
+DETAILS = """\
+Expressions are those of templates (Jinja, sandboxed). A case has
+  item.FIELD                   the fields of its row
+  GRADER.value .passed .status .reasoning       its grades; grades.GRADER where the name is taken
+  suite case_id model repeat outcome error error_kind prompt text finish_reason
+  tokens prompt_tokens latency cluster nodeid tasks.NAME timing.NAME
+A case that lacks what others have has none there, and a comparison with none leaves it out.
+
+exit status:
+  0; 1 if no case was chosen
+
+examples:
+  pytest-evals cases --where "exact.value < 1 and item.level == 'hard'" --sort tokens
+  pytest-evals cases run.jsonl --where "outcome == 'errored'" --fields case_id,error
+  pytest-evals cases --where "'sorry' in text|lower" -v
+  pytest --evals $(pytest-evals cases --where "outcome == 'failed'" --nodeids)
+"""
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the subcommand."""
+    parser = subcommand(subparsers, "cases", run, "list the cases of a run", DETAILS)
+    add_run(parser)
+    parser.add_argument("--where", metavar="EXPR", help="only cases for which this is true")
+    parser.add_argument("--sort", metavar="EXPR", help="smallest first, cases without it last")
+    parser.add_argument("--reverse", action="store_true", help="sort largest first")
+    parser.add_argument("--fields", metavar="EXPR,EXPR", help="what to show of each case")
+    parser.add_argument("--limit", type=int, metavar="N", help=f"cases to list ({SHOWN}, with --json all; 0 is all)")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show each case with its texts and reasons")
+    parser.add_argument("--nodeids", action="store_true", help="print pytest's names of the cases, and nothing else")
+    add_json(parser)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What was asked for, checked."""
+
+    names: Names
+    where: Expression | None
+    sort: Expression | None
+    fields: tuple[Expression, ...]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """List them."""
+    from pytest_evals.locating import locate
+    from pytest_evals.reading import ArtifactReader
+
+    artifact = ArtifactReader(locate(arguments.run_name))
+    query = _query(artifact, arguments)
+    everything = arguments.json or arguments.nodeids
+    limit = (None if everything else SHOWN) if arguments.limit is None else arguments.limit or None
+    if limit is not None and limit < 0:
+        raise EvalsError("--limit: must be at least 0, which is all")
+    selection = Selection(artifact, query)
+    _print(selection.ordered(limit, reverse=arguments.reverse), query, arguments)
+    selection.finish()
+    if not everything:
+        more = f"; the first {limit} are shown, --limit 0 shows all" if limit and selection.found > limit else ""
+        say([f"{selection.found:,} of {selection.seen:,} cases{more}"])
+    if selection.incomparable:
+        complain(f"{selection.incomparable:,} cases were left out: {selection.reason}", "note")
+    return 0 if selection.found else 1
+
+
+def _query(artifact: ArtifactReader, arguments: argparse.Namespace) -> Query:
+    from pytest_evals.query import Expression, Names
+
+    written = (arguments.where, arguments.sort, arguments.fields)
+    table = not (arguments.json or arguments.nodeids or arguments.verbose)
+    names = Names.of(artifact.samples()) if table or any(written) else Names()
+    where, sort = (
+        None if text is None else Expression(text, names, option)
+        for text, option in ((arguments.where, "--where"), (arguments.sort, "--sort"))
+    )
+    fields = [text.strip() for text in (arguments.fields or "").split(",") if text.strip()]
+    if not fields and table:
+        fields = _default_fields(artifact, names)
+    return Query(names, where, sort, tuple(Expression(text, names, "--fields") for text in fields))
+
+
+def _default_fields(artifact: ArtifactReader, names: Names) -> list[str]:
+    """Return what a table shows: what tells cases apart, grades, and the text."""
+    several = [
+        name
+        for name, count in (("suite", len(artifact.run["suites"])), ("model", len(artifact.run["models"])))
+        if count > 1
+    ]
+    grades = [f"grades.{key}.value" for key in names.graders if all(part.isidentifier() for part in key.split("."))]
+    return ["outcome", *several, "case_id", *grades, "text"]
+
+
+class Selection:
+    """The cases that were asked for, found while they are read. ``incomparable`` counts those that could not be told."""
+
+    def __init__(self, artifact: ArtifactReader, query: Query) -> None:
+        self._query = query
+        self._stream = self._choose(artifact.samples())
+        self.found = 0
+        self.seen = 0
+        self.incomparable = 0
+        self.reason = ""
+
+    def _choose(self, samples: Iterable[Line]) -> Iterator[Line]:
+        where = self._query.where
+        for sample in samples:
+            self.seen += 1
+            try:
+                chosen = where is None or where.value(sample)
+            except TypeError as error:
+                self.incomparable, self.reason = self.incomparable + 1, str(error)
+                continue
+            if chosen:
+                self.found += 1
+                yield sample
+        if self.seen and self.incomparable == self.seen and where is not None:
+            raise EvalsError(f"--where {where.text!r} cannot be told for any case: {self.reason}")
+
+    def ordered(self, limit: int | None, *, reverse: bool) -> Iterable[Line]:
+        """Return the first ``limit`` cases in the order asked for."""
+        from pytest_evals.query import order
+
+        sort = self._query.sort
+        if sort is None:
+            return itertools.islice(self._stream, limit)
+
+        def rank(sample: Line) -> tuple[Any, ...]:
+            value = sort.value_or_none(sample)
+            return (value is not None, order(value)) if reverse else order(value)
+
+        if limit is None:
+            return sorted(self._stream, key=rank, reverse=reverse)
+        return (heapq.nlargest if reverse else heapq.nsmallest)(limit, self._stream, key=rank)
+
+    def finish(self) -> None:
+        """Count what was not listed."""
+        for _ in self._stream:
+            pass
+
+
+def _print(chosen: Iterable[Line], query: Query, arguments: argparse.Namespace) -> None:
+    from pytest_evals.flat import flat_row
+    from pytest_evals.sample import dump
+
+    if arguments.json:
+        say(dump({each.text: each.value_or_none(case) for each in query.fields} or flat_row(case)) for case in chosen)
+    elif arguments.nodeids:
+        say(case["nodeid"] for case in chosen)
+    elif arguments.verbose:
+        from pytest_evals.render.cases import case_lines
+
+        say(line for case in chosen for line in [*case_lines(case, width()), ""])
+    else:
+        from pytest_evals.render.cases import cases_table
+
+        rows = [[each.value_or_none(case) for each in query.fields] for case in chosen]
+        say(cases_table([each.text for each in query.fields], rows, width()) if rows else [])

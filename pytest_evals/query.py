@@ -1,0 +1,153 @@
+"""Expressions over recorded cases: ``exact.value < 1 and item.level == 'hard'``.
+
+They are those of templates, and as harmless. Names are checked against what the artifact holds before any case is
+looked at; a case that lacks a field which others have has ``none`` there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_evals.errors import TemplateError, did_you_mean
+from pytest_evals.linecheck import Line
+from pytest_evals.templates import compile_expression, paths_of
+
+PLAIN = (
+    *("suite", "case_id", "model", "repeat", "outcome", "error", "error_kind", "prompt", "text", "finish_reason"),
+    *("tokens", "prompt_tokens", "latency", "cluster", "nodeid"),
+)
+"""Names of a case that every artifact has."""
+MAPPINGS = ("item", "tasks", "timing", "grades")
+_GRADE = ("value", "passed", "status", "reasoning", "metadata")
+_LITERALS = ("true", "false", "none", "True", "False", "None")
+
+
+@dataclass(slots=True)
+class Names:
+    """What the cases of an artifact can be asked for, besides `PLAIN`."""
+
+    graders: dict[str, None] = field(default_factory=dict)
+    fields: dict[str, None] = field(default_factory=dict)
+    tasks: dict[str, None] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, samples: Iterable[Line]) -> Names:
+        """Collect them."""
+        found = cls()
+        for sample in samples:
+            found.graders |= dict.fromkeys(grade["grader_key"] for grade in sample["grades"])
+            found.fields |= dict.fromkeys(sample["interaction"]["metadata"])
+            found.tasks |= dict.fromkeys(sample["tasks"])
+        return found
+
+    def check(self, path: list[str], what: str) -> None:
+        """Raise `TemplateError` unless a case can have the value at ``path``."""
+        root, *rest = path
+        if root in (*_LITERALS, *PLAIN, "timing"):
+            return
+        if root in ("item", "tasks"):
+            held = self.fields if root == "item" else self.tasks
+            if rest and rest[0] not in held:
+                raise TemplateError(f"{what}: no case has {root}.{rest[0]}{_known(root, rest[0], held)}")
+            return
+        grader = rest if root == "grades" else path
+        if grader and not self._is_grade(grader):
+            known = [*PLAIN, *MAPPINGS, *self.graders]
+            raise TemplateError(f"{what}: unknown name {'.'.join(path)!r}{_known('', path[0], known)}")
+
+    def _is_grade(self, path: list[str]) -> bool:
+        """Tell whether ``path`` is a grader, part of the name of one, or something that a grade has."""
+        names = [name.split(".") for name in self.graders]
+        return any(
+            parts[: len(path)] == path or (path[: len(parts)] == parts and path[len(parts)] in _GRADE)
+            for parts in names
+        )
+
+
+def _known(prefix: str, name: str, known: Iterable[str]) -> str:
+    names = list(known)
+    shown = ", ".join(f"{prefix}.{each}" if prefix else each for each in names) or "none"
+    return f" (known: {shown}){did_you_mean(name, names)}"
+
+
+class Expression:
+    """An expression that was checked. Raises `TemplateError` for one that is not well formed, or names what no case has."""
+
+    def __init__(self, text: str, names: Names, what: str) -> None:
+        self.text = text
+        self._what = what
+        self._names = names
+        self._compute = compile_expression(text, what)
+        for path in paths_of(text):
+            names.check(path, f"{what} {text!r}")
+
+    def value(self, sample: Line) -> Any:
+        """Return its value for a case. Raises `TypeError` for what cannot be computed there: ``none < 1``."""
+        try:
+            return self._compute(scope_of(sample, self._names))
+        except (TypeError, ArithmeticError) as error:
+            raise TypeError(str(error)) from error
+        except Exception as error:  # a filter or method called by the expression may raise anything
+            raise TemplateError(f"{self._what} {self.text!r} failed: {type(error).__name__}: {error}") from error
+
+    def value_or_none(self, sample: Line) -> Any:
+        """Return its value, `None` where it cannot be computed."""
+        try:
+            return self.value(sample)
+        except TypeError:
+            return None
+
+
+def scope_of(sample: Line, names: Names) -> dict[str, Any]:
+    """Return what an expression may ask of a sample."""
+    interaction = sample["interaction"]
+    completion, error = interaction["completion"] or {}, sample["error"] or {}
+    grades = _grades(sample, names)
+    plain = {
+        "error": error.get("message"),
+        "error_kind": error.get("kind"),
+        "model": interaction["source"],
+        "prompt": prompt_of(sample),
+        "text": completion.get("text"),
+        "finish_reason": completion.get("finish_reason"),
+        "tokens": completion.get("completion_tokens"),
+        "prompt_tokens": completion.get("prompt_tokens"),
+        "latency": completion.get("latency"),
+        "cluster": sample.get("cluster"),
+        **{name: sample[name] for name in ("suite", "case_id", "repeat", "outcome", "nodeid", "timing")},
+        "item": {**dict.fromkeys(names.fields), **interaction["metadata"]},
+        "tasks": {**dict.fromkeys(names.tasks), **sample["tasks"]},
+        "grades": grades,
+    }
+    # A grader that is called like something else is reached as grades.NAME.
+    return {**grades, **plain}
+
+
+def _grades(sample: Line, names: Names) -> dict[str, Any]:
+    """Return grades by their names; ``style.tone`` is in ``style``."""
+    found: dict[str, Any] = {}
+    by_key = {grade["grader_key"]: grade for grade in sample["grades"]}
+    for key in names.graders:
+        place = found
+        for part in key.split("."):
+            place = place.setdefault(part, {})
+        grade: Mapping[str, Any] = by_key.get(key, {"status": "absent"})
+        place.update({name: grade.get(name) for name in _GRADE})
+    return found
+
+
+def prompt_of(sample: Line) -> str | None:
+    """Return the last thing that the model was asked, as text."""
+    asked = [message["content"] for message in sample["interaction"]["thread"] if message["role"] != "assistant"]
+    return None if not asked else asked[-1] if isinstance(asked[-1], str) else str(asked[-1])
+
+
+def order(value: Any) -> tuple[int, Any]:
+    """Return a sort key for values of any kinds: numbers, then texts, then others, then nothing."""
+    if isinstance(value, (bool, int, float)):
+        return (0, value)
+    if value is None:
+        return (3, 0)
+    return (1, value) if isinstance(value, str) else (2, str(value))

@@ -1,0 +1,54 @@
+"""Recorded cases as lines of text: a table of chosen values, or each with its texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pytest_evals.linecheck import Line
+from pytest_evals.plain import one_line
+from pytest_evals.query import prompt_of
+from pytest_evals.render.tables import Column, fitted_table
+from pytest_evals.render.texts import labelled
+
+
+def cases_table(names: Sequence[str], rows: Sequence[Sequence[Any]], width: int) -> list[str]:
+    """Return a table with a row a case. ``grades.exact.value`` is headed ``exact``."""
+    columns = [
+        Column(
+            name.removeprefix("grades.").removesuffix(".value"),
+            [_cell(row[index]) for row in rows],
+            numeric=any(_is_number(row[index]) for row in rows),
+        )
+        for index, name in enumerate(names)
+    ]
+    return fitted_table(columns, width)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def case_lines(sample: Line, width: int) -> list[str]:
+    """Return one case: what was asked, what came, what graders said."""
+    interaction = sample["interaction"]
+    model = f" {interaction['source']}" if interaction["source"] else ""
+    lines = [one_line(f"-- {sample['suite']}[{sample['case_id']}]{model}: {sample['outcome']}", max(width, 20))]
+    prompt, completion = prompt_of(sample), interaction["completion"]
+    if prompt is not None:
+        lines += labelled("prompt", prompt, width)
+    if completion is not None:
+        lines += labelled("text", completion["text"], width)
+    if sample["error"] is not None:
+        lines += labelled("error", f"{sample['error']['kind']}: {sample['error']['message']}", width)
+    for grade in sample["grades"]:
+        value = grade["status"] if grade["value"] is None else f"{grade['value']:.4g}"
+        reason = f": {grade['reasoning']}" if grade["reasoning"] else ""
+        lines += labelled("grade", f"{grade['grader_key']} {value}{reason}", width)
+    return lines

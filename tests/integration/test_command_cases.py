@@ -1,0 +1,68 @@
+"""``pytest-evals cases``: cases of a run, chosen and sorted."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pytest_evals import cli
+
+from .conftest import Recorded
+
+
+def test_cases_are_chosen_sorted_and_fit_the_terminal(recorded: Recorded, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ("--where", "item.level == 'hard' or named.value < 1")
+    assert cli.main(["cases", recorded.before, *where, "--sort", "length.value", "--reverse"]) == 0
+    printed = capsys.readouterr()
+    head, _, *rows, count = printed.out.splitlines()
+    assert head.split() == ["outcome", "case_id", "named", "length", "text"]
+    assert [row.split()[:2] for row in rows] == [["missed", "pe"], ["missed", "cl"]]
+    assert count == "2 of 5 cases"
+    assert all(len(line) <= 80 for line in rows)
+    assert "\x1b" not in printed.out
+    assert printed.err == "", "the row without a level is only compared for equality"
+
+
+def test_cases_that_cannot_be_compared_are_told(recorded: Recorded, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        cli.main(
+            ["cases", recorded.after, "--where", "named.value < 1", "--fields", "case_id, item.capital", "--limit", "1"]
+        )
+        == 0
+    )
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[2:] == ["fr       Lyon", "2 of 5 cases; the first 1 are shown, --limit 0 shows all"]
+    assert printed.err.startswith("pytest-evals: note: 1 cases were left out: '<' not supported")
+    assert cli.main(["cases", recorded.after, "--where", "item.level < 1"]) == 2
+    assert "--where 'item.level < 1' cannot be told for any case" in capsys.readouterr().err
+
+
+def test_json_nodeids_and_texts(recorded: Recorded, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["cases", recorded.before, "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["case_id"] for row in rows] == ["fr", "jp", "pe", "ke", "cl"]
+    assert (rows[0]["item.capital"], rows[0]["named"], rows[0]["named.passed"]) == ("Paris", 1.0, True)
+    assert cli.main(["cases", recorded.after, "--where", "outcome == 'errored'", "--nodeids"]) == 0
+    assert capsys.readouterr().out == "test_cities.py::test_cities[ke]\n"
+    assert cli.main(["cases", recorded.after, "--where", "outcome == 'errored'", "-v"]) == 0
+    assert capsys.readouterr().out.splitlines()[:3] == [
+        "-- test_cities[ke] scripted:answers:late: errored",
+        "prompt:    Capital of Kenya?",
+        "error:     model: scripted:answers:late raised RuntimeError: this one breaks",
+    ]
+
+
+def test_no_case_is_status_1_and_a_mistake_2(recorded: Recorded, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["cases", recorded.before, "--where", "outcome == 'failed'"]) == 1
+    assert capsys.readouterr().out == "0 of 5 cases\n"
+    for arguments, words in (
+        (["--where", "nmed.value < 1"], "unknown name 'nmed.value'"),
+        (["--sort", "item.levle"], "no case has item.levle"),
+        (["--fields", "case_id,)"], "--fields ')' is not well formed"),
+        (["--limit", "-1"], "--limit: must be at least 0"),
+    ):
+        assert cli.main(["cases", recorded.before, *arguments]) == 2
+        printed = capsys.readouterr()
+        assert words in printed.err
+        assert printed.out == ""

@@ -1,0 +1,116 @@
+"""Expressions over recorded cases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_evals.errors import TemplateError
+from pytest_evals.flat import FIXED, columns_of, flat_row
+from pytest_evals.grades import Grade
+from pytest_evals.query import Expression, Names, order
+
+from .recorded import Line, errored_line, sample_line
+
+
+def case(case_id: str, *grades: Grade, **fields: Any) -> Line:
+    line = sample_line(case_id, *grades)
+    return {**line, "interaction": {**line["interaction"], "metadata": fields}}
+
+
+CASES = [
+    case(
+        "a", Grade(True, "exact"), Grade(0.5, "style.tone"), Grade(0.2, "text"), level="easy", size=3, tags=["x", "y"]
+    ),
+    case("b", Grade(False, "exact", "no"), Grade(0.9, "style.tone"), level="hard", size=10),
+    case("c", Grade(None, "exact", status="error"), **{"size": 7, "odd name": 1}),
+    errored_line("d"),
+]
+NAMES = Names.of(CASES)
+
+
+def chosen(text: str) -> str:
+    """Return the ids of the cases for which an expression is true; ``?`` for those where it cannot be told."""
+    expression = Expression(text, NAMES, "--where")
+    found = ""
+    for sample in CASES:
+        try:
+            found += sample["case_id"] if expression.value(sample) else ""
+        except TypeError:
+            found += "?"
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("exact.value < 1", "b??"),
+        ("exact.value is not none and exact.value < 1", "b"),
+        ("exact.passed", "a"),
+        ("exact.status == 'error'", "cd"),
+        ("grades.exact.reasoning == 'no'", "b"),
+        ("style.tone.value > 0.6", "b??"),
+        ("grades.text.value == 0.2 and text.startswith('Paris')", "a"),
+        ("item.level == 'hard'", "b"),
+        ("item.level is none", "cd"),
+        ("item['odd name'] == 1", "c"),
+        ("item.size > 5 and item.size < 10", "c?"),
+        ("'x' in (item.tags or [])", "a"),
+        ("outcome == 'errored' and error_kind == 'model'", "d"),
+        ("model == 'smollm2' and tokens >= 2 and latency < 1 and repeat == 1", "abc"),
+        ("tasks.steps == 3 and timing.call == 0.1", "abcd"),
+        ("suite in ('capitals', 'other') and prompt == 'Capital?'", "abc"),
+        ("text|length > 3 and text|lower is defined", "abc?"),
+    ],
+)
+def test_cases_are_chosen_by_what_they_are(text: str, found: str) -> None:
+    assert chosen(text) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("exct.value < 1", "unknown name 'exct.value' .*did you mean 'exact'"),
+        ("exact.valu < 1", "unknown name 'exact.valu'"),
+        ("style.tune.value < 1", "unknown name 'style.tune.value'"),
+        ("grades.nope", "unknown name 'grades.nope'"),
+        (
+            "outcome == 'passed' or item.levl == 1",
+            r"no case has item.levl \(known: item.level, item.size, .*did you mean 'level'",
+        ),
+        ("tasks.stepz", r"no case has tasks.stepz \(known: tasks.steps\)"),
+        ("item.level ==", "--where 'item.level ==' is not well formed"),
+        ("'a' + {% if %}", "is not well formed"),
+    ],
+)
+def test_a_mistake_is_found_before_any_case_is_looked_at(text: str, words: str) -> None:
+    with pytest.raises(TemplateError, match=words):
+        Expression(text, NAMES, "--where")
+
+
+@pytest.mark.parametrize(
+    "text", ["item.__class__.__mro__", "''.__class__.__mro__[1].__subclasses__()", "item.tags.append(1)"]
+)
+def test_an_expression_can_do_no_harm(text: str) -> None:
+    with pytest.raises(TemplateError):
+        Expression(text, NAMES, "--where").value(CASES[0])
+    assert CASES[0]["interaction"]["metadata"]["tags"] == ["x", "y"]
+
+
+def test_values_of_all_kinds_can_be_sorted_with_nothing_last() -> None:
+    values = ["b", None, 2, True, [1], 0.5, "a"]
+    assert sorted(values, key=order) == [0.5, True, 2, "a", "b", [1], None]
+
+
+def test_a_flat_row_has_every_part_of_a_case() -> None:
+    row = flat_row(CASES[0])
+    assert set(FIXED) <= set(row)
+    assert (row["item.level"], row["exact"], row["exact.passed"], row["style.tone"]) == ("easy", 1.0, True, 0.5)
+    assert (row["text"], row["tasks.steps"]) == (0.2, 3)
+    taken = flat_row(case("x", Grade(0.5, "suite")))
+    assert (taken["suite"], taken["grades.suite"]) == ("capitals", 0.5)
+    columns = columns_of(CASES)
+    assert columns[: len(FIXED)] == list(FIXED)
+    assert columns.index("item.size") < columns.index("exact") < columns.index("tasks.steps")
+    assert len(columns) == len(set(columns))
