@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import secrets
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,6 +17,9 @@ from pytest_evals.grading import RUN_CODE, TIME_LIMIT
 from pytest_evals.provenance import DISTRIBUTION, rival_installed
 from pytest_evals.recorder import check_writable, make_folder
 from pytest_evals.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from pytest_evals.baseline.loading import Baseline
 
 
 def activate(config: pytest.Config) -> None:
@@ -60,22 +63,25 @@ def _run(config: pytest.Config, settings: Settings, collection: Collection) -> N
 
 def _own(config: pytest.Config, settings: Settings, collection: Collection, path: Path, *, distributed: bool) -> None:
     from pytest_evals.engines.pool import EnginePool
+    from pytest_evals.gatecheck import GateCheck
     from pytest_evals.progress import Progress
-    from pytest_evals.reporting import GateCheck, PytestScreen, Terminal
+    from pytest_evals.reporting import PytestScreen, Terminal
     from pytest_evals.run import RUN, CaseRun
     from pytest_evals.session import EvalSession
 
+    baseline = read_baseline(settings, config.invocation_params.dir)
     pool = EnginePool(settings.root, settings.engine_options, settings.stall_timeout)
     infos: dict[str, SuiteInfo] = collection.infos
     config.pluginmanager.register(
-        EvalSession(settings, infos, pool, path, config.invocation_params.args), "evals-session"
+        EvalSession(settings, infos, pool, path, config.invocation_params.args, baseline), "evals-session"
     )
     config.pluginmanager.register(Terminal(config, settings, path), "evals-terminal")
+    gate_check = GateCheck(settings, infos, baseline)
     progress = Progress(pool, PytestScreen(config, live=not distributed))
     if distributed:
         from pytest_evals.distributed import Controller
 
-        config.pluginmanager.register(Controller(settings, pool, infos, progress), "evals-controller")
+        config.pluginmanager.register(Controller(pool, infos, progress, gate_check), "evals-controller")
         return
     collection.on_model_needed = pool.prepare
     run = CaseRun(settings, pool, progress)
@@ -85,17 +91,30 @@ def _own(config: pytest.Config, settings: Settings, collection: Collection, path
         from pytest_evals.audit import Audit
 
         config.pluginmanager.register(Audit(run, settings.audit, settings.seed), "evals-audit")
-    config.pluginmanager.register(GateCheck(settings, infos), "evals-gate-check")
+    config.pluginmanager.register(gate_check, "evals-gate-check")
 
 
 def _plan(config: pytest.Config, settings: Settings, collection: Collection) -> None:
-    from pytest_evals.reporting import GateCheck, PlanPrinter
+    from pytest_evals.gatecheck import GateCheck
+    from pytest_evals.reporting import PlanPrinter
 
     # A plan is one process's work: the controller of pytest-xdist collects nothing.
     if config.getoption("dist", "no") != "no":
         config.option.dist, config.option.tx, config.option.numprocesses = "no", [], 0
     config.pluginmanager.register(PlanPrinter(settings, collection.infos), "evals-plan")
     config.pluginmanager.register(GateCheck(settings, collection.infos), "evals-gate-check")
+
+
+def read_baseline(settings: Settings, here: Path) -> Baseline | None:
+    """Return the run to compare with. Raises `pytest.UsageError` when there is none or it cannot be read."""
+    if settings.baseline is None:
+        return None
+    from pytest_evals.baseline.loading import load_baseline
+
+    try:
+        return load_baseline(settings.baseline, here)
+    except EvalsError as error:
+        raise pytest.UsageError(f"--evals-baseline: {error}") from error
 
 
 def artifact_path(settings: Settings) -> Path:

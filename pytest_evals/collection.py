@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -324,22 +324,6 @@ class Collection:
                 if excluded:
                     item.stash[EXCLUDED] = frozenset(excluded)
         return made
-
-    def check_session_gates(self) -> None:
-        """Raise `pytest.UsageError` for a gate of the command line or configuration file that no suite answers to."""
-        check_session_gates(self._settings.gates, self.infos)
-
-
-def check_session_gates(gates: Iterable[Gate], infos: Mapping[str, SuiteInfo]) -> None:
-    """See `Collection.check_session_gates`."""
-    for gate in gates:
-        if not infos or any(gate.text in info.gates for info in infos.values()):
-            continue
-        if gate.slice and any(resolve(gate, info.name, info.graders) for info in infos.values()):
-            where = "=".join(gate.slice)
-            raise pytest.UsageError(f"gate {gate.text!r}: no suite with this grader has rows with {where}")
-        known = "; ".join(f"{info.name}: {', '.join(info.graders) or 'none'}" for info in infos.values())
-        raise pytest.UsageError(f"gate {gate.text!r}: no suite has a grader {gate.target!r} (graders of {known})")
 
 
 def gates_of(info: SuiteInfo) -> list[Gate]:

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from pytest_evals.audit import FINDINGS, WORKER_OUTPUT, Audit, Findings
-from pytest_evals.collection import Collection, SuiteInfo, check_session_gates
+from pytest_evals.collection import Collection, SuiteInfo
 from pytest_evals.engines.pool import EnginePool
 from pytest_evals.engines.remote import ADDRESS, RemotePool, serve_workers
+from pytest_evals.gatecheck import GateCheck
 from pytest_evals.progress import Progress
 from pytest_evals.run import RUN, CaseRun
 from pytest_evals.settings import Settings
@@ -24,8 +25,10 @@ _TICK_SECONDS = 0.5
 class Controller:
     """Hooks of the controller: it collects nothing, so workers declare the suites to it."""
 
-    def __init__(self, settings: Settings, pool: EnginePool, infos: dict[str, SuiteInfo], progress: Progress) -> None:
-        self._settings = settings
+    def __init__(
+        self, pool: EnginePool, infos: dict[str, SuiteInfo], progress: Progress, gate_check: GateCheck
+    ) -> None:
+        self._gate_check = gate_check
         self._infos = infos
         self._progress = progress
         self._done = threading.Event()
@@ -43,7 +46,7 @@ class Controller:
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self) -> None:
         """A worker has collected, and has declared its suites before it said so."""
-        check_session_gates(self._settings.gates, self._infos)
+        self._gate_check.check()
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:

@@ -6,12 +6,15 @@ Logged by the process that owns the session, after everything ran. See ``session
 from __future__ import annotations
 
 import re
+import warnings
 
 import pytest
 
 from pytest_evals.gates import GateResult
+from pytest_evals.plain import plain
 
 CLASSNAME = "evals.gates"
+SHOWN = {"failed": "", "regressed": "regressed: ", "inconclusive": "inconclusive: "}
 _SLICE = re.compile(r"\[([^\]]*)\]")
 
 
@@ -22,16 +25,20 @@ class GateReport(pytest.TestReport):
 
     @classmethod
     def make(cls, result: GateResult, path: str, line: int, *, several_models: bool) -> GateReport:
-        """Make the report of ``result``; ``path`` and ``line`` are those of the suite."""
+        """Make the report of ``result``; ``path`` and ``line`` are those of the suite. An inconclusive gate that does not
+        fail is a passed test.
+        """
         name = gate_name(result, several_models=several_models)
-        outcome = {"passed": "passed", "failed": "failed", "not judged": "skipped"}[result.verdict]
+        outcome = "failed" if result.fails else "skipped" if result.verdict == "not judged" else "passed"
         skipped = (path, line, f"Skipped: not judged: {result.reason}")
         return cls(
             nodeid=f"{CLASSNAME}::{name}",
             location=(path, line - 1, name),
             keywords={},
-            outcome=outcome,  # type: ignore[arg-type]  # the values of the mapping above are pytest's three outcomes
-            longrepr={"passed": None, "failed": result.reason, "skipped": skipped}[outcome],
+            outcome=outcome,  # type: ignore[arg-type]  # the values above are pytest's three outcomes
+            longrepr={"passed": None, "failed": f"{SHOWN.get(result.verdict, '')}{result.reason}", "skipped": skipped}[
+                outcome
+            ],
             when="call",
         )
 
@@ -56,3 +63,15 @@ def teststatus(report: GateReport) -> tuple[str, str, str]:
     if not report.failed:
         return "", "", ""
     return report.outcome, "", "FAILED" if report.logged else ""
+
+
+def warn_of_inconclusive(config: pytest.Config, result: GateResult, *, several_models: bool) -> None:
+    """Put a warning about an inconclusive gate into pytest's summary.
+
+    Recorded, not raised: ``-W error`` is about the code of tests, and what this does is set by ``evals_inconclusive``.
+    """
+    text = f"gate {gate_name(result, several_models=several_models)} is inconclusive: {result.reason}"
+    message = warnings.WarningMessage(pytest.PytestWarning(plain(text)), pytest.PytestWarning, CLASSNAME, 0)
+    config.hook.pytest_warning_recorded.call_historic(
+        kwargs={"warning_message": message, "when": "runtest", "nodeid": CLASSNAME, "location": None}
+    )

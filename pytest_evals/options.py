@@ -76,6 +76,12 @@ def add_options(parser: pytest.Parser) -> None:
         dest="evals_run_code",
         help="Let graders run programs that a model wrote (python_tests)",
     )
+    group.addoption(
+        "--evals-baseline",
+        metavar="RUN",
+        dest="evals_baseline",
+        help="Compare with RUN: the path of an artifact, the name of a baseline, 'latest', or 'none'",
+    )
     parser.addini("evals", "Run eval tests, as --evals does", type="bool", default=False)
     parser.addini("evals_models", "Models to evaluate, one a line", type="linelist", default=[])
     parser.addini("evals_judge", "Model that judges", type="string", default="")
@@ -84,6 +90,13 @@ def add_options(parser: pytest.Parser) -> None:
     parser.addini("evals_run_code", "Let graders run programs that a model wrote", type="bool", default=False)
     parser.addini("evals_dir", "Folder of artifacts", type="string", default=".evals")
     parser.addini("evals_strict_cases", "A missed case fails even if its suite has gates", type="bool", default=False)
+    parser.addini("evals_baseline", "What --evals-baseline is by default", type="string", default="")
+    parser.addini(
+        "evals_inconclusive",
+        "What a gate does that the baseline leaves open: warn, pass or fail",
+        type="string",
+        default="warn",
+    )
     parser.addini(
         "evals_grader_timeout", "Seconds that one grader may take; 0 is no limit", type="string", default="60"
     )

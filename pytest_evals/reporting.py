@@ -9,22 +9,10 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.collection import SuiteInfo, check_session_gates
+from pytest_evals.collection import SuiteInfo
 from pytest_evals.engines.spec import EMBEDDED
 from pytest_evals.plan import make_plan, requests_of
 from pytest_evals.settings import Settings
-
-
-class GateCheck:
-    """Refuses gates of the command line that nothing answers to, once everything is collected."""
-
-    def __init__(self, settings: Settings, infos: dict[str, SuiteInfo]) -> None:
-        self._settings = settings
-        self._infos = infos
-
-    def pytest_collection_finish(self) -> None:
-        """See the class."""
-        check_session_gates(self._settings.gates, self._infos)
 
 
 class Terminal:

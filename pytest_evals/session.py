@@ -11,17 +11,19 @@ import json
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_evals.audit import FINDINGS, Findings
-from pytest_evals.collection import RECORDED, SuiteInfo, gates_of
+from pytest_evals.baseline.joining import join
+from pytest_evals.collection import RECORDED, SuiteInfo
 from pytest_evals.engines.pool import EnginePool
 from pytest_evals.engines.spec import parse_spec
 from pytest_evals.engines.team import Team
-from pytest_evals.gatereports import GateReport, teststatus
-from pytest_evals.gates import Gate, GateResult, judge, resolve
+from pytest_evals.gatereports import GateReport, teststatus, warn_of_inconclusive
+from pytest_evals.gates import GateResult
+from pytest_evals.judgement import judge_all
 from pytest_evals.lines import RunFacts, crashed_line, run_line, summary_line
 from pytest_evals.plain import one_line
 from pytest_evals.recorder import Recorder
@@ -31,6 +33,9 @@ from pytest_evals.scores import CaseRecord, compute_scores
 from pytest_evals.settings import Settings
 from pytest_evals.throughput import Tokens, model_use
 
+if TYPE_CHECKING:
+    from pytest_evals.baseline.loading import Baseline
+
 # The score card of the session, once everything ran.
 CARD: pytest.StashKey[ScoreCard] = pytest.StashKey()
 
@@ -39,11 +44,18 @@ class EvalSession:
     """Hooks of the owning process. ``infos`` are the collected suites by name; they fill up during collection."""
 
     def __init__(
-        self, settings: Settings, infos: Mapping[str, SuiteInfo], pool: EnginePool, path: Path, command: Sequence[str]
+        self,
+        settings: Settings,
+        infos: Mapping[str, SuiteInfo],
+        pool: EnginePool,
+        path: Path,
+        command: Sequence[str],
+        baseline: Baseline | None = None,
     ) -> None:
         self._settings = settings
         self._infos = infos
         self._pool = pool
+        self._baseline = baseline
         self._recorder = Recorder(path)
         self._command = command
         self._records: dict[str, CaseRecord] = {}
@@ -115,7 +127,9 @@ class EvalSession:
         records = [
             self._records[nodeid] for info in self._infos.values() for nodeid in info.items if nodeid in self._records
         ]
-        gates = self._judge(records)
+        joined = join(self._baseline.records, records) if self._baseline else None
+        strict = self._settings.inconclusive == "fail"
+        gates = judge_all(self._infos.values(), records, joined, strict=strict)
         # A worker that was told to stop cannot tell that from the end, and may have begun its audit.
         findings = session.config.stash.get(FINDINGS, None) if complete else None
         card = self._card(records, gates, findings)
@@ -124,33 +138,6 @@ class EvalSession:
             self._recorder.finish(summary_line(card, complete=complete))
         if complete:
             self._report(session, gates)
-
-    def _judge(self, records: Sequence[CaseRecord]) -> list[GateResult]:
-        results = []
-        for info in self._infos.values():
-            mine = [record for record in records if record.suite == info.name]
-            gates = gates_of(info)
-            for model in info.models:
-                declared = sum(item.model == model for item in info.items.values())
-                chosen = [record for record in mine if record.model == model]
-                results += [self._judge_one(gate, gates, info, model, chosen, declared) for gate in gates]
-        return results
-
-    def _judge_one(
-        self,
-        gate: Gate,
-        gates: Sequence[Gate],
-        info: SuiteInfo,
-        model: str,
-        records: Sequence[CaseRecord],
-        declared: int,
-    ) -> GateResult:
-        grader = str(resolve(gate, info.name, info.graders))
-        floor = any(
-            other.statistic == "coverage" and other.target == gate.target and other.slice == gate.slice
-            for other in gates
-        )
-        return judge(gate, info.name, model, grader, records, missing=declared - len(records), floor=floor)
 
     def _card(self, records: Sequence[CaseRecord], gates: Sequence[GateResult], findings: Findings | None) -> ScoreCard:
         collected = sum(len(info.items) for info in self._infos.values())
@@ -204,6 +191,8 @@ class EvalSession:
             report = GateReport.make(result, info.path, info.line, several_models=several)
             session.config.hook.pytest_runtest_logreport(report=report)
             report.logged = True
+            if result.verdict == "inconclusive" and self._settings.inconclusive == "warn":
+                warn_of_inconclusive(session.config, result, several_models=several)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> Any:

@@ -19,6 +19,7 @@ from pytest_evals.errors import EvalsError
 from pytest_evals.gates import Gate, parse_gate
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+INCONCLUSIVE = ("warn", "pass", "fail")
 DTYPES = ("auto", "fp32", "bf16", "fp16")
 
 
@@ -47,6 +48,8 @@ class Settings:
     run_code: bool
     judge: str | None
     limits: Limits
+    baseline: str | None
+    inconclusive: str
 
     @property
     def judge_name(self) -> str:
@@ -93,6 +96,8 @@ def read_settings(config: pytest.Config) -> Settings:
             tokens=_whole("evals_case_tokens", config.getini("evals_case_tokens"), least=0) or 0,
             step_seconds=_seconds("evals_step_timeout", config.getini("evals_step_timeout")),
         ),
+        baseline=_baseline(config),
+        inconclusive=_one_of("evals_inconclusive", config.getini("evals_inconclusive"), INCONCLUSIVE),
     )
 
 
@@ -149,6 +154,15 @@ def _path(base: Path, written: str | None) -> Path | None:
     if written == "":
         raise pytest.UsageError("--evals-artifact: the path is empty")
     return None if written is None else base / Path(written).expanduser()
+
+
+def _baseline(config: pytest.Config) -> str | None:
+    written: str | None = config.getoption("evals_baseline")
+    if written is not None and not written.strip():
+        raise pytest.UsageError("--evals-baseline: the path is empty")
+    if written is None:
+        return config.getini("evals_baseline").strip() or None
+    return None if written == "none" else written
 
 
 def _whole(option: str, written: str | None, least: int) -> int | None:

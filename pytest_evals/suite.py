@@ -15,7 +15,7 @@ from pytest_evals.completion import Message
 from pytest_evals.datasets import Dataset, Row, load
 from pytest_evals.declaration import Declaration
 from pytest_evals.errors import DatasetError, EvalsError, GateError, SuiteError, TemplateError, did_you_mean
-from pytest_evals.gates import Gate, has_value, parse_gate, resolve
+from pytest_evals.gates import Gate, has_value, parse_gate, resolve, unresolved
 from pytest_evals.generation import GenerationParams, parse_generation
 from pytest_evals.ids import row_id
 from pytest_evals.templates import holds, names_in, render, render_apart_from, render_text
@@ -53,11 +53,7 @@ class Suite:
         """Raise `GateError` for a gate of this suite that names a grader, slice field or value that it does not have."""
         for gate in gates:
             if resolve(gate, name, graders) is None:
-                known = ", ".join(graders) or "none"
-                hint = did_you_mean(gate.target.rpartition(".")[2], graders)
-                raise GateError(
-                    f"{self.declaration.place}: gate {gate.text!r}: {name} has no grader {gate.target!r} (graders: {known}){hint}"
-                )
+                raise GateError(f"{self.declaration.place}: gate {gate.text!r}: {name} has {unresolved(gate, graders)}")
             if gate.slice:
                 self._check_slice(gate, *gate.slice)
 

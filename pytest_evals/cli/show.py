@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         say([*run_lines(artifact.run, width()), ""])
         lines = score_card_lines(card, width(), int(arguments.verbose))
         say(marked(line.text, **line.markup) for line in lines)
-    failed = not artifact.complete or any(gate.verdict == "failed" for gate in card.gates)
+    failed = not artifact.complete or any(gate.fails for gate in card.gates)
     return int(arguments.check and failed)
 
 

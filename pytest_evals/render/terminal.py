@@ -16,10 +16,17 @@ from pytest_evals.scores import CaseRecord, Score
 
 MEASURABLE_SECONDS = 0.5
 """A rate over less time than this says nothing."""
-VERDICTS = {"passed": "PASSED", "failed": "FAILED", "not judged": "NOT JUDGED"}
+VERDICTS = {
+    "passed": "PASSED",
+    "failed": "FAILED",
+    "not judged": "NOT JUDGED",
+    "regressed": "REGRESSED",
+    "inconclusive": "INCONCLUSIVE",
+}
 # Texts of a score card come from users, models and data; this is far more than any of them should need.
 _LONGEST = 2000
 _COLOURS = {"passed": {"green": True}, "failed": {"red": True, "bold": True}, "not judged": {"yellow": True}}
+_COLOURS |= {"regressed": _COLOURS["failed"], "inconclusive": _COLOURS["not judged"]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,3 +90,39 @@ def _corrected(
         return normal_cdf(bias + z / (1 - acceleration * z))
 
     return shifted(tail), shifted(1 - tail)
+
+
+def resampled_quantiles(
+    runs: Sequence[Sequence[Sequence[float]]],
+    p: float,
+    clusters: Sequence[Hashable],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> numpy.ndarray:
+    """Return the ``p`` quantile of each run in each resample, one row a resample.
+
+    A run has the values of each case; all runs have the same cases, which are drawn together, whole clusters of them.
+    """
+    import numpy
+
+    groups = _groups(len(clusters), clusters)
+    cluster_of = numpy.empty(len(clusters), dtype=int)
+    for number, members in enumerate(groups):
+        cluster_of[members] = number
+    ordered = []
+    for run in runs:
+        values = numpy.array([value for case in run for value in case], dtype=float)
+        owners = numpy.repeat(cluster_of, [len(case) for case in run])
+        order = numpy.argsort(values, kind="stable")
+        ordered.append((values[order], owners[order]))
+    found = numpy.empty((resamples, len(runs)))
+    for row, drawn in enumerate(numpy.random.default_rng(seed).integers(0, len(groups), (resamples, len(groups)))):
+        times = numpy.bincount(drawn, minlength=len(groups))
+        for column, (values, owners) in enumerate(ordered):
+            # Values stay in order when each is repeated, so that no resample is sorted anew.
+            sample = numpy.repeat(values, times[owners])
+            place = (len(sample) - 1) * p
+            low, share = int(place), place - int(place)
+            found[row, column] = sample[low] + share * (sample[min(low + 1, len(sample) - 1)] - sample[low])
+    return found

@@ -114,7 +114,7 @@ def test_a_plan_shows_mistakes_of_collection(evals: Evals) -> None:
         (["-o", "evals_gates=nonsense"], "*evals_gates: gate 'nonsense'*"),
         (["-o", "evals_aliases=nonsense"], "*evals_aliases: 'nonsense' is not 'name = spec'*"),
         (["--evals-replay", "x"], "*unrecognized arguments: --evals-replay*"),
-        (["--evals-baseline", "x"], "*unrecognized arguments: --evals-baseline*"),
+        (["--evals-baseline", "x"], "*--evals-baseline: there is no file 'x', and no baseline of this name*"),
     ],
 )  # fmt: skip
 def test_a_typo_is_a_usage_error_in_one_line(evals: Evals, arguments: list[str], message: str) -> None:

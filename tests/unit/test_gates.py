@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pytest_evals.errors import GateError
-from pytest_evals.gates import Gate, GateResult, in_slice, judge, parse_gate, resolve
+from pytest_evals.gates import Gate, GateResult, in_slice, is_budget, judge, parse_gate, resolve, unresolved
 from pytest_evals.scores import CaseRecord
 from tests.unit.building import case_record, grade_record
 
@@ -32,6 +32,17 @@ from tests.unit.building import case_record, grade_record
         ("exact[ level = very easy ].mean >= 1", "exact", ("level", "very easy"), "mean", ">=", 1),
         ("exact[when=a>=b].mean >= 1", "exact", ("when", "a>=b"), "mean", ">=", 1),
         ("exact[version=1.2].mean >= 1", "exact", ("version", "1.2"), "mean", ">=", 1),
+        ("exact.p5 >= 0.1", "exact", None, "p5", ">=", 0.1),
+        ("capitals.exact.p99.9 >= 0.1", "capitals.exact", None, "p99.9", ">=", 0.1),
+        ("exact.pass@5 >= 0.9", "exact", None, "pass@5", ">=", 0.9),
+        ("exact.pass^3 >= 0.9", "exact", None, "pass^3", ">=", 0.9),
+        ("exact.ci_low >= 0.75", "exact", None, "ci_low", ">=", 0.75),
+        ("exact.min_case >= 0.5", "exact", None, "min_case", ">=", 0.5),
+        ("tokens.mean <= 200", "tokens", None, "mean", "<=", 200),
+        ("capitals.latency.p95 <= 2s", "capitals.latency", None, "p95", "<=", 2),
+        ("latency[level=hard].max < 250ms", "latency", ("level", "hard"), "max", "<", 0.25),
+        ("errors.count <= 3", "errors", None, "count", "<=", 3),
+        ("errors.rate <= 1%", "errors", None, "rate", "<=", 0.01),
     ],
 )
 def test_a_good_gate_is_read(
@@ -41,8 +52,43 @@ def test_a_good_gate_is_read(
 
 
 @pytest.mark.parametrize(
+    ("right", "bound"),
+    [
+        ("baseline", 0.5),
+        ("baseline - 0.02", 0.48),
+        ("baseline-2%", 0.48),
+        ("baseline + 0.1", 0.6),
+        ("baseline * 0.9", 0.45),
+        ("baseline*110%", 0.55),
+    ],
+)
+def test_a_bound_may_be_relative_to_a_baseline(right: str, bound: float) -> None:
+    gate = parse_gate(f"exact.mean >= {right}")
+    assert gate.relative
+    assert gate.bound(0.5) == pytest.approx(bound)
+    assert gate.bound_text == right
+    assert not parse_gate("exact.mean >= 0.5").relative
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("exact.pass@k >= 1", "k is a number, as in pass@3"),
+        ("exact.pass@0 >= 1", "unknown statistic 'pass@0'"),
+        ("exact.p101 >= 1", "unknown statistic 'p101'"),
+        ("exact.count >= 1", "count is a statistic of errors, as in 'errors.count <= 3'"),
+        ("exact.mean >= 2s", "'2s' is a time, and only latency has one"),
+        ("latency.p95 <= 2h", "'2h' is not a number"),
+        ("exact.mean >= base", "'base' is not a number"),
+        ("exact.mean >= baselines", "'baselines' is none of 'baseline', 'baseline - 0.02'"),
+        ("exact.mean >= baseline - ", "'baseline -' is none of"),
+        ("exact.mean >= baseline / 2", "is none of"),
+        ("exact.mean >= baseline - x", "'x' is not a number"),
+        ("exact.mean >= baseline - inf", "not a finite number"),
+        ("exact.mean >= baseline * -1", "multiplied by a number above 0, not by -1"),
+        ("exact.mean >= 0.9 * baseline", "is not well formed"),
+        ("exact.mean == baseline", "no two runs are equal but by chance"),
+        ("exact.min >= baseline", "min cannot be compared with a baseline; these can: mean, pass_rate, median"),
         ("", "is not well formed: a gate is written [suite.]grader.statistic OP number, as 'exact.mean >= 0.8'"),
         ("exact.mean", "is not well formed"),
         ("exact.mean >=", "is not well formed"),
@@ -57,7 +103,7 @@ def test_a_good_gate_is_read(
         ("mean >= 0.8", "names no grader"),
         (".mean >= 0.8", "names no grader"),
         ("capitals..mean >= 0.8", "names no grader"),
-        ("exact >= 0.8", "unknown statistic 'exact' (known: mean, pass_rate, min, max, median, coverage, corpus)"),
+        ("exact >= 0.8", "unknown statistic 'exact' (known: mean, pass_rate, min, max, median, stderr, ci_low,"),
         ("exact.maen >= 0.8", "unknown statistic 'maen'"),
         ("exact.maen >= 0.8", "did you mean 'mean'?"),
         ("exact.mean >= high", "'high' is not a number"),
@@ -116,6 +162,9 @@ def test_the_boundary_belongs_to_comparisons_with_equality(comparison: str, met:
         ("exactly", None),
         ("capitals", None),
         ("tone", None),
+        ("tokens", "tokens"),
+        ("capitals.latency", "latency"),
+        ("other.tokens", None),
     ],
 )
 def test_a_target_names_a_grader_of_the_suite_with_or_without_its_name(target: str, grader: str | None) -> None:
@@ -125,6 +174,36 @@ def test_a_target_names_a_grader_of_the_suite_with_or_without_its_name(target: s
 def test_a_grader_named_as_the_suite_is_meant_before_the_suite() -> None:
     assert resolve(parse_gate("capitals.mean >= 1"), "capitals", ["capitals"]) == "capitals"
     assert resolve(parse_gate("capitals.tone.mean >= 1"), "capitals", ["capitals", "tone"]) == "capitals.tone"
+
+
+@pytest.mark.parametrize(
+    ("text", "graders", "found"),
+    [
+        ("errors.count <= 3", ["exact"], "errors"),
+        ("tokens.p95 <= 3", ["exact"], "tokens"),
+        ("tokens.pass_rate >= 1", ["exact"], None),
+        ("errors.mean <= 3", ["exact"], None),
+        ("tokens.pass_rate >= 1", ["tokens"], "tokens"),
+        ("errors.count <= 3", ["errors"], None),
+    ],
+)
+def test_a_budget_has_statistics_of_its_own_unless_a_grader_has_its_name(
+    text: str, graders: list[str], found: str | None
+) -> None:
+    assert resolve(parse_gate(text), "capitals", graders) == found
+    assert is_budget("tokens", graders) is ("tokens" not in graders)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("tokens.pass_rate >= 1", "no pass_rate of tokens (tokens has mean, min, max,"),
+        ("errors.mean <= 1", "no mean of errors (errors has count, rate)"),
+        ("exat.mean >= 1", "no grader 'exat' (graders: exact); did you mean 'exact'?"),
+    ],
+)
+def test_what_a_suite_has_not_is_said_with_what_it_has(text: str, words: str) -> None:
+    assert unresolved(parse_gate(text), ["exact"]).startswith(words)
 
 
 # -- slices
@@ -153,9 +232,10 @@ def test_without_a_slice_every_case_counts() -> None:
 
 
 def verdict(
-    text: str, *records: CaseRecord, missing: int = 0, floor: bool = False, grader: str = "exact"
+    text: str, *records: CaseRecord, missing: int = 0, floor: bool = False, grader: str = "exact", budget: bool = False
 ) -> GateResult:
-    return judge(parse_gate(text), "capitals", "smollm2", grader, records, missing=missing, floor=floor)
+    gate = parse_gate(text)
+    return judge(gate, "capitals", "smollm2", grader, records, missing=missing, floor=floor, budget=budget)
 
 
 def graded(*values: float) -> list[CaseRecord]:
@@ -190,6 +270,12 @@ def test_a_value_on_the_boundary_meets_at_least() -> None:
         ("exact.max >= 0", 1.0),
         ("exact.median >= 0", 0.5),
         ("exact.coverage >= 0", 1.0),
+        ("exact.p25 >= 0", 0.25),
+        ("exact.stderr >= 0", 0.5),
+        ("exact.min_case >= 0", 0.0),
+        ("exact.pass@1 >= 0", 0.5),
+        ("exact.ci_low >= 0", pytest.approx(0.0945, abs=1e-4)),
+        ("exact.ci_high >= 0", pytest.approx(0.9055, abs=1e-4)),
     ],
 )
 def test_every_statistic_is_judged(text: str, value: float) -> None:
@@ -272,3 +358,44 @@ def test_a_grader_of_a_dict_that_failed_before_its_entries_is_an_error_of_each()
     ]
     result = verdict("style.tone.mean >= 1", *records, grader="style.tone")
     assert (result.verdict, result.n, result.applicable) == ("failed", 1, 2)
+
+
+# -- repeats and budgets
+
+
+def test_statistics_over_repeats_are_of_cases() -> None:
+    cases = {"a": (1, 1, 0, 1), "b": (1, 1, 1, 1), "c": (0, 0, 0, 1)}
+    records = [
+        case_record(grade_record(v), case_id=name, repeat=k) for name, vs in cases.items() for k, v in enumerate(vs)
+    ]
+    floor = verdict("exact.min_case >= 0.5", *records)
+    assert (floor.verdict, floor.value, floor.reason) == ("failed", 0.25, "0.25, not >= 0.5 (n=3, 12 samples)")
+    assert verdict("exact.pass@4 >= 1", *records).verdict == "passed"
+    assert verdict("exact.pass^4 >= 0", *records).value == pytest.approx(1 / 3)
+    short = verdict("exact.pass@5 >= 1", *records)
+    assert (short.verdict, short.reason) == (
+        "failed",
+        "pass@5 takes 5 samples of each case, and some have 4; see --evals-repeat",
+    )
+
+
+def test_one_case_has_no_error_of_its_mean() -> None:
+    assert "at least two cases" in verdict("exact.stderr <= 1", *graded(0.5)).reason
+    assert verdict("exact.ci_low >= 0.2", *graded(1)).value == pytest.approx(0.2065, abs=1e-4)
+
+
+def test_budgets_are_judged_on_what_cases_took() -> None:
+    records = [case_record(grade_record(1), tokens=n, latency=n / 100) for n in (10, 20, 30)]
+
+    def budget(text: str, *more: CaseRecord, floor: bool = False) -> GateResult:
+        return verdict(text, *records, *more, grader=parse_gate(text).target, budget=True, floor=floor)
+
+    assert (budget("tokens.mean <= 20").verdict, budget("tokens.max <= 20").verdict) == ("passed", "failed")
+    assert budget("latency.p50 <= 200ms").value == pytest.approx(0.2)
+    assert (budget("errors.count <= 0").value, budget("errors.rate <= 0").verdict) == (0, "passed")
+    broken = case_record(grade_record(None, status="error"), outcome="errored")
+    assert budget("tokens.mean <= 20", broken).verdict == "failed"
+    assert budget("tokens.mean <= 20", broken, floor=True).verdict == "passed"
+    found = budget("errors.rate <= 20%", broken, case_record(outcome="skipped"))
+    assert (found.verdict, found.value, found.n) == ("failed", 0.25, 4)
+    assert budget("prompt_tokens.mean <= 20").reason == "no case has a grade (0 errors, 3 not applicable)"

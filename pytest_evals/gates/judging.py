@@ -1,0 +1,103 @@
+"""A gate and finished cases -> its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pytest_evals.gates.budgets import budget_score
+from pytest_evals.gates.parsing import Gate
+from pytest_evals.gates.statistics import value_of, why_none
+from pytest_evals.gates.targets import in_slice
+from pytest_evals.scores import CaseRecord, Score, compute_score
+
+Verdict = Literal["passed", "failed", "not judged", "regressed", "inconclusive"]
+
+
+@dataclass(frozen=True, slots=True)
+class GateResult:
+    """A gate on one suite and model, judged. ``n`` of ``applicable`` cases were graded; ``reason`` says why in words.
+
+    The rest is of gates against a baseline: what the baseline has over the same cases, the p value of "not worse than
+    the bound" (adjusted for the number of such gates), and how many more cases would probably tell.
+    """
+
+    gate: str
+    suite: str
+    model: str
+    verdict: Verdict
+    value: float | None
+    n: int
+    applicable: int
+    reason: str
+    baseline: float | None = None
+    p: float | None = None
+    more_cases: int | None = None
+    strict: bool = False
+    """Tells that this gate fails the build where it is inconclusive."""
+
+    @property
+    def fails(self) -> bool:
+        """Tell whether the build fails because of this gate."""
+        return self.verdict in ("failed", "regressed") or (self.verdict == "inconclusive" and self.strict)
+
+
+def judge(
+    gate: Gate,
+    suite: str,
+    model: str,
+    name: str,
+    records: Sequence[CaseRecord],
+    *,
+    missing: int,
+    floor: bool,
+    budget: bool = False,
+) -> GateResult:
+    """Judge one gate with a number on the finished cases of one suite and model. ``name`` is its grader or ``budget``.
+
+    ``missing`` is the number of declared cases that did not run: with any, the gate is *not judged*. Cases without a
+    grade because something broke make it fail, unless ``floor`` says that another gate already watches over them: one
+    on the coverage of the same grader, or on errors.
+    """
+    chosen = [record for record in records if in_slice(record, gate.slice)]
+    score = score_of(suite, model, name, chosen, budget=budget)
+
+    def result(verdict: Verdict, value: float | None, reason: str) -> GateResult:
+        return GateResult(gate.text, suite, model, verdict, value, score.n, score.applicable, reason)
+
+    untold = why_not_judged(gate, records, chosen, missing)
+    if untold:
+        return result("not judged", None, untold)
+    value = value_of(score, gate.statistic)
+    if value is None:
+        return result("failed", None, why_none(score, gate.statistic))
+    lost = why_short(gate, score, floor=floor)
+    if lost:
+        return result("failed", value, f"{lost}; over the rest it is {value:.4g}")
+    counted = f"n={score.n}" if score.n == len(score.cases) else f"n={len(score.cases)}, {score.n} samples"
+    if gate.meets(value):
+        return result("passed", value, f"{value:.4g} ({counted})")
+    return result("failed", value, f"{value:.4g}, not {gate.comparison} {gate.number:g} ({counted})")
+
+
+def score_of(suite: str, model: str, name: str, records: Sequence[CaseRecord], *, budget: bool) -> Score:
+    """Return the score that a gate is on."""
+    return budget_score(suite, model, name, records) if budget else compute_score(suite, model, name, records)
+
+
+def why_not_judged(gate: Gate, records: Sequence[CaseRecord], chosen: Sequence[CaseRecord], missing: int) -> str | None:
+    """Say why there is nothing to judge; `None` when there is."""
+    if missing:
+        return f"{missing} of {missing + len(records)} cases did not run"
+    if chosen:
+        return None
+    return f"--evals-limit leaves no case in the slice {gate.slice[0]}={gate.slice[1]}" if gate.slice else "no case ran"
+
+
+def why_short(gate: Gate, score: Score, *, floor: bool) -> str | None:
+    """Say which cases lack a grade because something broke; `None` when none does or another gate watches over them."""
+    if gate.statistic == "coverage" or floor or score.n == score.applicable:
+        return None
+    broken = f"{score.errors} errors, {score.pending} pending"
+    return f"{score.applicable - score.n} of {score.applicable} cases have no grade ({broken})"
