@@ -46,8 +46,17 @@ class BaselineReader:
             raise ArtifactError(f"{path}:1: not a valid baseline line: it does not say from which runs it came")
         self.runs: tuple[Line, ...] = tuple(runs)
 
+    def cases(self) -> Iterator[Line]:
+        """Yield the ``case`` lines, checked, as they stand there."""
+        for line, _ in self._read():
+            yield line
+
     def samples(self) -> Iterator[Line]:
         """Yield the cases, as samples of an artifact; what the file does not keep is empty in them."""
+        for _, sample in self._read():
+            yield sample
+
+    def _read(self) -> Iterator[tuple[Line, Line]]:
         seen: set[tuple[object, ...]] = set()
         for number, line in self._lines():
             if line.get("type") != "case":
@@ -60,7 +69,7 @@ class BaselineReader:
                     f"{where}: case {key[2]!r} stands there twice, as after a merge; set the baseline anew"
                 )
             seen.add(key)
-            yield sample
+            yield line, sample
 
     def _lines(self) -> Iterator[tuple[int, Line]]:
         try:

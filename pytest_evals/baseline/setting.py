@@ -1,0 +1,95 @@
+"""Sets a named baseline from a run. What only part of a run says never replaces what a whole one said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_evals.baseline.files import BaselineReader, case_line, write_baseline
+from pytest_evals.baseline.loading import partial
+from pytest_evals.errors import ArtifactError
+from pytest_evals.linecheck import Line
+from pytest_evals.locating import baseline_path
+from pytest_evals.reading import ArtifactReader
+from pytest_evals.scores import Score
+
+_RUN = ("run_id", "started", "plugin", "git", "models", "judge", "seed", "options", "suites")
+Key = tuple[str, str, str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What was set. ``kept`` are suites that stay as they were, ``gone`` counts cases that the baseline no longer has."""
+
+    path: Path
+    scores: tuple[Score, ...]
+    cases: int
+    errored: int
+    kept: tuple[str, ...]
+    gone: int
+
+
+def set_baseline(
+    name: str, artifact: ArtifactReader, folder: Path, *, texts: bool, allow_partial: bool, replace: bool
+) -> Setting:
+    """Set the baseline ``name`` in ``folder``.
+
+    The suites of the run take the place of those that the baseline has; other suites stay, unless ``replace``. A run
+    that does not have every case of its suites is refused with an `ArtifactError`; with ``allow_partial``, its cases are
+    put in and no case is dropped.
+    """
+    path = baseline_path(name, folder)
+    why = partial(artifact)
+    if why and (replace or not allow_partial):
+        hint = "--allow-partial puts its cases in and leaves all others" if not allow_partial else "not with --replace"
+        raise ArtifactError(f"{artifact.path} cannot be a baseline: {why}; {hint}")
+    new = {key_of(line): line for line in (case_line(sample, texts=texts) for sample in artifact.samples())}
+    if not new:
+        raise ArtifactError(f"{artifact.path} cannot be a baseline: it holds no case")
+    stored = BaselineReader(path) if path.exists() and not replace else None
+    old = {} if stored is None else {key_of(line): line for line in stored.cases()}
+    suites = {suite for suite, *_ in new}
+    if why:
+        _check_models(artifact, old, new)
+    stays: Callable[[Key], bool] = (lambda key: key not in new) if why else (lambda key: key[0] not in suites)
+    kept = {key: line for key, line in old.items() if stays(key)}
+    runs = [_part(run, {suite for suite, *_ in kept}) for run in (stored.runs if stored else ())]
+    scores = write_baseline(
+        path, name, [_short(artifact.run), *(run for run in runs if run["suites"])], [*kept.values(), *new.values()]
+    )
+    return Setting(
+        path=path,
+        scores=tuple(scores),
+        cases=len(kept) + len(new),
+        errored=sum(line["outcome"] == "errored" for line in new.values()),
+        kept=tuple(sorted({suite for suite, *_ in kept} - suites)),
+        gone=len(old.keys() - kept.keys() - new.keys()),
+    )
+
+
+def _check_models(artifact: ArtifactReader, old: Iterable[Key], new: Iterable[Key]) -> None:
+    """Refuse to put some cases of one model among those of another."""
+    known = {(suite, model) for suite, model, *_ in old}
+    for suite, model, *_ in new:
+        others = [each for of, each in known if of == suite]
+        if others and model not in others:
+            raise ArtifactError(
+                f"{artifact.path} is of model {model}, and the baseline has {suite} of {', '.join(others)}: set it from a whole run"
+            )
+
+
+def key_of(line: Line) -> Key:
+    """Return what identifies a case: suite, model, case id, repeat."""
+    return line["suite"], line["interaction"]["source"] or "", line["case_id"], line["repeat"]
+
+
+def _short(run: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: run[name] for name in _RUN if name in run}
+
+
+def _part(run: Mapping[str, Any], suites: Iterable[str]) -> dict[str, Any]:
+    """Return a run's entry with those of its suites that the baseline still has cases of."""
+    wanted = set(suites)
+    return {**run, "suites": [suite for suite in run.get("suites") or () if suite.get("name") in wanted]}
