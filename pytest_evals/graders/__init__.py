@@ -20,7 +20,7 @@ from pytest_evals.errors import SuiteError
 from pytest_evals.graders import likelihood, numbers, structured, text
 from pytest_evals.graders.combining import all_of, any_of, first, majority, weighted
 from pytest_evals.graders.judges import judge
-from pytest_evals.graders.metrics import bleu, chrf, f1, levenshtein, meteor, rouge
+from pytest_evals.graders.metrics import bleu, chrf, embedding_similarity, f1, levenshtein, meteor, rouge
 from pytest_evals.graders.programs import python_tests
 from pytest_evals.graders.rag import answer_relevancy, context_relevancy, faithfulness
 from pytest_evals.graders.settings import check_static, depends_on_case, grading_text
@@ -36,6 +36,7 @@ __all__ = [
     "chrf",
     "contains",
     "context_relevancy",
+    "embedding_similarity",
     "exact_match",
     "f1",
     "faithfulness",

@@ -7,16 +7,18 @@ text, a list of texts, or a locator or templates of them. How a value is defined
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
-from pytest_evals.graders.metrics import alignment, edits, squad, summary, translation
+from pytest_evals.graders.metrics import alignment, edits, embeddings, squad, summary, translation
 from pytest_evals.graders.metrics.base import metric_fixture
 from pytest_evals.graders.settings import require
 from pytest_evals.graders.text import check_normalizers
 from pytest_evals.grading import Fixture
 
-__all__ = ["bleu", "chrf", "f1", "levenshtein", "meteor", "rouge"]
+__all__ = ["bleu", "chrf", "embedding_similarity", "f1", "levenshtein", "meteor", "rouge"]
 EXTRA = "metrics"
 
 
@@ -132,3 +134,24 @@ def levenshtein(
         of=of,
         run_if=run_if,
     )
+
+
+def embedding_similarity(
+    reference: object,
+    *,
+    model: str = "wordllama",
+    device: str = "cpu",
+    threshold: float | None = None,
+    of: str | None = None,
+    run_if: str | None = None,
+) -> Fixture:
+    """Cosine of the embeddings of completion and reference, -1..1; the most similar reference counts.
+
+    ``model``: ``wordllama``, whose package brings its weights (static vectors of words, averaged); or what sentence-transformers
+    loads, a name on the hub or a folder relative to the calling file. ``device``: where that runs.
+    """
+    base = Path(sys._getframe(1).f_code.co_filename).parent  # noqa: SLF001 - the documented way to the caller
+    measure = functools.partial(
+        embeddings.embedding_similarity, model=embeddings.check_model(model, base), device=str(device)
+    )
+    return metric_fixture("embedding_similarity", measure, reference, threshold, lowest=-1, of=of, run_if=run_if)
