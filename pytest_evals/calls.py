@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
+from collections import Counter
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_evals.budget import Budget
+from pytest_evals.completion import Message
 from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.errors import ModelCallError
+from pytest_evals.generation import GenerationParams
+from pytest_evals.ids import content_hash
+from pytest_evals.plan import seeded
+
+if TYPE_CHECKING:
+    from pytest_evals.collection import EvalItem
 
 
 class Pending(Protocol):
@@ -41,31 +48,46 @@ class Calls:
 
 
 class Line:
-    """The line of one who calls: a step of a case, or its test (``step`` is `None`).
+    """The line of one who calls for a case: a step, or its test (``step`` is `None`).
 
-    Its calls are numbered, whichever model they go to; ids and seeds follow from that, never from what else runs.
+    Ids and seeds of calls follow from the case, the caller and the call, never from what else runs. The calls of a test are
+    numbered. Those of a step are told apart by what they ask, and numbered where they ask the same: a step may make several
+    at a time, and then their order is an accident.
     """
 
-    def __init__(self, nodeid: str, step: str | None, asker: Asker, calls: Calls) -> None:
-        self.step = step
-        self._id = nodeid if step is None else f"{nodeid}#{step}"
+    def __init__(
+        self, nodeid: str, step: str | None, asker: Asker, calls: Calls, *, found: EvalItem, base_seed: int
+    ) -> None:
+        self.found = found
+        self._nodeid = nodeid
+        self._step = step
         self._asker = asker
         self._calls = calls
-        self._numbers = itertools.count(1)
+        self._base_seed = base_seed
+        self._asked: Counter[str] = Counter()
 
-    def next_number(self) -> int:
-        """Return the number of the next call, from 1."""
-        return next(self._numbers)
+    def request(
+        self, model: str, messages: tuple[Message, ...], params: GenerationParams, choices: tuple[str, ...]
+    ) -> Request:
+        """Return the request of a call, with the seed that a sampled one needs."""
+        if self._step is None:
+            number = self._count("")
+            key, sampled = f"{self._nodeid}#{number}", seeded(params, self.found, self._base_seed + number)
+        else:
+            asked = content_hash([model, list(messages), params.to_dict(), list(choices)], length=12)
+            name = f"{self._step}#{asked}.{self._count(asked)}"
+            key, sampled = f"{self._nodeid}#{name}", seeded(params, self.found, self._base_seed, name)
+        return Request(key, model, messages, sampled, choices)
 
-    def request_id(self, number: int) -> str:
-        """Return the id of a call's request."""
-        return f"{self._id}#{number}"
+    def _count(self, asked: str) -> int:
+        self._asked[asked] += 1
+        return self._asked[asked]
 
     def open(self, request: Request, handle: str) -> tuple[Pending, dict[str, Any]]:
         """Make a call; return the answer on its way, and the call's entry. Raises `LimitExceeded`."""
         self._calls.budget.count_call()
         entry: dict[str, Any] = {
-            "by": self.step or "test",
+            "by": self._step or "test",
             "handle": handle,
             "model": request.model,
             "messages": [dict(message) for message in request.messages],

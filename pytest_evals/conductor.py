@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, Protocol
 
 from pytest_evals.desk import Desk
 from pytest_evals.engines.service import Generation
 from pytest_evals.errors import EvalsError
 from pytest_evals.flow import CaseFlow
+from pytest_evals.sharing import shared_by
 from pytest_evals.steps import Declaration
+from pytest_evals.workflow import Step
 
 _POLL_SECONDS = 0.5
 _END_SECONDS = 2.0
@@ -39,14 +41,17 @@ class Conductor:
         self._desk = Desk(engines, self._loop)
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._flows: dict[str, CaseFlow] = {}
+        self._waiting: dict[Hashable, list[CaseFlow]] = {}
 
     def start(self, flows: Iterable[CaseFlow]) -> None:
         """Start the steps of these cases, together."""
         flows = list(flows)
-        self._flows.update((flow.item.nodeid, flow) for flow in flows)
         if not flows:
             return
+        for flow in flows:
+            for step in flow.workflow.steps.values():
+                if step.fixtures:
+                    self._waiting.setdefault(_fixtures_of(flow, step), []).append(flow)
         if self._thread is None:
             self._thread = threading.Thread(target=self._loop.run_forever, name="evals-steps", daemon=True)
             self._thread.start()
@@ -85,19 +90,20 @@ class Conductor:
                 f"{declaration.kind} {name!r} is no step of {flow.item.nodeid}: name it among the arguments of the test"
             )
         if step.fixtures:
-            self._provide(flow, step.key, {fixture: given[fixture] for fixture in step.fixtures})
+            self._provide(flow, step, {fixture: given[fixture] for fixture in step.fixtures})
         self.wait(lambda: step.key in flow.outcomes)
         outcome = flow.outcomes[step.key]
         if outcome.failure is not None and declaration.kind == "task":
             raise outcome.failure
         return outcome.value
 
-    def _provide(self, flow: CaseFlow, key: str, values: Mapping[str, Any]) -> None:
-        self._loop.call_soon_threadsafe(flow.provide, key, values)
+    def _provide(self, flow: CaseFlow, step: Step, values: Mapping[str, Any]) -> None:
+        """Fixtures of a step exist now: all cases that have the same ones go on with it, so that their calls meet."""
+        flows = [flow, *self._waiting.pop(_fixtures_of(flow, step), ())]
+        self._loop.call_soon_threadsafe(lambda: [other.provide(step, values) for other in flows])
 
     def drop(self, flow: CaseFlow) -> None:
         """A case is over: what still runs of it is of no use."""
-        self._flows.pop(flow.item.nodeid, None)
         if self._thread is not None and not flow.finished:
             self._loop.call_soon_threadsafe(flow.stop)
 
@@ -118,3 +124,8 @@ class Conductor:
             task.cancel()
         gathered = asyncio.gather(*tasks, return_exceptions=True)
         gathered.add_done_callback(lambda _: self._loop.stop())
+
+
+def _fixtures_of(flow: CaseFlow, step: Step) -> Hashable:
+    fixtures = tuple(shared_by(flow.item, definition) for definition in step.fixtures.values())
+    return id(step.declaration), fixtures

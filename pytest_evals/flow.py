@@ -24,6 +24,7 @@ from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.errors import NotApplicable, StepError
 from pytest_evals.grading import (
     SCOPE,
+    SHEET,
     Sheet,
     call_grader,
     excluded,
@@ -51,6 +52,7 @@ class Kit:
     """What all flows of a process work with."""
 
     handles: Handles
+    base_seed: int
     limits: Limits
     grader_seconds: float
 
@@ -91,7 +93,6 @@ class CaseFlow:
         self.board = Board()
         self.outcomes: dict[str, Outcome] = {}
         self.answers: dict[str, Result] = dict(answers or {})
-        self.provided: set[str] = set()
         self._kit = kit
         self._conductor = conductor
         self._requests = {request.id: request for request in requests if self._wants(request)}
@@ -140,9 +141,10 @@ class CaseFlow:
         for task in (*self._tasks.values(), *self._answering.values()):
             task.cancel()
 
-    def provide(self, key: str, values: Mapping[str, Any]) -> None:
-        """Give a step the ordinary fixtures that it waits for."""
-        future = self._fixtures.get(key)
+    def provide(self, step: Step, values: Mapping[str, Any]) -> None:
+        """Give a step the ordinary fixtures that it waits for; ``step`` may be that of another case of the same function."""
+        mine = self.workflow.find(step.name, step.declaration)
+        future = self._fixtures.get(mine.key) if mine is not None else None
         if future is not None and not future.done():
             future.set_result(values)
 
@@ -167,7 +169,8 @@ class CaseFlow:
         clock = StepClock(limit, task, loop)
         try:
             await self._check_needs(step)
-            line = Line(self.item.nodeid, step.key, TimedDesk(desk, clock, loop), self.calls)
+            asker = TimedDesk(desk, clock, loop)
+            line = Line(self.item.nodeid, step.key, asker, self.calls, found=self.found, base_seed=self._kit.base_seed)
             given = await self._arguments(step, line)
             SCOPE.set(self.scope_of(step.name) or self.found.prepared.case.scope)
             with clock:
@@ -178,7 +181,7 @@ class CaseFlow:
                 raise
             task.uncancel()
             return self._enter_failure(step, _took_too_long(step, limit, error))
-        except (KeyboardInterrupt, GeneratorExit):
+        except GeneratorExit:
             raise
         except BaseException as error:  # noqa: BLE001 - a step is the user's code: whatever it raises is kept and shown as this case's error
             return self._enter_failure(step, error)
@@ -208,9 +211,9 @@ class CaseFlow:
             elif source == "completion":
                 given[parameter] = await self._default_turn()
             elif source == "model":
-                given[parameter] = self._kit.handles.model(line, self.found)
+                given[parameter] = self._kit.handles.model(line)
             elif source == "judge":
-                given[parameter] = self._kit.handles.judge(line, self.found)
+                given[parameter] = self._kit.handles.judge(line)
             elif source == "case":
                 case = self.found.prepared.case
                 given[parameter] = case if parameter == "case" else Recorder(self.board.sheet)
@@ -300,7 +303,12 @@ class CaseFlow:
     def hand_over(self, name: str, declaration: Declaration, given: Mapping[str, Any]) -> Any:
         """See `steps.Flow`."""
         __tracebackhide__ = True
-        return self._conductor.hand_over(self, name, declaration, given)
+        try:
+            return self._conductor.hand_over(self, name, declaration, given)
+        finally:
+            sheet = self.item.stash.get(SHEET, None)
+            if sheet is not None and any(step.late for step in self.workflow.steps.values()):
+                self.post(sheet)
 
     def raised(self, error: BaseException) -> bool:
         """Tell whether a task of the case raised this."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Generator, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pytest_evals.calls import Line
 from pytest_evals.completion import Completion, Likelihood, Message
@@ -12,11 +12,7 @@ from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.errors import DatasetError, SuiteError
 from pytest_evals.generation import GenerationParams, parse_generation
 from pytest_evals.graders.likelihood import By, check_choices, check_measure, likeliest
-from pytest_evals.plan import call_seed
 from pytest_evals.suite import check_messages
-
-if TYPE_CHECKING:
-    from pytest_evals.collection import EvalItem
 
 T = TypeVar("T")
 Named = Callable[[str], str]
@@ -64,31 +60,23 @@ class Model:
     given, it is the case's.
     """
 
-    def __init__(
-        self, name: str, line: Line, found: EvalItem, base_seed: int, *, named: Named, handle: str = "model"
-    ) -> None:
+    def __init__(self, name: str, line: Line, *, named: Named, handle: str = "model") -> None:
         self.name = name
         self._line = line
-        self._found = found
-        self._base_seed = base_seed
         self._named = named
         self._handle = handle
 
     def using(self, spec: str) -> Model:
         """Return the handle of another model, for this case. Raises `ModelError` for a specification that is wrong."""
-        return Model(
-            self._named(spec), self._line, self._found, self._base_seed, named=self._named, handle=self._handle
-        )
+        return Model(self._named(spec), self._line, named=self._named, handle=self._handle)
 
     def generate(self, prompt: str | Sequence[Message] | None = None, **generation: Any) -> Call[Completion]:
         """Complete a conversation: a `Completion`. ``generation`` takes the parameters of ``cases(generation=...)``.
 
-        A sampled call's seed follows from the case, from the task or grader that calls, and from how many calls it made
-        before.
+        A sampled call's seed follows from the case, from who calls, and from the calls that it made before; in a task or
+        grader from those that asked the same.
         """
-        number = self._line.next_number()
-        params = call_seed(parse_generation(generation), self._found, self._base_seed, self._line.step, number)
-        request = self._request(number, prompt, params, ())
+        request = self._request(prompt, parse_generation(generation), ())
         return Call(self._line, request, self._handle, lambda result: _completion(request, result))
 
     def choose(
@@ -96,7 +84,7 @@ class Model:
     ) -> Call[Choice]:
         """Weigh ``choices`` as the answer: a `Choice`. ``by``: compare sums, or means a ``token`` or a ``byte``."""
         measure = check_measure(by)
-        request = self._request(self._line.next_number(), prompt, GenerationParams(), check_choices(choices))
+        request = self._request(prompt, GenerationParams(), check_choices(choices))
 
         def finish(result: Result) -> Choice:
             found = result.likelihoods or ()
@@ -109,18 +97,13 @@ class Model:
         """Ask how likely ``text`` is as the answer: a `Likelihood`."""
         if not isinstance(text, str) or not text:
             raise SuiteError(f"model.score takes a non-empty text, not {text!r}")
-        request = self._request(self._line.next_number(), prompt, GenerationParams(), (text,))
+        request = self._request(prompt, GenerationParams(), (text,))
         return Call(self._line, request, self._handle, lambda result: (result.likelihoods or ())[0])
 
     def _request(
-        self,
-        number: int,
-        prompt: str | Sequence[Message] | None,
-        params: GenerationParams,
-        choices: tuple[str, ...],
+        self, prompt: str | Sequence[Message] | None, params: GenerationParams, choices: tuple[str, ...]
     ) -> Request:
-        messages = self._messages(prompt)
-        return Request(self._line.request_id(number), self.name, messages, params, choices)
+        return self._line.request(self.name, self._messages(prompt), params, choices)
 
     def _messages(self, prompt: str | Sequence[Message] | None) -> tuple[Message, ...]:
         if isinstance(prompt, str):
@@ -130,11 +113,10 @@ class Model:
                 return tuple(check_messages(prompt))
             except DatasetError as error:
                 raise SuiteError(f"the prompt of a call is a string or a conversation: {error}") from error
-        if self._found.prepared.problem:
-            raise SuiteError(
-                f"{self._found.info.name}: {self._found.prepared.case.place} {self._found.prepared.problem}"
-            )
-        return self._found.prepared.prompt
+        found = self._line.found
+        if found.prepared.problem:
+            raise SuiteError(f"{found.info.name}: {found.prepared.case.place} {found.prepared.problem}")
+        return found.prepared.prompt
 
 
 def _completion(request: Request, result: Result) -> Completion:
@@ -158,14 +140,13 @@ def _completion(request: Request, result: Result) -> Completion:
 class Handles:
     """Makes handles for cases. ``judge_name`` is the model that judges."""
 
-    base_seed: int
     judge_name: str
     named: Named
 
-    def model(self, line: Line, found: EvalItem) -> Model:
+    def model(self, line: Line) -> Model:
         """Return the model under test."""
-        return Model(found.key.model or found.models[0], line, found, self.base_seed, named=self.named)
+        return Model(line.found.key.model or line.found.models[0], line, named=self.named)
 
-    def judge(self, line: Line, found: EvalItem) -> Model:
+    def judge(self, line: Line) -> Model:
         """Return the model that judges."""
-        return Model(self.judge_name, line, found, self.base_seed, named=self.named, handle="judge")
+        return Model(self.judge_name, line, named=self.named, handle="judge")

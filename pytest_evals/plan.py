@@ -51,28 +51,17 @@ def make_request(nodeid: str, found: EvalItem, model: str | None, base_seed: int
     return Request(nodeid, str(model), found.prepared.prompt, params)
 
 
-def seeded(params: GenerationParams, found: EvalItem, base_seed: int) -> GenerationParams:
-    """Return the parameters with the case's own seed, where one is needed and none is given."""
+def seeded(params: GenerationParams, found: EvalItem, base_seed: int, call: str | None = None) -> GenerationParams:
+    """Return the parameters with a seed of the case's own, where one is needed and none is given: that of its default turn,
+    or that of the ``call`` of this name.
+    """
     if params.greedy or (params.seed is not None and found.key.repeat == 1):
         return params
     # A seed that the suite gives is the first repeat's; those of the others follow from it.
     base = base_seed if params.seed is None else params.seed
-    seed = request_seed(base, found.info.name, found.key.case_id, found.key.repeat)
+    name = found.info.name if call is None else f"{found.info.name}/{call}"
+    seed = request_seed(base, name, found.key.case_id, found.key.repeat)
     return dataclasses.replace(params, seed=seed)
-
-
-def call_seed(
-    params: GenerationParams, found: EvalItem, base_seed: int, step: str | None, number: int
-) -> GenerationParams:
-    """Return the parameters of a case's call with a seed of its own: it depends on the case, on the step that calls (`None`
-    for the test itself) and on the number of the call.
-    """
-    if params.seed is not None or params.greedy:
-        return params
-    if step is None:
-        return seeded(params, found, base_seed + number)
-    own = request_seed(base_seed, f"{found.info.name}/{step}/{number}", found.key.case_id, found.key.repeat)
-    return dataclasses.replace(params, seed=own)
 
 
 def requests_of(items: Iterable[pytest.Item], base_seed: int) -> dict[str, list[Request]]:

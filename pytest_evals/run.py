@@ -5,7 +5,7 @@ what became of each case.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -58,8 +58,8 @@ class CaseRun:
         self._conductor = Conductor(engines, news)
         self._flows: dict[str, CaseFlow] = {}
         self._begun: set[str] = set()
-        handles = Handles(settings.seed, settings.judge_name, self._named)
-        self._kit = Kit(handles, settings.limits, settings.grader_timeout)
+        handles = Handles(settings.judge_name, self._named)
+        self._kit = Kit(handles, settings.seed, settings.limits, settings.grader_timeout)
         self._audited: dict[str, tuple[Request, dict[str, Any]] | None] = {}
 
     def _named(self, spec: str) -> str:
@@ -102,7 +102,7 @@ class CaseRun:
             if found is None or not found.workflow.steps or other.nodeid in self._begun:
                 continue
             self._begun.add(other.nodeid)
-            if other is item or "skip" not in other.keywords:
+            if "skip" not in other.keywords or (other is item and item.get_closest_marker("skip") is None):
                 flows.append(self._flow(other, self._requests.get(other.nodeid, [])))
         self._flows.update((flow.item.nodeid, flow) for flow in flows)
         self._conductor.start(flows)
@@ -114,7 +114,9 @@ class CaseRun:
 
     def _await_steps(self, item: pytest.Item, flow: CaseFlow) -> None:
         item.stash[FLOW] = flow
-        self._conductor.wait(lambda: flow.ahead)
+        with suppress(EvalsError):
+            # Whoever asks for a result that is missing says so, in the setup of the case.
+            self._conductor.wait(lambda: flow.ahead)
 
     def _end(self, item: pytest.Item) -> None:
         flow = item.stash.get(FLOW, None)
@@ -193,10 +195,10 @@ class CaseRun:
             )
         return generated_completion(_answered(item, results[item.nodeid], "completion"), found)
 
-    def handle(self, item: pytest.Item, found: EvalItem, name: str) -> Model:
+    def handle(self, item: pytest.Item, name: str) -> Model:
         """Return the model under test or the judge, to be called by the test of the case."""
         line = item.stash[CALLS][1]
-        return self._kit.handles.judge(line, found) if name == "judge" else self._kit.handles.model(line, found)
+        return self._kit.handles.judge(line) if name == "judge" else self._kit.handles.model(line)
 
     def likelihoods(self, item: pytest.Item, grader: str) -> tuple[Likelihood, ...]:
         """Return the likelihoods that a grader of the case asked for, or fail its setup with why there are none."""
@@ -240,10 +242,11 @@ class CaseRun:
             # Results and grades of steps stand there whatever happens to the test.
             flow.post(sheet)
             made, used = list(flow.calls.made), flow.calls.budget
-            if flow.board.completion is not None:
-                item.stash[COMPLETION] = flow.board.completion
         calls = Calls(Budget(self._settings.limits, used.calls, used.tokens), made)
-        item.stash[CALLS] = calls, Line(item.nodeid, None, Direct(self), calls)
+        item.stash[CALLS] = (
+            calls,
+            Line(item.nodeid, None, Direct(self), calls, found=item.stash[EVAL], base_seed=self._settings.seed),
+        )
 
     @pytest.hookimpl(wrapper=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Any:
@@ -275,14 +278,14 @@ class CaseRun:
             state.error = {"kind": "task", "message": f"{call.excinfo.typename}: {call.excinfo.value}"}
         judge_phase(report, call, state, sheet, gated=bool(found.info.gates) and not self._settings.strict_cases)
         if report.when == "call" and report.failed:
-            report.sections.append(("Eval", describe(item.stash.get(COMPLETION, None), sheet)))
+            report.sections.append(("Eval", describe(_completion_of(item), sheet)))
         make_harmless(report)
         if report.when == "teardown" and not only_setup(item.config):
             report.evals = self._sample(item, found, state, sheet)  # type: ignore[attr-defined]  # extra attributes travel with a report
         return report
 
     def _sample(self, item: pytest.Item, found: EvalItem, state: State, sheet: Sheet) -> str:
-        completion = item.stash.get(COMPLETION, None)
+        completion = _completion_of(item)
         if completion is not None and completion.latency is not None:
             state.timing["generation"] = completion.latency
             if completion.queued is not None:
@@ -327,10 +330,10 @@ def deliver() -> Completion:
 
 def handle(name: str) -> Model:
     """Return the handle ``model`` or ``judge`` for the case that runs."""
-    item, found = eval_item(name)
+    item, _ = eval_item(name)
     if only_setup(item.config):
         pytest.skip("--setup-only and --setup-plan ask no model")
-    return item.config.stash[RUN].handle(item, found, name)
+    return item.config.stash[RUN].handle(item, name)
 
 
 def likelihoods_for(item: pytest.Item, grader: str) -> tuple[Likelihood, ...]:
@@ -359,6 +362,13 @@ def _skip_without_task(item: pytest.Function) -> None:
         value = item.funcargs.get(name)
         if isinstance(value, Absent):
             pytest.skip(one_line(value.reason))
+
+
+def _completion_of(item: pytest.Item) -> Completion | None:
+    """Return the completion of the case: one that a task made in the place of the default turn, or that."""
+    flow = item.stash.get(FLOW, None)
+    made = flow.board.completion if isinstance(flow, CaseFlow) else None
+    return made or item.stash.get(COMPLETION, None)
 
 
 def _calls_of(item: pytest.Item) -> list[dict[str, Any]]:

@@ -33,7 +33,7 @@ class Step:
 
     ``key`` is its name, with a number where it is one that another definition overrides. ``sources`` say where its arguments
     come from, ``needs`` which steps come before it: those behind arguments (``arguments``) and in templates (``aliases``).
-    ``fixtures`` are ordinary fixtures among the arguments; ``late``: it, or what it builds on, waits for such a fixture.
+    ``fixtures`` are the definitions of ordinary fixtures among the arguments; ``late``: it, or what it builds on, waits for such a fixture.
     """
 
     key: str
@@ -42,7 +42,7 @@ class Step:
     sources: Mapping[str, Source]
     arguments: Mapping[str, str]
     aliases: Mapping[str, str]
-    fixtures: tuple[str, ...]
+    fixtures: Mapping[str, Any]
     late: bool
 
     @property
@@ -154,7 +154,9 @@ class _Builder:
                 arguments[parameter] = needed
         aliases = self.note_aliases(name, declaration) if declaration.kind == "grader" else {}
         steps = self.workflow.steps
-        fixtures = tuple(parameter for parameter, source in sources.items() if source == "fixture")
+        fixtures = {
+            parameter: self._lookup(parameter)[-1] for parameter, source in sources.items() if source == "fixture"
+        }
         late = bool(fixtures) or any(steps[needed].late for needed in (*arguments.values(), *aliases.values()))
         return Step(key, name, declaration, sources, arguments, aliases, fixtures, late)
 

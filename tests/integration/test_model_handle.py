@@ -174,9 +174,10 @@ SEEDS = """
 seeds = []
 original = model._request
 
-def request(number, prompt, params, choices):
-    seeds.append(params.seed)
-    return original(number, prompt, params, choices)
+def request(prompt, params, choices):
+    made = original(prompt, params, choices)
+    seeds.append(made.params.seed)
+    return made
 
 model._request = request
 for generation in ({"temperature": 1.0}, {"temperature": 1.0}, {}, {"temperature": 0.5, "seed": 7}, {"temperature": 1.0}):
