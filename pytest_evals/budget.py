@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pytest
 
-class LimitExceeded(BaseException):
+
+class LimitExceeded(pytest.fail.Exception):
     """A case asked for more than it may. Not an `Exception`, so that an ``except Exception`` in a loop that never ends cannot
-    swallow it.
+    swallow it; one of pytest's own, so that it may leave a fixture.
     """
 
 
@@ -32,6 +34,7 @@ class Budget:
 
     def count_call(self) -> None:
         """Count one more call. Raises `LimitExceeded` when it may not be made."""
+        __tracebackhide__ = True
         self._check_tokens()
         self.calls += 1
         if 0 < self.limits.calls < self.calls:
@@ -42,10 +45,12 @@ class Budget:
 
     def count_tokens(self, tokens: int) -> None:
         """Count the tokens of an answer. Raises `LimitExceeded` when they are too many."""
+        __tracebackhide__ = True
         self.tokens += tokens
         self._check_tokens()
 
     def _check_tokens(self) -> None:
+        __tracebackhide__ = True
         if 0 < self.limits.tokens < self.tokens:
             raise LimitExceeded(
                 f"the calls of this case used {self.tokens} tokens, more than {self.limits.tokens} (evals_case_tokens); end the "

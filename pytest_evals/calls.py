@@ -85,6 +85,7 @@ class Line:
 
     def open(self, request: Request, handle: str) -> tuple[Pending, dict[str, Any]]:
         """Make a call; return the answer on its way, and the call's entry. Raises `LimitExceeded`."""
+        __tracebackhide__ = True
         self._calls.budget.count_call()
         entry: dict[str, Any] = {
             "by": self._step or "test",

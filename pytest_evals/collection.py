@@ -169,6 +169,11 @@ class Collection:
         needs_completion = _asks_for_default_turn(lookup, metafunc.fixturenames) or workflow.asks_for("completion")
         asks = _asks(metafunc, lookup, workflow)
         for grader, asked in asks.items():
+            if grader in workflow.aliases:
+                raise SuiteError(
+                    f"{declaration.place}: {name}: grader {grader}: what choice weighs comes from the case; for the results of tasks "
+                    "write an async grader that awaits model.choose(...)"
+                )
             check_asks(suite, grader, asked)
         models = self._models(metafunc, declaration)
         info = self._info(name, suite, metafunc, list(graders), extra)

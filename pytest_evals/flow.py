@@ -183,8 +183,11 @@ class CaseFlow:
             return self._enter_failure(step, _took_too_long(step, limit, error))
         except GeneratorExit:
             raise
-        except BaseException as error:  # noqa: BLE001 - a step is the user's code: whatever it raises is kept and shown as this case's error
+        except (Exception, pytest.fail.Exception, pytest.skip.Exception) as error:  # noqa: BLE001 - a step is the user's code: whatever it raises is kept and shown as this case's error
             return self._enter_failure(step, error)
+        except BaseException as error:  # noqa: BLE001 - as above; a sys.exit() ends no run of tests
+            failure = StepError(f"raised {type(error).__name__}: {error}")
+            return self._enter_failure(step, failure.with_traceback(error.__traceback__))
 
     async def _check_needs(self, step: Step) -> None:
         """Wait for the steps that this one builds on. Raises `StepError` or `NotApplicable` when one has no result."""
@@ -332,10 +335,13 @@ def _described(error: BaseException) -> str:
 
 
 def _took_too_long(step: Step, seconds: float, error: BaseException) -> BaseException:
+    limit: BaseException
     if step.declaration.kind == "grader":
-        return TimeLimitExceeded(seconds)
-    limit = LimitExceeded(
-        f"task {step.name!r} took more than {seconds:g} s for itself, waiting for models not counted (evals_step_timeout)"
-    )
+        limit = TimeLimitExceeded(seconds)
+    else:
+        waiting = "waiting for models not counted"
+        limit = LimitExceeded(
+            f"task {step.name!r} took more than {seconds:g} s for itself, {waiting} (evals_step_timeout)"
+        )
     # Where it was when its time was up.
     return limit.with_traceback(error.__traceback__)

@@ -285,7 +285,9 @@ def grades_of_error(key: str, error: BaseException) -> tuple[dict[str, Grade], B
         return {"": _without_value(key, "not_applicable", str(error))}, None
     if isinstance(error, TimeLimitExceeded):
         message = f"did not return within {error.seconds:g} s (evals_grader_timeout)"
-        return {"": _without_value(key, "error", message)}, GradeError(f"grader {key!r} {message}")
+        # Its traceback shows where it was when its time was up.
+        failure = GradeError(f"grader {key!r} {message}").with_traceback(error.__traceback__)
+        return {"": _without_value(key, "error", message)}, failure
     # GradeError and StepError: another one's failure, which is reported already.
     text = str(error) if isinstance(error, (GradeError, StepError)) else f"{type(error).__name__}: {error}"
     return {"": _without_value(key, "error", text)}, error

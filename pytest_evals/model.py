@@ -36,6 +36,7 @@ class Call(Generic[T]):
     """A call that is on its way: ``await`` it, or ask for its ``result()``. Calls made before waiting are batched."""
 
     def __init__(self, line: Line, request: Request, handle: str, finish: Callable[[Result], T]) -> None:
+        __tracebackhide__ = True
         self._line = line
         self._finish = finish
         self._pending, self._entry = line.open(request, handle)
@@ -76,6 +77,7 @@ class Model:
         A sampled call's seed follows from the case, from who calls, and from the calls that it made before; in a task or
         grader from those that asked the same.
         """
+        __tracebackhide__ = True
         request = self._request(prompt, parse_generation(generation), ())
         return Call(self._line, request, self._handle, lambda result: _completion(request, result))
 

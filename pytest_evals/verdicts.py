@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pytest_evals.budget import LimitExceeded
 from pytest_evals.completion import Completion
 from pytest_evals.errors import GradeError
 from pytest_evals.grading import Sheet
@@ -51,7 +52,11 @@ def _judge_call(report: pytest.TestReport, call: pytest.CallInfo[None], state: S
         state.outcome = "missed"
     elif report.skipped:
         state.outcome = "skipped"
-    elif excinfo is not None and excinfo.errisinstance((AssertionError, pytest.fail.Exception)):
+    elif (
+        excinfo is not None
+        and excinfo.errisinstance((AssertionError, pytest.fail.Exception))
+        and not excinfo.errisinstance(LimitExceeded)
+    ):
         state.outcome = "failed"
         if gated:
             # The gate decides: pytest's own word for a failure that does not fail the run.

@@ -184,3 +184,408 @@ def test_a_step_that_fails_or_does_not_apply_is_a_matter_of_its_case_alone(evals
         "test_direct[other]": "skipped",
         "test_direct[refused]": "skipped",
     }
+
+
+# -- what steps may ask for
+
+SOURCES = """
+import asyncio
+
+import pytest
+
+from pytest_evals import Completion, cases, grader, graders, task
+
+made = []
+
+@pytest.fixture(scope="module")
+def shelf():
+    made.append("shelf")
+    return {"c0": "zero", "c1": "one", "c2": "two", "c3": "three", "c4": "four"}
+
+@pytest.fixture(scope="session")
+def client():
+    made.append("client")
+    return "client"
+
+@task
+async def retrieved(case, shelf, client, model):
+    answer = await model.generate(f"retrieve {shelf[case.id]}")
+    return [answer.text, client]
+
+@grader
+async def grounded(retrieved, judge):
+    return (await judge.using("other").generate(f"ground {retrieved[0]}")).text.startswith("other")
+
+short = graders.matches("[^ ]+ [^ ]+", full=True)
+chosen = graders.choice(["yes", "no"], expected=0)
+inside = graders.contains("{{retrieved.0}}", of="again")
+
+@grader
+def slow(case, judge):
+    return judge.generate(f"sync {case.id}").result().text == f"[sync {case.id}]"
+
+@task
+async def again(retrieved):
+    return f"again {retrieved[0]}"
+
+@grader
+async def cheap_first(short, chosen, slow, judge, record):
+    record(asked=not short)
+    assert chosen.value == 1 and slow
+    return True if short else (await judge.generate("expensive")).text == "[expensive]"
+
+ROWS = [{"id": f"c{n}"} for n in range(5)]
+
+@cases(ROWS, id="id", prompt="answer {{item.id}}")
+def test_sources(grounded, cheap_first, inside, retrieved):
+    assert grounded and cheap_first and inside
+    assert made == ["client", "shelf"]
+    assert retrieved[1] == "client"
+"""
+MORE = """
+async def other(messages):
+    return "other"
+
+def score(messages, text):
+    return -float(text == "no")
+"""
+
+
+def test_fixtures_handles_and_sync_graders_in_steps_and_all_cases_together(evals: Evals) -> None:
+    evals.write(SOURCES, script=TOGETHER + MORE)
+    result = evals.run("--evals-judge", "scripted:script:answer", "-o", "evals_aliases=other = scripted:script:other")
+    result.assert_outcomes(passed=5)
+    for case_id, sample in samples(evals).items():
+        word = {"c0": "zero", "c1": "one", "c2": "two", "c3": "three", "c4": "four"}[case_id]
+        assert sample.tasks == {
+            "retrieved": [f"[retrieve {word}]", "client"],
+            "again": f"again [retrieve {word}]",
+            "asked": False,
+        }
+        assert {(call.by, call.handle, call.model.rpartition(":")[2]) for call in sample.calls} == {
+            ("retrieved", "model", "answer"),
+            ("grounded", "judge", "other"),
+            ("slow", "judge", "answer"),
+        }
+
+
+OVERRIDDEN = """
+from pytest_evals import Completion, cases, grader, task
+
+@task
+async def completion(case, model):
+    plan = await model.generate(f"plan {case.id}")
+    return f"done with {plan.text}"
+
+@grader
+async def planned(completion, judge):
+    return completion.text.startswith("done") and completion.messages[0]["content"] == "q"
+
+@cases([{"id": "a"}], id="id", prompt="q")
+def test_instead(planned, completion):
+    assert planned and isinstance(completion, Completion)
+"""
+BUILT_UPON = """
+from pytest_evals import cases, graders, task
+
+@task
+async def completion(completion, model):
+    assert completion.text == "[q]"
+    return await model.generate([*completion.messages, {"role": "user", "content": "better"}])
+
+right = graders.exact_match("[better]")
+
+@cases([{"id": "a"}, {"id": "b", "completion": "[q]"}], id="id", prompt="q")
+def test_upon(right, completion):
+    assert right
+"""
+
+
+def test_a_task_named_completion_takes_the_place_of_the_default_turn(evals_both: Evals) -> None:
+    counting = ECHO.replace("    text =", "    open('calls', 'a').write(messages[-1]['content'] + ' ')\n    text =")
+    evals_both.write(
+        OVERRIDDEN, script=counting, test_upon__py=BUILT_UPON.replace(', {"id": "b", "completion": "[q]"}', "")
+    )
+    evals_both.run().assert_outcomes(passed=2)
+    instead, upon = sorted(evals_both.artifact.samples, key=lambda sample: sample.suite)
+    assert instead.interaction.completion is not None
+    assert instead.interaction.completion.text == "done with [plan a]"
+    assert [message.content for message in instead.interaction.thread] == ["q", "done with [plan a]"]
+    assert upon.interaction.completion is not None
+    assert [message.content for message in upon.interaction.thread] == ["q", "[q]", "better", "[better]"]
+    assert (instead.tasks, upon.tasks) == ({}, {})
+    # The default turn was generated for the one that builds on it.
+    assert sorted((evals_both.pytester.path / "calls").read_text().split()) == ["a", "better", "plan", "q"]
+
+
+# -- limits
+
+ENDLESS = """
+import asyncio
+
+from pytest_evals import cases, grader, task
+
+@task
+async def forever(case, model):
+    while case.id == "calls":
+        try:
+            await model.generate("again", temperature=1.0)
+        except Exception:
+            pass
+    return "fine"
+
+@task
+async def wordy(case, model):
+    while case.id == "tokens":
+        await model.generate("a b c d e f g h i j")
+
+@task
+async def asleep(case, model):
+    await model.generate("slow")
+    await asyncio.sleep(60 if case.id == "time" else 0)
+
+@grader
+async def drowsy(case):
+    await asyncio.sleep(60 if case.id == "drowsy" else 0)
+
+@cases([{"id": name} for name in ("fine", "calls", "tokens", "time", "drowsy", "test")], id="id", prompt="q")
+def test_limits(case, forever, wordy, asleep, drowsy, model):
+    while case.id == "test":
+        try:
+            model.generate("again").result()
+        except Exception:
+            pass
+"""
+
+
+def test_a_step_that_goes_on_for_ever_is_an_error_that_names_the_limit(evals: Evals) -> None:
+    slow = "import time\n" + ECHO.replace(
+        "    text =", "    time.sleep(0.7 * (messages[-1]['content'] == 'slow'))\n    text ="
+    )
+    evals.write(ENDLESS, script=slow)
+    options = ("evals_case_calls=7", "evals_case_tokens=70", "evals_step_timeout=0.5", "evals_grader_timeout=0.5")
+    result = evals.run(*(part for option in options for part in ("-o", option)))
+    result.assert_outcomes(passed=1, errors=4, failed=1)
+    errors = {sample.case_id: sample.error for sample in evals.artifact.samples if sample.error}
+    assert "called models more than 7 times (evals_case_calls)" in errors["calls"].message
+    assert "used 82 tokens, more than 70 (evals_case_tokens)" in errors["tokens"].message
+    assert "task 'asleep' took more than 0.5 s for itself" in errors["time"].message
+    assert "evals_step_timeout" in errors["time"].message
+    assert "did not return within 0.5 s (evals_grader_timeout)" in errors["drowsy"].message
+    assert "called models more than 7 times (evals_case_calls)" in errors["test"].message
+    assert [errors[name].kind for name in ("calls", "tokens", "time", "drowsy", "test")] == [
+        "task", "task", "task", "grader", "test"
+    ]  # fmt: skip
+    result.stdout.fnmatch_lines(["*await asyncio.sleep(60 if*"])
+
+
+# -- mistakes
+
+HEAD = "import pytest\nfrom pytest_evals import cases, grader, graders, task\n"
+USE = "\n@cases([{'id': 'a', 'kind': 'x'}], id='id', prompt='q')\ndef test_it(step): ...\n"
+MISTAKES = {
+    "circle": (
+        "@task\nasync def step(other): ...\n@grader\nasync def other(step): ...",
+        "tasks ask for each other in a circle: task 'step' (test_circle.py:3) -> grader 'other' (test_circle.py:5) -> task 'step'",
+    ),
+    "unknown": (
+        "@task\nasync def draft(): ...\n@task\nasync def step(draught): ...",
+        "task 'step' (test_unknown.py:5) asks for 'draught', and there is no task, grader or fixture of that name; did you mean 'draft'?",
+    ),
+    "function_scope": (
+        "@pytest.fixture\ndef client(): ...\n@grader\nasync def step(client): ...",
+        "grader 'step' (test_function_scope.py:5) asks for the fixture 'client', which is made anew for each test; tasks and async graders run ahead of all tests, so make it class-, module-, package- or session-scoped",
+    ),
+    "with_request": ("@task\nasync def step(request): ...", "task 'step' (test_with_request.py:3) asks for 'request'"),
+    "sync": ("@task\ndef step(case): ...", "task 'step' is not async; write 'async def step(...)'"),
+    "yielding": ("@task\nasync def step(case):\n    yield 1", "task 'step' yields; a task returns its result"),
+    "no_function": ("step = task('step')", "@task takes a function, not str"),
+    "method": (
+        "class Steps:\n    @grader\n    async def step(self, case): ...",
+        "grader 'step' (test_method.py:4) is a method; it runs ahead of all tests, so write it as a function of the module",
+    ),
+    "sync_with_request": (
+        "@grader\ndef inner(request): ...\n@grader\nasync def step(inner): ...",
+        "builds on the grader 'inner' (test_sync_with_request.py:3), which asks for 'request'",
+    ),
+    "own_name": ("@task\nasync def step(step): ...", "asks for its own name, and overrides nothing"),
+    "condition": (
+        "@task(run_if='item.kind ==')\nasync def step(case): ...",
+        "run_if 'item.kind ==' is not well formed",
+    ),
+    "condition_field": (
+        "@grader(run_if=\"item.kin == 'rag'\")\ndef step(case): ...",
+        "row 1 of inline: grader 'step' (test_condition_field.py:3): run_if \"item.kin == 'rag'\": unknown field 'kin'",
+    ),
+    "template": (
+        "@task\nasync def draft(case): ...\nstep = graders.contains('{{draft}} {{item.nope}}')",
+        "unknown field 'nope' in 'item.nope'",
+    ),
+    "not_text": (
+        "step = graders.contains('x', of='no such task')",
+        "of must be the name of a task, not 'no such task'",
+    ),
+    "choices": (
+        "@task\nasync def draft(case): ...\nstep = graders.choice(['{{draft}}', 'x'], expected=0)",
+        "grader step: what choice weighs comes from the case; for the results of tasks write an async grader that awaits model.choose(...)",
+    ),
+}
+
+
+def test_what_cannot_work_is_an_error_of_collection_that_says_where_and_what_to_do(evals: Evals) -> None:
+    modules = {f"test_{name}__py": f"{HEAD}{source}\n{USE}" for name, (source, _) in MISTAKES.items()}
+    evals.write("", script=ECHO, **modules)
+    result = evals.run()
+    result.assert_outcomes(errors=len(MISTAKES))
+    output = result.stdout.str()
+    assert [name for name, (_, message) in MISTAKES.items() if message not in output] == []
+    assert not evals.path.exists()
+
+
+# -- ways of running
+
+WAYS = """
+import pathlib
+
+from pytest_evals import cases, grader, task
+
+@task
+async def draft(case, completion, model):
+    return (await model.generate(f"draft {completion.text}", temperature=0.5)).text
+
+@grader
+async def good(draft, judge):
+    return (await judge.generate(f"judge {draft}")).text == f"[judge {draft}]"
+
+@cases([{"id": name} for name in ("a", "b", "c")], id="id", prompt="{{item.id}}", gates=["good.mean >= 0"])
+def test_it(case, draft, good):
+    seen = pathlib.Path(f"seen-{case.id}")
+    tried = seen.exists()
+    seen.write_text(draft)
+    assert good
+    if not tried and case.id == "b":
+        raise OSError("first try")
+"""
+COUNTING = """
+import pathlib
+
+def answer(messages):
+    text = messages[-1]["content"]
+    with open("calls", "a") as file:
+        file.write(f"{text}\\n")
+    # The second time that c is asked, it is another one.
+    again = pathlib.Path("calls").read_text().splitlines().count("c") > 1
+    return f"[{text}!]" if again and text == "c" else f"[{text}]"
+"""
+
+
+def calls(evals: Evals) -> list[str]:
+    return (evals.pytester.path / "calls").read_text().splitlines()
+
+
+def test_a_rerun_of_a_case_has_the_results_of_its_steps(evals_both: Evals) -> None:
+    evals_both.write(WAYS, script=COUNTING)
+    result = evals_both.run("--evals-judge", "scripted:script:answer", "--reruns", "2")
+    result.assert_outcomes(passed=3)
+    assert "1 rerun" in result.stdout.str()
+    # Nothing was asked twice.
+    assert sorted(calls(evals_both)) == sorted(
+        text for name in "abc" for text in (name, f"draft [{name}]", f"judge [draft [{name}]]")
+    )
+    assert samples(evals_both)["b"].tasks == {"draft": "[draft [b]]"}
+
+
+def test_a_run_that_ends_early_or_runs_nothing_leaves_no_step_behind(evals: Evals) -> None:
+    hanging = "import asyncio\n" + WAYS.replace(
+        "return (await model", 'await asyncio.sleep(1000 * (case.id == "c"))\n    return (await model'
+    )
+    evals.write(hanging, script=COUNTING)
+    judge = ("--evals-judge", "scripted:script:answer")
+    result = evals.run(*judge, "-x")
+    result.assert_outcomes(passed=1, failed=1)
+    assert [sample.outcome for sample in evals.artifact.samples] == ["passed", "errored"]
+    assert not evals.artifact.complete
+    (evals.pytester.path / "calls").unlink()
+    evals.run("--setup-only").assert_outcomes(skipped=3)
+    evals.run("--collect-only").assert_outcomes()
+    plan = evals.run("--evals-plan", *judge)
+    plan.stdout.fnmatch_lines(
+        [
+            "tests, tasks and graders of test_it make further calls, which are not counted",
+            "judge scripted:script:answer",
+        ]
+    )
+    assert not (evals.pytester.path / "calls").exists()
+    # One case alone, as an IDE runs it.
+    evals.run(*judge, "test_suite.py::test_it[a]").assert_outcomes(passed=1)
+    assert calls(evals) == ["a", "draft [a]", "judge [draft [a]]"]
+
+
+def test_an_audit_runs_the_steps_of_a_case_again_where_its_text_changed(evals: Evals) -> None:
+    evals.write(WAYS.replace('== f"[judge {draft}]"', '== "[judge [draft [c]]]"'), script=COUNTING)
+    evals.run("--evals-judge", "scripted:script:answer", "--evals-audit", "3")
+    summary = evals.lines()[-1]
+    assert summary["audit"]["checked"] == 3
+    assert [name.rpartition("[")[2] for name in summary["audit"]["texts"]] == ["c]"]
+    assert summary["audit"]["grades"] == summary["audit"]["texts"]
+    assert "judge [draft [c!]]" in calls(evals)
+
+
+INTERRUPTED = """
+import asyncio
+import os
+import signal
+
+from pytest_evals import cases, task
+
+@task
+async def first(case):
+    return case.id
+
+@task
+async def stuck(case, first):
+    if case.id == "b":
+        await asyncio.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(1000)
+
+@cases([{"id": name} for name in ("a", "b", "c")], id="id")
+def test_it(first, stuck): ...
+"""
+
+
+def test_ctrl_c_while_steps_run_keeps_what_was_finished(evals: Evals) -> None:
+    evals.write(INTERRUPTED)
+    result = evals.run()
+    assert result.ret == 2
+    assert [(sample.case_id, sample.tasks) for sample in evals.artifact.samples] == [
+        ("a", {"first": "a", "stuck": None})
+    ]
+    assert evals.artifact.summary is not None
+    assert "KeyboardInterrupt" in str(evals.artifact.summary.interruption)
+
+
+UNJUDGED = """
+from pytest_evals import cases, grader
+
+@grader(run_if="false")
+async def judged(judge):
+    return bool(await judge.generate("x"))
+
+@cases([{"id": "a"}], id="id", prompt="q")
+def test_it(judged, completion): ...
+"""
+
+
+def test_without_a_judge_named_the_score_card_says_who_judges(evals: Evals) -> None:
+    evals.write(UNJUDGED)
+    result = evals.run()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*judge: smollm2, since none was named; --evals-judge or evals_judge names one*"])
+    assert evals.artifact.run.judge == {"model": "smollm2"}
+    for option in (("--evals-judge", "nope:x"), ("-o", "evals_judge=nope:x")):
+        refused = evals.run(*option)
+        assert refused.ret == 4
+        refused.stderr.fnmatch_lines(
+            [f"*{option[-1].partition('=')[0].removesuffix('nope:x') or '--evals-judge'}: *unknown engine 'nope'*"]
+        )
