@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import pytest
+from _pytest.outcomes import Failed
 
 
-class LimitExceeded(pytest.fail.Exception):
+class LimitExceeded(Failed):
     """A case asked for more than it may. Not an `Exception`, so that an ``except Exception`` in a loop that never ends cannot
-    swallow it; one of pytest's own, so that it may leave a fixture.
+    swallow it; one of pytest's own (``pytest.fail.Exception``), so that it may leave a fixture.
     """
 
 
