@@ -112,9 +112,8 @@ def grader_fixture(
     ``settings``: what a ready-made grader was given, checked against every case; ``check`` is called with what they are for
     the case, and raises `SuiteError` for what the grader cannot use. ``names``: what templates in the settings may name
     besides the case and tasks, because the grader renders them with it. ``asks``: the texts whose likelihood it needs, from
-    a case's scope; they are asked for with the completions of all cases. ``runs_code``: it runs what the model wrote, which
-    has to be allowed.
     a case's scope; they are asked for with the completions of all cases. ``models``: specifications of models that it calls.
+    ``runs_code``: it runs what the model wrote, which has to be allowed.
     """
     check_function(function, "grader")
     if run_if is not None:

@@ -33,7 +33,8 @@ class Step:
 
     ``key`` is its name, with a number where it is one that another definition overrides. ``sources`` say where its arguments
     come from, ``needs`` which steps come before it: those behind arguments (``arguments``) and in templates (``aliases``).
-    ``fixtures`` are the definitions of ordinary fixtures among the arguments; ``late``: it, or what it builds on, waits for such a fixture.
+    ``fixtures`` are the definitions of ordinary fixtures among the arguments; ``late``: it, or what it builds on, waits for
+    such a fixture.
     """
 
     key: str
@@ -155,17 +156,18 @@ class _Builder:
         aliases = self.note_aliases(name, declaration) if declaration.kind == "grader" else {}
         steps = self.workflow.steps
         fixtures = {
-            parameter: self._lookup(parameter)[-1] for parameter, source in sources.items() if source == "fixture"
+            parameter: self._lookup(parameter)[_level(parameter, name, level)]
+            for parameter, source in sources.items()
+            if source == "fixture"
         }
         late = bool(fixtures) or any(steps[needed].late for needed in (*arguments.values(), *aliases.values()))
         return Step(key, name, declaration, sources, arguments, aliases, fixtures, late)
 
     def _source(self, parameter: str, name: str, level: int, who: str) -> tuple[Source, str | None]:
         definitions = self._lookup(parameter)
-        # A definition that asks for its own name gets the one that it overrides.
-        at = (level if parameter == name else len(definitions)) - 1
-        if at < 0:
+        if not definitions or (parameter == name and level == 0):
             raise self._unknown(parameter, name, who)
+        at = _level(parameter, name, level) % len(definitions)
         definition = definitions[at]
         for is_it, source in _PROVIDED:
             if is_it(definition.func):
@@ -196,3 +198,8 @@ class _Builder:
             return SuiteError(f"{who} asks for its own name, and overrides nothing")
         hint = did_you_mean(parameter, self._known())
         return SuiteError(f"{who} asks for {parameter!r}, and there is no task, grader or fixture of that name{hint}")
+
+
+def _level(parameter: str, name: str, level: int) -> int:
+    """Return which definition of a parameter is meant: one that asks for its own name gets the one that it overrides."""
+    return level - 1 if parameter == name else -1
