@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_evals.errors import ArtifactError
 from pytest_evals.grades import Grade
+from pytest_evals.plain import encodable
 from pytest_evals.reading import ArtifactReader
 from pytest_evals.recorder import SCHEMA, replacing
 from pytest_evals.sample import dump, to_record
@@ -209,7 +210,7 @@ def _flat(sample: EvalSample) -> list[dict[str, Any]]:
         "model": sample.interaction.source,
         "repeat": sample.repeat,
         "outcome": sample.outcome,
-        "completion": _encodable(sample.interaction.completion.text) if sample.interaction.completion else None,
+        "completion": encodable(sample.interaction.completion.text) if sample.interaction.completion else None,
         "error": sample.error.message if sample.error else None,
     }
     grades: list[dict[str, Any]] = [
@@ -226,11 +227,6 @@ def _flat(sample: EvalSample) -> list[dict[str, Any]]:
         {**common, **grade}
         for grade in grades or [{"grader": None, "value": None, "passed": None, "status": None, "reasoning": None}]
     ]
-
-
-def _encodable(text: str) -> str:
-    """Escape lone surrogates, which the strings of a frame cannot hold."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def json_schema() -> dict[str, Any]:

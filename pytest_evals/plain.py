@@ -37,3 +37,8 @@ def one_line(text: str, limit: int = 160) -> str:
 def quoted(text: str, limit: int = 160) -> str:
     """Return ``text`` in quotes on one line, cut to ``limit`` characters, with everything unprintable escaped."""
     return repr(text if len(text) <= limit else f"{text[: limit - 3]}...")
+
+
+def encodable(text: str) -> str:
+    """Escape lone surrogates, which UTF-8 cannot hold."""
+    return text.encode("utf-8", "backslashreplace").decode()

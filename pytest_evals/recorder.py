@@ -77,16 +77,30 @@ class Recorder:
         self._file.close()
 
 
+def make_parents(path: Path) -> None:
+    """Make the folder that ``path`` goes into. Raises `ArtifactError`."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[TextIO]:
-    """Open a file of text that takes the place of ``path`` once it is whole; after an error, ``path`` is as it was.
+    """Open a file of text that takes the place of ``path`` once it is whole; see `replacing_path`."""
+    with replacing_path(path) as part, part.open("x", encoding="utf-8", newline="\n") as file:
+        yield file
+
+
+@contextmanager
+def replacing_path(path: Path) -> Iterator[Path]:
+    """Yield where to write what takes the place of ``path`` once it is whole; after an error, ``path`` is as it was.
 
     Raises `ArtifactError` where it cannot be written.
     """
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with part.open("x", encoding="utf-8", newline="\n") as file:
-            yield file
+        yield part
         part.replace(path)
     except OSError as error:
         raise ArtifactError(f"{path} cannot be written: {error.strerror or error}") from error

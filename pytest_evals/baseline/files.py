@@ -17,7 +17,7 @@ from pytest_evals.baseline.content import digests_of
 from pytest_evals.errors import ArtifactError
 from pytest_evals.linecheck import Line, checked_sample, parsed
 from pytest_evals.provenance import version
-from pytest_evals.recorder import SCHEMA, replacing
+from pytest_evals.recorder import SCHEMA, make_parents, replacing
 from pytest_evals.sample import dump, to_record
 from pytest_evals.scores import Score, compute_scores
 
@@ -109,10 +109,7 @@ def write_baseline(path: Path, name: str, runs: Iterable[Mapping[str, Any]], sam
     scores = compute_scores([to_record(case) for case in cases])
     rows = [score.to_row() for score in scores]
     header = {"type": "baseline", "schema": SCHEMA, "name": name, "plugin": version(), "runs": list(runs)}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ArtifactError(f"{path} cannot be written: {error.strerror or error}") from error
+    make_parents(path)
     with replacing(path) as file:
         file.write(f"{dump(header)}\n")
         file.writelines(f"{dump({'type': 'score', **{key: row[key] for key in _SCORE}})}\n" for row in rows)

@@ -18,13 +18,14 @@ from collections.abc import Sequence
 from pytest_evals.cli.output import close_quietly, complain
 from pytest_evals.errors import EvalsError
 
-COMMANDS = ("show", "compare", "cases", "baseline", "schema")
+COMMANDS = ("show", "compare", "cases", "export", "baseline", "schema")
 """In the order of the help."""
 EXAMPLES = """\
 examples:
   pytest-evals show
   pytest-evals compare latest~1 latest
   pytest-evals cases --where "outcome == 'failed'" --sort tokens
+  pytest-evals export --to csv -o cases.csv
   pytest-evals baseline set latest --name main
   pytest-evals schema > artifact.schema.json
 

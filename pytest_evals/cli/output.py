@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shutil
 import sys
@@ -41,6 +42,13 @@ def say_json(data: Any) -> None:
     import json
 
     _write(sys.stdout, f"{json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)}\n")
+
+
+def standard_output() -> TextIO:
+    """Return the standard output for what is written piece by piece; what its encoding cannot hold is escaped."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    return sys.stdout
 
 
 def complain(message: str, kind: str = "error") -> None:

@@ -1,0 +1,127 @@
+"""``pytest-evals export``: the cases of a run in the format of another program."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from pytest_evals.cli.output import complain, standard_output
+from pytest_evals.cli.parsing import Subparsers, add_run, subcommand
+from pytest_evals.errors import EvalsError
+
+if TYPE_CHECKING:
+    from pytest_evals.linecheck import Line
+    from pytest_evals.reading import ArtifactReader
+    from pytest_evals.scores import Score
+
+DETAILS = """\
+csv, jsonl and parquet have a row for each case: what it is, its prompt and completion, item.FIELD, and for each
+grader GRADER (its value), GRADER.passed, GRADER.status and GRADER.reasoning. In csv, a text that a spreadsheet
+would run as a formula gets an apostrophe before it; jsonl and parquet keep texts as they are. parquet needs the
+extra 'parquet'. inspect writes logs that 'inspect view' opens, one for each suite and model, into a folder.
+
+examples:
+  pytest-evals export run.jsonl --to csv -o cases.csv
+  pytest-evals export --to jsonl | head -3
+  pytest-evals export run.jsonl --to parquet -o cases.parquet
+  pytest-evals export run.jsonl --to inspect -o logs
+"""
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the subcommand."""
+    parser = subcommand(subparsers, "export", run, "write the cases of a run in another format", DETAILS)
+    add_run(parser)
+    parser.add_argument("--to", required=True, choices=tuple(FORMATS), help="the format")
+    parser.add_argument("-o", "--output", metavar="PATH", default="-", help="where to (the standard output)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write it."""
+    from pytest_evals.locating import locate
+    from pytest_evals.reading import ArtifactReader
+
+    artifact = ArtifactReader(locate(arguments.run_name))
+    target = None if arguments.output == "-" else Path(arguments.output)
+    if target is not None and isinstance(artifact.path, Path) and target.exists() and target.samefile(artifact.path):
+        raise EvalsError(f"--output: {target} is the artifact that is read; choose another path")
+    said = FORMATS[arguments.to](artifact, target)
+    if target is not None:
+        complain(said, "note")
+    return 0
+
+
+def _text_file(target: Path | None) -> AbstractContextManager[TextIO]:
+    from pytest_evals.recorder import replacing
+
+    return nullcontext(standard_output()) if target is None else replacing(target)
+
+
+def _csv(artifact: ArtifactReader, target: Path | None) -> str:
+    from pytest_evals.export.delimited import write_csv
+    from pytest_evals.flat import columns_of, flat_row
+
+    columns = columns_of(artifact.samples())
+    with _text_file(target) as file:
+        write_csv(file, columns, map(flat_row, artifact.samples()))
+    return f"{len(artifact):,} cases in {target}"
+
+
+def _jsonl(artifact: ArtifactReader, target: Path | None) -> str:
+    from pytest_evals.export.delimited import write_jsonl
+    from pytest_evals.flat import flat_row
+
+    with _text_file(target) as file:
+        write_jsonl(file, map(flat_row, artifact.samples()))
+    return f"{len(artifact):,} cases in {target}"
+
+
+def _parquet(artifact: ArtifactReader, target: Path | None) -> str:
+    from pytest_evals.export.parquet import column_types, write_parquet
+    from pytest_evals.flat import columns_of, flat_row
+    from pytest_evals.recorder import replacing_path
+
+    if target is None:
+        raise EvalsError("--to parquet needs a file: -o cases.parquet")
+    types = column_types(map(flat_row, artifact.samples()))
+    ordered = {name: types[name] for name in columns_of(artifact.samples())}
+    with replacing_path(target) as part:
+        write_parquet(part, ordered, map(flat_row, artifact.samples()))
+    return f"{len(artifact):,} cases in {target}"
+
+
+def _inspect(artifact: ArtifactReader, target: Path | None) -> str:
+    from pytest_evals.export.inspect import file_name, write_log
+    from pytest_evals.recorded import card_of_artifact
+    from pytest_evals.recorder import make_parents, replacing
+
+    if target is None or target.is_file():
+        raise EvalsError("--to inspect needs a folder, for a log of each suite and model: -o logs")
+    card = card_of_artifact(artifact)
+    groups: dict[tuple[str, str], list[Score]] = {}
+    for score in card.scores:
+        groups.setdefault((score.suite, score.model), []).append(score)
+    for (suite, model), scores in groups.items():
+        path = target / file_name(artifact.run, suite, model)
+        make_parents(path)
+        total = sum((record.suite, record.model) == (suite, model) for record in card.records)
+        with replacing(path) as file:
+            write_log(file, artifact.run, artifact.summary, scores, _of(artifact, suite, model), total)
+    return f"{len(groups)} logs in {target}"
+
+
+def _of(artifact: ArtifactReader, suite: str, model: str) -> Iterator[Line]:
+    for sample in artifact.samples():
+        if (sample["suite"], sample["interaction"]["source"] or "") == (suite, model):
+            yield sample
+
+
+FORMATS: dict[str, Callable[[ArtifactReader, Path | None], str]] = {
+    "csv": _csv,
+    "jsonl": _jsonl,
+    "parquet": _parquet,
+    "inspect": _inspect,
+}

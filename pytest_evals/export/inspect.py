@@ -1,0 +1,139 @@
+"""Logs of Inspect AI (its JSON format, version 2), which ``inspect view`` and ``read_eval_log`` read: one a suite and model.
+
+What Inspect has no place for (verdicts, grades without a value, the row) stands in the metadata of scores and samples.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, TextIO
+
+from pytest_evals.ids import content_hash
+from pytest_evals.linecheck import Line
+from pytest_evals.sample import dump
+from pytest_evals.scores import Score
+
+VERSION = 2
+_ROLES = {"system", "user", "assistant", "tool"}
+_STOPS = {"stop": "stop", "length": "max_tokens"}
+
+
+def file_name(run: Line, suite: str, model: str) -> str:
+    """Return the name of a log, as Inspect makes them: when, what, an id."""
+    started = re.sub(r"[^0-9A-Za-z+-]", "-", str(run["started"]))
+    task = re.sub(r"[^0-9A-Za-z-]+", "-", suite).strip("-")
+    return f"{started}_{task}_{content_hash([run['run_id'], suite, model], 22)}.json"
+
+
+def write_log(
+    file: TextIO, run: Line, summary: Line | None, scores: Sequence[Score], samples: Iterable[Line], total: int
+) -> None:
+    """Write the log of one suite and model, of which ``scores`` are; its ``total`` samples are written one by one."""
+    suite, model = scores[0].suite, scores[0].model or "none"
+    head = {
+        "version": VERSION,
+        "status": "success" if summary and summary["complete"] else "cancelled",
+        "eval": _eval(run, suite, model),
+        "plan": {"name": "plan", "steps": [], "config": {}},
+        "results": {"total_samples": total, "completed_samples": total, "scores": [_score(score) for score in scores]},
+    }
+    file.write(f'{dump(head)[:-1]}, "samples": [')
+    usage = {"input_tokens": 0, "output_tokens": 0}
+    for index, sample in enumerate(samples):
+        file.write(f"{',' if index else ''}\n{dump(_sample(sample, model))}")
+        completion = sample["interaction"]["completion"] or {}
+        usage["input_tokens"] += completion.get("prompt_tokens") or 0
+        usage["output_tokens"] += completion.get("completion_tokens") or 0
+    stats = {"started_at": run["started"], "completed_at": run["started"], "model_usage": {model: _usage(**usage)}}
+    file.write(f'\n], "stats": {dump(stats)}}}\n')
+
+
+def _usage(input_tokens: int, output_tokens: int) -> dict[str, int]:
+    return {"input_tokens": input_tokens, "output_tokens": output_tokens, "total_tokens": input_tokens + output_tokens}
+
+
+def _eval(run: Line, suite: str, model: str) -> dict[str, Any]:
+    entry = next((each for each in run["suites"] if each["name"] == suite), {})
+    git = run["git"]
+    return {
+        "run_id": run["run_id"],
+        "eval_id": content_hash([run["run_id"], suite, model], 22),
+        "created": run["started"],
+        "task": suite,
+        "task_id": content_hash([suite], 22),
+        "task_version": 0,
+        "dataset": {"name": entry.get("dataset_key"), "location": entry.get("dataset_key"), "samples": entry.get("n")},
+        "model": model,
+        "config": {},
+        "revision": {"type": "git", "origin": "", "commit": git["commit"]} if git else None,
+        "packages": {"pytest-evals-hf": run["plugin"], **run["packages"]},
+        "tags": entry.get("tags") or [],
+        "metadata": {"command": run["command"], "seed": run["seed"], "options": run["options"]},
+    }
+
+
+def _score(score: Score) -> dict[str, Any]:
+    row = score.to_row()
+    found = {name: row[name] for name in ("mean", "stderr", "pass_rate") if row[name] is not None}
+    return {
+        "name": score.grader,
+        "scorer": score.grader,
+        "scored_samples": score.n,
+        "unscored_samples": score.errors + score.pending,
+        "params": {},
+        "metrics": {name: {"name": name, "value": value, "params": {}} for name, value in found.items()},
+    }
+
+
+def _sample(sample: Line, model: str) -> dict[str, Any]:
+    interaction = sample["interaction"]
+    completion = interaction["completion"]
+    messages = [_message(message) for message in interaction["thread"]]
+    asked = messages[:-1] if completion and messages and messages[-1]["role"] == "assistant" else messages
+    error = sample["error"]
+    return {
+        "id": sample["case_id"],
+        "epoch": sample["repeat"],
+        "input": asked,
+        "target": "",
+        "messages": messages,
+        "output": _output(completion, model) if completion else {"model": model, "choices": []},
+        "scores": {grade["grader_key"]: _grade(grade) for grade in sample["grades"] if grade["value"] is not None},
+        "metadata": {
+            **interaction["metadata"],
+            "pytest_evals": {
+                **{name: sample[name] for name in ("nodeid", "outcome", "fingerprint", "tasks")},
+                "without_value": {
+                    grade["grader_key"]: {"status": grade["status"], "reasoning": grade["reasoning"]}
+                    for grade in sample["grades"]
+                    if grade["value"] is None
+                },
+            },
+        },
+        "error": error and {"message": f"{error['kind']}: {error['message']}", "traceback": "", "traceback_ansi": ""},
+    }
+
+
+def _message(message: Line) -> dict[str, Any]:
+    """Return a message with text: other content is kept as JSON, and a role that Inspect lacks is a system's."""
+    content = message["content"]
+    text = content if isinstance(content, str) else dump({"content": content})
+    return {"role": message["role"] if message["role"] in _ROLES else "system", "content": text}
+
+
+def _output(completion: Line, model: str) -> dict[str, Any]:
+    choice = {
+        "message": {"role": "assistant", "content": completion["text"]},
+        "stop_reason": _STOPS.get(completion["finish_reason"], "unknown"),
+    }
+    tokens = completion.get("prompt_tokens") or 0, completion.get("completion_tokens") or 0
+    return {"model": model, "choices": [choice], "usage": _usage(*tokens), "time": completion.get("latency")}
+
+
+def _grade(grade: Line) -> dict[str, Any]:
+    return {
+        "value": grade["value"],
+        "explanation": grade["reasoning"],
+        "metadata": {**grade["metadata"], "passed": grade["passed"]},
+    }
