@@ -54,7 +54,7 @@ def _usage(input_tokens: int, output_tokens: int) -> dict[str, int]:
 
 
 def _eval(run: Line, suite: str, model: str) -> dict[str, Any]:
-    entry = next((each for each in run["suites"] if each["name"] == suite), {})
+    entry: Line = next((each for each in run["suites"] if each["name"] == suite), {})
     git = run["git"]
     return {
         "run_id": run["run_id"],
