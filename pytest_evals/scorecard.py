@@ -55,7 +55,12 @@ class ModelUse:
         if self.seconds > 0:
             data["tokens_per_second"] = round(self.completion_tokens / self.seconds, 2)
             data["completions_per_second"] = round(self.completions / self.seconds, 3)
-        shares = {"occupancy": self.occupancy, "shared_prompt": self.shared_prompt, "padding": self.padding}
+        shares = {
+            "occupancy": self.occupancy,
+            "shared_prompt": self.shared_prompt,
+            "reused_prompt": self.reused_prompt,
+            "padding": self.padding,
+        }
         return {**data, **{name: round(share, 4) for name, share in shares.items() if share is not None}}
 
     @property
@@ -66,8 +71,17 @@ class ModelUse:
     @property
     def shared_prompt(self) -> float | None:
         """Share of prompt tokens that were not computed because a common prefix held them."""
-        shared = self.usage.get("shared_tokens", 0)
-        return _share(shared, shared + self.usage.get("prompt_tokens", 0))
+        return _share(self.usage.get("shared_tokens", 0), self._prompt)
+
+    @property
+    def reused_prompt(self) -> float | None:
+        """Share of prompt tokens that were not computed because an earlier request had left them."""
+        return _share(self.usage.get("reused_tokens", 0), self._prompt)
+
+    @property
+    def _prompt(self) -> float:
+        """Prompt tokens, computed or not."""
+        return sum(self.usage.get(f"{name}_tokens", 0) for name in ("prompt", "shared", "reused"))
 
     @property
     def padding(self) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def footprint(spec: ModelSpec) -> Footprint | None:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         parameters = sum(_parameters(path) for path in folder.glob("*.safetensors"))
-        return Footprint(parameters, _cache_numbers(config.get("text_config", config))) if parameters else None
+        return Footprint(parameters, cache_numbers(config.get("text_config", config).get)) if parameters else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, struct.error):
         # A plan is an estimate; what the loader makes of such files is said when they are loaded.
         return None
@@ -67,7 +68,17 @@ def _parameters(path: Path) -> int:
     return total
 
 
-def _cache_numbers(config: dict[str, Any]) -> int:
-    heads = config["num_attention_heads"]
-    head_size = config.get("head_dim") or config["hidden_size"] // heads
-    return int(2 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * head_size)
+def cache_numbers(setting: Callable[[str], Any]) -> int:
+    """Return how many numbers a model keeps a token: keys and values of all layers. ``setting`` looks up its configuration.
+
+    With latent attention (DeepSeek's) transformers keeps what the latent is expanded to: keys of two parts and values of
+    another size, for every head.
+    """
+    heads = setting("num_attention_heads")
+    heads = 1 if heads is None else heads
+    if setting("kv_lora_rank"):
+        key_size = (setting("qk_nope_head_dim") or 0) + (setting("qk_rope_head_dim") or 0)
+        value_size = setting("v_head_dim") or key_size
+        return int(setting("num_hidden_layers") * heads * (key_size + value_size))
+    head_size = setting("head_dim") or setting("hidden_size") // heads
+    return int(2 * setting("num_hidden_layers") * (setting("num_key_value_heads") or heads) * head_size)

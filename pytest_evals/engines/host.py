@@ -19,7 +19,7 @@ from dataclasses import asdict
 from typing import Any
 
 from pytest_evals.engines.channel import Channel, connect
-from pytest_evals.engines.protocol import Engine, Inbox, Request, Result, Started, Working
+from pytest_evals.engines.protocol import Engine, Inbox, Noted, Request, Result, Started, Working
 from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.errors import ModelError
 
@@ -94,6 +94,8 @@ def _serve(channel: Channel, engine: Engine, inbox: Inbox, outbox: Outbox) -> No
             channel.send({"type": "started", "ids": event.ids})
         elif isinstance(event, Working):
             channel.send({"type": "working", "tokens": event.tokens, "usage": event.usage})
+        elif isinstance(event, Noted):
+            channel.send({"type": "noted", "text": event.text})
         else:
             outbox.add(event)
     outbox.flush()

@@ -235,6 +235,8 @@ class EnginePool:
             resident.usage = message["usage"] or resident.usage
         elif kind == "status":
             self.notes.append(f"{resident.label}: {message['text']}")
+        elif kind == "noted":
+            self._note(resident, [message["text"]])
         elif kind == "failed":
             self._fail(resident, message["message"])
         elif kind == "ready":
@@ -248,9 +250,12 @@ class EnginePool:
         resident.state = "ready"
         resident.attempts = 0
         resident.loading_seconds += resident.info.seconds
-        known = [f"{resident.spec.short}: {note}" for note in resident.info.notes]
-        self.incidents.extend(note for note in known if note not in self.incidents)
+        self._note(resident, resident.info.notes)
         self._schedule()
+
+    def _note(self, resident: Resident, notes: Sequence[str]) -> None:
+        known = [f"{resident.spec.short}: {note}" for note in notes]
+        self.incidents.extend(note for note in known if note not in self.incidents)
 
     def ended(self, resident: Resident, crash: str | None, *, loading: bool) -> None:
         """See `Owner.ended`: do what it takes to go on."""

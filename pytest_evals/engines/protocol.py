@@ -126,7 +126,14 @@ class Working:
     usage: Mapping[str, Any] | None = None
 
 
-Event = Started | Working | Result
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something that the user should know of how the model is run, which shows only now; said once in the report."""
+
+    text: str
+
+
+Event = Started | Working | Noted | Result
 
 
 class Inbox:

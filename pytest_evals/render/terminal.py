@@ -139,6 +139,8 @@ def _savings(use: ModelUse) -> list[str]:
         parts.append(f"batches {numbers.percent(use.occupancy)} full")
     if use.shared_prompt:
         parts.append(f"{numbers.percent(use.shared_prompt)} of prompt tokens shared")
+    if use.reused_prompt:
+        parts.append(f"{numbers.percent(use.reused_prompt)} reused")
     if use.padding:
         parts.append(f"{numbers.percent(use.padding)} padding")
     if use.duplicates:

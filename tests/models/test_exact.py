@@ -95,6 +95,17 @@ def test_where_everything_is_a_near_tie_the_arbiter_writes_what_generate_writes(
     assert {count for row, count in asked_for if row.request.id == "r5"} == set(range(14))
 
 
+def test_a_model_that_runs_through_generate_computes_one_prompt_at_a_time(tmp_path: Path) -> None:
+    folder = save_model(tmp_path, FAMILIES["bloom"]())
+    engine = open_engine(folder, exact=True)
+    assert engine.info.rows == 1
+    assert engine.info.notes[0].startswith(
+        "runs through transformers' generate, one prompt at a time for exactness: its logits would differ by"
+    )
+    assert texts(engine, asked()) == reference(folder, asked())
+    assert usage_of(engine)["most_rows"] == 1
+
+
 def test_without_the_wish_to_be_exact_nobody_is_asked(
     folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,7 +224,7 @@ def test_they_share_nothing_and_use_nothing_of_the_engines_own(
     }
     assert not {key for key, text in expected.items() if found[key] == text}
     # Three in company share their beginning, three alone do not.
-    (prefix,) = scheduler_of(engine).prefixes.all()
+    (prefix,) = (each for each in scheduler_of(engine).prefixes.all() if not each.kept)
     assert usage_of(engine)["shared_tokens"] == 2 * len(prefix.tokens)
 
 

@@ -12,6 +12,8 @@ import torch
 
 from pytest_evals.engines.protocol import Inbox, Request, Result
 from pytest_evals.engines.transformers.engine import TransformersEngine
+from pytest_evals.engines.transformers.generate_loop import GenerateLoop
+from pytest_evals.engines.transformers.row import Row
 from pytest_evals.engines.transformers.slots import Slots
 
 from .conftest import (
@@ -80,6 +82,8 @@ def results(engine: TransformersEngine, requests: Sequence[Request]) -> list[Res
 
 
 def out_of_memory(kind: str) -> Exception:
+    if kind == "cuda error":
+        return RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported")
     if kind == "cuda":
         return torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
     if kind == "cpu":
@@ -87,7 +91,7 @@ def out_of_memory(kind: str) -> Exception:
     return MemoryError()
 
 
-@pytest.mark.parametrize("kind", ["cuda", "cpu", "python"])
+@pytest.mark.parametrize("kind", ["cuda", "cuda error", "cpu", "python"])
 def test_running_out_of_memory_while_prompts_are_computed(
     tiny: Path, expected: dict[str, str], monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
@@ -148,7 +152,8 @@ def test_prefixes_are_computed_again_when_a_forward_failed(
     with_fault(monkeypatch, engine, once)
     found = answers(engine, asked())
     assert {key: result.text for key, result in found.items()} == expected
-    assert stores[6] == 1
+    # The shared beginning, and what the first rows that finished have left.
+    assert stores[6] >= 1
     # The row in the first half is tried without the shared beginning, whose rows are in the second.
     usage = usage_of(engine)
     assert usage["prompt_tokens"] > sum(result.prompt_tokens or 0 for result in found.values()) - usage["shared_tokens"]
@@ -160,11 +165,11 @@ def test_slots_that_do_not_fit_are_made_for_fewer_rows(
 ) -> None:
     reserve, most = Slots.reserve, list[int]()
 
-    def scarce(self: Slots, rows: int, cells: int) -> None:
+    def scarce(self: Slots, rows: int, *args: Any) -> None:
         most.append(rows)
         if rows > 3:
             raise MemoryError
-        reserve(self, rows, cells)
+        reserve(self, rows, *args)
 
     engine = open_engine(tiny)
     monkeypatch.setattr(Slots, "reserve", scarce)
@@ -258,6 +263,31 @@ def test_a_row_that_fits_nowhere_is_that_cases_error(
     assert {key: result.text for key, result in found.items() if not result.error} == {
         key: text for key, text in expected.items() if key != "r3"
     }
+    # The others need not do with less because of it.
+    assert (scheduler_of(engine).budget.rows, scheduler_of(engine).budget.tokens) == (64, 1024)
+
+
+def test_what_ended_in_a_forward_that_failed_then_is_delivered_and_not_computed_again(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = open_engine(tiny)
+    requests = [request(f"r{n}", text, max_new_tokens=4) for n, text in enumerate(PROMPTS[:5])]
+    layouts = with_fault(monkeypatch, engine, lambda _layout, _done: None)
+    accept, failed = Row.accept, list[Row]()
+
+    def fails_once(self: Row, token: int, logprob: float | None) -> bool:
+        if len(self.generated) == 3 and self is layouts[-1].rows[-1] and not failed:
+            failed.append(self)
+            raise RuntimeError("no text")
+        return accept(self, token, logprob)
+
+    monkeypatch.setattr(Row, "accept", fails_once)
+    collected: list[int] = []
+    monkeypatch.setattr("pytest_evals.engines.transformers.packed.gc.collect", lambda: collected.append(1))
+    assert texts(engine, requests) == reference(tiny, requests)
+    assert [layout.rows for layout in layouts[4:]] == [failed]
+    # It was no lack of memory: there is nothing to be collected.
+    assert not collected
 
 
 def test_choices_that_run_out_of_memory_are_tried_in_smaller_company(
@@ -441,9 +471,12 @@ def test_a_sampled_and_guided_text_is_the_same_after_a_failure(
     assert texts(engine, requests) == steady
 
 
-@pytest.mark.parametrize("family", ["mamba", "t5"])
+@pytest.mark.parametrize(("family", "fault"), [("mamba", MemoryError), ("t5", ValueError)])
 def test_a_request_that_generate_cannot_compute_alone_is_that_cases_error(
-    others: Callable[[str], tuple[Path, dict[str, str]]], monkeypatch: pytest.MonkeyPatch, family: str
+    others: Callable[[str], tuple[Path, dict[str, str]]],
+    monkeypatch: pytest.MonkeyPatch,
+    family: str,
+    fault: type[Exception],
 ) -> None:
     folder, expected = others(family)
     engine = open_engine(folder, "?template=none")
@@ -455,7 +488,7 @@ def test_a_request_that_generate_cannot_compute_alone_is_that_cases_error(
         # An encoder-decoder reads its prompt apart from what it writes.
         ids = options.get("input_ids")
         if ids is not None and bool((ids == poison).any()):
-            raise ValueError("no such state")
+            raise fault("no such state")
         return output
 
     monkeypatch.setattr(engine.model, "forward", picky)
@@ -467,14 +500,18 @@ def test_a_request_that_generate_cannot_compute_alone_is_that_cases_error(
         def reading(*arguments: Any, **options: Any) -> Any:
             ids = options.get("input_ids")
             if ids is not None and bool((ids == poison).any()):
-                raise ValueError("no such state")
+                raise fault("no such state")
             return read(*arguments, **options)
 
         monkeypatch.setattr(encoder, "forward", reading)
     found = answers(engine, [BAD, *asked(), BAD_TOO])
     assert {key for key, result in found.items() if result.error} == {"bad", "bad too"}
-    assert "generation failed: ValueError: no such state" in str(found["bad"].error)
+    said = {ValueError: "generation failed: ValueError", MemoryError: "not enough memory on cpu for this request alone"}
+    assert f"{said[fault]}: no such state" in str(found["bad"].error)
     assert {key: result.text for key, result in found.items() if not result.error} == expected
+    loop = engine._loops[0]
+    assert isinstance(loop, GenerateLoop)
+    assert loop._budget.rows == 64
 
 
 def test_logits_that_are_no_numbers_are_an_error_of_generate_too(

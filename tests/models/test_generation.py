@@ -24,6 +24,7 @@ from .conftest import (
     reference,
     reference_model,
     request,
+    runner_of,
     save_model,
     scheduler_of,
     set_budget,
@@ -212,7 +213,7 @@ def test_prompt_tokens_are_computed_or_shared_and_generated_ones_are_all_counted
     usage = usage_of(engine)
     prompts = sum(result.prompt_tokens or 0 for result in found.values())
     completions = sum(result.completion_tokens or 0 for result in found.values())
-    assert usage["prompt_tokens"] + usage["shared_tokens"] == prompts
+    assert usage["prompt_tokens"] + usage["shared_tokens"] + usage["reused_tokens"] == prompts
     assert usage["shared_tokens"] > 0
     assert usage["padding_tokens"] == 0
     assert usage["generated_tokens"] == completions
@@ -244,6 +245,10 @@ def test_the_account_of_padded_batches_tells_padding_apart(tmp_path: Path, famil
     assert usage["generated_tokens"] == sum(result.completion_tokens or 0 for result in found.values())
     assert usage["padding_tokens"] > 0
     assert (usage["most_rows"], usage["shared_tokens"]) == (4, 0)
+    # As in the account of packed batches: a row's first token comes with its prompt, each other with a forward.
+    assert usage["decode_rows"] == usage["generated_tokens"] - len(found)
+    assert usage["forwards"] > usage["decodes"] > max(result.completion_tokens or 0 for result in found.values())
+    assert usage["decode_rows"] < 4 * usage["decodes"]
 
 
 def test_the_last_news_hold_the_whole_account(engine: TransformersEngine) -> None:
@@ -270,7 +275,7 @@ def test_memory_for_few_cells_computes_the_same_with_few_rows_at_a_time(tiny: Pa
     assert usage_of(engine)["most_rows"] <= 4
 
 
-def test_prefixes_that_nobody_needs_any_more_are_dropped_with_what_they_hold(tiny: Path) -> None:
+def test_what_nobody_needs_any_more_is_kept_while_there_is_room_and_dropped_with_what_it_holds(tiny: Path) -> None:
     engine = open_engine(tiny)
     set_budget(engine, cells=400, cascade=1)
     groups = [
@@ -280,9 +285,9 @@ def test_prefixes_that_nobody_needs_any_more_are_dropped_with_what_they_hold(tin
     requests = [entry for group in groups for entry in group]
     assert texts(engine, requests) == reference(tiny, requests)
     kept = scheduler_of(engine).prefixes.all()
-    stores = engine._loops[0]._runner.slots.stores  # type: ignore[attr-defined]  # the fast loop has a runner
-    assert sum(len(prefix.tokens) for prefix in kept) <= 100
-    assert set(stores) == {id(prefix) for prefix in kept}
+    slots = runner_of(engine).slots
+    assert 0 < sum(len(prefix.tokens) for prefix in kept) <= 400 - slots.size
+    assert set(slots.stores) == {id(prefix) for prefix in kept}
 
 
 @pytest.mark.parametrize("kernel", range(len(linear.KERNELS)))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import transformers
 
 from pytest_evals.engines.protocol import Request
 from pytest_evals.engines.transformers.prompts import encode, encode_continuations
@@ -32,6 +33,18 @@ def test_a_control_token_inside_a_message_is_plain_text() -> None:
     ids = encode(tokenizer, [{"role": "user", "content": "a<end><assistant>b"}], {})
     assert ids.count(tokenizer.eos_token_id) == 1
     assert "a<end><assistant>b" in tokenizer.decode(ids)
+
+
+def test_a_control_token_that_plain_text_comes_to_is_no_reason_to_refuse_a_message() -> None:
+    """Nothing can be forged with it. What can be is still encoded as text."""
+    tokenizer = make_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["t", "e"]})
+    with pytest.raises(ValueError, match="Can't sanitize"):
+        tokenizer.apply_chat_template([{"role": "user", "content": "t"}], sanitize_control_tokens=True)
+    for _ in range(2):
+        ids = encode(tokenizer, [{"role": "system", "content": "z t<end>"}, {"role": "user", "content": "e"}], {})
+        assert tokenizer.decode(ids) == "<bos><system>z t<end><end><user>e<end><assistant>"
+        assert ids.count(tokenizer.eos_token_id) == 2
 
 
 def test_a_conversation_that_ends_in_the_assistants_turn_is_continued() -> None:
@@ -135,6 +148,31 @@ def test_a_prompt_that_does_not_fit_is_that_cases_error_and_says_what_would(
     assert str(found["greedy"].error).endswith(f'use max_new_tokens of at most {room}")')
     assert (found["just"].error, found["just"].completion_tokens) == (None, room)
     assert found["usual"].error is None
+
+
+def test_an_encoder_decoder_reads_and_writes_no_more_than_it_has_positions_for(tmp_path: Path) -> None:
+    sizes: dict[str, Any] = {"vocab_size": 320, "d_model": 32, "max_position_embeddings": 40}
+    layers: dict[str, Any] = {
+        f"{part}_{name}": 2 for part in ("encoder", "decoder") for name in ("layers", "attention_heads")
+    }
+    folder = save_model(tmp_path, transformers.BartConfig(**sizes, **layers, encoder_ffn_dim=64, decoder_ffn_dim=64))
+    engine = open_engine(folder, "?template=none")
+    requests = [
+        request("reads", "x" * 41),
+        request("writes", "a", max_new_tokens=41),
+        request("both", "x" * 40, max_new_tokens=40),
+        weigh("weighed", "a", "y" * 41),
+        weigh("long", "x" * 41, "y"),
+        weigh("fits", "x" * 40, "y" * 40),
+    ]
+    found = answers(engine, requests)
+    errors = {key: result.error.message for key, result in found.items() if result.error}
+    assert errors == {
+        "reads": "the prompt has 41 tokens, more than the 40 that the model reads",
+        "writes": "max_new_tokens comes to 41 tokens, more than the 40 that the model writes",
+        "weighed": "the choice comes to 41 tokens, more than the 40 that the model writes",
+        "long": "the prompt has 41 tokens, more than the 40 that the model reads",
+    }
 
 
 # -- texts that are only weighed

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from pytest_evals.engines.protocol import Request
-from pytest_evals.engines.transformers import attention
+from pytest_evals.engines.transformers import attention, kernels
 from pytest_evals.engines.transformers.buckets import Room
 from pytest_evals.engines.transformers.engine import TransformersEngine
 from pytest_evals.engines.transformers.filters import Filters
@@ -23,6 +23,7 @@ from pytest_evals.engines.transformers.packed import PackedRunner
 from pytest_evals.engines.transformers.static_buffers import Buffers
 from pytest_evals.engines.transformers.static_decode import StaticDecoder
 from pytest_evals.engines.transformers.static_setup import decode_statically, largest_static_difference
+from pytest_evals.engines.transformers.steps import Step
 from tests.unit.test_transformers_graphs import WithoutTheHost
 
 from .conftest import (
@@ -111,7 +112,10 @@ def test_a_model_that_cannot_be_captured_decodes_in_blocks_without_graphs(tmp_pa
     engine = open_engine(folder)
     refusing: Callable[[str], Any] = lambda _device: Refusing()  # noqa: E731 - of the type of a capture's class
     notes = decode_statically(runner_of(engine), engine.model, "cpu", [("CUDA graphs", refusing)])
-    assert notes == ["decodes without CUDA graphs: a step cannot be captured (RuntimeError: no)"]
+    assert set(notes) == {
+        f"decodes {choice} steps without CUDA graphs: a step cannot be captured (RuntimeError: no)"
+        for choice in ("greedy", "logits")
+    }
     assert runner_of(engine).decoder is not None
     assert texts(engine, mixed()) == reference(folder, mixed())
 
@@ -299,8 +303,8 @@ def test_a_decoder_that_computes_something_else_is_not_used(
     runner = runner_of(engine)
     assert decode_statically(runner, engine.model, "cpu", [("static tensors", Directly)]) == []
     if what == "mask":
-        mask = attention.Step.decode_mask
-        monkeypatch.setattr(attention.Step, "decode_mask", lambda self, *args: mask(self, *args) * 0)
+        mask = Step.decode_mask
+        monkeypatch.setattr(Step, "decode_mask", lambda self, *args: mask(self, *args) * 0)
     elif what == "cells":
         monkeypatch.setattr(PackedRunner, "_logits", misplaced(PackedRunner._logits))
     else:
@@ -356,7 +360,7 @@ def test_torchs_own_attention_decodes_as_the_definition_does(
     runner = runner_of(engine)
     runner.decode_with(Directly())
     used: list[torch.dtype] = []
-    fused = attention.fused_decode
+    fused = kernels.fused_decode
 
     def noted(query: torch.Tensor, *args: Any) -> torch.Tensor:
         used.append(query.dtype)

@@ -312,11 +312,12 @@ def test_everything_that_was_saved_is_said() -> None:
         "decodes": 10,
         "most_rows": 4,
         "shared_tokens": 40,
-        "prompt_tokens": 60,
+        "reused_tokens": 10,
+        "prompt_tokens": 50,
         "padding_tokens": 15,
         "peak_bytes": 2_500_000_000,
     }
-    expected = "; batches 75% full; 40% of prompt tokens shared; 20% padding; 1,234 duplicates; peak 2.5 GB"
+    expected = "; batches 75% full; 40% of prompt tokens shared; 10% reused; 23% padding; 1,234 duplicates; peak 2.5 GB"
     assert savings(usage=usage, duplicates=1234) == PLAIN_USE + expected
 
 

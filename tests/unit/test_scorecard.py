@@ -75,6 +75,7 @@ def test_occupancy_is_the_mean_of_rows_over_the_fullest_batch(usage: dict[str, f
     ("usage", "share"),
     [
         ({"shared_tokens": 25, "prompt_tokens": 75}, 0.25),
+        ({"shared_tokens": 25, "prompt_tokens": 25, "reused_tokens": 50}, 0.25),
         ({"shared_tokens": 0, "prompt_tokens": 75}, 0.0),
         ({"shared_tokens": 5, "prompt_tokens": 0}, 1.0),
         ({}, None),

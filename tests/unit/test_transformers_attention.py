@@ -15,9 +15,12 @@ import pytest
 import torch
 
 from pytest_evals.engines.protocol import Request
-from pytest_evals.engines.transformers.attention import HIDDEN, fused_causal, fused_cpu, merged, packed_attention, plain
+from pytest_evals.engines.transformers.attention import packed_attention
+from pytest_evals.engines.transformers.kernels import HIDDEN, fused_causal, fused_cpu, merged, plain
 from pytest_evals.engines.transformers.loop import AnyRow
+from pytest_evals.engines.transformers.meter import Meter
 from pytest_evals.engines.transformers.packed import PackedRunner
+from pytest_evals.engines.transformers.packed_loop import PackedLoop
 from pytest_evals.engines.transformers.row import Row, ScoredRow
 from pytest_evals.engines.transformers.scheduler import Budget, Scheduler
 from pytest_evals.engines.transformers.selfcheck import Mute
@@ -173,19 +176,28 @@ def row(prompt: Sequence[int], new: int) -> Row:
     return Row(Request("r", "m", (), GenerationParams(max_new_tokens=new)), prompt, Mute(), frozenset())
 
 
+class Computing:
+    """A loop as the engine has it."""
+
+    def __init__(self, model: Attending, budget: Budget) -> None:
+        self.runner, self.sampler = PackedRunner(model, "cpu", 1), Keeping()
+        self.runner.use(self.sampler)
+        self.meter = Meter("cpu")
+        self.loop = PackedLoop(Scheduler(budget, self.runner.slots), self.runner, self.meter, "cpu")
+
+    def finish(self) -> None:
+        while self.loop:
+            assert not self.loop.step().failed
+
+
 def compute(model: Attending, rows: Sequence[AnyRow], budget: Budget) -> Keeping:
-    runner, sampler = PackedRunner(model, "cpu", 1), Keeping()
-    runner.use(sampler)
-    scheduler: Scheduler[AnyRow] = Scheduler(budget)
+    computing = Computing(model, budget)
     half = len(rows) // 2
-    scheduler.add(rows[:half])
-    if plan := scheduler.plan():
-        scheduler.done(plan, runner.run(plan))
-    scheduler.add(rows[half:])
-    while plan := scheduler.plan():
-        scheduler.done(plan, runner.run(plan))
-        runner.drop(scheduler.forget_unused())
-    return sampler
+    computing.loop.add(rows[:half])
+    computing.loop.step()
+    computing.loop.add(rows[half:])
+    computing.finish()
+    return computing.sampler
 
 
 BUDGETS = {
@@ -207,6 +219,33 @@ def test_packed_attention_is_attention_over_everything_a_token_may_see(kind: str
     for each in rows:
         expected = model.expected([*each.prompt, *each.generated[:-1]])[len(each.prompt) - 1 :]
         torch.testing.assert_close(torch.stack(sampler.logits[id(each)]).double(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("kind", ["shared key heads", "window", "everything"])
+def test_rows_that_go_on_from_finished_ones_compute_the_rest_alone(kind: str, budget: str) -> None:
+    """Second and third turns of conversations, other beginnings than were kept, and room for half of it all."""
+    model = Attending([KINDS[kind], Kind()])
+    limits = BUDGETS[budget]
+    computing = Computing(model, Budget(limits.rows, 1000, limits.tokens, limits.cascade))
+    turn = [row(prompt, 3 + 5 * (index % 4)) for index, prompt in enumerate(prompts())]
+    everyone = list(turn)
+    for more in ([1, 2, 3], [4] * 12):
+        computing.loop.add(turn)
+        computing.finish()
+        # Some leave the text of the turn before midway, or at its beginning.
+        turn = [
+            row([*each.prompt, *each.generated][: -1 - index if index % 3 == 2 else None] + more, 4)
+            for index, each in enumerate(turn)
+        ]
+        everyone += turn
+    computing.loop.add(turn)
+    computing.finish()
+    for each in everyone:
+        expected = model.expected([*each.prompt, *each.generated[:-1]])[len(each.prompt) - 1 :]
+        found = torch.stack(computing.sampler.logits[id(each)]).double()
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert computing.meter.usage.reused_tokens > 100
 
 
 def test_levels_are_shared_in_place_where_a_test_says_so() -> None:

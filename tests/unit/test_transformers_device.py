@@ -98,6 +98,12 @@ PASSING = 8 * 32 + 3 * 64
         ({"head_dim": None}, KEPT, PASSING),
         ({"num_key_value_heads": "absent"}, 2 * KEPT, PASSING),
         ({"num_key_value_heads": None}, 2 * KEPT, PASSING),
+        # Latent attention: keys of 12 + 4, values of 8, for each of 4 heads. What `head_dim` says is one part of a key.
+        (
+            {"kv_lora_rank": 8, "qk_nope_head_dim": 12, "qk_rope_head_dim": 4, "v_head_dim": 8, "head_dim": 4},
+            2 * 4 * (12 + 4 + 8),
+            PASSING,
+        ),
         ({"num_hidden_layers": 6}, 3 * KEPT, PASSING),
         ({"intermediate_size": "absent"}, KEPT, 8 * 32 + 3 * 128),
         ({"intermediate_size": [64, 48]}, KEPT, PASSING),

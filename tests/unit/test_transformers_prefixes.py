@@ -9,12 +9,12 @@ import pytest
 
 from pytest_evals.engines.transformers.prefixes import (
     LEAST_SAVED,
-    LEAST_TOKENS,
     Prefix,
     PrefixForest,
     common_lengths,
     unshared_tokens,
 )
+from pytest_evals.engines.transformers.siblings import LEAST_TOKENS
 
 SYSTEM = range(1000, 1020)
 SHOTS = {"a": range(2000, 2030), "b": range(3000, 3030)}
@@ -28,6 +28,10 @@ class Row:
     own: int = 1
     """So many tokens at the end are the row's own."""
     prefix: Prefix | None = None
+
+    @property
+    def left(self) -> list[int]:
+        return self.tokens
 
     @property
     def shareable(self) -> int:
@@ -55,7 +59,7 @@ def grown(*groups: list[Row]) -> PrefixForest:
 
 def compute(forest: PrefixForest) -> None:
     for prefix in forest.all():
-        prefix.done = True
+        forest.store(prefix, len(prefix.tokens))
 
 
 # -- what is found
@@ -184,14 +188,41 @@ def test_late_rows_grow_a_level_below_the_path_that_is_there() -> None:
     assert [ends(row) for row in late] == [[20, 50]] * 5
     assert late[0].prefix is not None
     assert late[0].prefix.parent is root
-    assert root.children == [late[0].prefix]
+    assert list(root.children) == [late[0].prefix]
 
 
-def test_late_rows_that_leave_a_path_midway_do_not_get_it() -> None:
-    forest = grown(rows_below(SYSTEM, SHOTS["a"]))
-    late = Row([*SYSTEM, 1, 2, 3])
+def test_a_late_row_that_leaves_a_path_midway_shares_what_comes_before() -> None:
+    early = rows_below(SYSTEM, SHOTS["a"])
+    forest = grown(early)
+    (whole,) = forest.all()
+    late, other = Row([*SYSTEM, 1, 2, 3]), Row([*SYSTEM, *SHOTS["a"][:9], 1])
+    forest.attach([late])
+    # Nobody can divide what is stored of it.
+    assert late.prefix is None
+    divided: list[tuple[int, int]] = []
+    forest.split = lambda upper, lower: divided.append((len(upper.tokens), len(lower.tokens)))
+    forest.deepen(late)
+    forest.attach([other])
+    assert (ends(late), ends(other), ends(early[0])) == ([20], [20, 29], [20, 29, 50])
+    assert early[0].prefix is whole
+    assert divided == [(20, 30), (9, 21)]
+    assert [(prefix.users, prefix.stored) for prefix in whole.path] == [(7, 20), (6, 9), (5, 21)]
+    assert forest.cells == 50
+
+
+def test_a_stretch_in_the_making_and_the_end_of_one_are_not_cut_off() -> None:
+    early = rows_below(SYSTEM, SHOTS["a"])
+    forest = PrefixForest(lambda _upper, _lower: None)
+    forest.attach(early)
+    (whole,) = forest.all()
+    forest.store(whole, 3)
+    late, nearly = Row([*SYSTEM, 1, 2, 3]), Row([*SYSTEM, *SHOTS["a"][:-3], 1, 2])
     forest.attach([late])
     assert late.prefix is None
+    compute(forest)
+    forest.attach([nearly])
+    # What is left of it could not be found again if it were shorter.
+    assert ends(nearly) == [50 - LEAST_TOKENS]
 
 
 def test_a_late_row_does_not_share_the_last_token_of_its_prompt() -> None:
@@ -238,13 +269,28 @@ def release_all(forest: PrefixForest, rows: list[Row]) -> None:
         forest.release(row)
 
 
-def test_what_is_used_is_never_dropped() -> None:
-    rows = rows_below(SYSTEM, SHOTS["a"])
-    forest = grown([*rows, *rows_below(SYSTEM, count=3)])
+def test_what_is_read_is_never_dropped() -> None:
+    rows, others = rows_below(SYSTEM, SHOTS["a"]), rows_below(SYSTEM, count=3)
+    forest = grown([*rows, *others])
+    for row in (*rows, *others):
+        forest.hold(row)
+        forest.hold(row)
     assert forest.forget_unused(0) == []
+    assert (forest.used, forest.unused) == (50, 0)
     release_all(forest, rows)
+    assert (forest.used, forest.unused) == (20, 30)
     assert [prefix.tokens for prefix in forest.forget_unused(0)] == [tuple(SHOTS["a"])]
     assert forest.cells == 20
+
+
+def test_what_rows_wait_for_is_forgotten_after_what_nobody_wants_and_stays_in_its_place() -> None:
+    waiting, gone = rows_below(SYSTEM, SHOTS["a"]), rows_below(SHOTS["b"])
+    forest = grown(waiting, gone)
+    release_all(forest, gone)
+    assert [prefix.tokens for prefix in forest.forget_unused(50)] == [tuple(SHOTS["b"])]
+    (whole,) = forest.all()
+    assert forest.forget_unused(49) == [whole]
+    assert (forest.all(), whole.done, forest.cells, ends(waiting[0])) == ([whole], False, 0, [50])
 
 
 def test_unused_stretches_leave_children_first_and_the_oldest_first_until_the_rest_is_small_enough() -> None:
@@ -258,23 +304,54 @@ def test_unused_stretches_leave_children_first_and_the_oldest_first_until_the_re
     assert (forest.cells, forest.all()) == (0, [])
 
 
-def test_a_stretch_takes_cells_when_it_is_computed_and_is_counted_once_with_what_is_planned() -> None:
+def test_a_stretch_takes_cells_as_it_is_computed() -> None:
     forest = PrefixForest()
-    forest.attach([*rows_below(SYSTEM, SHOTS["a"]), *rows_below(SYSTEM)])
+    rows = [*rows_below(SYSTEM, SHOTS["a"]), *rows_below(SYSTEM)]
+    forest.attach(rows)
     root, child = forest.all()
     assert not root.done
-    assert (forest.cells, forest.cells_with([root]), forest.cells_with([root, child])) == (0, 20, 50)
-    root.done = True
-    assert (forest.cells, forest.cells_with([root]), forest.cells_with([child])) == (20, 20, 50)
+    assert forest.cells == 0
+    forest.store(root, 20)
+    forest.store(child, 7)
+    assert (root.done, child.done, forest.used, forest.unused) == (True, False, 0, 27)
+    forest.hold(rows[0])
+    forest.store(child, 30)
+    assert (child.done, forest.used, forest.unused) == (True, 50, 0)
 
 
 def test_what_nobody_uses_and_nobody_computed_is_dropped_however_much_may_be_kept() -> None:
-    lost, kept = rows_below(SYSTEM), rows_below(SHOTS["b"])
-    forest = grown(lost, kept)
+    lost, kept = rows_below(SYSTEM, SHOTS["a"]), rows_below(SHOTS["b"])
+    forest = grown([*lost, *rows_below(SYSTEM)], kept)
     release_all(forest, [*lost, *kept])
-    forest.all()[1].done = False
-    assert [prefix.tokens for prefix in forest.forget_unused(1000)] == [tuple(SYSTEM)]
-    assert forest.cells == 30
+    forest.lose()
+    assert [prefix.tokens for prefix in forest.forget_unused(1000)] == [tuple(SHOTS["b"]), tuple(SHOTS["a"])]
+    assert [prefix.tokens for prefix in forest.all()] == [tuple(SYSTEM)]
+
+
+# -- what rows leave
+
+
+def test_what_a_row_computed_is_kept_below_its_path_and_the_oldest_goes_first() -> None:
+    rows = [Row([*SYSTEM, *range(number, number + 20)], own=0) for number in (100, 200, 300)]
+    forest = PrefixForest()
+    forest.attach([*rows, *rows_below(SYSTEM)])
+    compute(forest)
+    kept = [forest.keep(row) for row in rows]
+    assert [(node.start, node.tokens) if node else None for node in kept] == [
+        (20, tuple(row.tokens[20:])) for row in rows
+    ]
+    assert all(node and node.kept and node.done for node in kept)
+    assert forest.unused == 80
+    # Nothing new, and too little of it.
+    assert forest.keep(rows[0]) is None
+    assert forest.keep(Row([*SYSTEM, 1, 2, 3])) is None
+    late = Row([*rows[0].tokens, 5])
+    forest.attach([late])
+    assert (late.prefix, ends(late)) == (kept[0], [20, 40])
+    forest.hold(late)
+    assert forest.forget_unused(39) == [kept[1]]
+    assert forest.forget_unused(0) == [kept[2]]
+    assert forest.used == 40
 
 
 def test_an_unused_tree_waits_for_rows_that_come_later() -> None:
@@ -328,14 +405,15 @@ def check(forest: PrefixForest, rows: list[Row]) -> None:
             users[id(prefix)] = users.get(id(prefix), 0) + 1
         assert end <= row.shareable
     assert {id(prefix): prefix.users for prefix in forest.all() if prefix.users} == users
-    assert forest.cells == sum(len(prefix.tokens) for prefix in forest.all())
+    assert forest.cells == sum(prefix.stored for prefix in forest.all())
+    assert forest.used == sum(prefix.stored for prefix in forest.all() if prefix.holders)
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_every_path_is_the_beginning_of_its_row_however_rows_come_and_go(seed: int) -> None:
     dice = random.Random(seed)  # noqa: S311 - data of a test
     stretches = [[dice.randrange(3) for _ in range(dice.randint(3, 25))] for _ in range(4)]
-    forest, there = PrefixForest(), list[Row]()
+    forest, there = PrefixForest((lambda _upper, _lower: None) if seed % 2 else None), list[Row]()
     for _ in range(6):
         arriving = [
             Row(
@@ -349,11 +427,15 @@ def test_every_path_is_the_beginning_of_its_row_however_rows_come_and_go(seed: i
         there += arriving
         check(forest, there)
         dice.shuffle(there)
+        for row in there[: len(there) // 2]:
+            forest.deepen(row)
+            forest.hold(row)
         for row in there[: len(there) // 3]:
+            forest.keep(row)
             forest.release(row)
         there = there[len(there) // 3 :]
         for prefix in forest.forget_unused(dice.choice([0, 40, 1000])):
-            assert not prefix.users
+            assert not prefix.holders
         check(forest, there)
     release_all(forest, there)
     forest.forget_unused(0)

@@ -78,6 +78,26 @@ def test_a_stop_string_ends_a_row_before_it_wherever_tokens_begin() -> None:
     assert (each.finish_reason, each.text) == ("stop", "ab")
 
 
+def test_a_stop_string_is_looked_for_at_the_end_of_the_text_alone() -> None:
+    each = row(stop=("xya", "bb"), max_new_tokens=1000)
+    read: list[int] = []
+    decode = each._decode
+    each._decode = lambda ids: read.append(len(ids)) or decode(ids)  # type: ignore[method-assign,func-returns-value]  # noted on the way
+    assert not any(accepted(each, *[3] * 500))
+    assert max(read) < 10
+    assert accepted(each, 24, 25, 1) == [False, False, True]
+    assert (each.text, each.finish_reason) == ("c" * 500, "stop")
+
+
+@pytest.mark.parametrize("silent", [0, 3, 30])
+def test_tokens_without_text_do_not_hide_a_stop_string(silent: int) -> None:
+    """Special tokens are no text, and a token may be a part of a character."""
+    each = Row(ask(stop=("xyz",), max_new_tokens=100), [9], Letters(), frozenset({99}))
+    assert not any(accepted(each, *[3] * 20, 24, 25, *[END] * silent))
+    assert accepted(each, 26) == [True]
+    assert each.text == "c" * 20
+
+
 def test_the_first_of_several_stop_strings_counts() -> None:
     each = row(stop=("d", "bcd"))
     accepted(each, 1, 2, 3, 4)
@@ -218,4 +238,5 @@ def test_a_device_that_broke_needs_a_new_process_and_too_little_memory_does_not(
     assert is_fatal(RuntimeError("CUDA error: an illegal memory access was encountered"))
     assert is_fatal(RuntimeError("CUDA error: device-side assert triggered"))
     assert not is_fatal(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB"))
+    assert not is_fatal(RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"))
     assert not is_fatal(RuntimeError("index out of range"))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from pytest_evals.engines.transformers.prefixes import Prefix
-from pytest_evals.engines.transformers.scheduler import KEEP_UNUSED, Budget, Plan, Scheduler
+from pytest_evals.engines.transformers.scheduler import FEW, Budget, Plan, Scheduler
 
 
 @dataclass(eq=False)
@@ -27,6 +27,12 @@ class Row:
     shared: int = 0
     computed: int | None = None
     generated: int = 0
+
+    @property
+    def left(self) -> list[int]:
+        """The prompt as far as it is computed, and one token after another from the row's own name."""
+        computed = self.tokens[: self.computed or 0]
+        return computed + [len(self.name)] * max(0, self.generated - 1)
 
     @property
     def shareable(self) -> int:
@@ -49,6 +55,34 @@ def scored(length: int, name: str = "") -> Row:
     return Row(row(length).tokens, 0, name, generates=False)
 
 
+class Shelf:
+    """Slots that grow with the rows, and what is stored of stretches: which tokens, by stretch."""
+
+    size = 0
+
+    def __init__(self) -> None:
+        self.stored: dict[int, tuple[int, ...]] = {}
+        self.kept: list[tuple[Row, int, int]] = []
+        self.cut: list[tuple[Prefix, Prefix]] = []
+        self.dropped: list[Prefix] = []
+
+    def keep(self, row: Row, prefix: Prefix) -> None:
+        assert row.left[prefix.start : prefix.end] == list(prefix.tokens)
+        self.kept.append((row, prefix.start, prefix.end))
+        self.stored[id(prefix)] = prefix.tokens
+
+    def split(self, upper: Prefix, lower: Prefix) -> None:
+        self.cut.append((upper, lower))
+        if lower.stored:
+            whole = self.stored.pop(id(lower))
+            assert whole == upper.tokens + lower.tokens
+            self.stored[id(upper)], self.stored[id(lower)] = upper.tokens, lower.tokens
+
+    def drop(self, prefix: Prefix) -> None:
+        self.dropped.append(prefix)
+        self.stored.pop(id(prefix), None)
+
+
 @dataclass
 class Machine:
     """Carries out plans as the runner would, and checks that they can be carried out."""
@@ -60,7 +94,7 @@ class Machine:
     finished: list[Row] = field(default_factory=list)
     failed: list[Row] = field(default_factory=list)
     under_way: list[Row] = field(default_factory=list)
-    dropped: list[Prefix] = field(default_factory=list)
+    shelf: Shelf = field(default_factory=Shelf)
 
     def step(self) -> Plan[Row]:
         plan = self.scheduler.plan()
@@ -74,7 +108,7 @@ class Machine:
                 each.computed = None
                 each.shared = 0
             self.under_way = []
-            if len(rows) == 1:
+            if len(plan.rows) == 1:
                 self.failed += rows
             return plan
         ended = []
@@ -90,7 +124,6 @@ class Machine:
         self.under_way = [each for each in {*self.under_way, *plan.admitted} if each not in ended]
         self.finished += ended
         self.scheduler.done(plan, ended)
-        self.dropped += self.scheduler.forget_unused()
         return plan
 
     @staticmethod
@@ -107,12 +140,17 @@ class Machine:
             target = piece.target
             if isinstance(target, Prefix):
                 assert not target.done
-                assert (piece.begin, piece.end, piece.last) == (target.start, target.end, True)
+                self.shelf.stored[id(target)] = target.tokens
+                assert piece.begin == target.start + target.stored < piece.end <= target.end
+                assert piece.last == (piece.end == target.end)
                 assert target.parent is None or target.parent.done or id(target.parent) in done
-                done.add(id(target))
+                assert target.holders
+                done |= {id(target)} if piece.last else set()
                 continue
             prefix = target.prefix
             assert prefix is None or prefix.done or id(prefix) in done
+            for stretch in prefix.path if prefix else ():
+                assert self.shelf.stored[id(stretch)] == stretch.tokens
             begin = prefix.end if prefix else 0
             assert piece.begin == (begin if target.computed is None else target.computed)
             assert piece.begin < piece.end <= len(target.tokens)
@@ -144,10 +182,12 @@ def machine(
     fails: Callable[[Plan[Row]], bool] = lambda _plan: False,
     *,
     shrink: bool = True,
+    keeps: bool = True,
 ) -> Machine:
-    scheduler: Scheduler[Row] = Scheduler(Budget(batch, cells, tokens, cascade))
+    shelf = Shelf()
+    scheduler: Scheduler[Row] = Scheduler(Budget(batch, cells, tokens, cascade), shelf if keeps else None)
     scheduler.add(rows)
-    return Machine(scheduler, fails, shrink)
+    return Machine(scheduler, fails, shrink, shelf=shelf)
 
 
 def names(rows: Sequence[Row]) -> list[str]:
@@ -331,20 +371,101 @@ def test_a_prefix_is_computed_once_and_before_the_rows_below_it() -> None:
     assert [(prefix.start, prefix.end) for prefix in prefixes] == [(0, 40), (40, 80)]
 
 
-def test_a_prefix_is_never_cut_and_its_row_gets_a_token_at_least() -> None:
+def test_a_prefix_longer_than_a_forward_is_computed_in_pieces_too() -> None:
+    rows = [Row([1] * 50 + [number, 2], name=str(number)) for number in range(3)]
+    run = machine(rows, tokens=20)
+    assert [[(piece.begin, piece.end, piece.last) for piece in run.step().pieces] for _ in range(3)] == [
+        [(0, 20, False)],
+        [(20, 40, False)],
+        [(40, 50, True), (50, 52, True), (50, 52, True), (50, 52, True)],
+    ]
+    # The row that waits for it takes part all the time: should it not fit, that row is the one that fails.
+    assert [names(plan.rows) for plan in run.plans[:2]] == [["0"], ["0"]]
+    assert sorted(names(run.run().finished)) == ["0", "1", "2"]
+
+
+def test_a_row_gets_a_token_at_least_beside_its_prefix() -> None:
     rows = [Row([1] * 40 + [number, 2]) for number in range(3)]
-    plan = machine(rows, tokens=20).step()
+    plan = machine(rows, tokens=40).step()
     assert [(piece.begin, piece.end) for piece in plan.pieces] == [(0, 40), (40, 41)]
 
 
-def test_prefixes_that_nobody_uses_are_kept_up_to_a_share_of_the_cells() -> None:
-    run = machine([Row([1] * 60 + [number]) for number in range(4)], cells=400).run()
-    assert run.dropped == []
+def test_a_scored_row_does_not_make_the_forward_of_its_prefix_larger() -> None:
+    rows = [Row([1] * 40 + [number] * 30, 0, str(number), generates=False) for number in range(2)]
+    run = machine(rows, tokens=60)
+    assert [[(piece.begin, piece.end) for piece in run.step().pieces] for _ in range(2)] == [[(0, 40)], [(40, 70)] * 2]
+
+
+def test_what_nobody_reads_is_kept_while_there_is_room_for_it() -> None:
+    def below(first: int) -> list[Row]:
+        return [Row([first] * 60 + [number], 1) for number in range(4)]
+
+    run = machine(below(1), cells=400).run()
+    assert run.shelf.dropped == []
     assert run.scheduler.prefixes.cells == 60
-    run.scheduler.add([Row([2] * 60 + [number]) for number in range(4)])
+    # Four slots of 62 cells, and 60 of a prefix: 92 are left.
+    run.scheduler.add(below(2))
     run.run()
-    assert [prefix.tokens[0] for prefix in run.dropped] == [1]
-    assert run.scheduler.prefixes.cells == 60 <= 400 * KEEP_UNUSED
+    assert run.shelf.dropped == []
+    run.scheduler.add(below(3))
+    run.run()
+    assert [prefix.tokens[0] for prefix in run.shelf.dropped] == [1]
+
+
+# -- what finished rows leave
+
+
+def test_a_row_that_goes_on_from_a_finished_one_computes_what_is_new() -> None:
+    run = machine([Row([5] * 30, 10, "first"), *(row(20) for _ in range(FEW))])
+    run.run()
+    (first,) = (each for each in run.finished if each.name == "first")
+    # The token that ended it was never computed.
+    assert [(begin, end) for each, begin, end in run.shelf.kept if each is first] == [(0, 39)]
+    after = Row([*[5] * 30, *[5] * 9, 1, 2, 3], 10, "after")
+    run.scheduler.add([after])
+    plan = run.step()
+    assert [(piece.begin, piece.end) for piece in plan.pieces] == [(39, 42)]
+
+
+def test_a_row_that_leaves_a_kept_text_midway_shares_what_comes_before() -> None:
+    run = machine([Row([5] * 30, 10, "first"), *(row(20) for _ in range(FEW))])
+    run.run()
+    run.scheduler.add([Row([*[5] * 20, 1, 2, 3], 10, "after")])
+    assert [(piece.begin, piece.end) for piece in run.step().pieces] == [(20, 23)]
+    ((upper, lower),) = run.shelf.cut
+    assert (upper.start, upper.end, lower.start, lower.end, lower.parent) == (0, 20, 20, 39, upper)
+
+
+def test_rows_that_arrive_one_by_one_share_what_the_first_has_computed() -> None:
+    """Such as the prompts of a judge: the first of them is still under way."""
+    run = machine([Row([5] * 40 + [1] * 9)])
+    begun = []
+    for number in (2, 3, 4):
+        run.step()
+        run.scheduler.add([Row([5] * 40 + [number] * 9)])
+        begun += [piece.begin for plan in run.plans[-1:] for piece in plan.pieces]
+    assert begun == [0, 40, 40]
+
+
+def test_what_is_kept_leaves_before_a_row_waits_for_room() -> None:
+    run = machine([row(50) for _ in range(4)], cells=4 * 60).run()
+    assert run.scheduler.prefixes.unused == 4 * 59
+    run.scheduler.add([row(50, name=str(number)) for number in range(4)])
+    assert len(run.step().admitted) == 4
+    assert run.scheduler.prefixes.cells == 0
+
+
+def test_what_rows_wait_for_leaves_too_when_others_need_the_room() -> None:
+    """It is computed again when it is their turn."""
+    first = Row([5] * 50, 10, "first")
+    run = machine([first, *(row(2, 2) for _ in range(FEW))], batch=2, cells=150).run()
+    run.scheduler.add([row(60, 100, "long"), *(Row([*[5] * 59, number], 10, "after") for number in (1, 2))])
+    assert started(run.step()) == ["long"]
+    assert run.scheduler.prefixes.cells == 0
+    run.run()
+    assert names(run.finished[-3:]) == ["long", "after", "after"]
+    pieces = [piece for plan in run.plans for piece in plan.pieces if isinstance(piece.target, Prefix)]
+    assert [(piece.begin, piece.end) for piece in pieces] == [(0, 59)]
 
 
 # -- rows that are only scored
@@ -465,16 +586,16 @@ def test_a_failed_rows_prefix_is_released_and_the_others_keep_theirs() -> None:
     run.fails = lambda plan: "2" in names(plan.rows)
     run.run()
     assert names(run.failed) == ["2"]
-    assert [prefix.users for prefix in run.scheduler.prefixes.all()] == [0]
+    assert {prefix.users for prefix in run.scheduler.prefixes.all()} == {0}
 
 
-@pytest.mark.parametrize(("rows", "shrink", "budget"), [(4, True, 2), (4, False, 4), (1, True, 1), (3, True, 2)])
+@pytest.mark.parametrize(("rows", "shrink", "budget"), [(4, True, 2), (4, False, 4), (1, True, 4), (3, True, 2)])
 def test_too_little_memory_lets_no_later_batch_be_as_large(rows: int, shrink: bool, budget: int) -> None:
     run = machine([row(5) for _ in range(rows)], shrink=shrink)
     run.fails = lambda _plan: True
     run.step()
     assert run.scheduler.budget.rows == budget
-    assert run.scheduler.budget.tokens == (500 if shrink else 1000)
+    assert run.scheduler.budget.tokens == (500 if budget < 4 else 1000)
     assert run.scheduler.budget.cells == 10_000
     run.scheduler.add([row(5) for _ in range(8)])
     run.fails = lambda _plan: False
@@ -484,10 +605,37 @@ def test_too_little_memory_lets_no_later_batch_be_as_large(rows: int, shrink: bo
 
 def test_a_forward_does_not_shrink_to_nothing() -> None:
     run = machine([row(5, name=str(number)) for number in range(64)], batch=64)
-    run.fails = lambda _plan: True
+    run.fails = lambda plan: len(plan.rows) > 1
     run.run()
-    assert len(run.failed) == 64
+    assert len(run.finished) == 64
     assert (run.scheduler.budget.rows, run.scheduler.budget.tokens) == (1, 64)
+
+
+def test_a_row_that_fits_nowhere_leaves_the_others_the_budget_that_they_had() -> None:
+    run = machine([row(5, name=str(number)) for number in range(8)], batch=8)
+    run.fails = lambda plan: "5" in names(plan.rows)
+    run.run()
+    assert names(run.failed) == ["5"]
+    assert run.scheduler.budget == Budget(8, 10_000, 1000)
+    # A batch that was too large by itself stays smaller, also when such a row comes later.
+    run.scheduler.add([row(5, name=str(number)) for number in range(10, 18)])
+    run.fails = lambda plan: len(plan.rows) > 4
+    run.run()
+    run.scheduler.add([row(5, name="19"), *(row(5) for _ in range(8))])
+    run.fails = lambda plan: "19" in names(plan.rows) or len(plan.rows) > 4
+    run.run()
+    assert names(run.failed) == ["5", "19"]
+    assert run.scheduler.budget.rows == 4
+
+
+def test_what_had_ended_when_a_forward_failed_is_done() -> None:
+    rows = [row(5, name=str(number)) for number in range(3)]
+    scheduler: Scheduler[Row] = Scheduler(Budget(4, 1000))
+    scheduler.add(rows)
+    plan = scheduler.plan()
+    assert names(scheduler.failed(plan, shrink=False, ended=rows[:2])) == ["2"]
+    # It did not fail alone: it is tried again.
+    assert started(scheduler.plan()) == ["2"]
 
 
 # -- whatever comes
@@ -496,14 +644,17 @@ def test_a_forward_does_not_shrink_to_nothing() -> None:
 def check_budget(run: Machine, budget: Budget) -> None:
     """What is under way fits, unless a row is too large even alone."""
     rows = [each for each in run.under_way if each.generates]
+    slots = len(rows) * max((each.cells - each.shared for each in rows), default=0)
     if len(rows) > 1:
         assert len(rows) <= budget.rows
-        assert len(rows) * max(each.cells - each.shared for each in rows) <= budget.cells
+        assert slots + run.scheduler.prefixes.used <= budget.cells
+    assert run.scheduler.prefixes.unused <= max(0, budget.cells - run.scheduler.prefixes.used)
     plan = run.plans[-1]
     sized = sum(
-        piece.end - piece.begin for piece in plan.pieces if isinstance(piece.target, Row) and piece.target.generates
+        piece.end - piece.begin for piece in plan.pieces if isinstance(piece.target, Prefix) or piece.target.generates
     )
-    assert sized <= budget.tokens
+    # The first token of a row may come on top.
+    assert sized <= budget.tokens + 1
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -534,8 +685,9 @@ def test_every_row_is_finished_exactly_once_whatever_comes(seed: int) -> None:
         together = len(plan.rows)
         return bool(poison & set(names(plan.rows))) or together > most or (together > 1 and dice.random() < breakdowns)
 
-    scheduler: Scheduler[Row] = Scheduler(budget)
-    run = Machine(scheduler, fails, shrink=dice.random() < 0.5)
+    shelf = Shelf()
+    scheduler: Scheduler[Row] = Scheduler(budget, shelf)
+    run = Machine(scheduler, fails, shrink=dice.random() < 0.5, shelf=shelf)
     arriving = list(rows)
     for _ in range(20_000):
         if arriving and (not scheduler or dice.random() < 0.1):

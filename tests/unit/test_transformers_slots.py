@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from pytest_evals.engines.protocol import Request
+from pytest_evals.engines.transformers.buckets import Room
 from pytest_evals.engines.transformers.prefixes import Prefix
 from pytest_evals.engines.transformers.row import Row
 from pytest_evals.engines.transformers.selfcheck import Mute
@@ -78,7 +79,6 @@ def test_a_gap_is_closed_by_the_last_row_which_brings_what_it_has() -> None:
     for mark, each in enumerate(rows):
         write(slots, each, mark)
     slots.release(rows[0])
-    assert rows[0].slot is None
     assert slots.seat(rows[1:], []) == [rows[2], rows[1]]
     assert (rows[2].slot, rows[1].slot) == (0, 1)
     assert holds(slots, rows[1], 1)
@@ -178,6 +178,42 @@ def test_slots_do_not_shrink_for_smaller_rows() -> None:
     assert (slots.capacity, [tensor.data_ptr() for tensor in tensors(slots)]) == (128, before)
 
 
+def test_slots_stay_within_the_limit_and_everybody_keeps_what_they_have() -> None:
+    """Many short rows, then few long ones: not the most rows ever times the longest row ever."""
+    slots = slots_of(16, 64)
+    rows = [row(10 + number) for number in range(16)]
+    slots.seat([], rows)
+    for mark, each in enumerate(rows):
+        write(slots, each, mark)
+    for each in rows[:13]:
+        slots.release(each)
+    slots.reserve(4, 250, limit=1024)
+    assert (slots.rows, slots.capacity) == (4, 250)
+    assert slots.size <= 1024
+    assert all(holds(slots, each, mark) for mark, each in enumerate(rows) if mark >= 13)
+    # A limit that becomes smaller, as when a prefix takes the room, is heeded too; what is needed is never cut.
+    slots.reserve(3, 100, limit=300)
+    assert (slots.rows, slots.capacity) == (3, 100)
+    slots.reserve(3, 120, limit=300)
+    assert (slots.rows, slots.capacity) == (3, 120)
+    assert all(holds(slots, each, mark) for mark, each in enumerate(rows) if mark >= 13)
+    for each in rows[13:]:
+        slots.release(each)
+    slots.reserve(0, 0, limit=-5)
+    assert slots.size == 0
+
+
+def test_a_table_made_ahead_leaves_room_for_prefixes() -> None:
+    slots = Slots(1)
+    slots.room = Room(16, 16 * 256)
+    slots.reserve(2, 100, limit=10_000)
+    list(tensors(slots))
+    assert (slots.rows, slots.capacity) == (16, 256)
+    slots.reserve(2, 100, limit=1000)
+    list(tensors(slots))
+    assert (slots.rows, slots.capacity) == (3, 256)
+
+
 def test_bytes_are_those_of_slots_and_stores() -> None:
     slots = slots_of(2, 64)
     assert slots.nbytes == len(LAYERS) * 2 * HEADS * 64 * (SIZE + SIZE + 1) * 4
@@ -205,6 +241,37 @@ def test_a_store_keeps_what_it_is_given_by_head() -> None:
     kept_keys, kept_values = store.layers[0]
     assert torch.equal(kept_keys, keys.transpose(0, 1))
     assert torch.equal(kept_values, values.transpose(0, 1))
+
+
+def test_a_store_is_filled_in_pieces_and_divided() -> None:
+    keys, values = torch.randn(9, HEADS, SIZE), torch.randn(9, HEADS, SIZE + 1)
+    slots = Slots(1)
+    lower = Prefix(tuple(range(9)))
+    for piece in (slice(0, 4), slice(4, 5), slice(5, 9)):
+        slots.store_of(lower).write(0, keys[piece], values[piece], at=piece.start)
+    assert torch.equal(slots.store_of(lower).layers[0][0], keys.transpose(0, 1))
+    upper = Prefix(lower.tokens[:3])
+    lower.tokens, lower.parent, lower.start = lower.tokens[3:], upper, 3
+    slots.split(upper, lower)
+    for prefix, part in ((upper, slice(0, 3)), (lower, slice(3, 9))):
+        kept_keys, kept_values = slots.store_of(prefix).layers[0]
+        assert torch.equal(kept_keys, keys[part].transpose(0, 1))
+        assert torch.equal(kept_values, values[part].transpose(0, 1))
+        assert kept_keys.untyped_storage().nbytes() == kept_keys.nbytes
+
+
+def test_a_row_that_has_just_left_its_slot_leaves_its_cells_to_a_stretch() -> None:
+    slots = slots_of(2)
+    each = row(12, shared=3)
+    slots.seat([], [row(), each])
+    write(slots, each, 5)
+    slots.release(each)
+    kept = Prefix(tuple(range(6)), start=5)
+    slots.keep(each, kept)
+    for index, layer in enumerate(LAYERS):
+        for kind, found in enumerate(slots.store_of(kept).layers[layer]):
+            expected = contents(2 * index + kind, 5, 9)[:, 2:8]
+            assert torch.equal(found, expected.unsqueeze(-1).expand_as(found))
 
 
 def test_a_prefix_has_one_store_until_it_is_dropped() -> None:

@@ -10,108 +10,30 @@ It plugs into transformers through ``AttentionInterface``: every model that asks
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from pytest_evals.engines.transformers.bands import Band
-from pytest_evals.engines.transformers.slots import Slots, Store
+from pytest_evals.engines.transformers.kernels import (
+    HIDDEN,
+    Part,
+    fused_causal,
+    fused_cpu,
+    fused_decode,
+    merged,
+    plain,
+)
+from pytest_evals.engines.transformers.steps import Group, Span, Step, current
 
 NAME = "pytest_evals"
 FUSED_DEVICES = {"cuda"}
 """Where torch's own attention is faster than the definition, for one token of each row."""
-HIDDEN = -1e30
-"""Added to the score of what a token must not see: finite, so that a part of which nothing is seen merges as nothing."""
 
 Tensor = torch.Tensor
-Part = tuple[Tensor, Tensor]
-"""An output ``[tokens, heads, head]`` and its log-sum-exp ``[tokens, heads]``."""
-
-
-@dataclass(slots=True)
-class Span:
-    """Tokens ``begin`` to ``end`` of the step are consecutive tokens of one row or prefix, from ``position`` on.
-
-    They see each other causally, and the first ``before`` cells of ``slot`` where the row began in an earlier forward.
-    Keys and values go to ``store``, or to ``slot`` from cell ``cell`` on, or nowhere.
-    """
-
-    begin: int
-    end: int
-    position: int
-    store: Store | None = None
-    slot: int | None = None
-    cell: int = 0
-    first: int = 0
-    """The cell of the slot at which the row's earlier tokens start (before it, copies of prefixes will stand)."""
-
-
-@dataclass(slots=True)
-class Group:
-    """Tokens of the step (their indices) that see all of a stored prefix, whose first token has ``position``."""
-
-    tokens: Tensor
-    store: Store
-    position: int
-
-
-@dataclass(slots=True)
-class Step:
-    """Who sees whom in one forward.
-
-    The first ``decoding`` tokens belong to the rows in the first slots. ``cells``: the cell that each of them writes;
-    ``longest``: cells that are read. ``offsets``: the position of each slot's first cell.
-    """
-
-    slots: Slots
-    positions: Tensor
-    decoding: int
-    cells: Tensor
-    longest: int
-    offsets: Tensor
-    last_position: int
-    spans: list[Span] = field(default_factory=list)
-    groups: list[Group] = field(default_factory=list)
-    bands: list[Band] = field(default_factory=list)
-    """Parts of the first slots that are read to different lengths; none: all of them to ``longest``."""
-    masks: dict[tuple[int | None, torch.dtype], Tensor] = field(default_factory=dict)
-    everyone: Tensor = field(init=False)
-    """The slots of rows that decode: 0, 1, 2..."""
-
-    def __post_init__(self) -> None:
-        self.everyone = torch.arange(self.decoding, device=self.cells.device)
-
-    def decode_mask(self, window: int | None, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Return what each decoding row must not see of its slot, to be added: ``[rows, 1, 1, longest]``."""
-        if (window, dtype) not in self.masks:
-            columns = torch.arange(self.longest, device=self.cells.device)
-            hidden = columns > self.cells.unsqueeze(1)
-            if window is not None:
-                seen_from = self.positions[: self.decoding] - window - self.offsets
-                hidden |= columns <= seen_from.unsqueeze(1)
-            mask = torch.zeros(hidden.shape, device=hidden.device).masked_fill_(hidden, HIDDEN)
-            self.masks[window, dtype] = mask[:, None, None, :].to(dtype)
-        return self.masks[window, dtype]
-
-
-_STEP: ContextVar[Step] = ContextVar("step of the packed forward")
-
-
-@contextmanager
-def computing(step: Step) -> Iterator[None]:
-    """Let the attention function know who sees whom."""
-    token = _STEP.set(step)
-    try:
-        yield
-    finally:
-        _STEP.reset(token)
 
 
 def packed_attention(
@@ -129,7 +51,7 @@ def packed_attention(
     """Attention as transformers calls it: ``query`` ``[1, heads, tokens, head]``, returns ``[1, tokens, heads, head]``."""
     if attention_mask is not None or kwargs.get("position_bias") is not None:
         raise NotImplementedError("attention with a mask or a position bias of the model's own")
-    step = _STEP.get()
+    step = current()
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     layer = Layer(step, int(getattr(module, "layer_idx")), scale, sliding_window, softcap, s_aux)  # noqa: B009 - modules type their attributes as tensors
     return layer.attend(query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1)).unsqueeze(0), None
@@ -213,23 +135,23 @@ class Layer:
     ) -> Part:
         begin, end = span.begin, span.end
         own_key, own_value = key[begin:end], value[begin:end]
+        kept_keys = kept_values = None
         if span.store is not None:
-            span.store.write(self.index, own_key, own_value)
+            span.store.write(self.index, own_key, own_value, span.cell)
+            kept_keys, kept_values = span.store.layers[self.index]
         elif span.slot is not None:
-            slot_keys[span.slot, :, span.cell : span.cell + end - begin] = own_key.transpose(0, 1)
-            slot_values[span.slot, :, span.cell : span.cell + end - begin] = own_value.transpose(0, 1)
-        output, sums = self._causal(query[begin:end], own_key, own_value)
-        if span.slot is not None and span.cell > span.first:
-            earlier = slice(span.first, span.cell)
-            part = self._seen(
-                query[begin:end],
-                slot_keys[span.slot, :, earlier],
-                slot_values[span.slot, :, earlier],
-                span.position - (span.cell - span.first),
-                self.step.positions[begin:end],
-            )
-            output, sums = merged((output, sums), part)
-        return output, sums
+            kept_keys, kept_values = slot_keys[span.slot], slot_values[span.slot]
+            kept_keys[:, span.cell : span.cell + end - begin] = own_key.transpose(0, 1)
+            kept_values[:, span.cell : span.cell + end - begin] = own_value.transpose(0, 1)
+        part = self._causal(query[begin:end], own_key, own_value)
+        if kept_keys is None or kept_values is None or span.cell <= span.first:
+            return part
+        earlier = slice(span.first, span.cell)
+        start = span.position - (span.cell - span.first)
+        seen = self._seen(
+            query[begin:end], kept_keys[:, earlier], kept_values[:, earlier], start, self.step.positions[begin:end]
+        )
+        return merged(part, seen)
 
     def _causal(self, query: Tensor, key: Tensor, value: Tensor) -> Part:
         """Consecutive tokens of one row, each seeing itself and those before it."""
@@ -280,86 +202,6 @@ class Layer:
         if self.softcap is None and keys.device.type == "cpu" and query.shape[-1] == values.shape[-1]:
             return fused_cpu(query, keys, values, mask, self.scale)
         return plain(query, keys, values, mask, self.scale, self.softcap)
-
-
-def merged(first: Part, second: Part) -> Part:
-    """Return attention over two sets of keys from attention over each: weights are the shares of the exponentials."""
-    (one, one_sum), (other, other_sum) = first, second
-    weight = torch.sigmoid(other_sum - one_sum).unsqueeze(-1).to(one.dtype)
-    return torch.lerp(one, other, weight), torch.logaddexp(one_sum, other_sum)
-
-
-def fused_cpu(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, scale: float) -> Part:
-    """Torch's flash kernel for CPUs, which also returns the log-sum-exp."""
-    if mask is not None:
-        # In fp16 `HIDDEN` would be infinite, and a part of which nothing is seen would merge as something.
-        mask = mask.clamp(min=torch.finfo(query.dtype).min).to(query.dtype).expand(-1, -1, query.shape[2], -1)
-    output, sums = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # noqa: SLF001 - the public function keeps the log-sum-exp to itself
-        query,
-        keys,
-        values,
-        0.0,
-        False,
-        attn_mask=mask,
-        scale=scale,
-    )
-    return output, sums
-
-
-def fused_decode(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: float) -> Tensor:
-    """Attention without its log-sum-exp, which reads keys and values once and writes no scores.
-
-    ``query`` ``[batch, kv_heads, rows, head]``, a mask ``[batch, 1, 1, cells]`` of the same dtype.
-    """
-    # Flash attention takes no mask; cuDNN's plans are made anew for every shape.
-    with sdpa_kernel([SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]):
-        return scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=scale)
-
-
-def fused_causal(query: Tensor, keys: Tensor, values: Tensor, scale: float) -> Part:
-    """Causal attention of one sequence; ``query`` ``[1, heads, tokens, head]``, fewer key heads are shared."""
-    if query.device.type == "cpu":
-        output, sums = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # noqa: SLF001 - see `fused_cpu`
-            query,
-            keys,
-            values,
-            0.0,
-            True,
-            scale=scale,
-        )
-        return output, sums
-    share = query.shape[1] // keys.shape[1]
-    keys, values = keys.repeat_interleave(share, dim=1), values.repeat_interleave(share, dim=1)
-    if query.device.type == "cuda":
-        output, sums, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(  # noqa: SLF001 - see `fused_cpu`
-            query,
-            keys,
-            values,
-            None,
-            True,
-            0.0,
-            True,
-            scale=scale,
-        )
-        # The kernel pads the number of tokens.
-        return output, sums[..., : query.shape[2]]
-    tokens = query.shape[2]
-    mask = torch.full((tokens, tokens), HIDDEN, device=query.device).triu_(1)
-    return plain(query, keys, values, mask, scale, None)
-
-
-def plain(
-    query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, scale: float, softcap: float | None
-) -> Part:
-    """Attention by its definition, in fp32, on any device."""
-    scores = torch.matmul(query, keys.transpose(-1, -2)).float() * scale
-    if softcap is not None:
-        scores = torch.tanh(scores / softcap) * softcap
-    if mask is not None:
-        scores = scores + mask
-    sums = torch.logsumexp(scores, dim=-1)
-    weights = torch.exp(scores - sums.unsqueeze(-1)).to(values.dtype)
-    return torch.matmul(weights, values), sums
 
 
 _function: Callable[..., Any] = packed_attention

@@ -7,7 +7,6 @@ be added, and stop strings are ignored. So other rows go through the packed loop
 from __future__ import annotations
 
 import itertools
-import logging
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
@@ -70,6 +69,7 @@ class ContinuousLoop:
         self._switched = ExitStack()
         self._keys = itertools.count()
         self._alive_at = (0.0, 0)
+        self._counted = 0
 
     def takes(self, row: AnyRow) -> bool:
         """Tell whether the row asks for nothing that a manager cannot do, and fits into its cache."""
@@ -103,11 +103,20 @@ class ContinuousLoop:
             if is_fatal(error):
                 raise
             self._give_up(f"{type(error).__name__}: {error}")
-        self._meter.usage.device_seconds += self._meter.now() - started
+        self._count_forwards(started)
         if not self._open:
             # Nothing is kept: the next rows may be longer, and others want the model and its memory.
             self._close()
         return progress
+
+    def _count_forwards(self, started: float) -> None:
+        usage = self._meter.usage
+        usage.device_seconds += self._meter.now() - started
+        usage.most_rows = max(usage.most_rows, min(len(self._open), self._budget.rows))
+        if self._session is not None:
+            usage.forwards += self._session.steps - self._counted
+            usage.decodes += self._session.steps - self._counted
+            self._counted = self._session.steps
 
     def hand_over(self) -> list[Row]:
         """Return the rows that a broken loop has left, as if nobody had begun them."""
@@ -123,6 +132,7 @@ class ContinuousLoop:
         self._switched.enter_context(self._attending())
         size = size_for(self._waiting, self._budget, self._page)
         self._session = Session(self._model, self._budget, size, self._ends)
+        self._counted = self._session.steps
         self._alive_at = (self._meter.now(), 0)
         return self._session
 
@@ -172,6 +182,7 @@ class ContinuousLoop:
         usage = self._meter.usage
         usage.prompt_tokens += len(row.prompt)
         usage.generated_tokens += len(row.generated)
+        usage.decode_rows += max(0, len(row.generated) - 1)
         if row.finish_reason is None:
             said = f"{len(row.generated)} tokens and no end"
             progress.failed.append((row, Failure("engine", f"continuous batching gave {said}")))
@@ -191,7 +202,6 @@ class ContinuousLoop:
 
     def _give_up(self, reason: str) -> None:
         self.broken = reason
-        logging.getLogger(__name__).warning("continuous batching is not used any more: %s", reason)
         self._close()
 
 
@@ -206,6 +216,7 @@ class RoutingLoop:
         self._others = others
         self._free = free
         self._turn: Loop | None = None
+        self._told = False
 
     def add(self, rows: Sequence[AnyRow]) -> None:
         """See `Loop.add`."""
@@ -226,6 +237,9 @@ class RoutingLoop:
                 self._free()
             self._turn = self._continuous or self._others
         progress = self._turn.step()
+        if self._continuous.broken and not self._told:
+            self._told = True
+            progress.notes.append(f"goes on without continuous batching: {self._continuous.broken}")
         if self._continuous.broken and (left := self._continuous.hand_over()):
             self._others.add(left)
         return progress

@@ -91,7 +91,7 @@ def routed(
 
     def free() -> None:
         # Nobody uses them: the packed loop has nothing to do.
-        runner.drop(scheduler.prefixes.forget_unused(0))
+        scheduler.clear()
         runner.clear()
 
     return RoutingLoop(continuous, packed, free)

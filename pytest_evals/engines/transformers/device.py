@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_evals.engines.footprint import cache_numbers
 from pytest_evals.engines.transformers.buckets import Room
 from pytest_evals.engines.transformers.scheduler import Budget
 from pytest_evals.errors import ModelError
@@ -62,9 +63,7 @@ class Shape:
 
 def shape_of(config: Any, size: int) -> Shape:
     """Return what a token of a model takes; ``config`` is a transformers text config, ``size`` the bytes of a number."""
-    heads = getattr(config, "num_attention_heads", 1)
-    head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
-    kept = 2 * config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or heads) * head_size
+    kept = cache_numbers(lambda name: getattr(config, name, None))
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     passing = 8 * config.hidden_size + 3 * (inner if isinstance(inner, int) else max(inner))
     return Shape(int(size * kept), int(size * passing), 4 * config.vocab_size)

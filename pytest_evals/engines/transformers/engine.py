@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from pytest_evals.completion import Failure
-from pytest_evals.engines.protocol import Capabilities, EngineInfo, Event, Inbox, Request, Result, Started, Working
+from pytest_evals.engines.protocol import (
+    Capabilities,
+    EngineInfo,
+    Event,
+    Inbox,
+    Noted,
+    Request,
+    Result,
+    Started,
+    Working,
+)
 from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.engines.transformers import parallel
 from pytest_evals.engines.transformers.answers import Answer
@@ -69,6 +79,7 @@ class TransformersEngine:
             begun = tuple(dict.fromkeys(row.request.id for row in progress.begun))
             if begun:
                 yield Started(begun)
+            yield from map(Noted, progress.notes)
             yield from self._collect([(row, None) for row in progress.finished])
             yield from self._collect(list(progress.failed))
             now = time.perf_counter()

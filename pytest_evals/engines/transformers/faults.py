@@ -22,6 +22,9 @@ def is_fatal(error: BaseException) -> bool:
     if distributed.is_initialized() and is_out_of_memory(error):
         # The other ranks of the model had enough: they no longer do the same.
         return True
+    if is_out_of_memory(error):
+        # Also where it calls itself a CUDA error: the device goes on once there is memory.
+        return False
     return "CUDA error" in str(error) or "device-side assert" in str(error)
 
 

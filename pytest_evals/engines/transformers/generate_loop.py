@@ -47,6 +47,7 @@ class GenerateLoop:
         usual = model.generation_config
         self._defaults = GenerationConfig(**{name: getattr(usual, name, None) for name in _SPECIAL_TOKENS})  # type: ignore[no-untyped-call]  # transformers annotates it not
         self._reads_and_writes = bool(model.config.is_encoder_decoder)
+        self._full: Budget | None = None
         self._waiting: list[AnyRow] = []
         self._retries: deque[list[AnyRow]] = deque()
 
@@ -76,20 +77,31 @@ class GenerateLoop:
             failure, shrink = explain(error, self._device), is_out_of_memory(error)
         else:
             progress.finished = batch
+            self._forget_failures()
             return progress
-        gc.collect()
-        progress.finished = [row for row in batch if _is_finished(row)]
-        left = [row for row in batch if not _is_finished(row)]
+        if shrink:
+            gc.collect()
+        progress.finished = [row for row in batch if row.ended]
+        left = [row for row in batch if not row.ended]
         if len(batch) == 1:
             progress.failed = [(row, failure) for row in left]
+            # Even alone it failed: that says nothing of batches without it.
+            self._budget = self._full or self._budget
+            self._forget_failures()
             return progress
         for row in left:
             row.restart()
         middle = (len(left) + 1) // 2
         self._retries.extend(half for half in (left[:middle], left[middle:]) if half)
         if shrink:
+            self._full = self._full or self._budget
             self._budget = Budget(max(1, min(self._budget.rows, middle)), self._budget.cells)
         return progress
+
+    def _forget_failures(self) -> None:
+        """When all that failed together is done, the budget stays as it is now."""
+        if not self._retries:
+            self._full = None
 
     def _next_batch(self) -> list[AnyRow]:
         batch = [self._waiting.pop(0)]
@@ -106,12 +118,11 @@ class GenerateLoop:
 
     @torch.inference_mode()
     def _generate(self, rows: list[Row]) -> None:
-        started = self._meter.now()
         ids, mask = self._padded([row.prompt if self._reads_and_writes else row.tokens for row in rows])
-        follower = Follower(rows)
+        prompt, padding = sum(len(row.tokens) for row in rows), int((mask == 0).sum())
+        follower = Follower(rows, Steps(self._meter, prompt, padding))
         # Rows that are tried again go on with what they had; the longest rest is the batch's limit.
         limit = max(row.max_new_tokens - len(row.generated) for row in rows)
-        before = sum(len(row.generated) for row in rows)
         with self._own_defaults():
             self._model.generate(
                 input_ids=ids,
@@ -121,7 +132,6 @@ class GenerateLoop:
                 stopping_criteria=StoppingCriteriaList([Ended(rows)]),
                 **({"decoder_input_ids": self._written(rows)} if self._reads_and_writes else {}),
             )
-        self._count(started, rows, sum(len(row.generated) for row in rows) - before, padding=int((mask == 0).sum()))
 
     @contextmanager
     def _own_defaults(self) -> Iterator[None]:
@@ -142,10 +152,6 @@ class GenerateLoop:
         start = self._defaults.decoder_start_token_id
         token: int = self._defaults.bos_token_id if start is None else start
         return token
-
-    def _count(self, started: float, rows: Sequence[AnyRow], generated: int, padding: int = 0) -> None:
-        prompt = sum(len(row.tokens) for row in rows)
-        self._meter.count(started, prompt=prompt, decode=len(rows), generated=generated, padding=padding)
 
     def _padded(self, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return ids and mask, ``[prompts, longest]``, padded on the left."""
@@ -169,14 +175,38 @@ class GenerateLoop:
             else:
                 output = self._model(input_ids=ids)
             score(row, output.logits[0, -len(row.continuation) :])
-            self._count(started, [row], 0)
+            self._meter.count(started, prompt=len(row.tokens), decode=0, generated=0)
+
+
+class Steps:
+    """Counts the forwards of one call of ``generate``: the first computes prompts, the others decode."""
+
+    def __init__(self, meter: Meter, prompt: int, padding: int) -> None:
+        self._meter = meter
+        self._prompt = prompt
+        self._padding = padding
+        self._first = True
+        self._started = meter.now()
+
+    def count(self, live: int, rows: int) -> None:
+        """Count a forward that brought ``live`` of its ``rows`` a token; the others were computed for nothing."""
+        first, self._first = self._first, False
+        self._meter.count(
+            self._started,
+            prompt=self._prompt if first else 0,
+            decode=0 if first else live,
+            generated=live,
+            padding=self._padding if first else rows - live,
+        )
+        self._started = self._meter.now()
 
 
 class Follower(LogitsProcessor):
     """Chooses each row's token, tells the row, and makes it the only one that ``generate`` can take."""
 
-    def __init__(self, rows: Sequence[Row]) -> None:
+    def __init__(self, rows: Sequence[Row], steps: Steps) -> None:
         self._rows = rows
+        self._steps = steps
         self._sampler = Sampler()
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -188,6 +218,7 @@ class Follower(LogitsProcessor):
         for index, (token, logprob) in zip(live, chosen, strict=True):
             self._rows[index].accept(token, logprob)
             forced[index, token] = 0
+        self._steps.count(len(live), len(self._rows))
         return forced
 
 
@@ -201,7 +232,3 @@ class Ended(StoppingCriteria):
         """See `StoppingCriteria`."""
         del scores, kwargs
         return torch.tensor([row.finish_reason is not None for row in self._rows], device=input_ids.device)
-
-
-def _is_finished(row: AnyRow) -> bool:
-    return bool(row.logprobs) if isinstance(row, ScoredRow) else row.finish_reason is not None

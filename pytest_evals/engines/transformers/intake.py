@@ -64,13 +64,27 @@ class Intake:
             apart=self._reads_and_writes,
         )
         for context, continuation in pairs:
-            self._check_room(len(context) + len(continuation) - 1, 0)
+            if self._reads_and_writes:
+                self._check_both_rooms(len(context), len(continuation), "the choice")
+            else:
+                self._check_room(len(context) + len(continuation) - 1, 0)
         return [ScoredRow(request, context, continuation, index) for index, (context, continuation) in enumerate(pairs)]
 
     def _check_room(self, prompt: int, new: int) -> None:
-        if self._context is None or self._reads_and_writes or prompt + new <= self._context:
+        if self._reads_and_writes:
+            self._check_both_rooms(prompt, new, "max_new_tokens")
+            return
+        if self._context is None or prompt + new <= self._context:
             return
         room = self._context - prompt
         counts = f"{prompt} tokens" + (f" and max_new_tokens {new}" if new else "")
         advice = f"max_new_tokens of at most {room}" if room > 0 else "a shorter prompt"
         raise ModelError(f"the prompt has {counts}, more than the model's context of {self._context}; use {advice}")
+
+    def _check_both_rooms(self, read: int, written: int, what: str) -> None:
+        """Check the tokens that an encoder reads and those that its decoder writes, each by itself."""
+        # Where positions are learned, there are no more than these; a model that knows none has no limit.
+        if self._context is not None and read > self._context:
+            raise ModelError(f"the prompt has {read} tokens, more than the {self._context} that the model reads")
+        if self._context is not None and written > self._context:
+            raise ModelError(f"{what} comes to {written} tokens, more than the {self._context} that the model writes")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Literal
 
@@ -23,8 +22,8 @@ class Launches:
     def __init__(self, capture: Capture) -> None:
         self.eager_first = True
         """Whether a size must come twice before it is captured."""
-        self.note: str | None = None
-        """Why some steps are called instead of captured, where that is so."""
+        self.notes: list[str] = []
+        """Which steps are called instead of captured, and why; whoever tells it takes it away."""
         self._capture = capture
         self._ready: dict[Key, Compute] = {}
         self._met: set[Key] = set()
@@ -47,8 +46,8 @@ class Launches:
             self._ready[key] = self._capture.capture(lambda: compute(key))
         except CaptureError as error:
             self._refused.add(key[0])
-            self.note = str(error)
-            logging.getLogger(__name__).warning("a decoding step cannot be captured as a graph: %s", error)
+            steps = "sampled steps" if isinstance(key[0], Filters) else f"{key[0]} steps"
+            self.notes.append(f"decodes {steps} without CUDA graphs: a step cannot be captured ({error})")
             return lambda: compute(key)
         return self._ready[key]
 

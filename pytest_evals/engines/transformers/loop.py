@@ -21,6 +21,8 @@ class Progress:
     failed: list[tuple[AnyRow, Failure]] = field(default_factory=list)
     tokens: int = 0
     """Tokens generated for rows that have not finished."""
+    notes: list[str] = field(default_factory=list)
+    """What the user should know of how the model is run from now on."""
 
 
 class Loop(Protocol):

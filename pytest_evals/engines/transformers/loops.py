@@ -71,13 +71,7 @@ def make_machinery(loaded: Loaded, spec: ModelSpec, options: Mapping[str, Any]) 
         # Every rank must make the same plans.
         budget = Budget(**parallel.shared(dataclasses.asdict(budget)))
     if runner is None:
-        pads = padding_is_harmless(loaded.model)
-        usual = GenerateLoop(loaded.model, budget, meter, loaded.device, pads=pads)
-        kind = "padded batches" if pads else "batches of prompts of one length"
-        alone = GenerateLoop(loaded.model, Budget(1, 1), meter, loaded.device, pads=False)
-        return Machinery(
-            "generate", [usual, alone], budget, meter, [f"runs through transformers' generate in {kind}: {why_not}"]
-        )
+        return _generating(loaded, budget, meter, why_not, exact=bool(options.get("exact")))
     if runner.decoder is not None:
         runner.slots.room = table_room(budget)
         runner.decoder.tally = tally_of(meter)
@@ -88,7 +82,7 @@ def make_machinery(loaded: Loaded, spec: ModelSpec, options: Mapping[str, Any]) 
     reference = ReferenceLoop(loaded.model, runner, layout, meter, loaded.device)
     sampler = Sampler(reference if options.get("exact") else None)
     runner.use(parallel.SharedSampler(sampler) if loaded.ranks > 1 else sampler)
-    scheduler: Scheduler[AnyRow] = Scheduler(budget)
+    scheduler: Scheduler[AnyRow] = Scheduler(budget, runner.slots)
     usual_loop = (BlockLoop if runner.decoder else PackedLoop)(scheduler, runner, meter, loaded.device)
     continuous, said = make_continuous(loaded, runner, budget, meter, wish, options)
     notes += said
@@ -96,6 +90,19 @@ def make_machinery(loaded: Loaded, spec: ModelSpec, options: Mapping[str, Any]) 
         routing = routed(continuous, usual_loop, scheduler, runner)
         return Machinery("continuous", [routing, reference], budget, meter, notes)
     return Machinery("packed", [usual_loop, reference], budget, meter, notes)
+
+
+def _generating(loaded: Loaded, budget: Budget, meter: Meter, why_not: str, *, exact: bool) -> Machinery:
+    """Return the machinery of a model that cannot be packed. ``exact``: as if nothing else were computed."""
+    alone = GenerateLoop(loaded.model, Budget(1, 1), meter, loaded.device, pads=False)
+    if exact:
+        note = f"runs through transformers' generate, one prompt at a time for exactness: {why_not}"
+        return Machinery("generate", [alone], dataclasses.replace(budget, rows=1), meter, [note])
+    pads = padding_is_harmless(loaded.model)
+    usual = GenerateLoop(loaded.model, budget, meter, loaded.device, pads=pads)
+    kind = "padded batches" if pads else "batches of prompts of one length"
+    note = f"runs through transformers' generate in {kind}: {why_not}"
+    return Machinery("generate", [usual, alone], budget, meter, [note])
 
 
 def _packed_runner(loaded: Loaded) -> tuple[PackedRunner | None, str]:

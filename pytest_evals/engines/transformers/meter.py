@@ -20,8 +20,8 @@ from pytest_evals.engines.transformers.scheduler import Plan
 class Usage:
     """Sums over a process's life.
 
-    ``prompt_tokens`` were computed, ``shared_tokens`` were not because a prefix held them, ``padding_tokens`` were
-    computed for nothing; ``decode_rows`` is the sum of rows over the ``decodes`` forwards that decoded;
+    ``prompt_tokens`` were computed, ``shared_tokens`` were not because a prefix held them, ``reused_tokens`` because an
+    earlier row had left them, ``padding_tokens`` were computed for nothing; ``decode_rows`` is the sum of rows over the ``decodes`` forwards that decoded;
     ``device_seconds`` is the time in forwards, ``peak_bytes`` the most memory of the device that was in use (on a CPU:
     of the process).
     """
@@ -32,6 +32,7 @@ class Usage:
     most_rows: int = 0
     prompt_tokens: int = 0
     shared_tokens: int = 0
+    reused_tokens: int = 0
     padding_tokens: int = 0
     generated_tokens: int = 0
     device_seconds: float = 0.0
@@ -67,11 +68,13 @@ class Meter:
             decode=len(plan.decode),
             generated=len(plan.decode) + sum(_brings_a_token(piece.target, last=piece.last) for piece in pieces),
         )
-        self.usage.shared_tokens += sum(
-            piece.target.prefix.end
-            for piece in pieces
-            if not isinstance(piece.target, Prefix) and piece.target.prefix and piece.begin == piece.target.prefix.end
-        ) - sum(piece.end - piece.begin for piece in pieces if isinstance(piece.target, Prefix))
+        for piece in pieces:
+            if isinstance(piece.target, Prefix):
+                self.usage.shared_tokens -= piece.end - piece.begin
+            elif piece.target.prefix and piece.begin == piece.target.prefix.end:
+                kept = sum(len(prefix.tokens) for prefix in piece.target.prefix.path if prefix.kept)
+                self.usage.reused_tokens += kept
+                self.usage.shared_tokens += piece.begin - kept
 
     def count(self, started: float, *, prompt: int, decode: int, generated: int, padding: int = 0) -> None:
         """Count one forward that began at ``started``."""

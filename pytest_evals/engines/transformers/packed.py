@@ -16,7 +16,6 @@ from typing import Any, Protocol
 import torch
 
 from pytest_evals.engines.transformers import attention
-from pytest_evals.engines.transformers.attention import Group, Span, Step, computing
 from pytest_evals.engines.transformers.bands import bands_of
 from pytest_evals.engines.transformers.faults import is_out_of_memory
 from pytest_evals.engines.transformers.graphs import Capture
@@ -27,6 +26,7 @@ from pytest_evals.engines.transformers.scheduler import Piece, Plan
 from pytest_evals.engines.transformers.scoring import score
 from pytest_evals.engines.transformers.slots import PackedCache, Slots
 from pytest_evals.engines.transformers.static_decode import MOST_STEPS, StaticDecoder
+from pytest_evals.engines.transformers.steps import Group, Span, Step, computing
 
 AnyRow = Row | ScoredRow
 
@@ -58,10 +58,8 @@ class Chooser(Protocol):
 class PackedRunner:
     """Runs forwards of one model whose attention can be plugged in."""
 
-    def __init__(
-        self, model: Any, device: str, rows: int, *, cells: int | None = None, capture: Capture | None = None
-    ) -> None:
-        self.slots = Slots(rows, fixed_cells=cells)
+    def __init__(self, model: Any, device: str, rows: int, *, capture: Capture | None = None) -> None:
+        self.slots = Slots(rows)
         self._model = model
         self._device = device
         self._cache = PackedCache()
@@ -131,7 +129,8 @@ class PackedRunner:
         filling = [piece.target for piece in plan.pieces if isinstance(piece.target, Row)]
         decoding = [row for row in plan.decode if isinstance(row, Row)]
         everyone = {id(row): row for row in [*decoding, *filling, *admitted]}
-        self.slots.reserve(len(everyone), max((row.cells - row.shared for row in everyone.values()), default=0))
+        longest = max((row.cells - row.shared for row in everyone.values()), default=0)
+        self.slots.reserve(len(everyone), longest, plan.limit)
         decoding = self.slots.seat(decoding, [row for row in everyone.values() if row not in decoding])
         layout, step = self._arrange(decoding, plan.pieces)
         logits = self._forward(layout, step)
@@ -179,8 +178,9 @@ class PackedRunner:
         """Add a piece's tokens, and say where its keys go and whose logits are wanted."""
         target, begin = piece.target, len(layout.tokens)
         if isinstance(target, Prefix):
-            tokens: Sequence[int] = target.tokens
-            span = Span(begin, begin + len(tokens), piece.begin, store=self.slots.store_of(target))
+            cell = piece.begin - target.start
+            tokens: Sequence[int] = target.tokens[cell : piece.end - target.start]
+            span = Span(begin, begin + len(tokens), piece.begin, store=self.slots.store_of(target), cell=cell)
         else:
             tokens = target.tokens[piece.begin : piece.end]
             span = Span(begin, begin + len(tokens), piece.begin)
@@ -204,7 +204,8 @@ class PackedRunner:
     def _forward(self, layout: Layout, step: Step) -> torch.Tensor:
         """Return the wanted logits, ``[wanted, vocabulary]``."""
         ids = torch.tensor(layout.tokens, device=self._device)
-        wanted = torch.tensor(layout.wanted, dtype=torch.long, device=self._device)
+        # Not every kernel can multiply nothing: where no logits are wanted, those of one token are computed all the same.
+        wanted = torch.tensor(layout.wanted or [0], dtype=torch.long, device=self._device)
         if self._keeps_logits:
             return self._logits(ids, step, logits_to_keep=wanted)
         return self._logits(ids, step)[wanted]
@@ -248,16 +249,19 @@ class PackedRunner:
                     finished.append(row)
         return finished
 
-    def drop(self, prefixes: Sequence[Prefix]) -> None:
-        """Free what was kept of prefixes."""
-        for prefix in prefixes:
-            self.slots.drop(prefix)
+    def take_notes(self) -> list[str]:
+        """Return what the user should know of how steps are computed, once."""
+        if self.decoder is None:
+            return []
+        notes, self.decoder.launches.notes = self.decoder.launches.notes, []
+        return notes
 
-    def clear(self) -> None:
-        """Give back all memory, as after a forward that failed."""
+    def clear(self, *, collect: bool = True) -> None:
+        """Forget all keys and values, as after a forward that failed; with ``collect`` give back all memory."""
         self.slots.clear()
         if self.decoder is not None:
             self.decoder.forget()
-        gc.collect()
-        if self._device.startswith("cuda"):
-            torch.cuda.empty_cache()
+        if collect:
+            gc.collect()
+            if self._device.startswith("cuda"):
+                torch.cuda.empty_cache()

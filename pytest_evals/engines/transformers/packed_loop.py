@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pytest_evals.completion import Failure
 from pytest_evals.engines.transformers.faults import explain, is_fatal, is_out_of_memory
 from pytest_evals.engines.transformers.loop import AnyRow, Progress
 from pytest_evals.engines.transformers.meter import Meter
 from pytest_evals.engines.transformers.packed import PackedRunner
-from pytest_evals.engines.transformers.scheduler import Scheduler
+from pytest_evals.engines.transformers.scheduler import Plan, Scheduler
 
 
 class PackedLoop:
@@ -19,7 +20,7 @@ class PackedLoop:
         self._runner = runner
         self._meter = meter
         self._device = device
-        self._begun: set[int] = set()
+        self._room = runner.slots.room
 
     def add(self, rows: Sequence[AnyRow]) -> None:
         """See `Loop.add`."""
@@ -46,14 +47,22 @@ class PackedLoop:
             failure, shrink = explain(error, self._device), is_out_of_memory(error)
         else:
             self._scheduler.done(plan, progress.finished)
-            self._runner.drop(self._scheduler.forget_unused())
             progress.tokens = len(plan.decode)
+            progress.notes = self._runner.take_notes()
             return progress
         # Outside of the except block: the traceback holds the tensors that are to be freed.
-        self._runner.clear()
-        rows = self._scheduler.failed(plan, shrink=shrink)
+        self._take_back(plan, failure, progress, shrink=shrink)
+        return progress
+
+    def _take_back(self, plan: Plan[AnyRow], failure: Failure, progress: Progress, *, shrink: bool) -> None:
+        """Have the rows of a forward that failed tried again, or reported; what had ended in it is finished."""
+        progress.finished = [row for row in plan.rows if row.ended]
+        self._runner.clear(collect=shrink)
+        rows = self._scheduler.failed(plan, shrink=shrink, ended=progress.finished)
         for row in rows:
             row.restart()
-        if len(rows) == 1:
-            progress.failed = [(rows[0], failure)]
-        return progress
+        if len(plan.rows) == 1:
+            progress.failed = [(row, failure) for row in rows]
+            if shrink:
+                # Nothing would be large enough for it: others need not do with less.
+                self._runner.slots.room = self._room

@@ -1,20 +1,22 @@
 """Which rows begin with the same tokens: what they share is computed once. Pure policy on token ids.
 
 Shared beginnings form trees: a system prompt shared by all rows, below it a few-shot block shared by one suite, and so
-on. A `Prefix` is one stretch of such a path; its keys and values live in `slots`.
+on. A `Prefix` is one stretch of such a path; its keys and values live in `slots`. What a finished row has computed may
+be kept as a stretch too, so that a row which goes on from there (the next turn of a conversation) begins where that one
+ended.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
-LEAST_TOKENS = 8
-"""A stretch shorter than this is not worth a place of its own."""
+from pytest_evals.engines.transformers.siblings import LEAST_TOKENS, Siblings
+
 LEAST_SAVED = 32
 """Nor is one that saves less computation than this many tokens."""
 
@@ -34,22 +36,30 @@ class Sharing(Protocol):
         """The row computes the tokens from here on itself: their logits are wanted."""
         ...
 
+    @property
+    def left(self) -> Sequence[int]:
+        """Tokens whose keys and values are in the row's slot, or in its path."""
+        ...
+
 
 @dataclass(eq=False, slots=True)
 class Prefix:
     """A stretch of tokens that several rows share, after those of ``parent``.
 
-    ``start`` is the position of its first token. ``users`` counts rows that wait or run below it, ``done`` tells
-    whether its keys and values are there, ``serial`` which stretch was found first.
+    ``start`` is the position of its first token. ``users`` counts rows that wait or run below it, ``holders`` those of
+    them that run and read it, ``stored`` how many of its tokens have their keys and values, ``serial`` which stretch was
+    found first. ``kept``: a row computed it for itself, and left it. The numbers are changed by the forest alone.
     """
 
     tokens: tuple[int, ...]
     parent: Prefix | None = None
     start: int = 0
     users: int = 0
-    done: bool = False
+    holders: int = 0
+    stored: int = 0
     serial: int = 0
-    children: list[Prefix] = field(default_factory=list, repr=False)
+    kept: bool = False
+    children: Siblings = field(default_factory=Siblings, repr=False)
 
     @property
     def end(self) -> int:
@@ -57,85 +67,228 @@ class Prefix:
         return self.start + len(self.tokens)
 
     @property
+    def done(self) -> bool:
+        """Tell whether all keys and values are there."""
+        return self.stored == len(self.tokens)
+
+    @property
     def path(self) -> list[Prefix]:
         """The stretches from the root to this one."""
-        above = self.parent.path if self.parent else []
-        return [*above, self]
+        found = [self]
+        while found[-1].parent is not None:
+            found.append(found[-1].parent)
+        return found[::-1]
 
 
 class PrefixForest:
-    """The trees of shared beginnings, grown as rows arrive."""
+    """The trees of shared beginnings, grown as rows arrive.
 
-    def __init__(self) -> None:
-        self._roots: list[Prefix] = []
+    ``split`` is told of a stretch that was cut in two, upper and lower part, so that what is stored is divided too; the
+    lower part is the stretch that was there. Without it none is cut.
+    """
+
+    def __init__(self, split: Callable[[Prefix, Prefix], None] | None = None) -> None:
+        self.split = split
+        self.used = 0
+        """Stored tokens of stretches that rows which run read."""
+        self.unused = 0
+        """Stored tokens of the others: they are there for rows to come."""
+        self._roots = Siblings()
+        self._held: dict[int, Prefix] = {}
+        # Those that nobody reads, in the order in which they were left: without users, with rows that wait for them, and
+        # without users or anything stored.
+        self._idle: dict[Prefix, None] = {}
+        self._awaited: dict[Prefix, None] = {}
+        self._empty: dict[Prefix, None] = {}
         self._serial = itertools.count()
 
     @property
     def cells(self) -> int:
         """Tokens whose keys and values are kept."""
-        return self.cells_with(())
+        return self.used + self.unused
 
-    def cells_with(self, planned: Collection[Prefix]) -> int:
-        """Return the tokens whose keys and values are kept once ``planned`` is computed too."""
-        return sum(len(prefix.tokens) for prefix in self.all() if prefix.done or prefix in planned)
+    # -- rows come and go
 
     def attach(self, rows: Sequence[Sharing]) -> None:
         """Give each of the new rows its path: what is there already, and below it what the new rows share."""
         below: dict[int, tuple[Prefix | None, list[Sharing]]] = {}
         for row in rows:
-            found = self._find(row)
+            found = self._find(row.tokens, row.shareable, None)
             below.setdefault(id(found), (found, []))[1].append(row)
         for parent, members in below.values():
             self._grow(parent, members)
         for row in rows:
-            for prefix in row.prefix.path if row.prefix else ():
-                prefix.users += 1
+            self._enter(row.prefix, None)
+
+    def deepen(self, row: Sharing) -> None:
+        """Give a row that waited what was stored meanwhile below its path."""
+        found = self._find(row.tokens, row.shareable, row.prefix, stored=True)
+        self._enter(found, row.prefix)
+        row.prefix = found
+
+    def hold(self, row: Sharing) -> None:
+        """A row begins to read its path: nothing of it is dropped until it lets go."""
+        if row.prefix is None or id(row) in self._held:
+            return
+        self._held[id(row)] = row.prefix
+        for prefix in row.prefix.path:
+            if not prefix.holders:
+                self.used += prefix.stored
+                self.unused -= prefix.stored
+            prefix.holders += 1
+            self._file(prefix)
+
+    def let_go(self, row: Sharing) -> None:
+        """A row reads its path no longer; it may want to later."""
+        held = self._held.pop(id(row), None)
+        # The lowest first: it is the first to be dropped.
+        for prefix in reversed(held.path if held else []):
+            prefix.holders -= 1
+            if not prefix.holders:
+                self.used -= prefix.stored
+                self.unused += prefix.stored
+            self._file(prefix)
 
     def release(self, row: Sharing) -> None:
         """Take a row's path back, when it is done."""
-        for prefix in row.prefix.path if row.prefix else ():
+        self.let_go(row)
+        for prefix in reversed(row.prefix.path if row.prefix else []):
             prefix.users -= 1
+            self._file(prefix)
         row.prefix = None
 
-    def forget_unused(self, cells: int) -> list[Prefix]:
-        """Drop unused stretches, oldest first, until no more than ``cells`` tokens are kept; return what was dropped.
+    def keep(self, row: Sharing) -> Prefix | None:
+        """Have what a row has computed beyond its path as a stretch of its own; return it, `None` if it is too short.
 
-        Those that were never computed are dropped in any case.
+        The keys and values are the row's; whoever calls copies them.
+        """
+        tokens = row.left
+        above = self._find(tokens, len(tokens), row.prefix, stored=True)
+        start = above.end if above else 0
+        if len(tokens) - start < LEAST_TOKENS:
+            return None
+        node = self._add(tokens, above, start, len(tokens))
+        node.kept = True
+        self.store(node, len(node.tokens))
+        return node
+
+    def store(self, prefix: Prefix, tokens: int) -> None:
+        """Take note that so many tokens of a stretch have their keys and values."""
+        more = tokens - prefix.stored
+        prefix.stored = tokens
+        if prefix.holders:
+            self.used += more
+        else:
+            self.unused += more
+        self._file(prefix)
+
+    def _enter(self, prefix: Prefix | None, known: Prefix | None) -> None:
+        """Count a user more for the stretches down to ``prefix`` that are not above ``known``."""
+        while prefix is not known and prefix is not None:
+            prefix.users += 1
+            self._file(prefix)
+            prefix = prefix.parent
+
+    def _file(self, prefix: Prefix) -> None:
+        """Have a stretch where it belongs among those that may be dropped, as the last that was left."""
+        for files in (self._idle, self._awaited, self._empty):
+            files.pop(prefix, None)
+        if prefix.holders:
+            return
+        if prefix.stored:
+            (self._awaited if prefix.users else self._idle)[prefix] = None
+        elif not prefix.users:
+            self._empty[prefix] = None
+
+    # -- what is dropped
+
+    def forget_unused(self, cells: int) -> list[Prefix]:
+        """Have no more than ``cells`` tokens stored that nobody reads; return the stretches whose keys and values go.
+
+        Those that were left first go first, those that rows wait for last: they will be computed again. What nobody
+        uses and of which nothing is stored is dropped in any case.
         """
         dropped: list[Prefix] = []
-        excess = self.cells - cells
-        for prefix in reversed(self.all()):
-            if prefix.users or prefix.children or (prefix.done and excess <= 0):
-                continue
-            (prefix.parent.children if prefix.parent else self._roots).remove(prefix)
-            dropped.append(prefix)
-            excess -= len(prefix.tokens) if prefix.done else 0
+        for prefix in list(self._empty):
+            self._drop_upwards(prefix, dropped)
+        while self.unused > max(0, cells):
+            prefix = self._lowest(self._idle) or self._lowest(self._awaited) or next(iter(self._idle))
+            self.store(prefix, 0)
+            if prefix.users:
+                dropped.append(prefix)
+            else:
+                self._drop_upwards(prefix, dropped)
         return dropped
+
+    @staticmethod
+    def _lowest(files: Iterable[Prefix]) -> Prefix | None:
+        """Return the first of them below which nothing is stored."""
+        return next((prefix for prefix in files if not any(child.stored for child in prefix.children)), None)
+
+    def _drop_upwards(self, prefix: Prefix | None, dropped: list[Prefix]) -> None:
+        while prefix is not None and prefix in self._empty and not prefix.children:
+            above = prefix.parent
+            self._beside(prefix).remove(prefix)
+            del self._empty[prefix]
+            dropped.append(prefix)
+            prefix = above
+
+    def lose(self) -> None:
+        """Take note that all keys and values are gone."""
+        for prefix in self.all():
+            self.store(prefix, 0)
+            prefix.kept = False
 
     def all(self) -> list[Prefix]:
         """Every stretch, parents before children, younger trees first."""
-        found = list(reversed(self._roots))
+        found = list(self._roots)[::-1]
         for prefix in found:
             found.extend(prefix.children)
         return found
 
-    def _find(self, row: Sharing) -> Prefix | None:
-        """Return the deepest stretch that the row's tokens go through."""
-        found: Prefix | None = None
-        candidates = self._roots
-        tokens = row.tokens
-        while candidates:
-            following = next(
-                (prefix for prefix in candidates if self._goes_through(tokens, row.shareable, prefix)), None
-            )
-            if following is None:
-                return found
-            found, candidates = following, following.children
-        return found
+    # -- how trees grow
 
-    @staticmethod
-    def _goes_through(tokens: Sequence[int], shareable: int, prefix: Prefix) -> bool:
-        return prefix.end <= shareable and tuple(tokens[prefix.start : prefix.end]) == prefix.tokens
+    def _beside(self, prefix: Prefix) -> Siblings:
+        return prefix.parent.children if prefix.parent else self._roots
+
+    def _find(self, tokens: Sequence[int], end: int, below: Prefix | None, *, stored: bool = False) -> Prefix | None:
+        """Return the deepest stretch that ``tokens`` up to ``end`` go through, from ``below`` on; it may be made of a
+        longer one. With ``stored`` only what is there already counts.
+        """
+        found = below
+        while True:
+            siblings = found.children if found else self._roots
+            nearest, length = siblings.nearest(tokens, found.end if found else 0, end)
+            if nearest is None or (stored and not nearest.done):
+                return found
+            if length < len(nearest.tokens):
+                return self._cut(nearest, min(length, len(nearest.tokens) - LEAST_TOKENS)) or found
+            found = nearest
+
+    def _cut(self, prefix: Prefix, length: int) -> Prefix | None:
+        """Return the first ``length`` tokens of a stretch as one of their own, or `None` where it cannot be cut."""
+        # Of one in the making, part is stored: it is left alone.
+        if self.split is None or length < LEAST_TOKENS or (prefix.stored and not prefix.done):
+            return None
+        beside = self._beside(prefix)
+        beside.remove(prefix)
+        upper = Prefix(
+            prefix.tokens[:length],
+            prefix.parent,
+            prefix.start,
+            prefix.users,
+            prefix.holders,
+            length if prefix.stored else 0,
+            next(self._serial),
+            prefix.kept,
+        )
+        beside.add(upper)
+        prefix.tokens, prefix.start, prefix.parent = prefix.tokens[length:], upper.end, upper
+        prefix.stored -= upper.stored
+        upper.children.add(prefix)
+        self._file(upper)
+        self.split(upper, prefix)
+        return upper
 
     def _grow(self, parent: Prefix | None, rows: Sequence[Sharing]) -> None:
         """Find what ``rows`` share below ``parent``; the longest paths win."""
@@ -161,8 +314,11 @@ class PrefixForest:
         length = end - start
         if length < LEAST_TOKENS or length * (members - 1) < LEAST_SAVED:
             return above
-        node = Prefix(tuple(row.tokens[start:end]), above, start, serial=next(self._serial))
-        (above.children if above else self._roots).append(node)
+        return self._add(row.tokens, above, start, end)
+
+    def _add(self, tokens: Sequence[int], above: Prefix | None, start: int, end: int) -> Prefix:
+        node = Prefix(tuple(tokens[start:end]), above, start, serial=next(self._serial))
+        self._beside(node).add(node)
         return node
 
 

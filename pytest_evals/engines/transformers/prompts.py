@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -100,13 +102,33 @@ def _apply(tokenizer: Any, messages: list[dict[str, Any]], variables: Mapping[st
 
 def _render(tokenizer: Any, messages: list[dict[str, Any]], variables: Mapping[str, Any]) -> list[int]:
     continued = messages[-1]["role"] == "assistant"
-    ids: list[int] = tokenizer.apply_chat_template(
-        messages,
-        add_generation_prompt=not continued,
-        continue_final_message=continued,
-        tokenize=True,
-        return_dict=False,
+    options: dict[str, Any] = {
+        "add_generation_prompt": not continued,
+        "continue_final_message": continued,
+        "tokenize": True,
+        "return_dict": False,
         **({_SANITIZE: True} if _can_sanitize else {}),
         **variables,
-    )
+    }
+    try:
+        ids: list[int] = tokenizer.apply_chat_template(messages, **options)
+    except ValueError as error:
+        if "sanitize" not in str(error):
+            raise
+        # The model makes a control token of plain text (of a role's name, say): there is nothing that a message could forge.
+        ids = _without_plain_controls(tokenizer).apply_chat_template(messages, **options)
     return ids
+
+
+@functools.lru_cache(maxsize=8)
+def _without_plain_controls(tokenizer: Any) -> Any:
+    """Return the tokenizer with no other control tokens than those that it never makes of plain text."""
+    usual = tokenizer._get_control_tokens  # noqa: SLF001 - there is no public way to say which tokens are control tokens
+
+    def never_plain(token: str) -> bool:
+        plain = tokenizer.encode(f"\n{token}", add_special_tokens=False, split_special_tokens=True)
+        return tokenizer.convert_tokens_to_ids(token) not in plain
+
+    lenient = copy.copy(tokenizer)
+    lenient._get_control_tokens = lambda template: tuple(filter(never_plain, usual(template)))  # noqa: SLF001 - as above
+    return lenient

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from pytest_evals.engines.transformers.prefixes import Prefix
 
 
+_SPARE_TOKENS = 4
+"""So many tokens more are read than a stop string has bytes: a text that begins in the middle may begin otherwise."""
+
+
 class Row:
     """A completion. ``accept`` takes one token after another until ``finish_reason`` is set.
 
@@ -59,6 +63,16 @@ class Row:
         self.shared = 0
 
     @property
+    def left(self) -> list[int]:
+        """The tokens that have keys and values."""
+        return [*self.prompt, *self.generated][: self.stored]
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether there is nothing left to compute."""
+        return self.finish_reason is not None
+
+    @property
     def shareable(self) -> int:
         """The last token is computed by the row itself: its logits give the first new one."""
         return len(self.prompt) - 1
@@ -100,9 +114,23 @@ class Row:
 
     def _cut(self) -> str | None:
         """Return the text before the first stop string, or `None` when there is none yet."""
+        stops = self.request.params.stop
+        tail = self._tail(max(len(stop.encode()) for stop in stops))
+        if not any(stop in tail for stop in stops):
+            return None
         text = self._decode(self.generated)
-        found = [text.find(stop) for stop in self.request.params.stop if stop in text]
+        found = [text.find(stop) for stop in stops if stop in text]
         return text[: min(found)] if found else None
+
+    def _tail(self, size: int) -> str:
+        """Return the end of the text, in which a stop string of ``size`` bytes stands if the last token completed it."""
+        count = size + _SPARE_TOKENS
+        while count < len(self.generated):
+            # Tokens may be no text at all, or parts of a character.
+            if len(self._decode(self.generated[-count:-1]).encode()) >= size:
+                break
+            count *= 2
+        return self._decode(self.generated[-count:])
 
     def _decode(self, ids: Sequence[int]) -> str:
         text: str = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
@@ -130,6 +158,16 @@ class ScoredRow:
         self.logprobs: list[float] = []
         self.likeliest = False
         self.started: float | None = None
+
+    @property
+    def left(self) -> list[int]:
+        """Nothing: it has no slot."""
+        return []
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether there is nothing left to compute."""
+        return bool(self.logprobs)
 
     def restart(self) -> None:
         """Nothing is kept between forwards."""

@@ -14,7 +14,7 @@ from transformers import Cache
 
 from pytest_evals.engines.transformers.buckets import Room
 from pytest_evals.engines.transformers.prefixes import Prefix
-from pytest_evals.engines.transformers.row import Row
+from pytest_evals.engines.transformers.row import Row, ScoredRow
 
 GROW_BY = 1.5
 ROUND_TO = 64
@@ -27,15 +27,27 @@ class Store:
         self.length = length
         self.layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
-    def write(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """Keep all keys and values of a layer, given as ``[tokens, kv_heads, head]``."""
-        self.layers[layer] = (keys.transpose(0, 1).contiguous(), values.transpose(0, 1).contiguous())
+    def write(self, layer: int, keys: torch.Tensor, values: torch.Tensor, at: int = 0) -> None:
+        """Keep keys and values of a layer, given as ``[tokens, kv_heads, head]``, from the token ``at`` on."""
+        keys, values = keys.transpose(0, 1), values.transpose(0, 1)
+        count = keys.shape[1]
+        if count == self.length:
+            self.layers[layer] = (keys.contiguous(), values.contiguous())
+            return
+        if not at:
+            self.layers[layer] = (
+                keys.new_empty((keys.shape[0], self.length, keys.shape[2])),
+                values.new_empty((values.shape[0], self.length, values.shape[2])),
+            )
+        kept_keys, kept_values = self.layers[layer]
+        kept_keys[:, at : at + count] = keys
+        kept_values[:, at : at + count] = values
 
 
 class Slots:
     """The slots of all rows, and the stores of prefixes."""
 
-    def __init__(self, rows: int, *, fixed_cells: int | None = None) -> None:
+    def __init__(self, rows: int) -> None:
         self.stores: dict[int, Store] = {}
         self.room: Room | None = None
         """Where slots are to be made for all rows at once, instead of as rows come."""
@@ -44,7 +56,7 @@ class Slots:
         self._rows = rows
         self._occupants: list[Row | None] = []
         self._layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        self._capacity = fixed_cells or 0
+        self._capacity = 0
 
     @property
     def rows(self) -> int:
@@ -55,6 +67,11 @@ class Slots:
     def capacity(self) -> int:
         """Cells of a slot."""
         return self._capacity
+
+    @property
+    def size(self) -> int:
+        """Cells of all slots."""
+        return self.rows * self._capacity
 
     @property
     def nbytes(self) -> int:
@@ -107,10 +124,9 @@ class Slots:
             other.slot = origin
 
     def release(self, row: Row) -> None:
-        """Free the slot of a row."""
-        if row.slot is not None:
+        """Free the slot of a row. What it holds stays there until somebody else takes the slot: see `keep`."""
+        if row.slot is not None and self._occupants[row.slot] is row:
             self._occupants[row.slot] = None
-            row.slot = None
 
     def clear(self) -> None:
         """Free everything, the memory too; what is reserved next may be smaller."""
@@ -120,28 +136,44 @@ class Slots:
 
     # -- tensors
 
-    def reserve(self, rows: int, cells: int) -> None:
-        """Have room for so many rows of so many cells, before anything is computed."""
-        if self.room is not None:
-            self._reserve_ahead(rows, cells, self.room)
-            return
-        self._rows = max(self._rows, rows)
-        if cells > self._capacity:
-            wanted = max(cells, int(self._capacity * GROW_BY))
-            self._capacity = -(-wanted // ROUND_TO) * ROUND_TO
-        for layer, (keys, values) in self._layers.items():
-            if keys.shape[0] < self._rows or keys.shape[2] < self._capacity:
-                self._layers[layer] = (self._resized(keys), self._resized(values))
+    def reserve(self, rows: int, cells: int, limit: int | None = None) -> None:
+        """Have room for so many rows of so many cells, before anything is computed.
 
-    def _reserve_ahead(self, rows: int, cells: int, room: Room) -> None:
-        """Make a table for all rows that may come, if the present one does not suffice; it may have fewer slots."""
-        if rows <= self._rows and cells <= self._capacity:
+        All slots together take no more than ``limit`` cells, unless these rows do.
+        """
+        fits = rows <= self._rows and cells <= self._capacity
+        if fits and (limit is None or self._rows * self._capacity <= limit):
             return
-        self._rows, self._capacity = room.table(rows, cells)
+        if self.room is not None:
+            size = self._table_ahead(rows, cells, limit, self.room)
+        else:
+            size = self._table(rows, cells, limit)
+        if size != (self._rows, self._capacity):
+            self._make(*size)
+
+    def _table(self, rows: int, cells: int, limit: int | None) -> tuple[int, int]:
+        """Return slots and cells of each for these rows and those before them, as far as the limit allows."""
+        most, capacity = max(self._rows, rows), self._capacity
+        if cells > capacity:
+            wanted = max(cells, int(capacity * GROW_BY))
+            capacity = -(-wanted // ROUND_TO) * ROUND_TO
+        if limit is not None and most * capacity > limit:
+            # Longer slots than now are needed go first, then more of them.
+            capacity = max(cells, 1, min(capacity, limit // max(most, 1)))
+            most = max(rows, min(most, limit // capacity))
+        return most, capacity
+
+    def _table_ahead(self, rows: int, cells: int, limit: int | None, room: Room) -> tuple[int, int]:
+        """Return the same for all rows that may come; there may be fewer slots than before."""
+        return (room if limit is None else Room(room.rows, min(room.cells, limit))).table(rows, cells)
+
+    def _make(self, rows: int, cells: int) -> None:
+        """Have a table of so many slots and cells, to which everybody brings what they have."""
+        self._rows, self._capacity = rows, cells
         self._tidy()
-        for row in [row for row in self._occupants[self._rows :] if row is not None]:
+        for row in [row for row in self._occupants[rows:] if row is not None]:
             self._move(row, self._occupants.index(None))
-        del self._occupants[self._rows :]
+        del self._occupants[rows:]
         if not any(self._occupants):
             # Nothing is to be kept, so that the old table need not stand beside the new one.
             self._layers.clear()
@@ -177,6 +209,27 @@ class Slots:
     def drop(self, prefix: Prefix) -> None:
         """Free the store of a prefix."""
         self.stores.pop(id(prefix), None)
+
+    def split(self, upper: Prefix, lower: Prefix) -> None:
+        """Divide the store of ``lower``, of which the first tokens have become those of ``upper``."""
+        whole = self.stores.pop(id(lower), None)
+        if whole is None or not whole.layers:
+            return
+        length = len(upper.tokens)
+        parts = self.store_of(upper), self.store_of(lower)
+        for layer, (keys, values) in whole.layers.items():
+            for store, part in zip(parts, (slice(0, length), slice(length, None)), strict=True):
+                store.layers[layer] = (keys[:, part].clone(), values[:, part].clone())
+
+    def keep(self, row: Row | ScoredRow, prefix: Prefix) -> None:
+        """Copy the tokens of ``prefix`` from the slot of a row, which may have been released just now."""
+        if isinstance(row, ScoredRow):
+            # It had none.
+            return
+        store = self.store_of(prefix)
+        cells = slice(prefix.start - row.shared, prefix.end - row.shared)
+        for layer, (keys, values) in self._layers.items():
+            store.layers[layer] = (keys[row.slot, :, cells].clone(), values[row.slot, :, cells].clone())
 
     def copy_prefixes(self, row: Row) -> None:
         """Copy what the row's prefixes hold beyond ``row.shared`` into the first cells of its slot."""

@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 
-from pytest_evals.engines.transformers.attention import Step
 from pytest_evals.engines.transformers.buckets import block_length, cells_bucket, rows_bucket
 from pytest_evals.engines.transformers.filters import UNLIMITED, Filters, filters_of, looked_up, restricted
 from pytest_evals.engines.transformers.graphs import Capture
@@ -26,6 +25,7 @@ from pytest_evals.engines.transformers.sampling import NotANumberError, uniforms
 from pytest_evals.engines.transformers.scheduler import Plan
 from pytest_evals.engines.transformers.slots import Slots
 from pytest_evals.engines.transformers.static_buffers import Buffers
+from pytest_evals.engines.transformers.steps import Step
 
 MOST_STEPS = 8
 """Steps of a block. Rows that end leave, and others take their place, only after it."""

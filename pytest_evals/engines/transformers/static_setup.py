@@ -38,7 +38,7 @@ def decode_statically(runner: PackedRunner, model: Any, device: str, ways: Seque
             runner.decode_with(make(device))
             found = largest_static_difference(runner, model)
             if found <= TOLERANCE.get(model.dtype, 1e-3):
-                return notes + _refused_captures(runner)
+                return notes + runner.take_notes()
             reason = f"its logits would differ by {found:.1%}"
         except Exception as error:
             if is_fatal(error):
@@ -48,11 +48,6 @@ def decode_statically(runner: PackedRunner, model: Any, device: str, ways: Seque
         runner.clear()
         notes.append(f"decodes without {name}: {reason}")
     return notes
-
-
-def _refused_captures(runner: PackedRunner) -> list[str]:
-    note = runner.decoder.launches.note if runner.decoder else None
-    return [f"decodes without CUDA graphs: a step cannot be captured ({note})"] if note else []
 
 
 @torch.inference_mode()
