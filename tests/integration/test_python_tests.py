@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_evals.graders.programs.runner import WANTED, HarnessError, Limits, Outcome, run_program
+from pytest_evals.graders.programs.runner import HARNESS, WANTED, HarnessError, Limits, Outcome, run_program
 
 from .conftest import Evals
 
@@ -138,6 +140,25 @@ def test_a_program_is_kept_from_everything_else(tmp_path: Path) -> None:
     assert run(allowed).errors == (None,)
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="limits of processes are POSIX's")
+def test_where_no_filter_can_be_set_a_limit_forbids_processes() -> None:
+    code = """
+import os, resource, runpy, sys
+forbid = runpy.run_path(sys.argv[1])["forbid_processes"]
+if os.geteuid() == 0:
+    assert forbid() == []  # no limit holds root
+    os.setuid(65534)
+assert forbid() == ["processes"]
+try:
+    os.fork()
+except BlockingIOError:
+    print("forbidden")
+"""
+    command = [sys.executable, "-c", code, str(HARNESS.with_name("confine.py"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "forbidden\n", done.stderr
+
+
 def test_nothing_of_this_process_is_there_and_nothing_is_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SECRET_KEY", "1")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -204,6 +225,14 @@ def test_running_programs_has_to_be_allowed(evals: Evals) -> None:
     # Without --evals nothing runs, so nothing is refused.
     evals.pytester.makeini("[pytest]\n")
     evals.pytester.runpytest_subprocess("test_suite.py::test_programs[add]").assert_outcomes(skipped=1)
+
+
+def test_a_time_limit_that_the_graders_own_would_end_first_is_an_error(evals: Evals) -> None:
+    evals.write(SUITE.replace("timeout=5", "timeout=60"), SCRIPT)
+    evals.run("--evals-run-code", "-k", "add").assert_outcomes(errors=1, deselected=1)
+    (sample,) = evals.artifact.samples
+    assert sample.grades[0].status == "error"
+    assert "timeout=60 is not below evals_grader_timeout (60 s)" in (sample.grades[0].reasoning or "")
 
 
 def test_a_row_whose_tests_are_no_python_is_an_error_of_collection(evals: Evals) -> None:

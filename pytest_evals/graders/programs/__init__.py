@@ -16,7 +16,7 @@ from pytest_evals.errors import SuiteError
 from pytest_evals.graders.programs.extract import program_in
 from pytest_evals.graders.programs.runner import WANTED, Limits, Outcome, run_program
 from pytest_evals.graders.settings import check_static, depends_on_case, grading_text
-from pytest_evals.grading import RUN_CODE, Fixture, current_scope, grader_fixture
+from pytest_evals.grading import RUN_CODE, TIME_LIMIT, Fixture, current_scope, grader_fixture
 from pytest_evals.plain import one_line
 from pytest_evals.templates import render
 
@@ -67,6 +67,11 @@ def python_tests(
 
         if not request.config.stash.get(RUN_CODE, False):
             raise SuiteError("runs programs that a model wrote, which has to be allowed: --evals-run-code")
+        longest = request.config.stash.get(TIME_LIMIT, 0.0)
+        if 0 < longest <= limits.seconds:
+            raise SuiteError(
+                f"python_tests: timeout={timeout:g} is not below evals_grader_timeout ({longest:g} s), which would end it first"
+            )
         checks, head, name = task(render(dynamic, current_scope(request)))
         program = f"{head}\n{program_in(answer)}" if head else program_in(answer)
         outcome = run_program(program, checks, entry_point=name, limits=limits, packages=packages)

@@ -38,7 +38,8 @@ _CHANGES = _WRITE_FILE | sum(1 << bit for bit in range(4, 13))  # remove and mak
 
 def confine(folder: str, memory: int, seconds: int, file_size: int) -> list[str]:
     """Set every limit that can be set, and return the names of those that hold."""
-    return [*_resources(memory, seconds, file_size), *_kernel(folder)]
+    held = [*_resources(memory, seconds, file_size), *_kernel(folder)]
+    return held if "processes" in held else [*held, *forbid_processes()]
 
 
 def _resources(memory: int, seconds: int, file_size: int) -> list[str]:
@@ -59,6 +60,19 @@ def _resources(memory: int, seconds: int, file_size: int) -> list[str]:
             continue
         held.append(name)
     return held
+
+
+def forbid_processes() -> list[str]:
+    """Forbid new processes (on Linux, threads too) where the kernel has no better way; nobody can do so for root."""
+    try:
+        import resource
+
+        if os.geteuid() == 0:
+            return []
+        resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+    except (ImportError, AttributeError, ValueError, OSError):
+        return []
+    return ["processes"]
 
 
 def _kernel(folder: str) -> list[str]:
