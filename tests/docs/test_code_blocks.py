@@ -5,8 +5,8 @@ What happens to a block follows from its language:
 * ``python``: with a test function in it, it is a suite, run with ``--evals``; all its cases must pass. Else it is run as a
   script.
 * ``console`` (lines that start with ``$``) and ``sh`` (all lines): each command is checked. ``pytest`` commands are run with
-  ``--collect-only``, so that options, models, gates and paths must be right; of others, targets, options and paths must
-  exist.
+  ``--collect-only``, so that options, models, gates and paths must be right; ``pytest-evals`` commands are run after the suite
+  that a ``run`` comment names, else their arguments are checked; of others, targets, options and paths must exist.
 * ``ini`` and ``toml``: pytest starts with them as its configuration file and refuses what it does not know.
 * ``json``, ``jsonl``, ``yaml``: must be well formed. Commands in the ``run`` and ``script`` of a workflow are checked as
   above.
@@ -17,7 +17,7 @@ A block without a language, or of another one, is an error. Comments in the line
 * ``<!-- file: NAME -->``: the block is the file of this name, for itself and for the later blocks of the page.
 * ``<!-- run: passed=2 xfailed=1 model=echo args="-k fr" -->``: how a suite is run, every part optional. Its outcomes; its
   model: a function of ``MODELS`` in ``conftest.py``, a ``module:function`` in a file of the page, or ``none`` to name no model; more arguments.
-* ``<!-- run: after=test_capitals.py -->``: before this script, run that suite of the page (with ``model`` and ``args``).
+* ``<!-- run: after=test_capitals.py -->``: before this script, or these commands, run that suite of the page (with ``model`` and ``args``).
 
 ``capitals.jsonl`` and a folder ``my-model`` with a model are there for every block.
 """
@@ -38,6 +38,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from pytest_evals import cli
 
 from .blocks import PAGES, ROOT, Block, blocks_of
 
@@ -104,6 +106,8 @@ def check_commands(block: Block, folder: Path) -> None:
     lines = re.sub(r"\\\n\s*", "", block.text).splitlines()
     commands = [line.removeprefix("$") for line in lines if line.startswith("$") or (line and block.language == "sh")]
     assert commands, f"{block.place}: no command"
+    if "after" in block.options:
+        run_suite(block, folder, block.options["after"])
     for command in commands:
         check_command(command, block, folder)
 
@@ -113,7 +117,9 @@ def check_command(line: str, block: Block, folder: Path) -> None:
         for command in line.split("&&"):
             check_command(command, block, folder)
         return
-    words = shlex.split(line, comments=True)
+    for inner in re.findall(r"\$\((.*)\)", line):
+        check_command(inner, block, folder)
+    words = shlex.split(re.sub(r"\$\(.*\)|\s[|>].*", "", line), comments=True)
     environment: dict[str, str] = {}
     while words and re.match(r"[A-Z_]+=", words[0]):
         name, _, environment[name] = words.pop(0).partition("=")
@@ -124,7 +130,9 @@ def check_command(line: str, block: Block, folder: Path) -> None:
     options = [word for word in arguments if word.startswith("-")]
     paths = [word.partition("::")[0] for word in arguments if word not in options]
     where = f"{block.place}: {line.strip()}:"
-    if program == "pytest":
+    if program in ("pytest-evals", "pytest_evals"):
+        check_look(arguments, block, folder, where)
+    elif program == "pytest":
         at = ROOT if any((ROOT / path).exists() for path in paths) else folder
         dry = ("--collect-only", "-q", "-o", f"cache_dir={folder}")
         done = run("-m", "pytest", *arguments, *dry, cwd=at, **environment)
@@ -145,6 +153,15 @@ def check_command(line: str, block: Block, folder: Path) -> None:
         target = paths[0] if program in ("python", "python3") else words[0]
         found = (ROOT / target).is_file() or importlib.util.find_spec(program)
         assert program in OTHER_PROGRAMS or found, f"{where} there is no {target}"
+
+
+def check_look(arguments: list[str], block: Block, folder: Path, where: str) -> None:
+    """Check a command of ``pytest-evals``: it is run where there is a run to look at."""
+    if "after" in block.options:
+        done = run("-m", "pytest_evals", *arguments, cwd=folder)
+        assert done.returncode == 0, f"{where}\n{done.stdout}"
+    else:
+        cli.make_parser().parse_args(arguments)
 
 
 def check_configuration(block: Block, folder: Path) -> None:
