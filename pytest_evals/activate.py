@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_evals.collection import Collection, SuiteInfo
+from pytest_evals.collection import Collection, SuiteInfo, place_of, under_test
 from pytest_evals.declaration import MARK
 from pytest_evals.errors import EvalsError
 from pytest_evals.grading import RUN_CODE, TIME_LIMIT
@@ -20,6 +20,7 @@ from pytest_evals.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from pytest_evals.baseline.loading import Baseline
+    from pytest_evals.recall.opening import Recollection
 
 
 def activate(config: pytest.Config) -> None:
@@ -35,6 +36,8 @@ def activate(config: pytest.Config) -> None:
     config.stash[RUN_CODE] = settings.run_code
     collection = Collection(settings)
     config.pluginmanager.register(collection, "evals-collection")
+    if settings.reuse.replay:
+        _recast(config, settings.reuse.replay, collection)
     if config.getoption("evals_plan"):
         _plan(config, settings, collection)
     elif not config.option.collectonly:
@@ -61,6 +64,33 @@ def _run(config: pytest.Config, settings: Settings, collection: Collection) -> N
     _own(config, settings, collection, path, distributed=distributed)
 
 
+def _recast(config: pytest.Config, replay: Path, collection: Collection) -> None:
+    from pytest_evals.replaying import LeftOut, SuiteCheck, recasts
+
+    try:
+        collection.recast = recasts(replay)
+    except EvalsError as error:
+        raise pytest.UsageError(str(error)) from error
+    config.pluginmanager.register(LeftOut(collection.recast), "evals-left-out")
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(SuiteCheck(collection.recast, collection.infos), "evals-suite-check")
+
+
+def _recollection(settings: Settings, infos: dict[str, SuiteInfo]) -> Recollection:
+    from pytest_evals.recall.opening import open_recollection
+
+    try:
+        return open_recollection(
+            settings.reuse,
+            settings.root,
+            lambda nodeid: place_of(infos, nodeid),
+            replaced=lambda model: under_test(infos, model, settings.judge_name),
+            exact=settings.exact,
+        )
+    except EvalsError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
 def _own(config: pytest.Config, settings: Settings, collection: Collection, path: Path, *, distributed: bool) -> None:
     from pytest_evals.engines.pool import EnginePool
     from pytest_evals.gatecheck import GateCheck
@@ -70,12 +100,13 @@ def _own(config: pytest.Config, settings: Settings, collection: Collection, path
     from pytest_evals.session import EvalSession
 
     baseline = read_baseline(settings, config.invocation_params.dir)
-    pool = EnginePool(settings.root, settings.engine_options, settings.stall_timeout)
     infos: dict[str, SuiteInfo] = collection.infos
+    recalled = _recollection(settings, infos)
+    pool = EnginePool(settings.root, settings.engine_options, settings.stall_timeout, recalled.memory)
     config.pluginmanager.register(
-        EvalSession(settings, infos, pool, path, config.invocation_params.args, baseline), "evals-session"
+        EvalSession(settings, infos, pool, path, config.invocation_params.args, recalled, baseline), "evals-session"
     )
-    config.pluginmanager.register(Terminal(config, settings, path), "evals-terminal")
+    config.pluginmanager.register(Terminal(config, settings, path, recalled.header()), "evals-terminal")
     gate_check = GateCheck(settings, infos, baseline)
     progress = Progress(pool, PytestScreen(config, live=not distributed))
     if distributed:

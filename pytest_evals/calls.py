@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_evals.budget import Budget
@@ -103,12 +103,33 @@ class Line:
             entry["error"] = {"kind": result.error.kind, "message": result.error.message}
             raise ModelCallError(f"no answer ({result.error.kind} error): {result.error.message}", result.error.kind)
         first = "latency" not in entry
-        if result.likelihoods is not None:
-            entry["likelihoods"] = [[each.text, each.logprob] for each in result.likelihoods]
-        else:
-            entry["text"] = result.text
-        entry.update(
-            prompt_tokens=result.prompt_tokens, completion_tokens=result.completion_tokens, latency=result.latency
-        )
+        entry.update(answer_data(result))
         if first:
             self._calls.budget.count_tokens((result.prompt_tokens or 0) + (result.completion_tokens or 0))
+
+
+def answer_data(result: Result) -> dict[str, Any]:
+    """Return what a call's entry has of its answer: enough to give it again."""
+    data: dict[str, Any] = {}
+    if result.likelihoods is not None:
+        data["likelihoods"] = [asdict(each) for each in result.likelihoods]
+    else:
+        data |= {"text": result.text, "finish_reason": result.finish_reason}
+    data |= {
+        "prompt_tokens": result.prompt_tokens,
+        "completion_tokens": result.completion_tokens,
+        "latency": result.latency,
+    }
+    more = {"samples": result.samples, "logprobs": result.logprobs}
+    data |= {name: list(values) for name, values in more.items() if values is not None}
+    return {**data, "origin": None if result.origin is None else asdict(result.origin)}
+
+
+def grader_call(grader: str, model: str | None, result: Result) -> dict[str, Any]:
+    """Return the entry of the likelihoods that a ready-made grader had weighed: of answers to the case's own prompt, which
+    is not written down again.
+    """
+    entry: dict[str, Any] = {"by": grader, "handle": "model", "model": model, "messages": []}
+    if result.error is not None:
+        return {**entry, "error": asdict(result.error)}
+    return {**entry, **answer_data(result)}

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import pytest
 
 from pytest_evals.declaration import MARK, Declaration
-from pytest_evals.engines.spec import EMBEDDED, parse_spec
+from pytest_evals.engines.spec import EMBEDDED, spec_of_record
 from pytest_evals.errors import EvalsError, SuiteError
 from pytest_evals.gates import Gate, parse_gate, resolve
 from pytest_evals.grading import CASE, EXCLUDED, Asks, asks_of, check_of, models_of, runs_code_of, settings_of
 from pytest_evals.marking import is_default_turn, is_judge_handle, is_model_handle
-from pytest_evals.repeats import CaseKey, repeated, same_note
+from pytest_evals.repeats import CaseKey, Recast, repeated, same_note
 from pytest_evals.settings import Settings, model_text
 from pytest_evals.steps import declaration_of
 from pytest_evals.suite import Prepared, Suite, applies, build_suite, check_asks, check_settings
@@ -132,6 +132,8 @@ class Collection:
         self.infos: dict[str, SuiteInfo] = {}
         self.on_model_needed: Any = None
         """Called with a model's name as soon as a case is found that needs it."""
+        self.recast: Mapping[str, Recast] = {}
+        """Models and repeats of suites by name, where a recorded run decides."""
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Parametrize a test that has the mark: one item a case and model."""
@@ -175,7 +177,8 @@ class Collection:
                     "write an async grader that awaits model.choose(...)"
                 )
             check_asks(suite, grader, asked)
-        models = self._models(metafunc, declaration)
+        recast = self.recast.get(name)
+        models = (recast.models if recast else ()) or self._models(metafunc, declaration)
         info = self._info(name, suite, metafunc, list(graders), extra)
         self._current = _Current(suite, info, models, needs_completion, tuple(graders), asks, workflow)
         calls = _asks_for(lookup, metafunc.fixturenames, "model", is_model_handle) or workflow.asks_for("model")
@@ -293,11 +296,13 @@ class Collection:
     ) -> tuple[list[CaseKey], list[str]]:
         """Make each key as many as the case is repeated. A completion that the row brings is there once."""
         count = self._settings.repeat or suite.declaration.repeat or 1
+        if info.name in self.recast:
+            count = self.recast[info.name].repeats
         if count > 1 and needs.completion:
             shared = {
                 model
                 for model in {key.model for key in keys} - {None, RECORDED}
-                if parse_spec(str(model), self._settings.root).deduplicates
+                if spec_of_record(str(model), self._settings.root).deduplicates
             }
             greedy = sum(key.model in shared and suite.cases[key.case_id].params.greedy for key in keys)
             info.notes = list(dict.fromkeys([*info.notes, *same_note(info.name, greedy, len(keys))]))
@@ -329,6 +334,17 @@ class Collection:
                 if excluded:
                     item.stash[EXCLUDED] = frozenset(excluded)
         return made
+
+
+def place_of(infos: Mapping[str, SuiteInfo], nodeid: str) -> tuple[str, str, str, int] | None:
+    """Return suite, case id, model and repeat of an item; `None` where the nodeid is no case's."""
+    return next(((info.name, *info.items[nodeid]) for info in infos.values() if nodeid in info.items), None)
+
+
+def under_test(infos: Mapping[str, SuiteInfo], model: str, judge: str) -> bool:
+    """Tell whether a model is only under test: it does not judge as well."""
+    judges = any(info.judges for info in infos.values())
+    return not (judges and model == judge) and any(model in info.models for info in infos.values())
 
 
 def gates_of(info: SuiteInfo) -> list[Gate]:
@@ -409,7 +425,7 @@ def _short_names(models: Sequence[str], root: Path) -> dict[str | None, str]:
     """Return a name for each model, for ids; equal ones are numbered."""
     names: dict[str | None, str] = {}
     for model in models:
-        short = parse_spec(model, root).short
+        short = spec_of_record(model, root).short
         taken = sum(name == short or name.startswith(f"{short}-") for name in names.values())
         names[model] = f"{short}-{taken + 1}" if taken else short
     return names

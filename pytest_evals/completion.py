@@ -8,7 +8,21 @@ from typing import Any, Literal
 
 Message = Mapping[str, Any]
 FinishReason = Literal["stop", "length", "recorded"]
-FailureKind = Literal["model", "engine", "unsupported"]
+FailureKind = Literal["model", "engine", "unsupported", "replay"]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an answer comes from.
+
+    ``key`` tells what was asked of which model: equal keys, equal answers. ``source`` is `None` for what was computed in
+    this run, else ``replay``, ``resume`` or ``cache``. ``drift`` names what a replay found changed since then: ``prompt``,
+    ``parameters``.
+    """
+
+    key: str
+    source: str | None = None
+    drift: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +48,7 @@ class Completion:
     latency: float | None = None
     queued: float | None = None
     fingerprint: str | None = None
+    origin: Origin | None = None
 
     def __str__(self) -> str:
         return self.text
@@ -67,7 +82,8 @@ class Likelihood:
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why there is no answer. ``kind`` is ``model`` (it refused or failed on this request), ``engine`` (the measurement
-    broke) or ``unsupported`` (the engine cannot do what the request asks for: a parameter, or likelihoods).
+    broke), ``unsupported`` (the engine cannot do what the request asks for: a parameter, or likelihoods) or ``replay`` (the
+    run that is replayed has no answer).
     """
 
     kind: FailureKind

@@ -13,6 +13,7 @@ from pytest_evals.engines.protocol import EngineInfo
 from pytest_evals.engines.team import Team
 from pytest_evals.gates import GateResult
 from pytest_evals.provenance import provenance
+from pytest_evals.recall.opening import Recollection
 from pytest_evals.recorder import SCHEMA
 from pytest_evals.sample import sample_id
 from pytest_evals.scorecard import ScoreCard
@@ -36,6 +37,7 @@ def run_line(
     judge: str,
     seed: int,
     options: Mapping[str, Any],
+    recalled: Recollection | None = None,
 ) -> dict[str, Any]:
     """Return the first line. What a model was loaded as is known of those that are loaded by then. ``judge`` stands there
     where a suite asks for it.
@@ -50,11 +52,12 @@ def run_line(
         "started": run.started.isoformat(timespec="seconds"),
         **provenance(run.root, run.command),
         "device": next((info.device for info in loaded.values()), None),
-        "models": [_model(model, loaded.get(model)) for model in models],
-        "judge": _model(judge, loaded.get(judge)) if any(suite.judges for suite in suites) else None,
+        "models": [_model(model, loaded.get(model), recalled) for model in models],
+        "judge": _model(judge, loaded.get(judge), None) if any(suite.judges for suite in suites) else None,
         "seed": seed,
         "options": dict(options),
         "suites": [_suite(suite) for suite in suites],
+        **({"reused": recalled.reused} if recalled is not None and recalled.reused else {}),
     }
 
 
@@ -62,8 +65,10 @@ def _info(team: Team) -> EngineInfo | None:
     return next((resident.info for resident in team.replicas if resident.info), None)
 
 
-def _model(model: str, info: EngineInfo | None) -> dict[str, Any]:
+def _model(model: str, info: EngineInfo | None, recalled: Recollection | None) -> dict[str, Any]:
     names = ("device", "dtype", "context", "identity")
+    if info is None and recalled is not None and model in recalled.models:
+        return dict(recalled.models[model])
     return {"model": model, **({name: getattr(info, name) for name in names} if info else {})}
 
 

@@ -135,6 +135,7 @@ def _completion(request: Request, result: Result) -> Completion:
         latency=result.latency,
         queued=result.queued,
         fingerprint=result.fingerprint,
+        origin=result.origin,
     )
 
 

@@ -82,6 +82,32 @@ def add_options(parser: pytest.Parser) -> None:
         dest="evals_baseline",
         help="Compare with RUN: the path of an artifact, the name of a baseline, 'latest', or 'none'",
     )
+    group.addoption(
+        "--evals-replay",
+        metavar="RUN",
+        dest="evals_replay",
+        help="Grade the completions recorded in the artifact RUN; no model under test is loaded",
+    )
+    group.addoption(
+        "--evals-resume",
+        metavar="RUN",
+        dest="evals_resume",
+        help="Take over what the run of the artifact RUN finished, where nothing has changed, and generate the rest",
+    )
+    group.addoption(
+        "--evals-cache",
+        metavar="MODE",
+        dest="evals_cache",
+        help="Answers of earlier runs: off, read (use them) or write (use them and add new ones)",
+    )
+    parser.addini("evals_cache", "Answers of earlier runs, as --evals-cache", type="string", default="off")
+    parser.addini("evals_cache_dir", "Folder of the cache (default: 'cache' in evals_dir)", type="string", default="")
+    parser.addini(
+        "evals_replay_strict",
+        "In a replay, a case whose prompt or parameters have changed is an error",
+        type="bool",
+        default=False,
+    )
     parser.addini("evals", "Run eval tests, as --evals does", type="bool", default=False)
     parser.addini("evals_models", "Models to evaluate, one a line", type="linelist", default=[])
     parser.addini("evals_judge", "Model that judges", type="string", default="")

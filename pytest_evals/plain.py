@@ -42,3 +42,8 @@ def quoted(text: str, limit: int = 160) -> str:
 def encodable(text: str) -> str:
     """Escape lone surrogates, which UTF-8 cannot hold."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def counted(number: int, noun: str) -> str:
+    """Return ``1 case``, ``2 cases``, ``1,000 cases``."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -55,8 +55,9 @@ def seeded(params: GenerationParams, found: EvalItem, base_seed: int, call: str 
     """Return the parameters with a seed of the case's own, where one is needed and none is given: that of its default turn,
     or that of the ``call`` of this name.
     """
-    if params.greedy or (params.seed is not None and found.key.repeat == 1):
+    if found.key.repeat == 1 and (params.greedy or params.seed is not None):
         return params
+    # Also where greedy: an engine that gives another answer each time is told apart by it.
     # A seed that the suite gives is the first repeat's; those of the others follow from it.
     base = base_seed if params.seed is None else params.seed
     name = found.info.name if call is None else f"{found.info.name}/{call}"

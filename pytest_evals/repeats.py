@@ -16,6 +16,14 @@ class CaseKey:
     repeat: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Recast:
+    """The models of a suite, and how often each case runs, where a recorded run decides."""
+
+    models: tuple[str, ...]
+    repeats: int
+
+
 def repeated(keys: Sequence[CaseKey], ids: Sequence[str], counts: Sequence[int]) -> tuple[list[CaseKey], list[str]]:
     """Return keys and ids with each as often as ``counts`` says, repeats of a case together.
 

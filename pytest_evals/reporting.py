@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,18 +18,21 @@ from pytest_evals.settings import Settings
 class Terminal:
     """Header and score card."""
 
-    def __init__(self, config: pytest.Config, settings: Settings, path: Path) -> None:
+    def __init__(self, config: pytest.Config, settings: Settings, path: Path, recalled: Sequence[str] = ()) -> None:
         self._config = config
         self._settings = settings
         self._path = path
+        self._recalled = recalled
 
-    def pytest_report_header(self) -> str:
-        """One line: models, device, dtype."""
+    def pytest_report_header(self) -> list[str]:
+        """One line: models, device, dtype; and what is taken from earlier runs."""
         settings = self._settings
+        if settings.reuse.replay:
+            return list(self._recalled)
         models = ", ".join(settings.models or settings.default_models)
         shown = models or f"{EMBEDDED} unless a suite names another (--evals-model chooses)"
         judge = f"; judge {settings.judge}" if settings.judge else ""
-        return f"evals: {shown}{judge}; device {settings.device}, dtype {settings.dtype}"
+        return [f"evals: {shown}{judge}; device {settings.device}, dtype {settings.dtype}", *self._recalled]
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the score card, where there is one."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_evals.budget import Budget
-from pytest_evals.calls import Calls, Line
+from pytest_evals.calls import Calls, Line, grader_call
 from pytest_evals.collection import EVAL, EvalItem
 from pytest_evals.completion import Completion, Failure, Likelihood
 from pytest_evals.conductor import Conductor, News
@@ -376,4 +376,8 @@ def _calls_of(item: pytest.Item) -> list[dict[str, Any]]:
     made = item.stash[CALLS][0].made
     flow = item.stash.get(FLOW, None)
     steps = flow.calls.made if isinstance(flow, CaseFlow) else []
-    return [*steps, *(entry for entry in made if entry["by"] == "test")]
+    found = item.stash[EVAL]
+    keys = {grader: choice_id(item.nodeid, grader) for grader in found.asks}
+    answers = item.stash.get(RESULTS, {})
+    weighed = [grader_call(grader, found.key.model, answers[key]) for grader, key in keys.items() if key in answers]
+    return [*weighed, *steps, *(entry for entry in made if entry["by"] == "test")]

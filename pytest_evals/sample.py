@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -72,7 +73,18 @@ def completion_data(completion: Completion | None) -> dict[str, Any] | None:
         return None
     names = ("text", "finish_reason", "prompt_tokens", "completion_tokens", "logprobs", "latency")
     data = {name: getattr(completion, name) for name in names}
-    return {**data, "samples": list(completion.samples)} if completion.samples else data
+    if completion.samples:
+        data["samples"] = list(completion.samples)
+    if completion.origin is not None:
+        data["origin"] = dataclasses.asdict(completion.origin)
+    return data
+
+
+def source_of(completion: Mapping[str, Any] | None) -> str | None:
+    """Return where a completion of a sample was taken from; `None` if it was computed."""
+    origin = (completion or {}).get("origin") or {}
+    source: str | None = origin.get("source")
+    return source
 
 
 def grades_data(

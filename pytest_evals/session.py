@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import json
 import secrets
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,15 +20,16 @@ from pytest_evals.audit import FINDINGS, Findings
 from pytest_evals.baseline.joining import join
 from pytest_evals.collection import RECORDED, SuiteInfo
 from pytest_evals.engines.pool import EnginePool
-from pytest_evals.engines.spec import parse_spec
+from pytest_evals.engines.spec import spec_of_record
 from pytest_evals.engines.team import Team
 from pytest_evals.gatereports import GateReport, teststatus, warn_of_inconclusive
 from pytest_evals.gates import GateResult
 from pytest_evals.judgement import judge_all
 from pytest_evals.lines import RunFacts, crashed_line, run_line, summary_line
 from pytest_evals.plain import one_line
+from pytest_evals.recall.opening import Recollection
 from pytest_evals.recorder import Recorder
-from pytest_evals.sample import dump, to_record
+from pytest_evals.sample import dump, source_of, to_record
 from pytest_evals.scorecard import ModelUse, ScoreCard, cut_note, make_ledger
 from pytest_evals.scores import CaseRecord, compute_scores
 from pytest_evals.settings import Settings
@@ -50,6 +52,7 @@ class EvalSession:
         pool: EnginePool,
         path: Path,
         command: Sequence[str],
+        recalled: Recollection,
         baseline: Baseline | None = None,
     ) -> None:
         self._settings = settings
@@ -60,6 +63,8 @@ class EvalSession:
         self._command = command
         self._records: dict[str, CaseRecord] = {}
         self._tokens: dict[str, Tokens] = {}
+        self._recalled = recalled
+        self._sources: dict[str, str | None] = {}
         self._interruption: str | None = None
         self._started = datetime.datetime.now(datetime.UTC)
         self._run_id = f"{self._started:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
@@ -92,7 +97,8 @@ class EvalSession:
         sample = json.loads(line)
         self._records[sample["nodeid"]] = to_record(sample)
         completion = sample["interaction"]["completion"]
-        if completion and completion["completion_tokens"] is not None:
+        self._sources[sample["nodeid"]] = source = source_of(completion)
+        if completion and completion["completion_tokens"] is not None and source is None:
             tokens = self._tokens.setdefault(sample["interaction"]["source"] or "", Tokens())
             tokens.count(completion["prompt_tokens"] or 0, completion["completion_tokens"])
         self._write(line)
@@ -107,7 +113,12 @@ class EvalSession:
     def _write(self, line: str) -> None:
         if not self._recorder.started:
             run = RunFacts(self._run_id, self._started, self._settings.root, self._command)
-            options = {**self._settings.engine_options, "limit": self._settings.limit, "repeat": self._settings.repeat}
+            options = {
+                **self._settings.engine_options,
+                "limit": self._settings.limit,
+                "repeat": self._settings.repeat,
+                **self._settings.reuse.to_options(),
+            }
             self._recorder.start(
                 run_line(
                     run,
@@ -116,6 +127,7 @@ class EvalSession:
                     judge=self._settings.judge_name,
                     seed=self._settings.seed,
                     options=options,
+                    recalled=self._recalled,
                 )
             )
         self._recorder.write(line)
@@ -153,6 +165,7 @@ class EvalSession:
             notes=(
                 *([cut] if cut else []),
                 *self._judge_note(),
+                *self._recall_notes(),
                 *notes,
                 *self._pool.incidents,
                 *([findings.note()] if findings else []),
@@ -170,6 +183,11 @@ class EvalSession:
             return []
         return [f"judge: {self._settings.judge_name}, since none was named; --evals-judge or evals_judge names one"]
 
+    def _recall_notes(self) -> list[str]:
+        cases = {nodeid: (info.name, *item) for info in self._infos.values() for nodeid, item in info.items.items()}
+        counts = Counter(source for source in self._sources.values() if source)
+        return self._recalled.notes(counts, cases)
+
     def _uses(self, models: Collection[str]) -> list[ModelUse]:
         """Return what each loaded copy did; models that differ only in their prompts share one."""
         named: dict[int, tuple[Team, list[str]]] = {}
@@ -182,7 +200,7 @@ class EvalSession:
         ]
 
     def _short(self, model: str) -> str:
-        return model if model in ("", RECORDED) else parse_spec(model, self._settings.root).short
+        return model if model in ("", RECORDED) else spec_of_record(model, self._settings.root).short
 
     def _report(self, session: pytest.Session, gates: Sequence[GateResult]) -> None:
         for result in gates:
@@ -202,6 +220,7 @@ class EvalSession:
     def pytest_unconfigure(self) -> None:
         """End the engines, however the session ended."""
         self._pool.close()
+        self._recalled.close()
 
 
 def _reason(session: pytest.Session) -> str | None:

@@ -17,6 +17,7 @@ from pytest_evals.budget import Limits
 from pytest_evals.engines.spec import EMBEDDED, ENGINES, parse_spec
 from pytest_evals.errors import EvalsError
 from pytest_evals.gates import Gate, parse_gate
+from pytest_evals.reuse import Reuse, read_reuse
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 INCONCLUSIVE = ("warn", "pass", "fail")
@@ -45,6 +46,7 @@ class Settings:
     stall_timeout: float
     exact: bool
     audit: int
+    reuse: Reuse
     run_code: bool
     judge: str | None
     limits: Limits
@@ -67,6 +69,8 @@ def read_settings(config: pytest.Config) -> Settings:
     root = config.rootpath
     here = config.invocation_params.dir
     aliases = _aliases(config)
+    artifact = _path(here, config.getoption("evals_artifact"))
+    folder = root / config.getini("evals_dir")
     return Settings(
         root=root,
         models=_models("--evals-model", config.getoption("evals_model") or [], here, root, aliases),
@@ -76,8 +80,8 @@ def read_settings(config: pytest.Config) -> Settings:
             *_gates("evals_gates", config.getini("evals_gates")),
             *_gates("--evals-gate", config.getoption("evals_gate") or []),
         ),
-        artifact=_path(here, config.getoption("evals_artifact")),
-        folder=root / config.getini("evals_dir"),
+        artifact=artifact,
+        folder=folder,
         limit=_whole("--evals-limit", config.getoption("evals_limit"), least=1),
         repeat=_whole("--evals-repeat", config.getoption("evals_repeat"), least=1),
         seed=_whole("--evals-seed", config.getoption("evals_seed"), least=0) or 0,
@@ -98,6 +102,7 @@ def read_settings(config: pytest.Config) -> Settings:
         ),
         baseline=_baseline(config),
         inconclusive=_one_of("evals_inconclusive", config.getini("evals_inconclusive"), INCONCLUSIVE),
+        reuse=read_reuse(config, artifact, folder),
     )
 
 

@@ -27,6 +27,7 @@ def generated_completion(result: Result, found: EvalItem) -> Completion:
         queued=result.queued,
         latency=result.latency,
         fingerprint=result.fingerprint,
+        origin=result.origin,
     )
 
 

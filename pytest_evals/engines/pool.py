@@ -26,6 +26,7 @@ from pytest_evals.engines.service import Deliver
 from pytest_evals.engines.spec import parse_spec
 from pytest_evals.engines.team import Team, replicas_of, weights_of
 from pytest_evals.engines.turns import next_move
+from pytest_evals.recall.memory import Memory
 
 LOAD_ATTEMPTS = 2
 
@@ -35,12 +36,13 @@ class EnginePool:
     """See the module.
 
     ``options`` are what every engine is told; ``root`` resolves paths and modules. An engine that has work and gives no
-    sign of life for ``stall_seconds`` is ended (0: never).
+    sign of life for ``stall_seconds`` is ended (0: never). ``memory`` answers what is known from before.
     """
 
     root: Path
     options: Mapping[str, Any] = field(default_factory=dict)
     stall_seconds: float = 0.0
+    memory: Memory | None = None
 
     def __post_init__(self) -> None:
         self.notes: deque[str] = deque()
@@ -50,6 +52,7 @@ class EnginePool:
         self._teams: dict[str, Team] = {}
         self._team_of: dict[str, Team] = {}
         self._turn: str | None = None
+        self._again = False
         self._results = Results()
         self._changed = threading.Condition()
         self._processes = Lifecycle(self.root, self._changed, self)
@@ -66,9 +69,9 @@ class EnginePool:
     def submit(self, requests: Sequence[Request]) -> None:
         """See `Generation.submit`."""
         with self._changed:
-            for model in dict.fromkeys(request.model for request in requests):
-                fresh = [request for request in requests if request.model == model and not self._known(request)]
-                self._add(self._team(model), fresh)
+            fresh = self._without_engine([request for request in requests if not self._known(request)])
+            for model in dict.fromkeys(request.model for request in fresh):
+                self._add(self._team(model), [request for request in fresh if request.model == model])
             self._schedule()
 
     def result(self, request: Request, timeout: float | None = None) -> Result | None:
@@ -77,8 +80,7 @@ class EnginePool:
         with self._changed:
             self._results.ask_again(request.id)
             if not self._known(request):
-                self._add(self._team(request.model), [request])
-                self._schedule()
+                self.submit([request])
             while request.id not in self._results:
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
@@ -131,6 +133,14 @@ class EnginePool:
             self._team_of[model] = self._teams[spec.text]
         return self._team_of[model]
 
+    def _without_engine(self, requests: Sequence[Request]) -> list[Request]:
+        """Answer the requests that need no engine, and return the others."""
+        if self.memory is None:
+            return list(requests)
+        found = [(request, self.memory.before(request)) for request in requests]
+        self._results.keep([result for _, result in found if result is not None])
+        return [request for request, result in found if result is None]
+
     def _add(self, team: Team, requests: Sequence[Request]) -> None:
         team.add(requests)
         self._give_up_if_failed(team)
@@ -158,14 +168,15 @@ class EnginePool:
         self._results.keep(results)
         for result in results:
             resident.done += 1
-            resident.tokens += result.completion_tokens or 0
+            if result.origin is None or result.origin.source is None:
+                resident.tokens += result.completion_tokens or 0
         if resident.working_since is not None and not resident.slot.busy:
             resident.seconds += time.monotonic() - resident.working_since
             resident.working_since = None
         self._changed.notify_all()
 
     def _send(self, resident: Resident) -> None:
-        requests = resident.slot.next_to_send() if resident.state == "ready" else []
+        requests = self._unknown(resident, resident.slot.next_to_send()) if resident.state == "ready" else []
         if not requests:
             return
         resident.heard = time.monotonic()
@@ -174,12 +185,34 @@ class EnginePool:
         # A process that dies at this moment is noticed by its watcher, and what it was sent is sent again.
         resident.tell({"type": "generate", "requests": [request.to_dict() for request in requests]})
 
+    def _unknown(self, resident: Resident, requests: list[Request]) -> list[Request]:
+        """Answer what is known from before, and return the rest."""
+        if self.memory is None or resident.info is None:
+            return requests
+        unknown = []
+        for request in requests:
+            known = self.memory.recall(request, resident.info)
+            if known is None:
+                unknown.append(request)
+            else:
+                self._keep(resident, resident.slot.finished(known))
+                self._again = True
+        return unknown
+
+    def _learned(self, result: Result) -> Result:
+        return result if self.memory is None else self.memory.learned(result)
+
     # -- whose turn it is
 
     def _schedule(self) -> None:
         """Send what is new; start the models whose turn it is; make room for the next one."""
-        if self._processes.closing:
-            return
+        self._again = True
+        while self._again and not self._processes.closing:
+            # Where answers were known from before, a model may have nothing left to do: it is the next one's turn.
+            self._again = False
+            self._schedule_once()
+
+    def _schedule_once(self) -> None:
         self._take_turns({name: team for name, team in self._teams.items() if team.spec.heavy})
         for name, team in self._teams.items():
             if team.spec.heavy and name != self._turn:
@@ -225,7 +258,7 @@ class EnginePool:
         kind = message["type"]
         resident.heard = time.monotonic()
         if kind == "results":
-            found = [resident.slot.finished(Result.from_dict(data)) for data in message["results"]]
+            found = [resident.slot.finished(self._learned(Result.from_dict(data))) for data in message["results"]]
             self._keep(resident, [result for delivered in found for result in delivered])
             self._schedule()
         elif kind == "started":

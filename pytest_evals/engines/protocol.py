@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-from pytest_evals.completion import Failure, FinishReason, Likelihood, Message
+from pytest_evals.completion import Failure, FinishReason, Likelihood, Message, Origin
 from pytest_evals.generation import GenerationParams
 
 
@@ -79,6 +79,7 @@ class Result:
     latency: float | None = None
     queued: float | None = None
     fingerprint: str | None = None
+    origin: Origin | None = None
     error: Failure | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -86,6 +87,8 @@ class Result:
         data = {name: value for name, value in _shallow(self).items() if value is not None}
         if self.error is not None:
             data["error"] = asdict(self.error)
+        if self.origin is not None:
+            data["origin"] = asdict(self.origin)
         if self.likelihoods is not None:
             data["likelihoods"] = [asdict(likelihood) for likelihood in self.likelihoods]
         return data
@@ -96,6 +99,8 @@ class Result:
         values = dict(data)
         if "error" in values:
             values["error"] = Failure(**values["error"])
+        if "origin" in values:
+            values["origin"] = Origin(**values["origin"])
         for name in ("logprobs", "samples"):
             if name in values:
                 values[name] = tuple(values[name])

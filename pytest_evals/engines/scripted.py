@@ -36,9 +36,10 @@ class ScriptedEngine:
     """
 
     def __init__(self, name: str) -> None:
-        self.info = EngineInfo(device="python", identity={"engine": "scripted", "function": name})
         self._name = name
         self._function, self._score = _load(name)
+        identity = {"engine": "scripted", "function": name, "source": _source(self._function)}
+        self.info = EngineInfo(device="python", identity=identity)
         self.capabilities = Capabilities(likelihoods=self._score is not None)
 
     def generate(self, requests: Inbox) -> Iterator[Event]:
@@ -110,7 +111,7 @@ class ScriptedEngine:
         text = text[: min(cuts)] if cuts else text
         words = sum(len(str(message.get("content", "")).split()) for message in request.messages)
         latency = time.perf_counter() - started
-        fingerprint = content_hash([self._name, list(request.messages), request.params.to_dict()], length=24)
+        fingerprint = content_hash([self.info.identity, list(request.messages), request.params.to_dict()], length=24)
         tokens = len(text.split())
         return Result(
             request.id, text, prompt_tokens=words, completion_tokens=tokens, latency=latency, fingerprint=fingerprint
@@ -133,6 +134,15 @@ class ScriptedEngine:
 
     def _raised(self, error: Exception) -> Failure:
         return Failure("model", f"scripted:{self._name} raised {type(error).__name__}: {error}")
+
+
+def _source(function: Callable[..., Any]) -> str | None:
+    """Return a digest of the module that the function is written in: after a change it is another model."""
+    try:
+        source = inspect.getsource(inspect.getmodule(inspect.unwrap(function)))  # type: ignore[arg-type]  # None is a TypeError
+    except (OSError, TypeError):
+        return None
+    return content_hash(source, length=16)
 
 
 async def _cancel(tasks: Collection[asyncio.Task[Any]]) -> None:

@@ -87,6 +87,15 @@ def parse_spec(text: str, root: Path) -> ModelSpec:
     return ModelSpec(written, engine, name, revision or None, options)
 
 
+def spec_of_record(text: str, root: Path) -> ModelSpec:
+    """Return the specification of a model that need not be there any more, as that of a recorded run."""
+    try:
+        return parse_spec(text, root)
+    except ModelError:
+        engine, colon, name = text.partition("?")[0].partition(":")
+        return ModelSpec(text, engine, name) if colon and engine in ENGINES else ModelSpec(text, "hf", text)
+
+
 def _split_engine(body: str, written: str) -> tuple[str, str]:
     head, colon, rest = body.partition(":")
     # A colon in a path (of a drive letter, say) announces no engine.

@@ -1,0 +1,69 @@
+"""``--evals-cache``: answers are kept across runs."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+
+from .conftest import Evals
+from .test_option_replay import COUNTED, SUITE, asked, sources
+
+FINE = SUITE.replace("error", "z")
+DATABASE = ".evals/cache/answers.sqlite3"
+
+
+def test_answers_are_kept_and_used_and_only_written_when_asked(evals_both: Evals) -> None:
+    evals_both.write(FINE, COUNTED)
+    evals_both.run("--evals-cache", "read").stdout.fnmatch_lines(["cache .evals/cache: there is none yet*"])
+    assert len(asked(evals_both)) == 3
+    written = evals_both.run("--evals-cache", "write")
+    written.stdout.fnmatch_lines(["cache .evals/cache: 0 completions taken from it, 3 answers added"])
+    assert len(asked(evals_both)) == 3
+    evals_both.write(FINE.replace('"q": "x"', '"q": "new"'), COUNTED)
+    read = evals_both.run("-o", "evals_cache=read")
+    read.stdout.fnmatch_lines(["cache .evals/cache: 2 completions taken from it"])
+    assert (asked(evals_both), set(sources(evals_both).values())) == (["say new"], {("cache", None), (None, None)})
+    assert [use["completions"] for use in evals_both.lines()[-1]["throughput"]["models"]] == [1]
+    evals_both.run("--evals-cache", "off")
+    assert len(asked(evals_both)) == 3
+
+
+def test_errors_are_not_kept_and_repeats_are_not_mixed(evals: Evals) -> None:
+    evals.write(SUITE, COUNTED)
+    evals.run("--evals-cache", "write", "--evals-repeat", "2")
+    assert len(asked(evals)) == 6
+    evals.run("--evals-cache", "write", "--evals-repeat", "3")
+    assert asked(evals) == ["say error"] * 3 + ["say x", "say y"]
+
+
+@pytest.mark.parametrize("damage", ["file", "answer"])
+def test_a_damaged_cache_costs_a_note(evals: Evals, damage: str) -> None:
+    evals.write(FINE, COUNTED)
+    evals.run("--evals-cache", "write")
+    path = evals.pytester.path / DATABASE
+    if damage == "file":
+        path.write_bytes(b"nonsense" * 1000)
+        expected = "the cache .evals/cache is not used: file is not a database; 'pytest-evals cache clear' removes it"
+    else:
+        with sqlite3.connect(path) as database:
+            database.execute("UPDATE answers SET data = '{' WHERE key IN (SELECT min(key) FROM answers)")
+        database.close()
+        expected = "2 completions taken from it, 1 answer added, 1 answer in it could not be read"
+    asked(evals)
+    result = evals.run("--evals-cache", "write")
+    result.assert_outcomes(passed=3)
+    assert len(asked(evals)) == (3 if damage == "file" else 1)
+    assert expected in " ".join(result.stdout.str().split())
+
+
+def test_a_folder_that_cannot_be_written_and_an_unknown_mode_are_usage_errors(evals: Evals) -> None:
+    evals.write(FINE, COUNTED)
+    (evals.pytester.path / "file").write_text("", encoding="utf-8")
+    result = evals.run("--evals-cache", "write", "-o", "evals_cache_dir=file/cache")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["ERROR: --evals-cache: *cannot be written: Not a directory"])
+    result = evals.run("--evals-cache", "wrte")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["ERROR: --evals-cache: 'wrte' is unknown (known: off, read, write)"])
+    assert asked(evals) == []

@@ -1,0 +1,73 @@
+"""``--evals-resume RUN``: what an earlier run finished is taken over, and the rest is generated."""
+
+from __future__ import annotations
+
+from .conftest import Evals
+from .test_option_replay import COUNTED, SUITE, asked, keep, recorded, sources
+
+
+def note(evals: Evals, *arguments: str) -> str:
+    """Resume and return what the score card says about it."""
+    text = " ".join(evals.run("--evals-resume", "old.jsonl", *arguments).stdout.str().split())
+    assert "resumed from" in text, text
+    return text.partition("resumed from ")[2].partition(" artifact:")[0]
+
+
+def test_what_is_finished_is_taken_over_and_the_rest_generated(evals_both: Evals) -> None:
+    recorded(evals_both, SUITE, "test_suite.py::test_it[a]", "test_suite.py::test_it[c]")
+    said = note(evals_both)
+    assert "old.jsonl: 1 completion taken over, 2 generated (1 not in it, 1 without a completion there)" in said
+    assert asked(evals_both) == ["say error", "say y"]
+    assert sources(evals_both) == {"a": ("resume", None), "b": (None, None)}
+    lines = evals_both.lines()
+    assert lines[0]["reused"]["how"] == "resume"
+    # What was taken over was not generated in this run.
+    assert [use["completions"] for use in lines[-1]["throughput"]["models"]] == [1]
+    keep(evals_both)
+    assert "old.jsonl: 2 completions taken over, 1 generated (1 without a completion there)" in note(evals_both)
+    assert asked(evals_both) == ["say error"]
+
+
+def test_a_run_that_was_cut_off_counts(evals: Evals) -> None:
+    recorded(evals)
+    path = evals.pytester.path / "old.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text(f"{''.join(lines[:2])}{lines[2][:-40]}", encoding="utf-8")
+    result = evals.run("--evals-resume", "old.jsonl")
+    result.stdout.fnmatch_lines(
+        [
+            "evals: resumes old.jsonl (1 case, which was cut off)",
+            "resumed from old.jsonl: 1 completion taken over, 2 generated (2 not in it)*",
+        ]
+    )
+    assert asked(evals) == ["say error", "say y"]
+
+
+def test_what_changed_is_generated_anew_and_the_report_says_why(evals: Evals) -> None:
+    recorded(evals)
+    evals.write(SUITE.replace('{"id": "a", "q": "x"}', '{"id": "a", "q": "z"}'), COUNTED)
+    assert "1 completion taken over, 2 generated (1 with another prompt, 1 without a completion there)" in note(evals)
+    assert asked(evals) == ["say error", "say z"]
+    evals.write(SUITE.replace('id="id",', 'id="id", generation={"max_new_tokens": 9},'), COUNTED)
+    assert "0 completions taken over, 3 generated (2 with other parameters, 1 without" in note(evals)
+    assert len(asked(evals)) == 3
+    evals.write(SUITE, f"{COUNTED}\n# another model\n")
+    assert "0 completions taken over, 3 generated (2 with another model, 1 without a completion there)" in note(evals)
+    assert len(asked(evals)) == 3
+
+
+def test_seeds_and_repeats_are_never_mixed(evals_both: Evals) -> None:
+    suite = SUITE.replace('id="id",', 'id="id", generation={"temperature": 1.0},').replace("error", "e")
+    recorded(evals_both, suite, "--evals-repeat", "2")
+    assert "6 completions taken over, 3 generated (3 not in it)" in note(evals_both, "--evals-repeat", "3")
+    assert len(asked(evals_both)) == 3
+    assert "0 completions taken over, 6 generated (6 with other parameters)" in note(
+        evals_both, "--evals-repeat", "2", "--evals-seed", "5"
+    )
+
+
+def test_the_run_that_is_resumed_is_not_overwritten(evals: Evals) -> None:
+    recorded(evals)
+    result = evals.run("--evals-resume", "old.jsonl", "--evals-artifact", "old.jsonl")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["ERROR: --evals-resume and --evals-artifact name the same file*"])
