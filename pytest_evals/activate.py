@@ -114,7 +114,8 @@ def _own(config: pytest.Config, settings: Settings, collection: Collection, path
 
         config.pluginmanager.register(Controller(pool, infos, progress, gate_check), "evals-controller")
         return
-    collection.on_model_needed = pool.prepare
+    if not settings.reuse.replay:
+        collection.on_model_needed = pool.prepare
     run = CaseRun(settings, pool, progress)
     config.stash[RUN] = run
     config.pluginmanager.register(run, "evals-run")

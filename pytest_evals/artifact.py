@@ -37,6 +37,14 @@ class Message(_Line):
     content: Any
 
 
+class OriginRecord(_Line):
+    """Where an answer comes from: see `pytest_evals.completion.Origin`."""
+
+    key: str
+    source: str | None = None
+    drift: str | None = None
+
+
 class CompletionRecord(_Line):
     """A completion as the artifact has it. Token counts are without padding; ``latency`` is seconds."""
 
@@ -46,6 +54,7 @@ class CompletionRecord(_Line):
     completion_tokens: int | None = None
     logprobs: list[float] | None = None
     latency: float | None = None
+    origin: OriginRecord | None = None
 
 
 class EvalSampleInteraction(_Line):
@@ -58,15 +67,25 @@ class EvalSampleInteraction(_Line):
 
 
 class SampleError(_Line):
-    """Why a case errored: ``kind`` is model, engine, unsupported, task, grader, setup, test, teardown or crash."""
+    """Why a case errored: ``kind`` is model, engine, unsupported, replay, task, grader, setup, test, teardown or crash."""
 
     kind: str
     message: str
 
 
+class LikelihoodRecord(_Line):
+    """How likely a text is: see `pytest_evals.completion.Likelihood`."""
+
+    text: str
+    logprob: float
+    tokens: int
+    bytes: int
+    greedy: bool = False
+
+
 class CallRecord(_Line):
     """A call of a model that a task, a grader or the test made: ``by`` names it (``test`` for the test). There is a ``text``,
-    or ``likelihoods`` (each text with its log-probability), or an ``error``, or none of them if nobody waited for it.
+    or ``likelihoods``, or an ``error``, or none of them if nobody waited for it. Without ``messages`` the prompt was the case's.
     """
 
     by: str
@@ -74,11 +93,13 @@ class CallRecord(_Line):
     model: str
     messages: list[Message]
     text: str | None = None
-    likelihoods: list[tuple[str, float]] | None = None
+    finish_reason: str | None = None
+    likelihoods: list[LikelihoodRecord] | None = None
     error: SampleError | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     latency: float | None = None
+    origin: OriginRecord | None = None
 
 
 class EvalSample(_Line):
@@ -132,6 +153,7 @@ class Run(_Line):
     seed: int
     options: dict[str, Any]
     suites: list[SuiteEntry]
+    reused: dict[str, Any] | None = None
 
 
 class Summary(_Line):

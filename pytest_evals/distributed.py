@@ -92,7 +92,8 @@ def activate_worker(
 ) -> None:
     """Register what a worker does."""
     remote = RemotePool(*address)
-    collection.on_model_needed = remote.prepare
+    if not settings.reuse.replay:
+        collection.on_model_needed = remote.prepare
     run = CaseRun(settings, remote)
     config.stash[RUN] = run
     config.pluginmanager.register(run, "evals-run")

@@ -57,7 +57,7 @@ def run_line(
         "seed": seed,
         "options": dict(options),
         "suites": [_suite(suite) for suite in suites],
-        **({"reused": recalled.reused} if recalled is not None and recalled.reused else {}),
+        "reused": recalled.reused if recalled is not None else None,
     }
 
 

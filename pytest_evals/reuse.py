@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from pytest_evals.errors import ArtifactError
+from pytest_evals.locating import locate
+
 CACHE_MODES = ("off", "read", "write")
 _CACHE_FOLDER = "cache"
 
@@ -33,15 +36,14 @@ def read_reuse(config: pytest.Config, artifact: Path | None, folder: Path) -> Re
 
     ``artifact`` is where this run's goes if that was said, ``folder`` where artifacts go by default.
     """
-    here = config.invocation_params.dir
-    replay = _run("--evals-replay", config.getoption("evals_replay"), here)
-    resume = _run("--evals-resume", config.getoption("evals_resume"), here)
+    if config.getoption("evals_replay"):
+        _check_replay(config)
+    replay = _run(config, "--evals-replay", "evals_replay")
+    resume = _run(config, "--evals-resume", "evals_resume")
     mode = config.getoption("evals_cache") or config.getini("evals_cache")
     if mode not in CACHE_MODES:
         option = "--evals-cache" if config.getoption("evals_cache") else "evals_cache"
         raise pytest.UsageError(f"{option}: {mode!r} is unknown (known: {', '.join(CACHE_MODES)})")
-    if replay:
-        _check_replay(config)
     for option, path in (("--evals-replay", replay), ("--evals-resume", resume)):
         if path and artifact and path.resolve() == artifact.resolve():
             raise pytest.UsageError(
@@ -73,12 +75,17 @@ def _check_replay(config: pytest.Config) -> None:
             raise pytest.UsageError(f"--evals-replay cannot be had with {option}: {why}")
 
 
-def _run(option: str, written: str | None, here: Path) -> Path | None:
+def _run(config: pytest.Config, option: str, name: str) -> Path | None:
+    written, here = config.getoption(name), config.invocation_params.dir
     if written is None:
         return None
-    path = here / Path(written).expanduser()
-    if not written or not path.is_file():
-        raise pytest.UsageError(
-            f"{option}: there is no artifact {written!r}; it is the path of a file that a run has written"
-        )
+    try:
+        found = locate(written, here)
+    except ArtifactError as error:
+        raise pytest.UsageError(f"{option}: {error}") from error
+    if not isinstance(found, Path):
+        raise pytest.UsageError(f"{option} takes a file, not the standard input")
+    # Workers of pytest-xdist get what was found: for one that starts late, the latest run would be this one.
+    path = (here / found).resolve()
+    setattr(config.option, name, str(path))
     return path

@@ -73,11 +73,8 @@ def completion_data(completion: Completion | None) -> dict[str, Any] | None:
         return None
     names = ("text", "finish_reason", "prompt_tokens", "completion_tokens", "logprobs", "latency")
     data = {name: getattr(completion, name) for name in names}
-    if completion.samples:
-        data["samples"] = list(completion.samples)
-    if completion.origin is not None:
-        data["origin"] = dataclasses.asdict(completion.origin)
-    return data
+    data["origin"] = None if completion.origin is None else dataclasses.asdict(completion.origin)
+    return {**data, "samples": list(completion.samples)} if completion.samples else data
 
 
 def source_of(completion: Mapping[str, Any] | None) -> str | None:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pytest_evals.cli.output import close_quietly, complain
 from pytest_evals.errors import EvalsError
 
-COMMANDS = ("show", "compare", "cases", "export", "baseline", "schema")
+COMMANDS = ("show", "compare", "cases", "export", "baseline", "cache", "schema")
 """In the order of the help."""
 EXAMPLES = """\
 examples:

@@ -30,7 +30,7 @@ def test_the_lines_have_the_documented_keys(evals_both: Evals) -> None:
     run, first, second, summary = evals_both.lines()
     assert list(run) == [
         "type", "schema", "run_id", "started", "command", "pytest", "plugin", "python", "packages", "platform", "git", "device",
-        "models", "judge", "seed", "options", "suites",
+        "models", "judge", "seed", "options", "suites", "reused",
     ]  # fmt: skip
     assert run["schema"] == 1
     assert run["suites"][0]["name"] == "capitals"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 
 import pytest
+
+from pytest_evals.cli import main
 
 from .conftest import Evals
 from .test_option_replay import COUNTED, SUITE, asked, sources
@@ -67,3 +70,24 @@ def test_a_folder_that_cannot_be_written_and_an_unknown_mode_are_usage_errors(ev
     assert result.ret == 4
     result.stderr.fnmatch_lines(["ERROR: --evals-cache: 'wrte' is unknown (known: off, read, write)"])
     assert asked(evals) == []
+
+
+def test_the_command_tells_what_is_in_it_and_removes_it(evals: Evals, capsys: pytest.CaptureFixture[str]) -> None:
+    def command(*arguments: str) -> tuple[int, str]:
+        status = main(["cache", *arguments])
+        captured = capsys.readouterr()
+        return status, f"{captured.out}{captured.err}".strip()
+
+    assert command("info") == (0, ".evals/cache: no cache")
+    evals.write(FINE, COUNTED)
+    evals.run("--evals-cache", "write")
+    capsys.readouterr()
+    assert command("info") == (0, ".evals/cache: 3 answers, 0.0 MB")
+    status, text = command("info", "--json")
+    assert (status, json.loads(text)["answers"]) == (0, 3)
+    (evals.pytester.path / DATABASE).write_bytes(b"nonsense" * 1000)
+    status, text = command("info")
+    assert status == 2
+    assert text.startswith("pytest-evals: error: the cache in .evals/cache cannot be used: file is not a database")
+    assert command("clear") == (0, ".evals/cache: cleared")
+    assert command("clear", "--dir", "elsewhere") == (0, "elsewhere: no cache")

@@ -188,5 +188,5 @@ def test_an_artifact_that_cannot_be_used_is_a_usage_error(evals: Evals) -> None:
             assert result.ret == 4
             result.stderr.fnmatch_lines([f"ERROR: {option}: *bad.jsonl*{message}*"])
         missing = evals.run(option, "gone.jsonl", model=None)
-        missing.stderr.fnmatch_lines([f"ERROR: {option}: there is no artifact 'gone.jsonl'*"])
+        missing.stderr.fnmatch_lines([f"ERROR: {option}: there is no file 'gone.jsonl'*"])
     assert asked(evals) == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .conftest import Evals
-from .test_option_replay import COUNTED, SUITE, asked, keep, recorded, sources
+from .test_option_replay import COUNTED, SUITE, asked, recorded, sources
 
 
 def note(evals: Evals, *arguments: str) -> str:
@@ -23,8 +23,10 @@ def test_what_is_finished_is_taken_over_and_the_rest_generated(evals_both: Evals
     assert lines[0]["reused"]["how"] == "resume"
     # What was taken over was not generated in this run.
     assert [use["completions"] for use in lines[-1]["throughput"]["models"]] == [1]
-    keep(evals_both)
-    assert "old.jsonl: 2 completions taken over, 1 generated (1 without a completion there)" in note(evals_both)
+    latest = evals_both.pytester.mkdir(".evals")
+    evals_both.path.rename(latest / "old.jsonl")
+    text = " ".join(evals_both.run("--evals-resume", "latest").stdout.str().split())
+    assert "resumed from .evals/old.jsonl: 2 completions taken over, 1 generated (1 without a completion there)" in text
     assert asked(evals_both) == ["say error"]
 
 

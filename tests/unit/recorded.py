@@ -29,6 +29,7 @@ def run_line(**changes: Any) -> Line:
         "seed": 0,
         "options": {"limit": None},
         "suites": [{"name": "capitals", "dataset_key": "a.jsonl", "dataset_hash": "abc", "n": 2, "tags": []}],
+        "reused": None,
         **changes,
     }
 

@@ -16,6 +16,7 @@ from pytest_evals.engines.pool import LOAD_ATTEMPTS, EnginePool
 from pytest_evals.engines.protocol import EngineInfo, Request, Result
 from pytest_evals.engines.resident import Resident
 from pytest_evals.generation import GenerationParams
+from pytest_evals.recall.memory import Memory
 
 ROOM = 10**12
 BIG, SMALL = "smollm2", "smollm2?dtype=bf16"
@@ -455,3 +456,50 @@ def test_an_engine_works_from_its_first_request_to_its_last_answer(stage: Stage)
     stage.pool.submit([ask("c")])
     assert resident.working_since is not None
     assert (resident.asked, resident.done) == (3, 2)
+
+
+# -- what is known from before
+
+
+class Known:
+    """A source that knows the answers to these."""
+
+    name = "cache"
+
+    def __init__(self, *known: str) -> None:
+        self.known = known
+
+    def find(self, _key: object, request: Request) -> Result | None:
+        return Result("", f"known {request.id}", completion_tokens=7) if request.id in self.known else None
+
+
+def test_what_is_known_is_not_sent_and_the_next_model_has_its_turn(stage: Stage, tmp_path: Path) -> None:
+    stage.free = None
+    stage.pool.memory = Memory(tmp_path, sources=[Known("a", "b", "x")])
+    twin = ask("c", text="a")
+    stage.pool.submit([ask("a"), ask("b"), twin, ask("x", SMALL), ask("y", SMALL)])
+    stage.ready(BIG)
+    assert stage.sent(BIG) == []
+    assert [stage.answer(request).text for request in (ask("a"), ask("b"), twin)] == ["known a", "known b", "known a"]
+    # Nothing is left to do for it, so it has left, as it was told.
+    wait_until(lambda: stage.states(BIG) == ["out"])
+    stage.ready(SMALL)
+    assert stage.sent(SMALL) == ["y"]
+    stage.finish(SMALL, "y")
+    origins = [stage.answer(ask(key, SMALL)).origin for key in "xy"]
+    assert [origin and origin.source for origin in origins] == ["cache", None]
+    assert [copy.tokens for model in (BIG, SMALL) for copy in stage.copies(model)] == [0, 0]
+    assert [copy.done for model in (BIG, SMALL) for copy in stage.copies(model)] == [3, 2]
+
+
+def test_in_a_replay_no_model_is_started(stage: Stage, tmp_path: Path) -> None:
+    failure = Failure("replay", "no such case")
+
+    class Nobody:
+        def answer(self, request: Request, _key: object) -> Result:
+            return Result(request.id, error=failure)
+
+    stage.pool.memory = Memory(tmp_path, stage=Nobody())
+    stage.pool.submit([ask("a")])
+    assert [stage.answer(ask(key)).error for key in "ab"] == [failure, failure]
+    assert (stage.processes, stage.pool.teams()) == ([], {})

@@ -112,6 +112,7 @@ def test_a_line_has_the_keys_of_the_schema() -> None:
             "completion_tokens": 2,
             "logprobs": [-0.5, -0.25],
             "latency": 0.5,
+            "origin": None,
         },
         "metadata": {"country": "France"},
     }
