@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from pytest_evals.sample import dump
+from tests.unit import recorded
+
 MODELS = '''
 """Scripted models, chosen with ``model=``."""
 KNOWN = {"France": "Paris", "Japan": "Tokyo", "Egypt": "Cairo"}
@@ -18,6 +21,7 @@ def capitals(messages):
 def echo(messages):
     return messages[-1]["content"]
 '''
+RUN = "".join(f"{dump(line)}\n" for line in (recorded.run_line(), recorded.sample_line(), recorded.summary_line()))
 FILES = {
     "models.py": MODELS,
     "capitals.jsonl": """{"id": "fr", "country": "France", "capital": "Paris", "level": "easy"}
@@ -26,6 +30,7 @@ FILES = {
 """,
     **dict.fromkeys(("my-model/config.json", "my-model/tokenizer.json", "my-model/chat_template.jinja"), "{}"),
     "my-model/model.safetensors": "weights",
+    **dict.fromkeys(("run.jsonl", ".evals/run.jsonl"), RUN),
 }
 
 

@@ -19,7 +19,8 @@ A block without a language, or of another one, is an error. Comments in the line
   model: a function of ``MODELS`` in ``conftest.py``, a ``module:function`` in a file of the page, or ``none`` to name no model; more arguments.
 * ``<!-- run: after=test_capitals.py -->``: before this script, or these commands, run that suite of the page (with ``model`` and ``args``).
 
-``capitals.jsonl`` and a folder ``my-model`` with a model are there for every block.
+``capitals.jsonl``, a folder ``my-model`` with a model, and a recorded run as ``run.jsonl`` and in ``.evals`` are there for every
+block.
 """
 
 from __future__ import annotations
