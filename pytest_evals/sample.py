@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from sys import intern
 from typing import TYPE_CHECKING, Any
 
 from pytest_evals import corpus
@@ -138,22 +139,27 @@ def to_record(sample: Mapping[str, Any]) -> CaseRecord:
     """Return what scores and gates need of a sample line."""
     interaction = sample["interaction"]
     completion = interaction["completion"] or {}
+    # Of an artifact of many cases, names that all of them share are kept once.
     grades = tuple(
         GradeRecord(
-            grade["grader_key"], grade["value"], grade["passed"], grade["status"], corpus.part_of(grade.get("metadata"))
+            intern(grade["grader_key"]),
+            grade["value"],
+            grade["passed"],
+            intern(grade["status"]),
+            corpus.part_of(grade.get("metadata")),
         )
         for grade in sample["grades"]
     )
     return CaseRecord(
-        suite=sample["suite"],
-        model=interaction["source"] or "",
+        suite=intern(sample["suite"]),
+        model=intern(interaction["source"] or ""),
         case_id=sample["case_id"],
         outcome=sample["outcome"],
         grades=grades,
-        fields=interaction.get("metadata") or {},
-        finish_reason=completion.get("finish_reason"),
+        fields={intern(name): value for name, value in (interaction.get("metadata") or {}).items()},
+        finish_reason=intern(completion["finish_reason"]) if completion.get("finish_reason") else None,
         repeat=sample.get("repeat") or 1,
-        content=sample.get("content") or {},
+        content={intern(name): digest for name, digest in (sample.get("content") or {}).items()},
         cluster=sample.get("cluster"),
         tokens=completion.get("completion_tokens"),
         prompt_tokens=completion.get("prompt_tokens"),
