@@ -26,6 +26,8 @@ def locate(written: str | Path, here: Path | None = None) -> Path | str:
     """
     if written == STANDARD_INPUT:
         return STANDARD_INPUT
+    if not str(written):
+        raise ArtifactError("the path of the run is empty")
     here = here or Path.cwd()
     path = here / Path(written).expanduser()
     if path.is_dir():

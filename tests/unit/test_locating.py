@@ -63,6 +63,7 @@ def test_a_path_is_shown_as_a_user_would_write_it(project: Path, monkeypatch: py
             "there is no file 'mian', and no baseline of this name in .*; baselines: main, nightly; did you mean 'main'",
         ),
         ("../x", "there is no file '../x'"),
+        ("", "the path of the run is empty"),
         ("latest~7", "there is no artifact 7 before the newest in .*: it holds 3"),
         ("tests", "there is no artifact in .*tests: 'pytest --evals' writes one"),
     ],
