@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pytest_evals import graders
     from pytest_evals.artifact import EvalSample, EvalSampleInteraction, EvaluationArtifact
+    from pytest_evals.calibration import Calibration, calibrate
     from pytest_evals.case import Case
     from pytest_evals.completion import Completion, Likelihood
     from pytest_evals.declaration import cases
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pytest_evals.tasks import task
 
 __all__ = [
+    "Calibration",
     "Case",
     "Choice",
     "Completion",
@@ -33,6 +35,7 @@ __all__ = [
     "Grade",
     "Likelihood",
     "Model",
+    "calibrate",
     "cases",
     "grader",
     "graders",
@@ -40,6 +43,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Calibration": "calibration",
     "Case": "case",
     "Choice": "model",
     "Completion": "completion",
@@ -49,6 +53,7 @@ _HOMES = {
     "Grade": "grades",
     "Likelihood": "completion",
     "Model": "model",
+    "calibrate": "calibration",
     "cases": "declaration",
     "grader": "grading",
     "task": "tasks",

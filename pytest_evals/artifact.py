@@ -112,6 +112,7 @@ class EvalSample(_Line):
     case_id: str
     repeat: int = 1
     cluster: str | None = None
+    label: dict[str, float] = Field(default_factory=dict)
     dataset_key: str
     interaction: EvalSampleInteraction
     tasks: dict[str, Any] = Field(default_factory=dict)
@@ -166,6 +167,7 @@ class Summary(_Line):
     gates: list[dict[str, Any]]
     ledger: dict[str, int]
     throughput: dict[str, Any]
+    calibrations: list[dict[str, Any]] = Field(default_factory=list)
 
 
 class EvaluationArtifact(BaseModel):

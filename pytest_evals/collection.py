@@ -14,8 +14,11 @@ from pytest_evals.engines.spec import EMBEDDED, spec_of_record
 from pytest_evals.errors import EvalsError, SuiteError
 from pytest_evals.gates import Gate, parse_gate, resolve
 from pytest_evals.grading import CASE, EXCLUDED, Asks, asks_of, check_of, models_of, runs_code_of, settings_of
+from pytest_evals.labelling import Labels, read_labels
 from pytest_evals.marking import is_default_turn, is_judge_handle, is_model_handle
 from pytest_evals.repeats import CaseKey, Recast, repeated, same_note
+from pytest_evals.repeats import CaseKey, repeated, same_note
+from pytest_evals.scales import scale_of
 from pytest_evals.settings import Settings, model_text
 from pytest_evals.steps import declaration_of
 from pytest_evals.suite import Prepared, Suite, applies, build_suite, check_asks, check_settings
@@ -60,6 +63,10 @@ class SuiteInfo:
     """Whether its tests, tasks or graders call models on their own."""
     judges: bool = False
     """Whether one of them is the judge."""
+    labelled: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By grader, how people labelled the cases: see `pytest_evals.calibration.Labelled`."""
+    identities: dict[str, str] = field(default_factory=dict)
+    """By grader, which one it is, whatever it is called: the same in all suites of a run that use it."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, for the wire."""
@@ -90,6 +97,8 @@ class EvalItem:
     """Graders that need likelihoods, with what tells the texts."""
     workflow: Workflow = field(default_factory=Workflow)
     """Tasks and graders that run ahead of the tests."""
+    label: Mapping[str, float] = field(default_factory=dict)
+    """By grader, what people's label is worth."""
 
 
 # What the plugin knows of an item that is a case.
@@ -119,6 +128,7 @@ class _Current:
     graders: tuple[str, ...]
     asks: Mapping[str, Asks]
     workflow: Workflow
+    labels: Labels
 
 
 class Collection:
@@ -180,16 +190,32 @@ class Collection:
         recast = self.recast.get(name)
         models = (recast.models if recast else ()) or self._models(metafunc, declaration)
         info = self._info(name, suite, metafunc, list(graders), extra)
-        self._current = _Current(suite, info, models, needs_completion, tuple(graders), asks, workflow)
+        labels = self._labels(suite, info, graders, lookup)
+        self._current = _Current(suite, info, models, needs_completion, tuple(graders), asks, workflow, labels)
         calls = _asks_for(lookup, metafunc.fixturenames, "model", is_model_handle) or workflow.asks_for("model")
         judges = _asks_for(lookup, metafunc.fixturenames, "judge", is_judge_handle) or workflow.asks_for("judge")
         info.calls, info.judges = info.calls or calls or judges, info.judges or judges
         needs = _Needs(needs_completion, bool(asks), calls, judges)
         keys, ids = self._keys(suite, models, needs, where=f"{declaration.place}: {name}")
         keys, ids = self._repeated(suite, keys, ids, info, needs)
+        if labels.values and needs_completion and any(key.model != RECORDED for key in keys):
+            note = (
+                f"{name}: people labelled answers of their time, and the grades are of answers that were generated now"
+            )
+            info.notes = list(dict.fromkeys([*info.notes, note]))
         if PARAMETER not in metafunc.fixturenames:
             metafunc.fixturenames.append(PARAMETER)
         metafunc.parametrize(PARAMETER, keys, ids=ids, indirect=True)
+
+    @staticmethod
+    def _labels(suite: Suite, info: SuiteInfo, graders: Iterable[str], lookup: _Lookup) -> Labels:
+        """Read what people said of the cases, and note for whom."""
+        functions = {grader: lookup.function(grader) for grader in graders}
+        identities = {grader: f"{id(declaration_of(function)):x}" for grader, function in functions.items()}
+        labels = read_labels(suite, {grader: scale_of(function) for grader, function in functions.items()}, identities)
+        info.identities.update(identities)
+        info.labelled.update({grader: how.to_dict() for grader, how in labels.graders.items()})
+        return labels
 
     def _check_models(self, models: Iterable[str], where: str) -> None:
         """Raise `ModelError` for a model that a grader names and nobody can load."""
@@ -329,6 +355,7 @@ class Collection:
                     current.graders,
                     current.asks,
                     current.workflow,
+                    current.labels.values.get(key.case_id, {}),
                 )
                 excluded = {name for name, cases in current.workflow.applies_to.items() if key.case_id not in cases}
                 if excluded:

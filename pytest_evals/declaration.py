@@ -28,6 +28,7 @@ class Declaration:
     limit: int | None
     repeat: int | None
     cluster: str | None
+    label: str | Mapping[str, str] | None
     gates: Sequence[str]
     tags: Sequence[str]
     files: Sequence[Mapping[str, str]] | None
@@ -54,6 +55,7 @@ def cases(
     limit: int | None = None,
     repeat: int | None = None,
     cluster: str | None = None,
+    label: str | Mapping[str, str] | None = None,
     gates: str | Sequence[str] = (),
     tags: Sequence[str] = (),
     files: Sequence[Mapping[str, str]] | None = None,
@@ -77,6 +79,8 @@ def cases(
         repeat: Run each case so many times, each with a seed of its own, unless ``--evals-repeat`` says otherwise.
         cluster: The field that tells which rows belong together, as ``"document_id"`` for questions about the same
             document: intervals and comparisons then count documents, not questions.
+        label: The field that holds what people think of the recorded answer, on the scale of the test's judge, or a mapping
+            of graders to such fields: how far judge and people agree stands in the score card.
         gates: What the scores must meet, as ``"exact.mean >= 0.8"``.
         tags: Labels of the suite, kept in the artifact.
         files: Files of the rows, one mapping of name to path a row, in the order of ``data``.
@@ -97,6 +101,7 @@ def cases(
         limit=limit,
         repeat=repeat,
         cluster=cluster,
+        label=label,
         gates=(gates,) if isinstance(gates, str) else tuple(gates),
         tags=tuple(tags),
         files=files,

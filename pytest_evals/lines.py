@@ -86,6 +86,7 @@ def summary_line(card: ScoreCard, *, complete: bool) -> dict[str, Any]:
         "gates": [_gate(result) for result in card.gates],
         "ledger": card.ledger.to_dict(),
         "throughput": {"models": [use.to_dict() for use in card.uses]},
+        "calibrations": [calibration.to_dict() for calibration in card.calibrations],
         **({"audit": dict(card.audit)} if card.audit else {}),
     }
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
+from pytest_evals.calibration import Calibration
 from pytest_evals.gates import GateResult
 from pytest_evals.linecheck import Line
 from pytest_evals.reading import ArtifactReader
@@ -34,6 +35,7 @@ def card_of_artifact(artifact: ArtifactReader) -> ScoreCard:
         interruption=_interruption(summary, len(records)),
         records=records,
         shorts=short_names(record.model for record in records),
+        calibrations=tuple(map(Calibration.from_dict, summary.get("calibrations", ()))) if summary else (),
     )
 
 

@@ -45,6 +45,7 @@ def sample_line(
         "case_id": key.case_id,
         "repeat": key.repeat,
         "cluster": found.prepared.cluster,
+        "label": dict(found.label),
         "dataset_key": found.info.dataset_key,
         "interaction": {
             "thread": [dict(message) for message in thread],
@@ -161,6 +162,7 @@ def to_record(sample: Mapping[str, Any]) -> CaseRecord:
         repeat=sample.get("repeat") or 1,
         content={intern(name): digest for name, digest in (sample.get("content") or {}).items()},
         cluster=sample.get("cluster"),
+        label=sample.get("label") or {},
         tokens=completion.get("completion_tokens"),
         prompt_tokens=completion.get("prompt_tokens"),
         latency=completion.get("latency"),

@@ -14,13 +14,16 @@ from pytest_evals.steps import declaration_of
 @dataclass(frozen=True, slots=True)
 class Scale:
     """The values that a grader gives. ``names`` are verdicts with their values, `None` for "nothing to judge"; numeric
-    scales have none, and reach from ``low`` to ``high`` in whole steps. With ``normalized`` a grade's value is from 0 to 1.
+    scales have none, and reach from ``low`` to ``high`` in whole steps (without any arguments: yes and no, as 1 and 0). With
+    ``normalized`` a grade's value is from 0 to 1.
     """
 
     names: Mapping[str, float | bool | None] = field(default_factory=dict)
     low: float = 0.0
     high: float = 1.0
     normalized: bool = False
+    threshold: float | None = None
+    """From which value on a grade passes; `None` where there is no such thing."""
 
     @property
     def categories(self) -> list[float]:

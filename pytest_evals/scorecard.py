@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pytest_evals.calibration import Calibration
 from pytest_evals.gates import GateResult
 from pytest_evals.scores import CaseRecord, Score
 
@@ -111,6 +112,8 @@ class ScoreCard:
     records: tuple[CaseRecord, ...] = ()
     shorts: Mapping[str, str] = field(default_factory=dict)
     """Model -> the name that tables show."""
+    calibrations: tuple[Calibration, ...] = ()
+    """Graders against the labels of people."""
 
 
 def make_ledger(collected: int, records: Sequence[CaseRecord]) -> Ledger:

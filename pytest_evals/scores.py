@@ -47,6 +47,8 @@ class CaseRecord:
     """Digests of the prompt and of what else ``fields`` do not tell: see `pytest_evals.baseline.content`."""
     cluster: str | None = None
     """What the case shares with those that belong together with it (``cases(cluster=...)``)."""
+    label: Mapping[str, float] = field(default_factory=dict)
+    """By grader, what people's label is worth on its scale (``cases(label=...)``)."""
     tokens: int | None = None
     """Tokens of the completion."""
     prompt_tokens: int | None = None

@@ -18,6 +18,7 @@ import pytest
 
 from pytest_evals.audit import FINDINGS, Findings
 from pytest_evals.baseline.joining import join
+from pytest_evals.calibration import Calibration, Labelled, calibrations
 from pytest_evals.collection import RECORDED, SuiteInfo
 from pytest_evals.engines.pool import EnginePool
 from pytest_evals.engines.spec import spec_of_record
@@ -175,7 +176,15 @@ class EvalSession:
             interruption=self._interruption,
             records=tuple(records),
             shorts={record.model: self._short(record.model) for record in records},
+            calibrations=tuple(self._calibrations(records)),
         )
+
+    def _calibrations(self, records: Sequence[CaseRecord]) -> list[Calibration]:
+        infos = self._infos.values()
+        labelled = {
+            info.name: {grader: Labelled.from_dict(data) for grader, data in info.labelled.items()} for info in infos
+        }
+        return calibrations(records, labelled, {info.name: info.identities for info in infos})
 
     def _judge_note(self) -> list[str]:
         """Say who judges where nobody chose."""

@@ -11,6 +11,7 @@ from tabulate import tabulate
 from pytest_evals.gates import GateResult
 from pytest_evals.plain import one_line, plain
 from pytest_evals.render import numbers
+from pytest_evals.render.calibration import calibration_texts, confusion_lines
 from pytest_evals.scorecard import Ledger, ModelUse, ScoreCard
 from pytest_evals.scores import CaseRecord, Score
 
@@ -44,6 +45,8 @@ def score_card_lines(card: ScoreCard, width: int, verbosity: int = 0) -> list[Li
         return _gates(card.gates, width, several=several)
     lines = [*_cases(card.records, card, width), Line("")] if verbosity > 0 and card.records else []
     lines += _scores(card, width, several=several)
+    if card.calibrations:
+        lines += [Line(""), *_calibrations(card, width, table=verbosity > 0)]
     if card.gates:
         lines += [Line(""), *_gates(card.gates, width, several=several)]
     lines += [Line(""), *_wrapped(_ledger(card.ledger), width)]
@@ -101,6 +104,16 @@ def _table(columns: Sequence[Column], scores: Sequence[Score]) -> list[str]:
         rows, headers=[name for name, _ in columns], tablefmt="simple", colalign=align, disable_numparse=True
     )
     return [line.rstrip() for line in text.splitlines()]
+
+
+def _calibrations(card: ScoreCard, width: int, *, table: bool) -> list[Line]:
+    lines: list[Line] = []
+    for made in card.calibrations:
+        for text in calibration_texts(made, card.shorts):
+            lines += _wrapped(text, width)
+        if table:
+            lines += [Line(plain(text)[: max(width, 20)]) for text in confusion_lines(made)]
+    return lines
 
 
 def _gates(gates: Sequence[GateResult], width: int, *, several: bool) -> list[Line]:

@@ -43,6 +43,7 @@ def sample_line(case_id: str = "France", *grades: Grade, **changes: Any) -> Line
         "case_id": case_id,
         "repeat": 1,
         "cluster": None,
+        "label": {},
         "dataset_key": "a.jsonl",
         "interaction": {
             "thread": [{"role": "user", "content": "Capital?"}, {"role": "assistant", "content": "Paris"}],
@@ -71,6 +72,7 @@ def summary_line(**changes: Any) -> Line:
         "gates": [],
         "ledger": {"collected": 2, "passed": 2},
         "throughput": {"models": []},
+        "calibrations": [],
         **changes,
     }
 

@@ -99,7 +99,8 @@ COMPLETION = Completion(
 def test_a_line_has_the_keys_of_the_schema() -> None:
     line = line_of(graded(Grade(True, "exact")), "exact", completion=COMPLETION, timing={"call": 0.1})
     assert list(line) == [
-        "type", "id", "nodeid", "suite", "case_id", "repeat", "cluster", "dataset_key", "interaction",
+        "type", "id", "nodeid", "suite", "case_id", "repeat", "cluster",
+        "label", "dataset_key", "interaction",
         "tasks", "calls", "grades", "outcome", "error", "timing", "fingerprint", "content",
     ]  # fmt: skip
     assert json.loads(dump(line["interaction"])) == {

@@ -40,7 +40,13 @@ def binary(criterion: str, *, not_applicable: bool = True, **common: Any) -> Fix
         messages = messages_of(scene, head, ending, examples)
         return (await decide(scene.judge, options, labels, messages)).grade()
 
-    return judge_fixture(options, run, {"criterion": criterion}, scale=Scale(labels), doc=f"A judge: {criterion}")
+    return judge_fixture(
+        options,
+        run,
+        {"criterion": criterion},
+        scale=Scale(labels, threshold=options.threshold),
+        doc=f"A judge: {criterion}",
+    )
 
 
 def labels(question: str, /, labels: Mapping[str, float | bool | None] | Sequence[str], **common: Any) -> Fixture:
@@ -59,7 +65,13 @@ def labels(question: str, /, labels: Mapping[str, float | bool | None] | Sequenc
         messages = messages_of(scene, head, ending, examples)
         return (await decide(scene.judge, options, worth, messages)).grade()
 
-    return judge_fixture(options, run, {"question": question}, scale=Scale(worth), doc=f"A judge: {question}")
+    return judge_fixture(
+        options,
+        run,
+        {"question": question},
+        scale=Scale(worth, threshold=options.threshold),
+        doc=f"A judge: {question}",
+    )
 
 
 def closing(request: str, offered: Sequence[str], options: Options) -> str:

@@ -50,7 +50,7 @@ def scale(
         tail = "How far does the answer meet the criterion? Reason in at most three sentences, without a number yet."
     else:
         tail = f"How far does the answer meet the criterion? Reply with {request} and nothing else."
-    given = Scale(low=low, high=high, normalized=normalize)
+    given = Scale(low=low, high=high, normalized=normalize, threshold=options.threshold)
 
     async def run(scene: Scene) -> Any:
         head = (
