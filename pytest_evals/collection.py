@@ -17,7 +17,6 @@ from pytest_evals.grading import CASE, EXCLUDED, Asks, asks_of, check_of, models
 from pytest_evals.labelling import Labels, read_labels
 from pytest_evals.marking import is_default_turn, is_judge_handle, is_model_handle
 from pytest_evals.repeats import CaseKey, Recast, repeated, same_note
-from pytest_evals.repeats import CaseKey, repeated, same_note
 from pytest_evals.scales import scale_of
 from pytest_evals.settings import Settings, model_text
 from pytest_evals.steps import declaration_of
