@@ -49,6 +49,11 @@ def combine(parts: Sequence[Part]) -> float | None:
     return KINDS[parts[0].kind].compute([math.fsum(column) for column in zip(*(p.counts for p in parts), strict=True)])
 
 
+def of_sums(kind: str, counts: Sequence[float]) -> float | None:
+    """Return the metric of counts that are summed already."""
+    return KINDS[kind].compute(counts)
+
+
 def bleu(counts: Sequence[float]) -> float:
     """Return BLEU of summed counts: hypothesis length, reference length, matches of each order, n-grams of each order.
 

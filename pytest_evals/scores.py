@@ -64,6 +64,8 @@ class CaseGrades:
     values: tuple[float, ...]
     verdicts: tuple[bool, ...]
     cluster: str | None = None
+    parts: tuple[corpus.Part, ...] = ()
+    """What its samples add to a corpus-level metric."""
 
     @property
     def mean(self) -> float:
@@ -246,20 +248,25 @@ def compute_score(suite: str, model: str, grader: str, records: Iterable[CaseRec
     lost = (counts["not_applicable"], counts["error"], counts["pending"])
     parts = [grade.part for _, grade, _ in graded if grade.part]
     whole = corpus.combine(parts) if len(parts) == len(graded) else None
-    cases = _cases((record, value, verdict) for (record, _, value), verdict in zip(graded, verdicts, strict=True))
+    cases = _cases(
+        (record, value, verdict, grade.part) for (record, grade, value), verdict in zip(graded, verdicts, strict=True)
+    )
     return Score(suite, model, grader, values, known, *lost, corpus=whole, cases=cases)
 
 
-def _cases(samples: Iterable[tuple[CaseRecord, float, bool | None]]) -> tuple[CaseGrades, ...]:
-    grouped: dict[str, list[tuple[CaseRecord, float, bool | None]]] = {}
+def _cases(
+    samples: Iterable[tuple[CaseRecord, float, bool | None, corpus.Part | None]],
+) -> tuple[CaseGrades, ...]:
+    grouped: dict[str, list[tuple[CaseRecord, float, bool | None, corpus.Part | None]]] = {}
     for sample in samples:
         grouped.setdefault(sample[0].case_id, []).append(sample)
     return tuple(
         CaseGrades(
             case_id,
-            tuple(value for _, value, _ in repeats),
-            tuple(verdict for _, _, verdict in repeats if verdict is not None),
+            tuple(value for _, value, _, _ in repeats),
+            tuple(verdict for _, _, verdict, _ in repeats if verdict is not None),
             repeats[0][0].cluster,
+            tuple(part for _, _, _, part in repeats if part is not None),
         )
         for case_id, repeats in grouped.items()
     )

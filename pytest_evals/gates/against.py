@@ -10,16 +10,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from pytest_evals import statistics
+from pytest_evals import corpus, statistics
 from pytest_evals.baseline.joining import Joined
 from pytest_evals.gates.judging import GateResult, Verdict, score_of, why_not_judged, why_short
 from pytest_evals.gates.parsing import Gate
 from pytest_evals.gates.statistics import percentile_of, samples_of, value_of, why_none
 from pytest_evals.gates.targets import in_slice
 from pytest_evals.scores import CaseGrades, CaseRecord, Score
-from pytest_evals.statistics.bootstrap import resampled_quantiles
+from pytest_evals.statistics.bootstrap import resampled_quantiles, resampled_sums
 from pytest_evals.statistics.paired import is_binary, mcnemar_tail, mean_tail
+
+if TYPE_CHECKING:
+    import numpy
 
 ALPHA = 0.05
 """How often, at most, a run that changed nothing has any gate that regressed."""
@@ -87,7 +91,9 @@ def _matched(now: Score, was: Score) -> tuple[Score, Score]:
 def _only(score: Score, cases: Sequence[CaseGrades]) -> Score:
     values = tuple(value for case in cases for value in case.values)
     verdicts = tuple(verdict for case in cases for verdict in case.verdicts)
-    return replace(score, values=values, verdicts=verdicts, cases=tuple(cases))
+    parts = [part for case in cases for part in case.parts]
+    whole = corpus.combine(parts) if score.corpus is not None else None
+    return replace(score, values=values, verdicts=verdicts, cases=tuple(cases), corpus=whole)
 
 
 def _estimated(gate: Gate, scores: tuple[Score, Score], *, suite: str, model: str, left: str) -> Comparison:
@@ -106,7 +112,7 @@ def _estimated(gate: Gate, scores: tuple[Score, Score], *, suite: str, model: st
     reason = f"{found}: {value - before:+.4g}, not {gate.comparison} {gate.bound_text} (n={len(now.cases)}{left})"
     result = GateResult(gate.text, suite, model, "inconclusive", value, now.n, now.applicable, reason, before)
     short = abs(value - gate.bound(before))
-    if percentile_of(gate.statistic) is not None:
+    if gate.statistic == "corpus" or percentile_of(gate.statistic) is not None:
         return Comparison(result, *_resampled(gate, now, was), short, len(now.cases))
     after, former = _per_case(now, gate.statistic), _per_case(was, gate.statistic)
     if gate.factor == 1 and gate.number == 0 and is_binary(former, after, now.clusters):
@@ -137,15 +143,34 @@ def _per_case(score: Score, statistic: str) -> list[float]:
 
 
 def _resampled(gate: Gate, now: Score, was: Score) -> tuple[float, float | None]:
-    """Return p value and deviation of a percentile, for which there is no formula: cases (or clusters) are drawn anew."""
+    """Return p value and deviation of a percentile or a corpus-level metric, for which there is no formula: cases (or
+    clusters) are drawn anew, the same ones for both runs.
+    """
     labels = now.clusters or [case.case_id for case in now.cases]
     if len(set(labels)) < 2:
         return 1.0, None
-    runs = [[case.values for case in score.cases] for score in (now, was)]
-    drawn = resampled_quantiles(runs, percentile_of(gate.statistic) or 0.0, labels)
+    if gate.statistic == "corpus":
+        drawn = _resampled_corpora((now, was), labels)
+    else:
+        runs = [[case.values for case in score.cases] for score in (now, was)]
+        drawn = resampled_quantiles(runs, percentile_of(gate.statistic) or 0.0, labels)
     excess = drawn[:, 0] - gate.number - gate.factor * drawn[:, 1]
     met = int((excess >= 0).sum() if gate.comparison.startswith(">") else (excess <= 0).sum())
     return (met + 1) / (len(drawn) + 1), float(excess.std()) * math.sqrt(len(now.cases))
+
+
+def _resampled_corpora(scores: Sequence[Score], labels: Sequence[str]) -> numpy.ndarray:
+    """Return the corpus-level metric of each score in each resample (Koehn, 2004), one row a resample."""
+    import numpy
+
+    kinds = [score.cases[0].parts[0].kind for score in scores]
+    runs = [[[part.counts for part in case.parts] for case in score.cases] for score in scores]
+    sums = resampled_sums(runs, labels)
+    found = [
+        [corpus.of_sums(kind, counts) or 0.0 for kind, counts in zip(kinds, row, strict=True)]
+        for row in zip(*(each.tolist() for each in sums), strict=True)
+    ]
+    return numpy.array(found)
 
 
 def _no_pairs(joined: Joined, absent: str) -> str:

@@ -29,7 +29,7 @@ OF_ERRORS = ("count", "rate")
 MEASURED = ("mean", "min", "max", "median", "stderr", "ci_low", "ci_high", "min_case", "coverage")
 """Those (and percentiles) that tokens and latency have: what passes or fails has more."""
 KNOWN = (*(name for name in _BY_NAME if name not in OF_ERRORS), "pNN", "pass@k", "pass^k")
-COMPARABLE = "mean, pass_rate, median, pNN, pass@k, pass^k, rate"
+COMPARABLE = "mean, pass_rate, median, pNN, pass@k, pass^k, corpus, rate"
 _PERCENTILE = re.compile(r"p(\d{1,3}(?:\.\d+)?)")
 _SAMPLES = re.compile(r"pass([@^])([1-9]\d{0,5})")
 
@@ -54,7 +54,11 @@ def samples_of(name: str) -> tuple[str, int] | None:
 
 def comparable(name: str) -> bool:
     """Tell whether the statistic can be compared with a baseline, case by case or by resampling cases."""
-    return name in ("mean", "pass_rate", "rate") or percentile_of(name) is not None or samples_of(name) is not None
+    return (
+        name in ("mean", "pass_rate", "corpus", "rate")
+        or percentile_of(name) is not None
+        or samples_of(name) is not None
+    )
 
 
 def value_of(score: Score, name: str) -> float | None:

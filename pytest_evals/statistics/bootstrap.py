@@ -126,3 +126,26 @@ def resampled_quantiles(
             low, share = int(place), place - int(place)
             found[row, column] = sample[low] + share * (sample[min(low + 1, len(sample) - 1)] - sample[low])
     return found
+
+
+def resampled_sums(
+    runs: Sequence[Sequence[Sequence[Sequence[float]]]],
+    clusters: Sequence[Hashable],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> list[numpy.ndarray]:
+    """Return for each run the sums of its counts in each resample, one row a resample.
+
+    A run has rows of counts for each case; all runs have the same cases, which are drawn together, whole clusters of them.
+    """
+    import numpy
+
+    groups = _groups(len(clusters), clusters)
+    drawn = numpy.random.default_rng(seed).integers(0, len(groups), (resamples, len(groups)))
+    times = numpy.stack([numpy.bincount(each, minlength=len(groups)) for each in drawn])
+    found = []
+    for run in runs:
+        cases = numpy.array([numpy.sum(case, axis=0) for case in run], dtype=float)
+        found.append(times @ numpy.stack([cases[members].sum(axis=0) for members in groups]))
+    return found

@@ -5,10 +5,13 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import numpy
 import pytest
 
+from pytest_evals.baseline.joining import join
 from pytest_evals.corpus import Part, bleu, chrf, combine, part_data, part_of, ratio
-from pytest_evals.gates import judge, parse_gate
+from pytest_evals.gates import GateResult, compare, decide, judge, parse_gate
+from pytest_evals.gates.against import _resampled_corpora
 from pytest_evals.scores import GradeRecord, compute_score
 from tests.unit.building import case_record
 
@@ -124,6 +127,50 @@ def test_gates_judge_the_corpus_and_its_slices() -> None:
     verdict, value, reason = judged("wer.corpus >= 0", [*records, record(None)])
     assert (verdict, value) == ("failed", None)
     assert reason.startswith("its grades bring no counts of a corpus-level metric")
+
+
+def bleu_run(hypotheses: list[str], references: list[list[str]], metric: Any) -> list[Any]:
+    counts = [
+        metric._extract_corpus_statistics([text], [[reference] for reference in row])[0]
+        for text, row in zip(hypotheses, references, strict=True)
+    ]
+    return [
+        case_record(GradeRecord("bleu", 0.5, None, "graded", Part("bleu", tuple(each))), case_id=f"k{number}")
+        for number, each in enumerate(counts)
+    ]
+
+
+def test_a_corpus_metric_is_compared_with_a_baseline_by_paired_resampling() -> None:
+    metric = pytest.importorskip("sacrebleu.metrics").BLEU()
+    hypotheses, references = corpus(11, 60)
+    good = [
+        row[0] if number % 3 else text for number, (text, row) in enumerate(zip(hypotheses, references, strict=True))
+    ]
+    worse = [text if number != 1 else "an other one" for number, text in enumerate(good)]
+    texts = {"good": good, "bad": hypotheses, "worse": worse}
+    runs = {name: bleu_run(found, references, metric) for name, found in texts.items()}
+
+    def judged(text: str, before: str, after: str) -> GateResult:
+        joined = join(runs[before], runs[after]).of("capitals", "smollm2")
+        (result,) = decide(
+            [compare(parse_gate(text), "capitals", "smollm2", "bleu", runs[after], joined, missing=0, floor=False)]
+        )
+        return result
+
+    same = judged("bleu.corpus >= baseline", "good", "good")
+    assert same.verdict == "passed"
+    assert same.value == pytest.approx(metric.corpus_score(good, columns(references)).score / 100)
+    fallen = judged("bleu.corpus >= baseline - 0.02", "good", "bad")
+    assert fallen.verdict == "regressed"
+    assert fallen.value == pytest.approx(metric.corpus_score(hypotheses, columns(references)).score / 100)
+    assert judged("bleu.corpus >= baseline", "good", "worse").verdict == "inconclusive"
+    assert judged("bleu.corpus <= baseline", "good", "bad").verdict == "passed"
+    # The same draws, each computed by sacrebleu from the texts that were drawn.
+    drawn = _resampled_corpora([compute_score("s", "m", "bleu", runs[name]) for name in ("good", "bad")], range(60))  # type: ignore[arg-type]  # any labels
+    for row, chosen in zip(drawn[:5], numpy.random.default_rng(0).integers(0, 60, (2000, 60)), strict=False):
+        for value, found in zip(row, (good, hypotheses), strict=True):
+            theirs = metric.corpus_score([found[i] for i in chosen], columns([references[i] for i in chosen]))
+            assert value == pytest.approx(theirs.score / 100, abs=1e-12)
 
 
 def test_a_corpus_metric_leaves_out_what_the_denominator_leaves_out() -> None:
