@@ -11,9 +11,11 @@ quick.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gc
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from pytest_evals.cli.output import close_quietly, complain
 from pytest_evals.errors import EvalsError
@@ -40,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with ``argv`` (default: that of the process) and return its exit status."""
     try:
         arguments = make_parser().parse_args(argv)
-        status: int = arguments.run(arguments)
+        with _no_collecting():
+            status: int = arguments.run(arguments)
         sys.stdout.flush()
     except SystemExit as end:  # argparse, after help, version or a usage error
         return end.code if isinstance(end.code, int) else USAGE_ERROR
@@ -53,6 +56,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     return status
+
+
+@contextlib.contextmanager
+def _no_collecting() -> Iterator[None]:
+    """Keep the garbage collector from going through a million records again and again: they are plain data, and freeing
+    them is not its work.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def make_parser() -> argparse.ArgumentParser:
