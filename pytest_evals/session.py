@@ -102,6 +102,10 @@ class EvalSession:
         if completion and completion["completion_tokens"] is not None and source is None:
             tokens = self._tokens.setdefault(sample["interaction"]["source"] or "", Tokens())
             tokens.count(completion["prompt_tokens"] or 0, completion["completion_tokens"])
+        for call in sample.get("calls") or ():
+            if call.get("text") is not None:
+                tokens = self._tokens.setdefault(call["model"], Tokens())
+                tokens.count(call["prompt_tokens"] or 0, call["completion_tokens"] or 0)
         self._write(line)
 
     def _crashed(self, report: pytest.TestReport) -> None:
@@ -162,7 +166,7 @@ class EvalSession:
             scores=tuple(compute_scores(records)),
             gates=tuple(gates),
             ledger=make_ledger(collected, records),
-            uses=tuple(self._uses({record.model for record in records})),
+            uses=tuple(self._uses({*self._tokens, *(record.model for record in records)})),
             notes=(
                 *([cut] if cut else []),
                 *self._judge_note(),

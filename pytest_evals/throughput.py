@@ -12,7 +12,7 @@ from pytest_evals.scorecard import ModelUse
 
 @dataclass(slots=True)
 class Tokens:
-    """Completions that reached their case, and their tokens."""
+    """Completions that reached their case, also by calls of tasks and graders, and their tokens."""
 
     completions: int = 0
     prompt: int = 0
