@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 
-def coming_up(item: pytest.Item, nextitem: pytest.Item | None) -> Sequence[pytest.Item]:
-    """Return the items that this process will run, ``item`` first among them; a worker knows those that it was given."""
+def coming_up(item: pytest.Item, nextitem: pytest.Item | None, *, first: bool) -> Sequence[pytest.Item]:
+    """Return ``item`` and what this process will run that it may not have known before: all of the session for the ``first``
+    item; in a worker what it was given.
+    """
     if not hasattr(item.config, "workerinput"):
-        return item.session.items
+        return item.session.items if first else [item]
     following = [] if nextitem is None else [nextitem]
     return [item, *following, *_queued(item)]
 

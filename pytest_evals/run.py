@@ -97,11 +97,13 @@ class CaseRun:
     def _begin_steps(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
         """Start the steps of all cases that this process is going to run, as far as it knows them."""
         flows = []
-        for other in coming_up(item, nextitem):
-            found = other.stash.get(EVAL, None)
-            if found is None or not found.workflow.steps or other.nodeid in self._begun:
+        for other in coming_up(item, nextitem, first=not self._begun):
+            if other.nodeid in self._begun:
                 continue
             self._begun.add(other.nodeid)
+            found = other.stash.get(EVAL, None)
+            if found is None or not found.workflow.steps:
+                continue
             if "skip" not in other.keywords or (other is item and item.get_closest_marker("skip") is None):
                 flows.append(self._flow(other, self._requests.get(other.nodeid, [])))
         self._flows.update((flow.item.nodeid, flow) for flow in flows)
