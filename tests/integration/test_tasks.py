@@ -263,6 +263,7 @@ def test_fixtures_handles_and_sync_graders_in_steps_and_all_cases_together(evals
             "asked": False,
         }
         assert {(call.by, call.handle, call.model.rpartition(":")[2]) for call in sample.calls} == {
+            ("chosen", "model", "answer"),
             ("retrieved", "model", "answer"),
             ("grounded", "judge", "other"),
             ("slow", "judge", "answer"),
