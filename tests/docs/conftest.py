@@ -30,7 +30,7 @@ FILES = {
 """,
     **dict.fromkeys(("my-model/config.json", "my-model/tokenizer.json", "my-model/chat_template.jinja"), "{}"),
     "my-model/model.safetensors": "weights",
-    **dict.fromkeys(("run.jsonl", ".evals/run.jsonl"), RUN),
+    **dict.fromkeys(("run.jsonl", ".evals/2020-01-01T00-00-00-0000.jsonl"), RUN),
 }
 
 
