@@ -17,7 +17,9 @@ _GRADE = ("passed", "status", "reasoning")
 
 
 def flat_row(sample: Line) -> dict[str, Any]:
-    """Return the row of a sample: `FIXED`, ``item.FIELD``, ``GRADER`` (its value), ``GRADER.passed`` and so on, ``tasks.NAME``."""
+    """Return the row of a sample: `FIXED`, ``item.FIELD``, ``GRADER`` (its value), ``GRADER.passed`` and so on,
+    ``label.GRADER``, ``tasks.NAME``.
+    """
     interaction = sample["interaction"]
     completion, error = interaction["completion"] or {}, sample["error"] or {}
     row = {
@@ -38,6 +40,7 @@ def flat_row(sample: Line) -> dict[str, Any]:
         key = f"grades.{grade['grader_key']}" if grade["grader_key"] in FIXED else grade["grader_key"]
         row[key] = grade["value"]
         row |= {f"{key}.{name}": grade[name] for name in _GRADE}
+    row |= {f"label.{name}": value for name, value in (sample.get("label") or {}).items()}
     return row | {f"tasks.{name}": value for name, value in sample["tasks"].items()}
 
 

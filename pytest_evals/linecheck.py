@@ -76,6 +76,8 @@ def _is_sample(data: Line) -> bool:
         and type(data.get("repeat")) is int
         and data.get("outcome") in _OUTCOMES
         and isinstance(data.get("cluster"), str | None)
+        and isinstance(data.get("label", {}), dict)
+        and isinstance(data.get("calls", []), list)
         and _is_error(data.get("error"))
         and all(isinstance(data.get(name), dict) for name in ("tasks", "timing", "content"))
         and isinstance(interaction.get("source"), str | None)

@@ -19,7 +19,7 @@ PLAIN = (
     *("tokens", "prompt_tokens", "latency", "cluster", "nodeid"),
 )
 """Names of a case that every artifact has."""
-MAPPINGS = ("item", "tasks", "timing", "grades")
+MAPPINGS = ("item", "tasks", "label", "timing", "grades")
 _GRADE = ("value", "passed", "status", "reasoning", "metadata")
 _LITERALS = ("true", "false", "none", "True", "False", "None")
 
@@ -31,6 +31,7 @@ class Names:
     graders: dict[str, None] = field(default_factory=dict)
     fields: dict[str, None] = field(default_factory=dict)
     tasks: dict[str, None] = field(default_factory=dict)
+    labels: dict[str, None] = field(default_factory=dict)
 
     @classmethod
     def of(cls, samples: Iterable[Line]) -> Names:
@@ -40,6 +41,7 @@ class Names:
             found.graders |= dict.fromkeys(grade["grader_key"] for grade in sample["grades"])
             found.fields |= dict.fromkeys(sample["interaction"]["metadata"])
             found.tasks |= dict.fromkeys(sample["tasks"])
+            found.labels |= dict.fromkeys(sample.get("label") or ())
         return found
 
     def check(self, path: list[str], what: str) -> None:
@@ -47,8 +49,8 @@ class Names:
         root, *rest = path
         if root in (*_LITERALS, *PLAIN, "timing"):
             return
-        if root in ("item", "tasks"):
-            held = self.fields if root == "item" else self.tasks
+        if root in ("item", "tasks", "label"):
+            held = {"item": self.fields, "tasks": self.tasks, "label": self.labels}[root]
             if rest and rest[0] not in held:
                 raise TemplateError(f"{what}: no case has {root}.{rest[0]}{_known(root, rest[0], held)}")
             return
@@ -119,6 +121,7 @@ def scope_of(sample: Line, names: Names) -> dict[str, Any]:
         **{name: sample[name] for name in ("suite", "case_id", "repeat", "outcome", "nodeid", "timing")},
         "item": {**dict.fromkeys(names.fields), **interaction["metadata"]},
         "tasks": {**dict.fromkeys(names.tasks), **sample["tasks"]},
+        "label": {**dict.fromkeys(names.labels), **(sample.get("label") or {})},
         "grades": grades,
     }
     # A grader that is called like something else is reached as grades.NAME.

@@ -23,7 +23,10 @@ CASES = [
     case(
         "a", Grade(True, "exact"), Grade(0.5, "style.tone"), Grade(0.2, "text"), level="easy", size=3, tags=["x", "y"]
     ),
-    case("b", Grade(False, "exact", "no"), Grade(0.9, "style.tone"), level="hard", size=10),
+    {
+        **case("b", Grade(False, "exact", "no"), Grade(0.9, "style.tone"), level="hard", size=10),
+        "label": {"exact": 1.0},
+    },
     case("c", Grade(None, "exact", status="error"), **{"size": 7, "odd name": 1}),
     errored_line("d"),
 ]
@@ -51,6 +54,7 @@ def chosen(text: str) -> str:
         ("exact.status == 'error'", "cd"),
         ("grades.exact.reasoning == 'no'", "b"),
         ("style.tone.value > 0.6", "b??"),
+        ("label.exact is not none and exact.value != label.exact", "b"),
         ("grades.text.value == 0.2 and text.startswith('Paris')", "a"),
         ("item.level == 'hard'", "b"),
         ("item.level is none", "cd"),
@@ -79,6 +83,7 @@ def test_cases_are_chosen_by_what_they_are(text: str, found: str) -> None:
             "outcome == 'passed' or item.levl == 1",
             r"no case has item.levl \(known: item.level, item.size, .*did you mean 'level'",
         ),
+        ("label.nope", r"no case has label.nope \(known: label.exact\)"),
         ("tasks.stepz", r"no case has tasks.stepz \(known: tasks.steps\)"),
         ("item.level ==", "--where 'item.level ==' is not well formed"),
         ("'a' + {% if %}", "is not well formed"),
