@@ -32,6 +32,10 @@ def activate(config: pytest.Config) -> None:
             f"has overwritten files of the other; run: pip uninstall -y pytest-evals {DISTRIBUTION}; pip install {DISTRIBUTION}"
         )
     settings = read_settings(config)
+    if settings.stop_early:
+        from pytest_evals.pacing import check_stop_early
+
+        check_stop_early(settings, config)
     config.stash[TIME_LIMIT] = settings.grader_timeout
     config.stash[RUN_CODE] = settings.run_code
     collection = Collection(settings)
@@ -119,6 +123,11 @@ def _own(config: pytest.Config, settings: Settings, collection: Collection, path
     run = CaseRun(settings, pool, progress)
     config.stash[RUN] = run
     config.pluginmanager.register(run, "evals-run")
+    if settings.stop_early:
+        from pytest_evals.pacing import Pace
+
+        run.pace = Pace(settings, infos)
+        config.pluginmanager.register(run.pace, "evals-pace")
     if settings.audit:
         from pytest_evals.audit import Audit
 

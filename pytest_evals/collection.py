@@ -58,6 +58,8 @@ class SuiteInfo:
     """By nodeid, every case that was declared, selected or not."""
     notes: list[str] = field(default_factory=list)
     """What a reader of the scores should know of how the suite was run."""
+    stopped: dict[str, int] = field(default_factory=dict)
+    """Models for which it was stopped early, with the number of cases that were not needed."""
     calls: bool = False
     """Whether its tests, tasks or graders call models on their own."""
     judges: bool = False

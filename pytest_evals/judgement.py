@@ -27,7 +27,8 @@ def judge_all(
 
 def _of_model(info: SuiteInfo, model: str, records: Sequence[CaseRecord], joined: Joined | None) -> list[Comparison]:
     chosen = [record for record in records if (record.suite, record.model) == (info.name, model)]
-    missing = sum(item.model == model for item in info.items.values()) - len(chosen)
+    stopped = info.stopped.get(model, 0)
+    missing = sum(item.model == model for item in info.items.values()) - len(chosen) - stopped
     part = joined.of(info.name, model) if joined else None
     absent = _absent(joined, info.name) if joined else ""
     gates = gates_of(info)
@@ -52,6 +53,11 @@ def _of_model(info: SuiteInfo, model: str, records: Sequence[CaseRecord], joined
             )
         else:
             result = judge(gate, info.name, model, name, chosen, missing=missing, floor=floor, budget=budget)
+            if stopped:
+                total = len(chosen) + stopped
+                result = replace(
+                    result, reason=f"{result.reason}; stopped early, after {len(chosen):,} of {total:,} cases"
+                )
             found.append(Comparison(result))
     return found
 

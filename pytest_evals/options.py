@@ -100,6 +100,13 @@ def add_options(parser: pytest.Parser) -> None:
         dest="evals_cache",
         help="Answers of earlier runs: off, read (use them) or write (use them and add new ones)",
     )
+    group.addoption(
+        "--evals-stop-early",
+        action="store_true",
+        default=False,
+        dest="evals_stop_early",
+        help="Run the cases of a suite in random order, and stop when all its gates are settled",
+    )
     parser.addini("evals_cache", "Answers of earlier runs, as --evals-cache", type="string", default="off")
     parser.addini("evals_cache_dir", "Folder of the cache (default: 'cache' in evals_dir)", type="string", default="")
     parser.addini(

@@ -23,6 +23,7 @@ from pytest_evals.errors import EvalsError, NotApplicable, SuiteError
 from pytest_evals.flow import CaseFlow, Kit
 from pytest_evals.grading import SHEET, Sheet
 from pytest_evals.model import Handles, Model
+from pytest_evals.pacing import STOPPED, Pace
 from pytest_evals.plain import one_line, plain
 from pytest_evals.plan import choice_id, make_request, requests_for, requests_of
 from pytest_evals.queueing import coming_up
@@ -61,6 +62,8 @@ class CaseRun:
         handles = Handles(settings.judge_name, self._named)
         self._kit = Kit(handles, settings.seed, settings.limits, settings.grader_timeout)
         self._audited: dict[str, tuple[Request, dict[str, Any]] | None] = {}
+        self.pace: Pace | None = None
+        """Who decides how far ahead cases are generated, and which are not needed; `None` where all are."""
 
     def _named(self, spec: str) -> str:
         root = self._settings.root
@@ -73,15 +76,29 @@ class CaseRun:
         """
         token = ITEM.set(item)
         try:
-            if EVAL in item.stash and not only_setup(item.config):
+            if EVAL in item.stash and not only_setup(item.config) and not self._stopped(item):
                 self._generate(item, nextitem)
             return (yield)
         finally:
             ITEM.reset(token)
             self._end(item)
 
+    def _stopped(self, item: pytest.Item) -> bool:
+        """Tell whether the case is not needed any more; what was begun for it is dropped."""
+        if self.pace is None or not self.pace.stop(item):
+            return False
+        self._requests.pop(item.nodeid, None)
+        flow = self._flows.pop(item.nodeid, None)
+        if flow is not None:
+            self._conductor.drop(flow)
+        return True
+
     def _generate(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
-        if not self._submitted:
+        if self.pace is not None:
+            admitted = requests_of(self.pace.admit(item), self._settings.seed)
+            self._requests.update(admitted)
+            self._engines.submit([request for asked in admitted.values() for request in asked])
+        elif not self._submitted:
             # One hand-over of everything that will run: the more there is to choose from, the fuller the batches.
             self._requests = requests_of(item.session.items, self._settings.seed)
             self._engines.submit([request for asked in self._requests.values() for request in asked])
@@ -99,6 +116,8 @@ class CaseRun:
         flows = []
         for other in coming_up(item, nextitem, first=not self._begun):
             if other.nodeid in self._begun:
+                continue
+            if self.pace is not None and not self.pace.admitted(other):
                 continue
             self._begun.add(other.nodeid)
             found = other.stash.get(EVAL, None)
@@ -220,7 +239,7 @@ class CaseRun:
     def pytest_runtest_setup(self, item: pytest.Item) -> Any:
         """After all graders gave their grades, let what one of them raised be the error of this case."""
         __tracebackhide__ = True
-        if EVAL in item.stash:
+        if EVAL in item.stash and STOPPED not in item.stash:
             # Fresh for every attempt: a rerun of the item must not see what the attempt before left.
             self._fresh(item)
         try:

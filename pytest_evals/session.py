@@ -122,6 +122,7 @@ class EvalSession:
                 **self._settings.engine_options,
                 "limit": self._settings.limit,
                 "repeat": self._settings.repeat,
+                "stop_early": self._settings.stop_early,
                 **self._settings.reuse.to_options(),
             }
             self._recorder.start(

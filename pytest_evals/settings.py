@@ -47,6 +47,7 @@ class Settings:
     exact: bool
     audit: int
     reuse: Reuse
+    stop_early: bool
     run_code: bool
     judge: str | None
     limits: Limits
@@ -103,6 +104,7 @@ def read_settings(config: pytest.Config) -> Settings:
         baseline=_baseline(config),
         inconclusive=_one_of("evals_inconclusive", config.getini("evals_inconclusive"), INCONCLUSIVE),
         reuse=read_reuse(config, artifact, folder),
+        stop_early=bool(config.getoption("evals_stop_early")),
     )
 
 
