@@ -8,6 +8,7 @@ setting a baseline anew changes what changed.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from pytest_evals.linecheck import Line, checked_sample, parsed
 from pytest_evals.provenance import version
 from pytest_evals.recorder import SCHEMA, make_parents, replacing
 from pytest_evals.sample import dump, to_record
-from pytest_evals.scores import Score, compute_scores
+from pytest_evals.scores import CaseRecord, Score, compute_scores
 
 _COMPLETION = ("finish_reason", "prompt_tokens", "completion_tokens", "latency")
 _GRADE = ("grader_key", "value", "passed", "status")
@@ -105,15 +106,22 @@ def is_baseline(path: Path) -> bool:
 
 def write_baseline(path: Path, name: str, runs: Iterable[Mapping[str, Any]], samples: Iterable[Line]) -> list[Score]:
     """Write a baseline's file in the place of what is there, and return its scores. ``samples`` are made by `case_line`."""
-    cases = sorted(samples, key=_order)
-    scores = compute_scores([to_record(case) for case in cases])
+    records: list[CaseRecord] = []
+    cases: list[tuple[tuple[str, str, str, int], str]] = []
+    for case in samples:
+        # Of many cases, only what scores need and the line itself are kept.
+        records.append(dataclasses.replace(to_record(case), fields={}, content={}))
+        cases.append((_order(case), dump(case)))
+    records.sort(key=lambda record: (record.suite, record.model, record.case_id, record.repeat))
+    cases.sort()
+    scores = compute_scores(records)
     rows = [score.to_row() for score in scores]
     header = {"type": "baseline", "schema": SCHEMA, "name": name, "plugin": version(), "runs": list(runs)}
     make_parents(path)
     with replacing(path) as file:
         file.write(f"{dump(header)}\n")
         file.writelines(f"{dump({'type': 'score', **{key: row[key] for key in _SCORE}})}\n" for row in rows)
-        file.writelines(f"{dump(case)}\n" for case in cases)
+        file.writelines(f"{line}\n" for _, line in cases)
     return scores
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,27 +46,27 @@ def set_baseline(
     if why and (replace or not allow_partial):
         hint = "--allow-partial puts its cases in and leaves all others" if not allow_partial else "not with --replace"
         raise ArtifactError(f"{artifact.path} cannot be a baseline: {why}; {hint}")
-    new = {key_of(line): line for line in (case_line(sample, texts=texts) for sample in artifact.samples())}
+    # Everything is read twice rather than kept: there may be very many cases.
+    new = {key_of(sample): sample["outcome"] == "errored" for sample in artifact.samples()}
     if not new:
         raise ArtifactError(f"{artifact.path} cannot be a baseline: it holds no case")
     stored = BaselineReader(path) if path.exists() and not replace else None
-    old = {} if stored is None else {key_of(line): line for line in stored.cases()}
+    old = {key_of(line) for line in stored.cases()} if stored else set()
     suites = {suite for suite, *_ in new}
     if why:
         _check_models(artifact, old, new)
-    stays: Callable[[Key], bool] = (lambda key: key not in new) if why else (lambda key: key[0] not in suites)
-    kept = {key: line for key, line in old.items() if stays(key)}
+    kept = {key for key in old if (key not in new if why else key[0] not in suites)}
+    stay = (line for line in (stored.cases() if stored else ()) if key_of(line) in kept)
+    come = (case_line(sample, texts=texts) for sample in artifact.samples())
     runs = [_part(run, {suite for suite, *_ in kept}) for run in (stored.runs if stored else ())]
-    scores = write_baseline(
-        path, name, [_short(artifact.run), *(run for run in runs if run["suites"])], [*kept.values(), *new.values()]
-    )
+    header = [_short(artifact.run), *(run for run in runs if run["suites"])]
     return Setting(
         path=path,
-        scores=tuple(scores),
+        scores=tuple(write_baseline(path, name, header, itertools.chain(stay, come))),
         cases=len(kept) + len(new),
-        errored=sum(line["outcome"] == "errored" for line in new.values()),
+        errored=sum(new.values()),
         kept=tuple(sorted({suite for suite, *_ in kept} - suites)),
-        gone=len(old.keys() - kept.keys() - new.keys()),
+        gone=len(old - kept - new.keys()),
     )
 
 
@@ -82,7 +83,7 @@ def _check_models(artifact: ArtifactReader, old: Iterable[Key], new: Iterable[Ke
 
 def key_of(line: Line) -> Key:
     """Return what identifies a case: suite, model, case id, repeat."""
-    return line["suite"], line["interaction"]["source"] or "", line["case_id"], line["repeat"]
+    return line["suite"], line["interaction"].get("source") or "", line["case_id"], line.get("repeat", 1)
 
 
 def _short(run: Mapping[str, Any]) -> dict[str, Any]:
