@@ -13,6 +13,7 @@ from pytest_evals.declaration import MARK, Declaration
 from pytest_evals.engines.spec import EMBEDDED, spec_of_record
 from pytest_evals.errors import EvalsError, SuiteError
 from pytest_evals.gates import Gate, parse_gate, resolve
+from pytest_evals.graders.judges.preflight import check_flight
 from pytest_evals.grading import CASE, EXCLUDED, Asks, asks_of, check_of, models_of, runs_code_of, settings_of
 from pytest_evals.labelling import Labels, read_labels
 from pytest_evals.marking import is_default_turn, is_judge_handle, is_model_handle
@@ -175,6 +176,7 @@ class Collection:
             later = (*workflow.aliases.get(grader, ()), *_names_of(function))
             check_settings(suite, grader, settings, check_of(function), later, workflow.applies_to.get(grader))
             self._check_models(models_of(function), f"{declaration.place}: grader {grader}")
+            check_flight(function)
         suite.check_gates(name, list(graders), suite.gates)
         # Gates of the session concern the suites that have what they name; one that none has is refused later.
         session_gates = [gate for gate in self._settings.gates if resolve(gate, name, list(graders)) is not None]

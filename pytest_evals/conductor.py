@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping
+from typing import Any, Protocol, TypeVar
 
 from pytest_evals.desk import Desk
 from pytest_evals.engines.service import Generation
@@ -17,6 +17,8 @@ from pytest_evals.workflow import Step
 
 _POLL_SECONDS = 0.5
 _END_SECONDS = 2.0
+
+T = TypeVar("T")
 
 
 class News(Protocol):
@@ -52,10 +54,21 @@ class Conductor:
             for step in flow.workflow.steps.values():
                 if step.fixtures:
                     self._waiting.setdefault(_fixtures_of(flow, step), []).append(flow)
+        self._start_thread()
+        self._loop.call_soon_threadsafe(self._begin, flows)
+
+    def _start_thread(self) -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._loop.run_forever, name="evals-steps", daemon=True)
             self._thread.start()
-        self._loop.call_soon_threadsafe(self._begin, flows)
+
+    def compute(self, make: Callable[[Desk], Coroutine[Any, Any, T]]) -> T:
+        """Run something that belongs to no case in the loop of the steps, and wait for its result."""
+        self._start_thread()
+        future = asyncio.run_coroutine_threadsafe(make(self._desk), self._loop)
+        future.add_done_callback(lambda _: self.tell())
+        self.wait(future.done)
+        return future.result()
 
     def _begin(self, flows: Iterable[CaseFlow]) -> None:
         for flow in flows:

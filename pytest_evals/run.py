@@ -26,6 +26,7 @@ from pytest_evals.model import Handles, Model
 from pytest_evals.pacing import STOPPED, Pace
 from pytest_evals.plain import one_line, plain
 from pytest_evals.plan import choice_id, make_request, requests_for, requests_of
+from pytest_evals.preflights import fly_all
 from pytest_evals.queueing import coming_up
 from pytest_evals.sample import dump, failure_data, sample_line
 from pytest_evals.settings import Settings, model_text
@@ -55,6 +56,8 @@ class CaseRun:
         self._engines = engines
         self._news = news
         self._submitted = False
+        self._flown = False
+        self._grounded: str | None = None
         self._requests: dict[str, list[Request]] = {}
         self._conductor = Conductor(engines, news)
         self._flows: dict[str, CaseFlow] = {}
@@ -94,6 +97,11 @@ class CaseRun:
         return True
 
     def _generate(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
+        if not self._flown:
+            self._flown = True
+            self._grounded = fly_all(item.session, self._conductor, self._kit)
+        if self._grounded is not None:
+            return
         if self.pace is not None:
             admitted = requests_of(self.pace.admit(item), self._settings.seed)
             self._requests.update(admitted)
@@ -242,6 +250,8 @@ class CaseRun:
         if EVAL in item.stash and STOPPED not in item.stash:
             # Fresh for every attempt: a rerun of the item must not see what the attempt before left.
             self._fresh(item)
+            if self._grounded is not None:
+                pytest.fail(plain(self._grounded, 2000), pytrace=False)
         try:
             yield
         except NotApplicable as reason:

@@ -28,6 +28,7 @@ from pytest_evals.gates import GateResult
 from pytest_evals.judgement import judge_all
 from pytest_evals.lines import RunFacts, crashed_line, run_line, summary_line
 from pytest_evals.plain import one_line
+from pytest_evals.preflights import FLOWN
 from pytest_evals.recall.opening import Recollection
 from pytest_evals.recorder import Recorder
 from pytest_evals.sample import dump, source_of, to_record
@@ -67,6 +68,7 @@ class EvalSession:
         self._recalled = recalled
         self._sources: dict[str, str | None] = {}
         self._interruption: str | None = None
+        self._flown: list[str] = []
         self._started = datetime.datetime.now(datetime.UTC)
         self._run_id = f"{self._started:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
 
@@ -150,6 +152,7 @@ class EvalSession:
         gates = judge_all(self._infos.values(), records, joined, strict=strict)
         # A worker that was told to stop cannot tell that from the end, and may have begun its audit.
         findings = session.config.stash.get(FINDINGS, None) if complete else None
+        self._flown = list(map(str, session.config.stash.get(FLOWN, ())))
         card = self._card(records, gates, findings)
         if records:
             session.config.stash[CARD] = card
@@ -171,6 +174,7 @@ class EvalSession:
             notes=(
                 *([cut] if cut else []),
                 *self._judge_note(),
+                *self._flown,
                 *self._recall_notes(),
                 *notes,
                 *self._pool.incidents,

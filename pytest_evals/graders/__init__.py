@@ -19,7 +19,7 @@ import pytest
 from pytest_evals.errors import SuiteError
 from pytest_evals.graders import likelihood, numbers, structured, text
 from pytest_evals.graders.combining import all_of, any_of, first, majority, weighted
-from pytest_evals.graders.judges import judge
+from pytest_evals.graders.judges import Preflight, judge
 from pytest_evals.graders.metrics import bleu, chrf, embedding_similarity, f1, levenshtein, meteor, rouge
 from pytest_evals.graders.programs import python_tests
 from pytest_evals.graders.rag import answer_relevancy, context_relevancy, faithfulness
@@ -28,6 +28,7 @@ from pytest_evals.grading import Fixture, current_scope, grader_fixture
 from pytest_evals.templates import render
 
 __all__ = [
+    "Preflight",
     "all_of",
     "answer_relevancy",
     "any_of",

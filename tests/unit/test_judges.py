@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from pytest_evals.completion import Likelihood
 from pytest_evals.errors import ModelCallError, SuiteError, TemplateError
-from pytest_evals.graders.judges import judge
+from pytest_evals.graders.judges import Preflight, judge
 from pytest_evals.graders.judges.scale import exclusive
 from pytest_evals.grades import Grade
 
@@ -379,6 +379,10 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: judge.rubric({"x": -1}), "must be a number above 0"),
     (lambda: judge.rubric({}), "criteria is a mapping"),
     (lambda: judge.rubric({"same words": 1, "same, words": 1}), "come to the same name"),
+    (lambda: judge.binary("x", preflight="golden.jsonl"), "preflight must be a Preflight"),  # type: ignore[arg-type]
+    (lambda: judge.binary("{{draft}}", preflight=Preflight([])), "a preflight judges rows"),
+    (lambda: judge.rubric(["x"], preflight=Preflight([])), "this judge has no scale"),
+    (lambda: Preflight([], agreement=0), "agreement must be a share above 0"),
     (lambda: judge("x", response=dict), "must be a pydantic model"),  # type: ignore[arg-type]
     (lambda: judge("x", response=Review, score="scor"), "no field 'scor'"),
     (lambda: judge("x", response=Review, reason="why"), "field that holds the reasons"),

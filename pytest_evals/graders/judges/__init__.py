@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from pytest_evals.graders.judges.options import Common
+from pytest_evals.graders.judges.preflight import Preflight
 from pytest_evals.grading import Fixture
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from pytest_evals.graders.judges.custom import Score
     from pytest_evals.graders.judges.scale import By
 
-__all__ = ["Judge", "judge"]
+__all__ = ["Judge", "Preflight", "judge"]
 
 
 class Judge:

@@ -11,6 +11,7 @@ from pytest_evals.case import Case
 from pytest_evals.errors import SuiteError
 from pytest_evals.graders.judges.names import items_only
 from pytest_evals.graders.judges.options import Options
+from pytest_evals.graders.judges.preflight import Flight, Preflight
 from pytest_evals.graders.judges.prompts import Example, conversation
 from pytest_evals.graders.judges.subject import (
     Subject,
@@ -81,14 +82,35 @@ def judge_fixture(
     if scale is not None:
         set_scale(judged, scale)
     settings = {name: template for name, template in templates.items() if items_only(template)}
+    settings |= options.sources.settings()
+    if options.preflight is not None:
+        _add_preflight(judged, options.kind, options.preflight, scale, fixtures, settings)
     return grader_fixture(
         judged,
         name=options.name,
-        settings={**settings, **options.sources.settings()},
+        settings=settings,
         check=check_sources,
         run_if=options.run_if,
         models=options.models,
     )
+
+
+def _add_preflight(
+    judged: Any,
+    kind: str,
+    preflight: Preflight,
+    scale: Scale | None,
+    fixtures: Sequence[str],
+    settings: Mapping[str, str],
+) -> None:
+    if scale is None:
+        raise SuiteError(
+            f"{kind}: a preflight compares with labels, and this judge has no scale; use binary, labels or scale"
+        )
+    tasks = [name for name in fixtures if name not in ("completion", "case", "judge")]
+    if tasks:
+        raise SuiteError(f"{kind}: a preflight judges rows, for which there is no {tasks[0]!r}; judge the completion")
+    judged.__evals_flight__ = Flight(preflight, scale, judged, settings, check_sources)
 
 
 def check_text(kind: str, name: str, text: object) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypedDict
 
 from pytest_evals.errors import SuiteError, did_you_mean
 from pytest_evals.generation import parse_generation
+from pytest_evals.graders.judges.preflight import Preflight
 from pytest_evals.graders.judges.subject import Sources
 
 How = Literal["majority", "mean"]
@@ -25,7 +26,7 @@ class Common(TypedDict, total=False):
     ``examples``: judged answers, shown before the case's. ``system``: a system message of your own; ``""`` sends none.
     ``reasoning``: let the judge reason before it decides. ``generation``: parameters of its replies. ``threshold``: from
     which value on the grade passes. ``run_if``: an expression over the case; where it is false, the judge does not apply.
-    ``name``: the fixture's name.
+    ``name``: the fixture's name. ``preflight``: a `Preflight` that the judge must pass before anything is generated.
     ``answer, question, reference, context``: templates of what is judged; see `Sources`.
     """
 
@@ -39,6 +40,7 @@ class Common(TypedDict, total=False):
     threshold: float | None
     run_if: str | None
     name: str | None
+    preflight: Preflight | None
     answer: str | None
     question: str | None
     reference: str | None
@@ -61,6 +63,7 @@ class Options:
     threshold: float | None = None
     run_if: str | None = None
     name: str | None = None
+    preflight: Preflight | None = None
 
     @property
     def several(self) -> bool:
@@ -105,6 +108,7 @@ def read_options(kind: str, given: Mapping[str, Any], *, how: How, refused: Sequ
         threshold=_threshold(kind, given.get("threshold")),
         run_if=texts["run_if"],
         name=texts["name"],
+        preflight=_preflight(kind, given.get("preflight")),
     )
     if options.votes > 1 and options.sampling(1)["temperature"] == 0:
         raise SuiteError(
@@ -171,3 +175,9 @@ def _threshold(kind: str, value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise SuiteError(f"{kind}: threshold must be a finite number, not {value!r}")
     return float(value)
+
+
+def _preflight(kind: str, value: object) -> Preflight | None:
+    if value is not None and not isinstance(value, Preflight):
+        raise SuiteError(f"{kind}: preflight must be a Preflight(...), not {type(value).__name__}")
+    return value
