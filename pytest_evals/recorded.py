@@ -47,7 +47,7 @@ def _from_row(kind: type[Any], row: Mapping[str, Any]) -> Any:
 
 def _interruption(summary: Line | None, recorded: int) -> str | None:
     if summary is None:
-        return f"the run was killed; {recorded} cases are recorded, and no gate was judged"
+        return f"the run did not end (it was killed, or still goes on); {recorded} cases are recorded, and no gate was judged"
     return None if summary["complete"] else summary["interruption"] or "before its end"
 
 

@@ -50,7 +50,7 @@ def load_baseline(written: str | Path, here: Path | None = None) -> Baseline:
 def partial(artifact: ArtifactReader) -> str | None:
     """Say why an artifact does not have every case of its suites; `None` if it has."""
     if artifact.summary is None:
-        return "the run was killed before it ended"
+        return "the run did not end: it was killed, or still goes on"
     if not artifact.complete:
         return f"the run was interrupted ({artifact.summary['interruption'] or 'no reason is recorded'})"
     limit = artifact.run["options"].get("limit")

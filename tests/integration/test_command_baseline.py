@@ -75,7 +75,7 @@ def test_a_partial_run_never_replaces_or_shrinks_a_baseline(
     before = path.read_bytes()
     killed = tmp_path / "killed.jsonl"
     killed.write_bytes(Path(recorded.before).read_bytes()[:-300])
-    for run, words in ((recorded.part, "2 of 4 cases did not run"), (str(killed), "the run was killed")):
+    for run, words in ((recorded.part, "2 of 4 cases did not run"), (str(killed), "the run did not end")):
         assert cli.main(["baseline", "set", run, "--name", "n"]) == 2
         assert words in capsys.readouterr().err
         assert cli.main(["baseline", "set", run, "--name", "n", "--allow-partial", "--replace"]) == 2

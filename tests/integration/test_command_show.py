@@ -43,8 +43,9 @@ def test_check_tells_by_the_exit_status(recorded: Recorded, tmp_path: Path, caps
     killed.write_bytes(Path(recorded.before).read_bytes()[:-300])
     capsys.readouterr()
     assert cli.main(["show", str(killed), "--check"]) == 1
-    assert "interrupted: the run was killed; 5 cases are recorded, and no gate was judged" in " ".join(
-        capsys.readouterr().out.split()
+    assert (
+        "interrupted: the run did not end (it was killed, or still goes on); 5 cases are recorded, and no gate was judged"
+        in " ".join(capsys.readouterr().out.split())
     )
 
 
