@@ -13,7 +13,7 @@ from pytest_evals.engines.transformers.buckets import Room
 from pytest_evals.engines.transformers.prefixes import Prefix
 from pytest_evals.engines.transformers.row import Row
 from pytest_evals.engines.transformers.selfcheck import Mute
-from pytest_evals.engines.transformers.slots import GROW_BY, ROUND_TO, PackedCache, Slots, Store
+from pytest_evals.engines.transformers.slots import GROW_BY, ROUND_TO, PackedCache, Slots, Store, zeros_like
 from pytest_evals.generation import GenerationParams
 
 HEADS, SIZE = 2, 3
@@ -169,6 +169,25 @@ def test_slots_grow_in_rows_and_cells_and_keep_what_they_hold() -> None:
     assert all(holds(slots, each, mark) for mark, each in enumerate(rows))
     for tensor in tensors(slots):
         assert tensor.isfinite().all()
+
+
+def test_slots_are_made_at_once_for_rows_that_will_come_as_far_as_there_is_room() -> None:
+    slots = slots_of(2, 64)
+    slots.reserve(3, 64, limit=1000, ahead=8)
+    assert (slots.capacity, [tensor.shape[0] for tensor in tensors(slots)]) == (64, [8] * 4)
+    slots.reserve(9, 64, limit=1000, ahead=64)
+    assert (slots.capacity, [tensor.shape[0] for tensor in tensors(slots)]) == (64, [15] * 4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_memory_that_is_not_written_is_zero_and_aligned(dtype: torch.dtype) -> None:
+    for shape in ((3, 2, 5, 7), (0, 2, 5, 7)):
+        zeros = zeros_like(torch.ones(1, dtype=dtype), shape)
+        assert (tuple(zeros.shape), zeros.dtype, zeros.is_contiguous()) == (shape, dtype, True)
+        assert zeros.data_ptr() % 64 == 0
+        assert not zeros.any()
+        zeros.add_(1)
+        assert zeros.sum() == zeros.numel()
 
 
 def test_slots_do_not_shrink_for_smaller_rows() -> None:

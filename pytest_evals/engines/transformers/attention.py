@@ -21,6 +21,7 @@ from pytest_evals.engines.transformers.bands import Band
 from pytest_evals.engines.transformers.kernels import (
     HIDDEN,
     Part,
+    by_products,
     fused_causal,
     fused_cpu,
     fused_decode,
@@ -108,7 +109,7 @@ class Layer:
             return output.reshape(rows, heads, -1), output[..., 0].reshape(rows, heads)
         mask = self.step.decode_mask(self.window)
         parts = [
-            self._partial(
+            self._decode_band(
                 grouped[band.begin : band.end],
                 keys[band.begin : band.end, :, : band.cells],
                 values[band.begin : band.end, :, : band.cells],
@@ -118,6 +119,12 @@ class Layer:
         ]
         output, sums = parts[0] if len(parts) == 1 else (torch.cat(each) for each in zip(*parts, strict=True))
         return output.reshape(rows, heads, -1), sums.reshape(rows, heads)
+
+    def _decode_band(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Part:
+        if self.softcap is None and query.device.type == "cpu" and query.dtype == torch.float32:
+            wanted = bool(self.step.groups) or self.sinks is not None
+            return by_products(query, keys, values, mask, self.scale, sums=wanted)
+        return self._partial(query, keys, values, mask)
 
     def _fuses_decoding(self, query: Tensor, values: Tensor) -> bool:
         """Tell whether torch's own attention serves: it keeps its log-sum-exp, and in fp32 it may round more."""

@@ -41,6 +41,17 @@ def fused_cpu(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, 
     return output, sums
 
 
+def by_products(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: float, *, sums: bool) -> Part:
+    """Attention of few queries to many keys as two products, for CPUs: their flash kernel is made for more queries.
+
+    ``query`` ``[batch, kv_heads, rows, head]`` in fp32, a mask ``[batch, 1, 1, cells]`` that hides no row's last cell. Without
+    ``sums`` something of their shape takes their place.
+    """
+    scores = torch.matmul(query, keys.transpose(-1, -2)).mul_(scale).add_(mask)
+    total = scores.logsumexp(dim=-1) if sums else scores[..., 0]
+    return torch.matmul(scores.softmax(dim=-1), values), total
+
+
 def fused_decode(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: float) -> Tensor:
     """Attention without its log-sum-exp, which reads keys and values once and writes no scores.
 

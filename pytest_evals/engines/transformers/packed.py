@@ -130,7 +130,7 @@ class PackedRunner:
         decoding = [row for row in plan.decode if isinstance(row, Row)]
         everyone = {id(row): row for row in [*decoding, *filling, *admitted]}
         longest = max((row.cells - row.shared for row in everyone.values()), default=0)
-        self.slots.reserve(len(everyone), longest, plan.limit)
+        self.slots.reserve(len(everyone), longest, plan.limit, plan.ahead)
         decoding = self.slots.seat(decoding, [row for row in everyone.values() if row not in decoding])
         layout, step = self._arrange(decoding, plan.pieces)
         logits = self._forward(layout, step)

@@ -95,7 +95,7 @@ class Plan(Generic[R]):
     """The work of one forward: ``decode`` rows get their next token, ``pieces`` are computed beside them.
 
     ``admitted`` rows take a slot first; ``waits`` is a row that begins when its prefix, of which pieces are computed now,
-    is there. Slots may take up to ``limit`` cells together.
+    is there. Slots may take up to ``limit`` cells together; as many as ``ahead`` rows may soon want one.
     """
 
     decode: list[R] = field(default_factory=list)
@@ -103,6 +103,7 @@ class Plan(Generic[R]):
     admitted: list[R] = field(default_factory=list)
     waits: R | None = None
     limit: int | None = None
+    ahead: int = 0
 
     def __bool__(self) -> bool:
         return bool(self.decode or self.pieces)
@@ -265,6 +266,7 @@ class Scheduler(Generic[R]):
         needed = self.prefixes.used + self._planned
         self._drop_all_but(self._spare(needed, _slots(rows)))
         plan.limit = self.budget.cells - needed - self.prefixes.unused
+        plan.ahead = min(self.budget.rows, len(rows) + len(self._waiting))
 
     def _spare(self, used: int, needed: int) -> int:
         """Return the cells that are left for what nobody reads, beside slots of which so many cells are needed."""

@@ -6,9 +6,11 @@ reads of a layer is one view. A slot holds its row's keys from its first cell on
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import Cache
 
@@ -18,6 +20,7 @@ from pytest_evals.engines.transformers.row import Row, ScoredRow
 
 GROW_BY = 1.5
 ROUND_TO = 64
+_ALIGNMENT = 64
 
 
 class Store:
@@ -136,10 +139,11 @@ class Slots:
 
     # -- tensors
 
-    def reserve(self, rows: int, cells: int, limit: int | None = None) -> None:
+    def reserve(self, rows: int, cells: int, limit: int | None = None, ahead: int = 0) -> None:
         """Have room for so many rows of so many cells, before anything is computed.
 
-        All slots together take no more than ``limit`` cells, unless these rows do.
+        All slots together take no more than ``limit`` cells, unless these rows do. When there are not enough of them, as
+        many are made as ``ahead`` says, if that is more.
         """
         fits = rows <= self._rows and cells <= self._capacity
         if fits and (limit is None or self._rows * self._capacity <= limit):
@@ -147,13 +151,13 @@ class Slots:
         if self.room is not None:
             size = self._table_ahead(rows, cells, limit, self.room)
         else:
-            size = self._table(rows, cells, limit)
+            size = self._table(rows, cells, limit, ahead)
         if size != (self._rows, self._capacity):
             self._make(*size)
 
-    def _table(self, rows: int, cells: int, limit: int | None) -> tuple[int, int]:
-        """Return slots and cells of each for these rows and those before them, as far as the limit allows."""
-        most, capacity = max(self._rows, rows), self._capacity
+    def _table(self, rows: int, cells: int, limit: int | None, ahead: int) -> tuple[int, int]:
+        """Return slots and cells of each for these rows, those before them and those to come, as far as the limit allows."""
+        most, capacity = max(self._rows, rows, ahead), self._capacity
         if cells > capacity:
             wanted = max(cells, int(capacity * GROW_BY))
             capacity = -(-wanted // ROUND_TO) * ROUND_TO
@@ -190,7 +194,7 @@ class Slots:
     def _empty(self, like: torch.Tensor) -> torch.Tensor:
         """Zeros: what is masked out must still be finite."""
         self.version += 1
-        return like.new_zeros((self._rows, like.shape[1], self._capacity, like.shape[3]))
+        return zeros_like(like, (self._rows, like.shape[1], self._capacity, like.shape[3]))
 
     def layer(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return a layer's slots, each ``[rows, kv_heads, cells, head]``; ``keys`` and ``values`` show heads and dtype."""
@@ -240,6 +244,19 @@ class Slots:
                     slot_keys, slot_values = self._layers[layer]
                     slot_keys[row.slot, :, begin:end] = keys
                     slot_values[row.slot, :, begin:end] = values
+
+
+def zeros_like(like: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """Return zeros with the dtype and device of ``like``. On a CPU, memory is taken when it is first touched: a slot costs
+    what is stored in it, and making it nothing.
+    """
+    size = math.prod(shape) * like.itemsize
+    if like.device.type != "cpu" or not size:
+        return like.new_zeros(shape)
+    # torch writes its zeros; the system's own need no writing.
+    memory = torch.from_numpy(np.zeros(size + _ALIGNMENT, dtype=np.uint8))
+    begin = -memory.data_ptr() % _ALIGNMENT
+    return memory[begin : begin + size].view(like.dtype).view(*shape)
 
 
 class PackedCache(Cache):
