@@ -120,7 +120,9 @@ def check_command(line: str, block: Block, folder: Path) -> None:
         return
     for inner in re.findall(r"\$\((.*)\)", line):
         check_command(inner, block, folder)
-    words = shlex.split(re.sub(r"\$\(.*\)|\s[|>].*", "", line), comments=True)
+    words = shlex.split(re.sub(r"\$\(.*\)", "", line), comments=True)
+    # What comes after a pipe or into a file is not looked at; a > in quotes belongs to a gate.
+    words = words[: next((place for place, word in enumerate(words) if word in ("|", ">")), None)]
     environment: dict[str, str] = {}
     while words and re.match(r"[A-Z_]+=", words[0]):
         name, _, environment[name] = words.pop(0).partition("=")
