@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ def watch(gate: str = "exact.mean >= 0.8", population: int = 100, alpha: float =
     return GateWatch(parse_gate(gate), "exact", population, alpha)
 
 
-def record(value: float | None, case_id: str = "c", status: str = "graded", **fields: object) -> CaseRecord:
+def record(value: float | None, case_id: str = "c", status: str = "graded", **fields: Any) -> CaseRecord:
     passed = None if value is None else value == 1
     return case_record(grade_record(value, passed=passed, status=status), case_id=case_id, **fields)
 
