@@ -20,6 +20,9 @@ def capitals(messages):
 
 def echo(messages):
     return messages[-1]["content"]
+
+def judge(messages):
+    return "PASS"
 '''
 RUN = "".join(f"{dump(line)}\n" for line in (recorded.run_line(), recorded.sample_line(), recorded.summary_line()))
 FILES = {

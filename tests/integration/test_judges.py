@@ -100,9 +100,10 @@ def test_a_judge_without_a_verdict_is_an_error_of_its_case_with_both_replies(eva
 right = graders.judge.binary("is right")
 rubric = graders.judge.rubric(["is right"])
 both = graders.all_of("right")
+faithful = graders.faithfulness(run_if="item.documents is defined")  # not for a row without documents
 
 @cases([*ROWS, {"id": "pe", "country": "Peru"}], prompt="Capital of {{item.country}}?", id="id", gates=["right.mean >= 0"])
-def test_it(right, rubric, both): ...
+def test_it(right, rubric, both, faithful): ...
 """,
         SCRIPT,
     )
@@ -110,7 +111,8 @@ def test_it(right, rubric, both): ...
     result.assert_outcomes(passed=2, errors=1, failed=1)
     grades = grades_of(evals)["pe"]
     assert {key: grade.status for key, grade in grades.items()} == {
-        "right": "error", "rubric": "error", "rubric.is_right": "error", "both": "error"
+        "right": "error", "rubric": "error", "rubric.is_right": "error", "both": "error",
+        "faithful": "not_applicable",
     }  # fmt: skip
     assert grades["right"].metadata["replies"] == ["PASS FAIL", "no opinion"]
     assert evals.ledger() == {"collected": 3, "passed": 2, "errored": 1}
