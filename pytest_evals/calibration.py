@@ -186,7 +186,7 @@ def calibrations(
 
 
 def _same(known: Mapping[str, str], grader: str, how: Labelled) -> bool:
-    return bool(how.identity) and known.get(grader) == how.identity
+    return bool(how.identity) and known.get(grader.partition(".")[0]) == how.identity
 
 
 def _calibration(records: Sequence[CaseRecord], grader: str, how: Labelled, level: float) -> Calibration | None:

@@ -43,13 +43,16 @@ def read_labels(suite: Suite, scales: Mapping[str, Scale | None], identities: Ma
             if label is None:
                 continue
             try:
-                worth = (scales[grader] or Scale()).read(label)
+                worth = (scales.get(grader) or Scale()).read(label)
             except SuiteError as error:
                 where = f"{suite.declaration.place}: {prepared.case.place}: grader {grader}"
                 raise SuiteError(f"{where}: {error}, in the field {name!r}") from error
             if worth is not None:
                 values.setdefault(prepared.case.id, {})[grader] = worth
-    return Labels(values, {grader: _labelled(scales[grader], identities.get(grader, "")) for grader in fields})
+    return Labels(
+        values,
+        {grader: _labelled(scales.get(grader), identities.get(grader.partition(".")[0], "")) for grader in fields},
+    )
 
 
 def _fields(suite: Suite, declared: object, scales: Mapping[str, Scale | None]) -> dict[str, str]:
@@ -70,7 +73,7 @@ def _fields(suite: Suite, declared: object, scales: Mapping[str, Scale | None]) 
     ):
         raise SuiteError(f"{place}: label is the field of people's labels, or a mapping of graders to fields")
     for grader in declared:
-        if grader not in scales:
+        if str(grader).partition(".")[0] not in scales:  # an entry of a grader that gives several is named with a dot
             known = ", ".join(scales) or "none"
             hint = did_you_mean(str(grader), scales)
             raise SuiteError(f"{place}: label: the test has no grader {grader!r} (graders: {known}){hint}")

@@ -147,6 +147,9 @@ def test_which_graders_have_labels() -> None:
     one = read_labels(suite_of(rows, prompt="x", label="human"), {"right": PASS_FAIL_NA, "plain": None}, {})
     assert list(one.graders) == ["right"]
     assert read_labels(suite_of(rows, prompt="x"), scales, {}).graders == {}
+    entry = read_labels(suite_of(rows, prompt="x", label={"plain.clear": "human"}), scales, {"plain": "id"})
+    assert list(entry.values.values()) == [{"plain.clear": 1.0}]
+    assert entry.graders["plain.clear"].identity == "id"
 
 
 @pytest.mark.parametrize(
