@@ -168,6 +168,8 @@ class Summary(_Line):
     ledger: dict[str, int]
     throughput: dict[str, Any]
     calibrations: list[dict[str, Any]] = Field(default_factory=list)
+    baseline: dict[str, Any] | None = None
+    """What the run was compared with, and what its scores did since."""
 
 
 class EvaluationArtifact(BaseModel):

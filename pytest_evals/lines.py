@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +87,15 @@ def summary_line(card: ScoreCard, *, complete: bool) -> dict[str, Any]:
         "ledger": card.ledger.to_dict(),
         "throughput": {"models": [use.to_dict() for use in card.uses]},
         "calibrations": [calibration.to_dict() for calibration in card.calibrations],
+        "baseline": _baseline(card),
         **({"audit": dict(card.audit)} if card.audit else {}),
     }
+
+
+def _baseline(card: ScoreCard) -> dict[str, Any] | None:
+    if card.baseline is None:
+        return None
+    return {"run": card.baseline, "movements": [asdict(each) for each in card.movements]}
 
 
 def _gate(result: GateResult) -> dict[str, Any]:

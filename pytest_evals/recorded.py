@@ -11,7 +11,7 @@ from pytest_evals.gates import GateResult
 from pytest_evals.linecheck import Line
 from pytest_evals.reading import ArtifactReader
 from pytest_evals.sample import to_record
-from pytest_evals.scorecard import Ledger, ModelUse, ScoreCard, cut_note, make_ledger
+from pytest_evals.scorecard import Ledger, ModelUse, Movement, ScoreCard, cut_note, insights, make_ledger
 from pytest_evals.scores import compute_scores
 
 
@@ -23,9 +23,11 @@ def card_of_artifact(artifact: ArtifactReader) -> ScoreCard:
     records = tuple(map(to_record, artifact.samples()))
     summary = artifact.summary
     cut = cut_note(records)
+    scores = compute_scores(records)
+    baseline = (summary or {}).get("baseline") or {}
     limit = artifact.run["options"].get("limit")
     return ScoreCard(
-        scores=tuple(compute_scores(records)),
+        scores=tuple(scores),
         gates=tuple(_from_row(GateResult, row) for row in summary["gates"]) if summary else (),
         ledger=_from_row(Ledger, summary["ledger"]) if summary else make_ledger(len(records), records),
         uses=tuple(_from_row(ModelUse, use) for use in summary["throughput"].get("models", ())) if summary else (),
@@ -36,6 +38,9 @@ def card_of_artifact(artifact: ArtifactReader) -> ScoreCard:
         records=records,
         shorts=short_names(record.model for record in records),
         calibrations=tuple(map(Calibration.from_dict, summary.get("calibrations", ()))) if summary else (),
+        baseline=baseline.get("run"),
+        movements=tuple(_from_row(Movement, row) for row in baseline.get("movements", ())),
+        **insights(scores, records),
     )
 
 

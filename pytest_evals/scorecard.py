@@ -7,9 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pytest_evals import statistics
+from pytest_evals.baseline.comparison import Change
 from pytest_evals.calibration import Calibration
 from pytest_evals.gates import GateResult
 from pytest_evals.scores import CaseRecord, Score
+from pytest_evals.slices import WeakSlice, weak_slices
+
+Place = tuple[str, str, str]
+"""Suite, model and grader of a score."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +102,33 @@ def _share(part: float | None, whole: float) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Movement:
+    """What a score did since the baseline, over the cases that can be compared: see `baseline.comparison.Change`."""
+
+    suite: str
+    model: str
+    grader: str
+    n: int
+    difference: float | None
+    interval: tuple[float, float] | None
+    verdict: str
+
+
+def movement(change: Change) -> Movement:
+    """Return what a score card has of a change."""
+    difference = change.difference
+    return Movement(
+        change.suite,
+        change.model,
+        change.grader,
+        len(change.grades.pairs),
+        difference.mean if difference else None,
+        difference.interval if difference else None,
+        change.verdict,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class ScoreCard:
     """Everything that a report shows, already computed."""
 
@@ -114,6 +147,43 @@ class ScoreCard:
     """Model -> the name that tables show."""
     calibrations: tuple[Calibration, ...] = ()
     """Graders against the labels of people."""
+    baseline: str | None = None
+    """What the run was compared with."""
+    movements: tuple[Movement, ...] = ()
+    slices: tuple[WeakSlice, ...] = ()
+    leaders: Mapping[Place, str] = field(default_factory=dict)
+    """Of several models: ``*`` for the highest mean, ``~`` for those that are not clearly lower."""
+
+
+def insights(scores: Sequence[Score], records: Sequence[CaseRecord]) -> dict[str, Any]:
+    """Return the fields of a score card that are found in scores and cases."""
+    return {"slices": weak_slices(scores, records), "leaders": leaders(scores)}
+
+
+def leaders(scores: Sequence[Score]) -> dict[Place, str]:
+    """Mark the best models of each suite and grader, compared case by case."""
+    grouped: dict[tuple[str, str], list[Score]] = {}
+    for score in scores:
+        if score.n:
+            grouped.setdefault((score.suite, score.grader), []).append(score)
+    marks: dict[Place, str] = {}
+    for models in grouped.values():
+        best = max(models, key=lambda score: score.mean or 0.0)
+        for score in models if len(models) > 1 else ():
+            mark = "*" if score.mean == best.mean else "" if _clearly_lower(score, best) else "~"
+            marks[score.suite, score.model, score.grader] = mark
+    return marks
+
+
+def _clearly_lower(score: Score, best: Score) -> bool:
+    own, other = ({case.case_id: case for case in each.cases} for each in (score, best))
+    both = [case_id for case_id in own if case_id in other]
+    difference = statistics.paired_difference(
+        [own[case_id].mean for case_id in both],
+        [other[case_id].mean for case_id in both],
+        score.of_cases([own[case_id] for case_id in both]).clusters,
+    )
+    return difference is not None and difference.mean > 0 and difference.p <= 0.05
 
 
 def make_ledger(collected: int, records: Sequence[CaseRecord]) -> Ledger:

@@ -187,6 +187,14 @@ class Score:
         """Share of applicable samples that are graded."""
         return self.n / self.applicable if self.applicable else None
 
+    def of_cases(self, cases: Sequence[CaseGrades]) -> Score:
+        """Return the score of some of its cases; nothing of theirs is missing."""
+        values = tuple(value for case in cases for value in case.values)
+        verdicts = tuple(verdict for case in cases for verdict in case.verdicts)
+        parts = [part for case in cases for part in case.parts]
+        whole = corpus.combine(parts) if self.corpus is not None else None
+        return Score(self.suite, self.model, self.grader, values, verdicts, 0, 0, 0, corpus=whole, cases=tuple(cases))
+
     def to_row(self) -> dict[str, Any]:
         """Return the score as plain data: a line of `EvaluationArtifact.scores`."""
         interval, repeats = self.interval, self.repeats

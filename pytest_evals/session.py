@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_evals.audit import FINDINGS, Findings
-from pytest_evals.baseline.joining import join
 from pytest_evals.calibration import Calibration, Labelled, calibrations
 from pytest_evals.collection import RECORDED, SuiteInfo
 from pytest_evals.engines.pool import EnginePool
@@ -32,12 +31,13 @@ from pytest_evals.preflights import FLOWN
 from pytest_evals.recall.opening import Recollection
 from pytest_evals.recorder import Recorder
 from pytest_evals.sample import dump, source_of, to_record
-from pytest_evals.scorecard import ModelUse, ScoreCard, cut_note, make_ledger
+from pytest_evals.scorecard import ModelUse, ScoreCard, cut_note, insights, make_ledger, movement
 from pytest_evals.scores import CaseRecord, compute_scores
 from pytest_evals.settings import Settings
 from pytest_evals.throughput import Tokens, model_use
 
 if TYPE_CHECKING:
+    from pytest_evals.baseline.comparison import Comparison
     from pytest_evals.baseline.loading import Baseline
 
 # The score card of the session, once everything ran.
@@ -147,27 +147,47 @@ class EvalSession:
         records = [
             self._records[nodeid] for info in self._infos.values() for nodeid in info.items if nodeid in self._records
         ]
-        joined = join(self._baseline.records, records) if self._baseline else None
+        compared = self._compared(records)
+        joined = compared.joined if compared else None
         strict = self._settings.inconclusive == "fail"
         gates = judge_all(self._infos.values(), records, joined, strict=strict)
         # A worker that was told to stop cannot tell that from the end, and may have begun its audit.
         findings = session.config.stash.get(FINDINGS, None) if complete else None
         self._flown = list(map(str, session.config.stash.get(FLOWN, ())))
-        card = self._card(records, gates, findings)
+        card = self._card(records, gates, findings, compared)
         if records:
             session.config.stash[CARD] = card
             self._recorder.finish(summary_line(card, complete=complete))
         if complete:
             self._report(session, gates)
 
-    def _card(self, records: Sequence[CaseRecord], gates: Sequence[GateResult], findings: Findings | None) -> ScoreCard:
+    def _compared(self, records: Sequence[CaseRecord]) -> Comparison | None:
+        """Compare with the baseline, as far as it is about suites of this run."""
+        if self._baseline is None:
+            return None
+        from pytest_evals.baseline.comparison import compare
+
+        return compare([record for record in self._baseline.records if record.suite in self._infos], records)
+
+    def _card(
+        self,
+        records: Sequence[CaseRecord],
+        gates: Sequence[GateResult],
+        findings: Findings | None,
+        compared: Comparison | None,
+    ) -> ScoreCard:
         collected = sum(len(info.items) for info in self._infos.values())
         limited = [info for info in self._infos.values() if info.n < info.total]
         notes = [f"{info.name}: the first {info.n} of {info.total} rows" for info in limited]
         notes += [note for info in self._infos.values() for note in info.notes]
+        if self._baseline and compared:
+            from pytest_evals.baseline.loading import baseline_notes
+
+            notes += baseline_notes(self._baseline, compared, whole=len(records) == collected)
         cut = cut_note(records)
+        scores = compute_scores(records)
         return ScoreCard(
-            scores=tuple(compute_scores(records)),
+            scores=tuple(scores),
             gates=tuple(gates),
             ledger=make_ledger(collected, records),
             uses=tuple(self._uses({*self._tokens, *(record.model for record in records)})),
@@ -186,6 +206,9 @@ class EvalSession:
             records=tuple(records),
             shorts={record.model: self._short(record.model) for record in records},
             calibrations=tuple(self._calibrations(records)),
+            baseline=str(self._baseline.path) if self._baseline else None,
+            movements=tuple(map(movement, compared.changes)) if compared else (),
+            **insights(scores, records),
         )
 
     def _calibrations(self, records: Sequence[CaseRecord]) -> list[Calibration]:

@@ -107,8 +107,10 @@ class Comparison:
     def notes(self) -> list[str]:
         """Say, in sentences, what is not compared and why."""
         said = self.joined.notes()
+        several = len({change.model for change in self.changes}) > 1
         for change in self.changes:
-            grades, where = change.grades, f"{change.suite}.{change.grader}"
+            grades = change.grades
+            where = f"{change.suite}.{change.grader}" + (f" of {change.model}" if several and change.model else "")
             lost = [(grades.errored_before, "in the earlier run"), (grades.errored_after, "in the later run")]
             said += [f"{where}: {_cases(number)} not compared: no grade {run}" for number, run in lost if number]
             if grades.absent:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pytest_evals.baseline.comparison import Comparison
 from pytest_evals.baseline.files import BaselineReader, is_baseline
 from pytest_evals.linecheck import Line
 from pytest_evals.locating import locate
@@ -58,3 +59,9 @@ def partial(artifact: ArtifactReader) -> str | None:
         return f"the run took only the first {limit} rows of each dataset (--evals-limit)"
     missing = artifact.summary["ledger"].get("not_run", 0)
     return f"{missing} of {artifact.summary['ledger'].get('collected')} cases did not run" if missing else None
+
+
+def baseline_notes(baseline: Baseline, compared: Comparison, *, whole: bool) -> list[str]:
+    """Say what a run was compared with and what was not compared; of part of a run, not what it left out itself."""
+    found = compared if whole else replace(compared, joined=replace(compared.joined, gone=()))
+    return [f"baseline: {baseline.path}" + (f" ({baseline.partial})" if baseline.partial else ""), *found.notes()]

@@ -18,7 +18,7 @@ from pytest_evals.gates.judging import GateResult, Verdict, score_of, why_not_ju
 from pytest_evals.gates.parsing import Gate
 from pytest_evals.gates.statistics import percentile_of, samples_of, value_of, why_none
 from pytest_evals.gates.targets import in_slice
-from pytest_evals.scores import CaseGrades, CaseRecord, Score
+from pytest_evals.scores import CaseRecord, Score
 from pytest_evals.statistics.bootstrap import resampled_quantiles, resampled_sums
 from pytest_evals.statistics.paired import is_binary, mcnemar_tail, mean_tail
 
@@ -85,15 +85,7 @@ def _matched(now: Score, was: Score) -> tuple[Score, Score]:
     """Return both scores over the cases that have a grade in both."""
     after, before = ({case.case_id: case for case in score.cases} for score in (now, was))
     both = [case_id for case_id in after if case_id in before]
-    return _only(now, [after[case_id] for case_id in both]), _only(was, [before[case_id] for case_id in both])
-
-
-def _only(score: Score, cases: Sequence[CaseGrades]) -> Score:
-    values = tuple(value for case in cases for value in case.values)
-    verdicts = tuple(verdict for case in cases for verdict in case.verdicts)
-    parts = [part for case in cases for part in case.parts]
-    whole = corpus.combine(parts) if score.corpus is not None else None
-    return replace(score, values=values, verdicts=verdicts, cases=tuple(cases), corpus=whole)
+    return now.of_cases([after[case_id] for case_id in both]), was.of_cases([before[case_id] for case_id in both])
 
 
 def _estimated(gate: Gate, scores: tuple[Score, Score], *, suite: str, model: str, left: str) -> Comparison:

@@ -34,7 +34,7 @@ def _columns(changes: Sequence[Change]) -> list[Column]:
         Column("n", [str(len(change.grades.pairs)) for change in changes], numeric=True),
         Column("before", [numbers.value(change.before) for change in changes], numeric=True, rank=1),
         Column("after", [numbers.value(change.after) for change in changes], numeric=True, rank=1),
-        Column("change", [signed(each.mean if each else None) for each in differences], numeric=True),
+        Column("change", [numbers.signed(each.mean if each else None) for each in differences], numeric=True),
         Column("95% interval", [_interval(change) for change in changes], numeric=True),
         Column("p", [p_value(change.p) for change in changes], numeric=True, rank=2),
         Column("rose", [str(each.better) if each else "" for each in differences], numeric=True, rank=3),
@@ -43,15 +43,10 @@ def _columns(changes: Sequence[Change]) -> list[Column]:
     ]
 
 
-def signed(number: float | None) -> str:
-    """A difference, always with its sign."""
-    return numbers.ABSENT if number is None else f"{number:+.3f}" if abs(number) < 1000 else f"{number:+,.1f}"
-
-
 def _interval(change: Change) -> str:
     """The interval; none where no grade differs, since nothing measures how far the next ones might."""
     interval = change.difference.interval if change.difference and change.verdict != "same" else None
-    return numbers.ABSENT if interval is None else f"{signed(interval.low)} .. {signed(interval.high)}"
+    return numbers.ABSENT if interval is None else f"{numbers.signed(interval.low)} .. {numbers.signed(interval.high)}"
 
 
 def p_value(p: float | None) -> str:

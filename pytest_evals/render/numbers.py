@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 ABSENT = "-"
 
 
@@ -18,6 +20,16 @@ def percent(share: float | None) -> str:
         return ABSENT
     text = f"{share:.0%}"
     return f"{min(max(share, 0.001), 0.999):.1%}" if text in ("100%", "0%") and share not in (0, 1) else text
+
+
+def signed(number: float | None) -> str:
+    """A difference, always with its sign."""
+    return ABSENT if number is None else f"{number:+.3f}" if abs(number) < 1000 else f"{number:+,.1f}"
+
+
+def interval(ends: Sequence[float] | None) -> str:
+    """An interval: its ends as `value` shows them."""
+    return ABSENT if ends is None else f"{value(ends[0])} .. {value(ends[1])}"
 
 
 def count(number: int) -> str:

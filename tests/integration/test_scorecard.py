@@ -30,16 +30,17 @@ def card(result: pytest.RunResult) -> list[str]:
 
 
 WIDE = [
-    "suite          grader      n    mean    stderr    passed    min    max",
-    "-------------  --------  ---  ------  --------  --------  -----  -----",
-    "test_capitals  named     2/2   0.500     0.500       50%  0.000  1.000",
-    "               words     2/2   2.500     1.500         -  1.000  4.000",
+    "suite          grader    n   mean       95% interval  passed    min    max",
+    "-------------  ------  ---  -----  -----------------  ------  -----  -----",
+    "test_capitals  named   2/2  0.500     0.095 .. 0.905     50%  0.000  1.000",
+    "               words   2/2  2.500  -16.559 .. 21.559       -  1.000  4.000",
     "",
     "gate FAILED     test_capitals: named.mean >= 0.75: 0.5, not >= 0.75 (n=2)",
     "",
     "2 cases: 1 passed, 1 missed, 0 failed, 0 errored",
     "answer (python): 2 completions, 5 tokens",
     "artifact: run.jsonl",
+    "next: pytest-evals cases run.jsonl -v --where \"outcome == 'missed'\"",
 ]
 
 
@@ -53,14 +54,14 @@ def test_in_a_narrow_terminal_columns_leave_and_lines_wrap(evals: Evals, monkeyp
     monkeypatch.setenv("COLUMNS", "48")
     lines = card(evals.run())
     assert lines[:4] == [
-        "suite          grader      n    mean    passed",
-        "-------------  --------  ---  ------  --------",
-        "test_capitals  named     2/2   0.500       50%",
-        "               words     2/2   2.500         -",
+        "suite          grader    n   mean",
+        "-------------  ------  ---  -----",
+        "test_capitals  named   2/2  0.500",
+        "               words   2/2  2.500",
     ]
-    assert all(len(line) <= 48 for line in lines)
+    assert all(len(line) <= 48 or line.startswith("next: ") for line in lines)
     monkeypatch.setenv("COLUMNS", "41")
-    assert all(len(line) <= 41 or line.startswith("artifact: ") for line in card(evals.run()))
+    assert all(len(line) <= 41 or line.startswith(("artifact: ", "next: ")) for line in card(evals.run()))
 
 
 def test_quiet_is_compact_and_very_quiet_is_verdicts_only(evals: Evals) -> None:

@@ -73,6 +73,7 @@ def summary_line(**changes: Any) -> Line:
         "ledger": {"collected": 2, "passed": 2},
         "throughput": {"models": []},
         "calibrations": [],
+        "baseline": None,
         **changes,
     }
 

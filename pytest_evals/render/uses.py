@@ -1,0 +1,38 @@
+"""What models did, as a sentence."""
+
+from __future__ import annotations
+
+from pytest_evals.render import numbers
+from pytest_evals.scorecard import ModelUse
+
+MEASURABLE_SECONDS = 0.5
+"""A rate over less time than this says nothing."""
+
+
+def use_line(use: ModelUse) -> str:
+    """Say what a model completed, where and how fast."""
+    where = " ".join(part for part in (use.device, use.dtype) if part)
+    done = f"{numbers.count(use.completions)} completions, {numbers.count(use.completion_tokens)} tokens"
+    text = f"{use.short} ({where}): {done}"
+    if use.seconds >= MEASURABLE_SECONDS:
+        rate = use.completion_tokens / use.seconds
+        text += f" in {numbers.duration(use.seconds)}: {rate:.0f} tokens/s, {use.completions / use.seconds:.1f} cases/s"
+    return "; ".join([text, *_savings(use)])
+
+
+def _savings(use: ModelUse) -> list[str]:
+    """Say how well the batches were filled and what was not computed twice; nothing where there is nothing to say."""
+    parts = []
+    if use.occupancy is not None and use.usage.get("most_rows", 0) > 1:
+        parts.append(f"batches {numbers.percent(use.occupancy)} full")
+    if use.shared_prompt:
+        parts.append(f"{numbers.percent(use.shared_prompt)} of prompt tokens shared")
+    if use.reused_prompt:
+        parts.append(f"{numbers.percent(use.reused_prompt)} reused")
+    if use.padding:
+        parts.append(f"{numbers.percent(use.padding)} padding")
+    if use.duplicates:
+        parts.append(f"{numbers.count(use.duplicates)} duplicates")
+    if use.usage.get("peak_bytes"):
+        parts.append(f"peak {numbers.size(use.usage['peak_bytes'])}")
+    return parts
