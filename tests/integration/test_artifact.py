@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_evals import EvalSample, EvaluationArtifact
-from pytest_evals.artifact import json_schema
+from pytest_evals.artifact import Summary, json_schema
 
 from .conftest import Evals
 
@@ -53,7 +53,7 @@ def test_the_lines_have_the_documented_keys(evals_both: Evals) -> None:
     assert (sample["outcome"], by_case["td"]["outcome"]) == ("passed", "missed")
     assert {"setup", "call", "teardown", "generation"} == set(sample["timing"])
     assert sample["fingerprint"]
-    assert list(summary) == ["type", "complete", "interruption", "scores", "gates", "ledger", "throughput"]
+    assert set(summary) == set(Summary.model_fields)
     assert summary["complete"] is True
     assert summary["ledger"]["collected"] == 2
 

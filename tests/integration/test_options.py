@@ -113,7 +113,7 @@ def test_a_plan_shows_mistakes_of_collection(evals: Evals) -> None:
         (["-o", "evals_models=nonsense"], "*evals_models: model 'nonsense'*"),
         (["-o", "evals_gates=nonsense"], "*evals_gates: gate 'nonsense'*"),
         (["-o", "evals_aliases=nonsense"], "*evals_aliases: 'nonsense' is not 'name = spec'*"),
-        (["--evals-replay", "x"], "*unrecognized arguments: --evals-replay*"),
+        (["--evals-rply", "x"], "*unrecognized arguments: --evals-rply*"),
         (["--evals-baseline", "x"], "*--evals-baseline: there is no file 'x', and no baseline of this name*"),
     ],
 )  # fmt: skip
