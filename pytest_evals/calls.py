@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_evals.budget import Budget
 from pytest_evals.completion import Message
+from pytest_evals.current import GRADER
 from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.errors import ModelCallError
 from pytest_evals.generation import GenerationParams
@@ -88,7 +89,7 @@ class Line:
         __tracebackhide__ = True
         self._calls.budget.count_call()
         entry: dict[str, Any] = {
-            "by": self._step or "test",
+            "by": self._step or GRADER.get() or "test",
             "handle": handle,
             "model": request.model,
             "messages": [dict(message) for message in request.messages],

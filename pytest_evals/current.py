@@ -11,3 +11,5 @@ from contextvars import ContextVar
 import pytest
 
 ITEM: ContextVar[pytest.Item | None] = ContextVar("evals_item", default=None)
+# The sync grader that runs in the test's own setup, for the record of its calls.
+GRADER: ContextVar[str | None] = ContextVar("evals_grader", default=None)

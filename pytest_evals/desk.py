@@ -62,8 +62,9 @@ class Desk:
             self._collecting = False
         try:
             self._engines.subscribe(parcel, self._delivered)
-        except EvalsError as error:
-            self._settle([Result(request.id, error=Failure("engine", str(error))) for request in parcel])
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody must wait for an answer that never comes
+            message = str(error) if isinstance(error, EvalsError) else f"{type(error).__name__}: {error}"
+            self._settle([Result(request.id, error=Failure("engine", message)) for request in parcel])
 
     def _delivered(self, results: list[Result]) -> None:
         """Called by whoever hears of results; a loop that was closed wants none."""

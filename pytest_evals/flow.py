@@ -34,6 +34,7 @@ from pytest_evals.grading import (
     to_grades,
 )
 from pytest_evals.model import Handles
+from pytest_evals.plain import described
 from pytest_evals.plan import choice_id
 from pytest_evals.record import Recorder
 from pytest_evals.steps import Absent, Declaration
@@ -93,6 +94,7 @@ class CaseFlow:
         self.board = Board()
         self.outcomes: dict[str, Outcome] = {}
         self.answers: dict[str, Result] = dict(answers or {})
+        self._stopped = False
         self._kit = kit
         self._conductor = conductor
         self._requests = {request.id: request for request in requests if self._wants(request)}
@@ -138,6 +140,7 @@ class CaseFlow:
 
     def stop(self) -> None:
         """Drop what is not finished: the case is over."""
+        self._stopped = True
         for task in (*self._tasks.values(), *self._answering.values()):
             task.cancel()
 
@@ -155,7 +158,12 @@ class CaseFlow:
         return self.answers[request.id]
 
     async def _run(self, step: Step, desk: Desk, loop: asyncio.AbstractEventLoop) -> Outcome:
-        outcome = await self._outcome(step, desk, loop)
+        try:
+            outcome = await self._outcome(step, desk, loop)
+        except Exception as error:  # noqa: BLE001 - an exception that cannot even be described must not leave its case waiting
+            outcome = Outcome(
+                failure=StepError(f"{step} failed, and its error cannot be shown ({type(error).__name__})")
+            )
         self.outcomes[step.key] = outcome
         self._conductor.tell()
         return outcome
@@ -177,8 +185,11 @@ class CaseFlow:
                 value = await self._call(step, given)
             return self._enter(step, value)
         except asyncio.CancelledError as error:
-            if not clock.expired:
+            if self._stopped:
                 raise
+            if not clock.expired:
+                # Its own code cancelled something that it waited for.
+                return self._enter_failure(step, StepError("was cancelled").with_traceback(error.__traceback__))
             task.uncancel()
             return self._enter_failure(step, _took_too_long(step, limit, error))
         except GeneratorExit:
@@ -242,7 +253,7 @@ class CaseFlow:
         if not declaration.ready_made:
             # It may wait for a call of its own, and nobody else should wait for that.
             return await asyncio.to_thread(call_grader, declaration.function, (), given)
-        if "request" in declaration.function.__code__.co_varnames:
+        if "request" in declaration.parameters:
             given["request"] = SimpleNamespace(node=self.item, fixturename=step.name, config=self.item.config)
         return call_grader(declaration.function, (), given)
 
@@ -331,7 +342,7 @@ class CaseFlow:
 
 
 def _described(error: BaseException) -> str:
-    return str(error) if isinstance(error, StepError) else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, StepError) else described(error)
 
 
 def _took_too_long(step: Step, seconds: float, error: BaseException) -> BaseException:

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, overload
 import pytest
 
 from pytest_evals.budget import LimitExceeded
+from pytest_evals.current import GRADER
 from pytest_evals.errors import GradeError, NotApplicable, StepError, SuiteError
-from pytest_evals.plain import one_line
+from pytest_evals.plain import described, one_line
 from pytest_evals.steps import FLOW, Absent, Declaration, Flow, check_function, step_function
 from pytest_evals.templates import check_condition
 from pytest_evals.timelimit import TimeLimitExceeded, time_limit
@@ -246,7 +247,8 @@ def _grade(request: pytest.FixtureRequest, threshold: float | None, call: Callab
     else:
         # A task that only templates name: its error is the case's.
         named = [request.getfixturevalue(alias) for alias in flow.aliases_of(key)] if flow is not None else []
-        token = SCOPE.set(flow.scope_of(key)) if flow is not None else None
+        scope = SCOPE.set(flow.scope_of(key) if flow is not None else None)
+        asking = GRADER.set(key)
         try:
             with time_limit(request.config.stash.get(TIME_LIMIT, 0.0)):
                 check_present(named)
@@ -256,8 +258,8 @@ def _grade(request: pytest.FixtureRequest, threshold: float | None, call: Callab
         except (Exception, pytest.skip.Exception, TimeLimitExceeded, LimitExceeded) as error:  # noqa: BLE001 - a grader is the user's code: whatever it raises is kept and shown as this case's error
             grades, failure = grades_of_error(key, error)
         finally:
-            if token is not None:
-                SCOPE.reset(token)
+            SCOPE.reset(scope)
+            GRADER.reset(asking)
     if failure is not None:
         sheet.failures.setdefault(key, failure)
     sheet.grades.update({grade.grader_key: grade for grade in grades.values()})
@@ -288,7 +290,7 @@ def grades_of_error(key: str, error: BaseException) -> tuple[dict[str, Grade], B
         failure = GradeError(f"grader {key!r} {message}").with_traceback(error.__traceback__)
         return {"": _without_value(key, "error", message)}, failure
     # GradeError and StepError: another one's failure, which is reported already.
-    text = str(error) if isinstance(error, (GradeError, StepError)) else f"{type(error).__name__}: {error}"
+    text = str(error) if isinstance(error, (GradeError, StepError)) else described(error)
     return {"": _without_value(key, "error", text)}, error
 
 

@@ -47,3 +47,11 @@ def encodable(text: str) -> str:
 def counted(number: int, noun: str) -> str:
     """Return ``1 case``, ``2 cases``, ``1,000 cases``."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def described(error: BaseException) -> str:
+    """Return ``Type: message`` of an exception; also of one that cannot tell its message."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - what a user's own exception raises in its __str__ may be anything
+        return f"{type(error).__name__} (its message cannot be shown)"

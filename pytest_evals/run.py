@@ -24,7 +24,7 @@ from pytest_evals.flow import CaseFlow, Kit
 from pytest_evals.grading import SHEET, Sheet
 from pytest_evals.model import Handles, Model
 from pytest_evals.pacing import STOPPED, Pace
-from pytest_evals.plain import one_line, plain
+from pytest_evals.plain import described, one_line, plain
 from pytest_evals.plan import choice_id, make_request, requests_for, requests_of
 from pytest_evals.preflights import fly_all
 from pytest_evals.queueing import coming_up
@@ -268,12 +268,12 @@ class CaseRun:
         item.stash[STATE] = State()
         _forget(item, COMPLETION)
         flow = item.stash.get(FLOW, None)
-        made, used = [], Budget(self._settings.limits)
+        used = Budget(self._settings.limits)
         if isinstance(flow, CaseFlow):
             # Results and grades of steps stand there whatever happens to the test.
             flow.post(sheet)
-            made, used = list(flow.calls.made), flow.calls.budget
-        calls = Calls(Budget(self._settings.limits, used.calls, used.tokens), made)
+            used = flow.calls.budget
+        calls = Calls(Budget(self._settings.limits, used.calls, used.tokens))
         item.stash[CALLS] = (
             calls,
             Line(item.nodeid, None, Direct(self), calls, found=item.stash[EVAL], base_seed=self._settings.seed),
@@ -306,7 +306,7 @@ class CaseRun:
         state.timing[str(report.when)] = report.duration
         flow = item.stash.get(FLOW, None)
         if isinstance(flow, CaseFlow) and call.excinfo is not None and flow.raised(call.excinfo.value):
-            state.error = {"kind": "task", "message": f"{call.excinfo.typename}: {call.excinfo.value}"}
+            state.error = {"kind": "task", "message": described(call.excinfo.value)}
         judge_phase(report, call, state, sheet, gated=bool(found.info.gates) and not self._settings.strict_cases)
         if report.when == "call" and report.failed:
             report.sections.append(("Eval", describe(_completion_of(item), sheet)))
@@ -411,4 +411,4 @@ def _calls_of(item: pytest.Item) -> list[dict[str, Any]]:
     keys = {grader: choice_id(item.nodeid, grader) for grader in found.asks}
     answers = item.stash.get(RESULTS, {})
     weighed = [grader_call(grader, found.key.model, answers[key]) for grader, key in keys.items() if key in answers]
-    return [*weighed, *steps, *(entry for entry in made if entry["by"] == "test")]
+    return [*weighed, *steps, *made]

@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 
 import pytest
 
+from pytest_evals.declaration import MARK
 from pytest_evals.errors import NotApplicable, SuiteError
 
 Kind = Literal["task", "grader"]
@@ -129,6 +130,10 @@ def step_function(declaration: Declaration) -> Callable[..., Any]:
             pytest.skip("--setup-only and --setup-plan run no tasks and async graders")
         flow = request.node.stash.get(FLOW, None)
         key = request.fixturename or ""
+        if flow is None and request.node.get_closest_marker(MARK) is not None:
+            raise SuiteError(
+                f"{declaration.kind} {key!r} runs ahead of the tests: name it among the arguments of the test"
+            )
         if flow is None:
             raise SuiteError(
                 f"{declaration.kind} {key!r} is used by {request.node.nodeid}, which is not an eval: put @cases(...) on "

@@ -10,7 +10,7 @@ from pytest_evals.budget import LimitExceeded
 from pytest_evals.completion import Completion
 from pytest_evals.errors import GradeError
 from pytest_evals.grading import Sheet
-from pytest_evals.plain import one_line, plain
+from pytest_evals.plain import described, one_line, plain
 from pytest_evals.scores import Outcome
 
 _SECTION_LIMIT = 4000
@@ -69,7 +69,7 @@ def _judge_call(report: pytest.TestReport, call: pytest.CallInfo[None], state: S
 
 
 def _message(call: pytest.CallInfo[None]) -> str:
-    return f"{call.excinfo.typename}: {call.excinfo.value}" if call.excinfo else ""
+    return described(call.excinfo.value) if call.excinfo else ""
 
 
 def add_properties(item: pytest.Item, sheet: Sheet) -> None:

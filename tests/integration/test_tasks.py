@@ -186,6 +186,56 @@ def test_a_step_that_fails_or_does_not_apply_is_a_matter_of_its_case_alone(evals
     }
 
 
+ODD = """
+import asyncio
+import sys
+
+from pytest_evals import cases, grader, task
+
+class Rude(Exception):
+    def __str__(self):
+        raise ValueError("no")
+
+@task
+async def odd(case):
+    if case.id == "cancelled":
+        inner = asyncio.get_running_loop().create_task(asyncio.sleep(1000))
+        asyncio.get_running_loop().call_later(0, inner.cancel)
+        await inner
+    if case.id == "left":
+        sys.exit(3)
+    if case.id == "rude":
+        raise Rude
+    return object() if case.id == "object" else 1
+
+@grader
+def counted(judge):
+    return len(judge.generate("x").result().text)
+
+@cases([{"id": name} for name in ("fine", "cancelled", "left", "rude", "object")], id="id", prompt="q")
+def test_odd(counted, odd): ...
+
+@cases([{"id": "late"}], id="id", prompt="q")
+def test_dynamic(request):
+    request.getfixturevalue("odd")
+"""
+
+
+def test_nothing_that_a_step_raises_keeps_its_case_waiting(evals: Evals) -> None:
+    evals.write(ODD, script=ECHO)
+    result = evals.run("--evals-judge", "scripted:script:answer")
+    result.assert_outcomes(passed=1, errors=4, failed=1)
+    errors = {case_id: sample.error.message for case_id, sample in samples(evals).items() if sample.error}
+    assert errors["cancelled"] == "StepError: was cancelled"
+    assert errors["left"] == "StepError: raised SystemExit: 3"
+    assert errors["rude"] == "Rude (its message cannot be shown)"
+    assert "returned object" in errors["object"]
+    assert "the artifact cannot hold" in errors["object"]
+    assert errors["late"] == "SuiteError: task 'odd' runs ahead of the tests: name it among the arguments of the test"
+    # A sync grader calls in the setup of its test.
+    assert [(call.by, call.handle) for call in samples(evals)["fine"].calls] == [("counted", "judge")]
+
+
 # -- what steps may ask for
 
 SOURCES = """
