@@ -102,8 +102,11 @@ class CaseRun:
             self._grounded = fly_all(item.session, self._conductor, self._kit)
         if self._grounded is not None:
             return
+        coming: Iterable[pytest.Item]
         if self.pace is not None:
-            admitted = requests_of(self.pace.admit(item), self._settings.seed)
+            ahead = self.pace.admit(item)
+            coming = [item, *ahead]
+            admitted = requests_of(ahead, self._settings.seed)
             self._requests.update(admitted)
             self._engines.submit([request for asked in admitted.values() for request in asked])
         elif not self._submitted:
@@ -111,7 +114,9 @@ class CaseRun:
             self._requests = requests_of(item.session.items, self._settings.seed)
             self._engines.submit([request for asked in self._requests.values() for request in asked])
             self._submitted = True
-        self._begin_steps(item, nextitem)
+        if self.pace is None:
+            coming = coming_up(item, nextitem, first=not self._begun)
+        self._begin_steps(item, coming)
         requests = self._requests.pop(item.nodeid, [])
         flow = self._flows.pop(item.nodeid, None)
         if flow is not None:
@@ -119,13 +124,11 @@ class CaseRun:
         answers = item.stash.setdefault(RESULTS, {})
         answers.update({request.id: self.wait(request) for request in requests if request.id not in answers})
 
-    def _begin_steps(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    def _begin_steps(self, item: pytest.Item, coming: Iterable[pytest.Item]) -> None:
         """Start the steps of all cases that this process is going to run, as far as it knows them."""
         flows = []
-        for other in coming_up(item, nextitem, first=not self._begun):
+        for other in coming:
             if other.nodeid in self._begun:
-                continue
-            if self.pace is not None and not self.pace.admitted(other):
                 continue
             self._begun.add(other.nodeid)
             found = other.stash.get(EVAL, None)
