@@ -320,6 +320,49 @@ def test_fixtures_handles_and_sync_graders_in_steps_and_all_cases_together(evals
         }
 
 
+SCOPES = """
+import pytest
+
+from pytest_evals import cases, grader, task
+
+@pytest.fixture(scope="session", params=["p", "q"])
+def store(request):
+    return request.param
+
+@pytest.fixture(scope="class")
+def ours():
+    return []
+
+@task
+async def found(case, store, model):
+    return (await model.generate(f"{case.id}{store}")).text
+
+@task
+async def kept(case, found, ours):
+    ours.append(found)
+    return len(ours)
+
+@grader
+async def right(found, store, case, judge):
+    return (await judge.generate(found)).text == f"[[{case.id}{store}]]"
+
+@cases([{"id": f"c{n}"} for n in range(6)], id="id", prompt="q")
+class TestInside:
+    def test_right(self, right, kept, store):
+        assert right and 1 <= kept <= 6
+
+@cases([{"id": f"c{n}"} for n in range(6)], id="id", prompt="q")
+def test_outside(right, kept):
+    # A test outside of classes has a fixture of class scope for itself.
+    assert right and kept == 1
+"""
+
+
+def test_steps_have_the_fixtures_that_pytest_makes_for_their_own_case(evals_both: Evals) -> None:
+    evals_both.write(SCOPES, script=ECHO)
+    evals_both.run("--evals-judge", "scripted:script:answer").assert_outcomes(passed=24)
+
+
 OVERRIDDEN = """
 from pytest_evals import Completion, cases, grader, task
 
