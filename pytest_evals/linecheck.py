@@ -14,8 +14,8 @@ from pytest_evals.recorder import SCHEMA
 from pytest_evals.statistics import LARGEST
 
 Line = dict[str, Any]
-_OUTCOMES = {"passed", "missed", "failed", "errored", "skipped"}
-_STATUSES = {"not_applicable", "error", "pending"}
+_OUTCOMES = ("passed", "missed", "failed", "errored", "skipped")
+_STATUSES = ("not_applicable", "error", "pending")
 
 
 def parsed(line: bytes, where: str) -> Line:
@@ -75,12 +75,13 @@ def _is_sample(data: Line) -> bool:
         and all(isinstance(data.get(name), str) for name in ("id", "nodeid", "suite", "case_id", "dataset_key"))
         and type(data.get("repeat")) is int
         and data.get("outcome") in _OUTCOMES
+        and isinstance(data.get("fingerprint", data), str | None)
         and isinstance(data.get("cluster"), str | None)
         and isinstance(data.get("label", {}), dict)
         and isinstance(data.get("calls", []), list)
-        and _is_error(data.get("error"))
+        and _is_error(data.get("error", data))
         and all(isinstance(data.get(name), dict) for name in ("tasks", "timing", "content"))
-        and isinstance(interaction.get("source"), str | None)
+        and isinstance(interaction.get("source", interaction), str | None)
         and isinstance(interaction.get("metadata"), dict)
         and _is_thread(interaction.get("thread"))
         and _is_completion(interaction.get("completion", data))
@@ -116,10 +117,11 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_grade(grade: Line) -> bool:
-    value, passed, status = grade.get("value"), grade.get("passed"), grade.get("status")
+    # What is not there is not None: a key that is missing is for pydantic to fill in.
+    value, passed, status = grade.get("value", grade), grade.get("passed", grade), grade.get("status")
     return (
         isinstance(grade.get("grader_key"), str)
-        and isinstance(grade.get("reasoning"), str | None)
+        and isinstance(grade.get("reasoning", grade), str | None)
         and isinstance(grade.get("metadata"), dict)
         and (
             (status == "graded" and type(value) is float and abs(value) <= LARGEST and isinstance(passed, bool | None))

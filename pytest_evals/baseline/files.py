@@ -26,7 +26,17 @@ _COMPLETION = ("finish_reason", "prompt_tokens", "completion_tokens", "latency")
 _GRADE = ("grader_key", "value", "passed", "status")
 _SCORE = ("suite", "model", "grader", "n", "mean", "stderr", "pass_rate", "errors")
 # What a sample of the artifact has and a case of a baseline lacks.
-_ABSENT: Line = {"id": "", "nodeid": "", "dataset_key": "", "repeat": 1, "error": None, "tasks": {}, "timing": {}}
+_ABSENT: Line = {
+    "id": "",
+    "nodeid": "",
+    "dataset_key": "",
+    "repeat": 1,
+    "tasks": {},
+    "error": None,
+    "timing": {},
+    "fingerprint": None,
+    "content": {},
+}
 
 
 class BaselineReader:

@@ -225,12 +225,22 @@ def test_samples_can_be_read_one_by_one(write: Write) -> None:
 
 def test_a_line_that_lacks_optional_keys_is_read_with_their_defaults(write: Write) -> None:
     line = sample_line()
-    for name in ("repeat", "tasks", "content", "timing", "fingerprint"):
+    for name in ("repeat", "tasks", "content", "timing", "fingerprint", "error"):
         del line[name]
     line["grades"] = [{"value": True, "grader_key": "exact"}]
     (sample,) = ArtifactReader(write(run_line(), line)).samples()
     assert (sample["repeat"], sample["tasks"], sample["content"]) == (1, {}, {})
-    assert (sample["grades"][0]["value"], sample["grades"][0]["passed"]) == (1.0, True)
+    assert (sample["error"], sample["fingerprint"]) == (None, None)
+    (grade,) = sample["grades"]
+    assert (grade["value"], grade["passed"], grade["status"], grade["reasoning"]) == (1.0, True, "graded", None)
+
+
+@pytest.mark.parametrize("lost", ["source", "thread"])
+def test_a_key_that_has_no_default_is_missed_line_by_line_too(lost: str, write: Write) -> None:
+    line = sample_line()
+    line["interaction"] = {name: value for name, value in line["interaction"].items() if name != lost}
+    with pytest.raises(ArtifactError, match=f":2: not a valid sample line: interaction.{lost}: Field required"):
+        list(ArtifactReader(write(run_line(), line)).samples())
 
 
 def test_saving_replaces_a_file_only_when_the_new_one_is_whole(write: Write, tmp_path: Path) -> None:
