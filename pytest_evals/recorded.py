@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from pytest_evals.calibration import Calibration
+from pytest_evals.errors import ArtifactError
 from pytest_evals.gates import GateResult
 from pytest_evals.linecheck import Line
 from pytest_evals.reading import ArtifactReader
@@ -45,9 +46,18 @@ def card_of_artifact(artifact: ArtifactReader) -> ScoreCard:
 
 
 def _from_row(kind: type[Any], row: Mapping[str, Any]) -> Any:
-    """Make a value of the data that was written of it; what a later version added is left out."""
+    """Make a value of the data that was written of it; what a later version added is left out. Raises `ArtifactError`."""
+    from pydantic import TypeAdapter, ValidationError
+
     names = {field.name for field in fields(kind)}
-    return kind(**{name: value for name, value in row.items() if name in names})
+    try:
+        return TypeAdapter(kind).validate_python({name: value for name, value in row.items() if name in names})
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ArtifactError(
+            f"the artifact's last line is damaged: {kind.__name__}.{place}: {first['msg']}; without that line, the rest can be read"
+        ) from error
 
 
 def _interruption(summary: Line | None, recorded: int) -> str | None:

@@ -57,3 +57,12 @@ def test_the_newest_run_of_a_folder_is_shown(
     monkeypatch.chdir(recorded.folder)
     assert cli.main(["show"]) == 2
     assert "there is no artifact in " in capsys.readouterr().err
+
+
+def test_a_last_line_that_is_damaged_is_told(
+    recorded: Recorded, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = tmp_path / "damaged.jsonl"
+    damaged.write_text(Path(recorded.before).read_text().replace('"verdict": "passed"', '"verdict": ["passed"]'))
+    assert cli.main(["show", str(damaged)]) == 2
+    assert "the artifact's last line is damaged: GateResult.verdict: " in capsys.readouterr().err
