@@ -20,7 +20,7 @@ def test_the_score_card_is_printed_again(recorded: Recorded, capsys: pytest.Capt
     assert "named" in out
     assert "gate FAILED" in out, "a case errored"
     assert "5 cases: 2 passed, 2 missed, 0 failed, 1 errored" in out
-    assert all(len(line) <= 80 for line in out.splitlines() if "artifact: " not in line)
+    assert all(len(line) <= 80 for line in out.splitlines() if recorded.after not in line)
     assert "\x1b" not in out
     assert cli.main(["show", recorded.after, "-v"]) == 0
     assert "errored  test_cities[ke] late named=error" in capsys.readouterr().out
