@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from pytest_evals import statistics
+from pytest_evals import corpus, statistics
 from pytest_evals.baseline.joining import Joined, Pair, PairedGrades, join, paired_grades
 from pytest_evals.scores import CaseRecord
 from pytest_evals.statistics import Difference
@@ -47,6 +47,8 @@ class Change:
     difference: Difference | None
     p: float | None
     flips: tuple[Flip, ...]
+    corpus: tuple[float | None, float | None] = (None, None)
+    """The corpus-level metric of the compared cases, before and after, where grades bring one."""
 
     @property
     def before(self) -> float | None:
@@ -79,6 +81,8 @@ class Change:
             "n": len(self.grades.pairs),
             "before": self.before,
             "after": self.after,
+            "corpus_before": self.corpus[0],
+            "corpus_after": self.corpus[1],
             "difference": difference.mean if difference else None,
             "interval": list(difference.interval) if difference and difference.interval else None,
             "p": difference.p if difference else None,
@@ -113,6 +117,9 @@ class Comparison:
             where = f"{change.suite}.{change.grader}" + (f" of {change.model}" if several and change.model else "")
             lost = [(grades.errored_before, "in the earlier run"), (grades.errored_after, "in the later run")]
             said += [f"{where}: {_cases(number)} not compared: no grade {run}" for number, run in lost if number]
+            was, now = change.corpus
+            if was is not None and now is not None:
+                said.append(f"{where}: the corpus-level metric of the compared cases was {was:.4f}, and is {now:.4f}")
             if grades.absent:
                 said.append(f"{where}: {_cases(grades.absent)} not compared: only one of the runs has this grader")
         return said
@@ -146,7 +153,19 @@ def _graders(pairs: Sequence[Pair]) -> list[str]:
 def _change(suite: str, model: str, grader: str, pairs: Sequence[Pair]) -> Change:
     grades = paired_grades(pairs, grader)
     difference = statistics.paired_difference(grades.before, grades.after, _clusters(grades.pairs))
-    return Change(suite, model, grader, grades, difference, None, tuple(_flips(grader, grades)))
+    whole = (
+        _corpus(grader, [record for pair in grades.pairs for record in pair.before]),
+        _corpus(grader, [record for pair in grades.pairs for record in pair.after]),
+    )
+    return Change(suite, model, grader, grades, difference, None, tuple(_flips(grader, grades)), whole)
+
+
+def _corpus(grader: str, records: Sequence[CaseRecord]) -> float | None:
+    """Return the corpus-level metric of graded cases; `None` unless each brings its part of it."""
+    grades = [grade for record in records for grade in record.grades if grade.grader_key == grader]
+    parts = [grade.part for grade in grades if grade.status == "graded"]
+    known = [part for part in parts if part is not None]
+    return corpus.combine(known) if len(known) == len(parts) else None
 
 
 def _clusters(pairs: Sequence[Pair]) -> list[object] | None:

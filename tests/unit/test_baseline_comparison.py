@@ -10,9 +10,10 @@ from scipy import stats
 
 from pytest_evals.baseline.comparison import compare
 from pytest_evals.baseline.runs import run_differences
+from pytest_evals.corpus import Part
 from pytest_evals.render.comparison import comparison_lines, flip_lines, p_value
 from pytest_evals.render.tables import Column, fitted_table
-from pytest_evals.scores import CaseRecord
+from pytest_evals.scores import CaseRecord, GradeRecord
 
 from .building import case_record, grade_record
 
@@ -105,6 +106,21 @@ def test_a_grader_that_only_one_run_has_is_said() -> None:
     comparison = compare(run_of("11"), run_of("11", [0.5, 0.5]))
     assert [change.grader for change in comparison.changes] == ["exact", "close"]
     assert comparison.notes() == ["capitals.close: 2 cases not compared: only one of the runs has this grader"]
+
+
+def test_corpus_level_metrics_are_of_the_compared_cases() -> None:
+    def run(*counts: tuple[int, int], model: str = "m") -> list[CaseRecord]:
+        grades = [GradeRecord("micro", hits / n, None, "graded", Part("ratio", (hits, n))) for hits, n in counts]
+        return [case_record(grade, case_id=str(index), model=model) for index, grade in enumerate(grades)]
+
+    comparison = compare(run((1, 10), (1, 2), (5, 5)), run((2, 10), (2, 2)))
+    (change,) = comparison.changes
+    assert change.corpus == pytest.approx((2 / 12, 4 / 12)), "the third case is gone"
+    assert (
+        "capitals.micro: the corpus-level metric of the compared cases was 0.1667, and is 0.3333" in comparison.notes()
+    )
+    (plain,) = compare(run_of("11"), run_of("11")).changes
+    assert plain.corpus == (None, None)
 
 
 def test_the_lines_fit_the_terminal() -> None:
