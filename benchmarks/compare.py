@@ -6,6 +6,8 @@ Run it in the repository's root folder. Every contender runs in a fresh process,
 generation time are told apart, and the texts are compared. What is not installed is left out and named. Nobody is
 warmed up: evals are run once.
 
+Who takes too long runs some rows, and the rest is extrapolated by the tokens: ``--rows-of generate=16,lm-eval-8=32``.
+
 All texts of one workload against ``generate`` one at a time: ``--workloads W1 --only evals,generate-1 --reference-rows 64``.
 
 Exit status: 0 when all that is installed ran and agreed, else 1. Missed targets do not change it.
@@ -25,7 +27,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.growth import SIZES
-from benchmarks.lineup import all_contenders, choose
+from benchmarks.lineup import all_contenders, choose, limit
 from benchmarks.process import environment_for
 from benchmarks.report import growth_lines, result_lines
 from benchmarks.run import Run
@@ -67,6 +69,11 @@ def _numbers(text: str) -> list[int]:
     return [int(name) for name in _names(text)]
 
 
+def _limits(text: str) -> dict[str, int]:
+    pairs = [name.partition("=") for name in _names(text)]
+    return {name: int(count) for name, _, count in pairs}
+
+
 def read_options() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -76,6 +83,7 @@ def read_options() -> argparse.Namespace:
     add("--skip", type=_names, default=[], metavar="NAMES", help="contenders, or families, to leave out")
     add("--rows", type=int, help="the first rows of each workload only, for a try")
     add("--reference-rows", type=int, default=16, help="rows that generate-1 runs (16)")
+    add("--rows-of", type=_limits, default={}, metavar="NAME=N,...", help="rows of single contenders, or families")
     add("--rounds", type=int, default=1, help="runs of each contender, of which the fastest counts (1)")
     add("--growth", action="store_true", help="also measure evals with more and more cases")
     add("--growth-sizes", type=_numbers, default=list(SIZES), metavar="N,N", help="how many cases (500,2000,8000)")
@@ -91,7 +99,8 @@ def read_options() -> argparse.Namespace:
         parser.error(f"there is no workload {', '.join(unknown)}; there are {', '.join(NAMES)}")
     everybody = all_contenders(options.lm_eval_python, options.vllm_python, options.reference_rows)
     try:
-        options.contenders = choose(everybody, options.only, options.skip)
+        chosen = choose(everybody, options.only, options.skip)
+        options.contenders = limit(chosen, options.rows_of)
     except ValueError as error:
         parser.error(str(error))
     return options

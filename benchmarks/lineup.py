@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from benchmarks.evals_run import measure_evals
 from benchmarks.job import Answer, Job
@@ -117,6 +117,17 @@ def all_contenders(lm_eval_python: str, vllm_python: str, reference_rows: int) -
         ),
         Contender("forward-32", "forward", "benchmarks.contenders.forward", 32, completes=False, scores=True),
     ]
+
+
+def limit(contenders: Sequence[Contender], rows: Mapping[str, int]) -> list[Contender]:
+    """Return the contenders with the limits that ``rows`` gives some of them, by name or family.
+
+    Raises `ValueError` for a name that nobody has.
+    """
+    unknown = sorted(rows.keys() - {known for one in contenders for known in (one.name, one.family)})
+    if unknown:
+        raise ValueError(f"no contender that takes part is called {', '.join(unknown)}")
+    return [replace(one, rows=rows.get(one.name, rows.get(one.family, one.rows))) for one in contenders]
 
 
 def choose(contenders: Sequence[Contender], only: Sequence[str], skip: Sequence[str]) -> list[Contender]:

@@ -11,9 +11,12 @@ from typing import Any
 
 import jsonschema
 import pytest
+import torch
 
 from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.engines.transformers.engine import TransformersEngine
+from pytest_evals.engines.transformers.grammar import Guides
+from pytest_evals.generation import GenerationParams
 
 from .conftest import (
     FAMILIES,
@@ -210,6 +213,18 @@ def test_a_grammar_that_cannot_be_enforced_is_that_cases_error(tiny: Path, param
     assert len(error.message.splitlines()) == 1
     for entry in requests[1:]:
         check(entry, found[entry.id])
+
+
+@pytest.mark.parametrize("eos", ["<end>", None])
+def test_logits_beyond_the_vocabulary_are_hidden_and_nothing_is_warned_of(eos: str | None) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.eos_token = eos
+    guide = Guides(tokenizer, 320, [1] if eos else []).guide(GenerationParams(regex="[0-9]"))
+    assert guide is not None
+    logits = torch.zeros(400)
+    guide.hide(logits)
+    allowed = [tokenizer.decode([token]) for token in logits.isfinite().nonzero().flatten().tolist()]
+    assert sorted(allowed) == list("0123456789")
 
 
 def test_equal_grammars_are_compiled_once(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

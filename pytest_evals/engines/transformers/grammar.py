@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Collection
 from typing import Any
 
@@ -10,6 +11,9 @@ import torch
 
 from pytest_evals.errors import UnsupportedError
 from pytest_evals.generation import GenerationParams
+
+_BITS = 32
+"""Tokens of a number of a bitmask."""
 
 
 class Guide:
@@ -24,7 +28,10 @@ class Guide:
         import xgrammar
 
         self._matcher.fill_next_token_bitmask(self._bitmask)
-        xgrammar.apply_token_bitmask_inplace(logits.unsqueeze(0), self._bitmask.to(logits.device))
+        # Logits may be padded beyond the vocabulary: xgrammar would leave these alone, and warn of it for every token.
+        covered = min(len(logits), _BITS * self._bitmask.shape[-1])
+        logits[covered:] = -torch.inf
+        xgrammar.apply_token_bitmask_inplace(logits[:covered].unsqueeze(0), self._bitmask.to(logits.device))
 
     def accept(self, token: int) -> bool:
         """Take the chosen token; return whether the grammar has come to its end."""
@@ -68,9 +75,12 @@ class Guides:
         import xgrammar
 
         if self._compiler is None:
-            info = xgrammar.TokenizerInfo.from_huggingface(
-                self._tokenizer, vocab_size=self._vocabulary, stop_token_ids=self._ends or None
-            )
+            with warnings.catch_warnings():
+                # That a tokenizer has no end-of-text token is known here.
+                warnings.filterwarnings("ignore", message="When constructing TokenizerInfo")
+                info = xgrammar.TokenizerInfo.from_huggingface(
+                    self._tokenizer, vocab_size=self._vocabulary, stop_token_ids=self._ends or None
+                )
             self._compiler = xgrammar.GrammarCompiler(info)
         if params.json_schema is not None:
             # One line: a small model that may write white space anywhere writes it for ever.
