@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,15 +66,18 @@ def _run(config: pytest.Config, settings: Settings, collection: Collection) -> N
         activate_worker(config, settings, collection, worker_input[ADDRESS])
         return
     path = artifact_path(settings)
+    check_outputs(settings, path)
     distributed = config.getoption("dist", "no") != "no"
     _own(config, settings, collection, path, distributed=distributed)
 
 
 def _recast(config: pytest.Config, replay: Path, collection: Collection) -> None:
     from pytest_evals.replaying import LeftOut, SuiteCheck, recasts
+    from pytest_evals.review.session import ANSWERS, load_answers
 
     try:
         collection.recast = recasts(replay)
+        config.stash[ANSWERS] = load_answers(replay)
     except EvalsError as error:
         raise pytest.UsageError(str(error)) from error
     config.pluginmanager.register(LeftOut(collection.recast), "evals-left-out")
@@ -112,6 +117,7 @@ def _own(config: pytest.Config, settings: Settings, collection: Collection, path
     )
     config.pluginmanager.register(Terminal(config, settings, path, recalled.header()), "evals-terminal")
     gate_check = GateCheck(settings, infos, baseline)
+    _register_outputs(config, settings, infos, path, baseline)
     progress = Progress(pool, PytestScreen(config, live=not distributed))
     if distributed:
         from pytest_evals.distributed import Controller
@@ -133,6 +139,20 @@ def _own(config: pytest.Config, settings: Settings, collection: Collection, path
 
         config.pluginmanager.register(Audit(run, settings.audit, settings.seed), "evals-audit")
     config.pluginmanager.register(gate_check, "evals-gate-check")
+
+
+def _register_outputs(
+    config: pytest.Config,
+    settings: Settings,
+    infos: Mapping[str, SuiteInfo],
+    artifact: Path,
+    baseline: Baseline | None,
+) -> None:
+    from pytest_evals.outputs import Outputs, wanted
+
+    asked = wanted(settings.html, settings.summary, os.environ)
+    if asked:
+        config.pluginmanager.register(Outputs(config, infos, artifact, asked, baseline), "evals-outputs")
 
 
 def _plan(config: pytest.Config, settings: Settings, collection: Collection) -> None:
@@ -172,6 +192,21 @@ def artifact_path(settings: Settings) -> Path:
     except EvalsError as error:
         raise pytest.UsageError(str(error)) from error
     return path
+
+
+def check_outputs(settings: Settings, artifact: Path) -> None:
+    """Find out before any model loads whether what was asked for beside the artifact can be written."""
+    taken = {artifact.resolve(): "the artifact"}
+    try:
+        for option, path in (("--evals-html", settings.html), ("--evals-summary", settings.summary)):
+            if path is None:
+                continue
+            check_writable(path, f"{option}: the file")
+            other = taken.setdefault(path.resolve(), option)
+            if other != option:
+                raise pytest.UsageError(f"{option}: {path} is where {other} goes already")
+    except EvalsError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 def skip_evals(items: list[pytest.Item]) -> None:

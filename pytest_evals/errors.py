@@ -64,6 +64,10 @@ class NotApplicable(EvalsError):  # noqa: N818 - it is a status of the case, not
     """The value of a grade was asked for, and the grader does not apply to this case."""
 
 
+class AwaitsAnswer(NotApplicable):
+    """The value of a grade was asked for, and the people who give it have yet to answer."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest known name, or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1)

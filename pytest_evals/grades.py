@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PrivateAttr, model_validator
 
-from pytest_evals.errors import GradeError, NotApplicable
+from pytest_evals.errors import AwaitsAnswer, GradeError, NotApplicable
 from pytest_evals.plain import one_line
 from pytest_evals.statistics import LARGEST
 
@@ -22,7 +22,7 @@ class Grade(BaseModel):
     concern this case), ``error`` (the grader failed) and ``pending`` (a person has yet to answer) have no value.
 
     ``bool(grade)`` is ``passed``, or without a verdict that of the number. A grade compares with numbers. Asking a
-    grade without a value raises `NotApplicable` or `GradeError`.
+    grade without a value raises `NotApplicable` (a pending one its subclass `AwaitsAnswer`) or `GradeError`.
     """
 
     # What a later version of the artifact adds is kept; a typo in a call is refused by __init__.
@@ -98,6 +98,8 @@ class Grade(BaseModel):
         reason = f": {self.reasoning}" if self.reasoning else ""
         if self.status == "not_applicable":
             raise NotApplicable(f"{label} does not apply to this case{reason}")
+        if self.status == "pending":
+            raise AwaitsAnswer(f"{label} is pending{reason}")
         raise GradeError(f"{label} has no value, its status is {self.status}{reason}")
 
     def __bool__(self) -> bool:

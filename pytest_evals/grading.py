@@ -19,7 +19,7 @@ import pytest
 
 from pytest_evals.budget import LimitExceeded
 from pytest_evals.current import GRADER
-from pytest_evals.errors import GradeError, NotApplicable, StepError, SuiteError
+from pytest_evals.errors import AwaitsAnswer, GradeError, NotApplicable, StepError, SuiteError
 from pytest_evals.plain import described, one_line
 from pytest_evals.steps import FLOW, Absent, Declaration, Flow, check_function, step_function
 from pytest_evals.templates import check_condition
@@ -283,7 +283,8 @@ def excluded(key: str) -> dict[str, Grade]:
 def grades_of_error(key: str, error: BaseException) -> tuple[dict[str, Grade], BaseException | None]:
     """Return what a grader that raised gives to the case, and the failure that the case has from it, if any."""
     if isinstance(error, (NotApplicable, pytest.skip.Exception)):
-        return {"": _without_value(key, "not_applicable", str(error))}, None
+        status = "pending" if isinstance(error, AwaitsAnswer) else "not_applicable"
+        return {"": _without_value(key, status, str(error))}, None
     if isinstance(error, TimeLimitExceeded):
         message = f"did not return within {error.seconds:g} s (evals_grader_timeout)"
         # Its traceback shows where it was when its time was up.

@@ -115,6 +115,10 @@ def add_options(parser: pytest.Parser) -> None:
         type="bool",
         default=False,
     )
+    group.addoption(
+        "--evals-html", metavar="PATH", dest="evals_html", help="Write the report, one self-contained page, to PATH"
+    )
+    group.addoption("--evals-summary", metavar="PATH", dest="evals_summary", help="Write a summary in Markdown to PATH")
     parser.addini("evals", "Run eval tests, as --evals does", type="bool", default=False)
     parser.addini("evals_models", "Models to evaluate, one a line", type="linelist", default=[])
     parser.addini("evals_judge", "Model that judges", type="string", default="")

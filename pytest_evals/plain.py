@@ -8,6 +8,8 @@ import re
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
 )
+# What a runner of GitHub Actions takes for a command: "::name::" where a line starts, "##[name]" anywhere.
+_COMMAND = re.compile(r"^([^\S\n]*):(?=:)|#(?=#\[)", re.MULTILINE)
 _LINE_BREAKS = re.compile(r"[\t\n]+")
 
 
@@ -26,6 +28,11 @@ def plain(text: str, limit: int | None = None) -> str:
         text = text[:limit]
     safe = _UNSAFE.sub(_escape, text)
     return f"{safe}... ({cut:,} more characters)" if cut > 0 else safe
+
+
+def without_commands(text: str) -> str:
+    """Return ``text`` with what would be a command in the log of GitHub Actions written as escapes."""
+    return _COMMAND.sub(lambda match: r"\x23" if match[1] is None else rf"{match[1]}\x3a", text)
 
 
 def one_line(text: str, limit: int = 160) -> str:

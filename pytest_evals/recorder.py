@@ -17,12 +17,12 @@ SCHEMA = 1
 """The version that this package writes, and the newest that it reads."""
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, what: str = "the artifact") -> None:
     """Find out before anything is generated whether ``path`` can be written; parents are made. Raises `ArtifactError`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
-            raise ArtifactError(f"the artifact {path} is a folder; give the path of a file")
+            raise ArtifactError(f"{what} {path} is a folder; give the path of a file")
         if path.exists():
             with path.open("ab"):
                 pass
@@ -30,7 +30,7 @@ def check_writable(path: Path) -> None:
             with tempfile.TemporaryFile(dir=path.parent):
                 pass
     except OSError as error:
-        raise ArtifactError(f"the artifact {path} cannot be written: {error.strerror or error}") from error
+        raise ArtifactError(f"{what} {path} cannot be written: {error.strerror or error}") from error
 
 
 def make_folder(folder: Path) -> None:

@@ -28,6 +28,8 @@ class Ledger:
     failed: int = 0
     errored: int = 0
     not_applicable: int = 0
+    pending: int = 0
+    """Cases whose test needs a grade that people have yet to give."""
     not_run: int = 0
 
     def to_dict(self) -> dict[str, int]:
@@ -189,15 +191,21 @@ def _clearly_lower(score: Score, best: Score) -> bool:
 def make_ledger(collected: int, records: Sequence[CaseRecord]) -> Ledger:
     """Count the outcomes of ``collected`` cases, of which those without a record did not run."""
     counts = Counter(record.outcome for record in records)
+    pending = sum(record.outcome == "skipped" and _waits(record) for record in records)
     return Ledger(
         collected=collected,
         passed=counts["passed"],
         missed=counts["missed"],
         failed=counts["failed"],
         errored=counts["errored"],
-        not_applicable=counts["skipped"],
+        not_applicable=counts["skipped"] - pending,
+        pending=pending,
         not_run=collected - len(records),
     )
+
+
+def _waits(record: CaseRecord) -> bool:
+    return any(grade.status == "pending" for grade in record.grades)
 
 
 def cut_note(records: Sequence[CaseRecord]) -> str | None:

@@ -34,6 +34,8 @@ class Settings:
     aliases: dict[str, str]
     gates: tuple[Gate, ...]
     artifact: Path | None
+    html: Path | None
+    summary: Path | None
     folder: Path
     limit: int | None
     repeat: int | None
@@ -70,7 +72,7 @@ def read_settings(config: pytest.Config) -> Settings:
     root = config.rootpath
     here = config.invocation_params.dir
     aliases = _aliases(config)
-    artifact = _path(here, config.getoption("evals_artifact"))
+    artifact = _path(here, "--evals-artifact", config.getoption("evals_artifact"))
     folder = root / config.getini("evals_dir")
     return Settings(
         root=root,
@@ -82,6 +84,8 @@ def read_settings(config: pytest.Config) -> Settings:
             *_gates("--evals-gate", config.getoption("evals_gate") or []),
         ),
         artifact=artifact,
+        html=_path(here, "--evals-html", config.getoption("evals_html")),
+        summary=_path(here, "--evals-summary", config.getoption("evals_summary")),
         folder=folder,
         limit=_whole("--evals-limit", config.getoption("evals_limit"), least=1),
         repeat=_whole("--evals-repeat", config.getoption("evals_repeat"), least=1),
@@ -157,9 +161,9 @@ def _gates(option: str, written: list[str]) -> list[Gate]:
         raise pytest.UsageError(f"{option}: {error}") from error
 
 
-def _path(base: Path, written: str | None) -> Path | None:
+def _path(base: Path, option: str, written: str | None) -> Path | None:
     if written == "":
-        raise pytest.UsageError("--evals-artifact: the path is empty")
+        raise pytest.UsageError(f"{option}: the path is empty")
     return None if written is None else base / Path(written).expanduser()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from pytest_evals.budget import LimitExceeded
 from pytest_evals.completion import Completion
 from pytest_evals.errors import GradeError
 from pytest_evals.grading import Sheet
-from pytest_evals.plain import described, one_line, plain
+from pytest_evals.plain import described, one_line, plain, without_commands
 from pytest_evals.scores import Outcome
 
 _SECTION_LIMIT = 4000
@@ -82,22 +83,27 @@ def add_properties(item: pytest.Item, sheet: Sheet) -> None:
 def describe(completion: Completion | None, sheet: Sheet) -> str:
     """Return conversation and grades, for a person who reads why the case failed."""
     lines = [f"[{message['role']}] {message['content']}" for message in (completion.messages if completion else ())]
-    return plain("\n".join([*lines, *(repr(grade) for grade in sheet.grades.values())]), _SECTION_LIMIT)
+    return _harmless("\n".join([*lines, *(repr(grade) for grade in sheet.grades.values())]), _SECTION_LIMIT)
+
+
+def _harmless(text: str, limit: int | None = None) -> str:
+    safe = plain(text, limit)
+    return without_commands(safe) if os.environ.get("GITHUB_ACTIONS") == "true" else safe
 
 
 def make_harmless(report: pytest.TestReport) -> None:
-    """Escape control characters and lone surrogates in what the report shows.
+    """Escape control characters and lone surrogates in what the report shows, and commands in a log of GitHub Actions.
 
     A failed assert quotes the model, and a lone surrogate cannot even travel from a worker of pytest-xdist.
     """
     longrepr: Any = report.longrepr
     if isinstance(longrepr, str):
-        report.longrepr = plain(longrepr)
+        report.longrepr = _harmless(longrepr)
         return
     crash = getattr(longrepr, "reprcrash", None)
     if crash is not None:
-        crash.message = plain(crash.message)
+        crash.message = _harmless(crash.message)
     chain = getattr(longrepr, "chain", None) or [(getattr(longrepr, "reprtraceback", None), crash, None)]
     for traceback, _, _ in chain:
         for entry in getattr(traceback, "reprentries", ()):
-            entry.lines = [plain(line) for line in entry.lines]
+            entry.lines = [_harmless(line) for line in entry.lines]

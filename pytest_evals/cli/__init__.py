@@ -20,7 +20,18 @@ from collections.abc import Iterator, Sequence
 from pytest_evals.cli.output import close_quietly, complain
 from pytest_evals.errors import EvalsError
 
-COMMANDS = ("show", "compare", "cases", "export", "baseline", "cache", "schema")
+COMMANDS = (
+    "show",
+    "compare",
+    "cases",
+    "history",
+    "report",
+    "annotate",
+    "export",
+    "baseline",
+    "cache",
+    "schema",
+)
 """In the order of the help."""
 EXAMPLES = """\
 examples:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pytest_evals import corpus, statistics
 from pytest_evals.baseline.joining import Joined
-from pytest_evals.gates.judging import GateResult, Verdict, score_of, why_not_judged, why_short
+from pytest_evals.gates.judging import GateResult, Verdict, score_of, why_not_judged, why_pending, why_short
 from pytest_evals.gates.parsing import Gate
 from pytest_evals.gates.statistics import percentile_of, samples_of, value_of, why_none
 from pytest_evals.gates.targets import in_slice
@@ -68,7 +68,7 @@ def compare(
         return Comparison(GateResult(gate.text, suite, model, verdict, value, now.n, now.applicable, reason, before))
 
     chosen = [record for record in records if in_slice(record, gate.slice)]
-    untold = why_not_judged(gate, records, chosen, missing)
+    untold = why_not_judged(gate, records, chosen, missing) or why_pending(now)
     if untold or not pairs:
         return sure("not judged", untold or _no_pairs(joined, absent))
     lost = why_short(gate, now, floor=floor)

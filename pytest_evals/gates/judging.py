@@ -66,7 +66,7 @@ def judge(
     def result(verdict: Verdict, value: float | None, reason: str) -> GateResult:
         return GateResult(gate.text, suite, model, verdict, value, score.n, score.applicable, reason)
 
-    untold = why_not_judged(gate, records, chosen, missing)
+    untold = why_not_judged(gate, records, chosen, missing) or why_pending(score)
     if untold:
         return result("not judged", None, untold)
     value = value_of(score, gate.statistic)
@@ -93,6 +93,13 @@ def why_not_judged(gate: Gate, records: Sequence[CaseRecord], chosen: Sequence[C
     if chosen:
         return None
     return f"--evals-limit leaves no case in the slice {gate.slice[0]}={gate.slice[1]}" if gate.slice else "no case ran"
+
+
+def why_pending(score: Score) -> str | None:
+    """Say how many cases wait for people to grade them; `None` where none does, or where something broke beside them."""
+    if not score.pending or score.errors:
+        return None
+    return f"{score.pending} of {score.applicable} cases wait for an answer (pytest-evals annotate)"
 
 
 def why_short(gate: Gate, score: Score, *, floor: bool) -> str | None:

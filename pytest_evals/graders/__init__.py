@@ -21,6 +21,7 @@ from pytest_evals.graders import likelihood, numbers, structured, text
 from pytest_evals.graders.combining import all_of, any_of, first, majority, weighted
 from pytest_evals.graders.judges import Preflight, judge
 from pytest_evals.graders.metrics import bleu, chrf, embedding_similarity, f1, levenshtein, meteor, rouge
+from pytest_evals.graders.people import human
 from pytest_evals.graders.programs import python_tests
 from pytest_evals.graders.rag import answer_relevancy, context_relevancy, faithfulness
 from pytest_evals.graders.settings import check_static, depends_on_case, grading_text
@@ -42,6 +43,7 @@ __all__ = [
     "f1",
     "faithfulness",
     "first",
+    "human",
     "json_schema",
     "json_valid",
     "judge",

@@ -77,6 +77,8 @@ def _ledger(ledger: Ledger) -> str:
     parts = [f"{numbers.count(getattr(ledger, name))} {word}" for name, word in names.items()]
     if ledger.not_applicable:
         parts.append(f"{ledger.not_applicable} not applicable")
+    if ledger.pending:
+        parts.append(f"{ledger.pending} pending")
     if ledger.not_run:
         parts.append(f"{ledger.not_run} not run")
     return f"{numbers.count(ledger.collected)} cases: {', '.join(parts)}"

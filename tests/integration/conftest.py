@@ -65,7 +65,15 @@ class Evals:
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs inside tests see a terminal of 80 columns and no switches from outside."""
-    for name in ("PYTEST_ADDOPTS", "PYTEST_EVALS", "CI", "GITHUB_ACTIONS", "NO_COLOR", "FORCE_COLOR"):
+    for name in (
+        "PYTEST_ADDOPTS",
+        "PYTEST_EVALS",
+        "CI",
+        "GITHUB_ACTIONS",
+        "GITHUB_STEP_SUMMARY",
+        "NO_COLOR",
+        "FORCE_COLOR",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "80")
 

@@ -1,0 +1,128 @@
+"""``pytest-evals annotate``: people answer the questions of a recorded run, on a page that this machine serves."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_evals.cli.output import say
+from pytest_evals.cli.parsing import Subparsers, add_run, subcommand
+
+if TYPE_CHECKING:
+    from pytest_evals.reading import ArtifactReader
+    from pytest_evals.review.answers import AnswerBook
+    from pytest_evals.review.desk import Desk
+
+DETAILS = """\
+Asks what the suite's graders.human(...) ask. Answers are kept in RUN.answers.jsonl as they are given; several people may
+answer at the same time, each with their own --reviewer. The page is served to this machine only, to who has the link.
+Ctrl-C ends it.
+
+Then: pytest --evals --evals-replay RUN
+
+examples:
+  pytest-evals annotate run.jsonl --reviewer ana
+  pytest-evals annotate run.jsonl --queue tone --port 8765
+"""
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the subcommand."""
+    parser = subcommand(subparsers, "annotate", run, "have people answer the questions of a run", DETAILS)
+    add_run(parser)
+    parser.add_argument("--queue", metavar="NAME", help="only the questions of this queue")
+    parser.add_argument("--reviewer", metavar="NAME", help="who answers (default: the name of your account)")
+    parser.add_argument("--port", metavar="N", type=int, default=0, help="port of this machine (default: a free one)")
+    parser.add_argument("--partial", action="store_true", help="also ask about a run that did not come to its end")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until Ctrl-C."""
+    from pytest_evals.errors import ArtifactError
+    from pytest_evals.locating import locate
+    from pytest_evals.reading import ArtifactReader
+    from pytest_evals.review.server import AnnotationServer
+
+    path = locate(arguments.run_name)
+    if not isinstance(path, Path):
+        raise ArtifactError("answers go beside the artifact: give its path, not the standard input")
+    if not 0 <= arguments.port <= 65535:
+        raise ArtifactError(
+            f"--port: {arguments.port} is no port; choose one from 1024 to 65535, or none for a free one"
+        )
+    artifact = ArtifactReader(path)
+    desk, book = make_desk(
+        artifact, path, arguments.queue, reviewer_name(arguments.reviewer), partial=arguments.partial
+    )
+    server = AnnotationServer(desk, artifact.run, arguments.port)
+    done, asked = desk.counts()
+    say(
+        [
+            f"{asked} questions about {len(desk.cases)} cases, {done} answered by {desk.reviewer}",
+            f"open {server.link}",
+            "Ctrl-C ends",
+        ]
+    )
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.server_close()
+    done, asked = desk.counts()
+    lines = [
+        f"{done} of {asked} questions answered by {desk.reviewer}, kept in {book.path}",
+        *map(str, desk.agreement()),
+    ]
+    say(["", *lines, f"grade with them: pytest --evals --evals-replay {path}"])
+    return 0
+
+
+def reviewer_name(written: str | None) -> str:
+    """Return who answers. Raises `ArtifactError` for a name that would not fit on a line."""
+    from pytest_evals.errors import ArtifactError
+
+    try:
+        name = (getpass.getuser() if written is None else written).strip()
+    except (OSError, KeyError, ImportError):
+        name = ""
+    if not name or len(name) > 80 or not name.isprintable():
+        raise ArtifactError(f"--reviewer: {name!r:.100} is no name; give one of up to 80 letters")
+    return name
+
+
+def make_desk(
+    artifact: ArtifactReader, path: Path, queue: str | None, reviewer: str, *, partial: bool
+) -> tuple[Desk, AnswerBook]:
+    """Return the cases to be asked with the book of answers. Raises `ArtifactError` when there is nothing to ask, or
+    when what is answered could not be kept or would not count.
+    """
+    from pytest_evals.errors import ArtifactError
+    from pytest_evals.review.answers import AnswerBook, answers_path
+    from pytest_evals.review.desk import Desk
+    from pytest_evals.review.work import outdated, queues, review_cases
+
+    if not artifact.complete and not partial:
+        raise ArtifactError(
+            f"{path}: the run did not come to its end, so its gates are never judged; finish it (--evals-resume), or ask all the same with --partial"
+        )
+    known = queues(artifact.samples())
+    if not known:
+        raise ArtifactError(f"{path}: no case has a question for people; a suite asks with graders.human(...)")
+    if queue is not None and queue not in known:
+        raise ArtifactError(
+            f"{path}: there is no queue {queue!r} (queues: {', '.join(f'{name} ({count})' for name, count in known.items())})"
+        )
+    book = AnswerBook(answers_path(path), str(artifact.run["run_id"]))
+    book.check_writable()
+    cases = list(review_cases(artifact.samples(), queue))
+    every = cases if queue is None else list(review_cases(artifact.samples()))
+    stale = outdated(every, book.all())
+    if stale:
+        raise ArtifactError(
+            f"{book.path}: {len(stale)} answers are to questions that this run asks otherwise ({stale[0].grader!r} about {stale[0].sample}); "
+            "the suite changed since: move the file away to start anew"
+        )
+    return Desk(cases, book, reviewer), book

@@ -1,0 +1,100 @@
+"""``pytest-evals history``: how scores went from run to run."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_evals.cli.output import complain, say, say_json, width
+from pytest_evals.cli.parsing import Subparsers, add_json, subcommand
+
+if TYPE_CHECKING:
+    from pytest_evals.history import RecordedRun
+
+DETAILS = """\
+A score a run, with its 95% interval and the commit; "+" marks a commit with changes. Files of the folder that are no
+artifacts are left out, those that cannot be read are named.
+
+examples:
+  pytest-evals history
+  pytest-evals history .evals --grader exact --last 20
+  pytest-evals history runs/ -o history.html
+"""
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the subcommand."""
+    parser = subcommand(subparsers, "history", run, "show how scores went from run to run", DETAILS)
+    parser.add_argument(
+        "folder",
+        metavar="FOLDER",
+        nargs="?",
+        type=Path,
+        default=Path(".evals"),
+        help="folder of artifacts (default: .evals)",
+    )
+    parser.add_argument("--suite", metavar="NAME", help="only this suite")
+    parser.add_argument("--grader", metavar="NAME", help="only this grader")
+    parser.add_argument("--model", metavar="NAME", help="only this model")
+    parser.add_argument(
+        "--statistic", choices=("mean", "pass_rate"), default="mean", help="what is shown (default: mean)"
+    )
+    parser.add_argument("--last", metavar="N", type=int, help="only the newest N runs")
+    parser.add_argument("-o", "--output", metavar="PATH", type=Path, help="write a page instead")
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print it, or write the page."""
+    from pytest_evals.errors import ArtifactError
+    from pytest_evals.history import chosen, series
+    from pytest_evals.pages.assemble import page
+    from pytest_evals.pages.writing import write_text
+    from pytest_evals.render.history import history_lines
+
+    if arguments.last is not None and arguments.last < 1:
+        raise ArtifactError(f"--last: must be at least 1, not {arguments.last}")
+    runs = sorted(recorded_runs(arguments.folder), key=lambda each: str(each.run["started"]))
+    if not runs:
+        raise ArtifactError(f"there is no artifact in {arguments.folder}: 'pytest --evals' writes one")
+    runs = runs[-arguments.last :] if arguments.last else runs
+    every = series(runs, arguments.statistic)
+    found = chosen(every, suite=arguments.suite, model=arguments.model, grader=arguments.grader)
+    if not found:
+        names = ", ".join(sorted({f"{each.suite}.{each.grader}" for each in every}))
+        raise ArtifactError(f"no run in {arguments.folder} has such a score (there are: {names or 'none'})")
+    data = {"statistic": arguments.statistic, "runs": len(runs), "series": [each.to_data() for each in found]}
+    if arguments.json:
+        say_json(data)
+    elif arguments.output:
+        write_text(arguments.output, page("history", "Scores from run to run", data))
+        say([f"history: {arguments.output}"])
+    else:
+        say(history_lines(found, width(), several_models=len({each.model for each in found}) > 1))
+    return 0
+
+
+def recorded_runs(folder: Path) -> Iterator[RecordedRun]:
+    """Yield the runs in a folder. What cannot be read is named, and does not keep the others from being shown."""
+    from pytest_evals.errors import ArtifactError
+    from pytest_evals.history import RecordedRun
+    from pytest_evals.reading import ArtifactReader
+    from pytest_evals.sample import to_record
+    from pytest_evals.scores import compute_scores
+
+    if not folder.is_dir():
+        raise ArtifactError(f"{folder} is no folder")
+    for path in sorted([*folder.glob("*.jsonl"), *folder.glob("*.jsonl.gz")]):
+        if path.name.removesuffix(".gz").endswith(".answers.jsonl"):
+            continue
+        try:
+            artifact = ArtifactReader(path)
+            rows = artifact.summary["scores"] if artifact.summary else None
+            if rows is None:
+                rows = [score.to_row() for score in compute_scores(list(map(to_record, artifact.samples())))]
+        except ArtifactError as error:
+            complain(f"left out: {error}")
+            continue
+        yield RecordedRun(artifact.run, artifact.complete, rows)

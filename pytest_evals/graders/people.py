@@ -1,0 +1,132 @@
+"""A grader that asks people: a pending grade until somebody answered, see `pytest_evals.review`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from pytest_evals.errors import SuiteError
+from pytest_evals.graders.settings import grading_text
+from pytest_evals.grading import Fixture, current_scope, grader_fixture
+from pytest_evals.ids import content_hash
+from pytest_evals.review.answers import Answer
+from pytest_evals.review.layout import DEFAULT, check_layout, filled, locators
+from pytest_evals.review.merging import merge
+from pytest_evals.review.questions import Kind, Question, Worth, make_question
+from pytest_evals.templates import render
+
+
+def human(
+    question: str,
+    *,
+    kind: Kind = "choice",
+    choices: Mapping[str, Worth] | Sequence[str] | None = None,
+    passing: str | Sequence[str] | None = None,
+    scale: tuple[int, int] | None = None,
+    ends: tuple[str, str] | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    threshold: float | None = None,
+    fields: Mapping[str, Mapping[str, Any]] | None = None,
+    layout: Mapping[str, Any] | None = None,
+    queue: str = "default",
+    required: bool = True,
+    reviewers: int = 1,
+    of: str | None = None,
+    run_if: str | None = None,
+) -> Fixture:
+    """A person answers ``question`` (a template) about the case; pending until then, see ``pytest-evals annotate``.
+
+    Args:
+        question: What is asked.
+        kind: ``choice``, ``rating``, ``number``, ``text`` (no value; what was written is the reasoning) or ``form``.
+        choices: Of a choice: labels with their values (True and False are verdicts, `None` does not apply), or a list of
+            labels, worth their place in it from 0 to 1. Yes and no by default.
+        passing: In a list of choices, the labels that pass; the others do not.
+        scale: Lowest and highest rating, ``(1, 5)`` by default.
+        ends: What the ends of the scale mean.
+        minimum: Of a number.
+        maximum: Of a number.
+        threshold: A rating or number passes from here on.
+        fields: Of a form: its questions by name, ``{"tone": {"question": "Is it polite?"}}`` with the arguments above; each
+            has a grade of its own, ``grader.name``.
+        layout: What the page shows, and how: ``{"direction": "row", "children": [{"data": "item.source", "label": "Source"},
+            {"data": "completion"}]}``. ``data`` is a locator, ``conversation`` or ``completion``; a child may be a layout.
+        queue: Questions of a queue are answered together.
+        required: An optional question is not applicable until it is answered, instead of pending.
+        reviewers: How many people must answer. The majority decides a choice (a tie is pending), numbers are averaged.
+        of: The task whose result is graded, in the place of the completion.
+        run_if: An expression over the case, where the question is asked.
+    """
+    asked = make_question(
+        question, kind, choices=choices, passing=passing, scale=scale, ends=ends, minimum=minimum, maximum=maximum,
+        threshold=threshold, fields=fields,
+    )  # fmt: skip
+    plan = DEFAULT if layout is None else layout
+    check_layout(plan)
+    if not isinstance(queue, str) or not queue.strip():
+        raise SuiteError(f"human: queue is the name of a queue, not {queue!r:.60}")
+    if type(reviewers) is not int or not 1 <= reviewers <= 100:
+        raise SuiteError(f"human: reviewers is how many people must answer, from 1 to 100, not {reviewers!r:.60}")
+    terms = {"queue": queue, "required": required, "reviewers": reviewers}
+    settings = {"question": question, "parts": locators(plan)}
+
+    def grade(text: str, request: pytest.FixtureRequest) -> Any:
+        scope = current_scope(request)
+        put = _put(asked, render(question, scope))
+        parts = dict(zip(settings["parts"], render(settings["parts"], scope), strict=True))
+        shown = filled(plan, parts.__getitem__)
+        return _grades(request, put, {**terms, "layout": shown}, text)
+
+    ready_made = grading_text(grade, of, "human")
+    ready_made.__doc__ = "People are asked; pending until they answered."
+    return grader_fixture(ready_made, settings=settings, run_if=run_if)
+
+
+def _put(question: Question, text: object) -> Question:
+    from dataclasses import replace
+
+    return replace(question, text=text if isinstance(text, str) else str(text))
+
+
+def _grades(request: pytest.FixtureRequest, question: Question, terms: Mapping[str, Any], text: str) -> Any:
+    """Return the grade, or one for each field of a form: with the answers that are known, else pending."""
+    key = request.fixturename or ""
+    shown = content_hash([text, terms["layout"]])
+    answers = known_answers(request, key)
+    data = {"question": question.to_data(), **terms, "shown": shown}
+    if question.kind != "form":
+        return _grade(question, answers, shown, terms, {**data, "digest": question.digest})
+    grades: dict[str, Any] = {}
+    for name, field in question.fields:
+        mine = [_of_field(answer, name, field, question) for answer in answers]
+        more = {**data, "digest": question.digest, "field": name} if not grades else {"field": name, "of": key}
+        grades[name] = _grade(field, mine, shown, terms, more)
+    return grades
+
+
+def _of_field(answer: Answer, name: str, field: Question, form: Question) -> Answer:
+    from dataclasses import replace
+
+    value = answer.value.get(name) if isinstance(answer.value, Mapping) else None
+    return replace(answer, value=value, question=field.digest if answer.question == form.digest else answer.question)
+
+
+def _grade(
+    question: Question, answers: Sequence[Answer], shown: str, terms: Mapping[str, Any], data: Mapping[str, Any]
+) -> Any:
+    from pytest_evals.grades import Grade
+
+    merged = merge(question, answers, shown, terms["reviewers"])
+    status: Any = "not_applicable" if merged.status == "pending" and not terms["required"] else merged.status
+    return Grade(merged.value, "", merged.reasoning, merged.passed, status, {**data, "answers": merged.answers})
+
+
+def known_answers(request: pytest.FixtureRequest, key: str) -> list[Answer]:
+    """Return what people said of this case; nothing unless a run with answers is graded again."""
+    from pytest_evals.review.session import ANSWERS, sample_of
+
+    known = request.config.stash.get(ANSWERS, None)
+    return [] if known is None else known.get((sample_of(request.node), key), [])

@@ -1,0 +1,123 @@
+"""An artifact -> the numbers of its report page, as plain data: scores, gates, slices, ledger, provenance."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pytest_evals.baseline.joining import join
+from pytest_evals.baseline.loading import Baseline
+from pytest_evals.reading import ArtifactReader
+from pytest_evals.scorecard import ScoreCard
+from pytest_evals.scores import CaseRecord, Score, compute_scores
+
+BINS = 12
+MOST_SLICES = 12
+"""A field with more values than this is no slice: each would be too small to say anything."""
+_LONGEST_VALUE = 60
+
+
+def overview(artifact: ArtifactReader, card: ScoreCard, baseline: Baseline | None = None) -> dict[str, Any]:
+    """Return what the page shows before anybody looks at single cases. ``card`` is that of the artifact."""
+    before = {score_key(score): score for score in compute_scores(baseline.records)} if baseline else {}
+    renamed = join(baseline.records, card.records).models if baseline else {}
+    return {
+        "run": run_facts(artifact.run),
+        "complete": artifact.complete,
+        "interruption": card.interruption,
+        "samples": len(artifact),
+        "models": [{"model": model, "short": short} for model, short in card.shorts.items()],
+        "suites": list(dict.fromkeys(record.suite for record in card.records)),
+        "scores": [score_entry(score, before.get(former(score, renamed))) for score in card.scores],
+        "gates": [{**dataclasses.asdict(gate), "fails": gate.fails} for gate in card.gates],
+        "slices": slices(card.records),
+        "ledger": card.ledger.to_dict(),
+        "notes": list(card.notes),
+        "throughput": [use.to_dict() for use in card.uses],
+        "baseline": run_facts(baseline.runs[0]) if baseline and baseline.runs else None,
+    }
+
+
+def run_facts(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what tells this run from others."""
+    return {name: value for name, value in run.items() if name not in ("type", "schema")}
+
+
+def former(score: Score, renamed: Mapping[tuple[str, str], str]) -> tuple[str, str, str]:
+    """Return the key of the score's like in the baseline, where the model may have had another name."""
+    return score.suite, renamed.get((score.suite, score.model), score.model), score.grader
+
+
+def score_key(score: Score) -> tuple[str, str, str]:
+    """Return what a score is of."""
+    return score.suite, score.model, score.grader
+
+
+def score_entry(score: Score, before: Score | None = None) -> dict[str, Any]:
+    """Return a score as the page shows it; ``before`` is the baseline's."""
+    entry = {**score.to_row(), "applicable": score.applicable, "histogram": histogram(score.values)}
+    return {**entry, "before": {"mean": before.mean, "n": before.n}} if before else entry
+
+
+def histogram(values: Sequence[float]) -> dict[str, Any] | None:
+    """Return how often values fall into each of a few bins of equal width; `None` of nothing.
+
+    Values from 0 to 1 are shown on that scale, others from the lowest to the highest. Two bins where all are 0 or 1.
+    """
+    if not values:
+        return None
+    low, high = min(0.0, *values), max(1.0, *values)
+    if (low, high) != (0.0, 1.0):
+        low, high = min(values), max(values)
+    bins = 2 if set(values) <= {0.0, 1.0} else 1 if low == high else BINS
+    counts = [0] * bins
+    for value in values:
+        counts[min(int((value - low) / (high - low) * bins), bins - 1) if high > low else 0] += 1
+    return {"low": low, "high": high, "counts": counts}
+
+
+def slices(records: Sequence[CaseRecord]) -> list[dict[str, Any]]:
+    """Return the scores of each suite over the values of each field that has a few, each several times."""
+    found = []
+    for suite in dict.fromkeys(record.suite for record in records):
+        mine = [record for record in records if record.suite == suite]
+        for name, values in _fields(mine).items():
+            rows = [
+                {"value": value, **_small(score)}
+                for value in values
+                for score in compute_scores(
+                    [record for record in mine if slice_value(record.fields.get(name)) == value]
+                )
+            ]
+            found.append({"suite": suite, "field": name, "rows": rows})
+    return found
+
+
+def _fields(records: Sequence[CaseRecord]) -> dict[str, list[str]]:
+    """Return the fields that cut a suite into slices, with their values, the most frequent first."""
+    cases = {record.case_id: record.fields for record in records}
+    names = dict.fromkeys(itertools.chain.from_iterable(cases.values()))
+    found = {}
+    for name in names:
+        values = [slice_value(fields.get(name)) for fields in cases.values()]
+        counts = Counter(value for value in values if value is not None)
+        if None not in values and 2 <= len(counts) <= MOST_SLICES and len(values) >= 2 * len(counts):
+            found[name] = [value for value, _ in counts.most_common()]
+    return found
+
+
+def slice_value(value: object) -> str | None:
+    """Return a field's value as a slice of gates knows it (true and false are JSON's), `None` for what makes none."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = str(value) if isinstance(value, (str, int)) else ""
+    return text if 0 < len(text) <= _LONGEST_VALUE else None
+
+
+def _small(score: Score) -> Mapping[str, Any]:
+    row = score.to_row()
+    names: Iterable[str] = ("model", "grader", "n", "mean", "stderr", "ci_low", "ci_high", "pass_rate")
+    return {name: row[name] for name in names if name in row}

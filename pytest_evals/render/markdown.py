@@ -1,0 +1,199 @@
+"""A score card as Markdown, for the summary of a CI job or a comment on a change.
+
+What models, data and users wrote is text in it, never markup; a limit of size is kept by leaving cases out, and said so.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_evals.plain import one_line, plain
+from pytest_evals.render import numbers
+from pytest_evals.scorecard import Ledger, ScoreCard
+from pytest_evals.scores import Score
+
+STEP_LIMIT = 1024 * 1024
+"""What GitHub takes as the summary of one step, in bytes. A larger one is refused as a whole."""
+_TEXT_LIMIT = 2000
+_RESERVE = 400
+"""Bytes kept for the note that something was left out."""
+_MARKUP = re.compile(r"[\\`*_{}\[\]#|~$&<>@]")
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "@&#8288;"}
+"""A word joiner after an at sign: nobody is notified of what a model wrote."""
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """A case that did not pass: what a reader of the summary may want to see of it."""
+
+    suite: str
+    model: str
+    case_id: str
+    outcome: str
+    prompt: str
+    text: str
+    reason: str
+    path: str = ""
+    line: int = 0
+
+
+def summary_markdown(card: ScoreCard, excerpts: Sequence[Excerpt], limit: int = STEP_LIMIT) -> str:
+    """Return the summary in at most ``limit`` bytes: verdict, gates, scores, ledger, notes, and the cases of ``excerpts``."""
+    several = len({score.model for score in card.scores} | {gate.model for gate in card.gates}) > 1
+    blocks = [
+        Block([f"### Evals: {verdict(card)}"]),
+        _gates(card, several=several),
+        _scores(card, several=several),
+        Block([_ledger(card.ledger)]),
+        Block([f"- {escaped(note)}" for note in _notes(card)]),
+        *(_cases(excerpts, card, outcome) for outcome in ("errored", "failed", "missed")),
+    ]
+    return fitted([block for block in blocks if block.rows], limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Rows between an opening and a closing; rows can be left out from the end."""
+
+    rows: Sequence[str]
+    opening: str = ""
+    closing: str = ""
+
+
+def fitted(blocks: Iterable[Block], limit: int) -> str:
+    """Join blocks, leaving out rows that would make the text longer than ``limit`` bytes, with a note of how many."""
+    text, room, left = [], limit - _RESERVE, 0
+    for block in blocks:
+        frame = _bytes(block.opening) + _bytes(block.closing) + 1
+        kept = []
+        for row in block.rows:
+            if left or room - frame - _bytes(row) < 0:
+                left += 1
+                continue
+            room -= _bytes(row)
+            kept.append(row)
+        if kept:
+            room -= frame
+            text.append("\n".join(part for part in (block.opening, *kept, block.closing) if part))
+    if left:
+        text.append(
+            f"{numbers.count(left)} more lines or cases were left out: this summary is cut at {numbers.size(limit)}."
+        )
+    return "\n\n".join(text) + "\n"
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode()) + 1
+
+
+def verdict(card: ScoreCard) -> str:
+    """Return the outcome of the gates in a few words."""
+    gates = card.gates
+    failed = sum(gate.fails for gate in gates)
+    met = sum(gate.verdict == "passed" for gate in gates)
+    if not gates:
+        return f"{numbers.count(card.ledger.collected)} cases, no gates"
+    if failed:
+        return f"{failed} of {len(gates)} gates not met"
+    return f"{met} of {len(gates)} gates met" + (f", {len(gates) - met} undecided" if met < len(gates) else "")
+
+
+def _gates(card: ScoreCard, *, several: bool) -> Block:
+    rows = [
+        _row(
+            f"{'❌' if gate.fails else '✅' if gate.verdict == 'passed' else '⚪'} {gate.verdict}",
+            escaped(gate.suite),
+            *([escaped(card.shorts.get(gate.model, gate.model))] if several else []),
+            f"<code>{escaped(gate.gate)}</code>",
+            escaped(gate.reason),
+        )
+        for gate in sorted(card.gates, key=lambda gate: (not gate.fails, gate.verdict == "passed"))
+    ]
+    return _table(["verdict", "suite", *(["model"] if several else []), "gate", "found"], rows)
+
+
+def _scores(card: ScoreCard, *, several: bool) -> Block:
+    extra = [
+        (title, name)
+        for title, name in (("errors", "errors"), ("pending", "pending"), ("n/a", "not_applicable"))
+        if any(getattr(score, name) for score in card.scores)
+    ]
+    rows = [
+        _row(
+            escaped(score.suite),
+            *([escaped(card.shorts.get(score.model, score.model))] if several else []),
+            escaped(score.grader),
+            f"{score.n}/{score.applicable}",
+            numbers.value(score.mean),
+            _interval(score),
+            numbers.percent(score.pass_rate),
+            *(str(getattr(score, name) or "") for _, name in extra),
+        )
+        for score in card.scores
+    ]
+    model = ["model"] if several else []
+    return _table(
+        ["suite", *model, "grader", "n", "mean", "95% interval", "passed", *(title for title, _ in extra)],
+        rows,
+        2 + len(model),
+    )
+
+
+def _interval(score: Score) -> str:
+    row: dict[str, Any] = score.to_row()
+    low, high = row.get("ci_low"), row.get("ci_high")
+    return numbers.ABSENT if low is None or high is None else f"{numbers.value(low)} to {numbers.value(high)}"
+
+
+def _table(names: Sequence[str], rows: Sequence[str], left: int | None = None) -> Block:
+    rule = ["---" if left is None or number < left else "---:" for number in range(len(names))]
+    return Block(rows, f"{_row(*names)}\n{_row(*rule)}", "")
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _ledger(ledger: Ledger) -> str:
+    words = {name: name.replace("_", " ") for name in ledger.to_dict() if name != "collected"}
+    parts = [
+        f"{numbers.count(number)} {words[name]}"
+        for name, number in ledger.to_dict().items()
+        if name in words and number
+    ]
+    return f"**{numbers.count(ledger.collected)} cases**: {', '.join(parts) or 'none ran'}"
+
+
+def _notes(card: ScoreCard) -> list[str]:
+    interrupted = [f"interrupted: {card.interruption}"] if card.interruption else []
+    return [*interrupted, *card.notes, *([f"artifact: {card.artifact}"] if card.artifact else [])]
+
+
+def _cases(excerpts: Sequence[Excerpt], card: ScoreCard, outcome: str) -> Block:
+    chosen = [excerpt for excerpt in excerpts if excerpt.outcome == outcome]
+    plural = "" if len(chosen) == 1 else "s"
+    opening = f"<details><summary>{numbers.count(len(chosen))} case{plural} {outcome}</summary>\n"
+    return Block([_case(excerpt, card) for excerpt in chosen], opening, "\n</details>")
+
+
+def _case(excerpt: Excerpt, card: ScoreCard) -> str:
+    model = card.shorts.get(excerpt.model, excerpt.model)
+    parts = {"Asked": excerpt.prompt, "Answered": excerpt.text, "Because": excerpt.reason}
+    texts = [f"{name}\n<pre>{preformatted(text)}</pre>" for name, text in parts.items() if text]
+    where = ", ".join(escaped(part) for part in (excerpt.case_id, model) if part)
+    return "\n".join([f"\n**{escaped(excerpt.suite)}** {where}\n", *texts])
+
+
+def escaped(text: str) -> str:
+    """Return one line of text for a paragraph or a cell, without a meaning in Markdown or HTML."""
+    return _MARKUP.sub(lambda match: _ENTITIES.get(match[0], f"\\{match[0]}"), one_line(text, _TEXT_LIMIT))
+
+
+def preformatted(text: str) -> str:
+    """Return text for a ``pre`` element. A blank line gets a space: it would end the element for some readers."""
+    lines = plain(text.strip(), _TEXT_LIMIT).split("\n")
+    return "\n".join(html.escape(line, quote=False) or " " for line in lines)

@@ -1,0 +1,123 @@
+"""What a run writes beside its artifact: the report page, the summary, GitHub's job summary and annotations."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from pytest_evals.cli import main
+
+from .conftest import Evals
+
+SUITE = """
+from pytest_evals import cases, graders
+
+named = graders.contains("{{item.capital}}")
+
+@cases(
+    [{"country": "France", "capital": "Paris"}, {"country": "Peru", "capital": "Lima"}, {"country": "Crash", "capital": "x"}],
+    prompt="Capital of {{item.country}}?",
+    id="country",
+    gates=["named.mean >= 0.9"],
+)
+def test_capitals(named):
+    assert named
+"""
+SCRIPT = """
+def answer(messages):
+    if "Crash" in messages[-1]["content"]:
+        raise ValueError("first line\\n::error::injected")
+    return "Paris </script><script>1</script> | @user"
+"""
+
+
+def page_data(path: Path) -> list[dict[str, object]]:
+    text = path.read_text(encoding="utf-8")
+    return [
+        json.loads(found)
+        for found in re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', text, re.DOTALL)
+    ]
+
+
+def test_page_summary_and_what_github_reads(evals_both: Evals, monkeypatch: pytest.MonkeyPatch) -> None:
+    evals_both.write(SUITE, SCRIPT)
+    step = evals_both.pytester.path / "step.md"
+    step.write_text("before\n", encoding="utf-8")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(step))
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(evals_both.pytester.path.parent))
+    result = evals_both.run("--evals-html", "out/report.html", "--evals-summary", "out/summary.md")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["artifact: run.jsonl", "report: out/report.html", "summary: out/summary.md"])
+    file = f"{evals_both.pytester.path.name}/test_suite.py"
+    out = result.stdout.str()
+    commands = [line for line in out.splitlines() if line.lstrip().startswith("::")]
+    assert [line[: line.index(": ")] for line in commands] == [
+        f"::error file={file},line=5,title=Gate not met::test_capitals",
+        f"::error file={file},line=5,title=Case errored::test_capitals[Crash]",
+    ], "and nothing that the model wrote is one"
+    summary = (evals_both.pytester.path / "out/summary.md").read_text(encoding="utf-8")
+    assert summary.startswith("### Evals: 1 of 1 gates not met")
+    assert "<pre>Paris &lt;/script&gt;" in summary
+    assert step.read_text(encoding="utf-8") == f"before\n{summary}"
+    overview, samples = page_data(evals_both.pytester.path / "out/report.html")
+    assert overview["ledger"] == evals_both.artifact.summary.ledger  # type: ignore[union-attr]  # the run came to its end
+    assert len(samples) == 3
+
+
+def test_a_place_that_cannot_be_written_is_known_before_anything_runs(evals: Evals) -> None:
+    evals.write(SUITE, SCRIPT)
+    (evals.pytester.path / "folder").mkdir()
+    for arguments, said in (
+        (("--evals-html", "folder"), "--evals-html: the file * is a folder"),
+        (("--evals-summary", ""), "--evals-summary: the path is empty"),
+        (("--evals-html", "run.jsonl"), "--evals-html: * is where the artifact goes already"),
+        (("--evals-html", "x", "--evals-summary", "./x"), "--evals-summary: * is where --evals-html goes already"),
+    ):
+        result = evals.run(*arguments)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines([f"*{said}*"])
+    assert not evals.path.exists()
+
+
+def test_a_page_that_cannot_be_written_in_the_end_fails_the_run_and_loses_nothing(evals: Evals) -> None:
+    evals.write(
+        SUITE.replace("assert named", "__import__('pathlib').Path('late').mkdir(exist_ok=True)").replace(
+            ">= 0.9", ">= 0"
+        ),
+        SCRIPT,
+    )
+    result = evals.run("--evals-html", "late", "-k", "France")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["report not written: *late cannot be written: *; the artifact is whole: *"])
+    assert len(evals.artifact.samples) == 1
+
+
+def test_the_command_writes_the_page_of_a_recorded_run(evals: Evals, capsys: pytest.CaptureFixture[str]) -> None:
+    evals.write(SUITE, SCRIPT)
+    evals.run()
+    path = evals.path
+    capsys.readouterr()
+    assert main(["report", str(path), "--baseline", str(path)]) == 0
+    assert capsys.readouterr().out == "report: run.html\n"
+    overview, samples = page_data(path.with_suffix(".html"))
+    assert overview["baseline"]
+    assert "before" in str(samples)
+    whole = path.read_bytes()
+    for content, said in (
+        (b"", "is empty"),
+        (b'{"type": "run", "schema": 99}\n', "schema 99"),
+        (b"not json\n", "does not hold JSON Lines"),
+    ):
+        path.write_bytes(content)
+        assert main(["report", str(path), "-o", "never.html"]) == 2
+        assert said in capsys.readouterr().err
+    path.write_bytes(whole[: whole.rindex(b"\n", 0, -1) - 20])
+    assert main(["report", str(path)]) == 0
+    assert "killed" in str(page_data(path.with_suffix(".html"))[0]["interruption"])
+    assert main(["report", str(path), "-o", str(path)]) == 2
+    assert "would replace the run" in capsys.readouterr().err
+    assert not Path("never.html").exists()

@@ -1,0 +1,98 @@
+"""Whatever a model or a data set says is text on the page: nothing of it runs, loads, closes an element or hides."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.pages.building import grade, report, sample, summary, written
+from tests.pages.conftest import Watched
+
+HACK = "window.hacked=1"
+TEXTS = {
+    "script": f"</script><script>{HACK}</script>",
+    "comment": f"<!--<script>{HACK}</script>--></script><!-- ]]>",
+    "handler": f"<img src=x onerror={HACK}><svg onload={HACK}><a href='javascript:{HACK}'>go</a>",
+    "style": "</style><style>body{display:none}</style><link rel=stylesheet href=https://example.com/x.css>",
+    "template": "{{ data }} {{ chunks }} ${" + HACK + "} {% raw %} {{ script }}",
+    "json": '"}]</script> \\u003c/script> \u2028\u2029 \\',
+    "rtl": "user\u202egnp.exe \u2066mixed\u2069 \u0645\u0631\u062d\u0628\u0627",
+    "surrogate": "half \ud83d a pair \udc00",
+    "control": "a\x00b\x1b[31mred\x07\ufeff",
+    "proto": "__proto__ constructor hasOwnProperty",
+}
+LONG = 10_000_000
+
+
+@pytest.fixture(scope="module")
+def page_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("hostile")
+    samples = [
+        sample(
+            name,
+            text,
+            grade(text[:60], 0.0, passed=False, reasoning=text, metadata={text: text}),
+            id=text[:80],
+            model=text[:60],
+            prompt=text,
+            outcome="missed",
+            fields={text: text, "__proto__": text},
+            tasks={text: text},
+            error={"kind": "test", "message": text},
+            calls=[{"by": text, "model": text, "messages": [{"role": text, "content": text}], "text": text}],
+        )
+        for name, text in TEXTS.items()
+    ]
+    samples.append(sample("long", "<b>word</b> " * (LONG // 12), grade("named", 1.0, passed=True)))
+    gate = {"gate": TEXTS["script"], "suite": TEXTS["handler"], "model": "", "verdict": "failed", "value": None}
+    last = summary([{**gate, "n": 0, "applicable": 0, "reason": TEXTS["style"]}], missed=len(TEXTS), passed=1)
+    return report(folder / "report.html", written(folder / "run.jsonl", samples, last))
+
+
+def test_hostile_text_is_shown_and_never_runs(watched: Watched, page_path: Path) -> None:
+    page = watched.open(page_path)
+    page.wait_for_selector("[data-ready]")
+    elements = page.evaluate(
+        "[...document.querySelectorAll('script, style, link, img, iframe')].map(node => node.tagName)"
+    )
+    assert elements == ["STYLE", "SCRIPT", "SCRIPT"]
+    page.keyboard.press("c")
+    for name, text in TEXTS.items():
+        page.keyboard.press("j")
+        shown = page.locator("#detail .message.answer .text").first
+        assert page.locator("#detail h2").inner_text() == f"missed {name}"
+        for details in page.locator("#detail summary").all():
+            details.click()
+        if name not in ("rtl", "surrogate", "control", "json"):
+            assert shown.evaluate("node => node.textContent") == text
+    page.keyboard.press("k")
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("#detail").is_visible()
+    assert len(watched.requests) == 1, "only the page itself"
+
+
+def test_what_reorders_or_hides_text_stands_there_as_its_code(watched: Watched, page_path: Path) -> None:
+    page = watched.open(f"{page_path.as_uri()}#cases")
+    page.wait_for_selector("[data-ready]")
+    for name, codes in (
+        ("rtl", ["U+202E", "U+2066", "U+2069"]),
+        ("surrogate", ["U+D83D", "U+DC00"]),
+        ("control", ["U+0000", "U+001B", "U+0007", "U+FEFF"]),
+    ):
+        page.locator(".row", has_text=name).first.click()
+        assert page.locator("#detail .message.answer .control").all_inner_texts()[: len(codes)] == codes
+    assert page.locator("#detail .message.answer .text").first.get_attribute("dir") == "auto"
+
+
+def test_ten_megabytes_of_text_open_at_once_and_come_whole_when_asked_for(watched: Watched, page_path: Path) -> None:
+    page = watched.open(f"{page_path.as_uri()}#case=long-small")
+    page.wait_for_selector("[data-ready]")
+    answer = page.locator("#detail .message.answer .text").first
+    more = answer.get_by_role("button")
+    assert more.inner_text() == "Show all 9,999,996 characters"
+    start = time.monotonic()
+    more.click()
+    assert answer.evaluate("node => node.textContent.length") == LONG // 12 * 12
+    assert time.monotonic() - start < 30, "hours, if the browser had to lay all of it out"

@@ -1,0 +1,110 @@
+"""The summary in Markdown, and the workflow commands of GitHub."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_evals.gates import GateResult, Verdict
+from pytest_evals.render.github import MOST, workflow_commands
+from pytest_evals.render.markdown import Excerpt, escaped, preformatted, summary_markdown
+from pytest_evals.scorecard import Ledger, ScoreCard
+from pytest_evals.scores import compute_scores
+from tests.unit.building import case_record, grade_record
+
+
+def gate(verdict: Verdict, model: str = "smollm2") -> GateResult:
+    return GateResult("exact.mean >= 0.8", "capitals", model, verdict, 0.5, 2, 2, "0.5, not >= 0.8 (n=2)")
+
+
+def excerpt(
+    case_id: str = "c1", outcome: str = "missed", text: str = "Lyon", reason: str = "exact: expected 'Paris'"
+) -> Excerpt:
+    return Excerpt("capitals", "smollm2", case_id, outcome, "Capital of France?", text, reason, "evals/test_it.py", 7)
+
+
+def card(*gates: GateResult, models: tuple[str, ...] = ("smollm2",)) -> ScoreCard:
+    records = [
+        case_record(grade_record(value, passed=value == 1), case_id=f"c{value}", model=model)
+        for model in models
+        for value in (0.0, 1.0)
+    ]
+    return ScoreCard(
+        scores=tuple(compute_scores(records)),
+        gates=gates,
+        ledger=Ledger(collected=2, passed=1, missed=1),
+        notes=("the first 2 of 9 rows",),
+        artifact=".evals/run.jsonl",
+        shorts={"smollm2": "smollm2", "org/other": "other"},
+    )
+
+
+def test_a_summary_has_verdict_gates_scores_ledger_notes_and_cases() -> None:
+    text = summary_markdown(card(gate("passed"), gate("failed")), [excerpt()])
+    assert text.startswith("### Evals: 1 of 2 gates not met\n\n| verdict | suite | gate | found |\n| --- |")
+    assert text.index("❌ failed | capitals | <code>exact.mean &gt;= 0.8</code>") < text.index("✅ passed")
+    assert "| suite | grader | n | mean | 95% interval | passed |\n| --- | --- | ---: |" in text
+    assert "| capitals | exact | 2/2 | 0.500 |" in text
+    assert "**2 cases**: 1 passed, 1 missed\n\n- the first 2 of 9 rows\n- artifact: .evals/run.jsonl\n" in text
+    assert (
+        "<details><summary>1 case missed</summary>\n\n\n**capitals** c1, smollm2\n\nAsked\n<pre>Capital of France?</pre>"
+        in text
+    )
+    assert text.endswith("</details>\n")
+
+
+def test_several_models_have_a_column() -> None:
+    text = summary_markdown(card(gate("not judged"), gate("passed", "org/other"), models=("smollm2", "org/other")), [])
+    assert "### Evals: 1 of 2 gates met, 1 undecided" in text
+    assert "| capitals | other | exact | 2/2 | 0.500 |" in text
+    assert "details" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("a|b", "a\\|b"),
+        ("<b>&amp;", "&lt;b&gt;&amp;amp;"),
+        ("`code` *x* _y_ [l](u) #1", "\\`code\\` \\*x\\* \\_y\\_ \\[l\\](u) \\#1"),
+        ("two\nlines", "two lines"),
+        ("@somebody", "@&#8288;somebody"),
+        ("\x1b[1m\u202e", "\\\\x1b\\[1m\\\\u202e"),
+    ],
+)
+def test_what_a_model_wrote_is_no_markdown(text: str, written: str) -> None:
+    assert escaped(text) == written
+
+
+def test_preformatted_text_cannot_end_its_element() -> None:
+    assert preformatted("</pre>\n\n<script>&") == "&lt;/pre&gt;\n \n&lt;script&gt;&amp;"
+
+
+@pytest.mark.parametrize("limit", [6_000, 20_000, 200_000])
+def test_a_summary_keeps_to_its_limit_and_says_what_is_missing(limit: int) -> None:
+    text = summary_markdown(
+        card(gate("failed")), [excerpt(f"c{number}", text="é" * 1500) for number in range(100)], limit
+    )
+    assert limit * 0.3 < len(text.encode()) <= limit
+    assert "more lines or cases were left out: this summary is cut at" in text
+    assert text.count("<details>") == text.count("</details>")
+    assert text.count("<pre>") == text.count("</pre>")
+
+
+def test_a_summary_without_any_room_is_the_note_alone() -> None:
+    assert len(summary_markdown(card(gate("failed")), [excerpt()], 300).encode()) <= 300
+
+
+def test_annotations_stand_at_the_suite_and_cannot_be_broken_out_of() -> None:
+    cases = [excerpt("a", "missed"), excerpt("b", "failed", reason="50%\n::error::x"), excerpt("c", "errored")]
+    places = {"capitals": ("evals/a,b:c.py", 7)}
+    assert workflow_commands(card(gate("failed"), gate("passed"), gate("not judged")), cases, places) == [
+        "::error file=evals/a%2Cb%3Ac.py,line=7,title=Gate not met::capitals: exact.mean >= 0.8: 0.5, not >= 0.8 (n=2)",
+        "::error file=evals/test_it.py,line=7,title=Case failed::capitals[b]: 50%25%0A::error::x",
+        "::error file=evals/test_it.py,line=7,title=Case errored::capitals[c]: exact: expected 'Paris'",
+        "::warning file=evals/a%2Cb%3Ac.py,line=7,title=Gate not judged::capitals: exact.mean >= 0.8: 0.5, not >= 0.8 (n=2)",
+    ]
+
+
+def test_more_annotations_than_github_shows_end_with_how_many_there_are() -> None:
+    lines = workflow_commands(card(), [excerpt(f"c{number}", "failed") for number in range(25)], {})
+    assert len(lines) == MOST
+    assert lines[-1].startswith("::error title=More::16 more of this kind")
