@@ -21,9 +21,16 @@ lint: $(VENV)/.test
 types: $(VENV)/.test
 	$(VENV)/bin/mypy
 
-tests: $(VENV)/.test
-	$(PYTEST) tests/unit tests/integration tests/docs -n 2
+tests: $(VENV)/.test browser
+	$(PYTEST) tests/unit tests/integration tests/docs tests/pages -n 2
 	OMP_NUM_THREADS=1 $(PYTEST) tests/models  # tiny models: a second thread only waits
+
+# Chromium for tests/pages, from Debian's packages where they may be installed. Without it those tests are skipped.
+browser:
+	@command -v chromium chromium-browser google-chrome >/dev/null \
+	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "== installing Chromium" \
+	       && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } \
+	  || echo "== no Chromium, and it cannot be installed here: tests of pages will be skipped"
 
 # An hour or two on two cores; benchmarks/compare.py says how to run a part of it, and how to bring lm-eval and vLLM along.
 bench: $(VENV)/.test

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.pages.building import grade, report, sample, summary, written
+from pytest_evals.history import RecordedRun, series
+from pytest_evals.pages.assemble import page as page_of
+from pytest_evals.pages.writing import write_text
+from tests.pages.building import RUN, grade, report, sample, summary, written
 from tests.pages.conftest import PHONE, Watched
 
 if TYPE_CHECKING:
@@ -194,3 +197,34 @@ def test_the_page_follows_the_system_and_remembers_a_choice(watched: Watched, pa
     assert page.evaluate(background) == "rgb(253, 252, 250)"
     page.reload()
     assert ready(page).evaluate(background) == "rgb(253, 252, 250)"
+
+
+def test_the_page_of_a_history_draws_each_score(
+    watched: Watched, tmp_path: Path, violations: Callable[[Any], list[str]], fits: Callable[[Any], bool]
+) -> None:
+    row = {"suite": "test_capitals", "model": "m", "grader": "named", "n": 4, "pass_rate": None}
+    runs = [
+        RecordedRun(
+            {**RUN, "started": f"2026-11-0{day}T09:00:00+00:00"},
+            day != 2,
+            [{**row, "mean": mean, "ci_low": mean, "ci_high": 1.0}],
+        )
+        for day, mean in ((1, 0.5), (2, 0.75), (3, 0.9))
+    ]
+    data = {"statistic": "mean", "runs": 3, "series": [each.to_data() for each in series(runs)]}
+    write_text(tmp_path / "history.html", page_of("history", "History", data))
+    for options in ({}, {"viewport": PHONE, "color_scheme": "dark"}):
+        page = watched.open(tmp_path / "history.html", **options)
+        chart = page.get_by_role("img")
+        assert chart.get_attribute("aria-label") == "3 runs; the latest 0.900, interval 0.900 to 1.000"
+        assert chart.locator("circle.partial").count() == 1
+        page.locator("summary").click()
+        assert page.locator("tbody tr").first.inner_text().split("\t") == [
+            "2026-11-03 09:00",
+            "012345678+",
+            "0.900",
+            "0.900 to 1.000",
+            "4",
+        ]
+        assert violations(page) == []
+        assert fits(page)
