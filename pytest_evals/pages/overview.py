@@ -11,6 +11,7 @@ from typing import Any
 from pytest_evals.baseline.joining import join
 from pytest_evals.baseline.loading import Baseline
 from pytest_evals.reading import ArtifactReader
+from pytest_evals.render.calibration import calibration_texts
 from pytest_evals.scorecard import ScoreCard
 from pytest_evals.scores import CaseRecord, Score, compute_scores
 
@@ -20,8 +21,12 @@ MOST_SLICES = 12
 _LONGEST_VALUE = 60
 
 
-def overview(artifact: ArtifactReader, card: ScoreCard, baseline: Baseline | None = None) -> dict[str, Any]:
-    """Return what the page shows before anybody looks at single cases. ``card`` is that of the artifact."""
+def overview(
+    artifact: ArtifactReader, card: ScoreCard, baseline: Baseline | None = None, said: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return what the page shows before anybody looks at single cases. ``card`` is that of the artifact, ``said``
+    what there is to say of people's agreement.
+    """
     before = {score_key(score): score for score in compute_scores(baseline.records)} if baseline else {}
     renamed = join(baseline.records, card.records).models if baseline else {}
     return {
@@ -34,6 +39,7 @@ def overview(artifact: ArtifactReader, card: ScoreCard, baseline: Baseline | Non
         "scores": [score_entry(score, before.get(former(score, renamed))) for score in card.scores],
         "gates": [{**dataclasses.asdict(gate), "fails": gate.fails} for gate in card.gates],
         "slices": slices(card.records),
+        "agreement": [*(text for made in card.calibrations for text in calibration_texts(made, card.shorts)), *said],
         "ledger": card.ledger.to_dict(),
         "notes": list(card.notes),
         "throughput": [use.to_dict() for use in card.uses],

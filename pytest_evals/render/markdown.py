@@ -13,6 +13,7 @@ from typing import Any
 
 from pytest_evals.plain import one_line, plain
 from pytest_evals.render import numbers
+from pytest_evals.render.calibration import calibration_texts
 from pytest_evals.scorecard import Ledger, ScoreCard
 from pytest_evals.scores import Score
 
@@ -170,7 +171,8 @@ def _ledger(ledger: Ledger) -> str:
 
 def _notes(card: ScoreCard) -> list[str]:
     interrupted = [f"interrupted: {card.interruption}"] if card.interruption else []
-    return [*interrupted, *card.notes, *([f"artifact: {card.artifact}"] if card.artifact else [])]
+    trust = [text for made in card.calibrations for text in calibration_texts(made, card.shorts)]
+    return [*interrupted, *trust, *card.notes, *([f"artifact: {card.artifact}"] if card.artifact else [])]
 
 
 def _cases(excerpts: Sequence[Excerpt], card: ScoreCard, outcome: str) -> Block:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pytest_evals.collection import EVAL
 from pytest_evals.reading import ArtifactReader
 from pytest_evals.review.answers import Answer, AnswerBook, Place, answers_path
+from pytest_evals.review.recorded import recorded_answers
 from pytest_evals.sample import sample_id
 
 # By sample and grader. Absent unless a run is graded again.
@@ -28,7 +27,7 @@ def load_answers(artifact: Path) -> dict[Place, list[Answer]]:
     Raises `ArtifactError` for a file of answers that is damaged or belongs to another run.
     """
     reader = ArtifactReader(artifact)
-    found = _recorded(reader.samples())
+    found = recorded_answers(reader.samples())
     path = answers_path(artifact)
     if path.exists():
         for place, answers in AnswerBook(path, str(reader.run["run_id"])).by_place().items():
@@ -36,26 +35,3 @@ def load_answers(artifact: Path) -> dict[Place, list[Answer]]:
             known = {answer.reviewer: answer for answer in found.get(place, ())}
             found[place] = list({**known, **newer}.values())
     return found
-
-
-def _recorded(samples: Iterable[Mapping[str, Any]]) -> dict[Place, list[Answer]]:
-    """Return the answers in the grades of a run that was itself graded again."""
-    found: dict[Place, dict[str, Answer]] = {}
-    for sample in samples:
-        forms: dict[str, Mapping[str, Any]] = {}
-        for grade in sample["grades"]:
-            metadata = grade.get("metadata") or {}
-            if "question" not in metadata and "of" not in metadata:
-                continue
-            name = metadata.get("field")
-            key = grade["grader_key"].removesuffix(f".{name}") if name else grade["grader_key"]
-            asked = forms.setdefault(key, metadata)
-            for record in metadata.get("answers", ()):
-                before = found.get((sample["id"], key), {}).get(record["reviewer"])
-                value = {**(before.value if before else {}), name: record["value"]} if name else record["value"]
-                answer = Answer(
-                    sample["id"], key, record["reviewer"], value, False, bool(record.get("flagged")),
-                    record.get("comment", ""), asked.get("digest", ""), asked.get("shown", ""), record.get("at", ""),
-                )  # fmt: skip
-                found.setdefault((sample["id"], key), {})[record["reviewer"]] = answer
-    return {place: list(answers.values()) for place, answers in found.items()}

@@ -25,13 +25,15 @@ form = graders.human("Quality", kind="form", fields={
     "good": {"question": "How good?", "kind": "rating", "threshold": 3},
     "why": {"question": "Why?", "kind": "text"}})
 
+named = graders.contains("Paris")
+
 @grader
 def trusted(polite):
     return 1.0 if polite else 0.0
 
 @cases([{"country": "France"}, {"country": "Peru"}], prompt="Capital of {{item.country}}?", id="country",
        gates=["polite.mean >= 0.5", "form.good.mean >= 3"])
-def test_capitals(polite, form, trusted):
+def test_capitals(polite, form, trusted, named):
     assert polite
 """
 
@@ -58,7 +60,7 @@ def test_grades_are_pending_until_people_answered_and_then_count(evals_both: Eva
     artifact = evals_both.artifact
     assert evals_both.ledger() == {"collected": 2, "pending": 2}
     assert {grade.grader_key: grade.status for grade in artifact.samples[0].grades} == {
-        "polite": "pending", "form.good": "pending", "form.why": "pending", "trusted": "pending",
+        "polite": "pending", "form.good": "pending", "form.why": "pending", "trusted": "pending", "named": "graded",
     }  # fmt: skip
     desk = desk_of(evals_both.path)
     asked = sorted(desk.cases, key=lambda case: (case.case_id, case.asked[0].place[1] != "polite"))
@@ -84,6 +86,9 @@ def test_grades_are_pending_until_people_answered_and_then_count(evals_both: Eva
     assert [gate["verdict"] for gate in artifact.summary.gates] == ["passed", "passed"]
     whys = [grade.reasoning for sample in artifact.samples for grade in sample.grades if grade.grader_key == "form.why"]
     assert whys == ["ana: So it is."] * 2
+    assert main(["report", str(replayed), "-o", "people.html"]) == 0
+    page = Path("people.html").read_text(encoding="utf-8")
+    assert "test_capitals: people (polite) and named agree on 100% (n=2); kappa 1.00" in page
     # What was taken in stays when that run is graded again, and a second opinion may be added to it.
     take(desk_of(replayed, "ben"), "France", "polite", "no")
     evals_both.run("--evals-replay", "replayed.jsonl", model=None)
