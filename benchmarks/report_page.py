@@ -1,16 +1,29 @@
 """The report page with many cases: file size, time to first paint, time to filter, memory.
 
-    python -m benchmarks.report_page [--samples 20000] [--page report.html]
+    python -m benchmarks.report_page [--samples 20000]
 
 Makes an artifact of realistic length (two models, three suites, prompts and answers of some hundred words), writes its page
-and opens it in headless Chromium.
+and opens it in headless Chromium. Each figure of the browser is the median of several runs.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import random
+import shutil
+import statistics
+import tempfile
+import time
+from pathlib import Path
 from typing import Any
 
+from pytest_evals.pages.report import report_page
+from pytest_evals.pages.writing import write_text
+from pytest_evals.reading import ArtifactReader
+
+RUNS = 5
+QUERIES = ("customs", "customs please", "nothing of the kind", "the", "café")
 SUITES = {
     "test_support": ("helpful", "polite", "faithful"),
     "test_maths": ("right", "concluded"),
@@ -112,3 +125,71 @@ def grade(chance: random.Random, key: str) -> dict[str, Any]:
         "reasoning": prose(chance, 15),
         "metadata": {},
     }
+
+
+def measure(page_path: Path) -> dict[str, Any]:
+    """Open the page several times in a fresh window, and return the medians."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = next(path for name in ("chromium", "google-chrome") if (path := shutil.which(name)))
+    found: list[dict[str, float]] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        for _ in range(RUNS):
+            page = browser.new_page(viewport={"width": 1280, "height": 860})
+            page.goto(f"{page_path.as_uri()}#overview")
+            page.wait_for_selector("[data-ready]")
+            paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+            ready = page.evaluate("performance.getEntriesByName('ready')[0].startTime")
+            page.evaluate("go('#cases')")
+            times = [filtered(page, f"update({{ ...NOTHING, q: {json.dumps(query)} }})") for query in QUERIES]
+            times += [
+                filtered(page, f"update({{ ...NOTHING, {name}: '{value}' }})")
+                for name, value in (("outcome", "missed"), ("only", "models"), ("order", "low"))
+            ]
+            heap = page.context.new_cdp_session(page).send("Runtime.getHeapUsage")["usedSize"]
+            found.append(
+                {
+                    "first paint ms": paint,
+                    "all cases ready ms": ready,
+                    "first search ms": times[0],
+                    "slowest filter ms": max(times[1:]),
+                    "heap MB": heap / 1e6,
+                }
+            )
+            page.close()
+        browser.close()
+    return {name: round(statistics.median(each[name] for each in found), 1) for name in found[0]}
+
+
+def filtered(page: Any, action: str) -> float:
+    """Return the milliseconds from a change of the filters to the list that shows it."""
+    elapsed: float = page.evaluate(
+        f"(() => {{ const start = performance.now(); {action}; document.body.offsetHeight; return performance.now() - start; }})()"
+    )
+    return elapsed
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--samples", type=int, default=20_000)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        run, page_path = Path(folder) / "run.jsonl", Path(folder) / "report.html"
+        with run.open("w", encoding="utf-8") as file:
+            file.writelines(f"{json.dumps(line)}\n" for line in artifact_lines(arguments.samples))
+        start = time.perf_counter()
+        write_text(page_path, report_page(ArtifactReader(run)))
+        written = {
+            "samples": arguments.samples,
+            "artifact MB": round(run.stat().st_size / 1e6, 1),
+            "page MB": round(page_path.stat().st_size / 1e6, 1),
+            "written in s": round(time.perf_counter() - start, 2),
+        }
+        for name, value in {**written, **measure(page_path)}.items():
+            print(f"{name:<20} {value}")
+
+
+if __name__ == "__main__":
+    main()

@@ -55,7 +55,9 @@ def main(run: Path) -> None:
         write_text(report, report_page(artifact))
         chromium = next(path for name in ("chromium", "google-chrome") if (path := shutil.which(name)))
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        missed = next(sample for sample in artifact.samples() if sample["outcome"] == "missed")
+        missed = max(
+            filter(presentable, artifact.samples()), key=lambda sample: len(sample["interaction"]["completion"]["text"])
+        )
         for scheme in ("light", "dark"):
             picture(browser, report.as_uri(), f"report-{scheme}", scheme)
             picture(browser, f"{report.as_uri()}#case={missed['id']}", f"case-{scheme}", scheme)
@@ -64,6 +66,12 @@ def main(run: Path) -> None:
             for scheme in ("light", "dark"):
                 picture(browser, link, f"annotate-{scheme}", scheme, press="1")
         browser.close()
+
+
+def presentable(sample: dict[str, Any]) -> bool:
+    """Tell whether a case shows something and fits on a picture."""
+    completion = sample["interaction"]["completion"]
+    return sample["outcome"] == "missed" and completion is not None and len(completion["text"]) < 500
 
 
 def picture(browser: Browser, url: str, name: str, scheme: Any, viewport: Any = None, press: str = "") -> None:

@@ -39,17 +39,23 @@ function verdict() {
 
 function gates() {
   if (!data.gates.length) return null;
-  const rank = (gate) => (gate.fails ? 0 : gate.verdict === "passed" ? 2 : 1);
-  const rows = data.gates.toSorted((a, b) => rank(a) - rank(b));
+  const met = data.gates.filter((gate) => gate.verdict === "passed");
+  const rest = data.gates.filter((gate) => gate.verdict !== "passed").toSorted((a, b) => Number(b.fails) - Number(a.fails));
   return h("section", { "aria-labelledby": "gates-title" }, h("h2", { id: "gates-title" }, "Gates"),
-    scrollable("Gates", h("table", { class: "gates" },
-      h("thead", {}, h("tr", {}, ...["Verdict", "Gate", ...(severalSuites ? ["Suite"] : []), ...(severalModels ? ["Model"] : []), "Found"].map((name) => h("th", { scope: "col" }, name)))),
-      h("tbody", {}, rows.map((gate) => h("tr", {},
-        h("td", {}, outcomeWord(gate.fails ? "failed" : gate.verdict, { passed: "met", failed: "not met" }[gate.verdict] ?? gate.verdict)),
-        h("td", {}, h("code", {}, gate.gate)),
-        severalSuites && h("td", {}, gate.suite),
-        severalModels && h("td", {}, short(gate.model)),
-        h("td", { class: "found" }, gate.reason)))))));
+    rest.length > 0 && gateTable(rest, "Gates that are not met"),
+    met.length > 0 && h("details", { open: !rest.length && met.length < 7 }, h("summary", {}, `${plural(met.length, "gate")} met`), gateTable(met, "Gates that are met")));
+}
+
+function gateTable(rows, label) {
+  const names = ["Verdict", "Gate", ...(severalSuites ? ["Suite"] : []), ...(severalModels ? ["Model"] : []), "Found"];
+  return scrollable(label, h("table", { class: "gates" },
+    h("thead", {}, h("tr", {}, names.map((name) => h("th", { scope: "col" }, name)))),
+    h("tbody", {}, rows.map((gate) => h("tr", {},
+      h("td", {}, outcomeWord(gate.fails ? "failed" : gate.verdict, { passed: "met", failed: "not met" }[gate.verdict] ?? gate.verdict)),
+      h("td", {}, h("code", {}, gate.gate)),
+      severalSuites && h("td", {}, gate.suite),
+      severalModels && h("td", {}, short(gate.model)),
+      h("td", { class: "found" }, gate.reason))))));
 }
 
 function scores() {

@@ -87,6 +87,7 @@ def test_the_overview_tells_verdict_scores_gates_slices_and_provenance(watched: 
     assert scores.locator("tr", has_text="small").first.inner_text().split("\t")[2] == "0.500"
     assert "mean 0.500" in (scores.locator("svg[role=img]").first.get_attribute("aria-label") or "")
     assert page.locator("table.gates tbody tr").first.inner_text().startswith("not met")
+    assert page.locator("summary", has_text="1 gate met").count() == 1
     assert page.locator("summary", has_text="by continent").count() == 1
     assert "15 passed" in page.locator(".counts").inner_text()
     assert "0123456789abcdef, with changes" in page.locator("dl.facts").inner_text()
