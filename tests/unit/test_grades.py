@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pytest_evals.errors import GradeError, NotApplicable
+from pytest_evals.errors import AwaitsAnswer, GradeError, NotApplicable
 from pytest_evals.grades import Grade, Status
 
 WITHOUT_VALUE: list[tuple[Status, type[Exception]]] = [
     ("not_applicable", NotApplicable),
     ("error", GradeError),
-    ("pending", GradeError),
+    ("pending", AwaitsAnswer),
 ]
 
 
