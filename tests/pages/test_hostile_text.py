@@ -41,7 +41,9 @@ def page_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
             fields={text: text, "__proto__": text},
             tasks={text: text},
             error={"kind": "test", "message": text},
-            calls=[{"by": text, "model": text, "messages": [{"role": text, "content": text}], "text": text}],
+            calls=[
+                {"by": text, "handle": text, "model": text, "messages": [{"role": text, "content": text}], "text": text}
+            ],
         )
         for name, text in TEXTS.items()
     ]

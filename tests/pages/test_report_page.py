@@ -43,6 +43,7 @@ def answers(model: str, right: Callable[[int], bool]) -> list[dict[str, Any]]:
             calls=[
                 {
                     "by": "tone",
+                    "handle": "judge",
                     "model": "org/judge",
                     "messages": [{"role": "user", "content": "Is it polite?"}],
                     "text": "Yes.",
