@@ -521,10 +521,10 @@ const nameOf = (sample) => [severalModels && short(sample.model), sample.repeat 
 function calls(sample) {
   if (!sample.calls?.length) return null;
   return h("section", {}, h("h3", {}, "Calls of models"), sample.calls.map((call) => h("details", {},
-    h("summary", {}, [call.by, call.model && short(call.model), call.tokens && plural(call.tokens, "token")].filter(Boolean).join(" · ")),
+    h("summary", {}, [call.by, call.model && short(call.model), call.completion_tokens && plural(call.completion_tokens, "token"), call.error && "no answer"].filter(Boolean).join(" · ")),
     (call.messages ?? []).map((message) => messageBlock(message.role, asText(message.content))),
     call.text !== undefined && call.text !== null && messageBlock("assistant", call.text, "", "answer"),
-    call.likelihoods && textBlock(asText(call.likelihoods)))));
+    call.error && textBlock(`${call.error.kind}: ${call.error.message}`), call.likelihoods && textBlock(asText(call.likelihoods)))));
 }
 
 function named(title, values) {
