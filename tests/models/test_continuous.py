@@ -276,6 +276,7 @@ def test_a_manager_that_hangs_is_given_up_and_its_rows_are_errors(tiny: Path, mo
     continuous, _ = loops_of(engine)
     continuous._patience = 1.0
     release = threading.Event()
+    before = set(threading.enumerate())
     forward = type(engine.model).forward
 
     def hanging(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -288,9 +289,10 @@ def test_a_manager_that_hangs_is_given_up_and_its_rows_are_errors(tiny: Path, mo
     try:
         found = answers(engine, mixed())
     finally:
-        threads = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+        # Others may live for ever.
+        mine = set(threading.enumerate()) - before
         release.set()
-        for thread in threads:
+        for thread in mine:
             thread.join(10)
     assert {str(result.error) for result in found.values()} == {
         str(found["r0"].error),

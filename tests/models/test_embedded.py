@@ -27,10 +27,10 @@ def test_capitals(named, completion):
 """
 
 
-@pytest.mark.parametrize("workers", [("-p", "no:xdist"), ("-n", "2")])
-def test_two_real_completions_from_collection_to_artifact(pytester: pytest.Pytester, workers: tuple[str, ...]) -> None:
+def test_two_real_completions_from_collection_to_artifact(pytester: pytest.Pytester) -> None:
+    """With workers, tiny models do as well: see the tests of several models."""
     pytester.makepyfile(SUITE)
-    result = pytester.runpytest_subprocess("--evals", "--evals-artifact=run.jsonl", *workers)
+    result = pytester.runpytest_subprocess("--evals", "--evals-artifact=run.jsonl", "-p", "no:xdist")
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["gate PASSED*named.mean >= 1: 1 (n=2)", "*smollm2 (cpu float32): 2 completions*"])
     artifact = EvaluationArtifact.load(pytester.path / "run.jsonl")

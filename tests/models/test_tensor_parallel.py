@@ -14,7 +14,7 @@ from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.engines.spec import parse_spec
 from pytest_evals.errors import ModelError
 
-from .conftest import OPTIONS, request
+from .conftest import OPTIONS, open_engine, request, texts
 
 TEXTS = ["a", "the quick brown fox", "What is the capital of France?", "0123 " * 9, "zebra " * 25]
 
@@ -48,19 +48,13 @@ def followers() -> list[psutil.Process]:
     return [child for child in children if any(part.endswith("transformers.follower") for part in child.cmdline())]
 
 
-def test_two_ranks_give_the_texts_of_one(pool: EnginePool, tiny: Path) -> None:
-    whole = results(pool, asked(str(tiny)))
+def test_two_ranks_give_the_texts_of_one_and_leave_with_the_engine(pool: EnginePool, tiny: Path) -> None:
+    whole = texts(open_engine(tiny), asked(str(tiny)))
     divided = results(pool, asked(f"{tiny}?tp=2"))
     assert all(result.error is None for result in divided)
-    assert [result.text for result in divided] == [result.text for result in whole]
-    assert len(followers()) == 1
-
-
-def test_no_rank_is_left_behind(tmp_path: Path, tiny: Path) -> None:
-    pool = EnginePool(tmp_path, {**OPTIONS, "exact": False})
-    results(pool, asked(f"{tiny}?tp=2", new_tokens=2))
+    assert [result.text for result in divided] == [whole[f"{tiny}-{index}"] for index in range(len(TEXTS))]
     left = followers()
-    assert left
+    assert len(left) == 1
     pool.close()
     _gone, alive = psutil.wait_procs(left, timeout=20)
     assert not alive
