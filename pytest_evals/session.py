@@ -10,7 +10,7 @@ import datetime
 import json
 import secrets
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -204,7 +204,7 @@ class EvalSession:
             artifact=_display(self._recorder.path) if self._recorder.started else None,
             interruption=self._interruption,
             records=tuple(records),
-            shorts={record.model: self._short(record.model) for record in records},
+            shorts=self._shorts(dict.fromkeys(record.model for record in records)),
             calibrations=tuple(self._calibrations(records)),
             baseline=str(self._baseline.path) if self._baseline else None,
             movements=tuple(map(movement, compared.changes)) if compared else (),
@@ -239,6 +239,11 @@ class EvalSession:
             model_use(texts[0], team, [self._tokens.get(text, Tokens()) for text in texts])
             for team, texts in named.values()
         ]
+
+    def _shorts(self, models: Iterable[str]) -> dict[str, str]:
+        """Return the names that tables show: the whole one where the short one does not tell models apart."""
+        found = {model: self._short(model) for model in models}
+        return {model: short if list(found.values()).count(short) == 1 else model for model, short in found.items()}
 
     def _short(self, model: str) -> str:
         return model if model in ("", RECORDED) else spec_of_record(model, self._settings.root).short
