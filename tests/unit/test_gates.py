@@ -287,9 +287,13 @@ def test_with_missing_cases_a_gate_is_not_judged_even_if_it_could_not_be_met() -
     assert (result.verdict, result.value, result.reason) == ("not judged", None, "1 of 3 cases did not run")
 
 
-@pytest.mark.parametrize("status", ["error", "pending"])
-def test_cases_without_a_grade_fail_a_gate_that_the_rest_meets(status: str) -> None:
-    result = verdict("exact.mean >= 0.5", *graded(1), without(status))
+def test_a_gate_waits_for_people_who_have_not_answered() -> None:
+    result = verdict("exact.mean >= 0.5", *graded(1), without("pending"))
+    assert (result.verdict, result.value, result.n, result.applicable) == ("not judged", None, 1, 2)
+
+
+def test_cases_without_a_grade_fail_a_gate_that_the_rest_meets() -> None:
+    result = verdict("exact.mean >= 0.5", *graded(1), without("error"))
     assert (result.verdict, result.value, result.n, result.applicable) == ("failed", 1.0, 1, 2)
     assert "1 of 2 cases have no grade" in result.reason
     assert "over the rest it is 1" in result.reason
