@@ -22,8 +22,8 @@ from typing import Any
 
 from tabulate import tabulate
 
-from pytest_evals.recorder import Recorder
-from pytest_evals.sample import dump
+from pytest_evals.artifacts.recorder import Recorder
+from pytest_evals.artifacts.sample import dump
 
 WORDS = [
     "alpha",

@@ -18,9 +18,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pytest_evals.artifacts.reading import ArtifactReader
 from pytest_evals.pages.report import report_page
 from pytest_evals.pages.writing import write_text
-from pytest_evals.reading import ArtifactReader
 
 RUNS = 5
 QUERIES = ("customs", "customs please", "nothing of the kind", "the", "café")

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_evals import graders
-    from pytest_evals.artifact import EvalSample, EvalSampleInteraction, EvaluationArtifact
-    from pytest_evals.calibration import Calibration, calibrate
+    from pytest_evals.artifacts.artifact import EvalSample, EvalSampleInteraction, EvaluationArtifact
     from pytest_evals.case import Case
     from pytest_evals.completion import Completion, Likelihood
     from pytest_evals.declaration import cases
     from pytest_evals.grades import Grade
     from pytest_evals.grading import grader
     from pytest_evals.model import Choice, Model
-    from pytest_evals.tasks import task
+    from pytest_evals.steps.tasks import task
+    from pytest_evals.trust.calibration import Calibration, calibrate
 
 __all__ = [
     "Calibration",
@@ -43,20 +43,20 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Calibration": "calibration",
+    "Calibration": "trust.calibration",
     "Case": "case",
     "Choice": "model",
     "Completion": "completion",
-    "EvalSample": "artifact",
-    "EvalSampleInteraction": "artifact",
-    "EvaluationArtifact": "artifact",
+    "EvalSample": "artifacts.artifact",
+    "EvalSampleInteraction": "artifacts.artifact",
+    "EvaluationArtifact": "artifacts.artifact",
     "Grade": "grades",
     "Likelihood": "completion",
     "Model": "model",
-    "calibrate": "calibration",
+    "calibrate": "trust.calibration",
     "cases": "declaration",
     "grader": "grading",
-    "task": "tasks",
+    "task": "steps.tasks",
 }
 
 

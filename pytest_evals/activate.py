@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_evals.artifacts.provenance import DISTRIBUTION, rival_installed
+from pytest_evals.artifacts.recorder import check_writable, make_folder
 from pytest_evals.collection import Collection, SuiteInfo, place_of, under_test
 from pytest_evals.declaration import MARK
 from pytest_evals.errors import EvalsError
 from pytest_evals.grading import RUN_CODE, TIME_LIMIT
-from pytest_evals.provenance import DISTRIBUTION, rival_installed
-from pytest_evals.recorder import check_writable, make_folder
 from pytest_evals.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _run(config: pytest.Config, settings: Settings, collection: Collection) -> N
 
 
 def _recast(config: pytest.Config, replay: Path, collection: Collection) -> None:
-    from pytest_evals.replaying import LeftOut, SuiteCheck, recasts
+    from pytest_evals.recall.replaying import LeftOut, SuiteCheck, recasts
     from pytest_evals.review.session import ANSWERS, load_answers
 
     try:

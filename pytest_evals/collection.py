@@ -15,14 +15,14 @@ from pytest_evals.errors import EvalsError, SuiteError
 from pytest_evals.gates import Gate, parse_gate, resolve
 from pytest_evals.graders.judges.preflight import check_flight
 from pytest_evals.grading import CASE, EXCLUDED, Asks, asks_of, check_of, models_of, runs_code_of, settings_of
-from pytest_evals.labelling import Labels, read_labels
 from pytest_evals.marking import is_default_turn, is_judge_handle, is_model_handle
 from pytest_evals.repeats import CaseKey, Recast, repeated, same_note
-from pytest_evals.scales import scale_of
 from pytest_evals.settings import Settings, model_text
-from pytest_evals.steps import declaration_of
+from pytest_evals.steps.step import declaration_of
+from pytest_evals.steps.workflow import Workflow, build_workflow
 from pytest_evals.suite import Prepared, Suite, applies, build_suite, check_asks, check_settings
-from pytest_evals.workflow import Workflow, build_workflow
+from pytest_evals.trust.labelling import Labels, read_labels
+from pytest_evals.trust.scales import scale_of
 
 PARAMETER = "_evals_case"
 RECORDED = "recorded"
@@ -66,7 +66,7 @@ class SuiteInfo:
     judges: bool = False
     """Whether one of them is the judge."""
     labelled: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By grader, how people labelled the cases: see `pytest_evals.calibration.Labelled`."""
+    """By grader, how people labelled the cases: see `pytest_evals.trust.calibration.Labelled`."""
     identities: dict[str, str] = field(default_factory=dict)
     """By grader, which one it is, whatever it is called: the same in all suites of a run that use it."""
 

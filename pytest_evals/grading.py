@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, overload
 
 import pytest
 
-from pytest_evals.budget import LimitExceeded
 from pytest_evals.current import GRADER
 from pytest_evals.errors import AwaitsAnswer, GradeError, NotApplicable, StepError, SuiteError
 from pytest_evals.plain import described, one_line
-from pytest_evals.steps import FLOW, Absent, Declaration, Flow, check_function, step_function
+from pytest_evals.steps.budget import LimitExceeded
+from pytest_evals.steps.step import FLOW, Absent, Declaration, Flow, check_function, step_function
 from pytest_evals.templates import check_condition
 from pytest_evals.timelimit import TimeLimitExceeded, time_limit
 

@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Generic, TypeVar
 
-from pytest_evals.calls import Line
 from pytest_evals.completion import Completion, Likelihood, Message
 from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.errors import DatasetError, SuiteError
 from pytest_evals.generation import GenerationParams, parse_generation
 from pytest_evals.graders.likelihood import By, check_choices, check_measure, likeliest
+from pytest_evals.steps.calls import Line
 from pytest_evals.suite import check_messages
 
 T = TypeVar("T")

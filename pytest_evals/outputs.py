@@ -104,15 +104,15 @@ class Outputs:
             self._lines.append((f"{label}: {_display(path)}", {}))
 
     def _write_page(self, path: Path) -> None:
+        from pytest_evals.artifacts.reading import ArtifactReader
         from pytest_evals.pages.report import report_page
         from pytest_evals.pages.writing import write_text
-        from pytest_evals.reading import ArtifactReader
 
         write_text(path, report_page(ArtifactReader(self._artifact), self._baseline))
 
     def _excerpts(self) -> list[Excerpt]:
         """Return the cases that did not pass, from the artifact."""
-        from pytest_evals.reading import ArtifactReader
+        from pytest_evals.artifacts.reading import ArtifactReader
 
         found = map(self._excerpt, ArtifactReader(self._artifact).samples())
         return [excerpt for excerpt in found if excerpt is not None]

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from pytest_evals.artifacts.sample import to_record
 from pytest_evals.collection import EVAL, EvalItem, SuiteInfo, gates_of
 from pytest_evals.gates import Gate, has_value, is_budget, resolve
-from pytest_evals.sample import to_record
 from pytest_evals.settings import Settings
 from pytest_evals.stopping import ALPHA, GateWatch, SuiteWatch, visiting_order, why_unsettleable
 

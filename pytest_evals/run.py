@@ -10,27 +10,27 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.budget import Budget
-from pytest_evals.calls import Calls, Line, grader_call
+from pytest_evals.artifacts.sample import dump, failure_data, sample_line
 from pytest_evals.collection import EVAL, EvalItem
 from pytest_evals.completion import Completion, Failure, Likelihood
-from pytest_evals.conductor import Conductor, News
 from pytest_evals.current import ITEM
-from pytest_evals.direct import Direct
 from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.engines.service import Generation
 from pytest_evals.errors import EvalsError, NotApplicable, SuiteError
-from pytest_evals.flow import CaseFlow, Kit
 from pytest_evals.grading import SHEET, Sheet
 from pytest_evals.model import Handles, Model
 from pytest_evals.pacing import STOPPED, Pace
 from pytest_evals.plain import described, one_line, plain
 from pytest_evals.plan import choice_id, make_request, requests_for, requests_of
-from pytest_evals.preflights import fly_all
-from pytest_evals.queueing import coming_up
-from pytest_evals.sample import dump, failure_data, sample_line
 from pytest_evals.settings import Settings, model_text
-from pytest_evals.steps import FLOW, Absent, only_setup
+from pytest_evals.steps.budget import Budget
+from pytest_evals.steps.calls import Calls, Line, grader_call
+from pytest_evals.steps.conductor import Conductor, News
+from pytest_evals.steps.direct import Direct
+from pytest_evals.steps.flow import CaseFlow, Kit
+from pytest_evals.steps.queueing import coming_up
+from pytest_evals.steps.step import FLOW, Absent, only_setup
+from pytest_evals.trust.preflights import fly_all
 from pytest_evals.turn import generated_completion, recorded_completion
 from pytest_evals.verdicts import State, add_properties, describe, judge_phase, make_harmless
 

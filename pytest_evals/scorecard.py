@@ -9,10 +9,10 @@ from typing import Any
 
 from pytest_evals import statistics
 from pytest_evals.baseline.comparison import Change
-from pytest_evals.calibration import Calibration
 from pytest_evals.gates import GateResult
 from pytest_evals.scores import CaseRecord, Score
 from pytest_evals.slices import WeakSlice, weak_slices
+from pytest_evals.trust.calibration import Calibration
 
 Place = tuple[str, str, str]
 """Suite, model and grader of a score."""

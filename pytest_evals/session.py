@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_evals.artifacts.lines import RunFacts, crashed_line, run_line, summary_line
+from pytest_evals.artifacts.recorder import Recorder
+from pytest_evals.artifacts.sample import dump, source_of, to_record
 from pytest_evals.audit import FINDINGS, Findings
-from pytest_evals.calibration import Calibration, Labelled, calibrations
 from pytest_evals.collection import RECORDED, SuiteInfo
 from pytest_evals.engines.pool import EnginePool
 from pytest_evals.engines.spec import spec_of_record
@@ -25,16 +27,14 @@ from pytest_evals.engines.team import Team
 from pytest_evals.gatereports import GateReport, teststatus, warn_of_inconclusive
 from pytest_evals.gates import GateResult
 from pytest_evals.judgement import judge_all
-from pytest_evals.lines import RunFacts, crashed_line, run_line, summary_line
 from pytest_evals.plain import one_line
-from pytest_evals.preflights import FLOWN
 from pytest_evals.recall.opening import Recollection
-from pytest_evals.recorder import Recorder
-from pytest_evals.sample import dump, source_of, to_record
 from pytest_evals.scorecard import ModelUse, ScoreCard, cut_note, insights, make_ledger, movement
 from pytest_evals.scores import CaseRecord, compute_scores
 from pytest_evals.settings import Settings
 from pytest_evals.throughput import Tokens, model_use
+from pytest_evals.trust.calibration import Calibration, Labelled, calibrations
+from pytest_evals.trust.preflights import FLOWN
 
 if TYPE_CHECKING:
     from pytest_evals.baseline.comparison import Comparison

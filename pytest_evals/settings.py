@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.budget import Limits
 from pytest_evals.engines.spec import EMBEDDED, ENGINES, parse_spec
 from pytest_evals.errors import EvalsError
 from pytest_evals.gates import Gate, parse_gate
-from pytest_evals.reuse import Reuse, read_reuse
+from pytest_evals.recall.reuse import Reuse, read_reuse
+from pytest_evals.steps.budget import Limits
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 INCONCLUSIVE = ("warn", "pass", "fail")

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from pytest_evals import corpus
+from pytest_evals.artifacts.linecheck import Line, checked_sample, parsed
+from pytest_evals.artifacts.provenance import version
+from pytest_evals.artifacts.recorder import SCHEMA, make_parents, replacing
+from pytest_evals.artifacts.sample import dump, to_record
 from pytest_evals.baseline.content import digests_of
 from pytest_evals.errors import ArtifactError
-from pytest_evals.linecheck import Line, checked_sample, parsed
-from pytest_evals.provenance import version
-from pytest_evals.recorder import SCHEMA, make_parents, replacing
-from pytest_evals.sample import dump, to_record
 from pytest_evals.scores import CaseRecord, Score, compute_scores
 
 _COMPLETION = ("finish_reason", "prompt_tokens", "completion_tokens", "latency")

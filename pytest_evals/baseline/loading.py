@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pytest_evals.artifacts.linecheck import Line
+from pytest_evals.artifacts.locating import locate
+from pytest_evals.artifacts.reading import ArtifactReader
+from pytest_evals.artifacts.sample import to_record
 from pytest_evals.baseline.comparison import Comparison
 from pytest_evals.baseline.files import BaselineReader, is_baseline
-from pytest_evals.linecheck import Line
-from pytest_evals.locating import locate
-from pytest_evals.reading import ArtifactReader
-from pytest_evals.sample import to_record
 from pytest_evals.scores import CaseRecord
 
 
@@ -36,7 +36,7 @@ class Baseline:
 
 
 def load_baseline(written: str | Path, here: Path | None = None) -> Baseline:
-    """Return the run that ``written`` means, seen from ``here``: see `pytest_evals.locating.locate`.
+    """Return the run that ``written`` means, seen from ``here``: see `pytest_evals.artifacts.locating.locate`.
 
     Raises `ArtifactError` when there is none, or when it cannot be read.
     """

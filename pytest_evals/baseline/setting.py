@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pytest_evals.artifacts.linecheck import Line
+from pytest_evals.artifacts.locating import baseline_path
+from pytest_evals.artifacts.reading import ArtifactReader
 from pytest_evals.baseline.files import BaselineReader, case_line, write_baseline
 from pytest_evals.baseline.loading import partial
 from pytest_evals.errors import ArtifactError
-from pytest_evals.linecheck import Line
-from pytest_evals.locating import baseline_path
-from pytest_evals.reading import ArtifactReader
 from pytest_evals.scores import Score
 
 _RUN = ("run_id", "started", "plugin", "git", "models", "judge", "seed", "options", "suites")

@@ -85,7 +85,7 @@ def _no_collecting() -> Iterator[None]:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser with all subcommands."""
-    from pytest_evals.provenance import version
+    from pytest_evals.artifacts.provenance import version
 
     parser = argparse.ArgumentParser(
         prog="pytest-evals",

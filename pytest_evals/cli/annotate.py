@@ -11,7 +11,7 @@ from pytest_evals.cli.output import say
 from pytest_evals.cli.parsing import Subparsers, add_run, subcommand
 
 if TYPE_CHECKING:
-    from pytest_evals.reading import ArtifactReader
+    from pytest_evals.artifacts.reading import ArtifactReader
     from pytest_evals.review.answers import AnswerBook
     from pytest_evals.review.desk import Desk
 
@@ -40,9 +40,9 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
+    from pytest_evals.artifacts.locating import locate
+    from pytest_evals.artifacts.reading import ArtifactReader
     from pytest_evals.errors import ArtifactError
-    from pytest_evals.locating import locate
-    from pytest_evals.reading import ArtifactReader
     from pytest_evals.review.server import AnnotationServer
 
     path = locate(arguments.run_name)

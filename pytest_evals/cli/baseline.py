@@ -63,9 +63,9 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def set_(arguments: argparse.Namespace) -> int:
     """Set one."""
+    from pytest_evals.artifacts.locating import find_baselines, locate
+    from pytest_evals.artifacts.reading import ArtifactReader
     from pytest_evals.baseline.setting import set_baseline
-    from pytest_evals.locating import find_baselines, locate
-    from pytest_evals.reading import ArtifactReader
     from pytest_evals.render.texts import wrapped
 
     path = locate(arguments.run_name)
@@ -89,10 +89,10 @@ def set_(arguments: argparse.Namespace) -> int:
 
 def show(arguments: argparse.Namespace) -> int:
     """Print one."""
+    from pytest_evals.artifacts.locating import locate
+    from pytest_evals.artifacts.sample import to_record
     from pytest_evals.baseline.files import BaselineReader
-    from pytest_evals.locating import locate
     from pytest_evals.render.runs import run_lines
-    from pytest_evals.sample import to_record
     from pytest_evals.scores import compute_scores
 
     reader = BaselineReader(Path(locate(arguments.name)))
@@ -107,8 +107,8 @@ def show(arguments: argparse.Namespace) -> int:
 
 def list_(arguments: argparse.Namespace) -> int:
     """List them."""
+    from pytest_evals.artifacts.locating import baseline_names, baseline_path, find_baselines
     from pytest_evals.baseline.files import BaselineReader
-    from pytest_evals.locating import baseline_names, baseline_path, find_baselines
     from pytest_evals.render.runs import run_words
 
     folder = find_baselines(Path.cwd())
@@ -123,7 +123,7 @@ def list_(arguments: argparse.Namespace) -> int:
 
 def remove(arguments: argparse.Namespace) -> int:
     """Remove one."""
-    from pytest_evals.locating import baseline_names, baseline_path, find_baselines
+    from pytest_evals.artifacts.locating import baseline_names, baseline_path, find_baselines
 
     folder = find_baselines(Path.cwd())
     if arguments.name not in baseline_names(folder):

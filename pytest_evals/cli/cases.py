@@ -14,9 +14,9 @@ from pytest_evals.cli.parsing import Subparsers, add_json, add_run, subcommand
 from pytest_evals.errors import EvalsError
 
 if TYPE_CHECKING:
-    from pytest_evals.linecheck import Line
-    from pytest_evals.query import Expression, Names
-    from pytest_evals.reading import ArtifactReader
+    from pytest_evals.artifacts.linecheck import Line
+    from pytest_evals.artifacts.query import Expression, Names
+    from pytest_evals.artifacts.reading import ArtifactReader
 
 SHOWN = 50
 """Cases that are listed unless ``--limit`` says otherwise."""
@@ -65,8 +65,8 @@ class Query:
 
 def run(arguments: argparse.Namespace) -> int:
     """List them."""
-    from pytest_evals.locating import locate
-    from pytest_evals.reading import ArtifactReader
+    from pytest_evals.artifacts.locating import locate
+    from pytest_evals.artifacts.reading import ArtifactReader
 
     artifact = ArtifactReader(locate(arguments.run_name))
     query = _query(artifact, arguments)
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _query(artifact: ArtifactReader, arguments: argparse.Namespace) -> Query:
-    from pytest_evals.query import Expression, Names
+    from pytest_evals.artifacts.query import Expression, Names
 
     written = (arguments.where, arguments.sort, arguments.fields)
     table = not (arguments.json or arguments.nodeids or arguments.verbose)
@@ -140,7 +140,7 @@ class Selection:
 
     def ordered(self, limit: int | None, *, reverse: bool) -> Iterable[Line]:
         """Return the first ``limit`` cases in the order asked for."""
-        from pytest_evals.query import order
+        from pytest_evals.artifacts.query import order
 
         sort = self._query.sort
         if sort is None:
@@ -161,8 +161,8 @@ class Selection:
 
 
 def _print(chosen: Iterable[Line], query: Query, arguments: argparse.Namespace) -> None:
-    from pytest_evals.flat import flat_row
-    from pytest_evals.sample import dump
+    from pytest_evals.artifacts.flat import flat_row
+    from pytest_evals.artifacts.sample import dump
 
     if arguments.json:
         say(dump({each.text: each.value_or_none(case) for each in query.fields} or flat_row(case)) for case in chosen)

@@ -13,8 +13,8 @@ from pytest_evals.cli.parsing import Subparsers, add_run, subcommand
 from pytest_evals.errors import EvalsError
 
 if TYPE_CHECKING:
-    from pytest_evals.linecheck import Line
-    from pytest_evals.reading import ArtifactReader
+    from pytest_evals.artifacts.linecheck import Line
+    from pytest_evals.artifacts.reading import ArtifactReader
     from pytest_evals.scores import Score
 
 DETAILS = """\
@@ -41,8 +41,8 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write it."""
-    from pytest_evals.locating import locate
-    from pytest_evals.reading import ArtifactReader
+    from pytest_evals.artifacts.locating import locate
+    from pytest_evals.artifacts.reading import ArtifactReader
 
     artifact = ArtifactReader(locate(arguments.run_name))
     target = None if arguments.output == "-" else Path(arguments.output)
@@ -55,14 +55,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _text_file(target: Path | None) -> AbstractContextManager[TextIO]:
-    from pytest_evals.recorder import replacing
+    from pytest_evals.artifacts.recorder import replacing
 
     return nullcontext(standard_output()) if target is None else replacing(target)
 
 
 def _csv(artifact: ArtifactReader, target: Path | None) -> str:
+    from pytest_evals.artifacts.flat import columns_of, flat_row
     from pytest_evals.export.delimited import write_csv
-    from pytest_evals.flat import columns_of, flat_row
 
     columns = columns_of(artifact.samples())
     with _text_file(target) as file:
@@ -71,8 +71,8 @@ def _csv(artifact: ArtifactReader, target: Path | None) -> str:
 
 
 def _jsonl(artifact: ArtifactReader, target: Path | None) -> str:
+    from pytest_evals.artifacts.flat import flat_row
     from pytest_evals.export.delimited import write_jsonl
-    from pytest_evals.flat import flat_row
 
     with _text_file(target) as file:
         write_jsonl(file, map(flat_row, artifact.samples()))
@@ -80,9 +80,9 @@ def _jsonl(artifact: ArtifactReader, target: Path | None) -> str:
 
 
 def _parquet(artifact: ArtifactReader, target: Path | None) -> str:
+    from pytest_evals.artifacts.flat import columns_of, flat_row
+    from pytest_evals.artifacts.recorder import replacing_path
     from pytest_evals.export.parquet import column_types, write_parquet
-    from pytest_evals.flat import columns_of, flat_row
-    from pytest_evals.recorder import replacing_path
 
     if target is None:
         raise EvalsError("--to parquet needs a file: -o cases.parquet")
@@ -94,9 +94,9 @@ def _parquet(artifact: ArtifactReader, target: Path | None) -> str:
 
 
 def _inspect(artifact: ArtifactReader, target: Path | None) -> str:
+    from pytest_evals.artifacts.recorded import card_of_artifact
+    from pytest_evals.artifacts.recorder import make_parents, replacing
     from pytest_evals.export.inspect import file_name, write_log
-    from pytest_evals.recorded import card_of_artifact
-    from pytest_evals.recorder import make_parents, replacing
 
     if target is None or target.is_file():
         raise EvalsError("--to inspect needs a folder, for a log of each suite and model: -o logs")

@@ -78,10 +78,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def recorded_runs(folder: Path) -> Iterator[RecordedRun]:
     """Yield the runs in a folder. What cannot be read is named, and does not keep the others from being shown."""
+    from pytest_evals.artifacts.reading import ArtifactReader
+    from pytest_evals.artifacts.sample import to_record
     from pytest_evals.errors import ArtifactError
     from pytest_evals.history import RecordedRun
-    from pytest_evals.reading import ArtifactReader
-    from pytest_evals.sample import to_record
     from pytest_evals.scores import compute_scores
 
     if not folder.is_dir():

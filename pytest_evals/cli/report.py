@@ -29,12 +29,12 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write it, and say where."""
+    from pytest_evals.artifacts.locating import locate
+    from pytest_evals.artifacts.reading import ArtifactReader
     from pytest_evals.baseline.loading import load_baseline
     from pytest_evals.errors import ArtifactError
-    from pytest_evals.locating import locate
     from pytest_evals.pages.report import report_page
     from pytest_evals.pages.writing import write_text
-    from pytest_evals.reading import ArtifactReader
 
     artifact = ArtifactReader(locate(arguments.run_name))
     baseline = load_baseline(arguments.baseline) if arguments.baseline else None

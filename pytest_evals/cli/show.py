@@ -9,7 +9,7 @@ from pytest_evals.cli.output import marked, say, say_json, width
 from pytest_evals.cli.parsing import Subparsers, add_json, add_run, subcommand
 
 if TYPE_CHECKING:
-    from pytest_evals.reading import ArtifactReader
+    from pytest_evals.artifacts.reading import ArtifactReader
     from pytest_evals.scorecard import ScoreCard
 
 DETAILS = """\
@@ -36,9 +36,9 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print it."""
-    from pytest_evals.locating import locate
-    from pytest_evals.reading import ArtifactReader
-    from pytest_evals.recorded import card_of_artifact
+    from pytest_evals.artifacts.locating import locate
+    from pytest_evals.artifacts.reading import ArtifactReader
+    from pytest_evals.artifacts.recorded import card_of_artifact
     from pytest_evals.render.runs import run_lines
     from pytest_evals.render.terminal import score_card_lines
 

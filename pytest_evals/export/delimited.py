@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
+from pytest_evals.artifacts.sample import dump
 from pytest_evals.plain import encodable
-from pytest_evals.sample import dump
 
 # What a spreadsheet takes for a formula (also in full width, for some languages); a plain number is none.
 _FORMULA = re.compile(r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")

@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
+from pytest_evals.artifacts.linecheck import Line
+from pytest_evals.artifacts.sample import dump
 from pytest_evals.ids import content_hash
-from pytest_evals.linecheck import Line
-from pytest_evals.sample import dump
 from pytest_evals.scores import Score
 
 VERSION = 2

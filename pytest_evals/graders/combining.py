@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_evals.errors import GradeError, SuiteError, did_you_mean
 from pytest_evals.grading import Fixture, call_grader, grader_fixture, to_grades
-from pytest_evals.steps import Declaration, declaration_of
+from pytest_evals.steps.step import Declaration, declaration_of
 
 if TYPE_CHECKING:
     from pytest_evals.grades import Grade

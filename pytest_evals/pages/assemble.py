@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-from pytest_evals.sample import dump
+from pytest_evals.artifacts.sample import dump
 
 _PLACE = re.compile(r"\{\{ (\w+) \}\}")
 # "<" could end the script element, the separators end a line of JavaScript; each has an escape in JSON.

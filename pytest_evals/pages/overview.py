@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pytest_evals.artifacts.reading import ArtifactReader
 from pytest_evals.baseline.joining import join
 from pytest_evals.baseline.loading import Baseline
-from pytest_evals.reading import ArtifactReader
 from pytest_evals.render.calibration import calibration_texts
 from pytest_evals.scorecard import ScoreCard
 from pytest_evals.scores import CaseRecord, Score, compute_scores

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pytest_evals.artifacts.reading import ArtifactReader
+from pytest_evals.artifacts.recorded import card_of_artifact
 from pytest_evals.baseline.loading import Baseline
 from pytest_evals.pages.assemble import page
 from pytest_evals.pages.overview import overview
 from pytest_evals.pages.samples import chunks, samples_before
-from pytest_evals.reading import ArtifactReader
-from pytest_evals.recorded import card_of_artifact
 from pytest_evals.review.recorded import agreement_texts, has_questions
 
 

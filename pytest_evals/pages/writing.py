@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from pytest_evals.artifacts.recorder import replacing
 from pytest_evals.errors import ArtifactError
-from pytest_evals.recorder import replacing
 
 
 def write_text(path: Path, pieces: Iterable[str]) -> None:

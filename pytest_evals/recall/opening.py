@@ -13,7 +13,7 @@ from pytest_evals.recall.memory import Memory
 from pytest_evals.recall.recorded import Place, Recorded, read_recorded
 from pytest_evals.recall.replay import Replay
 from pytest_evals.recall.resume import Resumed
-from pytest_evals.reuse import Reuse
+from pytest_evals.recall.reuse import Reuse
 
 
 @dataclass(slots=True)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
+from pytest_evals.artifacts.reading import ArtifactReader
 from pytest_evals.completion import Failure, FailureKind, Likelihood
 from pytest_evals.engines.protocol import Result
 from pytest_evals.plain import counted
-from pytest_evals.reading import ArtifactReader
 from pytest_evals.recall.keys import Key
 
 Place = tuple[str, str, str, int]

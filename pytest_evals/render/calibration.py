@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pytest_evals.calibration import Calibration, Rate
 from pytest_evals.render import numbers
 from pytest_evals.statistics.agreement import Coefficient
+from pytest_evals.trust.calibration import Calibration, Rate
 
 
 def calibration_texts(made: Calibration, shorts: Mapping[str, str]) -> list[str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pytest_evals.linecheck import Line
+from pytest_evals.artifacts.linecheck import Line
+from pytest_evals.artifacts.query import prompt_of
 from pytest_evals.plain import one_line
-from pytest_evals.query import prompt_of
 from pytest_evals.render.tables import Column, fitted_table
 from pytest_evals.render.texts import labelled
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from pytest_evals.artifacts.linecheck import Line
+from pytest_evals.artifacts.query import prompt_of
 from pytest_evals.baseline.comparison import Change, Comparison, Flip
-from pytest_evals.linecheck import Line
 from pytest_evals.plain import one_line
-from pytest_evals.query import prompt_of
 from pytest_evals.render import numbers
 from pytest_evals.render.tables import Column, fitted_table, without_repeats
 from pytest_evals.render.texts import labelled, wrapped

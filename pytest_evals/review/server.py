@@ -14,11 +14,11 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from pytest_evals.artifacts.sample import dump
 from pytest_evals.errors import ArtifactError
 from pytest_evals.pages.assemble import page
 from pytest_evals.plain import one_line
 from pytest_evals.review.desk import BadAnswer, Desk
-from pytest_evals.sample import dump
 
 HOST = "127.0.0.1"
 LONGEST_BODY = 1024 * 1024

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from pytest_evals.artifacts.reading import ArtifactReader
+from pytest_evals.artifacts.sample import sample_id
 from pytest_evals.collection import EVAL
-from pytest_evals.reading import ArtifactReader
 from pytest_evals.review.answers import Answer, AnswerBook, Place, answers_path
 from pytest_evals.review.recorded import recorded_answers
-from pytest_evals.sample import sample_id
 
 # By sample and grader. Absent unless a run is graded again.
 ANSWERS: pytest.StashKey[dict[Place, list[Answer]]] = pytest.StashKey()

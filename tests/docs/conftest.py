@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_evals.sample import dump
+from pytest_evals.artifacts.sample import dump
 from tests.unit import recorded
 
 MODELS = '''

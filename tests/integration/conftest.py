@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.artifact import EvaluationArtifact
+from pytest_evals.artifacts.artifact import EvaluationArtifact
 
 SCRIPT = '''
 def answer(messages):

@@ -12,10 +12,10 @@ from pkgutil import resolve_name
 import pytest
 
 from pytest_evals import cli
-from pytest_evals.artifact import json_schema
+from pytest_evals.artifacts.artifact import json_schema
+from pytest_evals.artifacts.provenance import version
 from pytest_evals.cli import schema
 from pytest_evals.errors import ArtifactError
-from pytest_evals.provenance import version
 
 
 def test_the_console_script_is_this_command() -> None:

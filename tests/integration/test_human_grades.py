@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from pytest_evals.artifacts.reading import ArtifactReader
 from pytest_evals.cli import main
 from pytest_evals.cli.annotate import make_desk
-from pytest_evals.reading import ArtifactReader
 from pytest_evals.review.answers import answers_path
 from pytest_evals.review.desk import Desk
 

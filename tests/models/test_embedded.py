@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_evals.artifact import EvaluationArtifact
+from pytest_evals.artifacts.artifact import EvaluationArtifact
 from pytest_evals.engines.spec import embedded_weights
 from pytest_evals.engines.transformers import weights
 from pytest_evals.errors import ModelError

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.artifact import EvaluationArtifact
+from pytest_evals.artifacts.artifact import EvaluationArtifact
 from pytest_evals.engines.pool import EnginePool
 from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.engines.resident import Resident

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pytest_evals.artifacts.reading import ArtifactReader
 from pytest_evals.baseline.loading import load_baseline
 from pytest_evals.pages.report import report_page
 from pytest_evals.pages.writing import write_text
-from pytest_evals.reading import ArtifactReader
 
 RUN: dict[str, Any] = {
     "type": "run",

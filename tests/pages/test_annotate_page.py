@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from pytest_evals.artifacts.reading import ArtifactReader
 from pytest_evals.cli.annotate import make_desk
-from pytest_evals.reading import ArtifactReader
 from pytest_evals.review.answers import Answer, AnswerBook, answers_path
 from pytest_evals.review.questions import Question, make_question
 from pytest_evals.review.server import AnnotationServer

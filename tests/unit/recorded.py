@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pytest_evals.artifacts.recorder import SCHEMA
 from pytest_evals.grades import Grade
-from pytest_evals.recorder import SCHEMA
 
 Line = dict[str, Any]
 

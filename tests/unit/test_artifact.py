@@ -8,7 +8,6 @@ import json
 import math
 import os
 import re
-import sys
 import threading
 import tracemalloc
 from collections.abc import Callable
@@ -17,12 +16,13 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from pytest_evals.artifact import EvalSample, EvaluationArtifact, json_schema
+import pytest_evals
+from pytest_evals.artifacts.artifact import EvalSample, EvaluationArtifact, json_schema
+from pytest_evals.artifacts.reading import ArtifactReader
+from pytest_evals.artifacts.recorder import SCHEMA, Recorder
+from pytest_evals.artifacts.sample import dump, to_record
 from pytest_evals.errors import ArtifactError
 from pytest_evals.grades import Grade
-from pytest_evals.reading import ArtifactReader
-from pytest_evals.recorder import SCHEMA, Recorder
-from pytest_evals.sample import dump, to_record
 from pytest_evals.scores import compute_scores
 
 from .recorded import Line, errored_line, run_line, sample_line, summary_line
@@ -414,5 +414,5 @@ def test_the_schema_is_itself_valid() -> None:
 
 
 def test_the_published_schema_is_that_of_the_code() -> None:
-    published = Path(sys.modules[EvaluationArtifact.__module__].__file__ or "").with_name("artifact.schema.json")
+    published = Path(pytest_evals.__file__).with_name("artifact.schema.json")
     assert json.loads(published.read_text(encoding="utf-8")) == json_schema()

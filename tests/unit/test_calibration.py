@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.calibration import Calibration, Labelled, calibrations
 from pytest_evals.errors import DatasetError, SuiteError
-from pytest_evals.labelling import read_labels
 from pytest_evals.render.calibration import calibration_texts, confusion_lines
-from pytest_evals.scales import Scale
 from pytest_evals.scores import CaseRecord, GradeRecord
+from pytest_evals.trust.calibration import Calibration, Labelled, calibrations
+from pytest_evals.trust.labelling import read_labels
+from pytest_evals.trust.scales import Scale
 
 from .building import suite_of
 

@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.clock import StepClock
 from pytest_evals.completion import Failure
-from pytest_evals.desk import Desk
 from pytest_evals.engines.pool import EnginePool
 from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.engines.remote import RemotePool, serve_workers
 from pytest_evals.engines.service import Deliver
 from pytest_evals.errors import EvalsError, SuiteError
 from pytest_evals.generation import GenerationParams
+from pytest_evals.steps.clock import StepClock
+from pytest_evals.steps.desk import Desk
 
 
 def ask(key: str) -> Request:

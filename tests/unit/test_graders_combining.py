@@ -15,7 +15,7 @@ from pytest_evals.errors import GradeError, SuiteError
 from pytest_evals.graders.combining import all_of, any_of, first, majority, part_names, weigh, weighted
 from pytest_evals.grades import Grade
 from pytest_evals.grading import grader_fixture
-from pytest_evals.steps import declaration_of
+from pytest_evals.steps.step import declaration_of
 
 YES, NO = Grade(True, "yes"), Grade(False, "no")
 NA = Grade(None, "na", status="not_applicable")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_evals.artifacts.locating import baseline_path, find_baselines, locate, newest
 from pytest_evals.errors import ArtifactError
-from pytest_evals.locating import baseline_path, find_baselines, locate, newest
 
 RUN = '{"type": "run", "schema": 1}\n'
 

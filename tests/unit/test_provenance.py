@@ -6,7 +6,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from pytest_evals.provenance import git_state, provenance, rival_installed
+from pytest_evals.artifacts.provenance import git_state, provenance, rival_installed
 
 
 def git(folder: Path, *arguments: str) -> None:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from pytest_evals.artifacts.flat import FIXED, columns_of, flat_row
+from pytest_evals.artifacts.query import Expression, Names, order
 from pytest_evals.errors import TemplateError
-from pytest_evals.flat import FIXED, columns_of, flat_row
 from pytest_evals.grades import Grade
-from pytest_evals.query import Expression, Names, order
 
 from .recorded import Line, errored_line, sample_line
 

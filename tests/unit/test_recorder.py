@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_evals.artifacts.recorder import Recorder, check_writable, make_folder
 from pytest_evals.errors import ArtifactError
-from pytest_evals.recorder import Recorder, check_writable, make_folder
 
 
 def test_every_line_is_on_disk_as_soon_as_it_is_written(tmp_path: Path) -> None:

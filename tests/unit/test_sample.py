@@ -11,6 +11,7 @@ from typing import Any
 import numpy
 import pytest
 
+from pytest_evals.artifacts.sample import dump, grades_data, sample_line, to_record
 from pytest_evals.case import Case
 from pytest_evals.collection import EvalItem, SuiteInfo
 from pytest_evals.completion import Completion
@@ -18,7 +19,6 @@ from pytest_evals.generation import GenerationParams
 from pytest_evals.grades import Grade
 from pytest_evals.grading import Sheet
 from pytest_evals.repeats import CaseKey
-from pytest_evals.sample import dump, grades_data, sample_line, to_record
 from pytest_evals.scores import GradeRecord, Outcome
 from pytest_evals.suite import Prepared
 

@@ -12,11 +12,12 @@ from typing import Any
 import pydantic
 import pytest
 
-from pytest_evals.budget import Budget, LimitExceeded, Limits
 from pytest_evals.completion import Completion
 from pytest_evals.errors import NotApplicable, SuiteError, TemplateError
-from pytest_evals.steps import Absent, Declaration
-from pytest_evals.tasks import plain_data
+from pytest_evals.steps.budget import Budget, LimitExceeded, Limits
+from pytest_evals.steps.step import Absent, Declaration
+from pytest_evals.steps.tasks import plain_data
+from pytest_evals.steps.workflow import Workflow, build_workflow
 from pytest_evals.templates import (
     check_condition,
     holds,
@@ -26,7 +27,6 @@ from pytest_evals.templates import (
     render_apart_from,
     with_tasks,
 )
-from pytest_evals.workflow import Workflow, build_workflow
 
 
 def definition(declaration: Declaration | None = None, scope: str = "function", **marks: bool) -> Any:

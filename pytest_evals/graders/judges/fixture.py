@@ -23,8 +23,8 @@ from pytest_evals.graders.judges.subject import (
     with_subject,
 )
 from pytest_evals.grading import Fixture, grader_fixture
-from pytest_evals.scales import Scale, set_scale
 from pytest_evals.templates import render_text
+from pytest_evals.trust.scales import Scale, set_scale
 
 if TYPE_CHECKING:
     from pytest_evals.model import Model

@@ -12,7 +12,7 @@ from pytest_evals.graders.judges.fixture import Scene, check_text, judge_fixture
 from pytest_evals.graders.judges.options import Options, read_options
 from pytest_evals.graders.judges.prompts import described, listed
 from pytest_evals.grading import Fixture
-from pytest_evals.scales import Scale
+from pytest_evals.trust.scales import Scale
 
 PASS_FAIL: Labels = {"PASS": True, "FAIL": False}
 PASS_FAIL_NA: Labels = {**PASS_FAIL, "NA": None}

@@ -16,10 +16,10 @@ from pytest_evals.datasets import load
 from pytest_evals.errors import EvalsError, SuiteError
 from pytest_evals.ids import row_id
 from pytest_evals.plain import one_line
-from pytest_evals.scales import Scale
-from pytest_evals.steps import declaration_of
+from pytest_evals.steps.step import declaration_of
 from pytest_evals.suite import check_messages
 from pytest_evals.templates import render
+from pytest_evals.trust.scales import Scale
 
 if TYPE_CHECKING:
     from pytest_evals.model import Model

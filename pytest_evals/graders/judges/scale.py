@@ -16,7 +16,7 @@ from pytest_evals.graders.judges.options import Options, read_options
 from pytest_evals.graders.judges.prompts import follow_up
 from pytest_evals.graders.judges.verdicts import read_verdict, strip_thoughts
 from pytest_evals.grading import Fixture
-from pytest_evals.scales import Scale
+from pytest_evals.trust.scales import Scale
 
 if TYPE_CHECKING:
     from pytest_evals.model import Model

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_evals.artifacts.linecheck import Line
 from pytest_evals.errors import TemplateError, did_you_mean
-from pytest_evals.linecheck import Line
 from pytest_evals.templates import compile_expression, paths_of
 
 PLAIN = (

@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pytest_evals.artifacts.provenance import provenance
+from pytest_evals.artifacts.recorder import SCHEMA
+from pytest_evals.artifacts.sample import sample_id
 from pytest_evals.collection import SuiteInfo
 from pytest_evals.engines.protocol import EngineInfo
 from pytest_evals.engines.team import Team
 from pytest_evals.gates import GateResult
-from pytest_evals.provenance import provenance
 from pytest_evals.recall.opening import Recollection
-from pytest_evals.recorder import SCHEMA
-from pytest_evals.sample import sample_id
 from pytest_evals.scorecard import ScoreCard
 
 

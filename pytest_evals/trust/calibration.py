@@ -12,7 +12,7 @@ from pytest_evals.statistics.agreement import Coefficient, agreement, cohen_kapp
 from pytest_evals.statistics.prevalence import Accuracy, corrected_interval, corrected_rate
 
 if TYPE_CHECKING:
-    from pytest_evals.artifact import EvaluationArtifact
+    from pytest_evals.artifacts.artifact import EvaluationArtifact
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ def calibrate(
 
     Raises `SuiteError` when there is nothing to compare.
     """
-    from pytest_evals.sample import to_record
+    from pytest_evals.artifacts.sample import to_record
 
     if label is not None and grader is None:
         raise SuiteError("calibrate: label= says what people thought of one grader; name it with grader=")

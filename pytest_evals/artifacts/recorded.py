@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from pytest_evals.calibration import Calibration
+from pytest_evals.artifacts.linecheck import Line
+from pytest_evals.artifacts.reading import ArtifactReader
+from pytest_evals.artifacts.sample import to_record
 from pytest_evals.errors import ArtifactError
 from pytest_evals.gates import GateResult
-from pytest_evals.linecheck import Line
-from pytest_evals.reading import ArtifactReader
-from pytest_evals.sample import to_record
 from pytest_evals.scorecard import Ledger, ModelUse, Movement, ScoreCard, cut_note, insights, make_ledger
 from pytest_evals.scores import compute_scores
+from pytest_evals.trust.calibration import Calibration
 
 
 def card_of_artifact(artifact: ArtifactReader) -> ScoreCard:

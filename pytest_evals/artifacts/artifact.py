@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pytest_evals.artifacts.reading import ArtifactReader
+from pytest_evals.artifacts.recorder import SCHEMA, replacing
+from pytest_evals.artifacts.sample import dump, to_record
 from pytest_evals.errors import ArtifactError
 from pytest_evals.grades import Grade
 from pytest_evals.plain import encodable
-from pytest_evals.reading import ArtifactReader
-from pytest_evals.recorder import SCHEMA, replacing
-from pytest_evals.sample import dump, to_record
 from pytest_evals.scores import compute_scores
 
 if TYPE_CHECKING:

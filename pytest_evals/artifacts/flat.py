@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from pytest_evals.linecheck import Line
-from pytest_evals.query import prompt_of
+from pytest_evals.artifacts.linecheck import Line
+from pytest_evals.artifacts.query import prompt_of
 
 FIXED = (
     *("suite", "case_id", "model", "repeat", "outcome", "error_kind", "error", "prompt", "completion", "finish_reason"),

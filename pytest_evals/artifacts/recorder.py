@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from pytest_evals.artifacts.sample import dump
 from pytest_evals.errors import ArtifactError
-from pytest_evals.sample import dump
 
 SCHEMA = 1
 """The version that this package writes, and the newest that it reads."""

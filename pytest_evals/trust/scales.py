@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_evals.errors import SuiteError
-from pytest_evals.steps import declaration_of
+from pytest_evals.steps.step import declaration_of
 
 
 @dataclass(frozen=True, slots=True)

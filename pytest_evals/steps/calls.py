@@ -7,7 +7,6 @@ from collections.abc import Coroutine
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pytest_evals.budget import Budget
 from pytest_evals.completion import Message
 from pytest_evals.current import GRADER
 from pytest_evals.engines.protocol import Request, Result
@@ -15,6 +14,7 @@ from pytest_evals.errors import ModelCallError
 from pytest_evals.generation import GenerationParams
 from pytest_evals.ids import content_hash
 from pytest_evals.plan import seeded
+from pytest_evals.steps.budget import Budget
 
 if TYPE_CHECKING:
     from pytest_evals.collection import EvalItem

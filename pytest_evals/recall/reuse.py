@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from pytest_evals.artifacts.locating import locate
 from pytest_evals.errors import ArtifactError
-from pytest_evals.locating import locate
 
 CACHE_MODES = ("off", "read", "write")
 _CACHE_FOLDER = "cache"

@@ -1,7 +1,7 @@
 """Reads an artifact line by line, in as much memory as one line takes, however large the file is.
 
 The file is gone through twice: once to find its ends and what was run again, once for the samples. Lines are plain data;
-`pytest_evals.artifact` makes models of them. What is wrong with a file is an `ArtifactError` that names it and the line.
+`pytest_evals.artifacts.artifact` makes models of them. What is wrong with a file is an `ArtifactError` that names it and the line.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from io import BufferedReader
 from pathlib import Path
 from typing import cast
 
+from pytest_evals.artifacts.linecheck import Line, checked_run, checked_sample, checked_summary, parsed, unexpected
 from pytest_evals.errors import ArtifactError
-from pytest_evals.linecheck import Line, checked_run, checked_sample, checked_summary, parsed, unexpected
 
 STANDARD_INPUT = "-"
 _GZIP = b"\x1f\x8b"

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Self
 
-from pytest_evals.desk import Answer, Desk
 from pytest_evals.engines.protocol import Request, Result
+from pytest_evals.steps.desk import Answer, Desk
 
 
 class StepClock:

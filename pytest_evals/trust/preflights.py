@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from pytest_evals.budget import Budget
-from pytest_evals.calls import Calls, Line
 from pytest_evals.collection import EVAL, EvalItem
-from pytest_evals.conductor import Conductor
-from pytest_evals.desk import Desk
 from pytest_evals.errors import EvalsError
-from pytest_evals.flow import Kit
 from pytest_evals.graders.judges.preflight import Flight, Flown, flight_of
 from pytest_evals.model import Model
+from pytest_evals.steps.budget import Budget
+from pytest_evals.steps.calls import Calls, Line
+from pytest_evals.steps.conductor import Conductor
+from pytest_evals.steps.desk import Desk
+from pytest_evals.steps.flow import Kit
 
 # What came of the preflights of the session, for its score card.
 FLOWN: pytest.StashKey[list[Flown]] = pytest.StashKey()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from pytest_evals.artifacts.reading import STANDARD_INPUT
 from pytest_evals.errors import ArtifactError, did_you_mean
-from pytest_evals.reading import STANDARD_INPUT
 
 ARTIFACTS = ".evals"
 """Where artifacts go unless the configuration says otherwise."""

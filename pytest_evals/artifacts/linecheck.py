@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from pytest_evals.artifacts.recorder import SCHEMA
 from pytest_evals.errors import ArtifactError
 from pytest_evals.plain import quoted
-from pytest_evals.recorder import SCHEMA
 from pytest_evals.statistics import LARGEST
 
 Line = dict[str, Any]
@@ -134,7 +134,7 @@ def _checked(data: Line, model: str, where: str) -> Line:
     """Return the line as pydantic reads it: with what it lacks, or an `ArtifactError` that names the field."""
     from pydantic import ValidationError
 
-    from pytest_evals import artifact
+    from pytest_evals.artifacts import artifact
 
     try:
         return dict(getattr(artifact, model).model_validate(data).model_dump(by_alias=True))

@@ -21,7 +21,7 @@ class Waiting(Protocol):
 
 
 class Direct:
-    """See `pytest_evals.calls.Asker`."""
+    """See `pytest_evals.steps.calls.Asker`."""
 
     def __init__(self, run: Waiting) -> None:
         self._run = run
@@ -33,7 +33,7 @@ class Direct:
 
 
 class DirectAnswer:
-    """See `pytest_evals.calls.Pending`."""
+    """See `pytest_evals.steps.calls.Pending`."""
 
     def __init__(self, run: Waiting, request: Request) -> None:
         self._run = run

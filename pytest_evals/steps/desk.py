@@ -81,7 +81,7 @@ class Desk:
 
 
 class Answer:
-    """An answer on its way; see `pytest_evals.calls.Pending`."""
+    """An answer on its way; see `pytest_evals.steps.calls.Pending`."""
 
     def __init__(self, future: Future[Result], loop: asyncio.AbstractEventLoop) -> None:
         self._future = future

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pytest_evals.calibration import Labelled
 from pytest_evals.errors import DatasetError, SuiteError, did_you_mean
-from pytest_evals.scales import Scale
 from pytest_evals.suite import Suite
+from pytest_evals.trust.calibration import Labelled
+from pytest_evals.trust.scales import Scale
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_evals.budget import Budget, LimitExceeded, Limits
-from pytest_evals.calls import Calls, Line
-from pytest_evals.clock import StepClock, TimedDesk
 from pytest_evals.collection import EVAL, EvalItem
 from pytest_evals.completion import Completion
-from pytest_evals.desk import Desk
 from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.errors import NotApplicable, StepError
 from pytest_evals.grading import (
@@ -37,15 +33,19 @@ from pytest_evals.model import Handles
 from pytest_evals.plain import described
 from pytest_evals.plan import choice_id
 from pytest_evals.record import Recorder
-from pytest_evals.steps import Absent, Declaration
-from pytest_evals.tasks import plain_data
+from pytest_evals.steps.budget import Budget, LimitExceeded, Limits
+from pytest_evals.steps.calls import Calls, Line
+from pytest_evals.steps.clock import StepClock, TimedDesk
+from pytest_evals.steps.desk import Desk
+from pytest_evals.steps.step import Absent, Declaration
+from pytest_evals.steps.tasks import plain_data
+from pytest_evals.steps.workflow import Step
 from pytest_evals.templates import with_tasks
 from pytest_evals.timelimit import TimeLimitExceeded
 from pytest_evals.turn import generated_completion, made_completion, recorded_completion
-from pytest_evals.workflow import Step
 
 if TYPE_CHECKING:
-    from pytest_evals.conductor import Conductor
+    from pytest_evals.steps.conductor import Conductor
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ import threading
 from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
-from pytest_evals.desk import Desk
 from pytest_evals.engines.service import Generation
 from pytest_evals.errors import EvalsError
-from pytest_evals.flow import CaseFlow
-from pytest_evals.sharing import shared_by
-from pytest_evals.steps import Declaration
-from pytest_evals.workflow import Step
+from pytest_evals.steps.desk import Desk
+from pytest_evals.steps.flow import CaseFlow
+from pytest_evals.steps.sharing import shared_by
+from pytest_evals.steps.step import Declaration
+from pytest_evals.steps.workflow import Step
 
 _POLL_SECONDS = 0.5
 _END_SECONDS = 2.0
@@ -95,7 +95,7 @@ class Conductor:
                 self._news.rest()
 
     def hand_over(self, flow: CaseFlow, name: str, declaration: Declaration, given: Mapping[str, Any]) -> Any:
-        """Return the result of a step, or raise what it raised; see `pytest_evals.steps.Flow`."""
+        """Return the result of a step, or raise what it raised; see `pytest_evals.steps.step.Flow`."""
         __tracebackhide__ = True
         step = flow.workflow.find(name, declaration)
         if step is None:

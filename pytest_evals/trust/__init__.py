@@ -1,0 +1,1 @@
+"""How far judges can be trusted: labels of people, calibration, preflights."""
