@@ -39,7 +39,7 @@ def test_a_baseline_is_set_shown_compared_with_and_removed(
     assert "no baselines in evals_baselines" in capsys.readouterr().out
     assert cli.main(["baseline", "set", recorded.before]) == 0
     out = capsys.readouterr().out
-    assert "5 cases in evals_baselines/main.jsonl" in out
+    assert "5 cases in evals_baselines/main.jsonl" in " ".join(out.split())
     assert "pytest --evals --evals-baseline main" in out
     assert "Paris" not in (tmp_path / "evals_baselines" / "main.jsonl").read_text()
     assert cli.main(["baseline", "show"]) == 0

@@ -632,6 +632,9 @@ import signal
 
 from pytest_evals import cases, task
 
+# A process started in the background of a shell ignores Ctrl-C, and so would its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 @task
 async def first(case):
     return case.id
