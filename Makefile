@@ -23,7 +23,7 @@ types: $(VENV)/.test
 
 tests: $(VENV)/.test browser
 	$(PYTEST) tests/unit tests/integration tests/docs tests/pages -n 2
-	OMP_NUM_THREADS=1 $(PYTEST) tests/models  # tiny models: a second thread only waits
+	OMP_NUM_THREADS=1 $(PYTEST) tests/models -n 2  # tiny models: a second thread of one only waits
 
 # Chromium for tests/pages, from Debian's packages where they may be installed. Without it those tests are skipped.
 browser:
