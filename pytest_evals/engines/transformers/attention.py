@@ -51,6 +51,7 @@ def packed_attention(
 ) -> tuple[Tensor, None]:
     """Attention as transformers calls it: ``query`` ``[1, heads, tokens, head]``, returns ``[1, tokens, heads, head]``."""
     if attention_mask is not None or kwargs.get("position_bias") is not None:
+        # Seen by the self-check at load, after which such a model runs through `generate`.
         raise NotImplementedError("attention with a mask or a position bias of the model's own")
     step = current()
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5

@@ -100,6 +100,7 @@ class ContinuousLoop:
             progress.begun = self._hand_in(session)
             self._collect(session, progress)
         except Exception as error:
+            # Whatever the manager raises ends its session, not the run: `broken` tells the routing loop.
             if is_fatal(error):
                 raise
             self._give_up(f"{type(error).__name__}: {error}")
