@@ -1,6 +1,6 @@
 """``@grader``: a function becomes a fixture whose value is a `Grade`.
 
-A sync grader runs in the setup of the test that asks for it, an async one ahead of all tests (see `flow`). What it returns
+A sync grader runs in the setup of the test that asks for it, an async one ahead of all tests (see `steps`). What it returns
 becomes a grade; what it raises becomes a grade with status ``error``, so that the other graders of the case still give
 theirs, and the test then errors.
 """

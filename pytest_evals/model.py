@@ -11,7 +11,7 @@ from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.errors import DatasetError, SuiteError
 from pytest_evals.generation import GenerationParams, parse_generation
 from pytest_evals.graders.likelihood import By, check_choices, check_measure, likeliest
-from pytest_evals.steps.calls import Line
+from pytest_evals.steps.calls import Caller
 from pytest_evals.suite import check_messages
 
 T = TypeVar("T")
@@ -35,11 +35,11 @@ class Choice:
 class Call(Generic[T]):
     """A call that is on its way: ``await`` it, or ask for its ``result()``. Calls made before waiting are batched."""
 
-    def __init__(self, line: Line, request: Request, handle: str, finish: Callable[[Result], T]) -> None:
+    def __init__(self, caller: Caller, request: Request, handle: str, finish: Callable[[Result], T]) -> None:
         __tracebackhide__ = True
-        self._line = line
+        self._caller = caller
         self._finish = finish
-        self._pending, self._entry = line.open(request, handle)
+        self._pending, self._entry = caller.open(request, handle)
 
     def result(self) -> T:
         """Wait and return the answer. Raises `ModelCallError` when there is none."""
@@ -52,7 +52,7 @@ class Call(Generic[T]):
 
     def _answer(self, result: Result) -> T:
         __tracebackhide__ = True
-        self._line.close(self._entry, result)
+        self._caller.close(self._entry, result)
         return self._finish(result)
 
 
@@ -61,15 +61,15 @@ class Model:
     given, it is the case's.
     """
 
-    def __init__(self, name: str, line: Line, *, named: Named, handle: str = "model") -> None:
+    def __init__(self, name: str, caller: Caller, *, named: Named, handle: str = "model") -> None:
         self.name = name
-        self._line = line
+        self._caller = caller
         self._named = named
         self._handle = handle
 
     def using(self, spec: str) -> Model:
         """Return the handle of another model, for this case. Raises `ModelError` for a specification that is wrong."""
-        return Model(self._named(spec), self._line, named=self._named, handle=self._handle)
+        return Model(self._named(spec), self._caller, named=self._named, handle=self._handle)
 
     def generate(self, prompt: str | Sequence[Message] | None = None, **generation: Any) -> Call[Completion]:
         """Complete a conversation: a `Completion`. ``generation`` takes the parameters of ``cases(generation=...)``.
@@ -79,7 +79,7 @@ class Model:
         """
         __tracebackhide__ = True
         request = self._request(prompt, parse_generation(generation), ())
-        return Call(self._line, request, self._handle, lambda result: _completion(request, result))
+        return Call(self._caller, request, self._handle, lambda result: _completion(request, result))
 
     def choose(
         self, choices: Sequence[str], prompt: str | Sequence[Message] | None = None, *, by: By = "sum"
@@ -93,19 +93,19 @@ class Model:
             chosen = likeliest(found, measure)
             return Choice(chosen.index, chosen.text, chosen.probabilities, found)
 
-        return Call(self._line, request, self._handle, finish)
+        return Call(self._caller, request, self._handle, finish)
 
     def score(self, text: str, prompt: str | Sequence[Message] | None = None) -> Call[Likelihood]:
         """Ask how likely ``text`` is as the answer: a `Likelihood`."""
         if not isinstance(text, str) or not text:
             raise SuiteError(f"model.score takes a non-empty text, not {text!r}")
         request = self._request(prompt, GenerationParams(), (text,))
-        return Call(self._line, request, self._handle, lambda result: (result.likelihoods or ())[0])
+        return Call(self._caller, request, self._handle, lambda result: (result.likelihoods or ())[0])
 
     def _request(
         self, prompt: str | Sequence[Message] | None, params: GenerationParams, choices: tuple[str, ...]
     ) -> Request:
-        return self._line.request(self.name, self._messages(prompt), params, choices)
+        return self._caller.request(self.name, self._messages(prompt), params, choices)
 
     def _messages(self, prompt: str | Sequence[Message] | None) -> tuple[Message, ...]:
         if isinstance(prompt, str):
@@ -115,7 +115,7 @@ class Model:
                 return tuple(check_messages(prompt))
             except DatasetError as error:
                 raise SuiteError(f"the prompt of a call is a string or a conversation: {error}") from error
-        found = self._line.found
+        found = self._caller.found
         if found.prepared.problem:
             raise SuiteError(f"{found.info.name}: {found.prepared.case.place} {found.prepared.problem}")
         return found.prepared.prompt
@@ -146,10 +146,10 @@ class Handles:
     judge_name: str
     named: Named
 
-    def model(self, line: Line) -> Model:
+    def model(self, caller: Caller) -> Model:
         """Return the model under test."""
-        return Model(line.found.key.model or line.found.models[0], line, named=self.named)
+        return Model(caller.found.key.model or caller.found.models[0], caller, named=self.named)
 
-    def judge(self, line: Line) -> Model:
+    def judge(self, caller: Caller) -> Model:
         """Return the model that judges."""
-        return Model(self.judge_name, line, named=self.named, handle="judge")
+        return Model(self.judge_name, caller, named=self.named, handle="judge")

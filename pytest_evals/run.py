@@ -24,12 +24,12 @@ from pytest_evals.plain import described, one_line, plain
 from pytest_evals.plan import choice_id, make_request, requests_for, requests_of
 from pytest_evals.settings import Settings, model_text
 from pytest_evals.steps.budget import Budget
-from pytest_evals.steps.calls import Calls, Line, grader_call
-from pytest_evals.steps.conductor import Conductor, News
-from pytest_evals.steps.direct import Direct
-from pytest_evals.steps.flow import CaseFlow, Kit
-from pytest_evals.steps.queueing import coming_up
+from pytest_evals.steps.calls import Caller, Calls, grader_call
+from pytest_evals.steps.case_flow import CaseFlow, Kit
+from pytest_evals.steps.direct import DirectAsker
+from pytest_evals.steps.runner import News, StepRunner
 from pytest_evals.steps.step import FLOW, Absent, only_setup
+from pytest_evals.steps.upcoming import coming_up
 from pytest_evals.trust.preflights import fly_all
 from pytest_evals.turn import generated_completion, recorded_completion
 from pytest_evals.verdicts import State, add_properties, describe, judge_phase, make_harmless
@@ -42,8 +42,8 @@ RESULTS: pytest.StashKey[dict[str, Result]] = pytest.StashKey()
 COMPLETION: pytest.StashKey[Completion] = pytest.StashKey()
 # How the case stands so far.
 STATE: pytest.StashKey[State] = pytest.StashKey()
-# The calls of models that the case made, and the line on which its test makes more.
-CALLS: pytest.StashKey[tuple[Calls, Line]] = pytest.StashKey()
+# The calls of models that the case made, and who makes more of them for its test.
+CALLS: pytest.StashKey[tuple[Calls, Caller]] = pytest.StashKey()
 
 _POLL_SECONDS = 0.5
 
@@ -59,7 +59,7 @@ class CaseRun:
         self._flown = False
         self._grounded: str | None = None
         self._requests: dict[str, list[Request]] = {}
-        self._conductor = Conductor(engines, news)
+        self._runner = StepRunner(engines, news)
         self._flows: dict[str, CaseFlow] = {}
         self._begun: set[str] = set()
         handles = Handles(settings.judge_name, self._named)
@@ -93,13 +93,13 @@ class CaseRun:
         self._requests.pop(item.nodeid, None)
         flow = self._flows.pop(item.nodeid, None)
         if flow is not None:
-            self._conductor.drop(flow)
+            self._runner.drop(flow)
         return True
 
     def _generate(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
         if not self._flown:
             self._flown = True
-            self._grounded = fly_all(item.session, self._conductor, self._kit)
+            self._grounded = fly_all(item.session, self._runner, self._kit)
         if self._grounded is not None:
             return
         coming: Iterable[pytest.Item]
@@ -137,10 +137,10 @@ class CaseRun:
             if "skip" not in other.keywords or (other is item and item.get_closest_marker("skip") is None):
                 flows.append(self._flow(other, self._requests.get(other.nodeid, [])))
         self._flows.update((flow.item.nodeid, flow) for flow in flows)
-        self._conductor.start(flows)
+        self._runner.start(flows)
 
     def _flow(self, item: pytest.Item, requests: Sequence[Request], answers: Iterable[Result] = ()) -> CaseFlow:
-        flow = CaseFlow(item, requests, self._kit, self._conductor, {result.id: result for result in answers})
+        flow = CaseFlow(item, requests, self._kit, self._runner, {result.id: result for result in answers})
         item.stash[RESULTS] = flow.answers
         return flow
 
@@ -148,18 +148,18 @@ class CaseRun:
         item.stash[FLOW] = flow
         with suppress(EvalsError):
             # Whoever asks for a result that is missing says so, in the setup of the case.
-            self._conductor.wait(lambda: flow.ahead)
+            self._runner.wait(lambda: flow.ahead)
 
     def _end(self, item: pytest.Item) -> None:
         flow = item.stash.get(FLOW, None)
         if isinstance(flow, CaseFlow):
-            self._conductor.drop(flow)
+            self._runner.drop(flow)
         # Thousands of finished cases need not be kept; a rerun happens inside of this protocol.
         _forget(item, RESULTS, COMPLETION, STATE, SHEET, FLOW, CALLS)
 
     def pytest_unconfigure(self) -> None:
         """Stop what steps still do, however the session ended."""
-        self._conductor.close()
+        self._runner.close()
 
     # -- for an audit
 
@@ -185,7 +185,7 @@ class CaseRun:
         try:
             if item.stash[EVAL].workflow.steps:
                 flow = self._flow(item, requests_for(item, self._settings.seed), [result])
-                self._conductor.start([flow])
+                self._runner.start([flow])
                 self._await_steps(item, flow)
             yield
         finally:
@@ -274,12 +274,12 @@ class CaseRun:
         used = Budget(self._settings.limits)
         if isinstance(flow, CaseFlow):
             # Results and grades of steps stand there whatever happens to the test.
-            flow.post(sheet)
+            flow.results.post(sheet)
             used = flow.calls.budget
         calls = Calls(Budget(self._settings.limits, used.calls, used.tokens))
         item.stash[CALLS] = (
             calls,
-            Line(item.nodeid, None, Direct(self), calls, found=item.stash[EVAL], base_seed=self._settings.seed),
+            Caller(item.nodeid, None, DirectAsker(self), calls, found=item.stash[EVAL], base_seed=self._settings.seed),
         )
 
     @pytest.hookimpl(wrapper=True)
@@ -308,7 +308,7 @@ class CaseRun:
         report: pytest.TestReport = yield
         state.timing[str(report.when)] = report.duration
         flow = item.stash.get(FLOW, None)
-        if isinstance(flow, CaseFlow) and call.excinfo is not None and flow.raised(call.excinfo.value):
+        if isinstance(flow, CaseFlow) and call.excinfo is not None and flow.results.raised(call.excinfo.value):
             state.error = {"kind": "task", "message": described(call.excinfo.value)}
         judge_phase(report, call, state, sheet, gated=bool(found.info.gates) and not self._settings.strict_cases)
         if report.when == "call" and report.failed:
@@ -401,7 +401,7 @@ def _skip_without_task(item: pytest.Function) -> None:
 def _completion_of(item: pytest.Item) -> Completion | None:
     """Return the completion of the case: one that a task made in the place of the default turn, or that."""
     flow = item.stash.get(FLOW, None)
-    made = flow.board.completion if isinstance(flow, CaseFlow) else None
+    made = flow.results.completion if isinstance(flow, CaseFlow) else None
     return made or item.stash.get(COMPLETION, None)
 
 

@@ -18,7 +18,8 @@ import pytest
 
 from pytest_evals.errors import SuiteError
 from pytest_evals.graders import likelihood, numbers, structured, text
-from pytest_evals.graders.combining import all_of, any_of, first, majority, weighted
+from pytest_evals.graders.cascade import first
+from pytest_evals.graders.combining import all_of, any_of, majority, weighted
 from pytest_evals.graders.judges import Preflight, judge
 from pytest_evals.graders.metrics import bleu, chrf, embedding_similarity, f1, levenshtein, meteor, rouge
 from pytest_evals.graders.people import human

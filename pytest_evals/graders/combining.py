@@ -1,22 +1,19 @@
-"""Graders made of graders: a weighted mean, verdicts of all, any or most, and the first that can tell."""
+"""Graders made of graders: a weighted mean, and verdicts of all, any or most."""
 
 from __future__ import annotations
 
-import inspect
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_evals.errors import GradeError, SuiteError, did_you_mean
-from pytest_evals.grading import Fixture, call_grader, grader_fixture, to_grades
-from pytest_evals.steps.step import Declaration, declaration_of
+from pytest_evals.errors import GradeError, SuiteError
+from pytest_evals.graders.parts import Part, ask_for, entry_of, part_names
+from pytest_evals.grading import Fixture, grader_fixture
 
 if TYPE_CHECKING:
     from pytest_evals.grades import Grade
 
-Part = Any
-"""A grader: its fixture, or the name of one; ``style.tone`` is the entry of one that returns a dict."""
 Verdict = Callable[[Sequence[bool]], bool]
 
 
@@ -68,46 +65,6 @@ def majority(*parts: Part, name: str | None = None) -> Fixture:
     return _combined("majority", names, lambda grades: _by_verdicts("majority", grades, most), name)
 
 
-def first(*parts: Part, until: Literal["passed", "graded"] = "passed", name: str | None = None) -> Fixture:
-    """The first grader that can tell, cheap ones first: with ``until="passed"`` one that passes, with ``"graded"`` one that
-    applies.
-
-    A ready-made judge, or any async grader, is given itself (``first("exact", graders.judge.binary(...))``) and runs only when
-    those before it did not tell. What was not needed does not apply. When none can tell, the last one's grade counts.
-    """
-    kind = "first"
-    if until not in ("passed", "graded"):
-        raise SuiteError(f"{kind}: until must be 'passed' or 'graded', not {until!r}")
-    if len(parts) < 2:
-        raise SuiteError(f"{kind}: give two graders or more")
-    frame = sys._getframe(1)  # noqa: SLF001 - as above
-    steps = [_lazy_part(part, number, frame) for number, part in enumerate(parts, start=1)]
-    names = [key for key, _ in steps]
-    if len(set(names)) < len(names):
-        raise SuiteError(f"{kind}: a grader stands twice: {', '.join(names)}")
-    wanted = list(dict.fromkeys(argument for key, lazy in steps for argument in _arguments(key, lazy)))
-
-    async def first_to_tell(**given: Any) -> Any:
-        found: dict[str, Any] = {}
-        decided: Grade | None = None
-        for key, lazy in steps:
-            if decided is not None:
-                if lazy is not None:
-                    found[key] = _not_needed(key)
-                continue
-            grade = _entry(key, given) if lazy is None else await _call_lazily(lazy, given)
-            if lazy is not None:
-                found[key] = grade
-            if grade.status == "error" or _tells(grade, until) or key == names[-1]:
-                decided = grade
-        assert decided is not None  # noqa: S101 - the last one always decides
-        return {"": _as_own(decided, names), **found}
-
-    _sign(first_to_tell, wanted)
-    first_to_tell.__doc__ = f"The first of {', '.join(names)} that can tell."
-    return grader_fixture(first_to_tell, name=name)
-
-
 def weigh(
     grades: Mapping[str, Grade], weights: Mapping[str, float], how: str = "mean", threshold: float | None = None
 ) -> Grade:
@@ -127,44 +84,6 @@ def weigh(
     return Grade(value, "", _reasons(grades), None if threshold is None else value >= threshold)
 
 
-def part_names(kind: str, parts: Sequence[Part], frame: Any) -> list[str]:
-    """Return the names of graders: given as such, or of the variables of the caller that hold their fixtures.
-
-    Raises `SuiteError` for none, for one given twice, and for one whose name is not known.
-    """
-    if not parts:
-        raise SuiteError(f"{kind}: give at least one grader")
-    names = [_name_of(kind, part, frame) for part in parts]
-    if len(set(names)) < len(names):
-        raise SuiteError(f"{kind}: a grader stands twice: {', '.join(names)}")
-    return names
-
-
-def _name_of(kind: str, part: Part, frame: Any) -> str:
-    if isinstance(part, str):
-        if part.strip() and all(piece.isidentifier() for piece in part.split(".")):
-            return part
-        raise SuiteError(f"{kind}: {part!r} is not the name of a grader")
-    if _declaration(part) is None:
-        raise SuiteError(f"{kind}: {part!r:.80} is no grader; give a grader or the name of one")
-    explicit = getattr(getattr(part, "_fixture_function_marker", None), "name", None)
-    if explicit:
-        return str(explicit)
-    for scope in (frame.f_locals, frame.f_globals):
-        for name, value in scope.items():
-            if value is part:
-                return str(name)
-    raise SuiteError(
-        f"{kind}: a grader that was made in place has no name that its grades could stand under; assign it to a variable first"
-    )
-
-
-def _declaration(part: Part) -> Declaration | None:
-    wrapped = getattr(part, "_get_wrapped_function", None)  # the function of what pytest.fixture returned
-    declaration = declaration_of(wrapped()) if wrapped is not None else None
-    return declaration if declaration is not None and declaration.kind == "grader" else None
-
-
 def _weight(part: Part, weight: object) -> float:
     if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not math.isfinite(weight) or weight <= 0:
         raise SuiteError(f"weighted: the weight of {part!r:.60} must be a number above 0, not {weight!r}")
@@ -175,42 +94,11 @@ def _combined(
     kind: str, names: Sequence[str], combine: Callable[[Mapping[str, Grade]], Grade], name: str | None
 ) -> Fixture:
     def combined(**given: Any) -> Any:
-        return combine({key: _entry(key, given) for key in names})
+        return combine({key: entry_of(key, given) for key in names})
 
-    _sign(combined, list(dict.fromkeys(key.partition(".")[0] for key in names)))
+    ask_for(combined, list(dict.fromkeys(key.partition(".")[0] for key in names)))
     combined.__doc__ = f"{kind} of {', '.join(names)}"
     return grader_fixture(combined, name=name)
-
-
-def _sign(function: Any, names: Sequence[str]) -> None:
-    """Let a function ask for fixtures by name."""
-    function.__signature__ = inspect.Signature(
-        [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names]
-    )
-
-
-def _entry(key: str, given: Mapping[str, Any]) -> Grade:
-    """Return the grade of a part. Raises `GradeError` when there is no such entry, and for an error of a part."""
-    fixture, _, entry = key.partition(".")
-    value = given[fixture]
-    if isinstance(value, Mapping):
-        if entry not in value:
-            hint = did_you_mean(entry, value) if entry else ""
-            raise GradeError(f"{fixture} gives several grades ({', '.join(value)}); name one, as {fixture}.NAME{hint}")
-        value = value[entry]
-    elif entry:
-        parts = getattr(value, "parts", {})
-        if entry not in parts:
-            raise GradeError(
-                f"{fixture} has no entry {entry!r} (it has {', '.join(parts) or 'none'}){did_you_mean(entry, parts)}"
-            )
-        value = parts[entry]
-    if not hasattr(value, "grader_key"):
-        raise GradeError(f"{fixture} is no grader: it gave {type(value).__name__}")
-    if value.status == "error":
-        raise GradeError(f"builds on the grader {value.grader_key!r}, which failed: {value.reasoning}")
-    grade: Grade = value
-    return grade
 
 
 def _by_verdicts(kind: str, grades: Mapping[str, Grade], verdict: Verdict) -> Grade:
@@ -244,49 +132,3 @@ def _shown(grade: Grade) -> str:
     if grade.value is None:
         return str(grade.status).replace("_", " ")
     return f"{grade.value:g}" if grade.passed is None else "passed" if grade.passed else "missed"
-
-
-# -- first
-
-
-def _lazy_part(part: Part, number: int, frame: Any) -> tuple[str, Declaration | None]:
-    """Return the key of a part, and for an async grader that was given itself what to call when it is needed."""
-    declaration = None if isinstance(part, str) else _declaration(part)
-    if declaration is None or not declaration.is_async:
-        return part_names("first", [part], frame)[0], None
-    try:
-        key = _name_of("first", part, frame)
-    except SuiteError:
-        key = f"step{number}"  # made in place: its grade is one of this grader's
-    return key, declaration
-
-
-def _arguments(key: str, lazy: Declaration | None) -> list[str]:
-    return [key.partition(".")[0]] if lazy is None else lazy.parameters
-
-
-async def _call_lazily(lazy: Declaration, given: Mapping[str, Any]) -> Grade:
-    arguments = {name: given[name] for name in lazy.parameters}
-    grades = to_grades(await call_grader(lazy.function, (), arguments), "", lazy.threshold)
-    if "" not in grades:
-        raise GradeError(f"first: a part gave several grades ({', '.join(grades)}); give one that gives one")
-    grade: Grade = grades[""]
-    return grade
-
-
-def _tells(grade: Grade, until: str) -> bool:
-    if grade.status != "graded":
-        return False
-    return until == "graded" or bool(grade)
-
-
-def _not_needed(key: str) -> Grade:
-    from pytest_evals.grades import Grade
-
-    return Grade(None, key, "not needed: a grader before it could tell", status="not_applicable")
-
-
-def _as_own(grade: Grade, names: Sequence[str]) -> Grade:
-    told = grade.grader_key or names[-1]
-    reasoning = f"{told}: {grade.reasoning}" if grade.reasoning else f"told by {told}"
-    return grade.model_copy(update={"grader_key": "", "reasoning": reasoning})

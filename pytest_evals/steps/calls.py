@@ -48,8 +48,8 @@ class Calls:
     made: list[dict[str, Any]] = field(default_factory=list)
 
 
-class Line:
-    """The line of one who calls for a case: a step, or its test (``step`` is `None`).
+class Caller:
+    """Who calls models for a case: a step, or its test (``step`` is `None`).
 
     Ids and seeds of calls follow from the case, the caller and the call, never from what else runs. The calls of a test are
     numbered. Those of a step are told apart by what they ask, and numbered where they ask the same: a step may make several

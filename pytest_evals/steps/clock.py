@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Self
 
 from pytest_evals.engines.protocol import Request, Result
-from pytest_evals.steps.desk import Answer, Desk
+from pytest_evals.steps.dispatcher import Answer, Dispatcher
 
 
 class StepClock:
@@ -67,17 +67,17 @@ class StepClock:
             self.resume()
 
 
-class TimedDesk:
-    """A desk at which one step asks: waiting for an answer does not count."""
+class TimedDispatcher:
+    """A dispatcher at which one step asks: waiting for an answer does not count."""
 
-    def __init__(self, desk: Desk, clock: StepClock, loop: asyncio.AbstractEventLoop) -> None:
-        self._desk = desk
+    def __init__(self, dispatcher: Dispatcher, clock: StepClock, loop: asyncio.AbstractEventLoop) -> None:
+        self._dispatcher = dispatcher
         self._clock = clock
         self._loop = loop
 
     def ask(self, request: Request) -> TimedAnswer:
-        """See `Desk.ask`."""
-        return TimedAnswer(self._desk.ask(request), self._clock, self._loop)
+        """See `Dispatcher.ask`."""
+        return TimedAnswer(self._dispatcher.ask(request), self._clock, self._loop)
 
 
 class TimedAnswer:

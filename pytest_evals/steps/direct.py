@@ -20,7 +20,7 @@ class Waiting(Protocol):
         ...
 
 
-class Direct:
+class DirectAsker:
     """See `pytest_evals.steps.calls.Asker`."""
 
     def __init__(self, run: Waiting) -> None:

@@ -1,7 +1,7 @@
 """A step: one function whose result the plugin computes for each case, ahead of the test that asks for it.
 
 Tasks and async graders are steps, and sync graders that other steps build on. A step is declared as a pytest fixture; the
-fixture computes nothing and hands over what the step's run left. What runs them is in `flow`.
+fixture computes nothing and hands over what the step's run left. What runs them is in `case_flow`.
 """
 
 from __future__ import annotations

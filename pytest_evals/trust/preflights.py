@@ -12,16 +12,16 @@ from pytest_evals.errors import EvalsError
 from pytest_evals.graders.judges.preflight import Flight, Flown, flight_of
 from pytest_evals.model import Model
 from pytest_evals.steps.budget import Budget
-from pytest_evals.steps.calls import Calls, Line
-from pytest_evals.steps.conductor import Conductor
-from pytest_evals.steps.desk import Desk
-from pytest_evals.steps.flow import Kit
+from pytest_evals.steps.calls import Caller, Calls
+from pytest_evals.steps.case_flow import Kit
+from pytest_evals.steps.dispatcher import Dispatcher
+from pytest_evals.steps.runner import StepRunner
 
 # What came of the preflights of the session, for its score card.
 FLOWN: pytest.StashKey[list[Flown]] = pytest.StashKey()
 
 
-def fly_all(session: pytest.Session, conductor: Conductor, kit: Kit) -> str | None:
+def fly_all(session: pytest.Session, runner: StepRunner, kit: Kit) -> str | None:
     """Fly the preflights of all judges that the session's cases ask for. Returns why the session must not go on when a judge
     fails, and has it stop after the case that runs.
     """
@@ -29,13 +29,16 @@ def fly_all(session: pytest.Session, conductor: Conductor, kit: Kit) -> str | No
     if not flights:
         return None
 
-    async def fly(desk: Desk) -> list[Flown]:
+    async def fly(dispatcher: Dispatcher) -> list[Flown]:
         return await asyncio.gather(
-            *(flight.fly(name, _judges(session, name, found, desk, kit)) for flight, (name, found) in flights.items())
+            *(
+                flight.fly(name, _judges(session, name, found, dispatcher, kit))
+                for flight, (name, found) in flights.items()
+            )
         )
 
     try:
-        flown = conductor.compute(fly)
+        flown = runner.compute(fly)
     except EvalsError as error:
         session.shouldfail = f"the preflight of a judge could not be made: {error}"
         return session.shouldfail
@@ -58,14 +61,16 @@ def _flights(items: Iterable[pytest.Item]) -> dict[Flight, tuple[str, EvalItem]]
     return found
 
 
-def _judges(session: pytest.Session, name: str, found: EvalItem, desk: Desk, kit: Kit) -> Callable[[str], Model]:
+def _judges(
+    session: pytest.Session, name: str, found: EvalItem, dispatcher: Dispatcher, kit: Kit
+) -> Callable[[str], Model]:
     # Workers of pytest-xdist each fly; the answer to a request goes to the one that asked.
     worker = getattr(session.config, "workerinput", {}).get("workerid", "")
 
     def judge_for(row: str) -> Model:
         calls = Calls(Budget(kit.limits))
         return kit.handles.judge(
-            Line(f"preflight{worker}/{row}", name, desk, calls, found=found, base_seed=kit.base_seed)
+            Caller(f"preflight{worker}/{row}", name, dispatcher, calls, found=found, base_seed=kit.base_seed)
         )
 
     return judge_for

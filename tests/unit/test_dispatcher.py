@@ -1,4 +1,4 @@
-"""Requests leave the desk in parcels, and each answer comes back to whoever asked."""
+"""Requests leave the dispatcher in parcels, and each answer comes back to whoever asked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pytest_evals.engines.service import Deliver
 from pytest_evals.errors import EvalsError, SuiteError
 from pytest_evals.generation import GenerationParams
 from pytest_evals.steps.clock import StepClock
-from pytest_evals.steps.desk import Desk
+from pytest_evals.steps.dispatcher import Dispatcher
 
 
 def ask(key: str) -> Request:
@@ -55,30 +55,30 @@ class FakeEngines:
     def result(self, request: Request, timeout: float | None = None) -> Result | None: ...
 
 
-Main = Callable[[Desk, FakeEngines], Coroutine[Any, Any, None]]
+Main = Callable[[Dispatcher, FakeEngines], Coroutine[Any, Any, None]]
 
 
 def run(main: Main) -> FakeEngines:
     engines = FakeEngines()
 
     async def running() -> None:
-        await asyncio.wait_for(main(Desk(engines, asyncio.get_running_loop()), engines), 30)
+        await asyncio.wait_for(main(Dispatcher(engines, asyncio.get_running_loop()), engines), 30)
 
     asyncio.run(running())
     return engines
 
 
 def test_what_is_asked_together_leaves_together_whatever_way_it_took() -> None:
-    async def step(desk: Desk, number: int) -> None:
+    async def step(dispatcher: Dispatcher, number: int) -> None:
         # Some need a turn of the loop or two before they ask.
         for _ in range(number % 3):
             await asyncio.sleep(0)
-        assert (await desk.ask(ask(f"first {number}")).wait()).text == f"FIRST {number}"
-        texts = await asyncio.gather(*(desk.ask(ask(f"{letter} {number}")).wait() for letter in "xy"))
+        assert (await dispatcher.ask(ask(f"first {number}")).wait()).text == f"FIRST {number}"
+        texts = await asyncio.gather(*(dispatcher.ask(ask(f"{letter} {number}")).wait() for letter in "xy"))
         assert [result.text for result in texts] == [f"X {number}", f"Y {number}"]
 
-    async def main(desk: Desk, _: FakeEngines) -> None:
-        await asyncio.gather(*(step(desk, number) for number in range(200)))
+    async def main(dispatcher: Dispatcher, _: FakeEngines) -> None:
+        await asyncio.gather(*(step(dispatcher, number) for number in range(200)))
 
     first, *others = run(main).parcels
     assert sorted(first) == sorted(f"first {number}" for number in range(200))
@@ -88,8 +88,8 @@ def test_what_is_asked_together_leaves_together_whatever_way_it_took() -> None:
 
 
 def test_ten_thousand_calls_may_be_open_and_need_no_threads() -> None:
-    async def main(desk: Desk, _: FakeEngines) -> None:
-        answers = [desk.ask(ask(f"n{number}")) for number in range(10_000)]
+    async def main(dispatcher: Dispatcher, _: FakeEngines) -> None:
+        answers = [dispatcher.ask(ask(f"n{number}")) for number in range(10_000)]
         before = threading.active_count()
         results = await asyncio.gather(*(answer.wait() for answer in answers))
         assert [result.text for result in results] == [f"N{number}" for number in range(10_000)]
@@ -101,16 +101,16 @@ def test_ten_thousand_calls_may_be_open_and_need_no_threads() -> None:
 
 
 def test_the_same_id_is_asked_once_and_a_sync_asker_waits_in_its_own_thread() -> None:
-    async def main(desk: Desk, engines: FakeEngines) -> None:
-        one, two = desk.ask(ask("a")), desk.ask(ask("a"))
-        in_thread = asyncio.to_thread(lambda: desk.ask(ask("b")).result())
+    async def main(dispatcher: Dispatcher, engines: FakeEngines) -> None:
+        one, two = dispatcher.ask(ask("a")), dispatcher.ask(ask("a"))
+        in_thread = asyncio.to_thread(lambda: dispatcher.ask(ask("b")).result())
         assert [result.text for result in await asyncio.gather(one.wait(), two.wait(), in_thread)] == ["A", "A", "B"]
         assert (await one.wait()).text == "A"
         assert sorted(key for parcel in engines.parcels for key in parcel) == ["a", "b"]
         with pytest.raises(SuiteError, match="await the call"):
-            desk.ask(ask("c")).result()
+            dispatcher.ask(ask("c")).result()
         # One that stops waiting takes nothing from others who wait for the same answer.
-        answer = desk.ask(ask("d"))
+        answer = dispatcher.ask(ask("d"))
         waiting = asyncio.create_task(answer.wait())
         await asyncio.sleep(0)
         waiting.cancel()
@@ -120,15 +120,15 @@ def test_the_same_id_is_asked_once_and_a_sync_asker_waits_in_its_own_thread() ->
 
 
 def test_engines_that_are_gone_are_an_error_of_each_call() -> None:
-    async def main(desk: Desk, engines: FakeEngines) -> None:
+    async def main(dispatcher: Dispatcher, engines: FakeEngines) -> None:
         engines.gone = True
-        assert (await desk.ask(ask("a")).wait()).error == Failure("engine", "gone")
+        assert (await dispatcher.ask(ask("a")).wait()).error == Failure("engine", "gone")
 
     run(main)
 
 
 def test_waiting_for_a_model_does_not_count_as_a_step_s_own_time() -> None:
-    async def main(_: Desk, __: FakeEngines) -> None:
+    async def main(_: Dispatcher, __: FakeEngines) -> None:
         loop = asyncio.get_running_loop()
 
         async def step(clock_of: list[StepClock]) -> str:

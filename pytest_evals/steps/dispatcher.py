@@ -21,7 +21,7 @@ _QUIET_TURNS = 3
 """Turns of the loop in which nobody asked, after which a parcel leaves: a step may need some to come to its call."""
 
 
-class Desk:
+class Dispatcher:
     """See the module. ``loop`` runs the steps; any thread may ask."""
 
     def __init__(self, engines: Generation, loop: asyncio.AbstractEventLoop) -> None:

@@ -9,9 +9,9 @@ from typing import Any, Protocol, TypeVar
 
 from pytest_evals.engines.service import Generation
 from pytest_evals.errors import EvalsError
-from pytest_evals.steps.desk import Desk
-from pytest_evals.steps.flow import CaseFlow
-from pytest_evals.steps.sharing import shared_by
+from pytest_evals.steps.case_flow import CaseFlow
+from pytest_evals.steps.dispatcher import Dispatcher
+from pytest_evals.steps.shared_fixtures import shared_by
 from pytest_evals.steps.step import Declaration
 from pytest_evals.steps.workflow import Step
 
@@ -33,14 +33,14 @@ class News(Protocol):
         ...
 
 
-class Conductor:
+class StepRunner:
     """See the module. ``news`` is told while somebody waits."""
 
     def __init__(self, engines: Generation, news: News | None) -> None:
         self._engines = engines
         self._news = news
         self._loop = asyncio.new_event_loop()
-        self._desk = Desk(engines, self._loop)
+        self._dispatcher = Dispatcher(engines, self._loop)
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._waiting: dict[Hashable, list[CaseFlow]] = {}
@@ -62,17 +62,17 @@ class Conductor:
             self._thread = threading.Thread(target=self._loop.run_forever, name="evals-steps", daemon=True)
             self._thread.start()
 
-    def compute(self, make: Callable[[Desk], Coroutine[Any, Any, T]]) -> T:
+    def compute(self, make: Callable[[Dispatcher], Coroutine[Any, Any, T]]) -> T:
         """Run something that belongs to no case in the loop of the steps, and wait for its result."""
         self._start_thread()
-        future = asyncio.run_coroutine_threadsafe(make(self._desk), self._loop)
+        future = asyncio.run_coroutine_threadsafe(make(self._dispatcher), self._loop)
         future.add_done_callback(lambda _: self.tell())
         self.wait(future.done)
         return future.result()
 
     def _begin(self, flows: Iterable[CaseFlow]) -> None:
         for flow in flows:
-            flow.begin(self._desk, self._loop)
+            flow.begin(self._dispatcher, self._loop)
 
     def tell(self) -> None:
         """Something was finished: whoever waits should look."""
@@ -104,8 +104,8 @@ class Conductor:
             )
         if step.fixtures:
             self._provide(flow, step, {fixture: given[fixture] for fixture in step.fixtures})
-        self.wait(lambda: step.key in flow.outcomes)
-        outcome = flow.outcomes[step.key]
+        self.wait(lambda: step.key in flow.results.outcomes)
+        outcome = flow.results.outcomes[step.key]
         if outcome.failure is not None and declaration.kind == "task":
             raise outcome.failure
         return outcome.value
