@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pytest_evals.completion import Completion, Likelihood
     from pytest_evals.declaration import cases
     from pytest_evals.grades import Grade
-    from pytest_evals.grading import grader
+    from pytest_evals.grading.fixture import grader
     from pytest_evals.model import Choice, Model
     from pytest_evals.steps.tasks import task
     from pytest_evals.trust.calibration import Calibration, calibrate
@@ -55,7 +55,7 @@ _HOMES = {
     "Model": "model",
     "calibrate": "trust.calibration",
     "cases": "declaration",
-    "grader": "grading",
+    "grader": "grading.fixture",
     "task": "steps.tasks",
 }
 

@@ -14,11 +14,12 @@ import pytest
 
 from pytest_evals.artifacts.provenance import DISTRIBUTION, rival_installed
 from pytest_evals.artifacts.recorder import check_writable, make_folder
-from pytest_evals.collection import Collection, SuiteInfo, place_of, under_test
+from pytest_evals.collection.hooks import Collection
 from pytest_evals.declaration import MARK
 from pytest_evals.errors import EvalsError
-from pytest_evals.grading import RUN_CODE, TIME_LIMIT
+from pytest_evals.grading.sheet import RUN_CODE, TIME_LIMIT
 from pytest_evals.settings import Settings, read_settings
+from pytest_evals.suites.info import SuiteInfo, place_of, under_test
 
 if TYPE_CHECKING:
     from pytest_evals.baseline.loading import Baseline
@@ -105,8 +106,8 @@ def _own(config: pytest.Config, settings: Settings, collection: Collection, path
     from pytest_evals.gatecheck import GateCheck
     from pytest_evals.progress import Progress
     from pytest_evals.reporting import PytestScreen, Terminal
-    from pytest_evals.run import RUN, CaseRun
-    from pytest_evals.session import EvalSession
+    from pytest_evals.running.hooks import register_run
+    from pytest_evals.session.hooks import EvalSession
 
     baseline = read_baseline(settings, config.invocation_params.dir)
     infos: dict[str, SuiteInfo] = collection.infos
@@ -126,18 +127,12 @@ def _own(config: pytest.Config, settings: Settings, collection: Collection, path
         return
     if not settings.reuse.replay:
         collection.on_model_needed = pool.prepare
-    run = CaseRun(settings, pool, progress)
-    config.stash[RUN] = run
-    config.pluginmanager.register(run, "evals-run")
+    supply = register_run(config, settings, pool, progress)
     if settings.stop_early:
         from pytest_evals.pacing import Pace
 
-        run.pace = Pace(settings, infos)
-        config.pluginmanager.register(run.pace, "evals-pace")
-    if settings.audit:
-        from pytest_evals.audit import Audit
-
-        config.pluginmanager.register(Audit(run, settings.audit, settings.seed), "evals-audit")
+        supply.pace = Pace(settings, infos)
+        config.pluginmanager.register(supply.pace, "evals-pace")
     config.pluginmanager.register(gate_check, "evals-gate-check")
 
 

@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 from _pytest.runner import runtestprotocol
 
-from pytest_evals.engines.protocol import Result
-from pytest_evals.run import CaseRun
+from pytest_evals.engines.protocol import Request, Result
+from pytest_evals.item import EVAL
+from pytest_evals.requests import make_request, requests_of
+from pytest_evals.running.supply import Supply
 
 WORKER_OUTPUT = "evals_audit"
 
@@ -64,16 +66,25 @@ FINDINGS: pytest.StashKey[Findings] = pytest.StashKey()
 class Audit:
     """Hooks of a process that runs cases."""
 
-    def __init__(self, run: CaseRun, count: int, seed: int) -> None:
-        self._run = run
+    def __init__(self, supply: Supply, count: int, seed: int) -> None:
+        self._supply = supply
         self._count = count
         self._seed = seed
+        self._samples: dict[str, dict[str, Any] | None] = {}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Draw the cases: the same ones in every process and every run with the same seed."""
-        asking = sorted(self._run.asking(session.items))
+        requests = requests_of(session.items, self._seed)
+        # Those whose completion a model is asked for; others may have a grader that asks.
+        asking = sorted(nodeid for nodeid, asked in requests.items() if asked[0].id == nodeid)
         drawn = random.Random(self._seed).sample(asking, min(self._count, len(asking)))  # noqa: S311 - a draw that can be repeated
-        self._run.keep_for_audit(drawn)
+        self._samples = dict.fromkeys(drawn)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep the samples of the cases that were drawn; that of the last attempt counts."""
+        line = getattr(report, "evals", None)
+        if line is not None and report.nodeid in self._samples:
+            self._samples[report.nodeid] = json.loads(line)
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Any:
@@ -91,16 +102,13 @@ class Audit:
 
     def _audit(self, items: Mapping[str, pytest.Item]) -> Findings:
         findings = Findings()
-        kept = self._run.kept_for_audit()
-        again = {
-            nodeid: dataclasses.replace(request, id=f"{nodeid}@audit", alone=True)
-            for nodeid, (request, _) in kept.items()
-        }
+        samples = {nodeid: sample for nodeid, sample in self._samples.items() if sample is not None}
+        answered = [nodeid for nodeid, sample in samples.items() if sample["interaction"]["completion"] is not None]
+        again = {nodeid: self._request(items[nodeid]) for nodeid in answered}
         for request in again.values():
-            self._run.submit(request)
+            self._supply.submit(request)
         for nodeid, request in again.items():
-            result = self._run.wait(request)
-            sample = kept[nodeid][1]
+            result, sample = self._supply.wait(request), samples[nodeid]
             if result.error is not None:
                 findings.failed[nodeid] = result.error.message
                 continue
@@ -111,9 +119,14 @@ class Audit:
                     findings.grades.append(nodeid)
         return findings
 
+    def _request(self, item: pytest.Item) -> Request:
+        found = item.stash[EVAL]
+        request = make_request(item.nodeid, found, found.key.model, self._seed)
+        return dataclasses.replace(request, id=f"{item.nodeid}@audit", alone=True)
+
     def _graded_again(self, item: pytest.Item, result: Result) -> list[Any]:
         """Run the case once more with another completion, without reporting it, and return its grades."""
-        with self._run.answering(item, dataclasses.replace(result, id=item.nodeid)):
+        with self._supply.answering(item, dataclasses.replace(result, id=item.nodeid)):
             reports = runtestprotocol(item, log=False, nextitem=None)
         lines: Sequence[str] = [line for report in reports if (line := getattr(report, "evals", None))]
         return _verdicts(json.loads(lines[-1])["grades"]) if lines else []

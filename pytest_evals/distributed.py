@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.audit import FINDINGS, WORKER_OUTPUT, Audit, Findings
-from pytest_evals.collection import Collection, SuiteInfo
+from pytest_evals.audit import FINDINGS, WORKER_OUTPUT, Findings
+from pytest_evals.collection.hooks import Collection
 from pytest_evals.engines.pool import EnginePool
 from pytest_evals.engines.remote import ADDRESS, RemotePool, serve_workers
 from pytest_evals.gatecheck import GateCheck
 from pytest_evals.progress import Progress
-from pytest_evals.run import RUN, CaseRun
+from pytest_evals.running.hooks import register_run
 from pytest_evals.settings import Settings
+from pytest_evals.suites.info import SuiteInfo
 
 _TICK_SECONDS = 0.5
 
@@ -94,9 +95,5 @@ def activate_worker(
     remote = RemotePool(*address)
     if not settings.reuse.replay:
         collection.on_model_needed = remote.prepare
-    run = CaseRun(settings, remote)
-    config.stash[RUN] = run
-    config.pluginmanager.register(run, "evals-run")
-    if settings.audit:
-        config.pluginmanager.register(Audit(run, settings.audit, settings.seed), "evals-audit")
+    register_run(config, settings, remote)
     config.pluginmanager.register(Declarer(remote, collection), "evals-declarer")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @part_of_case
 def case() -> Case:
     """The case that runs: a row of the dataset as mapping and attributes, with ``id``, ``files`` and ``metadata``."""
-    from pytest_evals.run import eval_item
+    from pytest_evals.running.delivery import eval_item
 
     return eval_item("case")[1].prepared.case
 
@@ -33,7 +33,7 @@ def completion() -> Completion:
     Generated in batches with those of all other cases, or taken from the row's ``completion`` field. Override it with a
     task or fixture of the same name to put your own program in the model's place.
     """
-    from pytest_evals.run import deliver
+    from pytest_evals.running.delivery import deliver
 
     return deliver()
 
@@ -46,7 +46,7 @@ def model() -> Model:
     Each returns a call: ``await`` it, or take its ``result()``. Calls made before waiting are computed together. In tasks
     and async graders, those of all cases are.
     """
-    from pytest_evals.run import handle
+    from pytest_evals.running.delivery import handle
 
     return handle("model")
 
@@ -55,7 +55,7 @@ def model() -> Model:
 @judge_handle
 def judge() -> Model:
     """The model that judges (``--evals-judge``), to be called as ``model`` is."""
-    from pytest_evals.run import handle
+    from pytest_evals.running.delivery import handle
 
     return handle("judge")
 
@@ -67,7 +67,7 @@ def record() -> Recorder:
     ``tasks``.
     """
     from pytest_evals.record import Recorder
-    from pytest_evals.run import eval_item, sheet_of
+    from pytest_evals.running.delivery import eval_item, sheet_of
 
     item, _ = eval_item("record")
     return Recorder(sheet_of(item))

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_evals.collection import SuiteInfo, gates_of
 from pytest_evals.gates import Gate, is_budget, resolve, unresolved
 from pytest_evals.plain import one_line
 from pytest_evals.settings import Settings
+from pytest_evals.suites.info import SuiteInfo, gates_of
 
 if TYPE_CHECKING:
     from pytest_evals.baseline.loading import Baseline

@@ -7,12 +7,13 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any, Generic, TypeVar
 
 from pytest_evals.completion import Completion, Likelihood, Message
+from pytest_evals.conversation import check_messages
 from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.errors import DatasetError, SuiteError
 from pytest_evals.generation import GenerationParams, parse_generation
 from pytest_evals.graders.likelihood import By, check_choices, check_measure, likeliest
 from pytest_evals.steps.calls import Caller
-from pytest_evals.suite import check_messages
+from pytest_evals.turn import completion_of
 
 T = TypeVar("T")
 Named = Callable[[str], str]
@@ -79,7 +80,9 @@ class Model:
         """
         __tracebackhide__ = True
         request = self._request(prompt, parse_generation(generation), ())
-        return Call(self._caller, request, self._handle, lambda result: _completion(request, result))
+        return Call(
+            self._caller, request, self._handle, lambda result: completion_of(result, request.messages, request.model)
+        )
 
     def choose(
         self, choices: Sequence[str], prompt: str | Sequence[Message] | None = None, *, by: By = "sum"
@@ -119,24 +122,6 @@ class Model:
         if found.prepared.problem:
             raise SuiteError(f"{found.info.name}: {found.prepared.case.place} {found.prepared.problem}")
         return found.prepared.prompt
-
-
-def _completion(request: Request, result: Result) -> Completion:
-    answer = {"role": "assistant", "content": result.text}
-    return Completion(
-        result.text,
-        (*request.messages, answer),
-        result.finish_reason,
-        model=request.model,
-        prompt_tokens=result.prompt_tokens,
-        completion_tokens=result.completion_tokens,
-        logprobs=result.logprobs,
-        samples=result.samples or (),
-        latency=result.latency,
-        queued=result.queued,
-        fingerprint=result.fingerprint,
-        origin=result.origin,
-    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

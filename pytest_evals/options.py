@@ -3,164 +3,111 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
 
+def _flag(text: str) -> dict[str, Any]:
+    return {"action": "store_true", "default": False, "help": text}
+
+
+def _value(metavar: str, text: str) -> dict[str, Any]:
+    return {"metavar": metavar, "help": text}
+
+
+def _values(metavar: str, text: str) -> dict[str, Any]:
+    return {"action": "append", "metavar": metavar, "help": text}
+
+
+# In the order of --help. argparse names a value after its option: --evals-run-code is evals_run_code.
+_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "--evals": _flag("Run eval tests"),
+    "--evals-model": _values("SPEC", "Model to evaluate; repeat it for several"),
+    "--evals-judge": _value("SPEC", "Model that judges, for tasks and graders that ask for it"),
+    "--evals-gate": _values("EXPR", "Extra gate, as 'exact.mean >= 0.8'"),
+    "--evals-artifact": _value("PATH", "Write the evaluation artifact to PATH"),
+    "--evals-limit": _value("N", "Use the first N cases of each dataset"),
+    "--evals-repeat": _value(
+        "K", "Run each case K times, each with a seed of its own (default: what the suite says, else 1)"
+    ),
+    "--evals-seed": _value("S", "Base seed of sampled completions (default: 0)"),
+    "--evals-plan": _flag("Say what would run, and load nothing"),
+    "--evals-device": _value("DEVICE", "Where models run: auto, cpu, cuda, cuda:N, mps"),
+    "--evals-dtype": _value("DTYPE", "Precision of models: auto, fp32, bf16, fp16"),
+    "--evals-batch": _value("N", "Rows in a batch: auto or a number"),
+    "--evals-exact": _flag(
+        "Compute in fp32 and decide near-ties as for one prompt at a time, so that no text depends on its batch"
+    ),
+    "--evals-audit": _value(
+        "N", "Compute N random cases once more, one at a time, and say how many texts and grades differ"
+    ),
+    "--evals-run-code": _flag("Let graders run programs that a model wrote (python_tests)"),
+    "--evals-baseline": _value(
+        "RUN", "Compare with RUN: the path of an artifact, the name of a baseline, 'latest', or 'none'"
+    ),
+    "--evals-replay": _value(
+        "RUN", "Grade the completions recorded in the artifact RUN; no model under test is loaded"
+    ),
+    "--evals-resume": _value(
+        "RUN", "Take over what the run of the artifact RUN finished, where nothing has changed, and generate the rest"
+    ),
+    "--evals-cache": _value(
+        "MODE", "Answers of earlier runs: off, read (use them) or write (use them and add new ones)"
+    ),
+    "--evals-stop-early": _flag("Run the cases of a suite in random order, and stop when all its gates are settled"),
+    "--evals-html": _value("PATH", "Write the report, one self-contained page, to PATH"),
+    "--evals-summary": _value("PATH", "Write a summary in Markdown to PATH"),
+}
+# Type, default and description of each value of the configuration file.
+_INI: Mapping[str, tuple[Any, Any, str]] = {
+    "evals_cache": ("string", "off", "Answers of earlier runs, as --evals-cache"),
+    "evals_cache_dir": ("string", "", "Folder of the cache (default: 'cache' in evals_dir)"),
+    "evals_replay_strict": ("bool", False, "In a replay, a case whose prompt or parameters have changed is an error"),
+    "evals": ("bool", False, "Run eval tests, as --evals does"),
+    "evals_models": ("linelist", [], "Models to evaluate, one a line"),
+    "evals_judge": ("string", "", "Model that judges"),
+    "evals_aliases": ("linelist", [], "Short names of models, one 'name = spec' a line"),
+    "evals_gates": ("linelist", [], "Gates for every run, one a line"),
+    "evals_run_code": ("bool", False, "Let graders run programs that a model wrote"),
+    "evals_dir": ("string", ".evals", "Folder of artifacts"),
+    "evals_strict_cases": ("bool", False, "A missed case fails even if its suite has gates"),
+    "evals_baseline": ("string", "", "What --evals-baseline is by default"),
+    "evals_inconclusive": ("string", "warn", "What a gate does that the baseline leaves open: warn, pass or fail"),
+    "evals_grader_timeout": ("string", "60", "Seconds that one grader may take; 0 is no limit"),
+    "evals_step_timeout": (
+        "string",
+        "300",
+        "Seconds that one task may take for itself, waiting for models not counted; 0 is no limit",
+    ),
+    "evals_case_calls": (
+        "string",
+        "200",
+        "Calls of models that one case may make beyond its default turn; 0 is no limit",
+    ),
+    "evals_case_tokens": (
+        "string",
+        "200000",
+        "Tokens of prompts and answers that the calls of one case may use; 0 is no limit",
+    ),
+    "evals_stall_timeout": (
+        "string",
+        "600",
+        "Seconds without a sign of life after which a working engine is ended; 0 is no limit",
+    ),
+}
+
+
 def add_options(parser: pytest.Parser) -> None:
     """Register options and ini values."""
     group = parser.getgroup("evals", "LLM evaluations")
-    group.addoption("--evals", action="store_true", default=None, dest="evals", help="Run eval tests")
-    group.addoption(
-        "--evals-model",
-        action="append",
-        metavar="SPEC",
-        dest="evals_model",
-        help="Model to evaluate; repeat it for several",
-    )
-    group.addoption(
-        "--evals-judge",
-        metavar="SPEC",
-        dest="evals_judge",
-        help="Model that judges, for tasks and graders that ask for it",
-    )
-    group.addoption(
-        "--evals-gate", action="append", metavar="EXPR", dest="evals_gate", help="Extra gate, as 'exact.mean >= 0.8'"
-    )
-    group.addoption(
-        "--evals-artifact", metavar="PATH", dest="evals_artifact", help="Write the evaluation artifact to PATH"
-    )
-    group.addoption("--evals-limit", metavar="N", dest="evals_limit", help="Use the first N cases of each dataset")
-    group.addoption(
-        "--evals-repeat",
-        metavar="K",
-        dest="evals_repeat",
-        help="Run each case K times, each with a seed of its own (default: what the suite says, else 1)",
-    )
-    group.addoption(
-        "--evals-seed", metavar="S", dest="evals_seed", help="Base seed of sampled completions (default: 0)"
-    )
-    group.addoption(
-        "--evals-plan",
-        action="store_true",
-        default=False,
-        dest="evals_plan",
-        help="Say what would run, and load nothing",
-    )
-    group.addoption(
-        "--evals-device", metavar="DEVICE", dest="evals_device", help="Where models run: auto, cpu, cuda, cuda:N, mps"
-    )
-    group.addoption(
-        "--evals-dtype", metavar="DTYPE", dest="evals_dtype", help="Precision of models: auto, fp32, bf16, fp16"
-    )
-    group.addoption("--evals-batch", metavar="N", dest="evals_batch", help="Rows in a batch: auto or a number")
-    group.addoption(
-        "--evals-exact",
-        action="store_true",
-        default=False,
-        dest="evals_exact",
-        help="Compute in fp32 and decide near-ties as for one prompt at a time, so that no text depends on its batch",
-    )
-    group.addoption(
-        "--evals-audit",
-        metavar="N",
-        dest="evals_audit",
-        help="Compute N random cases once more, one at a time, and say how many texts and grades differ",
-    )
-    group.addoption(
-        "--evals-run-code",
-        action="store_true",
-        default=None,
-        dest="evals_run_code",
-        help="Let graders run programs that a model wrote (python_tests)",
-    )
-    group.addoption(
-        "--evals-baseline",
-        metavar="RUN",
-        dest="evals_baseline",
-        help="Compare with RUN: the path of an artifact, the name of a baseline, 'latest', or 'none'",
-    )
-    group.addoption(
-        "--evals-replay",
-        metavar="RUN",
-        dest="evals_replay",
-        help="Grade the completions recorded in the artifact RUN; no model under test is loaded",
-    )
-    group.addoption(
-        "--evals-resume",
-        metavar="RUN",
-        dest="evals_resume",
-        help="Take over what the run of the artifact RUN finished, where nothing has changed, and generate the rest",
-    )
-    group.addoption(
-        "--evals-cache",
-        metavar="MODE",
-        dest="evals_cache",
-        help="Answers of earlier runs: off, read (use them) or write (use them and add new ones)",
-    )
-    group.addoption(
-        "--evals-stop-early",
-        action="store_true",
-        default=False,
-        dest="evals_stop_early",
-        help="Run the cases of a suite in random order, and stop when all its gates are settled",
-    )
-    parser.addini("evals_cache", "Answers of earlier runs, as --evals-cache", type="string", default="off")
-    parser.addini("evals_cache_dir", "Folder of the cache (default: 'cache' in evals_dir)", type="string", default="")
-    parser.addini(
-        "evals_replay_strict",
-        "In a replay, a case whose prompt or parameters have changed is an error",
-        type="bool",
-        default=False,
-    )
-    group.addoption(
-        "--evals-html", metavar="PATH", dest="evals_html", help="Write the report, one self-contained page, to PATH"
-    )
-    group.addoption("--evals-summary", metavar="PATH", dest="evals_summary", help="Write a summary in Markdown to PATH")
-    parser.addini("evals", "Run eval tests, as --evals does", type="bool", default=False)
-    parser.addini("evals_models", "Models to evaluate, one a line", type="linelist", default=[])
-    parser.addini("evals_judge", "Model that judges", type="string", default="")
-    parser.addini("evals_aliases", "Short names of models, one 'name = spec' a line", type="linelist", default=[])
-    parser.addini("evals_gates", "Gates for every run, one a line", type="linelist", default=[])
-    parser.addini("evals_run_code", "Let graders run programs that a model wrote", type="bool", default=False)
-    parser.addini("evals_dir", "Folder of artifacts", type="string", default=".evals")
-    parser.addini("evals_strict_cases", "A missed case fails even if its suite has gates", type="bool", default=False)
-    parser.addini("evals_baseline", "What --evals-baseline is by default", type="string", default="")
-    parser.addini(
-        "evals_inconclusive",
-        "What a gate does that the baseline leaves open: warn, pass or fail",
-        type="string",
-        default="warn",
-    )
-    parser.addini(
-        "evals_grader_timeout", "Seconds that one grader may take; 0 is no limit", type="string", default="60"
-    )
-    parser.addini(
-        "evals_step_timeout",
-        "Seconds that one task may take for itself, waiting for models not counted; 0 is no limit",
-        type="string",
-        default="300",
-    )
-    parser.addini(
-        "evals_case_calls",
-        "Calls of models that one case may make beyond its default turn; 0 is no limit",
-        type="string",
-        default="200",
-    )
-    parser.addini(
-        "evals_case_tokens",
-        "Tokens of prompts and answers that the calls of one case may use; 0 is no limit",
-        type="string",
-        default="200000",
-    )
-    parser.addini(
-        "evals_stall_timeout",
-        "Seconds without a sign of life after which a working engine is ended; 0 is no limit",
-        type="string",
-        default="600",
-    )
+    for option, terms in _OPTIONS.items():
+        group.addoption(option, **terms)
+    for name, (kind, default, text) in _INI.items():
+        parser.addini(name, text, type=kind, default=default)
 
 
 def enabled(config: pytest.Config) -> bool:

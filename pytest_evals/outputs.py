@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_evals.collection import SuiteInfo
 from pytest_evals.errors import EvalsError
 from pytest_evals.render.github import workflow_commands
 from pytest_evals.render.markdown import STEP_LIMIT, Excerpt, summary_markdown
 from pytest_evals.scorecard import ScoreCard
-from pytest_evals.session import CARD
+from pytest_evals.session.hooks import CARD
+from pytest_evals.suites.info import SuiteInfo
 
 if TYPE_CHECKING:
     from pytest_evals.baseline.loading import Baseline

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from pytest_evals.artifacts.sample import to_record
-from pytest_evals.collection import EVAL, EvalItem, SuiteInfo, gates_of
 from pytest_evals.gates import Gate, has_value, is_budget, resolve
+from pytest_evals.item import EVAL, EvalItem
 from pytest_evals.settings import Settings
 from pytest_evals.stopping import ALPHA, GateWatch, SuiteWatch, visiting_order, why_unsettleable
+from pytest_evals.suites.info import SuiteInfo, gates_of
 
 # Why a case does not run.
 STOPPED: pytest.StashKey[str] = pytest.StashKey()

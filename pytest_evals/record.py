@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from pytest_evals.errors import SuiteError
-from pytest_evals.grading import Sheet
+from pytest_evals.grading.sheet import Sheet
 
 
 class Recorder:

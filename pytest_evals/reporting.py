@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.collection import SuiteInfo
 from pytest_evals.engines.spec import EMBEDDED
-from pytest_evals.plan import make_plan, requests_of
+from pytest_evals.plan import make_plan
+from pytest_evals.requests import requests_of
 from pytest_evals.settings import Settings
+from pytest_evals.suites.info import SuiteInfo
 
 
 class Terminal:
@@ -36,7 +37,7 @@ class Terminal:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the score card, where there is one."""
-        from pytest_evals.session import CARD
+        from pytest_evals.session.hooks import CARD
 
         card = self._config.stash.get(CARD, None)
         if card is None:

@@ -66,6 +66,17 @@ class Settings:
         """What every engine is told."""
         return {"device": self.device, "dtype": self.dtype, "batch": self.batch, "exact": self.exact}
 
+    @property
+    def run_options(self) -> dict[str, Any]:
+        """What an artifact says of how its run was made."""
+        return {
+            **self.engine_options,
+            "limit": self.limit,
+            "repeat": self.repeat,
+            "stop_early": self.stop_early,
+            **self.reuse.to_options(),
+        }
+
 
 def read_settings(config: pytest.Config) -> Settings:
     """Return the checked settings. Raises `pytest.UsageError` in one line that names the option."""

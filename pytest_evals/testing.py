@@ -10,7 +10,7 @@ from typing import Any
 
 from pytest_evals.completion import Completion
 from pytest_evals.grades import Grade
-from pytest_evals.grading import to_grades
+from pytest_evals.grading.returned import to_grades
 
 __all__ = ["as_grade", "echo", "make_completion"]
 

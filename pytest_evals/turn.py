@@ -1,25 +1,31 @@
-"""The default turn of a case: from what an engine, a dataset or a task gave to the completion."""
+"""One turn: from what an engine, a dataset or a task gave to the completion."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from pytest_evals.collection import RECORDED, EvalItem
-from pytest_evals.completion import Completion, FinishReason
+from pytest_evals.completion import Completion, FinishReason, Message
 from pytest_evals.engines.protocol import Result
 from pytest_evals.errors import SuiteError
+from pytest_evals.item import RECORDED, EvalItem
 
 
 def recorded_completion(found: EvalItem) -> Completion:
     """Return the completion that the row of the case brings."""
-    return Completion(**_conversation(found, found.prepared.recorded or "", "recorded"), model=RECORDED)
+    return Completion(**_turn(found.prepared.prompt, found.prepared.recorded or "", "recorded"), model=RECORDED)
 
 
 def generated_completion(result: Result, found: EvalItem) -> Completion:
-    """Return the completion that a model gave."""
+    """Return the completion that a model gave in the default turn of a case."""
+    return completion_of(result, found.prepared.prompt, found.key.model or found.models[0])
+
+
+def completion_of(result: Result, prompt: Sequence[Message], model: str) -> Completion:
+    """Return the completion of a conversation that ``result`` is the answer to."""
     return Completion(
-        **_conversation(found, result.text, result.finish_reason),
-        model=found.key.model or found.models[0],
+        **_turn(prompt, result.text, result.finish_reason),
+        model=model,
         prompt_tokens=result.prompt_tokens,
         completion_tokens=result.completion_tokens,
         logprobs=result.logprobs,
@@ -40,13 +46,13 @@ def made_completion(value: object, found: EvalItem) -> Completion:
             f"a task named completion returns the text or a Completion, not {type(value).__name__}; give it another name if it "
             "makes something else"
         )
-    return Completion(**_conversation(found, value, "stop"), model=found.key.model)
+    return Completion(**_turn(found.prepared.prompt, value, "stop"), model=found.key.model)
 
 
-def _conversation(found: EvalItem, text: str, finish_reason: FinishReason) -> dict[str, Any]:
-    prompt = list(found.prepared.prompt)
+def _turn(prompt: Sequence[Message], text: str, finish_reason: FinishReason) -> dict[str, Any]:
+    said = list(prompt)
     answer = {"role": "assistant", "content": text}
-    if finish_reason != "recorded" and prompt and prompt[-1]["role"] == "assistant":
+    if finish_reason != "recorded" and said and said[-1]["role"] == "assistant":
         # The model continued the last turn; as a message it is one.
-        answer["content"] = f"{prompt.pop()['content']}{text}"
-    return {"text": text, "messages": (*prompt, answer), "finish_reason": finish_reason}
+        answer["content"] = f"{said.pop()['content']}{text}"
+    return {"text": text, "messages": (*said, answer), "finish_reason": finish_reason}

@@ -11,12 +11,12 @@ from typing import Any
 from pytest_evals.artifacts.provenance import provenance
 from pytest_evals.artifacts.recorder import SCHEMA
 from pytest_evals.artifacts.sample import sample_id
-from pytest_evals.collection import SuiteInfo
 from pytest_evals.engines.protocol import EngineInfo
 from pytest_evals.engines.team import Team
 from pytest_evals.gates import GateResult
 from pytest_evals.recall.opening import Recollection
 from pytest_evals.scorecard import ScoreCard
+from pytest_evals.suites.info import SuiteInfo
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from pytest_evals.artifacts.linecheck import Line
 from pytest_evals.errors import TemplateError, did_you_mean
-from pytest_evals.templates import compile_expression, paths_of
+from pytest_evals.templates.expressions import compile_expression, paths_of
 
 PLAIN = (
     *("suite", "case_id", "model", "repeat", "outcome", "error", "error_kind", "prompt", "text", "finish_reason"),

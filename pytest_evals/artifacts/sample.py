@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from pytest_evals import corpus
 from pytest_evals.baseline.content import content_of
 from pytest_evals.completion import Completion, Failure
-from pytest_evals.grading import Sheet
+from pytest_evals.conversation import CONVERSATION
+from pytest_evals.grading.sheet import Sheet
 from pytest_evals.scores import CaseRecord, GradeRecord, Outcome
-from pytest_evals.suite import CONVERSATION
 
 if TYPE_CHECKING:
-    from pytest_evals.collection import EvalItem
+    from pytest_evals.item import EvalItem
 
 _GRADE = ("value", "grader_key", "reasoning", "passed", "status", "metadata")
 

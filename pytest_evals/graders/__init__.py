@@ -26,8 +26,9 @@ from pytest_evals.graders.people import human
 from pytest_evals.graders.programs import python_tests
 from pytest_evals.graders.rag import answer_relevancy, context_relevancy, faithfulness
 from pytest_evals.graders.settings import check_static, depends_on_case, grading_text
-from pytest_evals.grading import Fixture, current_scope, grader_fixture
-from pytest_evals.templates import render
+from pytest_evals.grading.fixture import Fixture, grader_fixture
+from pytest_evals.grading.scope import current_scope
+from pytest_evals.templates.rendering import render
 
 __all__ = [
     "Preflight",
@@ -195,7 +196,7 @@ def choice(
 
     def ready_made(request: pytest.FixtureRequest) -> Any:
         from pytest_evals.grades import Grade
-        from pytest_evals.run import likelihoods_for
+        from pytest_evals.running.delivery import likelihoods_for
 
         found = likelihoods_for(request.node, request.fixturename or "")
         right = likelihood.check_expected(render(expected, current_scope(request)), [each.text for each in found])

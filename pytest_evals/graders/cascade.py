@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_evals.errors import GradeError, SuiteError
 from pytest_evals.graders.parts import Part, ask_for, entry_of, grader_declaration, name_of, part_names
-from pytest_evals.grading import Fixture, call_grader, grader_fixture, to_grades
+from pytest_evals.grading.calling import call_grader
+from pytest_evals.grading.fixture import Fixture, grader_fixture
+from pytest_evals.grading.returned import to_grades
 from pytest_evals.steps.step import Declaration
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_evals.errors import GradeError, SuiteError
 from pytest_evals.graders.parts import Part, ask_for, entry_of, part_names
-from pytest_evals.grading import Fixture, grader_fixture
+from pytest_evals.grading.fixture import Fixture, grader_fixture
 
 if TYPE_CHECKING:
     from pytest_evals.grades import Grade

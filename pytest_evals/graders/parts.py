@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_evals.errors import GradeError, SuiteError, did_you_mean
-from pytest_evals.steps.step import Declaration, declaration_of
+from pytest_evals.steps.step import Declaration, grader_of
 
 if TYPE_CHECKING:
     from pytest_evals.grades import Grade
@@ -52,8 +52,7 @@ def name_of(kind: str, part: Part, frame: Any) -> str:
 def grader_declaration(part: Part) -> Declaration | None:
     """Return what stands behind the fixture of a grader, `None` for what is none."""
     wrapped = getattr(part, "_get_wrapped_function", None)  # the function of what pytest.fixture returned
-    declaration = declaration_of(wrapped()) if wrapped is not None else None
-    return declaration if declaration is not None and declaration.kind == "grader" else None
+    return grader_of(wrapped()) if wrapped is not None else None
 
 
 def ask_for(function: Any, names: Sequence[str]) -> None:

@@ -9,13 +9,14 @@ import pytest
 
 from pytest_evals.errors import SuiteError
 from pytest_evals.graders.settings import grading_text
-from pytest_evals.grading import Fixture, current_scope, grader_fixture
+from pytest_evals.grading.fixture import Fixture, grader_fixture
+from pytest_evals.grading.scope import current_scope
 from pytest_evals.ids import content_hash
 from pytest_evals.review.answers import Answer
 from pytest_evals.review.layout import DEFAULT, check_layout, filled, locators
 from pytest_evals.review.merging import merge
 from pytest_evals.review.questions import Kind, Question, Worth, make_question
-from pytest_evals.templates import render
+from pytest_evals.templates.rendering import render
 
 
 def human(

@@ -22,7 +22,7 @@ from pytest_evals.graders.judges.options import Common, Options, read_options
 from pytest_evals.graders.judges.subject import join_documents, last_user_turn
 from pytest_evals.graders.judges.verdicts import strip_thoughts
 from pytest_evals.graders.sentences import sentences
-from pytest_evals.grading import Fixture
+from pytest_evals.grading.fixture import Fixture
 
 if TYPE_CHECKING:
     from pytest_evals.grades import Grade

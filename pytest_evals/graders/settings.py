@@ -13,7 +13,7 @@ import pytest
 
 from pytest_evals.completion import Completion
 from pytest_evals.errors import SuiteError
-from pytest_evals.templates import is_dynamic, may_name_a_task
+from pytest_evals.templates.locators import is_dynamic, may_name_a_task
 
 
 def depends_on_case(value: object) -> bool:

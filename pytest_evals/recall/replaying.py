@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.collection import EVAL, RECORDED, SuiteInfo
+from pytest_evals.collection.repeats import Recast
+from pytest_evals.item import EVAL, RECORDED
 from pytest_evals.recall.opening import read_run
-from pytest_evals.repeats import Recast
+from pytest_evals.suites.info import SuiteInfo
 
 
 def recasts(path: Path) -> dict[str, Recast]:

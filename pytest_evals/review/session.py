@@ -8,7 +8,7 @@ import pytest
 
 from pytest_evals.artifacts.reading import ArtifactReader
 from pytest_evals.artifacts.sample import sample_id
-from pytest_evals.collection import EVAL
+from pytest_evals.item import EVAL
 from pytest_evals.review.answers import Answer, AnswerBook, Place, answers_path
 from pytest_evals.review.recorded import recorded_answers
 

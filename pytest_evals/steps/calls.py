@@ -13,11 +13,11 @@ from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.errors import ModelCallError
 from pytest_evals.generation import GenerationParams
 from pytest_evals.ids import content_hash
-from pytest_evals.plan import seeded
+from pytest_evals.requests import seeded
 from pytest_evals.steps.budget import Budget
 
 if TYPE_CHECKING:
-    from pytest_evals.collection import EvalItem
+    from pytest_evals.item import EvalItem
 
 
 class Pending(Protocol):

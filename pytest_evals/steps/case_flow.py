@@ -14,15 +14,16 @@ from typing import Any, Protocol
 
 import pytest
 
-from pytest_evals.collection import EVAL, EvalItem
 from pytest_evals.completion import Completion
 from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.errors import NotApplicable, StepError
-from pytest_evals.grading import SCOPE, SHEET
+from pytest_evals.grading.scope import SCOPE
+from pytest_evals.grading.sheet import SHEET
+from pytest_evals.item import EVAL, EvalItem
 from pytest_evals.model import Handles
 from pytest_evals.plain import described
-from pytest_evals.plan import choice_id
 from pytest_evals.record import Recorder
+from pytest_evals.requests import choice_id
 from pytest_evals.steps.budget import Budget, LimitExceeded, Limits
 from pytest_evals.steps.calls import Caller, Calls
 from pytest_evals.steps.clock import StepClock, TimedDispatcher

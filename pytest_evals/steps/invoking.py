@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.grading import call_grader
+from pytest_evals.grading.calling import call_grader
 from pytest_evals.steps.workflow import Step
 
 

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.collection import EvalItem
 from pytest_evals.completion import Completion
 from pytest_evals.errors import NotApplicable
-from pytest_evals.grading import Sheet, excluded, given_to_test, grades_of_error, returned_failure, to_grades
+from pytest_evals.grading.returned import excluded, given_to_test, grades_of_error, returned_failure, to_grades
+from pytest_evals.grading.sheet import Sheet
+from pytest_evals.item import EvalItem
 from pytest_evals.steps.step import Absent
 from pytest_evals.steps.tasks import plain_data
 from pytest_evals.steps.workflow import Step
-from pytest_evals.templates import with_tasks
+from pytest_evals.templates.locators import with_tasks
 from pytest_evals.turn import made_completion
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.collection import PARAMETER
+from pytest_evals.item import PARAMETER
 
 _NODES: dict[str, type[pytest.Item | pytest.Collector]] = {
     "session": pytest.Session,

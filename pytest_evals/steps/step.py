@@ -18,12 +18,16 @@ from pytest_evals.declaration import MARK
 from pytest_evals.errors import NotApplicable, SuiteError
 
 Kind = Literal["task", "grader"]
+Check = Callable[[Mapping[str, Any]], object]
+"""Raises `SuiteError` for settings of a grader, as they are for a case, that it cannot use."""
+Asks = Callable[[Mapping[str, Any]], tuple[str, ...]]
+"""From the scope of a case to the texts whose likelihood a grader needs."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Declaration:
     """What the author wrote. ``run_if`` is an expression over the case; ``parameters`` are the names that the function asks
-    for. ``settings``, ``names``: see `pytest_evals.grading.grader_fixture`.
+    for. Of graders only, see `pytest_evals.grading.fixture.grader_fixture`: ``settings`` to ``models``.
     """
 
     kind: Kind
@@ -33,6 +37,10 @@ class Declaration:
     settings: Mapping[str, Any] = field(default_factory=dict)
     names: tuple[str, ...] = ()
     ready_made: bool = False
+    check: Check | None = None
+    asks: Asks | None = None
+    runs_code: bool = False
+    models: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> list[str]:
@@ -167,6 +175,12 @@ def declaration_of(function: object) -> Declaration | None:
     """Return what stands behind the function of a fixture, `None` when it is neither task nor grader."""
     declaration: Declaration | None = getattr(function, "__evals_step__", None)
     return declaration
+
+
+def grader_of(function: object) -> Declaration | None:
+    """Return what stands behind the function of a grader's fixture, `None` when it is none."""
+    declaration = declaration_of(function)
+    return declaration if declaration is not None and declaration.kind == "grader" else None
 
 
 def only_setup(config: pytest.Config) -> bool:

@@ -18,7 +18,7 @@ from pytest_evals.completion import Completion
 from pytest_evals.errors import SuiteError
 from pytest_evals.plain import one_line
 from pytest_evals.steps.step import Declaration, check_function, step_function
-from pytest_evals.templates import check_condition
+from pytest_evals.templates.expressions import check_condition
 
 TaskFunction = Callable[..., Any]
 _AS_TEXT = (datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, uuid.UUID, PurePath)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pytest_evals.errors import SuiteError, did_you_mean
 from pytest_evals.marking import is_default_turn, is_judge_handle, is_model_handle, is_part_of_case
 from pytest_evals.steps.step import Declaration, declaration_of
-from pytest_evals.templates import names_in
+from pytest_evals.templates.rendering import names_in
 
 Source = Literal["case", "completion", "model", "judge", "step", "fixture"]
 Lookup = Callable[[str], Sequence[Any]]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pytest_evals.errors import DatasetError, SuiteError, did_you_mean
-from pytest_evals.suite import Suite
+from pytest_evals.suites.suite import Suite
 from pytest_evals.trust.calibration import Labelled
 from pytest_evals.trust.scales import Scale
 

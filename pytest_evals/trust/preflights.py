@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from pytest_evals.collection import EVAL, EvalItem
 from pytest_evals.errors import EvalsError
 from pytest_evals.graders.judges.preflight import Flight, Flown, flight_of
+from pytest_evals.item import EVAL, EvalItem
 from pytest_evals.model import Model
 from pytest_evals.steps.budget import Budget
 from pytest_evals.steps.calls import Caller, Calls

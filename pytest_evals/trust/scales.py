@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_evals.errors import SuiteError
-from pytest_evals.steps.step import declaration_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,6 @@ def set_scale(function: Any, scale: Scale) -> None:
 
 
 def scale_of(function: Any) -> Scale | None:
-    """Return the scale of a grader's fixture function, `None` where none is known."""
-    declaration = declaration_of(function)
-    scale: Scale | None = getattr(declaration.function if declaration else function, "__evals_scale__", None)
+    """Return the scale of a grader function, `None` where none is known."""
+    scale: Scale | None = getattr(function, "__evals_scale__", None)
     return scale

@@ -8,11 +8,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pytest_evals.declaration import Declaration, cases
+from pytest_evals.errors import EvalsError
 from pytest_evals.scores import CaseRecord, GradeRecord, Outcome
-from pytest_evals.suite import Suite, build_suite
+from pytest_evals.suites.building import build_suite
+from pytest_evals.suites.suite import Prepared, Suite
 
 _NUMBERS = itertools.count(1)
+ROWS = [
+    {"country": "France", "capital": "Paris", "level": "easy"},
+    {"country": "Chad", "capital": "N'Djamena", "level": "hard"},
+]
+PROMPT = "Capital of {{item.country}}?"
 
 
 def declare(data: object, **arguments: Any) -> Declaration:
@@ -25,6 +34,24 @@ def declare(data: object, **arguments: Any) -> Declaration:
 def suite_of(data: object, base: Path = Path(), option_limit: int | None = None, **arguments: Any) -> Suite:
     """Return the suite that ``@cases(data, **arguments)`` declares; ``option_limit`` is that of ``--evals-limit``."""
     return build_suite(declare(data, **arguments), base, option_limit)
+
+
+def refusal(kind: type[EvalsError], data: object = ROWS, **arguments: Any) -> str:
+    """Return what the error says with which the suite is refused that ``@cases(data, **arguments)`` declares."""
+    with pytest.raises(kind) as caught:
+        suite_of(data, **arguments)
+    assert type(caught.value) is kind
+    return str(caught.value)
+
+
+def first(data: object = ROWS, **arguments: Any) -> Prepared:
+    """Return the first case of the suite."""
+    return next(iter(suite_of(data, **arguments).cases.values()))
+
+
+def talk(prepared: Prepared) -> list[tuple[str, str]]:
+    """Return the conversation of a case: who says what."""
+    return [(message["role"], message["content"]) for message in prepared.prompt]
 
 
 def grade_record(

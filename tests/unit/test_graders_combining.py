@@ -16,7 +16,7 @@ from pytest_evals.graders.cascade import first
 from pytest_evals.graders.combining import all_of, any_of, majority, weigh, weighted
 from pytest_evals.graders.parts import part_names
 from pytest_evals.grades import Grade
-from pytest_evals.grading import grader_fixture
+from pytest_evals.grading.fixture import grader_fixture
 from pytest_evals.steps.step import declaration_of
 
 YES, NO = Grade(True, "yes"), Grade(False, "no")

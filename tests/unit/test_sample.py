@@ -13,14 +13,14 @@ import pytest
 
 from pytest_evals.artifacts.sample import dump, grades_data, sample_line, to_record
 from pytest_evals.case import Case
-from pytest_evals.collection import EvalItem, SuiteInfo
 from pytest_evals.completion import Completion
 from pytest_evals.generation import GenerationParams
 from pytest_evals.grades import Grade
-from pytest_evals.grading import Sheet
-from pytest_evals.repeats import CaseKey
+from pytest_evals.grading.sheet import Sheet
+from pytest_evals.item import CaseKey, EvalItem
 from pytest_evals.scores import GradeRecord, Outcome
-from pytest_evals.suite import Prepared
+from pytest_evals.suites.info import SuiteInfo
+from pytest_evals.suites.suite import Prepared
 
 # -- JSON
 

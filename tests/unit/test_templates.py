@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from pytest_evals.errors import TemplateError
-from pytest_evals.templates import is_dynamic, render, render_text
+from pytest_evals.templates.locators import is_dynamic
+from pytest_evals.templates.rendering import render, render_text
 
 SCOPE: dict[str, Any] = {
     "item": {

@@ -18,15 +18,9 @@ from pytest_evals.steps.budget import Budget, LimitExceeded, Limits
 from pytest_evals.steps.step import Absent, Declaration
 from pytest_evals.steps.tasks import plain_data
 from pytest_evals.steps.workflow import Workflow, build_workflow
-from pytest_evals.templates import (
-    check_condition,
-    holds,
-    may_name_a_task,
-    names_in,
-    render,
-    render_apart_from,
-    with_tasks,
-)
+from pytest_evals.templates.expressions import check_condition, holds
+from pytest_evals.templates.locators import may_name_a_task, with_tasks
+from pytest_evals.templates.rendering import names_in, render, render_apart_from
 
 
 def definition(declaration: Declaration | None = None, scope: str = "function", **marks: bool) -> Any:

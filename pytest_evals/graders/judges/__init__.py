@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from pytest_evals.graders.judges.options import Common
 from pytest_evals.graders.judges.preflight import Preflight
-from pytest_evals.grading import Fixture
+from pytest_evals.grading.fixture import Fixture
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

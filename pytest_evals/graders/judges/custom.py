@@ -17,9 +17,9 @@ from pytest_evals.graders.judges.options import Options, read_options
 from pytest_evals.graders.judges.prompts import SYSTEM
 from pytest_evals.graders.judges.replies import last_object
 from pytest_evals.graders.judges.verdicts import strip_thoughts
-from pytest_evals.grading import Fixture
+from pytest_evals.grading.fixture import Fixture
 from pytest_evals.plain import one_line
-from pytest_evals.templates import render_text
+from pytest_evals.templates.rendering import render_text
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

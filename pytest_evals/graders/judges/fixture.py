@@ -22,8 +22,8 @@ from pytest_evals.graders.judges.subject import (
     scope_of,
     with_subject,
 )
-from pytest_evals.grading import Fixture, grader_fixture
-from pytest_evals.templates import render_text
+from pytest_evals.grading.fixture import Fixture, grader_fixture
+from pytest_evals.templates.rendering import render_text
 from pytest_evals.trust.scales import Scale, set_scale
 
 if TYPE_CHECKING:

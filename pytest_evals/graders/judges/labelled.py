@@ -11,7 +11,7 @@ from pytest_evals.graders.judges.decisions import Labels, decide
 from pytest_evals.graders.judges.fixture import Scene, check_text, judge_fixture, messages_of, read_examples
 from pytest_evals.graders.judges.options import Options, read_options
 from pytest_evals.graders.judges.prompts import described, listed
-from pytest_evals.grading import Fixture
+from pytest_evals.grading.fixture import Fixture
 from pytest_evals.trust.scales import Scale
 
 PASS_FAIL: Labels = {"PASS": True, "FAIL": False}

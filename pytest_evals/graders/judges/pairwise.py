@@ -14,7 +14,7 @@ from pytest_evals.graders.judges.labelled import closing
 from pytest_evals.graders.judges.options import read_options
 from pytest_evals.graders.judges.subject import insert, join_documents
 from pytest_evals.graders.judges.verdicts import strip_thoughts
-from pytest_evals.grading import Fixture
+from pytest_evals.grading.fixture import Fixture
 
 FIRST_WINS: Labels = {"A": 1.0, "B": 0.0, "TIE": 0.5}
 """What a verdict is worth to the answer that is shown first."""

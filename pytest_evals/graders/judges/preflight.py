@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_evals.case import Case
 from pytest_evals.completion import Completion, Message
+from pytest_evals.conversation import check_messages
 from pytest_evals.datasets import load
 from pytest_evals.errors import EvalsError, SuiteError
 from pytest_evals.ids import row_id
 from pytest_evals.plain import one_line
-from pytest_evals.steps.step import declaration_of
-from pytest_evals.suite import check_messages
-from pytest_evals.templates import render
+from pytest_evals.templates.rendering import render
 from pytest_evals.trust.scales import Scale
 
 if TYPE_CHECKING:
@@ -163,8 +162,7 @@ def flight_of(function: Any) -> Flight | None:
 
 
 def check_flight(function: Any) -> None:
-    """Raise an `EvalsError` when the fixture function of a grader has a preflight whose golden set is not usable."""
-    declaration = declaration_of(function)
-    flight = flight_of(declaration.function) if declaration is not None else None
+    """Raise an `EvalsError` when a grader function has a preflight whose golden set is not usable."""
+    flight = flight_of(function)
     if flight is not None:
         flight.rows()

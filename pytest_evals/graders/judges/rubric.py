@@ -26,7 +26,7 @@ from pytest_evals.graders.judges.options import Options, read_options
 from pytest_evals.graders.judges.prompts import described
 from pytest_evals.graders.judges.replies import last_object
 from pytest_evals.graders.judges.verdicts import read_verdict, strip_thoughts
-from pytest_evals.grading import Fixture
+from pytest_evals.grading.fixture import Fixture
 
 if TYPE_CHECKING:
     from pytest_evals.grades import Grade

@@ -15,7 +15,7 @@ from pytest_evals.graders.judges.fixture import Scene, check_text, judge_fixture
 from pytest_evals.graders.judges.options import Options, read_options
 from pytest_evals.graders.judges.prompts import follow_up
 from pytest_evals.graders.judges.verdicts import read_verdict, strip_thoughts
-from pytest_evals.grading import Fixture
+from pytest_evals.grading.fixture import Fixture
 from pytest_evals.trust.scales import Scale
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from pytest_evals.errors import SuiteError
 from pytest_evals.graders.judges.fences import fenced, neutral
 from pytest_evals.graders.judges.names import WHOLE, items_only, names_in
 from pytest_evals.graders.judges.verdicts import strip_thoughts
-from pytest_evals.templates import locate, render, render_text
+from pytest_evals.templates.locators import locate
+from pytest_evals.templates.rendering import render, render_text
 
 FROM_COMPLETION = frozenset({"completion", "question", "conversation", "turns"})
 """Names of a judge's templates that are made of the fixture ``completion``."""

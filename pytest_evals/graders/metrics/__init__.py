@@ -16,7 +16,7 @@ from pytest_evals.graders.metrics import alignment, edits, embeddings, squad, su
 from pytest_evals.graders.metrics.base import metric_fixture
 from pytest_evals.graders.settings import require
 from pytest_evals.graders.text import check_normalizers
-from pytest_evals.grading import Fixture
+from pytest_evals.grading.fixture import Fixture
 
 __all__ = ["bleu", "chrf", "embedding_similarity", "f1", "levenshtein", "meteor", "rouge"]
 EXTRA = "metrics"

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_evals.errors import SuiteError
 from pytest_evals.graders.settings import check_static, depends_on_case, grading_text
-from pytest_evals.grading import Fixture, current_scope, grader_fixture
+from pytest_evals.grading.fixture import Fixture, grader_fixture
+from pytest_evals.grading.scope import current_scope
 from pytest_evals.plain import one_line
-from pytest_evals.templates import render
+from pytest_evals.templates.rendering import render
 
 if TYPE_CHECKING:
     import pytest

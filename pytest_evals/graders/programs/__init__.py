@@ -16,9 +16,11 @@ from pytest_evals.errors import SuiteError
 from pytest_evals.graders.programs.extract import program_in
 from pytest_evals.graders.programs.runner import WANTED, Limits, Outcome, run_program
 from pytest_evals.graders.settings import check_static, depends_on_case, grading_text
-from pytest_evals.grading import RUN_CODE, TIME_LIMIT, Fixture, current_scope, grader_fixture
+from pytest_evals.grading.fixture import Fixture, grader_fixture
+from pytest_evals.grading.scope import current_scope
+from pytest_evals.grading.sheet import RUN_CODE, TIME_LIMIT
 from pytest_evals.plain import one_line
-from pytest_evals.templates import render
+from pytest_evals.templates.rendering import render
 
 if TYPE_CHECKING:
     import pytest

@@ -7,7 +7,7 @@ from pathlib import Path
 from pytest_evals.engines.protocol import EngineInfo
 from pytest_evals.engines.spec import parse_spec
 from pytest_evals.engines.team import Team
-from pytest_evals.throughput import Tokens, model_use
+from pytest_evals.session.throughput import Tokens, model_use
 
 INFO = EngineInfo("cpu", "fp32", rows=8, seconds=1.0)
 

@@ -5,15 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-
-@dataclass(frozen=True, slots=True)
-class CaseKey:
-    """What tells the items of one test function apart. ``model`` is `None` where no model is asked."""
-
-    case_id: str
-    model: str | None
-    repeat: int = 1
+from pytest_evals.engines.spec import spec_of_record
+from pytest_evals.item import RECORDED, CaseKey
+from pytest_evals.suites.suite import Suite
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +31,13 @@ def repeated(keys: Sequence[CaseKey], ids: Sequence[str], counts: Sequence[int])
         for number in range(1, count + 1)
     ]
     return [key for key, _ in found], [name for _, name in found]
+
+
+def count_greedy(suite: Suite, keys: Sequence[CaseKey], root: Path) -> int:
+    """Return how many completions are greedy, of models that give the same answer each time."""
+    models = {key.model for key in keys} - {None, RECORDED}
+    same = {model for model in models if spec_of_record(str(model), root).deduplicates}
+    return sum(key.model in same and suite.cases[key.case_id].params.greedy for key in keys)
 
 
 def same_note(suite: str, greedy: int, total: int) -> list[str]:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pytest_evals.collection import EvalItem, SuiteInfo
+from pytest_evals.collection.repeats import repeated, same_note
 from pytest_evals.errors import SuiteError
 from pytest_evals.generation import GenerationParams
-from pytest_evals.plan import seeded
-from pytest_evals.repeats import CaseKey, repeated, same_note
+from pytest_evals.item import CaseKey, EvalItem
+from pytest_evals.requests import seeded
+from pytest_evals.suites.info import SuiteInfo
 from tests.unit.building import suite_of
 
 

@@ -4,36 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from pytest_evals.errors import DatasetError, EvalsError, GateError, SuiteError, TemplateError
+from pytest_evals.errors import DatasetError, GateError, SuiteError
 from pytest_evals.gates import parse_gate
-from pytest_evals.suite import Prepared, check_settings
-from tests.unit.building import suite_of
-
-ROWS = [
-    {"country": "France", "capital": "Paris", "level": "easy"},
-    {"country": "Chad", "capital": "N'Djamena", "level": "hard"},
-]
-PROMPT = "Capital of {{item.country}}?"
-
-
-def refusal(kind: type[EvalsError], data: object = ROWS, **arguments: Any) -> str:
-    with pytest.raises(kind) as caught:
-        suite_of(data, **arguments)
-    assert type(caught.value) is kind
-    return str(caught.value)
-
-
-def first(data: object = ROWS, **arguments: Any) -> Prepared:
-    return next(iter(suite_of(data, **arguments).cases.values()))
-
-
-def talk(prepared: Prepared) -> list[tuple[str, str]]:
-    return [(message["role"], message["content"]) for message in prepared.prompt]
-
+from tests.unit.building import PROMPT, ROWS, first, refusal, suite_of, talk
 
 # -- ids
 
@@ -125,132 +101,6 @@ def test_a_limit_is_a_whole_number_above_zero(limit: object) -> None:
     assert f"limit must be a whole number of at least 1, not {limit!r}" in refusal(SuiteError, prompt="x", limit=limit)
 
 
-# -- conversations
-
-
-def test_a_prompt_is_the_users_message() -> None:
-    assert talk(first(prompt=PROMPT)) == [("user", "Capital of France?")]
-
-
-def test_a_system_message_stands_first() -> None:
-    prepared = first(prompt=PROMPT, system="You know {{item.country}}.")
-    assert talk(prepared) == [("system", "You know France."), ("user", "Capital of France?")]
-
-
-def test_a_system_message_replaces_that_of_the_row() -> None:
-    messages = [{"role": "system", "content": "old"}, {"role": "user", "content": "hi"}]
-    assert talk(first([{"messages": messages}], system="new")) == [("system", "new"), ("user", "hi")]
-
-
-def test_the_row_is_not_changed_by_a_system_message() -> None:
-    row = {"messages": [{"role": "system", "content": "old"}, {"role": "user", "content": "hi"}]}
-    first([row], system="new")
-    assert row["messages"][0]["content"] == "old"
-
-
-def test_messages_are_templates() -> None:
-    messages = [{"role": "user", "content": PROMPT}, {"role": "assistant", "content": "It is"}]
-    assert talk(first(messages=messages)) == [("user", "Capital of France?"), ("assistant", "It is")]
-
-
-@pytest.mark.parametrize("locator", ["item.talk", "{{item.talk}}"])
-def test_messages_may_be_a_locator(locator: str) -> None:
-    row = {"talk": [{"role": "user", "content": "{{not a template}}"}]}
-    assert talk(first([row], messages=locator)) == [("user", "{{not a template}}")]
-
-
-def test_a_rows_own_messages_are_the_conversation() -> None:
-    assert talk(first([{"messages": [{"role": "user", "content": "hi"}]}])) == [("user", "hi")]
-
-
-def test_a_prompt_goes_before_a_rows_messages() -> None:
-    row = {"messages": [{"role": "user", "content": "hi"}], "q": "x"}
-    assert talk(first([row], prompt="{{item.q}}")) == [("user", "x")]
-
-
-def test_extra_keys_of_a_message_are_kept_and_rendered() -> None:
-    messages = [{"role": "user", "content": "hi", "name": "{{item.country}}"}]
-    assert first(messages=messages).prompt[0]["name"] == "France"
-
-
-def test_a_suite_without_a_conversation_says_what_to_give() -> None:
-    prepared = first()
-    assert prepared.prompt == ()
-    assert prepared.problem is not None
-    assert "give cases(..., prompt=...) or messages=, or rows with a 'messages' field" in prepared.problem
-
-
-def test_prompt_and_messages_exclude_each_other() -> None:
-    assert "give either prompt= or messages=, not both" in refusal(SuiteError, prompt="a", messages="item.m")
-
-
-def test_a_prompt_that_is_no_text_says_where_conversations_go() -> None:
-    message = refusal(SuiteError, prompt=[{"role": "user", "content": "x"}])
-    assert "prompt must be a string, not list; a conversation goes into messages=" in message
-
-
-@pytest.mark.parametrize(
-    ("messages", "words"),
-    [
-        ([], "messages must be a list of {'role', 'content'} with at least one entry, not []"),
-        ("hi", "messages must be a list of {'role', 'content'} with at least one entry, not 'hi'"),
-        (None, "messages must be a list"),
-        ({"role": "user", "content": "x"}, "messages must be a list"),
-        (["hi"], "message 1 must be an object with 'role' and a text 'content'"),
-        ([{"role": "user"}], "message 1 must be an object with 'role' and a text 'content'"),
-        ([{"role": "user", "content": None}], "message 1 must be an object"),
-        ([{"role": "user", "content": [{"type": "image"}]}], "message 1 must be an object"),
-        ([{"content": "x"}], "message 1 has the role None (known: system, user, assistant, tool, developer)"),
-        (
-            [{"role": "user", "content": "a"}, {"role": "bot", "content": "x"}],
-            "message 2 has the role 'bot' (known: system, user",
-        ),
-    ],
-)
-def test_bad_messages_of_a_row_name_place_and_message(messages: object, words: str) -> None:
-    message = refusal(DatasetError, [{"messages": messages}])
-    assert "row 1 of inline: " in message
-    assert words in message
-
-
-def test_a_message_of_the_suite_that_is_no_object_is_refused() -> None:
-    assert "messages must be a list of {'role', 'content'}, found str" in refusal(SuiteError, messages=["hi"])
-
-
-@pytest.mark.parametrize("argument", ["prompt", "system"])
-def test_an_unknown_field_of_a_template_names_the_row(argument: str) -> None:
-    arguments = {"prompt": "x", argument: "{{item.captal}}"}
-    message = refusal(TemplateError, [ROWS[0], {"country": "Chad"}], **arguments)
-    assert ".py:" in message
-    assert "row 1 of inline: unknown field 'captal'" in message
-
-
-def test_a_field_that_only_some_rows_lack_names_the_row_that_lacks_it() -> None:
-    message = refusal(TemplateError, [ROWS[0], {"country": "Chad"}], prompt="{{item.capital}}")
-    assert "row 2 of inline: unknown field 'capital' in 'item.capital': item has country" in message
-
-
-# -- recorded completions
-
-
-def test_a_recorded_completion_is_kept_as_it_is() -> None:
-    prepared = first([{"completion": " {{x}} "}])
-    assert prepared.recorded == " {{x}} "
-
-
-def test_an_empty_completion_is_recorded_too() -> None:
-    assert first([{"completion": ""}]).recorded == ""
-
-
-def test_a_completion_of_null_is_not_recorded() -> None:
-    assert first([{"completion": None}], prompt="x").recorded is None
-
-
-def test_a_recorded_completion_must_be_text() -> None:
-    message = refusal(DatasetError, [{"completion": 5}])
-    assert "row 1 of inline: the field 'completion' must be the recorded text, not int" in message
-
-
 # -- generation
 
 
@@ -315,7 +165,7 @@ def test_an_argument_of_the_wrong_kind_is_named(argument: str, value: object, wo
     assert words in refusal(SuiteError, prompt="x", **{argument: value})
 
 
-# -- gates and settings
+# -- gates
 
 
 def test_a_malformed_gate_names_the_place() -> None:
@@ -357,10 +207,3 @@ def test_a_slice_may_lie_beyond_the_limit() -> None:
     suite = suite_of(ROWS, prompt="x", limit=1)
     suite.check_gates("capitals", ["exact"], [parse_gate("exact[level=hard].mean >= 1")])
     assert len(suite.cases) == 1
-
-
-def test_settings_of_a_grader_are_checked_against_every_case() -> None:
-    suite = suite_of([ROWS[0], {"country": "Chad"}], prompt="x")
-    check_settings(suite, "exact", {"expected": "item.country"})
-    with pytest.raises(TemplateError, match=r"row 2 of inline: grader exact: unknown field 'capital'"):
-        check_settings(suite, "exact", {"expected": ["{{item.capital}}"]})

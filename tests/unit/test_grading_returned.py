@@ -12,9 +12,9 @@ from typing import Any
 import numpy
 import pytest
 
-from pytest_evals.errors import GradeError, SuiteError
+from pytest_evals.errors import GradeError
 from pytest_evals.grades import Grade
-from pytest_evals.grading import given_to_test, grader, returned_failure, settings_of, to_grades
+from pytest_evals.grading.returned import given_to_test, returned_failure, to_grades
 
 
 def only(value: Any, threshold: float | None = None) -> Grade:
@@ -128,23 +128,3 @@ def test_what_is_not_finite_is_refused(value: Any) -> None:
 def test_a_number_too_large_for_a_float_is_refused() -> None:
     with pytest.raises(GradeError, match="which is not a number: int too large"):
         to_grades(10**400, "k")
-
-
-# -- the decorator
-
-
-def test_a_class_is_no_grader() -> None:
-    with pytest.raises(SuiteError, match="@grader takes a function, not type"):
-        grader(int)
-
-
-def test_a_grader_that_yields_is_refused_by_name() -> None:
-    def half() -> Any:
-        yield True
-
-    with pytest.raises(SuiteError, match="grader 'half' yields; a grader returns its grade"):
-        grader(half)
-
-
-def test_an_ordinary_function_has_no_settings() -> None:
-    assert settings_of(len) is None

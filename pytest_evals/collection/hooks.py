@@ -1,0 +1,166 @@
+"""Collects suites: hooks that make one test item for each case, model and repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from pytest_evals.collection.asked import Asked, find_asked
+from pytest_evals.collection.checking import applies, check_graders, check_likelihoods
+from pytest_evals.collection.keys import case_keys, item_ids
+from pytest_evals.collection.lookup import Lookup
+from pytest_evals.collection.models import models_for
+from pytest_evals.collection.registry import Registry
+from pytest_evals.collection.repeats import Recast, count_greedy, repeated, same_note
+from pytest_evals.declaration import MARK, Declaration
+from pytest_evals.errors import EvalsError, SuiteError
+from pytest_evals.gates import Gate, resolve
+from pytest_evals.grading.scope import CASE
+from pytest_evals.grading.sheet import EXCLUDED
+from pytest_evals.item import EVAL, PARAMETER, RECORDED, CaseKey, EvalItem
+from pytest_evals.settings import Settings
+from pytest_evals.suites.info import Declared, SuiteInfo
+from pytest_evals.suites.suite import Suite
+from pytest_evals.trust.labelling import Labels
+
+
+@dataclass(frozen=True, slots=True)
+class _Current:
+    """The test function that is being parametrized: pytest makes its items right after."""
+
+    suite: Suite
+    info: SuiteInfo
+    models: tuple[str, ...]
+    asked: Asked
+    labels: Labels
+
+
+class Collection:
+    """Hooks of collection. ``infos`` are the suites found, by name."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._registry = Registry(settings.limit)
+        self._current: _Current | None = None
+        self.on_model_needed: Callable[[str], object] | None = None
+        """Called with a model's name as soon as a case is found that needs it."""
+        self.recast: Mapping[str, Recast] = {}
+        """Models and repeats of suites by name, where a recorded run decides."""
+
+    @property
+    def infos(self) -> dict[str, SuiteInfo]:
+        """The suites found so far, by name."""
+        return self._registry.infos
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Parametrize a test that has the mark: one item a case, model and repeat."""
+        mark = metafunc.definition.get_closest_marker(MARK)
+        if mark is None:
+            return
+        try:
+            self._parametrize(metafunc, _declaration(mark, metafunc))
+        except EvalsError as error:
+            raise pytest.Collector.CollectError(str(error)) from error
+
+    def _parametrize(self, metafunc: pytest.Metafunc, declaration: Declaration) -> None:
+        suite = self._registry.suite(declaration, metafunc.definition.path.parent)
+        name = declaration.name or metafunc.function.__name__
+        asked = _find_asked(metafunc, f"{declaration.place}: {name}")
+        gates = self._check(suite, name, asked)
+        recast = self.recast.get(name)
+        models = (recast.models if recast else ()) or models_for(metafunc.definition, declaration, self._settings)
+        info = self._registry.info(name, suite, metafunc.definition.nodeid.partition("::")[0])
+        info.add(asked.graders, [gate.text for gate in gates])
+        info.calls, info.judges = info.calls or asked.calls, info.judges or asked.judge
+        labels = self._registry.labels(suite, info, asked.graders)
+        self._current = _Current(suite, info, models, asked, labels)
+        keys = case_keys(suite, models, asked, where=f"{declaration.place}: {name}")
+        self._announce(keys, asked)
+        ids = item_ids(keys, models, self._settings.root)
+        keys, ids = repeated(keys, ids, self._counts(keys, self._current))
+        if labels.values and asked.completion and any(key.model != RECORDED for key in keys):
+            info.note(
+                f"{name}: people labelled answers of their time, and the grades are of answers that were generated now"
+            )
+        if PARAMETER not in metafunc.fixturenames:
+            metafunc.fixturenames.append(PARAMETER)
+        metafunc.parametrize(PARAMETER, keys, ids=ids, indirect=True)
+
+    def _check(self, suite: Suite, name: str, asked: Asked) -> list[Gate]:
+        """Check what a test asks for against its suite; return the suite's gates and those of the session that are about it."""
+        conditions = asked.conditions.items()
+        asked.workflow.applies_to = {key: applies(suite, who, condition) for key, (condition, who) in conditions}
+        check_graders(suite, name, asked, self._settings)
+        graders = list(asked.graders)
+        suite.check_gates(name, graders, suite.gates)
+        check_likelihoods(suite, name, asked)
+        # Gates of the session concern the suites that have what they name; one that none has is refused later.
+        mine = [gate for gate in self._settings.gates if resolve(gate, name, graders) is not None]
+        return [*suite.gates, *(gate for gate in mine if gate.slice is None or suite.has_slice(*gate.slice))]
+
+    def _announce(self, keys: list[CaseKey], asked: Asked) -> None:
+        """Have the first model that is needed loaded while the rest is collected."""
+        needed = next((key.model for key in keys if key.model not in (None, RECORDED)), None)
+        if needed is None and asked.judge:
+            needed = self._settings.judge_name
+        if needed is not None and self.on_model_needed is not None:
+            self.on_model_needed(needed)
+
+    def _counts(self, keys: list[CaseKey], current: _Current) -> list[int]:
+        """Return how often each case runs. A completion that the row brings is there once."""
+        info, suite = current.info, current.suite
+        count = self._settings.repeat or suite.declaration.repeat or 1
+        if info.name in self.recast:
+            count = self.recast[info.name].repeats
+        if count > 1 and current.asked.completion:
+            info.note(*same_note(info.name, count_greedy(suite, keys, self._settings.root), len(keys)))
+        return [1 if key.model == RECORDED else count for key in keys]
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_pycollect_makeitem(self) -> Any:
+        """Note every item of a suite as it is made: later steps see only those that were selected."""
+        self._current = None
+        made = yield
+        if self._current is not None:
+            for item in made:
+                _note(item, self._current)
+        return made
+
+
+def _declaration(mark: pytest.Mark, metafunc: pytest.Metafunc) -> Declaration:
+    declaration = mark.args[0] if len(mark.args) == 1 else None
+    if not isinstance(declaration, Declaration):
+        raise SuiteError(f"{metafunc.definition.nodeid}: use @cases(...) of pytest_evals, not @pytest.mark.{MARK}")
+    return declaration
+
+
+def _find_asked(metafunc: pytest.Metafunc, where: str) -> Asked:
+    try:
+        return find_asked(metafunc.fixturenames, Lookup(metafunc.definition))
+    except EvalsError as error:
+        raise type(error)(f"{where}: {error}") from error
+
+
+def _note(item: Any, current: _Current) -> None:
+    """Make an item the case that it is."""
+    key: CaseKey = item.callspec.params[PARAMETER]
+    current.info.items[item.nodeid] = Declared(key.case_id, key.model or "", key.repeat)
+    prepared, asked = current.suite.cases[key.case_id], current.asked
+    item.stash[CASE] = prepared.case
+    item.stash[EVAL] = EvalItem(
+        key,
+        prepared,
+        current.info,
+        current.models,
+        asked.completion,
+        tuple(asked.graders),
+        asked.asks,
+        asked.workflow,
+        current.labels.values.get(key.case_id, {}),
+    )
+    excluded = {name for name, cases in asked.workflow.applies_to.items() if key.case_id not in cases}
+    if excluded:
+        item.stash[EXCLUDED] = frozenset(excluded)

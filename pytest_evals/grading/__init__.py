@@ -1,0 +1,1 @@
+"""Graders: functions that become fixtures, and what they return that becomes grades. Ready-made ones are in `graders`."""

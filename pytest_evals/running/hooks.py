@@ -1,0 +1,152 @@
+"""Hooks around each case: its answers before it starts, its grades after its setup, its outcome on its reports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_evals.artifacts.sample import dump
+from pytest_evals.current import ITEM
+from pytest_evals.engines.service import Generation
+from pytest_evals.errors import NotApplicable
+from pytest_evals.grading.sheet import SHEET, Sheet
+from pytest_evals.item import EVAL
+from pytest_evals.pacing import STOPPED
+from pytest_evals.plain import described, one_line, plain
+from pytest_evals.running.finished import last_completion, sample_of
+from pytest_evals.running.state import CALLS, COMPLETION, STATE, forget
+from pytest_evals.running.supply import SUPPLY, Supply
+from pytest_evals.running.verdicts import State, add_properties, describe, judge_phase, make_harmless
+from pytest_evals.settings import Settings
+from pytest_evals.steps.budget import Budget
+from pytest_evals.steps.calls import Caller, Calls
+from pytest_evals.steps.case_flow import CaseFlow
+from pytest_evals.steps.direct import DirectAsker
+from pytest_evals.steps.runner import News
+from pytest_evals.steps.step import FLOW, Absent, only_setup
+
+
+def register_run(config: pytest.Config, settings: Settings, engines: Generation, news: News | None = None) -> Supply:
+    """Have this process run cases; return the supply of their answers."""
+    supply = config.stash[SUPPLY] = Supply(settings, engines, news)
+    config.pluginmanager.register(CaseRun(settings, supply), "evals-run")
+    if settings.audit:
+        from pytest_evals.audit import Audit
+
+        config.pluginmanager.register(Audit(supply, settings.audit, settings.seed), "evals-audit")
+    return supply
+
+
+class CaseRun:
+    """Hooks of a process that runs cases."""
+
+    def __init__(self, settings: Settings, supply: Supply) -> None:
+        self._settings = settings
+        self._supply = supply
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> Any:
+        """Have the completion and the results of steps at hand before the item starts: capture is off here, and no timeout
+        of the test runs.
+        """
+        token = ITEM.set(item)
+        try:
+            if EVAL in item.stash and not only_setup(item.config) and not self._supply.stopped(item):
+                self._supply.prepare(item, nextitem)
+            return (yield)
+        finally:
+            ITEM.reset(token)
+            self._supply.end(item)
+
+    def pytest_unconfigure(self) -> None:
+        """Stop what steps still do, however the session ended."""
+        self._supply.close()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Any:
+        """After all graders gave their grades, let what one of them raised be the error of this case."""
+        __tracebackhide__ = True
+        if EVAL in item.stash and STOPPED not in item.stash:
+            # Fresh for every attempt: a rerun of the item must not see what the attempt before left.
+            self._fresh(item)
+            if self._supply.grounded is not None:
+                pytest.fail(plain(self._supply.grounded, 2000), pytrace=False)
+        try:
+            yield
+        except NotApplicable as reason:
+            if EVAL not in item.stash:
+                raise
+            # A fixture looked into the result of a task that does not apply.
+            pytest.skip(one_line(str(reason)))
+        sheet = item.stash.get(SHEET, None)
+        if sheet is not None and sheet.failures:
+            raise next(iter(sheet.failures.values()))
+
+    def _fresh(self, item: pytest.Item) -> None:
+        sheet = item.stash[SHEET] = Sheet()
+        item.stash[STATE] = State()
+        forget(item, COMPLETION)
+        flow = item.stash.get(FLOW, None)
+        used = Budget(self._settings.limits)
+        if isinstance(flow, CaseFlow):
+            # Results and grades of steps stand there whatever happens to the test.
+            flow.results.post(sheet)
+            used = flow.calls.budget
+        calls = Calls(Budget(self._settings.limits, used.calls, used.tokens))
+        item.stash[CALLS] = (
+            calls,
+            Caller(
+                item.nodeid,
+                None,
+                DirectAsker(self._supply),
+                calls,
+                found=item.stash[EVAL],
+                base_seed=self._settings.seed,
+            ),
+        )
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Any:
+        """A test that needs a grade which does not apply is itself not applicable."""
+        __tracebackhide__ = True
+        if FLOW in pyfuncitem.stash:
+            _skip_without_task(pyfuncitem)
+        try:
+            return (yield)
+        except NotApplicable as reason:
+            if EVAL not in pyfuncitem.stash:
+                raise
+            pytest.skip(one_line(str(reason)))
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+        """Turn a miss into an xfail, keep what the phase showed, and send the finished case along with its last report."""
+        found = item.stash.get(EVAL, None)
+        state = item.stash.get(STATE, None)
+        if found is None or state is None:
+            return (yield)
+        sheet = item.stash[SHEET]
+        if call.when == "teardown":
+            add_properties(item, sheet)
+        report: pytest.TestReport = yield
+        state.timing[str(report.when)] = report.duration
+        flow = item.stash.get(FLOW, None)
+        if isinstance(flow, CaseFlow) and call.excinfo is not None and flow.results.raised(call.excinfo.value):
+            state.error = {"kind": "task", "message": described(call.excinfo.value)}
+        judge_phase(report, call, state, sheet, gated=bool(found.info.gates) and not self._settings.strict_cases)
+        if report.when == "call" and report.failed:
+            report.sections.append(("Eval", describe(last_completion(item), sheet)))
+        make_harmless(report)
+        if report.when == "teardown" and not only_setup(item.config):
+            report.evals = dump(sample_of(item))  # type: ignore[attr-defined]  # extra attributes travel with a report
+        return report
+
+
+def _skip_without_task(item: pytest.Function) -> None:
+    """A test that asks for a task which does not apply to the case does not apply either."""
+    __tracebackhide__ = True
+    for name in item._fixtureinfo.argnames:  # noqa: SLF001 - not public in pytest, which calls the test by it
+        value = item.funcargs.get(name)
+        if isinstance(value, Absent):
+            pytest.skip(one_line(value.reason))

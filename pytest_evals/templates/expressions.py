@@ -1,0 +1,74 @@
+"""Expressions over a case, as ``"item.kind == 'rag'"``."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from pytest_evals.errors import TemplateError
+from pytest_evals.templates.jinja import environment, well_formed
+from pytest_evals.templates.locators import Scope
+
+
+def check_condition(expression: str) -> None:
+    """Raise `TemplateError` unless ``expression`` (of ``run_if``) is well formed."""
+    _condition(expression)
+
+
+def holds(expression: str, scope: Scope) -> bool:
+    """Tell whether an expression, as ``"item.kind == 'rag'"``, is true in ``scope``. Raises `TemplateError`."""
+    import jinja2
+
+    try:
+        return bool(_condition(expression)(scope))
+    except jinja2.UndefinedError as error:
+        raise TemplateError(
+            f"run_if {expression!r}: {error.message} (write 'item.x is defined and ...' where a row may lack it)"
+        ) from error
+    except Exception as error:  # a filter or method called by the expression may raise anything
+        raise TemplateError(f"run_if {expression!r} failed: {type(error).__name__}: {error}") from error
+
+
+@functools.lru_cache(maxsize=256)
+def _condition(expression: str) -> Callable[[Scope], Any]:
+    if not isinstance(expression, str) or not expression.strip():
+        raise TemplateError(f"run_if must be an expression like \"item.kind == 'rag'\", not {expression!r}")
+    return compile_expression(expression, "run_if")
+
+
+def compile_expression(expression: str, what: str) -> Callable[[Scope], Any]:
+    """Return what computes ``expression`` in a scope, sandboxed; it raises whatever the expression makes of the scope.
+
+    Raises `TemplateError` that names ``what`` the expression is for unless it is well formed.
+    """
+    with well_formed(f"{what} {expression!r}"):
+        compiled: Callable[[Scope], Any] = environment().compile_expression(expression, undefined_to_none=False)
+    return compiled
+
+
+def paths_of(expression: str) -> list[list[str]]:
+    """Return the names that a well-formed expression uses, each with the attributes asked of it: ``item.level`` is
+    ``["item", "level"]``.
+    """
+    from jinja2 import nodes
+
+    tree = environment().parse(f"{{{{ ({expression}) }}}}")
+    chains = [_chain(node) for node in tree.find_all((nodes.Getattr, nodes.Getitem, nodes.Name))]
+    found = [chain for chain in chains if chain]
+    return [chain for chain in found if not any(other[: len(chain)] == chain and other != chain for other in found)]
+
+
+def _chain(node: Any) -> list[str]:
+    """Return a node's name and the attributes asked of it; nothing for what is computed."""
+    from jinja2 import nodes
+
+    if isinstance(node, nodes.Name):
+        return [node.name]
+    if isinstance(node, nodes.Getattr):
+        holder, name = _chain(node.node), node.attr
+    elif isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str):
+        holder, name = _chain(node.node), node.arg.value
+    else:
+        return []
+    return [*holder, name] if holder else []

@@ -1,0 +1,107 @@
+"""Renders the strings of a suite, and finds the names in them."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from pytest_evals.templates.jinja import Renderer, compile_template, names_in_template
+from pytest_evals.templates.locators import (
+    ALIASES,
+    LOCATOR,
+    MARKUP,
+    PLACEHOLDER,
+    REFERENCE,
+    Scope,
+    as_text,
+    locate,
+    only_placeholders,
+)
+
+
+def names_in(value: Any) -> set[str]:
+    """Return the names, other than ``item``, that the strings in ``value`` refer to or may refer to."""
+    if isinstance(value, str):
+        return _names(value) - {"item"}
+    entries = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+    return {name for entry in entries for name in names_in(entry)}
+
+
+def _names(text: str) -> set[str]:
+    reference = REFERENCE.match(text)
+    if reference:
+        return {reference.group(1) or reference.group(3)}
+    if not any(mark in text for mark in MARKUP) or only_placeholders(text):
+        return set()
+    return names_in_template(text)
+
+
+def render_apart_from(value: Any, scope: Scope, later: Collection[str]) -> Any:
+    """Render what does not refer to the names in ``later``, which have no values yet; of the rest, look up the fields of
+    the case that it names. Raises `TemplateError` as `render` does.
+    """
+    if isinstance(value, str):
+        if not (_names(value) & set(later)):
+            return render(value, scope)
+        for placeholder in PLACEHOLDER.finditer(value):
+            locate(placeholder.group(1), scope)
+        return value
+    if isinstance(value, Mapping):
+        return {key: render_apart_from(entry, scope, later) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [render_apart_from(entry, scope, later) for entry in value]
+    return value
+
+
+def render(value: Any, scope: Scope) -> Any:
+    """Return ``value`` with every string in it (in lists and dicts too) rendered against ``scope``.
+
+    Raises `TemplateError` naming the unknown field and the fields there are.
+    """
+    if isinstance(value, str):
+        return _renderer(value)(scope)
+    if isinstance(value, Mapping):
+        return {key: render(entry, scope) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [render(entry, scope) for entry in value]
+    return value
+
+
+def render_text(value: str, scope: Scope) -> str:
+    """Render ``value`` to text, as for a message: a file becomes its text; null and containers are refused."""
+    result = _renderer(value)(scope)
+    return result if isinstance(result, str) else as_text(result, value)
+
+
+@functools.lru_cache(maxsize=4096)
+def _renderer(text: str) -> Renderer:
+    """Return what renders ``text``: found out once, used for every case."""
+    locator = LOCATOR.match(text)
+    if locator:
+        path = locator.group(1) or locator.group(2)
+        return lambda scope: locate(path, scope)
+    reference = REFERENCE.match(text)
+    if reference:
+        return _reference(text, reference)
+    if not any(mark in text for mark in MARKUP):
+        return lambda _scope: text
+    if not only_placeholders(text):
+        return compile_template(text)
+    literals = PLACEHOLDER.split(text)
+    return lambda scope: "".join(
+        as_text(locate(part, scope), part) if index % 2 else part for index, part in enumerate(literals)
+    )
+
+
+def _reference(text: str, reference: re.Match[str]) -> Renderer:
+    """Render a whole string that is one name, perhaps with a path: a value of the scope, or what it is otherwise."""
+    bare, path, braced, braced_path = reference.groups()
+    if bare:
+        return lambda scope: locate(f"{bare}{path}", scope) if bare in scope.get(ALIASES, ()) else text
+
+    def render_braced(scope: Scope) -> Any:
+        return locate(f"{braced}{braced_path}", scope) if braced in scope else compile_template(text)(scope)
+
+    return render_braced

@@ -1,0 +1,131 @@
+"""The conversation of a case: whose it is, and what is none."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_evals.errors import DatasetError, SuiteError, TemplateError
+from tests.unit.building import PROMPT, ROWS, first, refusal, talk
+
+
+def test_a_prompt_is_the_users_message() -> None:
+    assert talk(first(prompt=PROMPT)) == [("user", "Capital of France?")]
+
+
+def test_a_system_message_stands_first() -> None:
+    prepared = first(prompt=PROMPT, system="You know {{item.country}}.")
+    assert talk(prepared) == [("system", "You know France."), ("user", "Capital of France?")]
+
+
+def test_a_system_message_replaces_that_of_the_row() -> None:
+    messages = [{"role": "system", "content": "old"}, {"role": "user", "content": "hi"}]
+    assert talk(first([{"messages": messages}], system="new")) == [("system", "new"), ("user", "hi")]
+
+
+def test_the_row_is_not_changed_by_a_system_message() -> None:
+    row = {"messages": [{"role": "system", "content": "old"}, {"role": "user", "content": "hi"}]}
+    first([row], system="new")
+    assert row["messages"][0]["content"] == "old"
+
+
+def test_messages_are_templates() -> None:
+    messages = [{"role": "user", "content": PROMPT}, {"role": "assistant", "content": "It is"}]
+    assert talk(first(messages=messages)) == [("user", "Capital of France?"), ("assistant", "It is")]
+
+
+@pytest.mark.parametrize("locator", ["item.talk", "{{item.talk}}"])
+def test_messages_may_be_a_locator(locator: str) -> None:
+    row = {"talk": [{"role": "user", "content": "{{not a template}}"}]}
+    assert talk(first([row], messages=locator)) == [("user", "{{not a template}}")]
+
+
+def test_a_rows_own_messages_are_the_conversation() -> None:
+    assert talk(first([{"messages": [{"role": "user", "content": "hi"}]}])) == [("user", "hi")]
+
+
+def test_a_prompt_goes_before_a_rows_messages() -> None:
+    row = {"messages": [{"role": "user", "content": "hi"}], "q": "x"}
+    assert talk(first([row], prompt="{{item.q}}")) == [("user", "x")]
+
+
+def test_extra_keys_of_a_message_are_kept_and_rendered() -> None:
+    messages = [{"role": "user", "content": "hi", "name": "{{item.country}}"}]
+    assert first(messages=messages).prompt[0]["name"] == "France"
+
+
+def test_a_suite_without_a_conversation_says_what_to_give() -> None:
+    prepared = first()
+    assert prepared.prompt == ()
+    assert prepared.problem is not None
+    assert "give cases(..., prompt=...) or messages=, or rows with a 'messages' field" in prepared.problem
+
+
+def test_prompt_and_messages_exclude_each_other() -> None:
+    assert "give either prompt= or messages=, not both" in refusal(SuiteError, prompt="a", messages="item.m")
+
+
+def test_a_prompt_that_is_no_text_says_where_conversations_go() -> None:
+    message = refusal(SuiteError, prompt=[{"role": "user", "content": "x"}])
+    assert "prompt must be a string, not list; a conversation goes into messages=" in message
+
+
+@pytest.mark.parametrize(
+    ("messages", "words"),
+    [
+        ([], "messages must be a list of {'role', 'content'} with at least one entry, not []"),
+        ("hi", "messages must be a list of {'role', 'content'} with at least one entry, not 'hi'"),
+        (None, "messages must be a list"),
+        ({"role": "user", "content": "x"}, "messages must be a list"),
+        (["hi"], "message 1 must be an object with 'role' and a text 'content'"),
+        ([{"role": "user"}], "message 1 must be an object with 'role' and a text 'content'"),
+        ([{"role": "user", "content": None}], "message 1 must be an object"),
+        ([{"role": "user", "content": [{"type": "image"}]}], "message 1 must be an object"),
+        ([{"content": "x"}], "message 1 has the role None (known: system, user, assistant, tool, developer)"),
+        (
+            [{"role": "user", "content": "a"}, {"role": "bot", "content": "x"}],
+            "message 2 has the role 'bot' (known: system, user",
+        ),
+    ],
+)
+def test_bad_messages_of_a_row_name_place_and_message(messages: object, words: str) -> None:
+    message = refusal(DatasetError, [{"messages": messages}])
+    assert "row 1 of inline: " in message
+    assert words in message
+
+
+def test_a_message_of_the_suite_that_is_no_object_is_refused() -> None:
+    assert "messages must be a list of {'role', 'content'}, found str" in refusal(SuiteError, messages=["hi"])
+
+
+@pytest.mark.parametrize("argument", ["prompt", "system"])
+def test_an_unknown_field_of_a_template_names_the_row(argument: str) -> None:
+    arguments = {"prompt": "x", argument: "{{item.captal}}"}
+    message = refusal(TemplateError, [ROWS[0], {"country": "Chad"}], **arguments)
+    assert ".py:" in message
+    assert "row 1 of inline: unknown field 'captal'" in message
+
+
+def test_a_field_that_only_some_rows_lack_names_the_row_that_lacks_it() -> None:
+    message = refusal(TemplateError, [ROWS[0], {"country": "Chad"}], prompt="{{item.capital}}")
+    assert "row 2 of inline: unknown field 'capital' in 'item.capital': item has country" in message
+
+
+# -- recorded completions
+
+
+def test_a_recorded_completion_is_kept_as_it_is() -> None:
+    prepared = first([{"completion": " {{x}} "}])
+    assert prepared.recorded == " {{x}} "
+
+
+def test_an_empty_completion_is_recorded_too() -> None:
+    assert first([{"completion": ""}]).recorded == ""
+
+
+def test_a_completion_of_null_is_not_recorded() -> None:
+    assert first([{"completion": None}], prompt="x").recorded is None
+
+
+def test_a_recorded_completion_must_be_text() -> None:
+    message = refusal(DatasetError, [{"completion": 5}])
+    assert "row 1 of inline: the field 'completion' must be the recorded text, not int" in message

@@ -1,0 +1,28 @@
+"""``@grader``: which functions it takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_evals.errors import SuiteError
+from pytest_evals.grading.fixture import grader
+from pytest_evals.steps.step import grader_of
+
+
+def test_a_class_is_no_grader() -> None:
+    with pytest.raises(SuiteError, match="@grader takes a function, not type"):
+        grader(int)
+
+
+def test_a_grader_that_yields_is_refused_by_name() -> None:
+    def half() -> Any:
+        yield True
+
+    with pytest.raises(SuiteError, match="grader 'half' yields; a grader returns its grade"):
+        grader(half)
+
+
+def test_an_ordinary_function_is_no_grader() -> None:
+    assert grader_of(len) is None

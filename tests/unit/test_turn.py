@@ -1,0 +1,25 @@
+"""From what an engine gave to the completion of a conversation."""
+
+from __future__ import annotations
+
+from pytest_evals.completion import Completion, Origin
+from pytest_evals.engines.protocol import Result
+from pytest_evals.turn import completion_of
+
+QUESTION = {"role": "user", "content": "Capital?"}
+
+
+def test_the_answer_is_the_last_message_of_the_conversation() -> None:
+    result = Result("id", "Paris", "length", 5, 2, (-0.5, -1.0), ("Paris", "Lyon"), None, 0.5, 0.25, "f00", Origin("k"))
+    answer = {"role": "assistant", "content": "Paris"}
+    assert completion_of(result, (QUESTION,), "m") == Completion(
+        "Paris", (QUESTION, answer), "length", "m", 5, 2, (-0.5, -1.0), ("Paris", "Lyon"), 0.5, 0.25, "f00", Origin("k")
+    )
+
+
+def test_a_turn_that_the_model_continued_is_one_message() -> None:
+    begun = {"role": "assistant", "content": "It is"}
+    completion = completion_of(Result("id", " Paris"), (QUESTION, begun), "m")
+    assert completion.text == " Paris"
+    assert completion.messages == (QUESTION, {"role": "assistant", "content": "It is Paris"})
+    assert begun["content"] == "It is"
