@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_evals.marking import default_turn, judge_handle, model_handle, part_of_case
+from pytest_evals.marking import provides
 
 if TYPE_CHECKING:
     from pytest_evals.case import Case
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-@part_of_case
+@provides("case")
 def case() -> Case:
     """The case that runs: a row of the dataset as mapping and attributes, with ``id``, ``files`` and ``metadata``."""
     from pytest_evals.running.delivery import eval_item
@@ -25,7 +25,7 @@ def case() -> Case:
 
 
 @pytest.fixture
-@default_turn
+@provides("completion")
 def completion() -> Completion:
     """The model's answer to the case: ``text``, ``messages``, ``finish_reason``, token counts, ``logprobs``,
     ``latency``.
@@ -39,7 +39,7 @@ def completion() -> Completion:
 
 
 @pytest.fixture
-@model_handle
+@provides("model")
 def model() -> Model:
     """The model under test, for further calls: ``model.generate(...)``, ``model.choose([...])``, ``model.score(text)``.
 
@@ -52,7 +52,7 @@ def model() -> Model:
 
 
 @pytest.fixture
-@judge_handle
+@provides("judge")
 def judge() -> Model:
     """The model that judges (``--evals-judge``), to be called as ``model`` is."""
     from pytest_evals.running.delivery import handle
@@ -61,7 +61,7 @@ def judge() -> Model:
 
 
 @pytest.fixture
-@part_of_case
+@provides("case")
 def record() -> Recorder:
     """Attach extra values to the case: ``record("steps", 3)`` or ``record(steps=3)``; they stand in the artifact under
     ``tasks``.

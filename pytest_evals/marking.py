@@ -1,52 +1,26 @@
-"""Marks on the plugin's own fixture functions, by which collection knows them again."""
+"""Marks on the plugin's own fixture functions, by which collection knows them again, whatever overrides them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
+Provided = Literal["case", "completion", "model", "judge"]
+"""What such a fixture gives: something of the case itself, its default turn, or a model to call."""
 
 
-def default_turn(function: F) -> F:
-    """Mark the function of the plugin's own ``completion`` fixture: a test that overrides it needs no generation."""
-    function.__evals_default_turn__ = True  # type: ignore[attr-defined]  # a function has this attribute once it is set
-    return function
+def provides(what: Provided) -> Callable[[F], F]:
+    """Mark the function of one of the plugin's own fixtures."""
+
+    def mark(function: F) -> F:
+        function.__evals_provides__ = what  # type: ignore[attr-defined]  # a function has this attribute once it is set
+        return function
+
+    return mark
 
 
-def is_default_turn(function: object) -> bool:
-    """Tell whether the fixture function is the plugin's own ``completion``."""
-    return getattr(function, "__evals_default_turn__", False)
-
-
-def model_handle(function: F) -> F:
-    """Mark the function of the plugin's own ``model`` fixture: a test that asks for it runs once per model."""
-    function.__evals_model_handle__ = True  # type: ignore[attr-defined]  # as above
-    return function
-
-
-def is_model_handle(function: object) -> bool:
-    """Tell whether the fixture function is the plugin's own ``model``."""
-    return getattr(function, "__evals_model_handle__", False)
-
-
-def judge_handle(function: F) -> F:
-    """Mark the function of the plugin's own ``judge`` fixture."""
-    function.__evals_judge_handle__ = True  # type: ignore[attr-defined]  # as above
-    return function
-
-
-def is_judge_handle(function: object) -> bool:
-    """Tell whether the fixture function is the plugin's own ``judge``."""
-    return getattr(function, "__evals_judge_handle__", False)
-
-
-def part_of_case(function: F) -> F:
-    """Mark the functions of the plugin's own ``case`` and ``record``: steps have them too."""
-    function.__evals_part_of_case__ = True  # type: ignore[attr-defined]  # as above
-    return function
-
-
-def is_part_of_case(function: object) -> bool:
-    """Tell whether the fixture function is the plugin's own ``case`` or ``record``."""
-    return getattr(function, "__evals_part_of_case__", False)
+def provided_by(function: object) -> Provided | None:
+    """Return what a fixture function gives, `None` where it is none of the plugin's own."""
+    provided: Provided | None = getattr(function, "__evals_provides__", None)
+    return provided

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_evals.collection.lookup import Lookup
-from pytest_evals.marking import is_default_turn, is_judge_handle, is_model_handle
+from pytest_evals.marking import Provided, provided_by
 from pytest_evals.steps.step import Asks, Declaration, declaration_of, grader_of
-from pytest_evals.steps.workflow import Source, Workflow, build_workflow
+from pytest_evals.steps.workflow import Workflow, build_workflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,9 @@ def find_asked(names: Sequence[str], lookup: Lookup) -> Asked:
     found = {name: grader_of(lookup.function(name)) for name in known}
     graders = {name: grader for name, grader in found.items() if grader is not None}
 
-    def wants(source: Source, is_it: Callable[[object], bool]) -> bool:
-        return (source in names and is_it(lookup.function(source))) or workflow.asks_for(source)
+    def calls(handle: Provided) -> bool:
+        itself = handle in names and provided_by(lookup.function(handle)) == handle
+        return itself or workflow.asks_for(handle)
 
     return Asked(
         workflow,
@@ -51,8 +52,8 @@ def find_asked(names: Sequence[str], lookup: Lookup) -> Asked:
         {name: grader.asks for name, grader in graders.items() if grader.asks is not None},
         _conditions(names, lookup, workflow),
         completion=_gets_default_turn(names, lookup) or workflow.asks_for("completion"),
-        model=wants("model", is_model_handle),
-        judge=wants("judge", is_judge_handle),
+        model=calls("model"),
+        judge=calls("judge"),
     )
 
 
@@ -69,7 +70,7 @@ def _conditions(names: Sequence[str], lookup: Lookup, workflow: Workflow) -> dic
 def _gets_default_turn(names: Sequence[str], lookup: Lookup) -> bool:
     """Tell whether a test gets the plugin's own ``completion``, itself or through a fixture that overrides and uses it."""
     for definition in reversed(lookup("completion") if "completion" in names else ()):
-        if is_default_turn(definition.func):
+        if provided_by(definition.func) == "completion":
             return True
         if "completion" not in definition.argnames:
             return False

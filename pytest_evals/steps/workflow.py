@@ -11,20 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pytest_evals.errors import SuiteError, did_you_mean
-from pytest_evals.marking import is_default_turn, is_judge_handle, is_model_handle, is_part_of_case
+from pytest_evals.marking import Provided, provided_by
 from pytest_evals.steps.step import Declaration, declaration_of
 from pytest_evals.templates.rendering import names_in
 
-Source = Literal["case", "completion", "model", "judge", "step", "fixture"]
+Source = Provided | Literal["step", "fixture"]
 Lookup = Callable[[str], Sequence[Any]]
 """From a name to the fixture definitions of it that the test sees, the one that wins last."""
-
-_PROVIDED: Sequence[tuple[Callable[[object], bool], Source]] = (
-    (is_default_turn, "completion"),
-    (is_model_handle, "model"),
-    (is_judge_handle, "judge"),
-    (is_part_of_case, "case"),
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,9 +162,9 @@ class _Builder:
             raise self._unknown(parameter, name, who)
         at = _level(parameter, name, level) % len(definitions)
         definition = definitions[at]
-        for is_it, source in _PROVIDED:
-            if is_it(definition.func):
-                return source, None
+        provided = provided_by(definition.func)
+        if provided is not None:
+            return provided, None
         declaration = declaration_of(definition.func)
         if declaration is not None:
             self._check_runs_ahead(parameter, declaration, who)

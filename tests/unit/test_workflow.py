@@ -23,7 +23,7 @@ from pytest_evals.templates.locators import may_name_a_task, with_tasks
 from pytest_evals.templates.rendering import names_in, render, render_apart_from
 
 
-def definition(declaration: Declaration | None = None, scope: str = "function", **marks: bool) -> Any:
+def definition(declaration: Declaration | None = None, scope: str = "function", **marks: str) -> Any:
     function = SimpleNamespace(**marks)
     if declaration is not None:
         function.__evals_step__ = declaration
@@ -31,9 +31,9 @@ def definition(declaration: Declaration | None = None, scope: str = "function", 
 
 
 PROVIDED = {
-    "completion": [definition(__evals_default_turn__=True)],
-    "model": [definition(__evals_model_handle__=True)],
-    "case": [definition(__evals_part_of_case__=True)],
+    "completion": [definition(__evals_provides__="completion")],
+    "model": [definition(__evals_provides__="model")],
+    "case": [definition(__evals_provides__="case")],
     "store": [definition(scope="session")],
 }
 
