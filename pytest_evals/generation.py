@@ -119,8 +119,8 @@ def _stop(name: str, value: object) -> tuple[str, ...]:
     return tuple(strings)
 
 
-def _top_p(name: str, value: object) -> float:
-    number = _number(name, value, 0, 1)
+def _above_zero(name: str, value: object, high: float) -> float:
+    number = _number(name, value, 0, high)
     if number == 0:
         raise SuiteError(f"generation: {name} must be above 0")
     return number
@@ -140,13 +140,6 @@ def _mapping(name: str, value: object) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise SuiteError(f"generation: {name} must be a mapping, not {value!r}")
     return dict(value)
-
-
-def _penalty(name: str, value: object) -> float:
-    number = _number(name, value, 0, 100)
-    if number == 0:
-        raise SuiteError(f"generation: {name} must be above 0")
-    return number
 
 
 def _schema(name: str, value: object) -> Mapping[str, Any] | None:
@@ -185,9 +178,9 @@ _CHECKS: dict[str, Any] = {
     "max_new_tokens": lambda name, value: _integer(name, value, 1),
     "temperature": lambda name, value: _number(name, value, 0, 100),
     "top_k": lambda name, value: _integer(name, value, 0),
-    "top_p": _top_p,
+    "top_p": lambda name, value: _above_zero(name, value, 1),
     "min_p": lambda name, value: _number(name, value, 0, 1),
-    "repetition_penalty": _penalty,
+    "repetition_penalty": lambda name, value: _above_zero(name, value, 100),
     "n": lambda name, value: _integer(name, value, 1),
     "stop": _stop,
     "seed": _seed,
