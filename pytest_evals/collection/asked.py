@@ -27,11 +27,6 @@ class Asked:
     model: bool
     judge: bool
 
-    @property
-    def calls(self) -> bool:
-        """Whether it calls models on its own."""
-        return self.model or self.judge
-
 
 def find_asked(names: Sequence[str], lookup: Lookup) -> Asked:
     """Return what a test asks for that asks for the fixtures of these names. Raises `SuiteError` for steps that cannot

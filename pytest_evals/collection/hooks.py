@@ -74,7 +74,7 @@ class Collection:
         models = (recast.models if recast else ()) or models_for(metafunc.definition, declaration, self._settings)
         info = self._registry.info(name, suite, metafunc.definition.nodeid.partition("::")[0])
         info.add(asked.graders, [gate.text for gate in gates])
-        info.calls, info.judges = info.calls or asked.calls, info.judges or asked.judge
+        info.calls, info.judges = info.calls or asked.model or asked.judge, info.judges or asked.judge
         labels = self._registry.labels(suite, info, asked.graders)
         self._current = _Current(suite, info, models, asked, labels)
         keys = case_keys(suite, models, asked, where=f"{declaration.place}: {name}")

@@ -21,10 +21,10 @@ def case_keys(suite: Suite, models: Sequence[str], asked: Asked, where: str) -> 
     keys: list[CaseKey] = []
     open_cases: list[Prepared] = []
     for prepared in suite.cases.values():
-        if not (asked.completion or asked.asks or asked.calls):
+        if not (asked.completion or asked.asks or asked.model):
             keys.append(CaseKey(prepared.case.id, None))
         elif asked.completion and prepared.recorded is not None:
-            if asked.asks or asked.calls:
+            if asked.asks or asked.model:
                 raise SuiteError(
                     f"{where}: {prepared.case.place} brings a completion, and the test or a grader of it asks a model: "
                     "which one wrote the completion is not known; grade recorded completions in a test of their own"

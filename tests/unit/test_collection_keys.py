@@ -40,12 +40,18 @@ def test_completions_that_rows_bring_come_first_and_once() -> None:
     assert keys == [CaseKey("b", RECORDED), *(CaseKey("a", model) for model in MODELS)]
 
 
-@pytest.mark.parametrize("wanted", [{"model": True}, {"judge": True}, {"asks": {"choice": len}}])
+@pytest.mark.parametrize("wanted", [{"model": True}, {"asks": {"choice": len}}])
 def test_a_recorded_completion_is_not_mixed_with_answers_of_a_model(wanted: dict[str, Any]) -> None:
     rows = [{"id": "b", "completion": "B"}]
     assert keys_of(rows, **wanted) == [CaseKey("b", "m")]
-    with pytest.raises(SuiteError, match="test_a.py:1: test_a: row 1 of inline brings a completion, and the test or"):
+    with pytest.raises(SuiteError, match="row 1 of inline brings a completion, and the test or a grader of it"):
         keys_of(rows, completion=True, **wanted)
+
+
+def test_a_judge_grades_recorded_completions() -> None:
+    rows = [{"id": "b", "completion": "B"}]
+    assert keys_of(rows, completion=True, judge=True) == [CaseKey("b", RECORDED)]
+    assert keys_of(rows, judge=True) == [CaseKey("b", None)]
 
 
 def test_only_a_test_that_makes_its_own_prompts_needs_none() -> None:
