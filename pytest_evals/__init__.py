@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from pytest_evals.grading.fixture import grader
     from pytest_evals.model import Choice, Model
     from pytest_evals.steps.tasks import task
-    from pytest_evals.trust.calibration import Calibration, calibrate
+    from pytest_evals.trust.calibration import Calibration
+    from pytest_evals.trust.recorded import calibrate
 
 __all__ = [
     "Calibration",
@@ -53,7 +54,7 @@ _HOMES = {
     "Grade": "grades",
     "Likelihood": "completion",
     "Model": "model",
-    "calibrate": "trust.calibration",
+    "calibrate": "trust.recorded",
     "cases": "declaration",
     "grader": "grading.fixture",
     "task": "steps.tasks",

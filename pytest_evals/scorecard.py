@@ -10,7 +10,8 @@ from typing import Any
 from pytest_evals import statistics
 from pytest_evals.baseline.comparison import Change
 from pytest_evals.gates import GateResult
-from pytest_evals.scores import CaseRecord, Score
+from pytest_evals.records import CaseRecord
+from pytest_evals.scores import Score
 from pytest_evals.slices import WeakSlice, weak_slices
 from pytest_evals.trust.calibration import Calibration
 

@@ -1,4 +1,4 @@
-"""Grades of many cases -> one score a suite, model and grader, with its denominator and its uncertainty.
+"""One score: what a grader said of the cases of a suite and model, with its denominator and its uncertainty.
 
 Every sample of a suite stands in exactly one count of each of its graders: graded, not applicable, error, pending or
 not run. A case that ran several times is one unit: means are over cases, and so are their errors; a case whose rows
@@ -7,53 +7,12 @@ belong together with others (``cluster``) counts with them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from pytest_evals import corpus, statistics
 from pytest_evals.statistics.repeats import Spread
-
-Outcome = Literal["passed", "missed", "failed", "errored", "skipped"]
-
-
-@dataclass(frozen=True, slots=True)
-class GradeRecord:
-    """What a score needs of a grade."""
-
-    grader_key: str
-    value: float | None
-    passed: bool | None
-    status: str
-    part: corpus.Part | None = None
-    """What the case adds to a corpus-level metric."""
-
-
-@dataclass(frozen=True, slots=True)
-class CaseRecord:
-    """What scores, gates and ledger need of a finished case."""
-
-    suite: str
-    model: str
-    case_id: str
-    outcome: Outcome
-    grades: tuple[GradeRecord, ...]
-    fields: Mapping[str, Any] = field(default_factory=dict)
-    """The row, for slices."""
-    finish_reason: str | None = None
-    repeat: int = 1
-    """Which of the case's samples this is, from 1."""
-    content: Mapping[str, str] = field(default_factory=dict)
-    """Digests of the prompt and of what else ``fields`` do not tell: see `pytest_evals.baseline.content`."""
-    cluster: str | None = None
-    """What the case shares with those that belong together with it (``cases(cluster=...)``)."""
-    label: Mapping[str, float] = field(default_factory=dict)
-    """By grader, what people's label is worth on its scale (``cases(label=...)``)."""
-    tokens: int | None = None
-    """Tokens of the completion."""
-    prompt_tokens: int | None = None
-    latency: float | None = None
-    """Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,77 +184,3 @@ class Score:
             "not_applicable": self.not_applicable,
             "pending": self.pending,
         }
-
-
-def grades_of(record: CaseRecord, grader: str) -> list[GradeRecord]:
-    """Return the grades of one grader. A grader that failed before it could name its entries failed for each of them."""
-    own = [grade for grade in record.grades if grade.grader_key == grader]
-    return own or [grade for grade in record.grades if _failed_before(grade, grader)]
-
-
-def _failed_before(grade: GradeRecord, grader: str) -> bool:
-    return grade.status != "graded" and grader.startswith(f"{grade.grader_key}.")
-
-
-def compute_score(suite: str, model: str, grader: str, records: Iterable[CaseRecord]) -> Score:
-    """Sum up what one grader said of the cases of one suite and model."""
-    graded: list[tuple[CaseRecord, GradeRecord, float]] = []
-    counts = {"not_applicable": 0, "error": 0, "pending": 0}
-    for record in records:
-        for grade in grades_of(record, grader):
-            if grade.status == "graded" and grade.value is not None:
-                graded.append((record, grade, grade.value))
-            else:
-                counts[grade.status] += 1
-    values = tuple(value for _, _, value in graded)
-    verdicts = [grade.passed for _, grade, _ in graded]
-    if values and all(verdict is None for verdict in verdicts) and set(values) <= {0.0, 1.0}:
-        # A grader that returns 1 and 0 means right and wrong.
-        verdicts = [value == 1 for value in values]
-    known = tuple(verdict for verdict in verdicts if verdict is not None)
-    lost = (counts["not_applicable"], counts["error"], counts["pending"])
-    parts = [grade.part for _, grade, _ in graded if grade.part]
-    whole = corpus.combine(parts) if len(parts) == len(graded) else None
-    cases = _cases(
-        (record, value, verdict, grade.part) for (record, grade, value), verdict in zip(graded, verdicts, strict=True)
-    )
-    return Score(suite, model, grader, values, known, *lost, corpus=whole, cases=cases)
-
-
-def _cases(
-    samples: Iterable[tuple[CaseRecord, float, bool | None, corpus.Part | None]],
-) -> tuple[CaseGrades, ...]:
-    grouped: dict[str, list[tuple[CaseRecord, float, bool | None, corpus.Part | None]]] = {}
-    for sample in samples:
-        grouped.setdefault(sample[0].case_id, []).append(sample)
-    return tuple(
-        CaseGrades(
-            case_id,
-            tuple(value for _, value, _, _ in repeats),
-            tuple(verdict for _, _, verdict, _ in repeats if verdict is not None),
-            repeats[0][0].cluster,
-            tuple(part for _, _, _, part in repeats if part is not None),
-        )
-        for case_id, repeats in grouped.items()
-    )
-
-
-def compute_scores(records: Sequence[CaseRecord]) -> list[Score]:
-    """Return a score for each suite, model and grader, in the order of their first appearance."""
-    parts: dict[tuple[str, str], list[CaseRecord]] = {}
-    for record in records:
-        parts.setdefault((record.suite, record.model), []).append(record)
-    # By suite, then model, then grader, each as first seen.
-    suites = list(dict.fromkeys(suite for suite, _ in parts))
-    models = list(dict.fromkeys(model for _, model in parts))
-    order = sorted(parts, key=lambda key: (suites.index(key[0]), models.index(key[1])))
-    return [compute_score(*key, grader, parts[key]) for key in order for grader in _graders(parts[key])]
-
-
-def _graders(records: Iterable[CaseRecord]) -> list[str]:
-    """Return the names that grades have, without those of graders that failed before they could name their entries."""
-    grades = [grade for record in records for grade in record.grades]
-    named = dict.fromkeys(grade.grader_key for grade in grades)
-    graded = {grade.grader_key for grade in grades if grade.status == "graded"}
-    entered = {name.rpartition(".")[0] for name in named if "." in name}
-    return [name for name in named if name in graded or name not in entered]

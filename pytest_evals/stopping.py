@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from pytest_evals.gates import Gate, in_slice
-from pytest_evals.scores import CaseRecord, compute_score
+from pytest_evals.records import CaseRecord
+from pytest_evals.scoring import compute_score
 from pytest_evals.statistics.sequential import MeanTest
 
 ALPHA = 0.05

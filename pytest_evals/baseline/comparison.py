@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pytest_evals import corpus, statistics
 from pytest_evals.baseline.joining import Joined, Pair, PairedGrades, join, paired_grades
-from pytest_evals.scores import CaseRecord
+from pytest_evals.records import CaseRecord
 from pytest_evals.statistics import Difference
 
 ALPHA = 0.05

@@ -20,7 +20,9 @@ from pytest_evals.artifacts.recorder import SCHEMA, make_parents, replacing
 from pytest_evals.artifacts.sample import dump, to_record
 from pytest_evals.baseline.content import digests_of
 from pytest_evals.errors import ArtifactError
-from pytest_evals.scores import CaseRecord, Score, compute_scores
+from pytest_evals.records import CaseRecord
+from pytest_evals.scores import Score
+from pytest_evals.scoring import compute_scores
 
 _COMPLETION = ("finish_reason", "prompt_tokens", "completion_tokens", "latency")
 _GRADE = ("grader_key", "value", "passed", "status")

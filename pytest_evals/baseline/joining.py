@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_evals.baseline.content import PROMPT, changes
-from pytest_evals.scores import CaseRecord
+from pytest_evals.records import CaseRecord
 
 Key = tuple[str, str, str]
 """Suite, model, case id."""

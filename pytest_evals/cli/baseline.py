@@ -93,7 +93,7 @@ def show(arguments: argparse.Namespace) -> int:
     from pytest_evals.artifacts.sample import to_record
     from pytest_evals.baseline.files import BaselineReader
     from pytest_evals.render.runs import run_lines
-    from pytest_evals.scores import compute_scores
+    from pytest_evals.scoring import compute_scores
 
     reader = BaselineReader(Path(locate(arguments.name)))
     scores = compute_scores([to_record(sample) for sample in reader.samples()])

@@ -11,9 +11,11 @@ from typing import Any
 from pytest_evals.artifacts.reading import ArtifactReader
 from pytest_evals.baseline.joining import join
 from pytest_evals.baseline.loading import Baseline
+from pytest_evals.records import CaseRecord
 from pytest_evals.render.calibration import calibration_texts
 from pytest_evals.scorecard import ScoreCard
-from pytest_evals.scores import CaseRecord, Score, compute_scores
+from pytest_evals.scores import Score
+from pytest_evals.scoring import compute_scores
 
 BINS = 12
 MOST_SLICES = 12

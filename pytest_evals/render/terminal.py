@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pytest_evals.gates import GateResult
 from pytest_evals.plain import one_line, plain
+from pytest_evals.records import CaseRecord
 from pytest_evals.render import numbers
 from pytest_evals.render.advice import advice
 from pytest_evals.render.calibration import calibration_texts, confusion_lines
@@ -13,7 +14,6 @@ from pytest_evals.render.lines import Line, wrapped
 from pytest_evals.render.scores import insight_lines, legend, score_table
 from pytest_evals.render.uses import use_line
 from pytest_evals.scorecard import Ledger, ScoreCard
-from pytest_evals.scores import CaseRecord
 
 VERDICTS = {
     "passed": "PASSED",

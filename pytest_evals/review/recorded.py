@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pytest_evals.records import CaseRecord
 from pytest_evals.render import numbers
 from pytest_evals.review.agreement import agreements
 from pytest_evals.review.answers import Answer, Place
 from pytest_evals.review.work import review_cases
-from pytest_evals.scores import CaseRecord
 from pytest_evals.statistics.agreement import agreement, cohen_kappa
 
 

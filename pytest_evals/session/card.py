@@ -13,13 +13,15 @@ from pytest_evals.engines.team import Team
 from pytest_evals.gates import GateResult
 from pytest_evals.item import RECORDED
 from pytest_evals.recall.opening import Recollection
+from pytest_evals.records import CaseRecord
 from pytest_evals.scorecard import ModelUse, ScoreCard, cut_note, insights, make_ledger, movement
-from pytest_evals.scores import CaseRecord, compute_scores
+from pytest_evals.scoring import compute_scores
 from pytest_evals.session.tally import Tally
 from pytest_evals.session.throughput import Tokens, model_use
 from pytest_evals.settings import Settings
 from pytest_evals.suites.info import SuiteInfo
-from pytest_evals.trust.calibration import Calibration, Labelled, calibrations
+from pytest_evals.trust.calibrating import calibrations
+from pytest_evals.trust.calibration import Calibration, Labelled
 
 if TYPE_CHECKING:
     from pytest_evals.baseline.comparison import Comparison

@@ -24,8 +24,8 @@ from pytest_evals.gates import GateResult
 from pytest_evals.judgement import judge_all
 from pytest_evals.plain import one_line
 from pytest_evals.recall.opening import Recollection
+from pytest_evals.records import CaseRecord
 from pytest_evals.scorecard import ScoreCard
-from pytest_evals.scores import CaseRecord
 from pytest_evals.session.card import CardMaker
 from pytest_evals.session.tally import Tally
 from pytest_evals.settings import Settings

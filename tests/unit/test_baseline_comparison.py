@@ -11,9 +11,9 @@ from scipy import stats
 from pytest_evals.baseline.comparison import compare
 from pytest_evals.baseline.runs import run_differences
 from pytest_evals.corpus import Part
+from pytest_evals.records import CaseRecord, GradeRecord
 from pytest_evals.render.comparison import comparison_lines, flip_lines, p_value
 from pytest_evals.render.tables import Column, fitted_table
-from pytest_evals.scores import CaseRecord, GradeRecord
 
 from .building import case_record, grade_record
 

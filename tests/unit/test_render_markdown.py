@@ -8,7 +8,7 @@ from pytest_evals.gates import GateResult, Verdict
 from pytest_evals.render.github import MOST, workflow_commands
 from pytest_evals.render.markdown import Excerpt, escaped, preformatted, summary_markdown
 from pytest_evals.scorecard import Ledger, ScoreCard
-from pytest_evals.scores import compute_scores
+from pytest_evals.scoring import compute_scores
 from tests.unit.building import case_record, grade_record
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_evals.gates import parse_gate
-from pytest_evals.scores import CaseRecord
+from pytest_evals.records import CaseRecord
 from pytest_evals.stopping import ALPHA, GateWatch, SuiteWatch, visiting_order, why_unsettleable
 from tests.unit.building import case_record, grade_record
 
