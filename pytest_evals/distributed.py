@@ -19,6 +19,7 @@ from pytest_evals.progress import Progress
 from pytest_evals.running.hooks import register_run
 from pytest_evals.settings import Settings
 from pytest_evals.suites.info import SuiteInfo
+from pytest_evals.worker_notes import take_notes
 
 _TICK_SECONDS = 0.5
 
@@ -51,8 +52,10 @@ class Controller:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """Take what a worker's audit found."""
-        found = getattr(node, "workeroutput", {}).get(WORKER_OUTPUT)
+        """Take what a worker has to say, and what its audit found."""
+        output = getattr(node, "workeroutput", {})
+        take_notes(node.config, output)
+        found = output.get(WORKER_OUTPUT)
         if found is not None:
             node.config.stash.setdefault(FINDINGS, Findings()).add(found)
 

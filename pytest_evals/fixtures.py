@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @provides("case")
 def case() -> Case:
     """The case that runs: a row of the dataset as mapping and attributes, with ``id``, ``files`` and ``metadata``."""
+    __tracebackhide__ = True
     from pytest_evals.running.delivery import eval_item
 
     return eval_item("case")[1].prepared.case
@@ -33,6 +34,7 @@ def completion() -> Completion:
     Generated in batches with those of all other cases, or taken from the row's ``completion`` field. Override it with a
     task or fixture of the same name to put your own program in the model's place.
     """
+    __tracebackhide__ = True
     from pytest_evals.running.delivery import deliver
 
     return deliver()
@@ -46,6 +48,7 @@ def model() -> Model:
     Each returns a call: ``await`` it, or take its ``result()``. Calls made before waiting are computed together. In tasks
     and async graders, those of all cases are.
     """
+    __tracebackhide__ = True
     from pytest_evals.running.delivery import handle
 
     return handle("model")
@@ -55,6 +58,7 @@ def model() -> Model:
 @provides("judge")
 def judge() -> Model:
     """The model that judges (``--evals-judge``), to be called as ``model`` is."""
+    __tracebackhide__ = True
     from pytest_evals.running.delivery import handle
 
     return handle("judge")
@@ -66,6 +70,7 @@ def record() -> Recorder:
     """Attach extra values to the case: ``record("steps", 3)`` or ``record(steps=3)``; they stand in the artifact under
     ``tasks``.
     """
+    __tracebackhide__ = True
     from pytest_evals.record import Recorder
     from pytest_evals.running.delivery import eval_item, sheet_of
 

@@ -42,6 +42,10 @@ class Call(Generic[T]):
         self._finish = finish
         self._pending, self._entry = caller.open(request, handle)
 
+    def __getattr__(self, name: str) -> Any:
+        __tracebackhide__ = True
+        raise AttributeError(f"this is a call on its way, which has no {name!r}: await it, or take its result()")
+
     def result(self) -> T:
         """Wait and return the answer. Raises `ModelCallError` when there is none."""
         __tracebackhide__ = True

@@ -32,7 +32,7 @@ def find_asked(names: Sequence[str], lookup: Lookup) -> Asked:
     """Return what a test asks for that asks for the fixtures of these names. Raises `SuiteError` for steps that cannot
     work.
     """
-    workflow = build_workflow(names, lookup, lookup.names)
+    workflow = build_workflow(names, lookup, lookup.names, lookup.parameters())
     known = dict.fromkeys((*names, *workflow.steps))
     found = {name: grader_of(lookup.function(name)) for name in known}
     graders = {name: grader for name, grader in found.items() if grader is not None}
@@ -57,7 +57,7 @@ def _conditions(names: Sequence[str], lookup: Lookup, workflow: Workflow) -> dic
     for name in names:
         declaration = declaration_of(lookup.function(name))
         if declaration is not None and declaration.run_if is not None:
-            who = f"{declaration.kind} {name!r} ({declaration.place})"
+            who = declaration.called(name)
             conditions.setdefault(name, (declaration.run_if, who))
     return conditions
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from pytest_evals.collection.asked import Asked
+from pytest_evals.collection.lookup import Lookup
 from pytest_evals.collection.models import check_models
-from pytest_evals.errors import SuiteError, TemplateError
+from pytest_evals.errors import SuiteError, TemplateError, did_you_mean
 from pytest_evals.graders.judges.preflight import check_flight
 from pytest_evals.settings import Settings
+from pytest_evals.steps.step import declaration_of
 from pytest_evals.suites.suite import Suite
 from pytest_evals.templates.expressions import holds
 from pytest_evals.templates.rendering import names_in, render_apart_from
@@ -42,6 +44,22 @@ def check_likelihoods(suite: Suite, name: str, asked: Asked) -> None:
                 "of tasks write an async grader that awaits model.choose(...)"
             )
         check_asks(suite, grader, asks)
+
+
+def check_fixtures(name: str, item: Any) -> None:
+    """Raise `SuiteError` when a test, or a fixture that it asks for, asks for one that nobody defines."""
+    info = item._fixtureinfo  # noqa: SLF001 - not public in pytest, which sets up the test by it
+    known: Mapping[str, Sequence[Any]] = info.name2fixturedefs
+    for missing in item.fixturenames:
+        if missing in known or missing == "request" or missing in item.callspec.params:
+            continue
+        who = f"the test {name!r}"
+        for asking, definitions in known.items():
+            if any(missing in definition.argnames for definition in definitions):
+                declaration = declaration_of(definitions[-1].func)
+                who = declaration.called(asking) if declaration else f"the fixture {asking!r}"
+        hint = did_you_mean(missing, Lookup(item).names())
+        raise SuiteError(f"{who} asks for {missing!r}, and there is no task, grader or fixture of that name{hint}")
 
 
 def check_settings(

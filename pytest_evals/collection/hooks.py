@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from pytest_evals.collection.asked import Asked, find_asked
-from pytest_evals.collection.checking import applies, check_graders, check_likelihoods
+from pytest_evals.collection.checking import applies, check_fixtures, check_graders, check_likelihoods
 from pytest_evals.collection.keys import case_keys, item_ids
 from pytest_evals.collection.lookup import Lookup
 from pytest_evals.collection.models import models_for
@@ -125,9 +125,21 @@ class Collection:
         self._current = None
         made = yield
         if self._current is not None:
+            self._check_fixtures(made, self._current)
             for item in made:
                 _note(item, self._current)
         return made
+
+    def _check_fixtures(self, items: Sequence[Any], current: _Current) -> None:
+        """Raise `pytest.Collector.CollectError` where a test can only fail: pytest itself says so when it runs, after all
+        completions were generated.
+        """
+        if items:
+            try:
+                check_fixtures(items[0].originalname, items[0])
+            except SuiteError as error:
+                self._registry.withdraw(current.info)
+                raise pytest.Collector.CollectError(f"{current.suite.declaration.place}: {error}") from error
 
 
 def _declaration(mark: pytest.Mark, metafunc: pytest.Metafunc) -> Declaration:

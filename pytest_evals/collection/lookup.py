@@ -28,7 +28,18 @@ class Lookup:
         definitions = self(name)
         return definitions[-1].func if definitions else None
 
+    def parameters(self) -> set[str]:
+        """Return the arguments that the test's own marks ``parametrize`` give values to."""
+        found: set[str] = set()
+        for mark in self._node.iter_markers("parametrize"):
+            argnames = mark.args[0] if mark.args else mark.kwargs.get("argnames", ())
+            names = [name.strip() for name in argnames.split(",")] if isinstance(argnames, str) else list(argnames)
+            indirect = mark.kwargs.get("indirect", mark.args[2] if len(mark.args) > 2 else False)
+            found.update(name for name in names if indirect is not True and name not in (indirect or ()))
+        return found
+
     def names(self) -> set[str]:
-        """Return every name that somebody defined, for a hint."""
+        """Return every name of a fixture that the test could ask for, for a hint."""
         tables = ("_arg2fixturedefs", "_arg2node2fixturedefs", "_arg2nodeid2fixturedefs")
-        return {*self._asked, *(name for table in tables for name in getattr(self._manager, table, {}))}
+        defined = {*self._asked, *(name for table in tables for name in getattr(self._manager, table, {}))}
+        return {name for name in defined if self(name)}

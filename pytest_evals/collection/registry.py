@@ -54,6 +54,12 @@ class Registry:
             )
         return self.infos[name]
 
+    def withdraw(self, info: SuiteInfo) -> None:
+        """Forget a suite that no test came of after all."""
+        if not info.items:
+            self.infos.pop(info.name, None)
+            self._declared_by.pop(info.name, None)
+
     @staticmethod
     def labels(suite: Suite, info: SuiteInfo, graders: Mapping[str, Grader]) -> Labels:
         """Read what people said of the cases, and note for which graders."""

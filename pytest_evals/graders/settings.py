@@ -6,14 +6,15 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
 from pytest_evals.completion import Completion
 from pytest_evals.errors import SuiteError
-from pytest_evals.templates.locators import is_dynamic, may_name_a_task
+from pytest_evals.steps.tasks import plain_data
+from pytest_evals.templates.locators import is_dynamic, locate, may_name_a_task
 
 
 def depends_on_case(value: object) -> bool:
@@ -33,13 +34,18 @@ def check_static(value: object, check: Callable[[Any], object]) -> None:
 
 
 def grading_text(grade: Callable[[str, pytest.FixtureRequest], Any], of: str | None, who: str) -> Callable[..., Any]:
-    """Return the function of a grader that grades a text: the completion's, or the result of the task ``of``."""
-    name = "completion" if of is None else of
-    if not isinstance(name, str) or not name.isidentifier():
-        raise SuiteError(f"{who}: of must be the name of a task, not {of!r}")
+    """Return the function of a grader that grades a text: the completion's, or what ``of`` names: the result of a task
+    (``"draft"``) or a field of it, as templates name it (``"draft.title"``, ``"draft.points.0.text"``).
+    """
+    path = "completion" if of is None else of
+    if not isinstance(path, str) or not _is_path(path):
+        raise SuiteError(
+            f"{who}: of is the name of a task, perhaps with a field of its result ('draft', 'draft.title'), not {of!r}"
+        )
+    name = path.partition(".")[0]
 
     def ready_made(*, request: pytest.FixtureRequest, **given: Any) -> Any:
-        return grade(_text(given[name], name), request)
+        return grade(_text(given[name] if path == name else _located(path, name, given[name]), path), request)
 
     kind = inspect.Parameter.KEYWORD_ONLY
     ready_made.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # pytest reads the names of fixtures from it
@@ -48,12 +54,37 @@ def grading_text(grade: Callable[[str, pytest.FixtureRequest], Any], of: str | N
     return ready_made
 
 
-def _text(value: object, name: str) -> str:
+def _is_path(text: str) -> bool:
+    name, *fields = text.split(".")
+    return name.isidentifier() and all(f"_{field}".isidentifier() and field for field in fields)
+
+
+def _located(path: str, name: str, value: object) -> object:
+    """Return the field of a task's result that ``path`` names. Raises `TemplateError` with the fields that there are."""
+    return locate(path, {name: plain_data(value)})
+
+
+def _text(value: object, path: str) -> str:
     if isinstance(value, Completion):
         return value.text
     if isinstance(value, str):
         return value
-    raise SuiteError(f"{name!r} gave {type(value).__name__}, and this grader reads text; let the task return the text")
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    if value is None:
+        raise SuiteError(f"{path!r} is None for this case, and this grader reads text")
+    data = _opened(value)
+    fields = f"; name one of its fields, as {path}.{next(iter(data))}" if isinstance(data, Mapping) and data else ""
+    raise SuiteError(
+        f"{path!r} gave {type(value).__name__}, and this grader reads text{fields or '; let the task return the text'}"
+    )
+
+
+def _opened(value: object) -> object:
+    try:
+        return plain_data(value)
+    except SuiteError:
+        return None
 
 
 def require(module: str, extra: str, grader: str) -> None:

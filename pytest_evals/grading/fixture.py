@@ -16,7 +16,7 @@ import pytest
 
 from pytest_evals.errors import SuiteError
 from pytest_evals.grading.calling import call_grader, grade_now
-from pytest_evals.steps.step import FLOW, Asks, Check, Declaration, check_function, step_function
+from pytest_evals.steps.step import FLOW, Asks, Check, Declaration, Unbound, check_function, step_function
 from pytest_evals.templates.expressions import check_condition
 
 GraderFunction = Callable[..., Any]
@@ -71,6 +71,7 @@ def grader_fixture(
     run_if: str | None = None,
     names: Collection[str] = (),
     runs_code: bool = False,
+    waits: bool = False,
     models: Collection[str] = (),
 ) -> Fixture:
     """Return the fixture for ``function``.
@@ -79,11 +80,12 @@ def grader_fixture(
     the case, and raises `SuiteError` for what the grader cannot use. ``names``: what templates in the settings may name
     besides the case and tasks, because the grader renders them with it. ``asks``: the texts whose likelihood it needs, from
     a case's scope; they are asked for with the completions of all cases. ``models``: specifications of models that it calls.
-    ``runs_code``: it runs what the model wrote, which has to be allowed.
+    ``runs_code``: it runs what the model wrote, which has to be allowed. ``waits``: a ready-made sync one takes its time.
     """
     check_function(function, "grader")
     if run_if is not None:
         check_condition(run_if)
+    ready_made = function.__module__.startswith("pytest_evals.")
     declaration = Declaration(
         "grader",
         function,
@@ -91,7 +93,8 @@ def grader_fixture(
         threshold=threshold,
         settings=settings or {},
         names=tuple(names),
-        ready_made=function.__module__.startswith("pytest_evals."),
+        ready_made=ready_made,
+        waits=waits or runs_code or not ready_made,
         check=check,
         asks=asks,
         runs_code=runs_code,
@@ -128,4 +131,4 @@ def _sync_fixture_function(declaration: Declaration) -> Callable[..., Any]:
     # pytest reads the fixtures that a function asks for from its signature.
     grade_case.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # a function has this attribute when set
     grade_case.__evals_step__ = declaration  # type: ignore[attr-defined]  # see steps.declaration_of
-    return grade_case
+    return grade_case if next(iter(signature.parameters), None) == "self" else Unbound(grade_case)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_evals.errors import AwaitsAnswer, GradeError, NotApplicable, StepError
+from pytest_evals.frames import to_the_point
 from pytest_evals.plain import described, one_line
 from pytest_evals.timelimit import TimeLimitExceeded
 
@@ -42,7 +44,7 @@ def grades_of_error(key: str, error: BaseException) -> tuple[dict[str, Grade], B
         return {"": _without_value(key, "error", message)}, failure
     # GradeError and StepError: another one's failure, which is reported already.
     text = str(error) if isinstance(error, (GradeError, StepError)) else described(error)
-    return {"": _without_value(key, "error", text)}, error
+    return {"": _without_value(key, "error", text)}, to_the_point(error)
 
 
 def returned_failure(grades: Mapping[str, Grade]) -> GradeError | None:
@@ -91,6 +93,11 @@ def _to_grade(value: Any, key: str, threshold: float | None) -> Grade:
         return Grade(None, key, status="not_applicable")
     if isinstance(value, bool) or type(value).__name__ in ("bool_", "bool"):
         return Grade(bool(value), key)
+    if inspect.isawaitable(value):
+        raise GradeError(
+            f"grader {key!r} returned {type(value).__name__}, which has yet to be waited for; await it in an async grader, or "
+            "take its result()"
+        )
     if not isinstance(value, (int, float)) and not (hasattr(value, "__float__") and getattr(value, "ndim", 0) == 0):
         raise GradeError(
             f"grader {key!r} returned {type(value).__name__} ({_shown(value)}); "

@@ -22,6 +22,7 @@ from pytest_evals.turn import generated_completion, recorded_completion
 
 def eval_item(fixture: str) -> tuple[pytest.Item, EvalItem]:
     """Return the case that runs, for ``fixture``. Raises `SuiteError` when the test that asks is no eval."""
+    __tracebackhide__ = True
     item = ITEM.get()
     found = item.stash.get(EVAL, None) if item else None
     if item is None or found is None:
@@ -37,6 +38,7 @@ def sheet_of(item: pytest.Item) -> Sheet:
 
 def deliver() -> Completion:
     """Return the completion of the case that runs, or fail its setup with the reason why there is none."""
+    __tracebackhide__ = True
     item, found = eval_item("completion")
     completion = item.stash[COMPLETION] = _completion(item, found)
     return completion
@@ -59,6 +61,7 @@ def _completion(item: pytest.Item, found: EvalItem) -> Completion:
 
 def handle(name: str) -> Model:
     """Return the handle ``model`` or ``judge`` for the case that runs."""
+    __tracebackhide__ = True
     item, _ = eval_item(name)
     _skip_where_only_set_up(item)
     handles, caller = item.config.stash[SUPPLY].kit.handles, item.stash[CALLS][1]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from pytest_evals.artifacts.sample import dump
 from pytest_evals.current import ITEM
 from pytest_evals.engines.service import Generation
-from pytest_evals.errors import NotApplicable
+from pytest_evals.errors import NotApplicable, SuiteError
 from pytest_evals.grading.sheet import SHEET, Sheet
 from pytest_evals.item import EVAL
 from pytest_evals.pacing import STOPPED
@@ -25,6 +25,8 @@ from pytest_evals.steps.case_flow import CaseFlow
 from pytest_evals.steps.direct import DirectAsker
 from pytest_evals.steps.runner import News
 from pytest_evals.steps.step import FLOW, Absent, only_setup
+
+_NO_ASYNC = "async def functions are not natively supported"
 
 
 def register_run(config: pytest.Config, settings: Settings, engines: Generation, news: News | None = None) -> Supply:
@@ -78,7 +80,7 @@ class CaseRun:
             if EVAL not in item.stash:
                 raise
             # A fixture looked into the result of a task that does not apply.
-            pytest.skip(one_line(str(reason)))
+            _not_applicable(str(reason))
         sheet = item.stash.get(SHEET, None)
         if sheet is not None and sheet.failures:
             raise next(iter(sheet.failures.values()))
@@ -117,7 +119,15 @@ class CaseRun:
         except NotApplicable as reason:
             if EVAL not in pyfuncitem.stash:
                 raise
-            pytest.skip(one_line(str(reason)))
+            _not_applicable(str(reason))
+        except pytest.fail.Exception as failure:
+            if EVAL in pyfuncitem.stash and _NO_ASYNC in str(failure):
+                # Where a gate decides it would look like a wrong answer, and nothing was tested.
+                raise SuiteError(
+                    "the test is async, and no plugin that runs such tests is in charge of it; write a plain def: what it asks for "
+                    "was awaited before (or install and set up pytest-asyncio)"
+                ) from None
+            raise
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
@@ -135,12 +145,18 @@ class CaseRun:
         if isinstance(flow, CaseFlow) and call.excinfo is not None and flow.results.raised(call.excinfo.value):
             state.error = {"kind": "task", "message": described(call.excinfo.value)}
         judge_phase(report, call, state, sheet, gated=bool(found.info.gates) and not self._settings.strict_cases)
-        if report.when == "call" and report.failed:
-            report.sections.append(("Eval", describe(last_completion(item), sheet)))
+        if report.when == "call" and report.failed and (text := describe(last_completion(item), sheet)):
+            report.sections.append(("Eval", text))
         make_harmless(report)
         if report.when == "teardown" and not only_setup(item.config):
             report.evals = dump(sample_of(item))  # type: ignore[attr-defined]  # extra attributes travel with a report
         return report
+
+
+def _not_applicable(reason: str) -> NoReturn:
+    """Skip the test, and not this line."""
+    __tracebackhide__ = True
+    raise pytest.skip.Exception(one_line(reason), _use_item_location=True)
 
 
 def _skip_without_task(item: pytest.Function) -> None:
@@ -149,4 +165,4 @@ def _skip_without_task(item: pytest.Function) -> None:
     for name in item._fixtureinfo.argnames:  # noqa: SLF001 - not public in pytest, which calls the test by it
         value = item.funcargs.get(name)
         if isinstance(value, Absent):
-            pytest.skip(one_line(value.reason))
+            _not_applicable(value.reason)

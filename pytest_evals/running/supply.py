@@ -18,11 +18,13 @@ from pytest_evals.pacing import Pace
 from pytest_evals.requests import requests_for, requests_of
 from pytest_evals.running.state import RESULTS, forget_case
 from pytest_evals.settings import Settings, model_text
+from pytest_evals.steps.blocking import blocking_note
 from pytest_evals.steps.case_flow import CaseFlow, Kit
 from pytest_evals.steps.runner import News, StepRunner
 from pytest_evals.steps.step import FLOW
 from pytest_evals.steps.upcoming import coming_up
 from pytest_evals.trust.preflights import fly_all
+from pytest_evals.worker_notes import add_note
 
 # The supply of this process.
 SUPPLY: pytest.StashKey[Supply] = pytest.StashKey()
@@ -161,6 +163,8 @@ class Supply:
         flow = item.stash.get(FLOW, None)
         if isinstance(flow, CaseFlow):
             self._runner.drop(flow)
+        for who, seconds in dict(self._runner.watch.held).items():
+            add_note(item.config, who, blocking_note(who, seconds))
         forget_case(item)
 
     def close(self) -> None:

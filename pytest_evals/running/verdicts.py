@@ -53,11 +53,10 @@ def _judge_call(report: pytest.TestReport, call: pytest.CallInfo[None], state: S
         state.outcome = "missed"
     elif report.skipped:
         state.outcome = "skipped"
-    elif (
-        excinfo is not None
-        and excinfo.errisinstance((AssertionError, pytest.fail.Exception))
-        and not excinfo.errisinstance(LimitExceeded)
-    ):
+    elif excinfo is None:
+        # A strict xfail that passed.
+        state.outcome = "failed"
+    elif excinfo.errisinstance((AssertionError, pytest.fail.Exception)) and not excinfo.errisinstance(LimitExceeded):
         state.outcome = "failed"
         if gated:
             # The gate decides: pytest's own word for a failure that does not fail the run.
@@ -65,7 +64,7 @@ def _judge_call(report: pytest.TestReport, call: pytest.CallInfo[None], state: S
             report.outcome = "skipped"
             report.wasxfail = f"missed: {one_line(str(excinfo.value))}"
     else:
-        kind = "grader" if excinfo is not None and excinfo.errisinstance(GradeError) else "test"
+        kind = "grader" if excinfo.errisinstance(GradeError) else "test"
         state.error = {"kind": kind, "message": _message(call)}
 
 

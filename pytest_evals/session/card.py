@@ -51,13 +51,13 @@ class CardMaker:
         gates: Sequence[GateResult],
         compared: Comparison | None,
         findings: Findings | None,
-        flown: Iterable[str],
+        told: Iterable[str],
         *,
         artifact: Path | None,
         interruption: str | None,
     ) -> ScoreCard:
-        """Return the score card. ``compared`` is the comparison with the baseline, ``findings`` those of an audit, ``flown``
-        what came of preflights.
+        """Return the score card. ``compared`` is the comparison with the baseline, ``findings`` those of an audit, ``told``
+        what those who run the cases have to say.
         """
         records = tally.records(self._infos.values())
         scores = compute_scores(records)
@@ -66,7 +66,7 @@ class CardMaker:
             gates=tuple(gates),
             ledger=make_ledger(self._collected, records),
             uses=tuple(self._uses(tally, {*tally.tokens, *(record.model for record in records)})),
-            notes=tuple(self._notes(tally, records, compared, findings, flown)),
+            notes=tuple(self._notes(tally, records, compared, findings, told)),
             audit=findings.to_dict() if findings else None,
             artifact=_display(artifact) if artifact else None,
             interruption=interruption,
@@ -88,10 +88,10 @@ class CardMaker:
         records: Sequence[CaseRecord],
         compared: Comparison | None,
         findings: Findings | None,
-        flown: Iterable[str],
+        told: Iterable[str],
     ) -> list[str]:
         cut = cut_note(records)
-        notes = [*([cut] if cut else []), *self._judge_note(), *flown, *self._recall_notes(tally)]
+        notes = [*([cut] if cut else []), *self._judge_note(), *told, *self._recall_notes(tally)]
         infos = self._infos.values()
         notes += [f"{info.name}: the first {info.n} of {info.total} rows" for info in infos if info.n < info.total]
         notes += [note for info in infos for note in info.notes]

@@ -30,7 +30,7 @@ from pytest_evals.session.card import CardMaker
 from pytest_evals.session.tally import Tally
 from pytest_evals.settings import Settings
 from pytest_evals.suites.info import SuiteInfo
-from pytest_evals.trust.preflights import FLOWN
+from pytest_evals.worker_notes import notes_of
 
 if TYPE_CHECKING:
     from pytest_evals.baseline.comparison import Comparison
@@ -129,10 +129,15 @@ class EvalSession:
         # A worker that was told to stop cannot tell that from the end, and may have begun its audit.
         findings = session.config.stash.get(FINDINGS, None) if complete else None
         if records:
-            flown = map(str, session.config.stash.get(FLOWN, ()))
             artifact = self._recorder.path if self._recorder.started else None
             card = session.config.stash[CARD] = self._cards.make(
-                self._tally, gates, compared, findings, flown, artifact=artifact, interruption=self._interruption
+                self._tally,
+                gates,
+                compared,
+                findings,
+                notes_of(session.config),
+                artifact=artifact,
+                interruption=self._interruption,
             )
             self._recorder.finish(summary_line(card, complete=complete))
         if complete:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 from _pytest.outcomes import Failed
@@ -28,6 +29,8 @@ class Budget:
     """What a case has used of its limits."""
 
     def __init__(self, limits: Limits, calls: int = 0, tokens: int = 0) -> None:
+        # Steps of one case may run in several threads.
+        self._lock = threading.Lock()
         self.limits = limits
         self.calls = calls
         self.tokens = tokens
@@ -36,7 +39,8 @@ class Budget:
         """Count one more call. Raises `LimitExceeded` when it may not be made."""
         __tracebackhide__ = True
         self._check_tokens()
-        self.calls += 1
+        with self._lock:
+            self.calls += 1
         if 0 < self.limits.calls < self.calls:
             raise LimitExceeded(
                 f"this case called models more than {self.limits.calls} times (evals_case_calls); end the loop that does so, or "
@@ -46,7 +50,8 @@ class Budget:
     def count_tokens(self, tokens: int) -> None:
         """Count the tokens of an answer. Raises `LimitExceeded` when they are too many."""
         __tracebackhide__ = True
-        self.tokens += tokens
+        with self._lock:
+            self.tokens += tokens
         self._check_tokens()
 
     def _check_tokens(self) -> None:

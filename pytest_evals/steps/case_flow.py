@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pytest
@@ -24,6 +24,7 @@ from pytest_evals.model import Handles
 from pytest_evals.plain import described
 from pytest_evals.record import Recorder
 from pytest_evals.requests import choice_id
+from pytest_evals.steps.blocking import STEP
 from pytest_evals.steps.budget import Budget, LimitExceeded, Limits
 from pytest_evals.steps.calls import Caller, Calls
 from pytest_evals.steps.clock import StepClock, TimedDispatcher
@@ -31,6 +32,7 @@ from pytest_evals.steps.dispatcher import Dispatcher
 from pytest_evals.steps.invoking import invoke
 from pytest_evals.steps.results import Outcome, StepResults
 from pytest_evals.steps.step import Absent, Declaration
+from pytest_evals.steps.threads import StepThreads
 from pytest_evals.steps.workflow import Step
 from pytest_evals.timelimit import TimeLimitExceeded
 from pytest_evals.turn import generated_completion, recorded_completion
@@ -44,6 +46,7 @@ class Kit:
     base_seed: int
     limits: Limits
     grader_seconds: float
+    threads: StepThreads = field(default_factory=StepThreads)
 
 
 class Runner(Protocol):
@@ -164,9 +167,10 @@ class CaseFlow:
                 self.item.nodeid, step.key, asker, self.calls, found=self.found, base_seed=self._kit.base_seed
             )
             given = await self._arguments(step, caller)
+            STEP.set((step.name, step.declaration))
             SCOPE.set(self.results.scope_of(step.name) or self.found.prepared.case.scope)
             with clock:
-                value = await invoke(step, given, self.item)
+                value = await invoke(step, given, self.item, self._kit.threads)
             return self.results.of_value(step, value)
         except asyncio.CancelledError as error:
             if self._stopped:
@@ -212,6 +216,8 @@ class CaseFlow:
                 given[parameter] = self._kit.handles.model(caller)
             elif source == "judge":
                 given[parameter] = self._kit.handles.judge(caller)
+            elif source == "parameter":
+                given[parameter] = self.item.callspec.params[parameter]  # type: ignore[attr-defined]  # every case is parametrized
             elif source == "case":
                 case = self.found.prepared.case
                 given[parameter] = case if parameter == "case" else Recorder(self.results.sheet)

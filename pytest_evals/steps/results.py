@@ -10,6 +10,7 @@ import pytest
 
 from pytest_evals.completion import Completion
 from pytest_evals.errors import NotApplicable
+from pytest_evals.frames import to_the_point
 from pytest_evals.grading.returned import excluded, given_to_test, grades_of_error, returned_failure, to_grades
 from pytest_evals.grading.sheet import Sheet
 from pytest_evals.item import EvalItem
@@ -78,7 +79,7 @@ class StepResults:
             return self._of_grades(grades, failure)
         if isinstance(error, (NotApplicable, pytest.skip.Exception)):
             return Outcome(Absent(f"the task {step.name!r}, which does not apply: {error}"))
-        return Outcome(failure=error)
+        return Outcome(failure=to_the_point(error))
 
     def _of_grades(self, grades: dict[str, Any], failure: BaseException | None = None) -> Outcome:
         self.sheet.grades.update({grade.grader_key: grade for grade in grades.values()})

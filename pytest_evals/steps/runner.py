@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from pytest_evals.engines.service import Generation
 from pytest_evals.errors import EvalsError
+from pytest_evals.steps.blocking import LoopWatch
 from pytest_evals.steps.case_flow import CaseFlow
 from pytest_evals.steps.dispatcher import Dispatcher
 from pytest_evals.steps.shared_fixtures import shared_by
@@ -34,12 +35,14 @@ class News(Protocol):
 
 
 class StepRunner:
-    """See the module. ``news`` is told while somebody waits."""
+    """See the module. ``news`` is told while somebody waits; ``watch`` knows which steps held up the others."""
 
     def __init__(self, engines: Generation, news: News | None) -> None:
         self._engines = engines
         self._news = news
         self._loop = asyncio.new_event_loop()
+        self.watch = LoopWatch()
+        self.watch.watch(self._loop)
         self._dispatcher = Dispatcher(engines, self._loop)
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None

@@ -6,11 +6,12 @@ fixture computes nothing and hands over what the step's run left. What runs them
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 import pytest
 
@@ -27,7 +28,8 @@ Asks = Callable[[Mapping[str, Any]], tuple[str, ...]]
 @dataclass(frozen=True, slots=True, eq=False)
 class Declaration:
     """What the author wrote. ``run_if`` is an expression over the case; ``parameters`` are the names that the function asks
-    for. Of graders only, see `pytest_evals.grading.fixture.grader_fixture`: ``settings`` to ``models``.
+    for. Of graders only, see `pytest_evals.grading.fixture.grader_fixture`: ``settings`` to ``models``. ``waits``: a sync one may take its
+    time, so that it needs a thread where others would have to wait for it.
     """
 
     kind: Kind
@@ -41,6 +43,7 @@ class Declaration:
     asks: Asks | None = None
     runs_code: bool = False
     models: tuple[str, ...] = ()
+    waits: bool = True
 
     @property
     def parameters(self) -> list[str]:
@@ -56,6 +59,15 @@ class Declaration:
     def is_async(self) -> bool:
         """Tell whether the function is a coroutine function."""
         return inspect.iscoroutinefunction(self.function)
+
+    @property
+    def runs_ahead(self) -> bool:
+        """Tell whether it runs ahead of the tests whoever asks for it."""
+        return self.kind == "task" or self.is_async
+
+    def called(self, name: str) -> str:
+        """Return how an error calls it: what it is, its name, and where it stands unless that is this package."""
+        return f"{self.kind} {name!r}" if self.ready_made else f"{self.kind} {name!r} ({self.place})"
 
     @property
     def place(self) -> str:
@@ -123,7 +135,7 @@ def step_function(declaration: Declaration) -> Callable[..., Any]:
     """Return the function of a step's pytest fixture: it asks for what the step asks for, and hands over its result."""
     function = declaration.function
     signature = inspect.signature(function)
-    place = f"{declaration.kind} {function.__name__!r} ({declaration.place})"
+    place = declaration.called(function.__name__)
     if "request" in signature.parameters and not declaration.ready_made:
         raise SuiteError(
             f"{place} asks for 'request', which exists only while a test is set up; it runs ahead of all tests, so name "
@@ -159,7 +171,23 @@ def step_function(declaration: Declaration) -> Callable[..., Any]:
     hand_over.__doc__ = function.__doc__
     hand_over.__module__ = function.__module__
     hand_over.__evals_step__ = declaration  # type: ignore[attr-defined]  # see declaration_of
-    return hand_over
+    return Unbound(hand_over)
+
+
+class Unbound:
+    """A function that stays itself as an attribute of a class: a grader that is made or written there takes no instance."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, function)
+        self._function = function
+
+    def __get__(self, instance: object, owner: type | None = None) -> Self:
+        return self
+
+    def __call__(self, **given: Any) -> Any:
+        """Call the function."""
+        __tracebackhide__ = True
+        return self._function(**given)
 
 
 def _keywords(parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:

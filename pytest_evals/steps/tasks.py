@@ -1,4 +1,4 @@
-"""``@task``: an async function becomes a fixture whose value is its result for the case."""
+"""``@task``: a function becomes a fixture whose value is its result for the case."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def task(function: TaskFunction, /) -> Any: ...
 @overload
 def task(*, name: str | None = None, run_if: str | None = None) -> Callable[[TaskFunction], Any]: ...
 def task(function: TaskFunction | None = None, /, *, name: str | None = None, run_if: str | None = None) -> Any:
-    """Make an async function a task: a fixture that gives its result to the case which runs.
+    """Make a function a task: a fixture that gives its result to the case which runs.
 
     The tasks of all cases run together, ahead of the tests, so that the calls that they make of models are computed in
-    batches. A task may ask for ``case``, ``completion``, ``model``, ``judge``, other tasks, graders, and fixtures of class
+    batches: async functions in one event loop, plain ones in threads. A task may ask for ``case``, ``completion``, ``model``, ``judge``, other tasks, graders, and fixtures of class
     to session scope. What it returns must be plain data, a dataclass or a pydantic model: it stands in the artifact.
 
     Args:
@@ -43,10 +43,6 @@ def task(function: TaskFunction | None = None, /, *, name: str | None = None, ru
 
     def decorate(function: TaskFunction) -> Any:
         check_function(function, "task")
-        if not inspect.iscoroutinefunction(function):
-            raise SuiteError(
-                f"task {function.__name__!r} is not async; write 'async def {function.__name__}(...)', and await the calls in it"
-            )
         if run_if is not None:
             check_condition(run_if)
         fixture_function = step_function(Declaration("task", function, run_if=run_if))
@@ -67,6 +63,10 @@ def plain_data(value: Any) -> Any:
         return {str(key): plain_data(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain_data(entry) for entry in value]
+    if inspect.isawaitable(value):
+        raise SuiteError(
+            f"returned {type(value).__name__}, which has yet to be waited for; await it, or take its result()"
+        )
     raise SuiteError(
         f"returned {type(value).__name__} ({one_line(repr(value), 60)}), which the artifact cannot hold; return plain data, a "
         "dataclass or a pydantic model"

@@ -15,7 +15,7 @@ from pytest_evals.marking import Provided, provided_by
 from pytest_evals.steps.step import Declaration, declaration_of
 from pytest_evals.templates.rendering import names_in
 
-Source = Provided | Literal["step", "fixture"]
+Source = Provided | Literal["step", "fixture", "parameter"]
 Lookup = Callable[[str], Sequence[Any]]
 """From a name to the fixture definitions of it that the test sees, the one that wins last."""
 
@@ -45,7 +45,7 @@ class Step:
         return tuple(dict.fromkeys((*self.arguments.values(), *self.aliases.values())))
 
     def __str__(self) -> str:
-        return f"{self.declaration.kind} {self.name!r} ({self.declaration.place})"
+        return self.declaration.called(self.name)
 
 
 @dataclass(slots=True)
@@ -75,12 +75,15 @@ class Workflow:
         return next((other for other in self.steps.values() if other.declaration is declaration), None)
 
 
-def build_workflow(names: Sequence[str], lookup: Lookup, known: Callable[[], Collection[str]]) -> Workflow:
-    """Return the workflow of a test that asks for ``names``, itself or through others; ``known`` are all names of fixtures.
+def build_workflow(
+    names: Sequence[str], lookup: Lookup, known: Callable[[], Collection[str]], parameters: Collection[str] = ()
+) -> Workflow:
+    """Return the workflow of a test that asks for ``names``, itself or through others; ``known`` are all names of fixtures,
+    ``parameters`` those of the test itself (``parametrize``).
 
     Raises `SuiteError` for what cannot work.
     """
-    builder = _Builder(lookup, known)
+    builder = _Builder(lookup, known, parameters)
     for name in names:
         definitions = lookup(name)
         for level in range(len(definitions)):
@@ -89,16 +92,17 @@ def build_workflow(names: Sequence[str], lookup: Lookup, known: Callable[[], Col
                 continue
             if declaration.kind == "grader" and level == len(definitions) - 1:
                 builder.note_aliases(name, declaration)
-            if declaration.is_async and level == len(definitions) - 1:
+            if declaration.runs_ahead and level == len(definitions) - 1:
                 builder.add(name, level)
     return builder.workflow
 
 
 class _Builder:
-    def __init__(self, lookup: Lookup, known: Callable[[], Collection[str]]) -> None:
+    def __init__(self, lookup: Lookup, known: Callable[[], Collection[str]], parameters: Collection[str]) -> None:
         self.workflow = Workflow()
         self._lookup = lookup
         self._known = known
+        self._parameters = parameters
         self._path: list[tuple[str, str]] = []
 
     def note_aliases(self, grader: str, declaration: Declaration) -> dict[str, str]:
@@ -124,7 +128,7 @@ class _Builder:
         self._check_cycle(key, declaration)
         if key in self.workflow.steps:
             return key
-        self._path.append((key, f"{declaration.kind} {name!r} ({declaration.place})"))
+        self._path.append((key, declaration.called(name)))
         step = self._make(key, name, level, declaration)
         self._path.pop()
         self.workflow.steps[key] = step
@@ -137,7 +141,7 @@ class _Builder:
             raise SuiteError(f"{declaration.kind}s ask for each other in a circle: {circle}; break it")
 
     def _make(self, key: str, name: str, level: int, declaration: Declaration) -> Step:
-        who = f"{declaration.kind} {name!r} ({declaration.place})"
+        who = declaration.called(name)
         sources: dict[str, Source] = {}
         arguments: dict[str, str] = {}
         for parameter in declaration.parameters:
@@ -157,6 +161,9 @@ class _Builder:
         return Step(key, name, declaration, sources, arguments, aliases, fixtures, late)
 
     def _source(self, parameter: str, name: str, level: int, who: str) -> tuple[Source, str | None]:
+        if parameter in self._parameters:
+            # It takes the place of a fixture of that name.
+            return "parameter", None
         definitions = self._lookup(parameter)
         if not definitions or (parameter == name and level == 0):
             raise self._unknown(parameter, name, who)
@@ -182,7 +189,7 @@ class _Builder:
         if names[:1] == ["self"] or ("request" in names and not declaration.ready_made):
             what = "is a method" if names[:1] == ["self"] else "asks for 'request'"
             raise SuiteError(
-                f"{who} builds on the grader {parameter!r} ({declaration.place}), which {what}, so that it cannot run ahead of "
+                f"{who} builds on the {declaration.called(parameter)}, which {what}, so that it cannot run ahead of "
                 "the tests; write it as a function that asks for what it needs by name"
             )
 

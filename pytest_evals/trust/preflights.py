@@ -16,9 +16,7 @@ from pytest_evals.steps.calls import Caller, Calls
 from pytest_evals.steps.case_flow import Kit
 from pytest_evals.steps.dispatcher import Dispatcher
 from pytest_evals.steps.runner import StepRunner
-
-# What came of the preflights of the session, for its score card.
-FLOWN: pytest.StashKey[list[Flown]] = pytest.StashKey()
+from pytest_evals.worker_notes import add_note
 
 
 def fly_all(session: pytest.Session, runner: StepRunner, kit: Kit) -> str | None:
@@ -42,7 +40,8 @@ def fly_all(session: pytest.Session, runner: StepRunner, kit: Kit) -> str | None
     except EvalsError as error:
         session.shouldfail = f"the preflight of a judge could not be made: {error}"
         return session.shouldfail
-    session.config.stash[FLOWN] = flown
+    for one in flown:
+        add_note(session.config, f"preflight of {one.grader}", str(one))
     failed = "; ".join(str(one) for one in flown if not one.passed)
     if failed:
         session.shouldfail = failed

@@ -412,6 +412,172 @@ def test_a_task_named_completion_takes_the_place_of_the_default_turn(evals_both:
     assert sorted((evals_both.pytester.path / "calls").read_text().split()) == ["a", "better", "plan", "q"]
 
 
+# -- fields of results
+
+FIELDS = """
+import dataclasses
+
+import pydantic
+from pytest_evals import cases, graders, task
+
+class Point(pydantic.BaseModel):
+    text: str
+    weight: float
+
+@dataclasses.dataclass
+class Draft:
+    title: str
+    points: list[Point]
+    note: str | None = None
+
+@task
+def draft(case):
+    return Draft("The " + case.id, [Point(text="first", weight=0.5), Point(text="second", weight=2)])
+
+@task
+async def mapped(draft):
+    return {"draft": draft, "words": {"a": "x"}}
+
+title = graders.exact_match("The {{item.id}}", of="draft.title")
+second = graders.f1("{{draft.points.1.text}}", of="mapped.draft.points.1.text")
+weight = graders.number(2, of="draft.points.1.weight")
+nested = graders.matches("x", of="mapped.words.a")
+misspelt = graders.contains("x", of="draft.titel")
+beyond = graders.contains("x", of="draft.points.2.text")
+empty = graders.contains("x", of="draft.note")
+whole = graders.contains("x", of="draft")
+
+@cases([{"id": "one"}, {"id": "two"}], id="id", prompt="q")
+def test_fields(title, second, weight, nested):
+    assert title and second.value == 1 and weight and nested
+
+@cases([{"id": "one"}], id="id", prompt="q")
+def test_wrong(misspelt, beyond, empty, whole): ...
+"""
+
+
+def test_of_names_a_field_of_a_task_s_result_as_templates_do(evals_both: Evals) -> None:
+    evals_both.write(FIELDS, script=ECHO)
+    evals_both.run().assert_outcomes(passed=2, errors=1)
+    wrong = next(sample for sample in evals_both.artifact.samples if sample.suite == "test_wrong")
+    assert {grade.grader_key: (grade.status, grade.reasoning) for grade in wrong.grades} == {
+        "misspelt": (
+            "error",
+            "TemplateError: unknown field 'titel' in 'draft.titel': draft has title, points, note; did you mean 'title'?",
+        ),
+        "beyond": ("error", "TemplateError: no element '2' in 'draft.points.2.text': draft.points is a list of 2"),
+        "empty": (
+            "error",
+            "SuiteError: 'draft.note' is None for this case, and this grader reads text",
+        ),
+        "whole": (
+            "error",
+            "SuiteError: 'draft' gave Draft, and this grader reads text; name one of its fields, as draft.title",
+        ),
+    }
+
+
+# -- plain functions, and functions that block
+
+PLAIN = """
+import contextvars
+
+from pytest_evals import cases, grader, graders, task
+from pytest_evals.errors import NotApplicable
+
+@task
+def draft(case, model):
+    # Nobody has an answer before all cases have asked.
+    first = model.generate(f"draft {case.id}").result()
+    second = model.generate([*first.messages, {"role": "user", "content": f"shorter {case.id}"}]).result()
+    return second.text
+
+@task(run_if="item.id != 'c4'")
+def spare(case): return case.id
+
+@task
+def odd(case):
+    if case.id == "c0":
+        raise NotApplicable("not this one")
+    if case.id == "c1":
+        raise StopIteration("odd")
+    if case.id == "c2":
+        return later()
+    return case.id
+
+async def later(): return "later"
+
+@task
+def forgotten(case, model):
+    return model.generate(case.id)
+
+@grader
+async def good(draft, judge):
+    return (await judge.generate(f"judge {draft}")).text == f"[judge {draft}]"
+
+same = graders.contains("{{draft}}", of="draft")
+ROWS = [{"id": f"c{n}"} for n in range(5)]
+
+@cases(ROWS, id="id", prompt="q")
+def test_plain(good, same, draft, case):
+    assert good and same and draft == f"[shorter {case.id}]"
+
+@cases(ROWS, id="id", prompt="q")
+def test_spare(spare): ...
+
+@cases(ROWS, id="id", prompt="q")
+def test_odd(odd, case):
+    assert odd == ("later" if case.id == "c2" else case.id)
+
+@cases(ROWS[:1], id="id", prompt="q")
+def test_forgotten(forgotten): ...
+"""
+
+
+def test_plain_functions_are_tasks_whose_calls_meet_too(evals: Evals) -> None:
+    evals.write(PLAIN, script=TOGETHER.replace("if len(here) == CASES", "if len(here) == CASES or kind[0] == 'c'"))
+    result = evals.run("--evals-judge", "scripted:script:answer")
+    result.assert_outcomes(passed=12, skipped=2, errors=2)
+    found = {sample.nodeid.partition("::")[2]: sample for sample in evals.artifact.samples}
+    plain = found["test_plain[c3]"]
+    assert plain.tasks == {"draft": "[shorter c3]"}
+    assert [(call.by, call.handle) for call in plain.calls] == [
+        ("draft", "model"), ("draft", "model"), ("good", "judge")
+    ]  # fmt: skip
+    assert {name: found[f"test_odd[{name}]"].outcome for name in ("c0", "c1", "c2", "c3")} == {
+        "c0": "skipped", "c1": "errored", "c2": "passed", "c3": "passed"
+    }  # fmt: skip
+    errors = {name: sample.error.message for name, sample in found.items() if sample.error}
+    assert errors == {
+        "test_odd[c1]": "RuntimeError: coroutine raised StopIteration",
+        "test_forgotten[c0]": "SuiteError: returned Call, which has yet to be waited for; await it, or take its result()",
+    }
+
+
+BLOCKING = """
+from pytest_evals import cases, task
+
+@task
+async def slow(case): return case.id
+
+@task
+def quick(case): return case.id
+
+@cases([{"id": f"c{n}"} for n in range(4)], id="id", prompt="q")
+def test_it(slow, quick): ...
+"""
+EVERYTHING_BLOCKS = "import pytest_evals.steps.blocking\n\npytest_evals.steps.blocking.MOST_SECONDS = -1\n"
+
+
+def test_the_score_card_names_a_step_that_holds_up_the_others_once(evals_both: Evals) -> None:
+    evals_both.write(BLOCKING, script=ECHO, conftest__py=EVERYTHING_BLOCKS)
+    result = evals_both.run()
+    result.assert_outcomes(passed=4)
+    notes = " ".join(line.strip() for line in result.outlines)
+    words = "task 'slow' (test_suite.py:3) kept all cases waiting for 0.0 s: it blocks the event loop; make it a plain def, which"
+    assert notes.count(words) == 1
+
+
 # -- limits
 
 ENDLESS = """
@@ -491,7 +657,18 @@ MISTAKES = {
         "grader 'step' (test_function_scope.py:5) asks for the fixture 'client', which is made anew for each test; tasks and async graders run ahead of all tests, so make it class-, module-, package- or session-scoped",
     ),
     "with_request": ("@task\nasync def step(request): ...", "task 'step' (test_with_request.py:3) asks for 'request'"),
-    "sync": ("@task\ndef step(case): ...", "task 'step' is not async; write 'async def step(...)'"),
+    "unknown_of": (
+        "@task\nasync def draft(): ...\nstep = graders.contains('x', of='drafd.text')",
+        "grader 'step' asks for 'drafd', and there is no task, grader or fixture of that name; did you mean 'draft'?",
+    ),
+    "unknown_sync": (
+        "@pytest.fixture\ndef client(): ...\n@grader\ndef step(klient): ...",
+        "grader 'step' (test_unknown_sync.py:5) asks for 'klient', and there is no task, grader or fixture of that name; did",
+    ),
+    "unknown_test": (
+        "@grader\ndef steps(): ...",
+        "test_unknown_test.py:6: the test 'test_it' asks for 'step', and there is no task, grader or fixture of that name; did you mean 'steps'?",
+    ),
     "yielding": ("@task\nasync def step(case):\n    yield 1", "task 'step' yields; a task returns its result"),
     "no_function": ("step = task('step')", "@task takes a function, not str"),
     "method": (
@@ -517,7 +694,7 @@ MISTAKES = {
     ),
     "not_text": (
         "step = graders.contains('x', of='no such task')",
-        "of must be the name of a task, not 'no such task'",
+        "of is the name of a task, perhaps with a field of its result ('draft', 'draft.title'), not 'no such task'",
     ),
     "choices": (
         "@task\nasync def draft(case): ...\nstep = graders.choice(['{{draft}}', 'x'], expected=0)",

@@ -154,4 +154,6 @@ def embedding_similarity(
     measure = functools.partial(
         embeddings.embedding_similarity, model=embeddings.check_model(model, base), device=str(device)
     )
-    return metric_fixture("embedding_similarity", measure, reference, threshold, lowest=-1, of=of, run_if=run_if)
+    return metric_fixture(
+        "embedding_similarity", measure, reference, threshold, lowest=-1, waits=True, of=of, run_if=run_if
+    )

@@ -62,12 +62,14 @@ def metric_fixture(
     *,
     check: Callable[[Sequence[str]], object] | None = None,
     lowest: float = 0,
+    waits: bool = False,
     of: str | None = None,
     run_if: str | None = None,
 ) -> Fixture:
     """Return the grader's fixture. ``of``, ``run_if``: as for all ready-made graders. ``reference``: a text, a list of them, or a locator or templates of the case.
 
-    ``check`` raises `SuiteError` for references that the metric cannot use, when the suite is collected.
+    ``check`` raises `SuiteError` for references that the metric cannot use, when the suite is collected. ``waits``: measuring
+    takes its time.
     """
     check_threshold(threshold, name, lowest)
 
@@ -91,5 +93,9 @@ def metric_fixture(
     metric = grading_text(grade, of, name)
     metric.__doc__ = f"The metric {name} of the completion."
     return grader_fixture(
-        metric, settings=settings, check=lambda found: references(found.get("reference", reference)), run_if=run_if
+        metric,
+        settings=settings,
+        check=lambda found: references(found.get("reference", reference)),
+        run_if=run_if,
+        waits=waits,
     )
