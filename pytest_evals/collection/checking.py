@@ -28,6 +28,11 @@ def check_graders(suite: Suite, name: str, asked: Asked, settings: Settings) -> 
     for grader, declaration in asked.graders.items():
         if declaration.runs_code and not settings.run_code:
             raise SuiteError(f"{place}: {name}: grader {grader!r} {RUN_CODE_REFUSAL}")
+        if 0 < settings.grader_timeout <= declaration.seconds:
+            raise SuiteError(
+                f"{place}: {name}: grader {grader!r} may take {declaration.seconds:g} s, and evals_grader_timeout "
+                f"({settings.grader_timeout:g} s) would end it first; make its timeout= shorter, or that longer"
+            )
         later = (*workflow.aliases.get(grader, ()), *declaration.names)
         among = workflow.applies_to.get(grader)
         check_settings(suite, grader, declaration.settings, declaration.check, later, among)

@@ -72,6 +72,7 @@ def grader_fixture(
     names: Collection[str] = (),
     runs_code: bool = False,
     waits: bool = False,
+    seconds: float = 0.0,
     models: Collection[str] = (),
 ) -> Fixture:
     """Return the fixture for ``function``.
@@ -80,7 +81,8 @@ def grader_fixture(
     the case, and raises `SuiteError` for what the grader cannot use. ``names``: what templates in the settings may name
     besides the case and tasks, because the grader renders them with it. ``asks``: the texts whose likelihood it needs, from
     a case's scope; they are asked for with the completions of all cases. ``models``: specifications of models that it calls.
-    ``runs_code``: it runs what the model wrote, which has to be allowed. ``waits``: a ready-made sync one takes its time.
+    ``runs_code``: it runs what the model wrote, which has to be allowed. ``waits``: a ready-made sync one takes its time,
+    and ``seconds`` is the most, where it knows that; the time limit of graders must be longer.
     """
     check_function(function, "grader")
     if run_if is not None:
@@ -95,6 +97,7 @@ def grader_fixture(
         names=tuple(names),
         ready_made=ready_made,
         waits=waits or runs_code or not ready_made,
+        seconds=seconds,
         check=check,
         asks=asks,
         runs_code=runs_code,

@@ -29,7 +29,7 @@ Asks = Callable[[Mapping[str, Any]], tuple[str, ...]]
 class Declaration:
     """What the author wrote. ``run_if`` is an expression over the case; ``parameters`` are the names that the function asks
     for. Of graders only, see `pytest_evals.grading.fixture.grader_fixture`: ``settings`` to ``models``. ``waits``: a sync one may take its
-    time, so that it needs a thread where others would have to wait for it.
+    time, so that it needs a thread where others would have to wait for it; ``seconds`` is how long it may need.
     """
 
     kind: Kind
@@ -44,6 +44,7 @@ class Declaration:
     runs_code: bool = False
     models: tuple[str, ...] = ()
     waits: bool = True
+    seconds: float = 0.0
 
     @property
     def parameters(self) -> list[str]:

@@ -409,7 +409,7 @@ def test_a_template_that_is_not_well_formed_is_refused(grading: Making) -> None:
         ({"reference": "  "}, "the reference is empty"),
         ({"context": []}, "the context is empty"),
         ({"context": [""]}, "the context is empty"),
-        ({"context": [{"title": "x"}]}, "the context holds NoneType"),
+        ({"context": [{"title": "x"}]}, "the context holds an object with title;"),
         ({"context": 3}, "the context holds int"),
     ],
 )

@@ -167,12 +167,16 @@ def as_documents(value: object) -> tuple[str, ...]:
 
 
 def _document(entry: object) -> str:
-    if isinstance(entry, Mapping):
-        entry = next((entry[name] for name in _TEXT_FIELDS if name in entry), None)
-    if isinstance(entry, str):
-        return entry
+    found = next((entry[name] for name in _TEXT_FIELDS if name in entry), None) if isinstance(entry, Mapping) else entry
+    if isinstance(found, str):
+        return found
+    what = (
+        f"an object with {', '.join(map(str, entry)) or 'nothing'}"
+        if isinstance(entry, Mapping)
+        else type(entry).__name__
+    )
     raise SuiteError(
-        f"the context holds {type(entry).__name__}; it is a text, or a list of texts or of objects with a field "
+        f"the context holds {what}; it is a text, or a list of texts or of objects with a field "
         f"{', '.join(_TEXT_FIELDS)}"
     )
 

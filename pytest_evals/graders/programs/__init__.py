@@ -18,7 +18,7 @@ from pytest_evals.graders.programs.runner import WANTED, Limits, Outcome, run_pr
 from pytest_evals.graders.settings import check_static, depends_on_case, grading_text
 from pytest_evals.grading.fixture import Fixture, grader_fixture
 from pytest_evals.grading.scope import current_scope
-from pytest_evals.grading.sheet import RUN_CODE, TIME_LIMIT
+from pytest_evals.grading.sheet import RUN_CODE
 from pytest_evals.plain import one_line
 from pytest_evals.templates.rendering import render
 
@@ -69,11 +69,6 @@ def python_tests(
 
         if not request.config.stash.get(RUN_CODE, False):
             raise SuiteError("runs programs that a model wrote, which has to be allowed: --evals-run-code")
-        longest = request.config.stash.get(TIME_LIMIT, 0.0)
-        if 0 < longest <= limits.seconds:
-            raise SuiteError(
-                f"python_tests: timeout={timeout:g} is not below evals_grader_timeout ({longest:g} s), which would end it first"
-            )
         checks, head, name = task(render(dynamic, current_scope(request)))
         program = f"{head}\n{program_in(answer)}" if head else program_in(answer)
         outcome = run_program(program, checks, entry_point=name, limits=limits, packages=packages)
@@ -88,7 +83,7 @@ def python_tests(
 
     program_tests = grading_text(grade, of, "python_tests")
     program_tests.__doc__ = "The share of tests that the completion's program passes."
-    return grader_fixture(program_tests, settings=dynamic, check=task, run_if=run_if, runs_code=True)
+    return grader_fixture(program_tests, settings=dynamic, check=task, run_if=run_if, runs_code=True, seconds=timeout)
 
 
 def check_limits(timeout: float, memory: int) -> Limits:
