@@ -8,7 +8,6 @@ from typing import Any
 
 Key = tuple[str, str, str]
 """Suite, model, grader."""
-STATISTICS = ("mean", "pass_rate")
 
 
 @dataclass(frozen=True, slots=True)

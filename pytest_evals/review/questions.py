@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -224,8 +224,3 @@ def _fields(fields: Any) -> tuple[tuple[str, Question], ...]:
             )
         found.append((name, make_question(spec["question"], spec.get("kind", "choice"), **rest)))
     return tuple(found)
-
-
-def answers_agree(answers: Sequence[Any]) -> bool:
-    """Tell whether all of several answers are the same."""
-    return all(answer == answers[0] for answer in answers)
