@@ -16,7 +16,8 @@ import pytest
 
 from pytest_evals.errors import SuiteError
 from pytest_evals.grading.calling import call_grader, grade_now
-from pytest_evals.steps.step import FLOW, Asks, Check, Declaration, Unbound, check_function, step_function
+from pytest_evals.steps.fixture import Unbound, check_function, step_function
+from pytest_evals.steps.step import FLOW, Asks, Check, Declaration
 from pytest_evals.templates.expressions import check_condition
 
 GraderFunction = Callable[..., Any]

@@ -16,7 +16,7 @@ from pytest_evals.plain import plain
 from pytest_evals.requests import choice_id, make_request, requests_for
 from pytest_evals.running.state import CALLS, COMPLETION, RESULTS, STATE
 from pytest_evals.running.supply import SUPPLY
-from pytest_evals.steps.step import only_setup
+from pytest_evals.steps.fixture import only_setup
 from pytest_evals.turn import generated_completion, recorded_completion
 
 

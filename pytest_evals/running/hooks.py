@@ -23,8 +23,9 @@ from pytest_evals.steps.budget import Budget
 from pytest_evals.steps.calls import Caller, Calls
 from pytest_evals.steps.case_flow import CaseFlow
 from pytest_evals.steps.direct import DirectAsker
+from pytest_evals.steps.fixture import only_setup
 from pytest_evals.steps.runner import News
-from pytest_evals.steps.step import FLOW, Absent, only_setup
+from pytest_evals.steps.step import FLOW, Absent
 
 _NO_ASYNC = "async def functions are not natively supported"
 

@@ -19,7 +19,8 @@ from pytest_evals.requests import requests_for, requests_of
 from pytest_evals.running.state import RESULTS, forget_case
 from pytest_evals.settings import Settings, model_text
 from pytest_evals.steps.blocking import blocking_note
-from pytest_evals.steps.case_flow import CaseFlow, Kit
+from pytest_evals.steps.case_flow import CaseFlow
+from pytest_evals.steps.kit import Kit
 from pytest_evals.steps.runner import News, StepRunner
 from pytest_evals.steps.step import FLOW
 from pytest_evals.steps.upcoming import coming_up

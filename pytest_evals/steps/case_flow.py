@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pytest
@@ -20,33 +19,20 @@ from pytest_evals.errors import NotApplicable, StepError
 from pytest_evals.grading.scope import SCOPE
 from pytest_evals.grading.sheet import SHEET
 from pytest_evals.item import EVAL, EvalItem
-from pytest_evals.model import Handles
 from pytest_evals.plain import described
 from pytest_evals.record import Recorder
 from pytest_evals.requests import choice_id
 from pytest_evals.steps.blocking import STEP
-from pytest_evals.steps.budget import Budget, LimitExceeded, Limits
+from pytest_evals.steps.budget import Budget
 from pytest_evals.steps.calls import Caller, Calls
-from pytest_evals.steps.clock import StepClock, TimedDispatcher
+from pytest_evals.steps.clock import StepClock, TimedDispatcher, time_is_up
 from pytest_evals.steps.dispatcher import Dispatcher
 from pytest_evals.steps.invoking import invoke
+from pytest_evals.steps.kit import Kit
 from pytest_evals.steps.results import Outcome, StepResults
 from pytest_evals.steps.step import Absent, Declaration
-from pytest_evals.steps.threads import StepThreads
 from pytest_evals.steps.workflow import Step
-from pytest_evals.timelimit import TimeLimitExceeded
 from pytest_evals.turn import generated_completion, recorded_completion
-
-
-@dataclass(frozen=True, slots=True)
-class Kit:
-    """What all flows of a process work with."""
-
-    handles: Handles
-    base_seed: int
-    limits: Limits
-    grader_seconds: float
-    threads: StepThreads = field(default_factory=StepThreads)
 
 
 class Runner(Protocol):
@@ -179,7 +165,7 @@ class CaseFlow:
                 # Its own code cancelled something that it waited for.
                 return self.results.of_error(step, StepError("was cancelled").with_traceback(error.__traceback__))
             task.uncancel()
-            return self.results.of_error(step, _took_too_long(step, limit, error))
+            return self.results.of_error(step, time_is_up(step.declaration.kind, step.name, limit, error))
         except GeneratorExit:
             raise
         except (Exception, pytest.fail.Exception, pytest.skip.Exception) as error:  # noqa: BLE001 - a step is the user's code: whatever it raises is kept and shown as this case's error
@@ -260,16 +246,3 @@ class CaseFlow:
 
 def _described(error: BaseException) -> str:
     return str(error) if isinstance(error, StepError) else described(error)
-
-
-def _took_too_long(step: Step, seconds: float, error: BaseException) -> BaseException:
-    limit: BaseException
-    if step.declaration.kind == "grader":
-        limit = TimeLimitExceeded(seconds)
-    else:
-        waiting = "waiting for models not counted"
-        limit = LimitExceeded(
-            f"task {step.name!r} took more than {seconds:g} s for itself, {waiting} (evals_step_timeout)"
-        )
-    # Where it was when its time was up.
-    return limit.with_traceback(error.__traceback__)

@@ -8,7 +8,10 @@ from contextlib import contextmanager
 from typing import Self
 
 from pytest_evals.engines.protocol import Request, Result
+from pytest_evals.steps.budget import LimitExceeded
 from pytest_evals.steps.dispatcher import Answer, Dispatcher
+from pytest_evals.steps.step import Kind
+from pytest_evals.timelimit import TimeLimitExceeded
 
 
 class StepClock:
@@ -101,3 +104,15 @@ class TimedAnswer:
         """See `Answer.wait`."""
         with self._clock.paused():
             return await self._answer.wait()
+
+
+def time_is_up(kind: Kind, name: str, seconds: float, error: BaseException) -> BaseException:
+    """Return the failure of a step that was cancelled, by ``error``, since it took longer than it may."""
+    limit: BaseException
+    if kind == "grader":
+        limit = TimeLimitExceeded(seconds)
+    else:
+        waiting = "waiting for models not counted"
+        limit = LimitExceeded(f"task {name!r} took more than {seconds:g} s for itself, {waiting} (evals_step_timeout)")
+    # Where it was when its time was up.
+    return limit.with_traceback(error.__traceback__)

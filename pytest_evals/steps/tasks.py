@@ -17,7 +17,8 @@ import pytest
 from pytest_evals.completion import Completion
 from pytest_evals.errors import SuiteError
 from pytest_evals.plain import one_line
-from pytest_evals.steps.step import Declaration, check_function, step_function
+from pytest_evals.steps.fixture import check_function, step_function
+from pytest_evals.steps.step import Declaration
 from pytest_evals.templates.expressions import check_condition
 
 TaskFunction = Callable[..., Any]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import sys
 import threading
 from collections.abc import Callable
+from types import CodeType, TracebackType
 from typing import Any
 
 MOST = 128
@@ -26,7 +28,7 @@ class StepThreads:
     async def run(self, function: Callable[[], Any]) -> Any:
         """Return what the function returns, or raise what it raises. It sees the context variables of the coroutine.
 
-        One whose coroutine is cancelled goes on to its end, and nobody hears of it.
+        One whose coroutine is cancelled goes on to its end, and nobody hears of it; the traceback says where it was.
         """
         __tracebackhide__ = True
         async with self._room:
@@ -47,8 +49,22 @@ class StepThreads:
                 with contextlib.suppress(RuntimeError):  # a loop that was closed wants nothing
                     loop.call_soon_threadsafe(settle, value, error)
 
-            threading.Thread(target=call, name="evals-step", daemon=True).start()
-            value, error = await done
+            thread = threading.Thread(target=call, name="evals-step", daemon=True)
+            thread.start()
+            try:
+                value, error = await done
+            except asyncio.CancelledError as cancelled:
+                raise cancelled.with_traceback(_whereabouts(thread, call.__code__)) from None
             if error is not None:
                 raise error
             return value
+
+
+def _whereabouts(thread: threading.Thread, outermost: CodeType) -> TracebackType | None:
+    """Return where a thread is, from what ``outermost`` called on."""
+    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - the documented way to another thread's frames
+    found = None
+    while frame is not None and frame.f_code is not outermost:
+        found = TracebackType(found, frame, frame.f_lasti, frame.f_lineno)
+        frame = frame.f_back
+    return found

@@ -13,8 +13,8 @@ from pytest_evals.item import EVAL, EvalItem
 from pytest_evals.model import Model
 from pytest_evals.steps.budget import Budget
 from pytest_evals.steps.calls import Caller, Calls
-from pytest_evals.steps.case_flow import Kit
 from pytest_evals.steps.dispatcher import Dispatcher
+from pytest_evals.steps.kit import Kit
 from pytest_evals.steps.runner import StepRunner
 from pytest_evals.worker_notes import add_note
 

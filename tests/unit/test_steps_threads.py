@@ -79,15 +79,21 @@ def test_what_a_function_raises_is_raised_where_it_is_waited_for(error: BaseExce
 
 
 def test_a_function_that_does_not_end_keeps_neither_its_coroutine_nor_its_place() -> None:
-    gate = threading.Event()
+    gate, begun = threading.Event(), threading.Event()
+
+    def step() -> None:
+        begun.set()
+        gate.wait(60)
 
     async def main() -> None:
         threads = StepThreads(most=1)
-        stuck = asyncio.create_task(threads.run(lambda: gate.wait(60)))
-        await asyncio.sleep(0)
+        stuck = asyncio.create_task(threads.run(step))
+        await asyncio.to_thread(begun.wait, 20)
         stuck.cancel()
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(asyncio.CancelledError) as caught:
             await stuck
+        # Where it was when nobody waited any more.
+        assert "step" in [entry.name for entry in caught.traceback]
         assert await threads.run(lambda: "next") == "next"
         gate.set()
 
