@@ -145,7 +145,7 @@ def _register_outputs(
 ) -> None:
     from pytest_evals.outputs import Outputs, wanted
 
-    asked = wanted(settings.html, settings.summary, os.environ)
+    asked = wanted(settings, os.environ)
     if asked:
         config.pluginmanager.register(Outputs(config, infos, artifact, asked, baseline), "evals-outputs")
 
@@ -193,7 +193,11 @@ def check_outputs(settings: Settings, artifact: Path) -> None:
     """Find out before any model loads whether what was asked for beside the artifact can be written."""
     taken = {artifact.resolve(): "the artifact"}
     try:
-        for option, path in (("--evals-html", settings.html), ("--evals-summary", settings.summary)):
+        for option, path in (
+            ("--evals-html", settings.html),
+            ("--evals-summary", settings.summary),
+            ("--evals-codequality", settings.codequality),
+        ):
             if path is None:
                 continue
             check_writable(path, f"{option}: the file")

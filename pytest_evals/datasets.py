@@ -1,7 +1,7 @@
 """Files and objects -> rows.
 
-A dataset is read as it is collected and never touches a model. Every row knows where it stands, so that an error can
-name the file and the line.
+A dataset is read as it is collected and never touches a model. Every row knows where it stands, so that an error, and
+later whoever shows its case, can name the file and the line.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import importlib
 import inspect
 import io
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,17 +24,27 @@ from pytest_evals.ids import content_hash
 
 Row = Mapping[str, Any]
 FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".yaml", ".yml")
+_JSON_SPACE = re.compile(r"[ \t\n\r]*")
 # csv refuses fields above 128 KiB unless told otherwise; long documents are ordinary data here.
 _CSV_FIELD_LIMIT = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Rows in their order. ``places[i]`` says where row ``i`` stands, as ``file:line`` or ``row 3 of data``."""
+    """Rows in their order. ``places[i]`` says where row ``i`` stands, as ``file:line`` or ``row 3 of data``.
+
+    ``lines`` are those of ``path`` where the rows start: none where the rows do not come from a file of text.
+    """
 
     key: str
     rows: tuple[Row, ...]
     places: tuple[str, ...]
+    path: Path | None = None
+    lines: tuple[int, ...] = ()
+
+    def source(self, index: int) -> tuple[Path, int] | None:
+        """Return the file and the line where a row starts; `None` where no reader could go there."""
+        return (self.path, self.lines[index]) if self.path and self.lines else None
 
     @property
     def hash(self) -> str:
@@ -87,8 +98,16 @@ def _read_file(path: Path, key: str) -> Dataset:
         content = gzip.decompress(raw) if zipped else raw
     except (OSError, EOFError, zlib.error) as error:
         raise DatasetError(f"dataset {path} cannot be read: {error}") from error
-    numbered = list(_READERS[kind[0]](path, content))
-    return Dataset(key, tuple(row for _, row in numbered), tuple(f"{path.name}:{line}" for line, _ in numbered))
+    numbers: list[int] = []
+    rows: list[Row] = []
+    for number, row in _READERS[kind[0]](path, content):
+        numbers.append(number)
+        rows.append(row)
+    if kind[0] == ".parquet":
+        return Dataset(key, tuple(rows), tuple(f"row {number} of {path.name}" for number in numbers))
+    places = tuple(f"{path.name}:{number}" for number in numbers)
+    # What is packed has lines once it is unpacked, and nobody who is sent to the file would see them.
+    return Dataset(key, tuple(rows), places, path, () if zipped else tuple(numbers))
 
 
 def _decode(path: Path, content: bytes) -> str:
@@ -128,23 +147,59 @@ def _read_jsonl(path: Path, content: bytes) -> Iterator[tuple[int, Row]]:
 
 
 def _read_json(path: Path, content: bytes) -> Iterator[tuple[int, Row]]:
-    yield from _listed(path, _parse_json(_decode(path, content), str(path)))
+    text = _decode(path, content)
+    try:
+        numbered = list(_elements(text))
+    except (ValueError, RecursionError):
+        # The whole of it says best what is wrong.
+        raise _no_list(path, _parse_json(text, str(path))) from None
+    yield from _numbered(path, numbered)
+
+
+def _elements(text: str) -> Iterator[tuple[int, object]]:
+    """Yield the elements of a JSON array with their lines, each parsed once. Raises `ValueError` for anything else."""
+    decoder = json.JSONDecoder(parse_constant=_reject_constant)
+    position, line, counted = _after_space(text, 0), 1, 0
+    closing = "["
+    while text[position : position + 1] == closing:
+        position = _after_space(text, position + 1)
+        if closing == "[" and text[position : position + 1] == "]":
+            break
+        line += text.count("\n", counted, position)
+        counted = position
+        value, position = decoder.raw_decode(text, position)
+        yield line, value
+        position, closing = _after_space(text, position), ","
+    if text[position : position + 1] != "]" or _after_space(text, position + 1) != len(text):
+        raise ValueError("not an array")
+
+
+def _after_space(text: str, position: int) -> int:
+    match = _JSON_SPACE.match(text, position)
+    return match.end() if match else position
 
 
 def _read_yaml(path: Path, content: bytes) -> Iterator[tuple[int, Row]]:
     yaml = importlib.import_module("yaml")
     try:
-        value = yaml.safe_load(_decode(path, content))
+        # What yaml.safe_load does, in the two steps between which the lines are known.
+        loader = yaml.SafeLoader(_decode(path, content))
+        node = loader.get_single_node()
+        value = None if node is None else loader.construct_document(node)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that does not exist
         raise DatasetError(f"{path}: not valid YAML: {error}") from error
-    yield from _listed(path, value)
-
-
-def _listed(path: Path, value: object) -> Iterator[tuple[int, Row]]:
     if not isinstance(value, list):
-        raise DatasetError(f"{path}: expected a list of rows, found {type(value).__name__}")
-    for number, entry in enumerate(value, start=1):
-        yield number, _as_row(entry, f"{path}: row {number}")
+        raise _no_list(path, value)
+    yield from _numbered(path, zip((entry.start_mark.line + 1 for entry in node.value), value, strict=True))
+
+
+def _no_list(path: Path, value: object) -> DatasetError:
+    return DatasetError(f"{path}: expected a list of rows, found {type(value).__name__}")
+
+
+def _numbered(path: Path, entries: Iterable[tuple[int, object]]) -> Iterator[tuple[int, Row]]:
+    for number, (line, entry) in enumerate(entries, start=1):
+        yield line, _as_row(entry, f"{path}:{line}: row {number}")
 
 
 def _read_csv(path: Path, content: bytes, delimiter: str = ",") -> Iterator[tuple[int, Row]]:
@@ -156,12 +211,15 @@ def _read_csv(path: Path, content: bytes, delimiter: str = ",") -> Iterator[tupl
             return
         if len(set(header)) != len(header):
             raise DatasetError(f"{path}:1: two columns have the same name: {', '.join(header)}")
+        start = reader.line_num + 1
         for values in reader:
+            # A row may go over several lines, and starts after the one before.
+            line, start = start, reader.line_num + 1
             if not values:
                 continue
             if len(values) != len(header):
-                raise DatasetError(f"{path}:{reader.line_num}: {len(values)} values for {len(header)} columns")
-            yield reader.line_num, dict(zip(header, values, strict=True))
+                raise DatasetError(f"{path}:{line}: {len(values)} values for {len(header)} columns")
+            yield line, dict(zip(header, values, strict=True))
     except csv.Error as error:
         raise DatasetError(f"{path}:{reader.line_num}: not valid CSV: {error}") from error
 

@@ -61,6 +61,9 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "--evals-stop-early": _flag("Run the cases of a suite in random order, and stop when all its gates are settled"),
     "--evals-html": _value("PATH", "Write the report, one self-contained page, to PATH"),
     "--evals-summary": _value("PATH", "Write a summary in Markdown to PATH"),
+    "--evals-codequality": _value(
+        "PATH", "Write gates that are not met and cases that failed to PATH, as GitLab's code quality report"
+    ),
 }
 # Type, default and description of each value of the configuration file.
 _INI: Mapping[str, tuple[Any, Any, str]] = {

@@ -1,4 +1,5 @@
-"""What a run writes for people and CI beside its artifact: the report page, a summary in Markdown, GitHub's own two.
+"""What a run writes for people and CI beside its artifact: the report page, a summary in Markdown, GitHub's own two, and
+GitLab's code quality report.
 
 By the process that owns the session, once everything is recorded. A file that cannot be written fails the run and costs
 nothing else: the artifact is whole.
@@ -16,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_evals.errors import EvalsError
+from pytest_evals.location import Location, seen_from
+from pytest_evals.render.codequality import code_quality
+from pytest_evals.render.findings import Finding, findings
 from pytest_evals.render.github import workflow_commands
 from pytest_evals.render.markdown import STEP_LIMIT, Excerpt, summary_markdown
 from pytest_evals.scorecard import ScoreCard
@@ -24,6 +28,7 @@ from pytest_evals.suites.info import SuiteInfo
 
 if TYPE_CHECKING:
     from pytest_evals.baseline.loading import Baseline
+    from pytest_evals.settings import Settings
 
 FILE_LIMIT = 64 * 1024 * 1024
 """Nobody reads a summary of this size; it only keeps a run of millions of misses from filling a disk."""
@@ -35,17 +40,36 @@ class Wanted:
 
     html: Path | None = None
     summary: Path | None = None
+    codequality: Path | None = None
     step_summary: Path | None = None
     annotate: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.html or self.summary or self.step_summary or self.annotate)
+        return bool(self.html or self.needs_cases)
+
+    @property
+    def needs_cases(self) -> bool:
+        """Tell whether something of it is about single cases, beside the report."""
+        return bool(self.summary or self.codequality or self.step_summary or self.annotate)
 
 
-def wanted(html: Path | None, summary: Path | None, environment: Mapping[str, str]) -> Wanted:
+def wanted(settings: Settings, environment: Mapping[str, str]) -> Wanted:
     """Return what the options and GitHub's environment ask for."""
     step = environment.get("GITHUB_STEP_SUMMARY")
-    return Wanted(html, summary, Path(step) if step else None, environment.get("GITHUB_ACTIONS") == "true")
+    return Wanted(
+        settings.html,
+        settings.summary,
+        settings.codequality,
+        Path(step) if step else None,
+        environment.get("GITHUB_ACTIONS") == "true",
+    )
+
+
+def checkout(root: Path, environment: Mapping[str, str]) -> Path:
+    """Return the folder from which a forge sees paths: what its runner says, else the repository around ``root``."""
+    named = [Path(value) for name in ("GITHUB_WORKSPACE", "CI_PROJECT_DIR") if (value := environment.get(name))]
+    repository = [folder for folder in (root, *root.parents) if (folder / ".git").exists()]
+    return next((folder for folder in (*named, *repository) if root.is_relative_to(folder)), root)
 
 
 class Outputs:
@@ -64,6 +88,7 @@ class Outputs:
         self._artifact = artifact
         self._asked = asked
         self._baseline = baseline
+        self._checkout = checkout(config.rootpath, os.environ)
         self._lines: list[tuple[str, dict[str, bool]]] = []
 
     @pytest.hookimpl(trylast=True)
@@ -73,16 +98,19 @@ class Outputs:
         if card is None:
             return
         asked = self._asked
-        excerpts = self._excerpts() if asked.summary or asked.step_summary or asked.annotate else []
+        excerpts = self._excerpts() if asked.needs_cases else []
+        suites = {name: self._suite_location(info) for name, info in self._infos.items()}
+        found = findings(card, excerpts, suites)
         if asked.html:
             self._try(session, asked.html, "report", self._write_page)
         if asked.summary:
             self._try(session, asked.summary, "summary", lambda path: _write_summary(path, card, excerpts))
+        if asked.codequality:
+            self._try(session, asked.codequality, "code quality", lambda path: _write_quality(path, found))
         if asked.step_summary:
             self._try(session, asked.step_summary, "", lambda path: _append_summary(path, card, excerpts))
         if asked.annotate:
-            places = {name: (self._from_workspace(info.path), info.line) for name, info in self._infos.items()}
-            self._lines += [(line, {}) for line in workflow_commands(card, excerpts, places)]
+            self._lines += [(line, {}) for line in workflow_commands(found)]
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -131,15 +159,20 @@ class Outputs:
             prompt=_text(asked[-1]["content"]) if asked else "",
             text=(interaction["completion"] or {}).get("text", ""),
             reason=sample_reason(sample),
-            path=self._from_workspace(info.path) if info else "",
-            line=info.line if info else 0,
+            location=self._in_checkout(sample.get("location")) or (self._suite_location(info) if info else None),
+            sample_id=sample["id"],
         )
 
-    def _from_workspace(self, path: str) -> str:
-        """Return a path as GitHub knows it: relative to the checkout."""
-        full = self._config.rootpath / path
-        workspace = Path(os.environ.get("GITHUB_WORKSPACE") or self._config.rootpath)
-        return full.relative_to(workspace).as_posix() if full.is_relative_to(workspace) else Path(path).as_posix()
+    def _in_checkout(self, location: Mapping[str, Any] | None) -> Location | None:
+        """Return a recorded location as a forge knows it: relative to the checkout; `None` of a file outside of it."""
+        if location is None:
+            return None
+        path = seen_from(self._checkout, self._config.rootpath / location["path"])
+        return None if path.startswith("../") or Path(path).is_absolute() else Location(path, location["line"])
+
+    def _suite_location(self, info: SuiteInfo) -> Location:
+        location = Location(info.path, info.line)
+        return self._in_checkout(location._asdict()) or location
 
 
 def sample_reason(sample: Mapping[str, Any]) -> str:
@@ -159,6 +192,12 @@ def _write_summary(path: Path, card: ScoreCard, excerpts: list[Excerpt]) -> None
     from pytest_evals.pages.writing import write_text
 
     write_text(path, [summary_markdown(card, excerpts, FILE_LIMIT)])
+
+
+def _write_quality(path: Path, found: list[Finding]) -> None:
+    from pytest_evals.pages.writing import write_text
+
+    write_text(path, [code_quality(found)])
 
 
 def _append_summary(path: Path, card: ScoreCard, excerpts: list[Excerpt]) -> None:

@@ -106,7 +106,10 @@ def _share(part: float | None, whole: float) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """What a score did since the baseline, over the cases that can be compared: see `baseline.comparison.Change`."""
+    """What a score did since the baseline, over the cases that can be compared: see `baseline.comparison.Change`.
+
+    ``rose`` and ``fell`` count the cases whose grade did; ``p`` is adjusted for the number of scores that were compared.
+    """
 
     suite: str
     model: str
@@ -115,6 +118,11 @@ class Movement:
     difference: float | None
     interval: tuple[float, float] | None
     verdict: str
+    before: float | None = None
+    after: float | None = None
+    p: float | None = None
+    rose: int | None = None
+    fell: int | None = None
 
 
 def movement(change: Change) -> Movement:
@@ -128,6 +136,11 @@ def movement(change: Change) -> Movement:
         difference.mean if difference else None,
         difference.interval if difference else None,
         change.verdict,
+        change.before,
+        change.after,
+        change.p,
+        difference.better if difference else None,
+        difference.worse if difference else None,
     )
 
 

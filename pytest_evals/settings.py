@@ -36,6 +36,7 @@ class Settings:
     artifact: Path | None
     html: Path | None
     summary: Path | None
+    codequality: Path | None
     folder: Path
     limit: int | None
     repeat: int | None
@@ -97,6 +98,7 @@ def read_settings(config: pytest.Config) -> Settings:
         artifact=artifact,
         html=_path(here, "--evals-html", config.getoption("evals_html")),
         summary=_path(here, "--evals-summary", config.getoption("evals_summary")),
+        codequality=_path(here, "--evals-codequality", config.getoption("evals_codequality")),
         folder=folder,
         limit=_whole("--evals-limit", config.getoption("evals_limit"), least=1),
         repeat=_whole("--evals-repeat", config.getoption("evals_repeat"), least=1),

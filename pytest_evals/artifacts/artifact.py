@@ -102,6 +102,13 @@ class CallRecord(_Line):
     origin: OriginRecord | None = None
 
 
+class LocationRecord(_Line):
+    """A line of a file, its path seen from pytest's root folder."""
+
+    path: str
+    line: int
+
+
 class EvalSample(_Line):
     """One finished case."""
 
@@ -114,6 +121,8 @@ class EvalSample(_Line):
     cluster: str | None = None
     label: dict[str, float] = Field(default_factory=dict)
     dataset_key: str
+    location: LocationRecord | None = None
+    """Where the row stands in a file of text, else where the suite does."""
     interaction: EvalSampleInteraction
     tasks: dict[str, Any] = Field(default_factory=dict)
     calls: list[CallRecord] = Field(default_factory=list)

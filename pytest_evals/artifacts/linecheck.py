@@ -78,6 +78,7 @@ def _is_sample(data: Line) -> bool:
         and isinstance(data.get("fingerprint", data), str | None)
         and isinstance(data.get("cluster"), str | None)
         and isinstance(data.get("label", {}), dict)
+        and _is_location(data.get("location"))
         and isinstance(data.get("calls", []), list)
         and _is_error(data.get("error", data))
         and all(isinstance(data.get(name), dict) for name in ("tasks", "timing", "content"))
@@ -92,6 +93,12 @@ def _is_sample(data: Line) -> bool:
 def _is_error(error: Any) -> bool:
     return error is None or (
         isinstance(error, dict) and isinstance(error.get("kind"), str) and isinstance(error.get("message"), str)
+    )
+
+
+def _is_location(location: Any) -> bool:
+    return location is None or (
+        isinstance(location, dict) and isinstance(location.get("path"), str) and type(location.get("line")) is int
     )
 
 

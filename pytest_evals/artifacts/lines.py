@@ -120,6 +120,7 @@ def crashed_line(nodeid: str, suite: SuiteInfo, message: str) -> dict[str, Any]:
         "case_id": case_id,
         "repeat": repeat,
         "dataset_key": suite.dataset_key,
+        "location": {"path": suite.path, "line": suite.line},
         "interaction": {"thread": [], "source": model or None, "completion": None, "metadata": {}},
         "tasks": {},
         "grades": [{**grade, "grader_key": key} for key in suite.graders],

@@ -16,6 +16,7 @@ from pytest_evals.completion import Completion, Failure
 from pytest_evals.conversation import CONVERSATION
 from pytest_evals.grading.sheet import Sheet
 from pytest_evals.records import CaseRecord, GradeRecord, Outcome
+from pytest_evals.location import Location
 
 if TYPE_CHECKING:
     from pytest_evals.item import EvalItem
@@ -32,6 +33,7 @@ def sample_line(
     sheet: Sheet,
     error: Mapping[str, str] | None,
     timing: Mapping[str, float],
+    location: Location,
     calls: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Return the sample of a case, keys as the artifact has them."""
@@ -47,6 +49,7 @@ def sample_line(
         "cluster": found.prepared.cluster,
         "label": dict(found.label),
         "dataset_key": found.info.dataset_key,
+        "location": location._asdict(),
         "interaction": {
             "thread": [dict(message) for message in thread],
             "source": key.model,

@@ -9,13 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pytest_evals.artifacts.reading import ArtifactReader
-from pytest_evals.baseline.joining import join
 from pytest_evals.baseline.loading import Baseline
 from pytest_evals.records import CaseRecord
 from pytest_evals.render.calibration import calibration_texts
 from pytest_evals.scorecard import ScoreCard
 from pytest_evals.scores import Score
 from pytest_evals.scoring import compute_scores
+from pytest_evals.pages.changes import changes, movements
+from pytest_evals.slices import WeakSlice
 
 BINS = 12
 MOST_SLICES = 12
@@ -29,8 +30,9 @@ def overview(
     """Return what the page shows before anybody looks at single cases. ``card`` is that of the artifact, ``said``
     what there is to say of people's agreement.
     """
-    before = {score_key(score): score for score in compute_scores(baseline.records)} if baseline else {}
-    renamed = join(baseline.records, card.records).models if baseline else {}
+    moved, left_out = movements(card, baseline)
+    before = {(each.suite, each.model, each.grader): each.before for each in moved}
+    weak = {(each.suite, each.model, each.grader, each.field, each.value): each for each in card.slices}
     return {
         "run": run_facts(artifact.run),
         "complete": artifact.complete,
@@ -38,15 +40,24 @@ def overview(
         "samples": len(artifact),
         "models": [{"model": model, "short": short} for model, short in card.shorts.items()],
         "suites": list(dict.fromkeys(record.suite for record in card.records)),
-        "scores": [score_entry(score, before.get(former(score, renamed))) for score in card.scores],
+        "scores": [score_entry(score, before.get(score_key(score))) for score in card.scores],
         "gates": [{**dataclasses.asdict(gate), "fails": gate.fails} for gate in card.gates],
-        "slices": slices(card.records),
+        "changes": changes(card, moved),
+        "uncompared": left_out,
+        "slices": slices(card.records, weak),
         "agreement": [*(text for made in card.calibrations for text in calibration_texts(made, card.shorts)), *said],
         "ledger": card.ledger.to_dict(),
         "notes": list(card.notes),
         "throughput": [use.to_dict() for use in card.uses],
-        "baseline": run_facts(baseline.runs[0]) if baseline and baseline.runs else None,
+        "baseline": _baseline_facts(card, baseline),
+        "paired": baseline is not None,
     }
+
+
+def _baseline_facts(card: ScoreCard, baseline: Baseline | None) -> dict[str, Any] | None:
+    if baseline and baseline.runs:
+        return run_facts(baseline.runs[0])
+    return {"run_id": card.baseline} if card.baseline else None
 
 
 def run_facts(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,20 +65,14 @@ def run_facts(run: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in run.items() if name not in ("type", "schema")}
 
 
-def former(score: Score, renamed: Mapping[tuple[str, str], str]) -> tuple[str, str, str]:
-    """Return the key of the score's like in the baseline, where the model may have had another name."""
-    return score.suite, renamed.get((score.suite, score.model), score.model), score.grader
-
-
 def score_key(score: Score) -> tuple[str, str, str]:
     """Return what a score is of."""
     return score.suite, score.model, score.grader
 
 
-def score_entry(score: Score, before: Score | None = None) -> dict[str, Any]:
-    """Return a score as the page shows it; ``before`` is the baseline's."""
-    entry = {**score.to_row(), "applicable": score.applicable, "histogram": histogram(score.values)}
-    return {**entry, "before": {"mean": before.mean, "n": before.n}} if before else entry
+def score_entry(score: Score, before: float | None = None) -> dict[str, Any]:
+    """Return a score as the page shows it; ``before`` is the baseline's mean of the cases that both runs have."""
+    return {**score.to_row(), "applicable": score.applicable, "histogram": histogram(score.values), "before": before}
 
 
 def histogram(values: Sequence[float]) -> dict[str, Any] | None:
@@ -87,14 +92,20 @@ def histogram(values: Sequence[float]) -> dict[str, Any] | None:
     return {"low": low, "high": high, "counts": counts}
 
 
-def slices(records: Sequence[CaseRecord]) -> list[dict[str, Any]]:
-    """Return the scores of each suite over the values of each field that has a few, each several times."""
+def slices(
+    records: Sequence[CaseRecord], weak: Mapping[tuple[str, str, str, str, str], WeakSlice] | None = None
+) -> list[dict[str, Any]]:
+    """Return the scores of each suite over the values of each field that has a few, each several times.
+
+    ``weak``: those that are worse than the rest of their suite, by suite, model, grader, field and value.
+    """
+    known = weak or {}
     found = []
     for suite in dict.fromkeys(record.suite for record in records):
         mine = [record for record in records if record.suite == suite]
         for name, values in _fields(mine).items():
             rows = [
-                {"value": value, **_small(score)}
+                {"value": value, **_small(score), **_rest(known.get((*score_key(score), name, value)))}
                 for value in values
                 for score in compute_scores(
                     [record for record in mine if slice_value(record.fields.get(name)) == value]
@@ -123,6 +134,11 @@ def slice_value(value: object) -> str | None:
         return str(value).lower()
     text = str(value) if isinstance(value, (str, int)) else ""
     return text if 0 < len(text) <= _LONGEST_VALUE else None
+
+
+def _rest(weak: WeakSlice | None) -> Mapping[str, Any]:
+    """What a slice is worse than, and how sure that is."""
+    return {"rest": weak.rest, "p": weak.p} if weak else {}
 
 
 def _small(score: Score) -> Mapping[str, Any]:

@@ -10,12 +10,14 @@ const short = (model) => shortNames.get(model ?? "") ?? model ?? "";
 // -- overview
 
 function showOverview() {
-  byId("overview-view").append(...[masthead(), gates(), ...scores(), agreement(), slices(), ledger(), run()].filter(Boolean));
+  byId("overview-view").append(...[masthead(), gates(), changes(), ...scores(), agreement(), slices(), ledger(), run()].filter(Boolean));
 }
 
 function masthead() {
   const { run, baseline } = data;
-  const git = (facts) => (facts?.git ? `${facts.git.commit.slice(0, 10)}${facts.git.dirty ? " with changes" : ""} on ${facts.git.branch}` : null);
+  // A checkout of CI is on no branch.
+  const branch = ({ branch: name }) => (name && name !== "HEAD" ? ` on ${name}` : "");
+  const git = (facts) => (facts?.git ? `${facts.git.commit.slice(0, 10)}${facts.git.dirty ? " with changes" : ""}${branch(facts.git)}` : null);
   const facts = [when(run.started), git(run), data.models.map((model) => model.model || "recorded completions").join(", ")];
   return h("section", { class: "masthead" },
     h("h1", {}, verdict()),
@@ -46,16 +48,66 @@ function gates() {
     met.length > 0 && h("details", { open: !rest.length && met.length < 7 }, h("summary", {}, `${plural(met.length, "gate")} met`), gateTable(met, "Gates that are met")));
 }
 
+const gateWord = (gate) => outcomeWord(gate.fails ? "failed" : gate.verdict, { passed: "met", failed: "not met" }[gate.verdict] ?? gate.verdict);
+
 function gateTable(rows, label) {
   const names = ["Verdict", "Gate", ...(severalSuites ? ["Suite"] : []), ...(severalModels ? ["Model"] : []), "Found"];
   return scrollable(label, h("table", { class: "gates" },
     h("thead", {}, h("tr", {}, names.map((name) => h("th", { scope: "col" }, name)))),
     h("tbody", {}, rows.map((gate) => h("tr", {},
-      h("td", {}, outcomeWord(gate.fails ? "failed" : gate.verdict, { passed: "met", failed: "not met" }[gate.verdict] ?? gate.verdict)),
+      h("td", {}, gateWord(gate)),
       h("td", {}, h("code", {}, gate.gate)),
       severalSuites && h("td", {}, gate.suite),
       severalModels && h("td", {}, short(gate.model)),
       h("td", { class: "found" }, gate.reason))))));
+}
+
+const pValue = (p) => (p === null || p === undefined ? "–" : p < 0.001 ? "<0.001" : p.toFixed(3));
+const CHANGES = { better: "passed", worse: "failed", unclear: "inconclusive", same: "skipped", "-": "skipped" };
+
+/** What became of each score, case by case, with the gates that are about it. */
+function changes() {
+  const rows = data.changes;
+  if (!rows.length) return null;
+  const gated = rows.some((row) => row.gates.length);
+  const names = ["Grader", ...(severalSuites ? ["Suite"] : []), ...(severalModels ? ["Model"] : []), "Cases", "Before", "Now", "Change", "Its interval", "p", "Rose", "Fell", "Verdict", ...(gated ? ["Gate"] : [])];
+  const numeric = new Set(["Cases", "Before", "Now", "Change", "p", "Rose", "Fell"]);
+  const widest = Math.max(...rows.flatMap((row) => [row.difference ?? 0, ...(row.interval ?? [])]).map(Math.abs));
+  const flips = (row, only) => (row[FLIPS[only]] && data.paired ? link({ suite: row.suite, ...(severalModels ? { model: row.model } : {}), grader: row.grader, only }, count(row[FLIPS[only]])) : String(row[FLIPS[only]] ?? "–"));
+  return h("section", { "aria-labelledby": "changes-title" }, h("h2", { id: "changes-title" }, "Since the baseline"),
+    scrollable("Changes since the baseline", h("table", { class: "changes" },
+      h("thead", {}, h("tr", {}, names.map((name) => h("th", { scope: "col", class: numeric.has(name) ? "number" : null }, name)))),
+      h("tbody", {}, rows.map((row) => h("tr", {},
+        h("th", { scope: "row" }, link({ suite: row.suite, grader: row.grader }, row.grader)),
+        severalSuites && h("td", {}, row.suite),
+        severalModels && h("td", {}, short(row.model)),
+        h("td", { class: "number" }, count(row.n)),
+        h("td", { class: "number" }, number(row.before)),
+        h("td", { class: "number" }, number(row.after)),
+        h("td", { class: "number mean" }, signed(row.difference)),
+        h("td", {}, changePlot(row, widest)),
+        h("td", { class: "number" }, pValue(row.p)),
+        h("td", { class: "number" }, flips(row, "better")), h("td", { class: "number" }, flips(row, "worse")),
+        h("td", {}, outcomeWord(CHANGES[row.verdict], row.verdict === "-" ? "not compared" : row.verdict)),
+        gated && h("td", {}, row.gates.map((gate) => h("p", { title: gate.reason }, gateWord(gate), " ", h("code", {}, gate.gate))))))))),
+    h("p", { class: "quiet" }, "Over the cases that both runs have, case by case. The verdict is at 5 %; p is adjusted for all rows (Holm)."),
+    data.uncompared.length > 0 && h("ul", { class: "notes quiet" }, data.uncompared.map((note) => h("li", {}, note))));
+}
+
+const FLIPS = { better: "rose", worse: "fell" };
+
+/** A difference on a scale that has 0 in its middle and is the same in all rows. */
+function changePlot(row, widest) {
+  if (row.difference === null) return h("span", { class: "quiet" }, "–");
+  const [width, height] = [130, 20];
+  const x = (value) => width / 2 + (widest > 0 ? value / widest : 0) * (width / 2 - 5);
+  const label = `change ${signed(row.difference)}${row.interval ? `, 95% interval ${range(row.interval, signed)}` : ""}`;
+  return svg("svg", { class: "plot", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label },
+    svg("title", {}, label),
+    svg("line", { class: "axis", x1: 5, x2: width - 5, y1: 10, y2: 10 }),
+    svg("line", { class: "axis", x1: width / 2, x2: width / 2, y1: 3, y2: 17 }),
+    row.interval && svg("line", { class: "interval", x1: x(row.interval[0]), x2: x(row.interval[1]), y1: 10, y2: 10 }),
+    svg("circle", { class: "mean", cx: x(row.difference), cy: 10, r: 3.5 }));
 }
 
 function scores() {
@@ -64,9 +116,8 @@ function scores() {
     if (!mine.length) return null;
     const graders = [...new Set(mine.map((score) => score.grader))];
     const extra = [["errors", "Errors"], ["pending", "Pending"], ["not_applicable", "N/A"]].filter(([name]) => mine.some((score) => score[name]));
-    const compared = mine.some((score) => score.before);
-    const names = ["Grader", ...(severalModels ? ["Model"] : []), "Mean", "Interval", ...(compared ? ["Before"] : []), "Values", "Passed", "Graded", ...extra.map(([, title]) => title)];
-    const numeric = new Set(["Mean", "Before", "Passed", "Graded", "Errors", "Pending", "N/A"]);
+    const names = ["Grader", ...(severalModels ? ["Model"] : []), "Mean", "Interval", "Values", "Passed", "Graded", ...extra.map(([, title]) => title)];
+    const numeric = new Set(["Mean", "Passed", "Graded", "Errors", "Pending", "N/A"]);
     return h("section", { "aria-labelledby": `scores-${index}` },
       h("h2", { id: `scores-${index}` }, suite),
       scrollable(`Scores of ${suite}`, h("table", { class: "scores" },
@@ -76,7 +127,6 @@ function scores() {
           severalModels && h("td", {}, link({ suite, grader, model: score.model }, short(score.model))),
           h("td", { class: "number mean" }, number(score.mean)),
           h("td", {}, intervalPlot(score)),
-          compared && h("td", { class: "number" }, change(score)),
           h("td", {}, histogram(score)),
           h("td", { class: "number" }, percent(score.pass_rate)),
           h("td", { class: "number" }, score.n === score.applicable ? count(score.n) : `${count(score.n)}/${count(score.applicable)}`),
@@ -108,7 +158,7 @@ function intervalPlot(score) {
     svg("line", { class: "axis", x1: 5, x2: width - 5, y1: 10, y2: 10 }),
     [low, high].map((value) => svg("line", { class: "axis", x1: x(value), x2: x(value), y1: 7, y2: 13 })),
     interval && svg("line", { class: "interval", x1: x(interval[0]), x2: x(interval[1]), y1: 10, y2: 10 }),
-    score.before?.mean !== undefined && score.before.mean !== null && svg("circle", { class: "before", cx: x(Math.min(Math.max(score.before.mean, low), high)), cy: 10, r: 4 }),
+    score.before !== null && svg("circle", { class: "before", cx: x(Math.min(Math.max(score.before, low), high)), cy: 10, r: 4 }),
     svg("circle", { class: "mean", cx: x(score.mean), cy: 10, r: 3.5 }));
 }
 
@@ -125,12 +175,6 @@ function histogram({ histogram: found }) {
       const tall = n ? Math.max((n / most) * (height - 2), 1.5) : 0;
       return svg("rect", { x: index * step + 0.5, y: height - 1 - tall, width: step - 1, height: tall });
     }));
-}
-
-function change({ mean, before }) {
-  if (!before || before.mean === null || mean === null) return "–";
-  const difference = mean - before.mean;
-  return `${number(before.mean)} (${difference >= 0 ? "+" : "−"}${number(Math.abs(difference))})`;
 }
 
 function agreement() {
@@ -156,9 +200,16 @@ function slices() {
               h("th", { scope: "row" }, link({ suite, slice: `${field}=${value}`, ...(severalModels ? { model } : {}) }, value)),
               severalModels && h("td", {}, short(model)),
               h("td", { class: "number" }, count(Math.max(...graders.map((grader) => find(key, grader)?.n ?? 0)))),
-              graders.map((grader) => h("td", { class: "number" }, number(find(key, grader)?.mean))));
+              graders.map((grader) => h("td", { class: "number" }, sliceCell(find(key, grader)))));
           })))));
     }));
+}
+
+function sliceCell(row) {
+  if (!row) return "–";
+  const low = row.p !== undefined && `lower than the rest, ${number(row.rest)}: p ${row.p < 0.001 ? "" : "= "}${pValue(row.p)}`;
+  return [low ? h("strong", { class: "low", title: low }, number(row.mean), h("span", { class: "unseen" }, ` ${low}`)) : number(row.mean),
+    h("small", {}, range([row.ci_low, row.ci_high]))];
 }
 
 const OUTCOMES = ["passed", "missed", "failed", "errored", "pending", "not_applicable", "not_run"];
@@ -231,7 +282,7 @@ async function readSamples() {
 
 function haystack(sample) {
   haystacks[sample.index] ??= [
-    sample.case, sample.suite, sample.model ?? "", sample.completion?.text ?? "", sample.error?.message ?? "",
+    sample.case, sample.suite, sample.model ?? "", sample.location ?? "", sample.completion?.text ?? "", sample.error?.message ?? "",
     ...(sample.thread ?? []).map((message) => asText(message.content)), ...(sample.grades ?? []).map((grade) => grade.reasoning ?? ""),
     sample.fields ? JSON.stringify(sample.fields) : "", sample.tasks ? JSON.stringify(sample.tasks) : "",
   ].join("\n").toLowerCase();
@@ -321,7 +372,7 @@ function setUpFilters() {
   const only = [
     ...(severalModels || data.samples > groupCount() ? [["models", severalModels ? "models disagree" : "repeats disagree"]] : []),
     ...(graders.length > 1 ? [["graders", "graders disagree"]] : []),
-    ...(data.baseline ? [["worse", "worse than before"], ["better", "better than before"], ["text", "other text than before"]] : []),
+    ...(data.paired ? [["worse", "worse than before"], ["better", "better than before"], ["text", "other text than before"]] : []),
   ];
   byId("filters").append(
     h("input", { type: "search", name: "q", placeholder: "Search", "aria-label": "Search in prompts, answers, reasons and fields", autocomplete: "off", spellcheck: "false" }),
@@ -460,7 +511,7 @@ function caseHead(sample) {
   return h("header", {},
     h("button", { type: "button", id: "back", click: close }, "Back to the list"),
     h("h2", {}, outcomeWord(sample.outcome), " ", sample.case),
-    h("p", { class: "quiet" }, [sample.suite, sample.model && short(sample.model), sample.repeat && `repeat ${sample.repeat}`].filter(Boolean).join(" · ")),
+    h("p", { class: "quiet" }, [sample.suite, sample.model && short(sample.model), sample.repeat && `repeat ${sample.repeat}`, sample.location].filter(Boolean).join(" · ")),
     h("p", { class: "actions" }, h("button", { type: "button", class: "plain", click: () => step(-1) }, "Previous"), h("button", { type: "button", class: "plain", click: () => step(1) }, "Next"),
       copy, h("a", { href: caseLink(sample) }, "Link to this case")));
 }

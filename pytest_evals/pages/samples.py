@@ -58,6 +58,7 @@ def entry(sample: Sample, before: Sample | None = None) -> dict[str, Any]:
         "suite": sample["suite"],
         "model": interaction["source"],
         "case": sample["case_id"],
+        "location": _location(sample.get("location")),
         "repeat": sample["repeat"] if sample["repeat"] != 1 else None,
         "outcome": sample["outcome"],
         "thread": thread,
@@ -72,6 +73,10 @@ def entry(sample: Sample, before: Sample | None = None) -> dict[str, Any]:
         "before": _before(before) if before else None,
     }
     return _filled(found)
+
+
+def _location(location: Mapping[str, Any] | None) -> str | None:
+    return f"{location['path']}:{location['line']}" if location else None
 
 
 def _before(sample: Sample) -> dict[str, Any]:

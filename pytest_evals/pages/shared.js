@@ -31,6 +31,10 @@ function number(value) {
   return Math.abs(value) < 1000 ? value.toFixed(3) : value.toLocaleString("en", { maximumFractionDigits: 1 });
 }
 
+/** A difference, always with its sign. */
+const signed = (value) => (value === null || value === undefined ? "–" : `${value < 0 ? "−" : "+"}${number(Math.abs(value))}`);
+const range = (ends, shown = number) => (ends && ends[0] !== null && ends[1] !== null && ends[0] !== undefined && ends[1] !== undefined ? `${shown(ends[0])} to ${shown(ends[1])}` : "");
+
 /** A grade's value: short where it is whole. */
 const plainNumber = (value) => (Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(4))));
 const count = (value) => value.toLocaleString("en");

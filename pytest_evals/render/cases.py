@@ -39,7 +39,9 @@ def case_lines(sample: Line, width: int) -> list[str]:
     """Return one case: what was asked, what came, what graders said."""
     interaction = sample["interaction"]
     model = f" {interaction['source']}" if interaction["source"] else ""
-    lines = [one_line(f"-- {sample['suite']}[{sample['case_id']}]{model}: {sample['outcome']}", max(width, 20))]
+    location = sample.get("location")
+    where = f" ({location['path']}:{location['line']})" if location else ""
+    lines = [one_line(f"-- {sample['suite']}[{sample['case_id']}]{model}: {sample['outcome']}{where}", max(width, 20))]
     prompt, completion = prompt_of(sample), interaction["completion"]
     if prompt is not None:
         lines += labelled("prompt", prompt, width)

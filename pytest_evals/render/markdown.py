@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_evals.location import Location
 from pytest_evals.plain import one_line, plain
 from pytest_evals.render import numbers
 from pytest_evals.render.calibration import calibration_texts
-from pytest_evals.scorecard import Ledger, ScoreCard
+from pytest_evals.render.scores import insight_lines, legend
+from pytest_evals.scorecard import Ledger, Movement, ScoreCard
 from pytest_evals.scores import Score
 
 STEP_LIMIT = 1024 * 1024
@@ -38,8 +40,8 @@ class Excerpt:
     prompt: str
     text: str
     reason: str
-    path: str = ""
-    line: int = 0
+    location: Location | None = None
+    sample_id: str = ""
 
 
 def summary_markdown(card: ScoreCard, excerpts: Sequence[Excerpt], limit: int = STEP_LIMIT) -> str:
@@ -123,14 +125,18 @@ def _scores(card: ScoreCard, *, several: bool) -> Block:
         for title, name in (("errors", "errors"), ("pending", "pending"), ("n/a", "not_applicable"))
         if any(getattr(score, name) for score in card.scores)
     ]
+    marks = {place: escaped(mark) for place, mark in card.leaders.items()}
+    moved = {(each.suite, each.model, each.grader): each for each in card.movements}
+    change = ["change", "since the baseline"] if moved else []
     rows = [
         _row(
             escaped(score.suite),
             *([escaped(card.shorts.get(score.model, score.model))] if several else []),
             escaped(score.grader),
             f"{score.n}/{score.applicable}",
-            numbers.value(score.mean),
+            f"{marks.get((score.suite, score.model, score.grader), '')} {numbers.value(score.mean)}".strip(),
             _interval(score),
+            *_moved(moved, score),
             numbers.percent(score.pass_rate),
             *(str(getattr(score, name) or "") for _, name in extra),
         )
@@ -138,7 +144,7 @@ def _scores(card: ScoreCard, *, several: bool) -> Block:
     ]
     model = ["model"] if several else []
     return _table(
-        ["suite", *model, "grader", "n", "mean", "95% interval", "passed", *(title for title, _ in extra)],
+        ["suite", *model, "grader", "n", "mean", "95% interval", *change, "passed", *(title for title, _ in extra)],
         rows,
         2 + len(model),
     )
@@ -148,6 +154,21 @@ def _interval(score: Score) -> str:
     row: dict[str, Any] = score.to_row()
     low, high = row.get("ci_low"), row.get("ci_high")
     return numbers.ABSENT if low is None or high is None else f"{numbers.value(low)} to {numbers.value(high)}"
+
+
+def _moved(moved: Mapping[tuple[str, str, str], Movement], score: Score) -> list[str]:
+    """What the score did since the baseline, over the cases that both runs have; nothing where there is no baseline."""
+    if not moved:
+        return []
+    found = moved.get((score.suite, score.model, score.grader))
+    if found is None or found.difference is None:
+        return [numbers.ABSENT, "not compared"]
+    interval = f", {_signed_interval(found.interval)}" if found.interval and found.verdict != "same" else ""
+    return [numbers.signed(found.difference), f"{found.verdict}{interval}"]
+
+
+def _signed_interval(interval: tuple[float, float]) -> str:
+    return f"{numbers.signed(interval[0])} to {numbers.signed(interval[1])}"
 
 
 def _table(names: Sequence[str], rows: Sequence[str], left: int | None = None) -> Block:
@@ -172,7 +193,7 @@ def _ledger(ledger: Ledger) -> str:
 def _notes(card: ScoreCard) -> list[str]:
     interrupted = [f"interrupted: {card.interruption}"] if card.interruption else []
     trust = [text for made in card.calibrations for text in calibration_texts(made, card.shorts)]
-    return [*interrupted, *trust, *card.notes, *([f"artifact: {card.artifact}"] if card.artifact else [])]
+    return [*interrupted, *legend(card), *insight_lines(card), *trust, *card.notes, *([f"artifact: {card.artifact}"] if card.artifact else [])]
 
 
 def _cases(excerpts: Sequence[Excerpt], card: ScoreCard, outcome: str) -> Block:
@@ -186,7 +207,7 @@ def _case(excerpt: Excerpt, card: ScoreCard) -> str:
     model = card.shorts.get(excerpt.model, excerpt.model)
     parts = {"Asked": excerpt.prompt, "Answered": excerpt.text, "Because": excerpt.reason}
     texts = [f"{name}\n<pre>{preformatted(text)}</pre>" for name, text in parts.items() if text]
-    where = ", ".join(escaped(part) for part in (excerpt.case_id, model) if part)
+    where = ", ".join(escaped(part) for part in (excerpt.case_id, model, str(excerpt.location or "")) if part)
     return "\n".join([f"\n**{escaped(excerpt.suite)}** {where}\n", *texts])
 
 

@@ -10,6 +10,7 @@ from pytest_evals.artifacts.sample import sample_line
 from pytest_evals.completion import Completion
 from pytest_evals.grading.sheet import SHEET
 from pytest_evals.item import EVAL
+from pytest_evals.location import location_of
 from pytest_evals.requests import choice_id
 from pytest_evals.running.state import CALLS, COMPLETION, RESULTS, STATE
 from pytest_evals.steps.calls import grader_call
@@ -33,6 +34,7 @@ def sample_of(item: pytest.Item) -> dict[str, Any]:
         sheet=item.stash[SHEET],
         error=state.error if state.outcome == "errored" else None,
         timing=state.timing,
+        location=location_of(item.stash[EVAL], item.config.rootpath),
         calls=_calls_of(item),
     )
 

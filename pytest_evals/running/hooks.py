@@ -13,6 +13,7 @@ from pytest_evals.errors import NotApplicable, SuiteError
 from pytest_evals.grading.sheet import SHEET, Sheet
 from pytest_evals.item import EVAL
 from pytest_evals.pacing import STOPPED
+from pytest_evals.location import location_of, row_location
 from pytest_evals.plain import described, one_line, plain
 from pytest_evals.running.finished import last_completion, sample_of
 from pytest_evals.running.state import CALLS, COMPLETION, STATE, forget
@@ -139,15 +140,17 @@ class CaseRun:
             return (yield)
         sheet = item.stash[SHEET]
         if call.when == "teardown":
-            add_properties(item, sheet)
+            add_properties(item, sheet, location_of(found, item.config.rootpath))
         report: pytest.TestReport = yield
         state.timing[str(report.when)] = report.duration
         flow = item.stash.get(FLOW, None)
         if isinstance(flow, CaseFlow) and call.excinfo is not None and flow.results.raised(call.excinfo.value):
             state.error = {"kind": "task", "message": described(call.excinfo.value)}
         judge_phase(report, call, state, sheet, gated=bool(found.info.gates) and not self._settings.strict_cases)
-        if report.when == "call" and report.failed and (text := describe(last_completion(item), sheet)):
-            report.sections.append(("Eval", text))
+        if report.when == "call" and report.failed:
+            row = row_location(found, item.config.rootpath)
+            if text := describe(last_completion(item), sheet, row):
+                report.sections.append(("Eval", text))
         make_harmless(report)
         if report.when == "teardown" and not only_setup(item.config):
             report.evals = dump(sample_of(item))  # type: ignore[attr-defined]  # extra attributes travel with a report

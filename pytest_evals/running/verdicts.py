@@ -10,6 +10,7 @@ import pytest
 from pytest_evals.completion import Completion
 from pytest_evals.errors import GradeError
 from pytest_evals.grading.sheet import Sheet
+from pytest_evals.location import Location
 from pytest_evals.plain import described, one_line, plain, without_commands
 from pytest_evals.records import Outcome
 from pytest_evals.steps.budget import LimitExceeded
@@ -72,17 +73,20 @@ def _message(call: pytest.CallInfo[None]) -> str:
     return described(call.excinfo.value) if call.excinfo else ""
 
 
-def add_properties(item: pytest.Item, sheet: Sheet) -> None:
-    """Give JUnit the values; a rerun of the item replaces those of the run before."""
+def add_properties(item: pytest.Item, sheet: Sheet, location: Location) -> None:
+    """Give JUnit the values, and where the case stands; a rerun of the item replaces those of the run before."""
     item.user_properties[:] = [entry for entry in item.user_properties if not str(entry[0]).startswith("evals.")]
+    # No grader can be called "case".
+    item.user_properties.append(("evals.case.location", str(location)))
     for grade in sheet.grades.values():
         item.user_properties.append((f"evals.{grade.grader_key}", grade.status if grade.value is None else grade.value))
 
 
-def describe(completion: Completion | None, sheet: Sheet) -> str:
-    """Return conversation and grades, for a person who reads why the case failed."""
+def describe(completion: Completion | None, sheet: Sheet, row: Location | None) -> str:
+    """Return place, conversation and grades, for a person who reads why the case failed."""
+    place = [f"{row}: the row of this case"] if row else []
     lines = [f"[{message['role']}] {message['content']}" for message in (completion.messages if completion else ())]
-    return _harmless("\n".join([*lines, *(repr(grade) for grade in sheet.grades.values())]), _SECTION_LIMIT)
+    return _harmless("\n".join([*place, *lines, *(repr(grade) for grade in sheet.grades.values())]), _SECTION_LIMIT)
 
 
 def _harmless(text: str, limit: int | None = None) -> str:

@@ -45,7 +45,7 @@ def build_suite(declaration: Declaration, base: Path, limit: int | None) -> Suit
             metadata=metadata_of(declaration, row, dataset.places[index]),
             place=dataset.places[index],
         )
-        prepared[case.id] = _prepare(declaration, case)
+        prepared[case.id] = _prepare(declaration, case, dataset.source(index))
     return Suite(declaration, dataset, prepared, gates)
 
 
@@ -79,7 +79,7 @@ def _check_declaration(declaration: Declaration) -> None:
             raise SuiteError(f"{place}: {argument} must be a whole number of at least 1, not {number!r}")
 
 
-def _prepare(declaration: Declaration, case: Case) -> Prepared:
+def _prepare(declaration: Declaration, case: Case, source: tuple[Path, int] | None) -> Prepared:
     where = f"{declaration.place}: {case.place}"
     try:
         recorded = recorded_of(case)
@@ -88,4 +88,4 @@ def _prepare(declaration: Declaration, case: Case) -> Prepared:
         cluster = cluster_of(declaration, case)
     except EvalsError as error:
         raise type(error)(f"{where}: {error}") from error
-    return Prepared(case, tuple(prompt), recorded, params, problem, cluster)
+    return Prepared(case, tuple(prompt), recorded, params, problem, cluster, source)

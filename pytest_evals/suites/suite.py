@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pytest_evals.case import Case
 from pytest_evals.completion import Message
@@ -28,6 +29,8 @@ class Prepared:
     problem: str | None = None
     cluster: str | None = None
     """What the case shares with others that belong together."""
+    source: tuple[Path, int] | None = None
+    """The file and the line of its row, where it has one: see `Dataset.source`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

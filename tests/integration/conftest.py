@@ -71,6 +71,8 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         "CI",
         "GITHUB_ACTIONS",
         "GITHUB_STEP_SUMMARY",
+        "GITHUB_WORKSPACE",
+        "CI_PROJECT_DIR",
         "NO_COLOR",
         "FORCE_COLOR",
     ):

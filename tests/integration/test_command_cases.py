@@ -47,7 +47,7 @@ def test_json_nodeids_and_texts(recorded: Recorded, capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out == "test_cities.py::test_cities[ke]\n"
     assert cli.main(["cases", recorded.after, "--where", "outcome == 'errored'", "-v"]) == 0
     assert capsys.readouterr().out.splitlines()[:3] == [
-        "-- test_cities[ke] scripted:answers:late: errored",
+        "-- test_cities[ke] scripted:answers:late: errored (cities.jsonl:4)",
         "prompt:    Capital of Kenya?",
         "error:     model: scripted:answers:late raised RuntimeError: this one breaks",
     ]

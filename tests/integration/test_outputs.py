@@ -1,4 +1,4 @@
-"""What a run writes beside its artifact: the report page, the summary, GitHub's job summary and annotations."""
+"""What a run writes beside its artifact: the report page, the summary, and what GitHub, GitLab and JUnit read."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ from pytest_evals.cli import main
 
 from .conftest import Evals
 
-SUITE = """
+ROWS = [
+    {"country": "France", "capital": "Paris"},
+    {"country": "Peru", "capital": "Lima"},
+    {"country": "Crash", "capital": "x"},
+]
+SUITE = f"""
 from pytest_evals import cases, graders
 
-named = graders.contains("{{item.capital}}")
+named = graders.contains("{{{{item.capital}}}}")
 
 @cases(
-    [{"country": "France", "capital": "Paris"}, {"country": "Peru", "capital": "Lima"}, {"country": "Crash", "capital": "x"}],
-    prompt="Capital of {{item.country}}?",
+    {ROWS},
+    prompt="Capital of {{{{item.country}}}}?",
     id="country",
     gates=["named.mean >= 0.9"],
 )
@@ -43,29 +48,43 @@ def page_data(path: Path) -> list[dict[str, object]]:
 
 
 def test_page_summary_and_what_github_reads(evals_both: Evals, monkeypatch: pytest.MonkeyPatch) -> None:
-    evals_both.write(SUITE, SCRIPT)
+    rows = "\n\n".join(map(json.dumps, ROWS))
+    evals_both.write(SUITE.replace(str(ROWS), '"rows.jsonl"'), SCRIPT, rows__jsonl=rows)
     step = evals_both.pytester.path / "step.md"
     step.write_text("before\n", encoding="utf-8")
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(step))
     monkeypatch.setenv("GITHUB_WORKSPACE", str(evals_both.pytester.path.parent))
-    result = evals_both.run("--evals-html", "out/report.html", "--evals-summary", "out/summary.md")
+    outputs = ("--evals-html", "out/report.html", "--evals-summary", "out/summary.md", "--evals-codequality", "q.json")
+    result = evals_both.run(*outputs, "--junitxml=junit.xml", "-o", "evals_strict_cases=true")
     assert result.ret == 1
-    result.stdout.fnmatch_lines(["artifact: run.jsonl", "report: out/report.html", "summary: out/summary.md"])
-    file = f"{evals_both.pytester.path.name}/test_suite.py"
+    result.stdout.fnmatch_lines(
+        ["rows.jsonl:3: the row of this case"]
+        + ["artifact: run.jsonl", "report: out/report.html", "summary: out/summary.md", "code quality: q.json"]
+    )
+    folder = evals_both.pytester.path.name
     out = result.stdout.str()
     commands = [line for line in out.splitlines() if line.lstrip().startswith("::")]
     assert [line[: line.index(": ")] for line in commands] == [
-        f"::error file={file},line=5,title=Gate not met::test_capitals",
-        f"::error file={file},line=5,title=Case errored::test_capitals[Crash]",
+        f"::error file={folder}/test_suite.py,line=5,title=Gate not met::test_capitals",
+        f"::error file={folder}/rows.jsonl,line=3,title=Case failed::test_capitals[Peru]",
+        f"::error file={folder}/rows.jsonl,line=5,title=Case errored::test_capitals[Crash]",
     ], "and nothing that the model wrote is one"
+    issues = json.loads((evals_both.pytester.path / "q.json").read_text(encoding="utf-8"))
+    assert [(issue["location"]["path"], issue["location"]["lines"]["begin"]) for issue in issues] == [
+        (f"{folder}/test_suite.py", 5),
+        (f"{folder}/rows.jsonl", 3),
+        (f"{folder}/rows.jsonl", 5),
+    ]
+    xml = (evals_both.pytester.path / "junit.xml").read_text(encoding="utf-8")
+    assert xml.count('<property name="evals.case.location" value="rows.jsonl:') == 3
     summary = (evals_both.pytester.path / "out/summary.md").read_text(encoding="utf-8")
     assert summary.startswith("### Evals: 1 of 1 gates not met")
     assert "<pre>Paris &lt;/script&gt;" in summary
     assert step.read_text(encoding="utf-8") == f"before\n{summary}"
     overview, samples = page_data(evals_both.pytester.path / "out/report.html")
     assert overview["ledger"] == evals_both.artifact.summary.ledger  # type: ignore[union-attr]  # the run came to its end
-    assert len(samples) == 3
+    assert [sample["location"] for sample in samples] == ["rows.jsonl:1", "rows.jsonl:3", "rows.jsonl:5"]  # type: ignore[index]  # a list of objects
 
 
 def test_a_place_that_cannot_be_written_is_known_before_anything_runs(evals: Evals) -> None:
@@ -76,6 +95,7 @@ def test_a_place_that_cannot_be_written_is_known_before_anything_runs(evals: Eva
         (("--evals-summary", ""), "--evals-summary: the path is empty"),
         (("--evals-html", "run.jsonl"), "--evals-html: * is where the artifact goes already"),
         (("--evals-html", "x", "--evals-summary", "./x"), "--evals-summary: * is where --evals-html goes already"),
+        (("--evals-codequality", "folder/.."), "--evals-codequality: the file * is a folder"),
     ):
         result = evals.run(*arguments)
         assert result.ret == pytest.ExitCode.USAGE_ERROR

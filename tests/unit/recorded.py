@@ -45,6 +45,7 @@ def sample_line(case_id: str = "France", *grades: Grade, **changes: Any) -> Line
         "cluster": None,
         "label": {},
         "dataset_key": "a.jsonl",
+        "location": {"path": "evals/a.jsonl", "line": 3},
         "interaction": {
             "thread": [{"role": "user", "content": "Capital?"}, {"role": "assistant", "content": "Paris"}],
             "source": "smollm2",

@@ -324,6 +324,7 @@ def test_a_line_of_an_unknown_type_names_the_line(write: Write) -> None:
     ("line", "words"),
     [
         (sample_line(outcome="won"), "not a valid sample line: outcome: "),
+        (sample_line(location={"path": "a", "line": "b"}), "not a valid sample line: location.line: "),
         (sample_line(grades=[{"value": "high", "grader_key": "exact"}]), "not a valid sample line: grades.0.value: "),
         (sample_line(interaction=None), "not a valid sample line: interaction: "),
         ({"type": "summary"}, "not a valid summary line: complete: Field required"),

@@ -136,9 +136,36 @@ def test_places_are_lines_of_the_file_and_count_blank_ones(tmp_path: Path) -> No
     assert load("data.jsonl", tmp_path).places == ("data.jsonl:2", "data.jsonl:5")
 
 
-def test_places_of_csv_rows_are_lines_of_the_file(tmp_path: Path) -> None:
-    (tmp_path / "data.csv").write_text("a,b\n1,2\n\n3,4\n")
-    assert load("data.csv", tmp_path).places == ("data.csv:2", "data.csv:4")
+@pytest.mark.parametrize(
+    ("name", "text", "lines"),
+    [
+        ("data.jsonl", '\n{"a": 1}\r\n{"a": "x\u2028y"}\n', (2, 3)),
+        ("data.csv", 'a,b\n1,2\n\n"3\n3",4\n5,6\n', (2, 4, 6)),
+        ("data.tsv", "a\tb\r\n1\t2\r\n3\t4", (2, 3)),
+        ("data.json", '\ufeff \n[\n  {"a": "[\\n,"},\n\n {\n"a": [1, 2]}\n\n, {"a": 3},{"a": 4}\n]\n', (3, 5, 8, 8)),
+        ("data.yaml", "# rows\n- a: 1\n  b: |\n    x\n\n- {a: 2}\n-\n  a: 3\n", (2, 6, 8)),
+        ("data.yml", "[{a: 1},\n {a: 2}]", (1, 2)),
+    ],
+)
+def test_the_line_of_a_row_is_where_it_starts(name: str, text: str, lines: tuple[int, ...], tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(text.encode())
+    dataset = load(name, tmp_path)
+    assert dataset.lines == lines
+    assert dataset.places == tuple(f"{name}:{line}" for line in lines)
+    assert dataset.source(1) == (tmp_path / name, lines[1])
+
+
+def test_rows_that_no_reader_finds_by_a_line_have_none(tmp_path: Path) -> None:
+    as_parquet(tmp_path / "rows.parquet")
+    (tmp_path / "rows.jsonl.gz").write_bytes(gzip.compress(b'{"a": 1}\n'))
+    for data, place in (
+        ("rows.parquet", "row 1 of rows.parquet"),
+        ("rows.jsonl.gz", "rows.jsonl.gz:1"),
+        (ROWS, "row 1 of inline"),
+    ):
+        dataset = load(data, tmp_path)
+        assert dataset.source(0) is None
+        assert dataset.places[0] == place
 
 
 def test_places_of_inline_rows_are_counted_from_one() -> None:
@@ -283,7 +310,7 @@ def test_an_object_where_rows_are_expected_is_refused(name: str, text: str, tmp_
 
 
 def test_an_entry_of_a_json_list_that_is_no_object_is_numbered(tmp_path: Path) -> None:
-    assert "data.json: row 2: a row must be an object" in file_refusal(tmp_path, '[{"a": 1}, 2]', "data.json")
+    assert "data.json:1: row 2: a row must be an object" in file_refusal(tmp_path, '[{"a": 1}, 2]', "data.json")
 
 
 def test_a_csv_row_with_too_many_values_names_file_and_line(tmp_path: Path) -> None:
@@ -311,7 +338,7 @@ def test_malformed_yaml_is_refused(text: str, tmp_path: Path) -> None:
 
 def test_a_yaml_field_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
     message = file_refusal(tmp_path, "- yes: 1\n", "data.yaml")
-    assert message.endswith("data.yaml: row 1: field names must be strings, not True")
+    assert message.endswith("data.yaml:1: row 1: field names must be strings, not True")
 
 
 def test_malformed_parquet_is_refused(tmp_path: Path) -> None:

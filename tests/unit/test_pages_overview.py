@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from scipy.stats import binomtest
 
+from pytest_evals.baseline.comparison import compare
+from pytest_evals.gates import GateResult
+from pytest_evals.pages.changes import changes, movements
 from pytest_evals.pages.overview import histogram, slice_value, slices
+from pytest_evals.scorecard import Ledger, ScoreCard, movement
+from pytest_evals.scores import CaseRecord, compute_scores
+from pytest_evals.slices import weak_slices
 from tests.unit.building import case_record, grade_record
 
 
@@ -29,6 +36,66 @@ def test_a_histogram_counts_every_value_once(values: list[float], low: float, hi
 )
 def test_what_makes_a_slice(value: object, text: str | None) -> None:
     assert slice_value(value) == text
+
+
+def run_of(*values: float, suite: str = "capitals") -> list[CaseRecord]:
+    """Cases of one suite whose grade ``exact`` has these values, and one grade that never changes."""
+    return [
+        case_record(
+            grade_record(value, passed=value == 1),
+            grade_record(0.5, "short"),
+            suite=suite,
+            case_id=f"c{number}",
+            n=number,
+        )
+        for number, value in enumerate(values)
+    ]
+
+
+def test_changes_are_those_of_the_score_card_with_the_gates_about_each() -> None:
+    before = run_of(1, 1, 1, 1, 1, 1, 0, 0)
+    after = run_of(1, 0, 0, 0, 0, 0, 1, 0)
+    moved = tuple(map(movement, compare(before, after).changes))
+    gates = [
+        GateResult(text, "capitals", model, "regressed", 0.25, 8, 8, "worse", baseline=0.75, p=0.03)
+        for text, model in (
+            ("exact.mean >= baseline", "smollm2"),
+            ("exact.mean >= baseline", "other"),
+            ("exact.mean >= 0.1", "smollm2"),
+        )
+    ]
+    card = ScoreCard((), tuple(gates), Ledger(), records=tuple(after), movements=moved)
+    assert movements(card, None) == (moved, [])
+    exact, short = changes(card, moved)
+    assert (exact["before"], exact["after"], exact["difference"], exact["n"]) == (0.75, 0.25, -0.5, 8)
+    assert (exact["rose"], exact["fell"], exact["verdict"]) == (1, 5, "unclear")
+    # One rose and five fell: the exact test of McNemar, times two for the two scores that were compared.
+    assert exact["p"] == pytest.approx(2 * binomtest(1, 6).pvalue)
+    assert [gate["gate"] for gate in exact["gates"]] == ["exact.mean >= baseline"]
+    assert (short["verdict"], short["interval"], short["gates"]) == ("same", None, [])
+
+
+def test_slices_say_their_interval_and_what_they_are_lower_than() -> None:
+    records = [
+        case_record(
+            grade_record(float(number >= 20), passed=number >= 20),
+            case_id=f"c{number}",
+            level="hard" if number < 20 else "easy",
+        )
+        for number in range(60)
+    ]
+    (weak,) = weak_slices(compute_scores(records), records)
+    known = {(weak.suite, weak.model, weak.grader, weak.field, weak.value): weak}
+    easy, hard = slices(records, known)[0]["rows"]
+    assert weak.interval is not None
+    assert (hard["value"], hard["ci_low"], hard["ci_high"], hard["rest"], hard["p"]) == (
+        "hard",
+        weak.interval.low,
+        weak.interval.high,
+        1.0,
+        weak.p,
+    )
+    assert "p" not in easy
 
 
 def test_fields_with_a_few_values_cut_a_suite_into_slices() -> None:

@@ -21,6 +21,7 @@ from pytest_evals.item import CaseKey, EvalItem
 from pytest_evals.records import GradeRecord, Outcome
 from pytest_evals.suites.info import SuiteInfo
 from pytest_evals.suites.suite import Prepared
+from pytest_evals.location import Location
 
 # -- JSON
 
@@ -74,7 +75,7 @@ def eval_item(*graders: str, row: dict[str, Any] | None = None) -> EvalItem:
 def line_of(
     sheet: Sheet, *graders: str, outcome: Outcome = "passed", row: dict[str, Any] | None = None, **given: Any
 ) -> dict[str, Any]:
-    arguments = {"completion": None, "error": None, "timing": {}, **given}
+    arguments = {"completion": None, "error": None, "timing": {}, "location": Location("data.jsonl", 1), **given}
     found = eval_item(*graders, row=row)
     return sample_line("test_a.py::test[France]", found, outcome=outcome, sheet=sheet, **arguments)
 
@@ -100,7 +101,7 @@ def test_a_line_has_the_keys_of_the_schema() -> None:
     line = line_of(graded(Grade(True, "exact")), "exact", completion=COMPLETION, timing={"call": 0.1})
     assert list(line) == [
         "type", "id", "nodeid", "suite", "case_id", "repeat", "cluster",
-        "label", "dataset_key", "interaction",
+        "label", "dataset_key", "location", "interaction",
         "tasks", "calls", "grades", "outcome", "error", "timing", "fingerprint", "content",
     ]  # fmt: skip
     assert json.loads(dump(line["interaction"])) == {
@@ -118,6 +119,7 @@ def test_a_line_has_the_keys_of_the_schema() -> None:
         "metadata": {"country": "France"},
     }
     assert line["fingerprint"] == "f00"
+    assert line["location"] == {"path": "data.jsonl", "line": 1}
 
 
 def test_without_a_completion_the_thread_is_the_prompt() -> None:
