@@ -10,7 +10,7 @@ const short = (model) => shortNames.get(model ?? "") ?? model ?? "";
 // -- overview
 
 function showOverview() {
-  byId("overview-view").append(...[masthead(), gates(), changes(), ...scores(), agreement(), slices(), ledger(), run()].filter(Boolean));
+  byId("overview-view").append(...[masthead(), gates(), changes(), scores(), agreement(), slices(), ledger(), run()].filter(Boolean));
 }
 
 function masthead() {
@@ -51,16 +51,15 @@ function gates() {
 const gateWord = (gate) => outcomeWord(gate.fails ? "failed" : gate.verdict, { passed: "met", failed: "not met" }[gate.verdict] ?? gate.verdict);
 
 function gateTable(rows, label) {
-  const names = ["Verdict", "Gate", ...(severalSuites ? ["Suite"] : []), ...(severalModels ? ["Model"] : []), "Found"];
   return scrollable(label, h("table", { class: "gates" },
-    h("thead", {}, h("tr", {}, names.map((name) => h("th", { scope: "col" }, name)))),
+    h("thead", {}, h("tr", {}, ["Verdict", "Gate", "Found"].map((name) => h("th", { scope: "col" }, name)))),
     h("tbody", {}, rows.map((gate) => h("tr", {},
       h("td", {}, gateWord(gate)),
-      h("td", {}, h("code", {}, gate.gate)),
-      severalSuites && h("td", {}, gate.suite),
-      severalModels && h("td", {}, short(gate.model)),
+      h("td", {}, h("code", {}, gate.gate), whereOf(gate) && h("small", {}, whereOf(gate))),
       h("td", { class: "found" }, gate.reason))))));
 }
+
+const whereOf = ({ suite, model }) => [severalSuites && suite, severalModels && short(model)].filter(Boolean).join(" · ");
 
 const pValue = (p) => (p === null || p === undefined ? "–" : p < 0.001 ? "<0.001" : p.toFixed(3));
 const CHANGES = { better: "passed", worse: "failed", unclear: "inconclusive", same: "skipped", "-": "skipped" };
@@ -69,29 +68,36 @@ const CHANGES = { better: "passed", worse: "failed", unclear: "inconclusive", sa
 function changes() {
   const rows = data.changes;
   if (!rows.length) return null;
-  const gated = rows.some((row) => row.gates.length);
-  const names = ["Grader", ...(severalSuites ? ["Suite"] : []), ...(severalModels ? ["Model"] : []), "Cases", "Before", "Now", "Change", "Its interval", "p", "Rose", "Fell", "Verdict", ...(gated ? ["Gate"] : [])];
-  const numeric = new Set(["Cases", "Before", "Now", "Change", "p", "Rose", "Fell"]);
   const widest = Math.max(...rows.flatMap((row) => [row.difference ?? 0, ...(row.interval ?? [])]).map(Math.abs));
-  const flips = (row, only) => (row[FLIPS[only]] && data.paired ? link({ suite: row.suite, ...(severalModels ? { model: row.model } : {}), grader: row.grader, only }, count(row[FLIPS[only]])) : String(row[FLIPS[only]] ?? "–"));
+  const flips = (row, only) => {
+    const n = row[FLIPS[only]];
+    return n && data.paired ? link({ suite: row.suite, ...(severalModels ? { model: row.model } : {}), grader: row.grader, only }, count(n)) : n ?? "–";
+  };
   return h("section", { "aria-labelledby": "changes-title" }, h("h2", { id: "changes-title" }, "Since the baseline"),
-    scrollable("Changes since the baseline", h("table", { class: "changes" },
-      h("thead", {}, h("tr", {}, names.map((name) => h("th", { scope: "col", class: numeric.has(name) ? "number" : null }, name)))),
-      h("tbody", {}, rows.map((row) => h("tr", {},
-        h("th", { scope: "row" }, link({ suite: row.suite, grader: row.grader }, row.grader)),
-        severalSuites && h("td", {}, row.suite),
-        severalModels && h("td", {}, short(row.model)),
-        h("td", { class: "number" }, count(row.n)),
-        h("td", { class: "number" }, number(row.before)),
-        h("td", { class: "number" }, number(row.after)),
-        h("td", { class: "number mean" }, signed(row.difference)),
-        h("td", {}, changePlot(row, widest)),
-        h("td", { class: "number" }, pValue(row.p)),
-        h("td", { class: "number" }, flips(row, "better")), h("td", { class: "number" }, flips(row, "worse")),
-        h("td", {}, outcomeWord(CHANGES[row.verdict], row.verdict === "-" ? "not compared" : row.verdict)),
-        gated && h("td", {}, row.gates.map((gate) => h("p", { title: gate.reason }, gateWord(gate), " ", h("code", {}, gate.gate))))))))),
+    scoreTable("Changes since the baseline", "changes", rows, [
+      ["Verdict", (row) => outcomeWord(CHANGES[row.verdict], row.verdict === "-" ? "not compared" : row.verdict)],
+      ["Change", (row) => signed(row.difference), "number mean"], ["Its interval", (row) => changePlot(row, widest)], ["p", (row) => pValue(row.p), "number"],
+      ["Rose", (row) => flips(row, "better"), "number"], ["Fell", (row) => flips(row, "worse"), "number"],
+      ["Before", (row) => number(row.before), "number"], ["Now", (row) => number(row.after), "number"], ["Cases", (row) => count(row.n), "number"],
+      ...(rows.some((row) => row.gates.length) ? [["Gate", (row) => row.gates.map((gate) => h("p", { title: `${gate.gate}: ${gate.reason}` }, gateWord(gate)))]] : []),
+    ]),
     h("p", { class: "quiet" }, "Over the cases that both runs have, case by case. The verdict is at 5 %; p is adjusted for all rows (Holm)."),
     data.uncompared.length > 0 && h("ul", { class: "notes quiet" }, data.uncompared.map((note) => h("li", {}, note))));
+}
+
+/** A table with a row for each grader and model, under the names of the suites. Columns are [title, cell of a row, class]. */
+function scoreTable(label, kind, rows, columns) {
+  const byModel = data.suites.some((suite) => new Set(data.scores.filter((score) => score.suite === suite).map((score) => score.model)).size > 1);
+  const width = columns.length + 1 + Number(byModel);
+  return scrollable(label, h("table", { class: kind },
+    h("thead", {}, h("tr", {}, ["Grader", ...(byModel ? ["Model"] : [])].map((name) => h("th", { scope: "col" }, name)), columns.map(([name, , style]) => h("th", { scope: "col", class: style }, name)))),
+    data.suites.map((suite) => [suite, rows.filter((row) => row.suite === suite)]).filter(([, mine]) => mine.length).map(([suite, mine]) => {
+      return [severalSuites && h("tbody", { class: "suite" }, h("tr", {}, h("th", { scope: "rowgroup", colspan: width }, suite, severalModels && !byModel && h("small", {}, short(mine[0].model))))),
+        [...new Set(mine.map((row) => row.grader))].map((grader) => h("tbody", {}, mine.filter((row) => row.grader === grader).map((row, index, group) => h("tr", {},
+          index === 0 && h("th", { scope: "rowgroup", rowspan: group.length }, link({ suite, grader }, grader)),
+          byModel && h("td", { class: "model" }, link({ suite, grader, model: row.model }, short(row.model))),
+          columns.map(([, cell, style]) => h("td", { class: style }, cell(row)))))))];
+    })));
 }
 
 const FLIPS = { better: "rose", worse: "fell" };
@@ -111,27 +117,14 @@ function changePlot(row, widest) {
 }
 
 function scores() {
-  return data.suites.map((suite, index) => {
-    const mine = data.scores.filter((score) => score.suite === suite);
-    if (!mine.length) return null;
-    const graders = [...new Set(mine.map((score) => score.grader))];
-    const extra = [["errors", "Errors"], ["pending", "Pending"], ["not_applicable", "N/A"]].filter(([name]) => mine.some((score) => score[name]));
-    const names = ["Grader", ...(severalModels ? ["Model"] : []), "Mean", "Interval", "Values", "Passed", "Graded", ...extra.map(([, title]) => title)];
-    const numeric = new Set(["Mean", "Passed", "Graded", "Errors", "Pending", "N/A"]);
-    return h("section", { "aria-labelledby": `scores-${index}` },
-      h("h2", { id: `scores-${index}` }, suite),
-      scrollable(`Scores of ${suite}`, h("table", { class: "scores" },
-        h("thead", {}, h("tr", {}, names.map((name) => h("th", { scope: "col", class: numeric.has(name) ? "number" : null }, name)))),
-        graders.map((grader) => h("tbody", {}, mine.filter((score) => score.grader === grader).map((score, row) => h("tr", {},
-          row === 0 && h("th", { scope: "rowgroup", rowspan: mine.filter((other) => other.grader === grader).length }, link({ suite, grader }, grader)),
-          severalModels && h("td", {}, link({ suite, grader, model: score.model }, short(score.model))),
-          h("td", { class: "number mean" }, number(score.mean)),
-          h("td", {}, intervalPlot(score)),
-          h("td", {}, histogram(score)),
-          h("td", { class: "number" }, percent(score.pass_rate)),
-          h("td", { class: "number" }, score.n === score.applicable ? count(score.n) : `${count(score.n)}/${count(score.applicable)}`),
-          extra.map(([name]) => h("td", { class: "number" }, score[name] ? count(score[name]) : "")))))))));
-  });
+  if (!data.scores.length) return null;
+  const extra = [["Errors", "errors"], ["Pending", "pending"], ["N/A", "not_applicable"]].filter(([, name]) => data.scores.some((score) => score[name]));
+  return h("section", { "aria-labelledby": "scores-title" }, h("h2", { id: "scores-title" }, severalSuites ? "Scores" : data.suites[0]),
+    scoreTable("Scores", "scores", data.scores, [
+      ["Mean", (score) => number(score.mean), "number mean"], ["Interval", intervalPlot], ["Values", histogram], ["Passed", (score) => percent(score.pass_rate), "number"],
+      ["Graded", (score) => (score.n === score.applicable ? count(score.n) : `${count(score.n)}/${count(score.applicable)}`), "number"],
+      ...extra.map(([title, name]) => [title, (score) => (score[name] ? count(score[name]) : ""), "number"]),
+    ]));
 }
 
 const caseLink = (sample) => `#${new URLSearchParams({ case: sample.id })}`;
@@ -152,7 +145,7 @@ function intervalPlot(score) {
   const low = Math.min(score.histogram.low, ...(interval ?? []));
   const high = Math.max(score.histogram.high, ...(interval ?? []));
   const x = (value) => 5 + (high > low ? (value - low) / (high - low) : 0.5) * (width - 10);
-  const label = interval ? `mean ${number(score.mean)}, 95% interval ${number(interval[0])} to ${number(interval[1])}` : `mean ${number(score.mean)}`;
+  const label = [`mean ${number(score.mean)}`, interval && `95% interval ${range(interval)}`, score.before !== null && `before ${number(score.before)}`].filter(Boolean).join(", ");
   return svg("svg", { class: "plot", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label },
     svg("title", {}, label),
     svg("line", { class: "axis", x1: 5, x2: width - 5, y1: 10, y2: 10 }),
@@ -189,19 +182,16 @@ function slices() {
   return h("section", { "aria-labelledby": "slices-title" }, h("h2", { id: "slices-title" }, "Slices"),
     data.slices.map(({ suite, field, rows }, index) => {
       const graders = [...new Set(rows.map((row) => row.grader))];
-      const keys = [...new Set(rows.map((row) => JSON.stringify([row.value, row.model])))];
-      const find = (key, grader) => rows.find((row) => JSON.stringify([row.value, row.model]) === key && row.grader === grader);
+      const models = [...new Set(rows.map((row) => row.model))];
+      const find = (value, model, grader) => rows.find((row) => row.value === value && row.model === model && row.grader === grader);
       return h("details", { open: index === 0 }, h("summary", {}, severalSuites ? `${suite}, by ${field}` : `by ${field}`),
         scrollable(`${suite} by ${field}`, h("table", { class: "slices" },
-          h("thead", {}, h("tr", {}, h("th", { scope: "col" }, field), severalModels && h("th", { scope: "col" }, "Model"), h("th", { scope: "col", class: "number" }, "Cases"), graders.map((grader) => h("th", { scope: "col", class: "number" }, grader)))),
-          h("tbody", {}, keys.map((key) => {
-            const [value, model] = JSON.parse(key);
-            return h("tr", {},
-              h("th", { scope: "row" }, link({ suite, slice: `${field}=${value}`, ...(severalModels ? { model } : {}) }, value)),
-              severalModels && h("td", {}, short(model)),
-              h("td", { class: "number" }, count(Math.max(...graders.map((grader) => find(key, grader)?.n ?? 0)))),
-              graders.map((grader) => h("td", { class: "number" }, sliceCell(find(key, grader)))));
-          })))));
+          h("thead", {}, h("tr", {}, h("th", { scope: "col" }, field), models.length > 1 && h("th", { scope: "col" }, "Model"), h("th", { scope: "col", class: "number" }, "Cases"), graders.map((grader) => h("th", { scope: "col", class: "number" }, grader)))),
+          [...new Set(rows.map((row) => row.value))].map((value) => h("tbody", {}, models.map((model, place) => h("tr", {},
+            place === 0 && h("th", { scope: "rowgroup", rowspan: models.length }, link({ suite, slice: `${field}=${value}` }, value)),
+            models.length > 1 && h("td", { class: "model" }, link({ suite, slice: `${field}=${value}`, model }, short(model))),
+            h("td", { class: "number" }, count(Math.max(...graders.map((grader) => find(value, model, grader)?.n ?? 0)))),
+            graders.map((grader) => h("td", { class: "number" }, sliceCell(find(value, model, grader)))))))))));
     }));
 }
 
@@ -385,7 +375,7 @@ function setUpFilters() {
       select("grade", "any grade", ["passed", "missed", "graded", "error", "pending", "not_applicable"].map((name) => option(name, name.replace("_", " ")))),
       select("slice", "any slice", fields),
       select("only", "all cases", only.map(([value, text]) => option(value, text))),
-      select("order", "in order of the run", [["low", "lowest grade first"], ["high", "highest grade first"], ["long", "longest answer first"], ["slow", "slowest first"]].map(([value, text]) => option(value, text)))),
+      select("order", "in run order", [["low", "lowest grade first"], ["high", "highest grade first"], ["long", "longest answer first"], ["slow", "slowest first"]].map(([value, text]) => option(value, text)))),
     h("output", { id: "count", role: "status" }),
     h("button", { type: "button", id: "clear", hidden: true, click: () => { update({ ...NOTHING }); byId("filters").elements.q.focus(); } }, "Clear"));
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
@@ -443,7 +433,7 @@ function rowOf(sample, position) {
     "aria-setsize": found.length, "aria-posinset": position + 1, click: () => open(sample),
   },
   h("span", { class: "line" }, outcomeWord(sample.outcome, ""), h("span", { class: "unseen" }, `${sample.outcome} `), h("span", { class: "id" }, sample.case),
-    h("span", { class: "where" }, [severalSuites && sample.suite, severalModels && short(sample.model), sample.repeat && `repeat ${sample.repeat}`].filter(Boolean).join(" · "))),
+    h("span", { class: "where" }, [sample.repeat && `repeat ${sample.repeat}`, severalModels && short(sample.model), severalSuites && sample.suite].filter(Boolean).join(" · "))),
   h("span", { class: "line excerpt" }, h("span", { class: "answer text", dir: "auto" }, excerpt(sample)), h("span", { class: "where" }, gradesShown(sample))));
   row.style.top = `${position * ROW}px`;
   return row;

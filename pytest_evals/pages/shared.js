@@ -32,7 +32,7 @@ function number(value) {
 }
 
 /** A difference, always with its sign. */
-const signed = (value) => (value === null || value === undefined ? "–" : `${value < 0 ? "−" : "+"}${number(Math.abs(value))}`);
+const signed = (value) => (value === null || value === undefined ? "–" : `${value < 0 ? "−" : value > 0 ? "+" : ""}${number(Math.abs(value))}`);
 const range = (ends, shown = number) => (ends && ends[0] !== null && ends[1] !== null && ends[0] !== undefined && ends[1] !== undefined ? `${shown(ends[0])} to ${shown(ends[1])}` : "");
 
 /** A grade's value: short where it is whole. */

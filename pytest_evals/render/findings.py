@@ -55,5 +55,5 @@ def findings(card: ScoreCard, excerpts: Sequence[Excerpt], suites: Mapping[str, 
 def _of_gate(gate: GateResult, card: ScoreCard, suites: Mapping[str, Location], *, several: bool) -> Finding:
     model = f" ({card.shorts.get(gate.model, gate.model)})" if several else ""
     message = f"{gate.suite}{model}: {gate.gate}: {gate.reason}"
-    about = "\n".join((gate.suite, gate.model, gate.gate))
+    about = f"{gate.suite}\n{gate.model}\n{gate.gate}"
     return Finding("gate", gate.verdict, gate.fails, message, suites.get(gate.suite), about)

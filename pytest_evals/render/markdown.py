@@ -193,7 +193,14 @@ def _ledger(ledger: Ledger) -> str:
 def _notes(card: ScoreCard) -> list[str]:
     interrupted = [f"interrupted: {card.interruption}"] if card.interruption else []
     trust = [text for made in card.calibrations for text in calibration_texts(made, card.shorts)]
-    return [*interrupted, *legend(card), *insight_lines(card), *trust, *card.notes, *([f"artifact: {card.artifact}"] if card.artifact else [])]
+    return [
+        *interrupted,
+        *legend(card),
+        *insight_lines(card),
+        *trust,
+        *card.notes,
+        *([f"artifact: {card.artifact}"] if card.artifact else []),
+    ]
 
 
 def _cases(excerpts: Sequence[Excerpt], card: ScoreCard, outcome: str) -> Block:

@@ -59,8 +59,13 @@ def test_page_summary_and_what_github_reads(evals_both: Evals, monkeypatch: pyte
     result = evals_both.run(*outputs, "--junitxml=junit.xml", "-o", "evals_strict_cases=true")
     assert result.ret == 1
     result.stdout.fnmatch_lines(
-        ["rows.jsonl:3: the row of this case"]
-        + ["artifact: run.jsonl", "report: out/report.html", "summary: out/summary.md", "code quality: q.json"]
+        [
+            "rows.jsonl:3: the row of this case",
+            "artifact: run.jsonl",
+            "report: out/report.html",
+            "summary: out/summary.md",
+            "code quality: q.json",
+        ]
     )
     folder = evals_both.pytester.path.name
     out = result.stdout.str()

@@ -72,6 +72,7 @@ def sample(
         "case_id": case,
         "repeat": 1,
         "dataset_key": "capitals.jsonl",
+        "location": {"path": "evals/capitals.jsonl", "line": 2},
         "interaction": interaction,
         "tasks": {},
         "grades": list(grades),

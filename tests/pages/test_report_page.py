@@ -18,9 +18,13 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 GATES = [
-    {"gate": "named.mean >= 0.8", "suite": "test_capitals", "model": model, "verdict": verdict, "value": value}
+    {"gate": f"named.mean >= {bound}", "suite": "test_capitals", "model": model, "verdict": verdict, "value": value}
     | {"n": 10, "applicable": 10, "reason": f"{value} (n=10)"}
-    for model, verdict, value in (("org/small", "failed", 0.5), ("org/large", "passed", 1.0))
+    for model, verdict, value, bound in (
+        ("org/small", "failed", 0.5, "0.8"),
+        ("org/large", "passed", 1.0, "0.8"),
+        ("org/small", "inconclusive", 0.5, "baseline + 0.1"),
+    )
 ]
 COUNTRIES = [f"Country-{number:02d}" for number in range(10)]
 
@@ -82,19 +86,42 @@ def found(page: Page) -> list[str]:
 
 def test_the_overview_tells_verdict_scores_gates_slices_and_provenance(watched: Watched, page_path: Path) -> None:
     page = ready(watched.open(page_path))
-    assert page.locator("h1:visible").inner_text() == "1 of 2 gates not met"
+    assert page.locator("h1:visible").inner_text() == "1 of 3 gates not met"
     scores = page.locator("table.scores")
     assert scores.locator("tbody").count() == 2
     assert scores.locator("tr", has_text="small").first.inner_text().split("\t")[2] == "0.500"
-    assert "mean 0.500" in (scores.locator("svg[role=img]").first.get_attribute("aria-label") or "")
+    assert (
+        scores.locator("svg[role=img]").first.get_attribute("aria-label")
+        == "mean 0.500, 95% interval 0.237 to 0.763, before 0.500"
+    )
     assert page.locator("table.gates tbody tr").first.inner_text().startswith("not met")
     assert page.locator("summary", has_text="1 gate met").count() == 1
     assert page.locator("summary", has_text="by continent").count() == 1
+    north = page.locator("table.slices tbody", has_text="north").locator("tr").first.inner_text()
+    assert north.split("\t")[3].split() == ["1.000", "0.566", "to", "1.000"]
+    assert page.locator("table.slices strong.low").first.inner_text().split()[0] == "0.000"
     assert "15 passed" in page.locator(".counts").inner_text()
     assert "0123456789abcdef, with changes" in page.locator("dl.facts").inner_text()
     page.get_by_role("link", name="small").first.click()
     assert page.locator("#count").inner_text() == "10 of 20 cases"
     assert "model=org%2Fsmall" in page.url
+
+
+def test_the_overview_tells_what_changed_since_the_baseline(watched: Watched, page_path: Path) -> None:
+    page = ready(watched.open(page_path))
+    row = page.locator("table.changes tbody tr").first
+    grader, model, verdict, change, interval, p, rose, fell, before, now, cases, gate = row.locator("th, td").all()
+    texts = [cell.inner_text() for cell in (grader, model, verdict, change, p, rose, fell, before, now, cases)]
+    # Country-01 and 03 fell, 06 and 08 rose; both graders of the model were compared.
+    assert texts == ["named", "small", "unclear", "0.000", "1.000", "2", "2", "0.500", "0.500", "10"]
+    assert "change 0.000, 95% interval \N{MINUS SIGN}0." in (interval.locator("svg").get_attribute("aria-label") or "")
+    assert (gate.inner_text(), gate.locator("p").get_attribute("title")) == (
+        "inconclusive",
+        "named.mean >= baseline + 0.1: 0.5 (n=10)",
+    )
+    assert page.get_by_text("10 cases not compared").is_visible(), "the baseline has one model"
+    fell.get_by_role("link").click()
+    assert found(page) == ["Country-01", "Country-03"]
 
 
 def test_cases_are_searched_filtered_and_ordered(watched: Watched, page_path: Path) -> None:
@@ -119,7 +146,7 @@ def test_cases_are_searched_filtered_and_ordered(watched: Watched, page_path: Pa
     page.get_by_label("any grader").select_option("named")
     page.get_by_label("any grade", exact=True).select_option("missed")
     assert page.locator("#count").inner_text() == "5 of 20 cases"
-    page.get_by_label("in order of the run").select_option("low")
+    page.get_by_label("in run order").select_option("low")
     page.get_by_label("any grader").select_option("short")
     page.get_by_label("any grade", exact=True).select_option("")
     assert found(page)[:4] == ["Country-00", "Country-00", "Country-01", "Country-01"]
@@ -131,6 +158,7 @@ def test_a_case_shows_its_conversation_grades_calls_change_and_the_other_model(
     page = ready(watched.open(f"{page_path.as_uri()}#case=Country-01-small"))
     detail = page.locator("#detail")
     assert detail.locator("h2").inner_text() == "missed Country-01"
+    assert "small · evals/capitals.jsonl:2" in detail.locator("header").inner_text()
     assert page.locator(".message .role").all_inner_texts()[:2] == ["user", "assistant 3 tokens, 0.50 s"]
     assert "expected the capital, found none" in detail.locator("table.grades").inner_text()
     assert detail.locator("#difference del").all_inner_texts() == ["think it is City-01"]

@@ -145,7 +145,9 @@ def test_the_code_quality_report_is_what_gitlab_documents() -> None:
         ("evals.case", "critical", "evals/rows.jsonl", 7),
     ]
     assert issues[1]["description"] == "capitals[b]: 50% ::error::x"
-    assert all(set(issue) == {*("description", "check_name", "fingerprint", "severity", "location")} for issue in issues)
+    assert all(
+        set(issue) == {*("description", "check_name", "fingerprint", "severity", "location")} for issue in issues
+    )
     assert len({issue["fingerprint"] for issue in issues}) == 3
     assert json.loads(code_quality([])) == []
 
