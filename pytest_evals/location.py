@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from pytest_evals.item import EvalItem
     from pytest_evals.declaration import Declaration
+    from pytest_evals.item import EvalItem
 
 
 class Location(NamedTuple):

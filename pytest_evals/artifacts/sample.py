@@ -15,8 +15,8 @@ from pytest_evals.baseline.content import content_of
 from pytest_evals.completion import Completion, Failure
 from pytest_evals.conversation import CONVERSATION
 from pytest_evals.grading.sheet import Sheet
-from pytest_evals.records import CaseRecord, GradeRecord, Outcome
 from pytest_evals.location import Location
+from pytest_evals.records import CaseRecord, GradeRecord, Outcome
 
 if TYPE_CHECKING:
     from pytest_evals.item import EvalItem

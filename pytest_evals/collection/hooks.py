@@ -21,6 +21,7 @@ from pytest_evals.gates import Gate, resolve
 from pytest_evals.grading.scope import CASE
 from pytest_evals.grading.sheet import EXCLUDED
 from pytest_evals.item import EVAL, PARAMETER, RECORDED, CaseKey, EvalItem
+from pytest_evals.location import suite_location
 from pytest_evals.settings import Settings
 from pytest_evals.suites.info import Declared, SuiteInfo
 from pytest_evals.suites.suite import Suite
@@ -72,7 +73,8 @@ class Collection:
         gates = self._check(suite, name, asked)
         recast = self.recast.get(name)
         models = (recast.models if recast else ()) or models_for(metafunc.definition, declaration, self._settings)
-        info = self._registry.info(name, suite, metafunc.definition.nodeid.partition("::")[0])
+        location = suite_location(declaration, metafunc.definition, self._settings.root)
+        info = self._registry.info(name, suite, location)
         info.add(asked.graders, [gate.text for gate in gates])
         info.calls, info.judges = info.calls or asked.model or asked.judge, info.judges or asked.judge
         labels = self._registry.labels(suite, info, asked.graders)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pytest_evals.declaration import Declaration
 from pytest_evals.errors import SuiteError
+from pytest_evals.location import Location
 from pytest_evals.steps.step import Declaration as Grader
 from pytest_evals.suites.building import build_suite
 from pytest_evals.suites.info import SuiteInfo
@@ -31,7 +32,7 @@ class Registry:
             self._suites[key] = build_suite(declaration, base, self._limit)
         return self._suites[key]
 
-    def info(self, name: str, suite: Suite, path: str) -> SuiteInfo:
+    def info(self, name: str, suite: Suite, location: Location) -> SuiteInfo:
         """Return what is known of a suite. Raises `SuiteError` where another one has its name."""
         declaration = suite.declaration
         other = self._declared_by.setdefault(name, declaration)
@@ -42,8 +43,8 @@ class Registry:
         if name not in self.infos:
             self.infos[name] = SuiteInfo(
                 name=name,
-                path=path,
-                line=declaration.line,
+                path=location.path,
+                line=location.line,
                 dataset_key=suite.dataset.key,
                 dataset_hash=suite.dataset.hash,
                 n=len(suite.cases),

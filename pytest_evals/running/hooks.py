@@ -12,8 +12,8 @@ from pytest_evals.engines.service import Generation
 from pytest_evals.errors import NotApplicable, SuiteError
 from pytest_evals.grading.sheet import SHEET, Sheet
 from pytest_evals.item import EVAL
-from pytest_evals.pacing import STOPPED
 from pytest_evals.location import location_of, row_location
+from pytest_evals.pacing import STOPPED
 from pytest_evals.plain import described, one_line, plain
 from pytest_evals.running.finished import last_completion, sample_of
 from pytest_evals.running.state import CALLS, COMPLETION, STATE, forget
