@@ -103,10 +103,10 @@ def _recollection(settings: Settings, infos: dict[str, SuiteInfo]) -> Recollecti
 
 def _own(config: pytest.Config, settings: Settings, collection: Collection, path: Path, *, distributed: bool) -> None:
     from pytest_evals.engines.pool import EnginePool
-    from pytest_evals.gatecheck import GateCheck
     from pytest_evals.progress import Progress
     from pytest_evals.reporting import PytestScreen, Terminal
     from pytest_evals.running.hooks import register_run
+    from pytest_evals.session.gatecheck import GateCheck
     from pytest_evals.session.hooks import EvalSession
 
     baseline = read_baseline(settings, config.invocation_params.dir)
@@ -151,8 +151,8 @@ def _register_outputs(
 
 
 def _plan(config: pytest.Config, settings: Settings, collection: Collection) -> None:
-    from pytest_evals.gatecheck import GateCheck
     from pytest_evals.reporting import PlanPrinter
+    from pytest_evals.session.gatecheck import GateCheck
 
     # A plan is one process's work: the controller of pytest-xdist collects nothing.
     if config.getoption("dist", "no") != "no":

@@ -14,9 +14,9 @@ from pytest_evals.audit import FINDINGS, WORKER_OUTPUT, Findings
 from pytest_evals.collection.hooks import Collection
 from pytest_evals.engines.pool import EnginePool
 from pytest_evals.engines.remote import ADDRESS, RemotePool, serve_workers
-from pytest_evals.gatecheck import GateCheck
 from pytest_evals.progress import Progress
 from pytest_evals.running.hooks import register_run
+from pytest_evals.session.gatecheck import GateCheck
 from pytest_evals.settings import Settings
 from pytest_evals.suites.info import SuiteInfo
 from pytest_evals.worker_notes import take_notes

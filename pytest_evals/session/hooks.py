@@ -19,14 +19,14 @@ from pytest_evals.artifacts.recorder import Recorder
 from pytest_evals.artifacts.sample import dump
 from pytest_evals.audit import FINDINGS
 from pytest_evals.engines.pool import EnginePool
-from pytest_evals.gatereports import GateReport, teststatus, warn_of_inconclusive
 from pytest_evals.gates import GateResult
-from pytest_evals.judgement import judge_all
 from pytest_evals.plain import one_line
 from pytest_evals.recall.opening import Recollection
 from pytest_evals.records import CaseRecord
 from pytest_evals.scorecard import ScoreCard
 from pytest_evals.session.card import CardMaker
+from pytest_evals.session.gatereports import GateReport, teststatus, warn_of_inconclusive
+from pytest_evals.session.judgement import judge_all
 from pytest_evals.session.tally import Tally
 from pytest_evals.settings import Settings
 from pytest_evals.suites.info import SuiteInfo

@@ -1,6 +1,6 @@
 """A judged gate as a test report of its own: a red summary, exit status 1 and a JUnit test case, in pytest's own words.
 
-Logged by the process that owns the session, after everything ran. See ``session``.
+Logged after everything ran.
 """
 
 from __future__ import annotations
