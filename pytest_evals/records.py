@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pytest_evals import corpus
+from pytest_evals.trust.said import Said
 
 Outcome = Literal["passed", "missed", "failed", "errored", "skipped"]
 
@@ -21,6 +22,8 @@ class GradeRecord:
     status: str
     part: corpus.Part | None = None
     """What the case adds to a corpus-level metric."""
+    said: Said | None = None
+    """What those who were asked answered, where the grade is that of a question."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from pytest_evals.gates import GateResult
 from pytest_evals.records import CaseRecord
 from pytest_evals.scores import Score
 from pytest_evals.slices import WeakSlice, weak_slices
+from pytest_evals.trust.agreement import Agreement
 from pytest_evals.trust.calibration import Calibration
 
 Place = tuple[str, str, str]
@@ -163,6 +164,8 @@ class ScoreCard:
     """Model -> the name that tables show."""
     calibrations: tuple[Calibration, ...] = ()
     """Graders against the labels of people."""
+    agreements: tuple[Agreement, ...] = ()
+    """Those who answered the same question, beside each other."""
     baseline: str | None = None
     """What the run was compared with."""
     movements: tuple[Movement, ...] = ()

@@ -2,9 +2,10 @@
 
 from pytest_evals import cases, graders
 
+POLITE = graders.question("Is the reply polite and friendly?", choices={"yes": True, "no": False})
+
 polite = graders.judge.binary(
-    "The reply is polite and friendly.",
-    not_applicable=False,
+    POLITE,
     examples=[
         {"question": "Do you have tea?", "answer": "Of course! Would you like some milk with it?", "verdict": "PASS"},
         {"question": "Do you have tea?", "answer": "Go away, we are busy.", "verdict": "FAIL"},
@@ -12,6 +13,8 @@ polite = graders.judge.binary(
         {"question": "My coat is torn.", "answer": "So what?", "verdict": "FAIL"},
     ],
 )
+labelled = graders.judge.labels(POLITE)  # the same question in other words: do both judges agree?
+asked = graders.human(POLITE)  # and people: pending until pytest-evals annotate
 
 
 @cases(
@@ -33,6 +36,7 @@ def test_replies(polite):
     generation={"max_new_tokens": 40},
     gates=["polite.coverage >= 1"],
 )
-def test_requests(polite):
+def test_requests(polite, labelled, asked):  # noqa: ARG001 - to name a grader is to ask it
     """Replies of the model: the score card corrects their pass rate for what the judge gets wrong."""
     assert polite
+    assert labelled

@@ -177,6 +177,8 @@ class Summary(_Line):
     ledger: dict[str, int]
     throughput: dict[str, Any]
     calibrations: list[dict[str, Any]] = Field(default_factory=list)
+    agreements: list[dict[str, Any]] | None = None
+    """How far those who answered the same question agree; `None` where an older version wrote the artifact."""
     baseline: dict[str, Any] | None = None
     """What the run was compared with, and what its scores did since."""
 

@@ -87,6 +87,7 @@ def summary_line(card: ScoreCard, *, complete: bool) -> dict[str, Any]:
         "ledger": card.ledger.to_dict(),
         "throughput": {"models": [use.to_dict() for use in card.uses]},
         "calibrations": [calibration.to_dict() for calibration in card.calibrations],
+        "agreements": [agreement.to_dict() for agreement in card.agreements],
         "baseline": _baseline(card),
         **({"audit": dict(card.audit)} if card.audit else {}),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -11,8 +11,10 @@ from pytest_evals.artifacts.reading import ArtifactReader
 from pytest_evals.artifacts.sample import to_record
 from pytest_evals.errors import ArtifactError
 from pytest_evals.gates import GateResult
+from pytest_evals.records import CaseRecord
 from pytest_evals.scorecard import Ledger, ModelUse, Movement, ScoreCard, cut_note, insights, make_ledger
 from pytest_evals.scoring import compute_scores
+from pytest_evals.trust.agreement import Agreement, agreements
 from pytest_evals.trust.calibration import Calibration
 
 
@@ -39,10 +41,18 @@ def card_of_artifact(artifact: ArtifactReader) -> ScoreCard:
         records=records,
         shorts=short_names(record.model for record in records),
         calibrations=tuple(map(Calibration.from_dict, summary.get("calibrations", ()))) if summary else (),
+        agreements=_agreements(summary, records),
         baseline=baseline.get("run"),
         movements=tuple(_from_row(Movement, row) for row in baseline.get("movements", ())),
         **insights(scores, records),
     )
+
+
+def _agreements(summary: Line | None, records: Sequence[CaseRecord]) -> tuple[Agreement, ...]:
+    """Return what the run found; of one that was killed, or is older, what its samples tell."""
+    if summary is None or summary.get("agreements") is None:
+        return tuple(agreements(records))
+    return tuple(map(Agreement.from_dict, summary["agreements"]))
 
 
 def _from_row(kind: type[Any], row: Mapping[str, Any]) -> Any:

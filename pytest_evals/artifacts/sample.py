@@ -17,6 +17,7 @@ from pytest_evals.conversation import CONVERSATION
 from pytest_evals.grading.sheet import Sheet
 from pytest_evals.location import Location
 from pytest_evals.records import CaseRecord, GradeRecord, Outcome
+from pytest_evals.trust.said import said_of
 
 if TYPE_CHECKING:
     from pytest_evals.item import EvalItem
@@ -151,6 +152,7 @@ def to_record(sample: Mapping[str, Any]) -> CaseRecord:
             grade["passed"],
             intern(grade["status"]),
             corpus.part_of(grade.get("metadata")),
+            said_of(grade.get("metadata")),
         )
         for grade in sample["grades"]
     )

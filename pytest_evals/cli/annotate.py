@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     done, asked = desk.counts()
     lines = [
         f"{done} of {asked} questions answered by {desk.reviewer}, kept in {book.path}",
-        *map(str, desk.agreement()),
+        *desk.agreement(),
     ]
     say(["", *lines, f"grade with them: pytest --evals --evals-replay {path}"])
     return 0

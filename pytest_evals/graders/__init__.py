@@ -28,6 +28,7 @@ from pytest_evals.graders.rag import answer_relevancy, context_relevancy, faithf
 from pytest_evals.graders.settings import check_static, depends_on_case, grading_text
 from pytest_evals.grading.fixture import Fixture, grader_fixture
 from pytest_evals.grading.scope import current_scope
+from pytest_evals.review.declaring import question
 from pytest_evals.templates.rendering import render
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "number",
     "one_of",
     "python_tests",
+    "question",
     "rouge",
     "weighted",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,16 +14,18 @@ from pytest_evals.grading.fixture import Fixture, grader_fixture
 from pytest_evals.grading.scope import current_scope
 from pytest_evals.ids import content_hash
 from pytest_evals.review.answers import Answer
+from pytest_evals.review.declaring import make_question
 from pytest_evals.review.layout import DEFAULT, check_layout, filled, locators
 from pytest_evals.review.merging import merge
-from pytest_evals.review.questions import Kind, Question, Worth, make_question
+from pytest_evals.review.questions import Kind, Question, Worth
 from pytest_evals.templates.rendering import render
+from pytest_evals.trust.said import asking
 
 
 def human(
-    question: str,
+    question: str | Question,
     *,
-    kind: Kind = "choice",
+    kind: Kind | None = None,
     choices: Mapping[str, Worth] | Sequence[str] | None = None,
     passing: str | Sequence[str] | None = None,
     scale: tuple[int, int] | None = None,
@@ -30,7 +33,8 @@ def human(
     minimum: float | None = None,
     maximum: float | None = None,
     threshold: float | None = None,
-    fields: Mapping[str, Mapping[str, Any]] | None = None,
+    fields: Mapping[str, Question | Mapping[str, Any]] | None = None,
+    guidance: str | None = None,
     layout: Mapping[str, Any] | None = None,
     queue: str = "default",
     required: bool = True,
@@ -41,8 +45,8 @@ def human(
     """A person answers ``question`` (a template) about the case; pending until then, see ``pytest-evals annotate``.
 
     Args:
-        question: What is asked.
-        kind: ``choice``, ``rating``, ``number``, ``text`` (no value; what was written is the reasoning) or ``form``.
+        question: What is asked; or a ``question(...)``, which brings the arguments down to ``guidance``.
+        kind: ``choice`` (the default), ``rating``, ``number``, ``text`` (no value; what was written is the reasoning) or ``form``.
         choices: Of a choice: labels with their values (True and False are verdicts, `None` does not apply), or a list of
             labels, worth their place in it from 0 to 1. Yes and no by default.
         passing: In a list of choices, the labels that pass; the others do not.
@@ -53,6 +57,7 @@ def human(
         threshold: A rating or number passes from here on.
         fields: Of a form: its questions by name, ``{"tone": {"question": "Is it polite?"}}`` with the arguments above; each
             has a grade of its own, ``grader.name``.
+        guidance: What who answers should know beside the question.
         layout: What the page shows, and how: ``{"direction": "row", "children": [{"data": "item.source", "label": "Source"},
             {"data": "completion"}]}``. ``data`` is a locator, ``conversation`` or ``completion``; a child may be a layout.
         queue: Questions of a queue are answered together.
@@ -61,9 +66,9 @@ def human(
         of: The task whose result is graded, in the place of the completion.
         run_if: An expression over the case, where the question is asked.
     """
-    asked = make_question(
-        question, kind, choices=choices, passing=passing, scale=scale, ends=ends, minimum=minimum, maximum=maximum,
-        threshold=threshold, fields=fields,
+    asked = _asked(
+        question, kind=kind, choices=choices, passing=passing, scale=scale, ends=ends, minimum=minimum,
+        maximum=maximum, threshold=threshold, fields=fields, guidance=guidance,
     )  # fmt: skip
     plan = DEFAULT if layout is None else layout
     check_layout(plan)
@@ -72,45 +77,57 @@ def human(
     if type(reviewers) is not int or not 1 <= reviewers <= 100:
         raise SuiteError(f"human: reviewers is how many people must answer, from 1 to 100, not {reviewers!r:.60}")
     terms = {"queue": queue, "required": required, "reviewers": reviewers}
-    settings = {"question": question, "parts": locators(plan)}
+    settings = {"question": [asked.text, asked.guidance], "parts": locators(plan)}
 
     def grade(text: str, request: pytest.FixtureRequest) -> Any:
         scope = current_scope(request)
-        put = _put(asked, render(question, scope))
+        put = _put(asked, *render(settings["question"], scope))
         parts = dict(zip(settings["parts"], render(settings["parts"], scope), strict=True))
         shown = filled(plan, parts.__getitem__)
-        return _grades(request, put, {**terms, "layout": shown}, text)
+        return _grades(request, asked, put, {**terms, "layout": shown}, text)
 
     ready_made = grading_text(grade, of, "human")
     ready_made.__doc__ = "People are asked; pending until they answered."
     return grader_fixture(ready_made, settings=settings, run_if=run_if)
 
 
-def _put(question: Question, text: object) -> Question:
-    from dataclasses import replace
+def _asked(question: object, **given: Any) -> Question:
+    if not isinstance(question, Question):
+        kind, guidance = given.pop("kind") or "choice", given.pop("guidance") or ""
+        return make_question(question, kind, guidance=guidance, **given)
+    double = [name for name, value in given.items() if value is not None]
+    if double:
+        raise SuiteError(
+            f"human: the question of {question.place or 'question(...)'} says already what {double[0]} is; leave {double[0]} "
+            "out, or make another question(...)"
+        )
+    return question
 
-    return replace(question, text=text if isinstance(text, str) else str(text))
+
+def _put(question: Question, text: object, guidance: object) -> Question:
+    """Return the question with what its templates come to for a case."""
+    return replace(question, text=str(text), guidance=str(guidance))
 
 
-def _grades(request: pytest.FixtureRequest, question: Question, terms: Mapping[str, Any], text: str) -> Any:
+def _grades(
+    request: pytest.FixtureRequest, asked: Question, question: Question, terms: Mapping[str, Any], text: str
+) -> Any:
     """Return the grade, or one for each field of a form: with the answers that are known, else pending."""
     key = request.fixturename or ""
     shown = content_hash([text, terms["layout"]])
     answers = known_answers(request, key)
     data = {"question": question.to_data(), **terms, "shown": shown}
     if question.kind != "form":
-        return _grade(question, answers, shown, terms, {**data, "digest": question.digest})
+        return _grade(question, answers, shown, terms, {**data, "digest": question.digest, **asking(asked)})
     grades: dict[str, Any] = {}
     for name, field in question.fields:
         mine = [_of_field(answer, name, field, question) for answer in answers]
         more = {**data, "digest": question.digest, "field": name} if not grades else {"field": name, "of": key}
-        grades[name] = _grade(field, mine, shown, terms, more)
+        grades[name] = _grade(field, mine, shown, terms, {**more, **asking(field)})
     return grades
 
 
 def _of_field(answer: Answer, name: str, field: Question, form: Question) -> Answer:
-    from dataclasses import replace
-
     value = answer.value.get(name) if isinstance(answer.value, Mapping) else None
     return replace(answer, value=value, question=field.digest if answer.question == form.digest else answer.question)
 

@@ -84,14 +84,14 @@ function questionBlock(item, question, index) {
   const set = question.kind === "form" ? null : (value) => give(item, question, { value });
   const control = question.kind === "form" ? formControl(item, question, name) : controlFor(question, name, state()?.value ?? null, set);
   return h("fieldset", { "data-index": index, focusin: () => activate(index) },
-    h("legend", {}, question.text, !question.required && h("small", {}, " (optional)")), control,
+    h("legend", {}, question.text, !question.required && h("small", {}, " (optional)")), question.guidance && h("p", { class: "guidance" }, question.guidance), control,
     h("label", { class: "field comment" }, "Comment", saving(h("textarea", { name: `${name}-comment`, rows: 1 }), state()?.comment ?? "", (comment) => give(item, question, { comment }))));
 }
 
 /** Fields of a form are sent together, once each has an answer. */
 function formControl(item, question, name) {
   const values = { ...(answerTo(item, question)?.value ?? {}) };
-  return h("div", {}, Object.entries(question.fields).map(([field, inner]) => h("fieldset", { class: "nested" }, h("legend", {}, inner.text),
+  return h("div", {}, Object.entries(question.fields).map(([field, inner]) => h("fieldset", { class: "nested" }, h("legend", {}, inner.text), inner.guidance && h("p", { class: "guidance" }, inner.guidance),
     controlFor(inner, `${name}-${field}`, values[field] ?? null, (value) => {
       if (value === null) delete values[field]; else values[field] = value;
       const whole = Object.keys(question.fields).every((each) => values[each] !== undefined);

@@ -12,6 +12,7 @@ from pytest_evals.artifacts.reading import ArtifactReader
 from pytest_evals.baseline.loading import Baseline
 from pytest_evals.pages.changes import changes, movements
 from pytest_evals.records import CaseRecord
+from pytest_evals.render.agreement import agreement_texts
 from pytest_evals.render.calibration import calibration_texts
 from pytest_evals.scorecard import ScoreCard
 from pytest_evals.scores import Score
@@ -24,12 +25,8 @@ MOST_SLICES = 12
 _LONGEST_VALUE = 60
 
 
-def overview(
-    artifact: ArtifactReader, card: ScoreCard, baseline: Baseline | None = None, said: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Return what the page shows before anybody looks at single cases. ``card`` is that of the artifact, ``said``
-    what there is to say of people's agreement.
-    """
+def overview(artifact: ArtifactReader, card: ScoreCard, baseline: Baseline | None = None) -> dict[str, Any]:
+    """Return what the page shows before anybody looks at single cases. ``card`` is that of the artifact."""
     moved, left_out = movements(card, baseline)
     before = {(each.suite, each.model, each.grader): each.before for each in moved}
     weak = {(each.suite, each.model, each.grader, each.field, each.value): each for each in card.slices}
@@ -45,7 +42,10 @@ def overview(
         "changes": changes(card, moved),
         "uncompared": left_out,
         "slices": slices(card.records, weak),
-        "agreement": [*(text for made in card.calibrations for text in calibration_texts(made, card.shorts)), *said],
+        "agreement": [
+            *(text for made in card.calibrations for text in calibration_texts(made, card.shorts)),
+            *agreement_texts(card.agreements),
+        ],
         "ledger": card.ledger.to_dict(),
         "notes": list(card.notes),
         "throughput": [use.to_dict() for use in card.uses],

@@ -10,13 +10,11 @@ from pytest_evals.baseline.loading import Baseline
 from pytest_evals.pages.assemble import page
 from pytest_evals.pages.overview import overview
 from pytest_evals.pages.samples import chunks, samples_before
-from pytest_evals.review.recorded import agreement_texts, has_questions
 
 
 def report_page(artifact: ArtifactReader, baseline: Baseline | None = None) -> Iterable[str]:
     """Return the report as pieces of one HTML document. ``baseline``: the run that it is compared with."""
     card = card_of_artifact(artifact)
     before = samples_before(baseline, card.records) if baseline else None
-    said = agreement_texts(list(filter(has_questions, artifact.samples())), card.records)
     title = f"Evaluation {artifact.run['run_id']}"
-    return page("report", title, overview(artifact, card, baseline, said), chunks(artifact.samples(), before))
+    return page("report", title, overview(artifact, card, baseline), chunks(artifact.samples(), before))

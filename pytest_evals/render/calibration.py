@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pytest_evals.render import numbers
-from pytest_evals.statistics.agreement import Coefficient
+from pytest_evals.statistics.coefficient import Coefficient
 from pytest_evals.trust.calibration import Calibration, Rate
 
 
@@ -22,8 +22,8 @@ def calibration_texts(made: Calibration, shorts: Mapping[str, str]) -> list[str]
     counted = ", ".join([f"n={made.n}", *left_out])
     parts = [
         f"people and {where} agree on {numbers.percent(made.agreement)} ({counted})",
-        f"kappa {_coefficient(made.kappa)}",
-        f"alpha {_coefficient(made.alpha)}",
+        f"kappa {coefficient(made.kappa)}",
+        f"alpha {coefficient(made.alpha)}",
     ]
     texts = ["; ".join(parts)]
     accuracy = made.accuracy
@@ -37,11 +37,17 @@ def calibration_texts(made: Calibration, shorts: Mapping[str, str]) -> list[str]
     return texts
 
 
-def _coefficient(found: Coefficient) -> str:
+def coefficient(found: Coefficient) -> str:
+    """Return a coefficient with its interval."""
     if found.value is None:
         return "undefined"
-    interval = f" [{found.interval[0]:.2f}, {found.interval[1]:.2f}]" if found.interval else ""
-    return f"{found.value:.2f}{interval}"
+    interval = f" [{_rounded(found.interval[0])}, {_rounded(found.interval[1])}]" if found.interval else ""
+    return f"{_rounded(found.value)}{interval}"
+
+
+def _rounded(value: float) -> str:
+    """Two decimals; what rounds to 0 has no sign."""
+    return f"{round(value, 2) + 0.0:.2f}"
 
 
 def _rate(made: Calibration, rate: Rate, shorts: Mapping[str, str]) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from pytest_evals.location import Location
 from pytest_evals.plain import one_line, plain
 from pytest_evals.render import numbers
+from pytest_evals.render.agreement import agreement_texts
 from pytest_evals.render.calibration import calibration_texts
 from pytest_evals.render.scores import insight_lines, legend
 from pytest_evals.scorecard import Ledger, Movement, ScoreCard
@@ -193,6 +194,7 @@ def _ledger(ledger: Ledger) -> str:
 def _notes(card: ScoreCard) -> list[str]:
     interrupted = [f"interrupted: {card.interruption}"] if card.interruption else []
     trust = [text for made in card.calibrations for text in calibration_texts(made, card.shorts)]
+    trust += agreement_texts(card.agreements, whole=False)
     return [
         *interrupted,
         *legend(card),

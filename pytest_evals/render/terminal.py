@@ -9,6 +9,7 @@ from pytest_evals.plain import one_line, plain
 from pytest_evals.records import CaseRecord
 from pytest_evals.render import numbers
 from pytest_evals.render.advice import advice
+from pytest_evals.render.agreement import agreement_lines
 from pytest_evals.render.calibration import calibration_texts, confusion_lines
 from pytest_evals.render.lines import Line, wrapped
 from pytest_evals.render.scores import insight_lines, legend, score_table
@@ -37,6 +38,9 @@ def score_card_lines(card: ScoreCard, width: int, verbosity: int = 0) -> list[Li
     lines += [line for text in said for line in wrapped(text, width)]
     if card.calibrations:
         lines += [Line(""), *_calibrations(card, width, table=verbosity > 0)]
+    agreement = agreement_lines(card.agreements, width, whole=verbosity > 0)
+    if agreement:
+        lines += [Line(""), *agreement]
     if card.gates:
         lines += [Line(""), *_gates(card.gates, width, several=several)]
     lines.append(Line(""))

@@ -1,83 +1,51 @@
-"""How far the people who answered agree with each other: a line a question."""
+"""How far the people who answered so far agree, while more answers come."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from pytest_evals.review.answers import Answer, Place
+from pytest_evals.review.answers import Answer
 from pytest_evals.review.questions import Question
-from pytest_evals.statistics.agreement import krippendorff_alpha
+from pytest_evals.review.work import Asked, ReviewCase
+from pytest_evals.trust.agreement import Agreement, Unit, agree
+from pytest_evals.trust.said import Code
 
-Asked = Mapping[Place, Question]
 
-
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """Of one question: ``cases`` that several people answered, the share of pairs of answers that are the same, and
-    Krippendorff's alpha (nominal for choices, interval for numbers; `None` where it is not defined).
+def agreements(cases: Sequence[ReviewCase], answers: Iterable[Answer]) -> list[Agreement]:
+    """Return the agreement about each question of each suite that several people answered in the same case; a form's
+    fields each.
     """
-
-    grader: str
-    reviewers: tuple[str, ...]
-    cases: int
-    same: float
-    alpha: float | None
-
-    def to_data(self) -> dict[str, Any]:
-        """Return plain data."""
-        return {
-            "grader": self.grader,
-            "reviewers": list(self.reviewers),
-            "cases": self.cases,
-            "same": self.same,
-            "alpha": self.alpha,
-        }
-
-    def __str__(self) -> str:
-        alpha = "not defined" if self.alpha is None else f"{self.alpha:.2f}"
-        return (
-            f"{self.grader}: {' and '.join(self.reviewers)} gave the same answer in {self.same:.0%} of pairs "
-            f"({self.cases} cases; Krippendorff's alpha {alpha})"
-        )
-
-
-def agreements(asked: Asked, answers: Iterable[Answer]) -> list[Agreement]:
-    """Return the agreement about each question that several people answered in the same case; a form's fields each."""
-    units: dict[str, dict[str, dict[str, Any]]] = {}
-    kinds: dict[str, str] = {}
+    given: dict[tuple[str, str], list[Answer]] = {}
     for answer in answers:
-        question = asked.get((answer.sample, answer.grader))
-        if question is None or answer.value is None or answer.question != question.digest:
-            continue
-        for name, field, value in _parts(answer.grader, question, answer.value):
-            if field.kind != "text":
-                kinds[name] = field.kind
-                units.setdefault(name, {}).setdefault(answer.sample, {})[answer.reviewer] = value
+        given.setdefault((answer.sample, answer.grader), []).append(answer)
+    units: dict[tuple[str, str], list[Unit]] = {}
+    questions: dict[tuple[str, str], Question] = {}
+    for case in cases:
+        for asked in case.asked:
+            for grader, question, codes in _coded(asked, given.get(asked.place, ())):
+                questions[case.suite, grader] = question
+                units.setdefault((case.suite, grader), []).append(Unit(case.case_id, codes))
     found = (
-        _agreement(name, [unit for unit in of.values() if len(unit) > 1], kinds[name]) for name, of in units.items()
+        agree(units[suite, grader], question.measure, suite, question.text, grader)
+        for (suite, grader), question in questions.items()
+        if question.measure is not None
     )
     return [agreement for agreement in found if agreement is not None]
 
 
-def _parts(grader: str, question: Question, value: Any) -> list[tuple[str, Question, Any]]:
-    if question.kind != "form":
-        return [(grader, question, value)]
-    return [(f"{grader}.{name}", field, value[name]) for name, field in question.fields if name in value]
-
-
-def _agreement(grader: str, units: Sequence[Mapping[str, Any]], kind: str) -> Agreement | None:
-    if not units:
-        return None
-    reviewers = tuple(dict.fromkeys(name for unit in units for name in unit))
-    pairs = [
-        (one, other)
-        for unit in units
-        for index, one in enumerate(list(unit.values()))
-        for other in list(unit.values())[index + 1 :]
+def _coded(asked: Asked, answers: Iterable[Answer]) -> Iterator[tuple[str, Question, dict[str, Code]]]:
+    """Yield each question with the answers of people: the one that was asked, or the fields of a form."""
+    question, grader = asked.question, asked.place[1]
+    valid = [each for each in answers if each.value is not None and each.question == question.digest]
+    parts: list[tuple[str, Question, dict[str, Any]]] = [
+        (grader, question, {each.reviewer: each.value for each in valid})
     ]
-    labels = [[unit.get(name) for name in reviewers] for unit in units]
-    categories = sorted({label for unit in labels for label in unit if label is not None})
-    alpha = krippendorff_alpha(labels, categories, "nominal" if kind == "choice" else "interval")
-    return Agreement(grader, reviewers, len(units), sum(one == other for one, other in pairs) / len(pairs), alpha.value)
+    if question.kind == "form":
+        parts = [
+            (f"{grader}.{name}", field, {each.reviewer: each.value[name] for each in valid if name in each.value})
+            for name, field in question.fields
+        ]
+    for name, each, values in parts:
+        codes = {who: each.code(value) for who, value in values.items()}
+        yield name, each, {who: code for who, code in codes.items() if code is not None}

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_evals.errors import ArtifactError
+from pytest_evals.render.agreement import agreement_texts
 from pytest_evals.review.agreement import agreements
 from pytest_evals.review.answers import Answer, AnswerBook
 from pytest_evals.review.work import ReviewCase
@@ -51,13 +52,12 @@ class Desk:
         ]
         return {
             "answers": [_to_data(answer) for answer in mine],
-            "agreement": [str(found) for found in self.agreement(every)],
+            "agreement": self.agreement(every),
         }
 
-    def agreement(self, answers: Sequence[Answer] | None = None) -> list[Any]:
-        """Return how far all reviewers agree so far."""
-        every = self._book.all() if answers is None else answers
-        return agreements({place: asked.question for place, asked in self._asked.items()}, every)
+    def agreement(self, answers: Sequence[Answer] | None = None) -> list[str]:
+        """Say how far all reviewers agree so far."""
+        return agreement_texts(agreements(self.cases, self._book.all() if answers is None else answers))
 
     def counts(self) -> tuple[int, int]:
         """Return how many questions this reviewer has answered, and how many there are."""

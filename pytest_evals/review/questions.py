@@ -1,27 +1,30 @@
-"""What a person is asked about a case, which answers there are, and what they are worth. Pure."""
+"""What is asked about a case, which answers there are, and what they are worth. People and judges answer the same. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias, get_args
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from pytest_evals.errors import SuiteError, did_you_mean
 from pytest_evals.ids import content_hash
+
+if TYPE_CHECKING:
+    from pytest_evals.statistics.alpha import Measure
 
 Kind = Literal["choice", "rating", "number", "text", "form"]
 KINDS = get_args(Kind)
 Worth: TypeAlias = float | bool | None
 """Of a choice: a number, a verdict, or `None` for one that says that the question does not apply."""
-MOST_CHOICES, MOST_STEPS, LONGEST_TEXT = 50, 20, 100_000
-YES_OR_NO: Mapping[str, Worth] = {"yes": True, "no": False}
+LONGEST_TEXT = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """A question. ``choices`` are those of a choice, ``low`` and ``high`` the ends of a rating or the limits of a number,
     ``ends`` what the ends of a rating mean, ``fields`` the questions of a form, by name. From ``threshold`` on a number passes.
+    ``guidance`` is what who answers should know. ``place`` is the file and line of the author's.
     """
 
     text: str
@@ -32,6 +35,8 @@ class Question:
     ends: tuple[str, str] | None = None
     threshold: float | None = None
     fields: tuple[tuple[str, Question], ...] = ()
+    guidance: str = ""
+    place: str = field(default="", compare=False, repr=False)
 
     def to_data(self) -> dict[str, Any]:
         """Return plain data, without what is not set."""
@@ -44,8 +49,8 @@ class Question:
         if self.ends:
             data["ends"] = list(self.ends)
         if self.fields:
-            data["fields"] = {name: field.to_data() for name, field in self.fields}
-        return data
+            data["fields"] = {name: inner.to_data() for name, inner in self.fields}
+        return {**data, "guidance": self.guidance} if self.guidance else data
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Question:
@@ -53,13 +58,14 @@ class Question:
         try:
             return cls(
                 text=str(data["text"]),
-                kind=_known_kind(data["kind"]),
+                kind=known_kind(data["kind"]),
                 choices=tuple((str(label), worth) for label, worth in data.get("choices", ())),
                 low=data.get("low"),
                 high=data.get("high"),
                 ends=(str(data["ends"][0]), str(data["ends"][1])) if "ends" in data else None,
                 threshold=data.get("threshold"),
-                fields=tuple((str(name), cls.from_data(field)) for name, field in data.get("fields", {}).items()),
+                fields=tuple((str(name), cls.from_data(inner)) for name, inner in data.get("fields", {}).items()),
+                guidance=str(data.get("guidance", "")),
             )
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise SuiteError(f"not a question: {data!r:.200} ({type(error).__name__}: {error})") from error
@@ -90,7 +96,7 @@ class Question:
     def _form_problem(self, answer: Any) -> str | None:
         if not isinstance(answer, Mapping) or set(answer) != {name for name, _ in self.fields}:
             return f"a form has an answer for each of {', '.join(name for name, _ in self.fields)}"
-        problems = ((name, field.problem(answer[name])) for name, field in self.fields)
+        problems = ((name, inner.problem(answer[name])) for name, inner in self.fields)
         return next((f"{name}: {problem}" for name, problem in problems if problem), None)
 
     def worth(self, answer: Any) -> Worth:
@@ -99,128 +105,36 @@ class Question:
             return dict(self.choices)[answer]
         return None if self.kind in ("text", "form") else float(answer)
 
+    @property
+    def measure(self) -> Measure | None:
+        """How answers are compared: choices as the same or not, or by their order where three or more are worth different
+        numbers; ratings by their order; numbers by their distance. `None` for texts and forms, which are not.
+        """
+        if self.kind == "choice":
+            return "ordinal" if _ordered([worth for _, worth in self.choices]) else "nominal"
+        return {"rating": "ordinal", "number": "interval"}.get(self.kind)  # type: ignore[return-value]  # of Measure, as written
 
-def make_question(
-    text: object,
-    kind: object,
-    *,
-    choices: Any = None,
-    passing: Any = None,
-    scale: Any = None,
-    ends: Any = None,
-    minimum: Any = None,
-    maximum: Any = None,
-    threshold: Any = None,
-    fields: Any = None,
-) -> Question:
-    """Return the question that the arguments of ``graders.human`` describe. Raises `SuiteError` for those that make none."""
-    if not isinstance(text, str) or not text.strip():
-        raise SuiteError(f"human: the question is text, not {text!r:.60}")
-    known = _known_kind(kind)
-    given = {
-        "choices": choices, "passing": passing, "scale": scale, "ends": ends, "minimum": minimum, "maximum": maximum,
-        "threshold": threshold, "fields": fields,
-    }  # fmt: skip
-    belong = _ARGUMENTS[known]
-    for name, value in given.items():
-        if value is not None and name not in belong:
-            raise SuiteError(
-                f"human: {name} makes no sense for a question of the kind {known!r} (it takes {', '.join(belong) or 'none'})"
-            )
-    plain = Question(text, known, threshold=_number("threshold", threshold))
-    if known == "choice":
-        return replace(plain, choices=_choices(YES_OR_NO if choices is None else choices, passing))
-    if known == "rating":
-        low, high = _scale((1, 5) if scale is None else scale)
-        return replace(plain, low=low, high=high, ends=_ends(ends))
-    if known == "number":
-        return replace(plain, low=_number("minimum", minimum), high=_number("maximum", maximum))
-    return replace(plain, fields=_fields(fields)) if known == "form" else plain
+    def code(self, answer: Any) -> float | str | None:
+        """Return a valid answer as it is compared; `None` where it cannot be: of ordered choices, one that does not apply."""
+        if self.measure is None:
+            return None
+        if self.kind != "choice":
+            return float(answer)
+        if self.measure == "nominal":
+            return str(answer)
+        worth = self.worth(answer)
+        worths = sorted(float(each) for _, each in self.choices if each is not None)
+        return None if worth is None else float(worths.index(float(worth)))
 
 
-_ARGUMENTS: Mapping[Kind, tuple[str, ...]] = {
-    "choice": ("choices", "passing"),
-    "rating": ("scale", "ends", "threshold"),
-    "number": ("minimum", "maximum", "threshold"),
-    "text": (),
-    "form": ("fields",),
-}
+def _ordered(worths: Sequence[Worth]) -> bool:
+    numbers = [worth for worth in worths if worth is not None]
+    return len(set(numbers)) == len(numbers) > 2 and not any(isinstance(worth, bool) for worth in numbers)
 
 
-def _known_kind(kind: object) -> Kind:
+def known_kind(kind: object) -> Kind:
+    """Return a kind of question. Raises `SuiteError` for what is none."""
     for known in KINDS:
         if kind == known:
             return known  # type: ignore[no-any-return]  # one of the literals above
-    raise SuiteError(f"human: kind is one of {', '.join(KINDS)}, not {kind!r:.60}{did_you_mean(str(kind), KINDS)}")
-
-
-def _choices(choices: Any, passing: Any) -> tuple[tuple[str, Worth], ...]:
-    """Labels in a list are worth their place in it, from 0 for the first to 1 for the last, unless some are said to pass."""
-    if not isinstance(choices, (Mapping, list, tuple)) or not 2 <= len(choices) <= MOST_CHOICES:
-        raise SuiteError(
-            f"human: choices is a list of 2 to {MOST_CHOICES} labels, or a dict of them with their values, not {choices!r:.60}"
-        )
-    labels = list(choices)
-    if not all(isinstance(label, str) and label.strip() for label in labels) or len(set(labels)) < len(labels):
-        raise SuiteError(f"human: the labels of choices are different texts, not {labels!r:.120}")
-    if isinstance(choices, Mapping):
-        if passing is not None:
-            raise SuiteError("human: passing goes with a list of choices; in a dict, True and False say which pass")
-        for label, worth in choices.items():
-            if worth is not None and (not isinstance(worth, (bool, int, float)) or not math.isfinite(worth)):
-                raise SuiteError(
-                    f"human: the choice {label!r} is worth a finite number, True, False or None, not {worth!r:.60}"
-                )
-        return tuple(choices.items())
-    if passing is None:
-        return tuple((label, place / (len(labels) - 1)) for place, label in enumerate(labels))
-    named = [passing] if isinstance(passing, str) else list(passing)
-    for label in named:
-        if label not in labels:
-            raise SuiteError(f"human: passing names {label!r}, which is not among the choices {', '.join(labels)}")
-    return tuple((label, label in named) for label in labels)
-
-
-def _scale(scale: Any) -> tuple[int, int]:
-    pair = tuple(scale) if isinstance(scale, (list, tuple)) else ()
-    if len(pair) != 2 or not all(type(end) is int for end in pair) or not 0 < pair[1] - pair[0] < MOST_STEPS:
-        raise SuiteError(
-            f"human: scale is the lowest and the highest whole number, as (1, 5), at most {MOST_STEPS} steps, not {scale!r:.60}"
-        )
-    return pair[0], pair[1]
-
-
-def _ends(ends: Any) -> tuple[str, str] | None:
-    if ends is None:
-        return None
-    if not isinstance(ends, (list, tuple)) or len(ends) != 2 or not all(isinstance(end, str) for end in ends):
-        raise SuiteError(f"human: ends is what the ends of the scale mean, as ('poor', 'good'), not {ends!r:.60}")
-    return ends[0], ends[1]
-
-
-def _number(name: str, value: Any) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise SuiteError(f"human: {name} is a finite number, not {value!r:.60}")
-    return float(value)
-
-
-def _fields(fields: Any) -> tuple[tuple[str, Question], ...]:
-    if not isinstance(fields, Mapping) or not fields:
-        raise SuiteError("human: a form has fields, as {'tone': {'question': 'Is it polite?', 'kind': 'choice'}, ...}")
-    found = []
-    for name, spec in fields.items():
-        if not isinstance(name, str) or not name.isidentifier():
-            raise SuiteError(f"human: the field {name!r:.60} of a form is no name; use letters, digits and underscores")
-        if not isinstance(spec, Mapping) or "question" not in spec:
-            raise SuiteError(f"human: the field {name!r} of a form is a dict with 'question', not {spec!r:.60}")
-        rest: dict[str, Any] = {key: value for key, value in spec.items() if key not in ("question", "kind")}
-        unknown = sorted(set(rest) - {argument for arguments in _ARGUMENTS.values() for argument in arguments})
-        if unknown or spec.get("kind") == "form":
-            raise SuiteError(
-                f"human: the field {name!r} of a form "
-                + (f"has unknown settings: {', '.join(unknown)}" if unknown else "cannot be a form itself")
-            )
-        found.append((name, make_question(spec["question"], spec.get("kind", "choice"), **rest)))
-    return tuple(found)
+    raise SuiteError(f"kind is one of {', '.join(KINDS)}, not {kind!r:.60}{did_you_mean(str(kind), KINDS)}")

@@ -20,6 +20,7 @@ from pytest_evals.session.tally import Tally
 from pytest_evals.session.throughput import Tokens, model_use
 from pytest_evals.settings import Settings
 from pytest_evals.suites.info import SuiteInfo
+from pytest_evals.trust.agreement import agreements
 from pytest_evals.trust.calibrating import calibrations
 from pytest_evals.trust.calibration import Calibration, Labelled
 
@@ -73,6 +74,7 @@ class CardMaker:
             records=tuple(records),
             shorts=self._shorts(dict.fromkeys(record.model for record in records)),
             calibrations=tuple(self._calibrations(records)),
+            agreements=tuple(agreements(records)),
             baseline=str(self._baseline.path) if self._baseline else None,
             movements=tuple(map(movement, compared.changes)) if compared else (),
             **insights(scores, records),

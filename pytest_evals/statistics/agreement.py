@@ -1,31 +1,27 @@
-"""How far two who label the same cases agree: raw agreement, Cohen's kappa, Krippendorff's alpha, a confusion table.
+"""How far two who label the same cases agree: raw agreement, a confusion table, Cohen's kappa.
 
-Labels are of any kind that can be a key. Where their order counts, ``categories`` gives it.
+Labels are of any kind that can be a key. Where their order counts, ``categories`` gives it. For more than two see
+`pytest_evals.statistics.alpha`.
 """
 
 from __future__ import annotations
 
 import math
-import random
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
 from statistics import NormalDist
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+from pytest_evals.statistics.coefficient import Coefficient, ends, percentiles
+from pytest_evals.statistics.intervals import LEVEL
+from pytest_evals.statistics.recounting import resampled_counts
+
+if TYPE_CHECKING:
+    import numpy
 
 Label = Hashable
 Weights = Literal["none", "linear", "quadratic"]
-Measure = Literal["nominal", "ordinal", "interval"]
-Distance = Callable[[int, int], float]
 RESAMPLES = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Coefficient:
-    """A coefficient of agreement with its confidence interval; both `None` where it is not defined."""
-
-    value: float | None
-    interval: tuple[float, float] | None = None
 
 
 def agreement(pairs: Sequence[tuple[Label, Label]]) -> float | None:
@@ -43,12 +39,14 @@ def cohen_kappa(
     pairs: Sequence[tuple[Label, Label]],
     categories: Sequence[Label],
     weights: Weights = "none",
-    level: float = 0.95,
+    level: float = LEVEL,
+    clusters: Sequence[Hashable] | None = None,
 ) -> Coefficient:
     """Return Cohen's kappa, weighted by the distance of the categories if asked for.
 
-    Its interval is the large-sample one of Fleiss, Cohen and Everitt, Psychological Bulletin 72 (1969). Kappa is not
-    defined where chance alone would always agree: both only ever used one and the same label.
+    Its interval is the large-sample one of Fleiss, Cohen and Everitt, Psychological Bulletin 72 (1969); with ``clusters`` of
+    pairs that belong together, that of a bootstrap over these. Kappa is not defined where chance alone would always agree:
+    both only ever used one and the same label.
     """
     n, k = len(pairs), len(categories)
     if not n:
@@ -63,6 +61,8 @@ def cohen_kappa(
     if 1 - expected < 1e-12:
         return Coefficient(None)
     kappa = (observed - expected) / (1 - expected)
+    if clusters is not None:
+        return Coefficient(kappa, _resampled(pairs, categories, weight, level, clusters))
     row_weight = [math.fsum(weight[i][j] * columns[j] for j in range(k)) for i in range(k)]
     column_weight = [math.fsum(weight[i][j] * rows[i] for i in range(k)) for j in range(k)]
     spread = math.fsum(
@@ -70,7 +70,7 @@ def cohen_kappa(
     )
     variance = (spread - (kappa - expected * (1 - kappa)) ** 2) / (n * (1 - expected) ** 2)
     half = NormalDist().inv_cdf((1 + level) / 2) * math.sqrt(max(0.0, variance))
-    return Coefficient(kappa, (max(-1.0, kappa - half), min(1.0, kappa + half)))
+    return Coefficient(kappa, ends(max(-1.0, kappa - half), min(1.0, kappa + half)))
 
 
 def _agreement_weight(i: int, j: int, k: int, weights: Weights) -> float:
@@ -80,69 +80,37 @@ def _agreement_weight(i: int, j: int, k: int, weights: Weights) -> float:
     return {"none": 0.0, "linear": 1 - distance, "quadratic": 1 - distance**2}[weights]
 
 
-def krippendorff_alpha(
-    units: Sequence[Sequence[Label | None]],
+def _resampled(
+    pairs: Sequence[tuple[Label, Label]],
     categories: Sequence[Label],
-    measure: Measure = "nominal",
-    level: float = 0.95,
-    seed: int = 0,
-) -> Coefficient:
-    """Return Krippendorff's alpha; a unit is one case with a label of each rater, `None` where one gave none.
+    weight: Sequence[Sequence[float]],
+    level: float,
+    clusters: Sequence[Hashable],
+) -> tuple[float, float] | None:
+    """Return the interval of a bootstrap over clusters; `None` below two."""
+    import numpy
 
-    ``interval`` takes numeric categories. The confidence interval is that of a bootstrap over the cases (percentiles of
-    1000 resamples), the same for the same ``seed``. Alpha is not defined where all labels are the same.
-    """
-    numbers = {category: index for index, category in enumerate(categories)}
-    coded = [[numbers[label] for label in unit if label is not None] for unit in units]
-    coded = [unit for unit in coded if len(unit) > 1]  # a label alone can be compared with nothing
-    value = _alpha(coded, categories, measure)
-    if value is None or len(coded) < 2:
-        return Coefficient(value)
-    draw = random.Random(seed)  # noqa: S311 - resampling, no secrets
-    found = [_alpha(draw.choices(coded, k=len(coded)), categories, measure) for _ in range(RESAMPLES)]
-    # A resample of equal labels only agrees in all of them.
-    ordered = sorted(1.0 if alpha is None else alpha for alpha in found)
-    return Coefficient(value, (_percentile(ordered, (1 - level) / 2), _percentile(ordered, (1 + level) / 2)))
-
-
-def _alpha(units: Sequence[Sequence[int]], categories: Sequence[Label], measure: Measure) -> float | None:
-    """Return 1 - observed / expected disagreement, over the coincidences of labels within units."""
-    totals: Counter[int] = Counter()
-    shapes: Counter[tuple[int, ...]] = Counter()
-    for unit in units:
-        shapes[tuple(sorted(unit))] += 1
-    for shape, count in shapes.items():
-        for label in shape:
-            totals[label] += count
-    n = totals.total()
-    distance = _distance(totals, categories, measure)
-    expected = math.fsum(totals[a] * totals[b] * distance(a, b) for a in totals for b in totals)
-    if not expected:
+    if len(set(clusters)) < 2:
         return None
-    observed = math.fsum(
-        count * math.fsum(distance(a, b) for a in shape for b in shape) / (len(shape) - 1)
-        for shape, count in shapes.items()
-    )
-    return 1 - (n - 1) * observed / expected
+    place = {category: index for index, category in enumerate(categories)}
+    k = len(categories)
+    kinds = [place[one] * k + place[other] for one, other in pairs]
+    compute = _kappas(numpy.array(weight), k)
+    parts = resampled_counts(kinds, clusters, resamples=RESAMPLES, seed=0)
+    return percentiles(numpy.concatenate([compute(part) for part in parts]), level)
 
 
-def _distance(totals: Mapping[int, int], categories: Sequence[Label], measure: Measure) -> Distance:
-    """Return the squared difference of two categories, as the measure has it."""
-    if measure == "nominal":
-        return lambda a, b: float(a != b)
-    if measure == "interval":
-        values = [float(category) for category in categories]  # type: ignore[arg-type]  # numeric, as documented
-        return lambda a, b: (values[a] - values[b]) ** 2
-    ranks, below = [], 0.0
-    for index in range(len(categories)):
-        ranks.append(below + totals.get(index, 0) / 2)
-        below += totals.get(index, 0)
-    return lambda a, b: (ranks[a] - ranks[b]) ** 2
+def _kappas(weight: numpy.ndarray, k: int) -> Callable[[numpy.ndarray], numpy.ndarray]:
+    """Return what computes kappa, one a row, from how often each cell of the table occurs."""
+    import numpy
 
+    def compute(counts: numpy.ndarray) -> numpy.ndarray:
+        cells = numpy.zeros((len(counts), k * k))
+        cells[:, : counts.shape[1]] = counts
+        table = cells.reshape(-1, k, k) / counts.sum(axis=1)[:, None, None]
+        observed = (table * weight).sum(axis=(1, 2))
+        expected = numpy.einsum("ri,ij,rj->r", table.sum(axis=2), weight, table.sum(axis=1))
+        with numpy.errstate(divide="ignore", invalid="ignore"):
+            return numpy.where(1 - expected > 1e-12, (observed - expected) / (1 - expected), numpy.nan)
 
-def _percentile(ordered: Sequence[float], share: float) -> float:
-    """Return the quantile with linear interpolation between neighbours."""
-    position = share * (len(ordered) - 1)
-    low = math.floor(position)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (position - low)
+    return compute

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from pytest_evals.records import CaseRecord, GradeRecord, grades_of
-from pytest_evals.statistics.agreement import agreement, cohen_kappa, confusion, krippendorff_alpha
+from pytest_evals.statistics.agreement import agreement, cohen_kappa, confusion
+from pytest_evals.statistics.alpha import krippendorff_alpha
 from pytest_evals.statistics.prevalence import Accuracy, corrected_interval, corrected_rate
 from pytest_evals.trust.calibration import Calibration, Labelled, Rate
 

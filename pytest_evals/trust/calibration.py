@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pytest_evals.statistics.agreement import Coefficient
+from pytest_evals.statistics.coefficient import Coefficient
 from pytest_evals.statistics.prevalence import Accuracy
 
 
@@ -81,18 +81,14 @@ class Calibration:
         return cls(
             **{
                 **data,
-                "kappa": _coefficient(data["kappa"]),
-                "alpha": _coefficient(data["alpha"]),
+                "kappa": Coefficient.from_dict(data["kappa"]),
+                "alpha": Coefficient.from_dict(data["alpha"]),
                 "categories": tuple(data["categories"]),
                 "confusion": tuple(tuple(row) for row in data["confusion"]),
                 "accuracy": Accuracy(**{name: accuracy[name] for name in counts}) if accuracy else None,
                 "rates": tuple(Rate(**{**rate, "interval": _pair(rate["interval"])}) for rate in data["rates"]),
             }
         )
-
-
-def _coefficient(data: Mapping[str, Any]) -> Coefficient:
-    return Coefficient(data["value"], _pair(data["interval"]))
 
 
 def _pair(values: Sequence[float] | None) -> tuple[float, float] | None:

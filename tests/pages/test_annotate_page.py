@@ -14,7 +14,8 @@ import pytest
 from pytest_evals.artifacts.reading import ArtifactReader
 from pytest_evals.cli.annotate import make_desk
 from pytest_evals.review.answers import Answer, AnswerBook, answers_path
-from pytest_evals.review.questions import Question, make_question
+from pytest_evals.review.declaring import make_question
+from pytest_evals.review.questions import Question
 from pytest_evals.review.server import AnnotationServer
 from tests.pages.building import RUN, grade, sample, summary, written
 from tests.pages.conftest import PHONE, Watched

@@ -74,6 +74,7 @@ def summary_line(**changes: Any) -> Line:
         "ledger": {"collected": 2, "passed": 2},
         "throughput": {"models": []},
         "calibrations": [],
+        "agreements": [],
         "baseline": None,
         **changes,
     }

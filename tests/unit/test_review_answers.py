@@ -13,8 +13,10 @@ import pytest
 from pytest_evals.errors import ArtifactError
 from pytest_evals.review.agreement import agreements
 from pytest_evals.review.answers import Answer, AnswerBook, answers_path
+from pytest_evals.review.declaring import make_question
 from pytest_evals.review.merging import merge
-from pytest_evals.review.questions import Question, make_question
+from pytest_evals.review.questions import Question
+from pytest_evals.review.work import Asked, ReviewCase
 
 RUN = "20261102T090000-abc123"
 POLITE = make_question("Is it polite?", "choice", choices={"yes": True, "no": False, "n/a": None})
@@ -150,11 +152,24 @@ def test_an_answer_to_something_else_does_not_count_and_says_so(question: Questi
 
 
 def test_agreement_is_over_cases_that_several_answered() -> None:
-    asked = {(f"s{number}", "polite"): POLITE for number in range(5)}
+    cases = [
+        ReviewCase(
+            f"s{number}",
+            "test_tone",
+            f"c{number}",
+            "shown",
+            {},
+            (Asked((f"s{number}", "polite"), POLITE, "shown", True, 1),),
+        )
+        for number in range(5)
+    ]
     ana = [answer(value, "ana", f"s{number}") for number, value in enumerate(["yes", "yes", "no", "no", "yes"])]
     ben = [answer(value, "ben", f"s{number}") for number, value in enumerate(["yes", "no", "no", "no"])]
-    (found,) = agreements(asked, [*ana, *ben])
-    assert (found.grader, found.reviewers, found.cases, found.same) == ("polite", ("ana", "ben"), 4, 0.75)
+    (found,) = agreements(cases, [*ana, *ben])
+    assert (found.suite, found.grader, found.raters, found.n) == ("test_tone", "polite", ("ana", "ben"), 4)
+    assert found.agreement == 0.75
     # By hand: 4 units of two, coincidences yes-yes 2, no-no 4, yes-no 1 each way; alpha = 1 - 7 * 2 / (2 * 3 * 5).
-    assert found.alpha == pytest.approx(1 - 7 * 2 / 30)
-    assert agreements(asked, ana) == []
+    assert found.alpha.value == pytest.approx(1 - 7 * 2 / 30)
+    assert found.pairs[0].kappa.value == pytest.approx(0.5)
+    assert agreements(cases, ana) == []
+    assert agreements(cases, [answer("yes"), answer("yes", "ben", question=RATING)]) == [], "to another question"

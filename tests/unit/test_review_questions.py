@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from pytest_evals.errors import SuiteError
+from pytest_evals.review.declaring import make_question, question
 from pytest_evals.review.layout import DEFAULT, check_layout, filled, locators
-from pytest_evals.review.questions import Question, make_question
+from pytest_evals.review.questions import Question
 
 RATING = make_question("How good?", "rating", scale=(1, 7), threshold=5)
 FORM = make_question(
@@ -50,7 +51,53 @@ def test_answers_are_checked(question: Question, right: list[Any], wrong: list[A
     assert all(question.problem(answer) for answer in wrong)
 
 
-@pytest.mark.parametrize("question", [RATING, FORM, make_question("Which?", "choice", choices={"a": 1, "b": None})])
+@pytest.mark.parametrize(
+    ("asked", "measure", "codes"),
+    [
+        (make_question("?", "choice"), "nominal", {"yes": "yes", "no": "no"}),
+        (make_question("?", "choice", choices={"a": True, "b": None}), "nominal", {"a": "a", "b": "b"}),
+        (make_question("?", "choice", choices=["a", "b", "c"]), "ordinal", {"a": 0, "b": 1, "c": 2}),
+        (
+            make_question("?", "choice", choices={"good": 2, "bad": -1.5, "n/a": None, "fair": 0}),
+            "ordinal",
+            {"bad": 0, "fair": 1, "good": 2, "n/a": None},
+        ),
+        (make_question("?", "choice", choices={"a": 1, "b": 1, "c": 0}), "nominal", {"a": "a"}),
+        (make_question("?", "choice", choices=["a", "b", "c"], passing="a"), "nominal", {"c": "c"}),
+        (RATING, "ordinal", {7: 7}),
+        (make_question("?", "number"), "interval", {2.5: 2.5}),
+        (make_question("?", "text"), None, {"because": None}),
+        (FORM, None, {}),
+    ],
+)
+def test_how_answers_are_compared(asked: Question, measure: str | None, codes: dict[Any, Any]) -> None:
+    assert asked.measure == measure
+    assert {answer: asked.code(answer) for answer in codes} == codes
+
+
+def test_a_question_of_its_own_knows_its_line_and_is_the_same_as_one_written_elsewhere() -> None:
+    one = question("Polite?", choices={"yes": True, "no": False}, guidance="Tone only.")
+    other = question("Polite?", guidance="Tone only.")
+    assert (one, one.digest) == (other, other.digest)
+    assert one.digest != question("Polite?").digest
+    assert re.fullmatch(r"test_review_questions\.py:\d+", one.place)
+    assert one.place != other.place
+    assert question("Form", kind="form", fields={"tone": one}).fields == (("tone", one),)
+    with pytest.raises(SuiteError, match="question: kind is one of choice"):
+        question("Well?", kind="riddle")  # type: ignore[arg-type]  # the mistake
+    with pytest.raises(SuiteError, match="question: guidance is text"):
+        question("Well?", guidance=3)  # type: ignore[arg-type]  # the mistake
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        RATING,
+        FORM,
+        make_question("Which?", "choice", choices={"a": 1, "b": None}),
+        make_question("Which?", "choice", guidance="Look twice."),
+    ],
+)
 def test_a_question_is_the_same_after_a_way_through_json(question: Question) -> None:
     assert Question.from_data(question.to_data()) == question
     assert Question.from_data({**question.to_data(), "text": "Otherwise?"}).digest != question.digest
@@ -83,7 +130,7 @@ def test_what_is_no_question_is_refused(data: dict[str, Any]) -> None:
         ("number", {"minimum": "0"}, "minimum is a finite number"),
         ("form", {}, "a form has fields"),
         ("form", {"fields": {"a b": {"question": "?"}}}, "is no name"),
-        ("form", {"fields": {"a": "?"}}, "is a dict with 'question'"),
+        ("form", {"fields": {"a": "?"}}, "is a question, or a dict with 'question'"),
         ("form", {"fields": {"a": {"question": "?", "queue": "q"}}}, "unknown settings: queue"),
         ("form", {"fields": {"a": {"question": "?", "kind": "form"}}}, "cannot be a form itself"),
     ],

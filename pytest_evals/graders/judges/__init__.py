@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 from pytest_evals.graders.judges.options import Common
 from pytest_evals.graders.judges.preflight import Preflight
 from pytest_evals.grading.fixture import Fixture
+from pytest_evals.review.questions import Question
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -46,23 +47,28 @@ class Judge:
 
         return custom(template, response=response, score=score, reason=reason, **common)
 
-    def binary(self, criterion: str, *, not_applicable: bool = True, **common: Unpack[Common]) -> Fixture:
-        """The answer meets ``criterion``: PASS is 1, FAIL is 0, and NA (unless ``not_applicable`` is off) does not apply."""
+    def binary(
+        self, criterion: str | Question, *, not_applicable: bool | None = None, **common: Unpack[Common]
+    ) -> Fixture:
+        """The answer meets ``criterion``: PASS is 1, FAIL is 0, and NA (unless ``not_applicable`` is off) does not apply.
+
+        Of a yes-or-no ``question(...)`` PASS is the choice that is True, FAIL the one that is False, NA the one that is None.
+        """
         from pytest_evals.graders.judges.labelled import binary
 
         return binary(criterion, not_applicable=not_applicable, **common)
 
     def labels(
         self,
-        asked: str,
+        asked: str | Question,
         /,
-        labels: Mapping[str, float | bool | None] | Sequence[str],
+        labels: Mapping[str, float | bool | None] | Sequence[str] | None = None,
         **common: Unpack[Common],
     ) -> Fixture:
         """The judge answers a question with one of ``labels``, whose values are the grade's.
 
         A value of True or False is a verdict, `None` does not apply. Labels in a list are worth their place in it, from 0 for
-        the first to 1 for the last.
+        the first to 1 for the last. A ``question(...)`` of choices brings them.
         """
         from pytest_evals.graders.judges.labelled import labels as make
 
@@ -70,20 +76,21 @@ class Judge:
 
     def scale(
         self,
-        criterion: str,
+        criterion: str | Question,
         *,
-        low: int = 1,
-        high: int = 5,
+        low: int | None = None,
+        high: int | None = None,
         levels: Mapping[int, str] | None = None,
         normalize: bool = False,
         by: By = "auto",
         **common: Unpack[Common],
     ) -> Fixture:
-        """How far the answer meets ``criterion``: a number from ``low`` to ``high``, or from 0 to 1 with ``normalize``.
+        """How far the answer meets ``criterion``: a number from ``low`` to ``high`` (1 to 5), or from 0 to 1 with
+        ``normalize``.
 
         Where the engine tells likelihoods, the value is the expected score under the judge's probabilities of all scores, as in
         G-Eval (Liu et al., EMNLP 2023); elsewhere, and with ``by="text"``, the score that it writes. ``levels`` says what
-        scores mean.
+        scores mean. A rating ``question(...)`` brings scale, ends and threshold.
         """
         from pytest_evals.graders.judges.scale import scale
 
@@ -91,12 +98,13 @@ class Judge:
 
     def rubric(
         self,
-        criteria: Mapping[str, Any] | Sequence[str],
+        criteria: Mapping[Any, Any] | Sequence[str | Question] | Question,
         *,
         calls: Literal["one", "each"] = "each",
         **common: Unpack[Common],
     ) -> Fixture:
-        """Weighted criteria: ``{criterion: weight}``, ``{name: (criterion, weight)}``, or a list of equal weight.
+        """Weighted criteria: ``{criterion: weight}``, ``{name: (criterion, weight)}``, or a list of equal weight. A
+        criterion may be a yes-or-no ``question(...)``; a form of them is a rubric of equal weight.
 
         The grade is the weighted mean of PASS (1) and FAIL (0); criteria that do not apply leave, and the weights of the others
         count. Each criterion has a grade of its own, ``grader.name``. ``calls``: ask for all in one call, or for each in

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_evals.completion import Message
@@ -46,13 +46,14 @@ class Ballot:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a judge or a panel decided: a grade that has no name yet."""
+    """What a judge or a panel decided, by which ballots: a grade that has no name yet."""
 
     status: Status
     value: float | None
     passed: bool | None
     reasoning: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    ballots: tuple[Ballot, ...] = ()
 
     def grade(self) -> Grade:
         """Return the grade."""
@@ -112,9 +113,11 @@ def _label_ballot(model: str, answered: Answered[str], labels: Labels) -> Ballot
 
 def decide_by_label(ballots: Sequence[Ballot], labels: Labels, options: Options) -> Decision:
     """Return the decision of ballots that hold labels."""
-    broken = broken_decision(ballots)
-    if broken is not None:
-        return broken
+    decision = broken_decision(ballots) or _by_label(ballots, labels, options)
+    return replace(decision, ballots=tuple(ballots))
+
+
+def _by_label(ballots: Sequence[Ballot], labels: Labels, options: Options) -> Decision:
     counts = Counter(str(ballot.label) for ballot in ballots)
     verdicts = all(value is None or isinstance(value, bool) for value in labels.values())
     applying = [ballot for ballot in ballots if ballot.value is not None]
@@ -139,9 +142,11 @@ def decide_by_label(ballots: Sequence[Ballot], labels: Labels, options: Options)
 
 def decide_by_value(ballots: Sequence[Ballot], options: Options, unit: str = "") -> Decision:
     """Return the decision of ballots that hold numbers: their mean, or their median under ``majority``."""
-    broken = broken_decision(ballots)
-    if broken is not None:
-        return broken
+    decision = broken_decision(ballots) or _by_value(ballots, options, unit)
+    return replace(decision, ballots=tuple(ballots))
+
+
+def _by_value(ballots: Sequence[Ballot], options: Options, unit: str) -> Decision:
     values = sorted(ballot.value for ballot in ballots if ballot.value is not None)
     if not values:
         return Decision("not_applicable", None, None, "the judge found nothing to judge", _details(ballots, options))

@@ -7,70 +7,87 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_evals.errors import SuiteError
+from pytest_evals.graders.judges.asked import (
+    answers_of,
+    asked_labels,
+    criterion_verdicts,
+    opening_of,
+    question_for,
+    question_verdicts,
+    templates_of,
+    told,
+)
 from pytest_evals.graders.judges.decisions import Labels, decide
 from pytest_evals.graders.judges.fixture import Scene, check_text, judge_fixture, messages_of, read_examples
 from pytest_evals.graders.judges.options import Options, read_options
 from pytest_evals.graders.judges.prompts import described, listed
 from pytest_evals.grading.fixture import Fixture
+from pytest_evals.review.questions import Question
 from pytest_evals.trust.scales import Scale
 
-PASS_FAIL: Labels = {"PASS": True, "FAIL": False}
-PASS_FAIL_NA: Labels = {**PASS_FAIL, "NA": None}
-MEANINGS = {
-    "PASS": "the answer meets the criterion",
-    "FAIL": "the answer does not meet it",
-    "NA": "the criterion has nothing to say about such an answer",
-}
 _LONGEST = 60
 
 
-def binary(criterion: str, *, not_applicable: bool = True, **common: Any) -> Fixture:
+def binary(criterion: str | Question, *, not_applicable: bool | None = None, **common: Any) -> Fixture:
     """See `Judge.binary`."""
     kind = "judge.binary"
-    check_text(kind, "criterion", criterion)
+    question = question_for(kind, criterion, "choice", not_applicable=not_applicable)
+    text = check_text(kind, "criterion", criterion if question is None else question.text)
     options = read_options(kind, common, how="majority")
-    labels = PASS_FAIL_NA if not_applicable else PASS_FAIL
+    if question is None:
+        verdicts = criterion_verdicts(not_applicable=not_applicable is not False)
+    else:
+        verdicts = question_verdicts(kind, question)
+    opening, request = opening_of(question)
+    labels = verdicts.labels
     examples = read_examples(options, list(labels))
-    meanings = described({label: MEANINGS[label] for label in labels})
-    ending = closing("Does the answer meet the criterion", list(labels), options)
+    meanings = described(verdicts.meanings)
+    ending = closing(request, list(labels), options)
+    asked = asked_labels(question, text, labels, verdicts.choices, options)
 
     async def run(scene: Scene) -> Any:
-        asked = scene.render(criterion)
-        head = f"Judge one answer by one criterion.\nCriterion: {asked}\n{meanings}"
-        messages = messages_of(scene, head, ending, examples)
-        return (await decide(scene.judge, options, labels, messages)).grade()
+        said = scene.render(text) if question is None else told(scene, question)
+        messages = messages_of(scene, f"{opening}{said}\n{meanings}", ending, examples)
+        decision = await decide(scene.judge, options, labels, messages)
+        return (decision if asked is None else asked.noted(decision)).grade()
 
     return judge_fixture(
         options,
         run,
-        {"criterion": criterion},
-        scale=Scale(labels, threshold=options.threshold),
-        doc=f"A judge: {criterion}",
+        templates_of(text, question, "criterion"),
+        scale=Scale(verdicts.scale, threshold=options.threshold),
+        doc=f"A judge: {text}",
     )
 
 
-def labels(question: str, /, labels: Mapping[str, float | bool | None] | Sequence[str], **common: Any) -> Fixture:
+def labels(
+    asked: str | Question, /, labels: Mapping[str, float | bool | None] | Sequence[str] | None, **common: Any
+) -> Fixture:
     """See `Judge.labels`."""
     kind = "judge.labels"
-    check_text(kind, "question", question)
-    worth = check_labels(kind, labels)
+    question = question_for(kind, asked, "choice", labels=labels)
+    text = check_text(kind, "question", asked if question is None else question.text)
+    worth = check_labels(kind, labels if question is None else dict(question.choices))
+    choices = answers_of(list(worth) if question is None else [label for label, _ in question.choices])
     options = read_options(kind, common, how="majority")
     offered = list(worth)
     examples = read_examples(options, offered)
     ending = closing("Answer the question about the answer", offered, options)
+    behind = asked_labels(question, text, worth, choices, options)
 
     async def run(scene: Scene) -> Any:
-        asked = scene.render(question)
-        head = f"Answer one question about an answer.\nQuestion: {asked}\nReplies on offer: {', '.join(offered)}"
+        said = scene.render(text) if question is None else told(scene, question)
+        head = f"Answer one question about an answer.\nQuestion: {said}\nReplies on offer: {', '.join(offered)}"
         messages = messages_of(scene, head, ending, examples)
-        return (await decide(scene.judge, options, worth, messages)).grade()
+        decision = await decide(scene.judge, options, worth, messages)
+        return (decision if behind is None else behind.noted(decision)).grade()
 
     return judge_fixture(
         options,
         run,
-        {"question": question},
+        templates_of(text, question, "question"),
         scale=Scale(worth, threshold=options.threshold),
-        doc=f"A judge: {question}",
+        doc=f"A judge: {text}",
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_evals.completion import Likelihood, Message
 from pytest_evals.errors import ModelCallError, SuiteError
+from pytest_evals.graders.judges.asked import asked_steps, question_for, templates_of, told
 from pytest_evals.graders.judges.asking import able, ask, together, unable
 from pytest_evals.graders.judges.decisions import LONG, SHORT, Ballot, decide_by_value, judges_of, remind
 from pytest_evals.graders.judges.fixture import Scene, check_text, judge_fixture, messages_of, read_examples
@@ -16,6 +17,7 @@ from pytest_evals.graders.judges.options import Options, read_options
 from pytest_evals.graders.judges.prompts import follow_up
 from pytest_evals.graders.judges.verdicts import read_verdict, strip_thoughts
 from pytest_evals.grading.fixture import Fixture
+from pytest_evals.review.questions import Question
 from pytest_evals.trust.scales import Scale
 
 if TYPE_CHECKING:
@@ -27,10 +29,10 @@ _OUT_OF = re.compile(r"(?<![\d.])(\d+)\s*(?:/|out of)\s*(\d+)(?![\d.])")
 
 
 def scale(
-    criterion: str,
+    criterion: str | Question,
     *,
-    low: int = 1,
-    high: int = 5,
+    low: int | None = None,
+    high: int | None = None,
     levels: Mapping[int, str] | None = None,
     normalize: bool = False,
     by: By = "auto",
@@ -38,37 +40,68 @@ def scale(
 ) -> Fixture:
     """See `Judge.scale`."""
     kind = "judge.scale"
-    check_text(kind, "criterion", criterion)
+    question = question_for(kind, criterion, "rating", low=low, high=high, levels=levels)
+    text = check_text(kind, "criterion", criterion if question is None else question.text)
+    if question is not None:
+        low, high, levels = _ends_of(question)
+        common = _with_threshold(kind, question, common, normalize=normalize)
     options = read_options(kind, common, how="mean")
+    low, high = 1 if low is None else low, 5 if high is None else high
     scores = _check_range(low, high)
     meanings = _check_levels(levels or {}, scores)
     method = _check_method(by, options)
     offered = [str(score) for score in scores]
     examples = read_examples(options, offered)
     request = f"a whole number from {low} to {high}"
-    if options.reasoning:
-        tail = "How far does the answer meet the criterion? Reason in at most three sentences, without a number yet."
-    else:
-        tail = f"How far does the answer meet the criterion? Reply with {request} and nothing else."
+    head, tail = _words(request, scores, options, question)
     given = Scale(low=low, high=high, normalized=normalize, threshold=options.threshold)
+    asked = asked_steps(question, text, given, options)
 
     async def run(scene: Scene) -> Any:
-        head = (
-            f"Judge how far one answer meets a criterion, with {request}: {low} is the worst, {high} the best.\n"
-            f"Criterion: {scene.render(criterion)}{meanings}"
-        )
-        messages = messages_of(scene, head, tail, examples)
+        said = scene.render(text) if question is None else told(scene, question)
+        messages = messages_of(scene, f"{head}{said}{meanings}", tail, examples)
         models = [model for model in judges_of(scene.judge, options) for _ in range(options.votes)]
         ballots = await together(
             _score(model, options, messages, offered, given, f"Now the score: {request} and nothing else.", method)
             for model in models
         )
         unit = "" if normalize else f" of {high}"
-        return decide_by_value(ballots, options, unit).grade()
+        decision = decide_by_value(ballots, options, unit)
+        return (decision if asked is None else asked.noted(decision)).grade()
 
     return judge_fixture(
-        options, run, {"criterion": criterion}, scale=given, doc=f"A judge, {low} to {high}: {criterion}"
+        options, run, templates_of(text, question, "criterion"), scale=given, doc=f"A judge, {low} to {high}: {text}"
     )
+
+
+def _words(request: str, scores: Sequence[int], options: Options, question: Question | None) -> tuple[str, str]:
+    """Return what stands before the criterion or question, and what after the material."""
+    low, high = scores[0], scores[-1]
+    if question is None:
+        head = f"Judge how far one answer meets a criterion, with {request}: {low} is the worst, {high} the best.\nCriterion: "
+        tail = "How far does the answer meet the criterion?"
+    else:
+        head, tail = (
+            f"Answer one question about an answer, with {request}.\nQuestion: ",
+            "Answer the question about the answer.",
+        )
+    if options.reasoning:
+        return head, f"{tail} Reason in at most three sentences, without a number yet."
+    return head, f"{tail} Reply with {request} and nothing else."
+
+
+def _ends_of(question: Question) -> tuple[int, int, dict[int, str]]:
+    low, high = int(question.low or 0), int(question.high or 0)
+    return low, high, dict(zip((low, high), question.ends or (), strict=False))
+
+
+def _with_threshold(kind: str, question: Question, common: Mapping[str, Any], *, normalize: bool) -> dict[str, Any]:
+    """Return the options with the question's own threshold, on the scale of the grade."""
+    if question.threshold is None:
+        return dict(common)
+    question_for(kind, question, "rating", threshold=common.get("threshold"))
+    given = Scale(low=question.low or 0.0, high=question.high or 0.0, normalized=normalize)
+    return {**common, "threshold": given.to_value(question.threshold)}
 
 
 async def _score(
