@@ -4,7 +4,8 @@
 
 What a completion is compared with may be a template or a locator of the case's fields. ``number`` and the like keep the
 type of a whole-value locator: ``"item.answer"`` may be a number or a list. ``of`` names a task whose result is graded in the
-place of the completion; ``run_if`` is an expression over the case, where the grader applies. Those of this module give a verdict, value 1 or 0; metrics give values.
+place of the completion, or a field of it (``"draft.title"``); ``run_if`` is an expression over the case, where the grader applies.
+Those of this module give a verdict, value 1 or 0; metrics give values.
 """
 
 from __future__ import annotations

@@ -65,6 +65,7 @@ def step_function(declaration: Declaration) -> Callable[..., Any]:
     hand_over.__name__ = function.__name__
     hand_over.__doc__ = function.__doc__
     hand_over.__module__ = function.__module__
+    hand_over.__wrapped__ = function  # type: ignore[attr-defined]  # where pytest --fixtures says that it stands
     hand_over.__evals_step__ = declaration  # type: ignore[attr-defined]  # see declaration_of
     return Unbound(hand_over)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
@@ -22,6 +23,19 @@ def test_a_grader_that_yields_is_refused_by_name() -> None:
 
     with pytest.raises(SuiteError, match="grader 'half' yields; a grader returns its grade"):
         grader(half)
+
+
+def test_pytest_finds_the_function_that_its_author_wrote() -> None:
+    async def judged(case: object) -> bool:
+        return True
+
+    def sync(case: object) -> bool:
+        return True
+
+    for function in (judged, sync):
+        fixture = grader(function)
+        assert inspect.unwrap(fixture._get_wrapped_function()) is function
+        assert list(inspect.signature(fixture._get_wrapped_function()).parameters) == ["case", "request"]
 
 
 def test_an_ordinary_function_is_no_grader() -> None:
