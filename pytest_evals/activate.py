@@ -157,7 +157,11 @@ def _plan(config: pytest.Config, settings: Settings, collection: Collection) -> 
     # A plan is one process's work: the controller of pytest-xdist collects nothing.
     if config.getoption("dist", "no") != "no":
         config.option.dist, config.option.tx, config.option.numprocesses = "no", [], 0
-    config.pluginmanager.register(PlanPrinter(settings, collection.infos), "evals-plan")
+    # Looking is not writing.
+    cache = settings.reuse.cache.replace("write", "read")
+    settings = dataclasses.replace(settings, reuse=dataclasses.replace(settings.reuse, cache=cache))
+    recalled = _recollection(settings, collection.infos)
+    config.pluginmanager.register(PlanPrinter(settings, collection.infos, recalled), "evals-plan")
     config.pluginmanager.register(GateCheck(settings, collection.infos), "evals-gate-check")
 
 
@@ -168,7 +172,7 @@ def read_baseline(settings: Settings, here: Path) -> Baseline | None:
     from pytest_evals.baseline.loading import load_baseline
 
     try:
-        return load_baseline(settings.baseline, here)
+        return load_baseline(settings.baseline, here, settings.folder)
     except EvalsError as error:
         raise pytest.UsageError(f"--evals-baseline: {error}") from error
 

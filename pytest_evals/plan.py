@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pytest_evals.engines.footprint import Footprint, footprint
 from pytest_evals.engines.protocol import Request
 from pytest_evals.engines.slot import request_key
-from pytest_evals.engines.spec import ModelSpec, parse_spec
+from pytest_evals.engines.spec import ModelSpec, spec_of_record
+from pytest_evals.recall.memory import Memory
+from pytest_evals.recall.planned import known_answers
 from pytest_evals.settings import Settings
 from pytest_evals.suites.info import SuiteInfo
 
@@ -18,15 +20,25 @@ CHARACTERS_PER_TOKEN = 4
 
 @dataclass(frozen=True, slots=True)
 class ModelPlan:
-    """The work of one model. Tokens are estimated from characters; ``distinct`` are the requests that are computed."""
+    """The work of one model. ``distinct`` are the requests without those that an identical one answers, ``known`` those of
+    them whose answer is known from before (`None`: that is not known yet), ``failing`` those that a replay cannot answer.
+    Tokens are those of the rest, estimated from characters.
+    """
 
     spec: ModelSpec
     requests: int
     distinct: int
+    known: int | None
+    failing: int
     prompt_tokens: int
     longest_tokens: int
     max_new_tokens: int
     footprint: Footprint | None
+
+    @property
+    def left(self) -> int:
+        """Requests that are computed."""
+        return self.distinct - (self.known or 0) - self.failing
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,30 +50,40 @@ class Plan:
     models: tuple[ModelPlan, ...]
     dtype: str
     judge: str
+    recalls: bool = False
+    """Answers are taken from before."""
 
 
-def make_plan(infos: Mapping[str, SuiteInfo], requests: Sequence[Request], selected: int, settings: Settings) -> Plan:
-    """Sum up the requests of the selected cases, model by model."""
+def make_plan(
+    infos: Mapping[str, SuiteInfo], requests: Sequence[Request], selected: int, settings: Settings, memory: Memory
+) -> Plan:
+    """Sum up the requests of the selected cases, model by model; ``memory`` is what is known from before."""
     models = []
     for model in dict.fromkeys(request.model for request in requests):
         mine = [request for request in requests if request.model == model]
-        models.append(_model_plan(parse_spec(model, settings.root), mine))
-    return Plan(tuple(infos.values()), selected, tuple(models), settings.dtype, settings.judge_name)
+        models.append(_model_plan(spec_of_record(model, settings.root), mine, memory, settings))
+    recalls = bool(memory.stage or memory.sources)
+    return Plan(tuple(infos.values()), selected, tuple(models), settings.dtype, settings.judge_name, recalls)
 
 
-def _model_plan(spec: ModelSpec, requests: Sequence[Request]) -> ModelPlan:
+def _model_plan(spec: ModelSpec, requests: Sequence[Request], memory: Memory, settings: Settings) -> ModelPlan:
     distinct: dict[str, Request] = {}
     for request in requests:
         shared = spec.deduplicates and request.repeatable
         distinct[request_key(request) if shared else request.id] = request
-    lengths = [_tokens(request) for request in distinct.values()]
+    computed = list(distinct.values())
+    known = known_answers(memory, spec.text, computed, settings.root, settings.engine_options)
+    left = [request for request in computed if request.id not in known.answered | known.failing]
+    lengths = [_tokens(request) for request in left]
     return ModelPlan(
         spec=spec,
         requests=len(requests),
         distinct=len(distinct),
+        known=len(known.answered) if known.told else None,
+        failing=len(known.failing),
         prompt_tokens=sum(lengths),
-        longest_tokens=max(lengths),
-        max_new_tokens=sum(_most_new_tokens(request) for request in distinct.values()),
+        longest_tokens=max(lengths, default=0),
+        max_new_tokens=sum(map(_most_new_tokens, left)),
         footprint=footprint(spec),
     )
 

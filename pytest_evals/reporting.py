@@ -11,6 +11,7 @@ import pytest
 
 from pytest_evals.engines.spec import EMBEDDED
 from pytest_evals.plan import make_plan
+from pytest_evals.recall.opening import Recollection
 from pytest_evals.requests import requests_of
 from pytest_evals.settings import Settings
 from pytest_evals.suites.info import SuiteInfo
@@ -53,9 +54,14 @@ class Terminal:
 class PlanPrinter:
     """Runs nothing and prints the plan."""
 
-    def __init__(self, settings: Settings, infos: Mapping[str, SuiteInfo]) -> None:
+    def __init__(self, settings: Settings, infos: Mapping[str, SuiteInfo], recalled: Recollection) -> None:
         self._settings = settings
         self._infos = infos
+        self._recalled = recalled
+
+    def pytest_report_header(self) -> list[str]:
+        """Say what would be taken from earlier runs."""
+        return self._recalled.header()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Any:
@@ -67,13 +73,17 @@ class PlanPrinter:
         selected = {item.nodeid for item in session.items}
         cases = sum(nodeid in selected for info in self._infos.values() for nodeid in info.items)
         requests = [request for asked in requests_of(session.items, self._settings.seed).values() for request in asked]
-        plan = make_plan(self._infos, requests, cases, self._settings)
+        plan = make_plan(self._infos, requests, cases, self._settings, self._recalled.memory)
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
             reporter.section("eval plan")
             for line in plan_lines(plan):
                 reporter.write_line(line)
         return True
+
+    def pytest_unconfigure(self) -> None:
+        """Let go of files."""
+        self._recalled.close()
 
 
 class PytestScreen:

@@ -44,6 +44,7 @@ class ModelUse:
     """What one model did. ``seconds`` is the time in which it had work.
 
     ``duplicates`` were answered by an identical request. ``usage`` is what its engine accounts for; see there.
+    Of a model that was not loaded, with no ``replicas``, ``recalled`` answers were known from before.
     """
 
     model: str
@@ -58,6 +59,7 @@ class ModelUse:
     replicas: int = 1
     loading_seconds: float = 0.0
     rows: int | None = None
+    recalled: int = 0
     usage: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:

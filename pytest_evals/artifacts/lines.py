@@ -39,8 +39,8 @@ def run_line(
     options: Mapping[str, Any],
     recalled: Recollection | None = None,
 ) -> dict[str, Any]:
-    """Return the first line. What a model was loaded as is known of those that are loaded by then. ``judge`` stands there
-    where a suite asks for it.
+    """Return the first line. What a model was loaded as is known of those that are loaded by then; one that need not be has
+    no device. ``judge`` stands there where a suite asks for it.
     """
     suites = list(suites)
     loaded = {model: info for model, team in teams.items() for info in [_info(team)] if info}
@@ -51,7 +51,7 @@ def run_line(
         "run_id": run.run_id,
         "started": run.started.isoformat(timespec="seconds"),
         **provenance(run.root, run.command),
-        "device": next((info.device for info in loaded.values()), None),
+        "device": next((info.device for info in loaded.values() if info.device), None),
         "models": [_model(model, loaded.get(model), recalled) for model in models],
         "judge": _model(judge, loaded.get(judge), None) if any(suite.judges for suite in suites) else None,
         "seed": seed,
@@ -62,7 +62,7 @@ def run_line(
 
 
 def _info(team: Team) -> EngineInfo | None:
-    return next((resident.info for resident in team.replicas if resident.info), None)
+    return next((resident.info for resident in team.replicas if resident.info), team.foretold)
 
 
 def _model(model: str, info: EngineInfo | None, recalled: Recollection | None) -> dict[str, Any]:

@@ -17,12 +17,12 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _STARTS = (b'{"type": "run"', b"\x1f\x8b")
 
 
-def locate(written: str | Path, here: Path | None = None) -> Path | str:
+def locate(written: str | Path, here: Path | None = None, artifacts: Path | None = None) -> Path | str:
     """Return the path of the artifact or baseline that ``written`` means, seen from ``here`` (default: the current folder).
 
-    A file is itself; a folder is the newest artifact in it; ``latest`` is the newest in ``.evals``, here or in the nearest
-    folder above, and ``latest~1`` the one before; anything else is the name of a baseline. ``-`` is the standard input. Raises
-    `ArtifactError` that says what there is.
+    A file is itself; a folder is the newest artifact in it; ``latest`` is the newest in the folder ``artifacts`` (default:
+    ``.evals``, here or in the nearest folder above), and ``latest~1`` the one before; anything else is the name of a baseline.
+    ``-`` is the standard input. Raises `ArtifactError` that says what there is.
     """
     if written == STANDARD_INPUT:
         return STANDARD_INPUT
@@ -31,20 +31,27 @@ def locate(written: str | Path, here: Path | None = None) -> Path | str:
     here = here or Path.cwd()
     path = here / Path(written).expanduser()
     if path.is_dir():
-        return newest(path)
+        return newest(shortened(path, here))
     if path.exists():
-        return _short(path, here)
+        return shortened(path, here)
     latest = _LATEST.fullmatch(str(written))
     if latest:
-        return _short(newest(_above(ARTIFACTS, here), int(latest[1] or 0)), here)
+        return newest(shortened(artifacts or find_artifacts(here), here), int(latest[1] or 0))
     folder = find_baselines(here)
     if _NAME.fullmatch(str(written)) and (folder / f"{written}.jsonl").is_file():
-        return _short(folder / f"{written}.jsonl", here)
-    names = baseline_names(folder)
-    known = f"; baselines: {', '.join(names)}{did_you_mean(str(written), names)}" if names else ""
-    raise ArtifactError(
-        f"there is no file {str(written)!r}, and no baseline of this name in {_short(folder, here)}{known}"
-    )
+        return shortened(folder / f"{written}.jsonl", here)
+    raise ArtifactError(_nothing(str(written), path, folder, here))
+
+
+def _nothing(written: str, path: Path, baselines: Path, here: Path) -> str:
+    """Say that there is no such run, and which one may be meant."""
+    names = baseline_names(baselines)
+    files = [shortened(each, here) for each in sorted(path.parent.glob("*.jsonl*"))] if path.parent.is_dir() else []
+    hint = did_you_mean(written, [*map(str, files), *names, "latest"])
+    if not _NAME.fullmatch(written):
+        return f"there is no file {written!r}{hint}"
+    known = f"; baselines: {', '.join(names)}" if names else ""
+    return f"there is no file {written!r}, and no baseline of this name in {shortened(baselines, here)}{known}{hint}"
 
 
 def newest(folder: Path, back: int = 0) -> Path:
@@ -66,6 +73,16 @@ def newest(folder: Path, back: int = 0) -> Path:
 def _is_artifact(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(16).startswith(_STARTS)
+
+
+def means_latest(written: str) -> bool:
+    """Tell whether this is ``latest`` or ``latest~N``."""
+    return _LATEST.fullmatch(written) is not None
+
+
+def find_artifacts(here: Path) -> Path:
+    """Return the folder of artifacts where none is configured: the nearest one here or above, else where it would be here."""
+    return _above(ARTIFACTS, here)
 
 
 def find_baselines(here: Path) -> Path:
@@ -91,6 +108,6 @@ def _above(name: str, here: Path) -> Path:
     return next((folder / name for folder in (here, *here.parents) if (folder / name).is_dir()), here / name)
 
 
-def _short(path: Path, here: Path) -> Path:
+def shortened(path: Path, here: Path) -> Path:
     """Return the path as a user standing ``here`` would write it."""
     return path.relative_to(here) if here == Path.cwd() and path.is_relative_to(here) else path

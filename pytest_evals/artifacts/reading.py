@@ -145,6 +145,8 @@ def _rereadable(path: Path) -> bool:
 
 def _spooled(path: str | Path) -> BufferedReader:
     """Copy what can be read only once into a file of its own, which goes with this process."""
+    if path == STANDARD_INPUT and sys.stdin is None:
+        raise ArtifactError("the standard input is closed: there is no artifact to read")
     with nullcontext(sys.stdin.buffer) if path == STANDARD_INPUT else Path(path).open("rb") as source:
         start = source.read(64)
         if not start.startswith(_GZIP):

@@ -35,12 +35,13 @@ class Baseline:
         return self.reader.samples()
 
 
-def load_baseline(written: str | Path, here: Path | None = None) -> Baseline:
-    """Return the run that ``written`` means, seen from ``here``: see `pytest_evals.artifacts.locating.locate`.
+def load_baseline(written: str | Path, here: Path | None = None, artifacts: Path | None = None) -> Baseline:
+    """Return the run that ``written`` means, seen from ``here``, with its artifacts in ``artifacts``: see
+    `pytest_evals.artifacts.locating.locate`.
 
     Raises `ArtifactError` when there is none, or when it cannot be read.
     """
-    path = locate(written, here)
+    path = locate(written, here, artifacts)
     if isinstance(path, Path) and is_baseline(path):
         stored = BaselineReader(path)
         return Baseline(path, tuple(map(to_record, stored.samples())), stored.runs, None, stored)

@@ -17,7 +17,7 @@ import importlib
 import sys
 from collections.abc import Iterator, Sequence
 
-from pytest_evals.cli.output import close_quietly, complain
+from pytest_evals.cli.output import close_quietly, complain, open_closed_streams
 from pytest_evals.errors import EvalsError
 
 COMMANDS = (
@@ -42,6 +42,11 @@ examples:
   pytest-evals baseline set latest --name main
   pytest-evals schema > artifact.schema.json
 
+exit status:
+  0 done
+  1 a finding: show --check, compare --check, and cases that chose none
+  2 wrong usage, or something that cannot be read or written
+
 'pytest-evals COMMAND --help' says more.
 """
 USAGE_ERROR = 2
@@ -51,6 +56,7 @@ PIPE_CLOSED = 141
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with ``argv`` (default: that of the process) and return its exit status."""
+    open_closed_streams()
     try:
         arguments = make_parser().parse_args(argv)
         with _no_collecting():
@@ -64,6 +70,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         close_quietly()
         return PIPE_CLOSED
+    except OSError as error:
+        # Files that a command reads or writes itself are named in errors of its own.
+        close_quietly()
+        complain(f"{error.filename or 'the standard output'} cannot be used: {error.strerror or error}")
+        return USAGE_ERROR
     except KeyboardInterrupt:
         return INTERRUPTED
     return status

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_evals.cli.output import say
-from pytest_evals.cli.parsing import Subparsers, add_run, subcommand
+from pytest_evals.cli.parsing import Subparsers, add_run, subcommand, whole
 
 if TYPE_CHECKING:
     from pytest_evals.artifacts.reading import ArtifactReader
@@ -34,24 +34,22 @@ def add_parser(subparsers: Subparsers) -> None:
     add_run(parser)
     parser.add_argument("--queue", metavar="NAME", help="only the questions of this queue")
     parser.add_argument("--reviewer", metavar="NAME", help="who answers (default: the name of your account)")
-    parser.add_argument("--port", metavar="N", type=int, default=0, help="port of this machine (default: a free one)")
+    parser.add_argument(
+        "--port", metavar="N", type=whole(0, 65535), default=0, help="port of this machine (default: a free one)"
+    )
     parser.add_argument("--partial", action="store_true", help="also ask about a run that did not come to its end")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
-    from pytest_evals.artifacts.locating import locate
     from pytest_evals.artifacts.reading import ArtifactReader
+    from pytest_evals.cli.configured import find_run
     from pytest_evals.errors import ArtifactError
     from pytest_evals.review.server import AnnotationServer
 
-    path = locate(arguments.run_name)
+    path = find_run(arguments.run_name)
     if not isinstance(path, Path):
         raise ArtifactError("answers go beside the artifact: give its path, not the standard input")
-    if not 0 <= arguments.port <= 65535:
-        raise ArtifactError(
-            f"--port: {arguments.port} is no port; choose one from 1024 to 65535, or none for a free one"
-        )
     artifact = ArtifactReader(path)
     desk, book = make_desk(
         artifact, path, arguments.queue, reviewer_name(arguments.reviewer), partial=arguments.partial

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_evals.cli.output import say, say_json, width
 from pytest_evals.cli.parsing import Subparsers, add_json, add_run, subcommand
-from pytest_evals.errors import ArtifactError
+from pytest_evals.errors import ArtifactError, did_you_mean
 
 if TYPE_CHECKING:
     from pytest_evals.scores import Score
@@ -63,12 +63,13 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def set_(arguments: argparse.Namespace) -> int:
     """Set one."""
-    from pytest_evals.artifacts.locating import find_baselines, locate
+    from pytest_evals.artifacts.locating import find_baselines
     from pytest_evals.artifacts.reading import ArtifactReader
     from pytest_evals.baseline.setting import set_baseline
+    from pytest_evals.cli.configured import find_run
     from pytest_evals.render.texts import wrapped
 
-    path = locate(arguments.run_name)
+    path = find_run(arguments.run_name)
     done = set_baseline(
         arguments.name,
         ArtifactReader(path),
@@ -127,8 +128,9 @@ def remove(arguments: argparse.Namespace) -> int:
 
     folder = find_baselines(Path.cwd())
     if arguments.name not in baseline_names(folder):
-        known = ", ".join(baseline_names(folder)) or "none"
-        raise ArtifactError(f"there is no baseline {arguments.name!r} in {_shown(folder)} (baselines: {known})")
+        names = baseline_names(folder)
+        known, hint = ", ".join(names) or "none", did_you_mean(arguments.name, names)
+        raise ArtifactError(f"there is no baseline {arguments.name!r} in {_shown(folder)} (baselines: {known}){hint}")
     baseline_path(arguments.name, folder).unlink()
     say([f"removed {_shown(baseline_path(arguments.name, folder))}"])
     return 0

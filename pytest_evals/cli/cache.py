@@ -8,7 +8,6 @@ from pathlib import Path
 from pytest_evals.cli.output import say, say_json
 from pytest_evals.cli.parsing import Subparsers, add_json, subcommand
 
-FOLDER = ".evals/cache"
 DETAILS = """\
 examples:
   pytest-evals cache info
@@ -20,7 +19,9 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
     parser = subcommand(subparsers, "cache", run, "look at the cache of answers, or remove it", DETAILS)
     parser.add_argument("action", choices=("info", "clear"), help="info: how much is in it; clear: remove it")
-    parser.add_argument("--dir", type=Path, default=Path(FOLDER), help=f"its folder (evals_cache_dir; {FOLDER})")
+    parser.add_argument(
+        "--dir", type=Path, help="its folder (default: as the configuration file says, else .evals/cache)"
+    )
     add_json(parser)
 
 
@@ -28,10 +29,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Print or remove it."""
     import sqlite3
 
+    from pytest_evals.cli.configured import cache_folder
     from pytest_evals.errors import EvalsError
     from pytest_evals.recall.cache import FILE, clear, measure
 
-    folder: Path = arguments.dir
+    folder: Path = cache_folder() if arguments.dir is None else arguments.dir
     try:
         if arguments.action == "clear":
             done = clear(folder)

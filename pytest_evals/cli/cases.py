@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_evals.cli.output import complain, say, width
-from pytest_evals.cli.parsing import Subparsers, add_json, add_run, subcommand
+from pytest_evals.cli.parsing import Subparsers, add_json, add_run, subcommand, whole
 from pytest_evals.errors import EvalsError
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--sort", metavar="EXPR", help="smallest first, cases without it last")
     parser.add_argument("--reverse", action="store_true", help="sort largest first")
     parser.add_argument("--fields", metavar="EXPR,EXPR", help="what to show of each case")
-    parser.add_argument("--limit", type=int, metavar="N", help=f"cases to list ({SHOWN}, with --json all; 0 is all)")
+    parser.add_argument(
+        "--limit", type=whole(0), metavar="N", help=f"cases to list ({SHOWN}, with --json all; 0 is all)"
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="show each case with its texts and reasons")
     parser.add_argument("--nodeids", action="store_true", help="print pytest's names of the cases, and nothing else")
     add_json(parser)
@@ -65,15 +67,13 @@ class Query:
 
 def run(arguments: argparse.Namespace) -> int:
     """List them."""
-    from pytest_evals.artifacts.locating import locate
     from pytest_evals.artifacts.reading import ArtifactReader
+    from pytest_evals.cli.configured import find_run
 
-    artifact = ArtifactReader(locate(arguments.run_name))
+    artifact = ArtifactReader(find_run(arguments.run_name))
     query = _query(artifact, arguments)
     everything = arguments.json or arguments.nodeids
     limit = (None if everything else SHOWN) if arguments.limit is None else arguments.limit or None
-    if limit is not None and limit < 0:
-        raise EvalsError("--limit: must be at least 0, which is all")
     selection = Selection(artifact, query)
     _print(selection.ordered(limit, reverse=arguments.reverse), query, arguments)
     selection.finish()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_evals.cli.output import say, say_json, width
-from pytest_evals.cli.parsing import Subparsers, add_json, subcommand
+from pytest_evals.cli.parsing import Subparsers, add_json, subcommand, whole
 from pytest_evals.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("run_names", metavar="RUN", nargs="+", help="what is compared; the first one is the reference")
     parser.add_argument("-v", "--verbose", action="store_true", help="show prompt and both texts of flipped cases")
     parser.add_argument(
-        "--limit", type=int, default=10, metavar="N", help="flipped cases to list of each grader (10; 0 is all)"
+        "--limit", type=whole(0), default=10, metavar="N", help="flipped cases to list of each grader (10; 0 is all)"
     )
     parser.add_argument("--check", action="store_true", help="exit with 1 if a verdict is worse")
     add_json(parser)
@@ -80,9 +80,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _sides(names: list[str]) -> list[Side]:
     from pytest_evals.baseline.loading import load_baseline
+    from pytest_evals.cli.configured import find_run
     from pytest_evals.render.runs import run_words
 
-    found = [load_baseline(name) for name in names]
+    found = [load_baseline(find_run(name)) for name in names]
     if len(found) > 1:
         return [
             Side(f"{source.path}: {'; '.join(map(run_words, source.runs))}", source, source.records) for source in found

@@ -41,10 +41,10 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write it."""
-    from pytest_evals.artifacts.locating import locate
     from pytest_evals.artifacts.reading import ArtifactReader
+    from pytest_evals.cli.configured import find_run
 
-    artifact = ArtifactReader(locate(arguments.run_name))
+    artifact = ArtifactReader(find_run(arguments.run_name))
     target = None if arguments.output == "-" else Path(arguments.output)
     if target is not None and isinstance(artifact.path, Path) and target.exists() and target.samefile(artifact.path):
         raise EvalsError(f"--output: {target} is the artifact that is read; choose another path")
@@ -95,7 +95,7 @@ def _parquet(artifact: ArtifactReader, target: Path | None) -> str:
 
 def _inspect(artifact: ArtifactReader, target: Path | None) -> str:
     from pytest_evals.artifacts.recorded import card_of_artifact
-    from pytest_evals.artifacts.recorder import make_parents, replacing
+    from pytest_evals.artifacts.recorder import replacing
     from pytest_evals.export.inspect import file_name, write_log
 
     if target is None or target.is_file():
@@ -106,7 +106,6 @@ def _inspect(artifact: ArtifactReader, target: Path | None) -> str:
         groups.setdefault((score.suite, score.model), []).append(score)
     for (suite, model), scores in groups.items():
         path = target / file_name(artifact.run, suite, model)
-        make_parents(path)
         total = sum((record.suite, record.model) == (suite, model) for record in card.records)
         with replacing(path) as file:
             write_log(file, artifact.run, artifact.summary, scores, _of(artifact, suite, model), total)

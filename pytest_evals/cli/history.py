@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from pytest_evals.cli.output import complain, say, say_json, width
-from pytest_evals.cli.parsing import Subparsers, add_json, subcommand
+from pytest_evals.cli.parsing import Subparsers, add_json, subcommand, whole
 
 if TYPE_CHECKING:
-    from pytest_evals.history import RecordedRun
+    from pytest_evals.history import RecordedRun, Series
 
 DETAILS = """\
 A score a run, with its 95% interval and the commit; "+" marks a commit with changes. Files of the folder that are no
@@ -32,8 +32,7 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="FOLDER",
         nargs="?",
         type=Path,
-        default=Path(".evals"),
-        help="folder of artifacts (default: .evals)",
+        help="folder of artifacts (default: evals_dir of the configuration file, else .evals)",
     )
     parser.add_argument("--suite", metavar="NAME", help="only this suite")
     parser.add_argument("--grader", metavar="NAME", help="only this grader")
@@ -41,30 +40,29 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--statistic", choices=("mean", "pass_rate"), default="mean", help="what is shown (default: mean)"
     )
-    parser.add_argument("--last", metavar="N", type=int, help="only the newest N runs")
+    parser.add_argument("--last", metavar="N", type=whole(1), help="only the newest N runs")
     parser.add_argument("-o", "--output", metavar="PATH", type=Path, help="write a page instead")
     add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print it, or write the page."""
+    from pytest_evals.cli.configured import artifacts_folder
     from pytest_evals.errors import ArtifactError
     from pytest_evals.history import chosen, series
     from pytest_evals.pages.assemble import page
     from pytest_evals.pages.writing import write_text
     from pytest_evals.render.history import history_lines
 
-    if arguments.last is not None and arguments.last < 1:
-        raise ArtifactError(f"--last: must be at least 1, not {arguments.last}")
-    runs = sorted(recorded_runs(arguments.folder), key=lambda each: str(each.run["started"]))
+    folder: Path = artifacts_folder() if arguments.folder is None else arguments.folder
+    runs = sorted(recorded_runs(folder), key=lambda each: str(each.run["started"]))
     if not runs:
-        raise ArtifactError(f"there is no artifact in {arguments.folder}: 'pytest --evals' writes one")
+        raise ArtifactError(f"there is no artifact in {folder}: 'pytest --evals' writes one")
     runs = runs[-arguments.last :] if arguments.last else runs
     every = series(runs, arguments.statistic)
     found = chosen(every, suite=arguments.suite, model=arguments.model, grader=arguments.grader)
     if not found:
-        names = ", ".join(sorted({f"{each.suite}.{each.grader}" for each in every}))
-        raise ArtifactError(f"no run in {arguments.folder} has such a score (there are: {names or 'none'})")
+        _refuse(arguments, folder, every)
     data = {"statistic": arguments.statistic, "runs": len(runs), "series": [each.to_data() for each in found]}
     if arguments.json:
         say_json(data)
@@ -76,6 +74,21 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _refuse(arguments: argparse.Namespace, folder: Path, every: Sequence[Series]) -> NoReturn:
+    """Say which of the names that were asked for no score has, or that no score has all of them."""
+    from pytest_evals.errors import ArtifactError, did_you_mean
+
+    for option in ("suite", "grader", "model"):
+        name, known = getattr(arguments, option), sorted({str(getattr(each, option)) for each in every})
+        if name is not None and not any(each == name or each.endswith(f"/{name}") for each in known):
+            listed = ", ".join(known) or "none"
+            raise ArtifactError(
+                f"--{option}: no run in {folder} has a score of {name!r} (there are: {listed}){did_you_mean(name, known)}"
+            )
+    names = ", ".join(sorted({f"{each.suite}.{each.grader}" for each in every})) or "none"
+    raise ArtifactError(f"no run in {folder} has such a score (there are: {names})")
+
+
 def recorded_runs(folder: Path) -> Iterator[RecordedRun]:
     """Yield the runs in a folder. What cannot be read is named, and does not keep the others from being shown."""
     from pytest_evals.artifacts.reading import ArtifactReader
@@ -85,7 +98,7 @@ def recorded_runs(folder: Path) -> Iterator[RecordedRun]:
     from pytest_evals.scoring import compute_scores
 
     if not folder.is_dir():
-        raise ArtifactError(f"{folder} is no folder")
+        raise ArtifactError(f"{folder} is no folder; give one that holds artifacts")
     for path in sorted([*folder.glob("*.jsonl"), *folder.glob("*.jsonl.gz")]):
         if path.name.removesuffix(".gz").endswith(".answers.jsonl"):
             continue
@@ -95,6 +108,6 @@ def recorded_runs(folder: Path) -> Iterator[RecordedRun]:
             if rows is None:
                 rows = [score.to_row() for score in compute_scores(list(map(to_record, artifact.samples())))]
         except ArtifactError as error:
-            complain(f"left out: {error}")
+            complain(f"left out: {error}", "note")
             continue
         yield RecordedRun(artifact.run, artifact.complete, rows)

@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, TextIO
 
 from pytest_evals.plain import plain
@@ -65,8 +66,15 @@ def _write(stream: TextIO, text: str) -> None:
         stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
+def open_closed_streams() -> None:
+    """Give a command something to write to that was started with its output closed: nobody reads it, its status counts."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - it lives as long as the process
+
+
 def close_quietly() -> None:
-    """The reader of the standard output went away: what is still to be flushed goes nowhere."""
+    """Nothing can be written to the standard output any more: what is still to be flushed goes nowhere."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

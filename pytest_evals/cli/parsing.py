@@ -12,8 +12,8 @@ Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  #
 
 
 RUN = (
-    "an artifact, a folder of them (its newest), or 'latest' (the default; 'latest~1' is the one before); '-' reads the standard "
-    "input"
+    "an artifact, a folder of them (its newest), or 'latest' (the default; 'latest~1' is the one before) in .evals or the folder "
+    "that evals_dir names in pytest's configuration; '-' reads the standard input"
 )
 
 
@@ -31,6 +31,22 @@ def subcommand(
     )
     parser.set_defaults(run=run)
     return parser
+
+
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Return what reads an argument that is a whole number, of at least ``least`` and at most ``most``."""
+    described = f"a whole number of at least {least}" if most is None else f"a whole number from {least} to {most}"
+
+    def read(written: str) -> int:
+        try:
+            number = int(written)
+        except ValueError:
+            number = least - 1
+        if number < least or (most is not None and number > most):
+            raise argparse.ArgumentTypeError(f"must be {described}, not {written!r}")
+        return number
+
+    return read
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -29,15 +29,15 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write it, and say where."""
-    from pytest_evals.artifacts.locating import locate
     from pytest_evals.artifacts.reading import ArtifactReader
     from pytest_evals.baseline.loading import load_baseline
+    from pytest_evals.cli.configured import find_run
     from pytest_evals.errors import ArtifactError
     from pytest_evals.pages.report import report_page
     from pytest_evals.pages.writing import write_text
 
-    artifact = ArtifactReader(locate(arguments.run_name))
-    baseline = load_baseline(arguments.baseline) if arguments.baseline else None
+    artifact = ArtifactReader(find_run(arguments.run_name))
+    baseline = load_baseline(find_run(arguments.baseline)) if arguments.baseline else None
     path: Path = arguments.output or page_path(artifact.path)
     if path.exists() and any(
         path.samefile(run) for run in (artifact.path, baseline and baseline.path) if isinstance(run, Path)

@@ -36,13 +36,13 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print it."""
-    from pytest_evals.artifacts.locating import locate
     from pytest_evals.artifacts.reading import ArtifactReader
     from pytest_evals.artifacts.recorded import card_of_artifact
+    from pytest_evals.cli.configured import find_run
     from pytest_evals.render.runs import run_lines
     from pytest_evals.render.terminal import score_card_lines
 
-    artifact = ArtifactReader(locate(arguments.run_name))
+    artifact = ArtifactReader(find_run(arguments.run_name))
     card = card_of_artifact(artifact)
     if arguments.json:
         say_json(as_data(artifact, card))

@@ -17,6 +17,7 @@ from typing import Any
 
 from pytest_evals.completion import Failure
 from pytest_evals.engines.channel import Channel, Message
+from pytest_evals.engines.foresight import Foresight
 from pytest_evals.engines.lifecycle import Lifecycle
 from pytest_evals.engines.machine import free_memory, gpu_count
 from pytest_evals.engines.protocol import EngineInfo, Request, Result
@@ -56,14 +57,16 @@ class EnginePool:
         self._results = Results()
         self._changed = threading.Condition()
         self._processes = Lifecycle(self.root, self._changed, self)
+        self._foresight = Foresight(self.root, self.options, self.memory, self._changed, self._schedule)
 
     # -- what others ask for
 
     def prepare(self, model: str) -> None:
         """See `Generation.prepare`."""
         with self._changed:
-            for resident in self._team(model).replicas:
-                resident.wanted = True
+            team = self._team(model)
+            if self._foresight.prepare(team, model):
+                team.expect()
             self._schedule()
 
     def submit(self, requests: Sequence[Request]) -> None:
@@ -213,8 +216,10 @@ class EnginePool:
             self._schedule_once()
 
     def _schedule_once(self) -> None:
-        self._take_turns({name: team for name, team in self._teams.items() if team.spec.heavy})
-        for name, team in self._teams.items():
+        self._answer_unloaded()
+        teams = {name: team for name, team in self._teams.items() if not self._foresight.undecided(team)}
+        self._take_turns({name: team for name, team in teams.items() if team.spec.heavy})
+        for name, team in teams.items():
             if team.spec.heavy and name != self._turn:
                 continue
             if not team.spec.heavy and team.needs_start:
@@ -224,6 +229,13 @@ class EnginePool:
             team.feed()
             for resident in team.replicas:
                 self._send(resident)
+
+    def _answer_unloaded(self) -> None:
+        """Answer what is asked of models that are not loaded, where all of it is known."""
+        for team in self._teams.values():
+            known = self._foresight.answers(team)
+            for resident, results in team.answered(known) if known else ():
+                self._keep(resident, results)
 
     def _take_turns(self, heavy: Mapping[str, Team]) -> None:
         while move := next_move([team.standing(name) for name, team in heavy.items()], self._turn, free_memory()):
@@ -283,7 +295,8 @@ class EnginePool:
         resident.state = "ready"
         resident.attempts = 0
         resident.loading_seconds += resident.info.seconds
-        self._note(resident, resident.info.notes)
+        said = self._foresight.loaded(self._teams[resident.spec.text], resident.info)
+        self._note(resident, [*resident.info.notes, *([said] if said else [])])
         self._schedule()
 
     def _note(self, resident: Resident, notes: Sequence[str]) -> None:

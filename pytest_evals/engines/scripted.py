@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from pytest_evals.completion import Failure, Likelihood
 from pytest_evals.engines.protocol import Capabilities, EngineInfo, Event, Inbox, Request, Result, Started, refusal
+from pytest_evals.engines.scripts import identity_of
 from pytest_evals.errors import ModelError, did_you_mean
 from pytest_evals.ids import content_hash
 
@@ -38,8 +39,7 @@ class ScriptedEngine:
     def __init__(self, name: str) -> None:
         self._name = name
         self._function, self._score = _load(name)
-        identity = {"engine": "scripted", "function": name, "source": _source(self._function)}
-        self.info = EngineInfo(device="python", identity=identity)
+        self.info = EngineInfo(device="python", identity=identity_of(name, _source(self._function)))
         self.capabilities = Capabilities(likelihoods=self._score is not None)
 
     def generate(self, requests: Inbox) -> Iterator[Event]:
@@ -137,12 +137,11 @@ class ScriptedEngine:
 
 
 def _source(function: Callable[..., Any]) -> str | None:
-    """Return a digest of the module that the function is written in: after a change it is another model."""
+    """Return what the module says in which the function is written."""
     try:
-        source = inspect.getsource(inspect.getmodule(inspect.unwrap(function)))  # type: ignore[arg-type]  # None is a TypeError
+        return inspect.getsource(inspect.getmodule(inspect.unwrap(function)))  # type: ignore[arg-type]  # None is a TypeError
     except (OSError, TypeError):
         return None
-    return content_hash(source, length=16)
 
 
 async def _cancel(tasks: Collection[asyncio.Task[Any]]) -> None:

@@ -89,6 +89,18 @@ class Slot:
         self._sent.update(dict.fromkeys(live))
         return [self._unfinished[key] for key in live]
 
+    def pending(self) -> list[Request]:
+        """Return what the engine has not been sent, without what an identical request will answer."""
+        return [
+            self._unfinished[key] for key in dict.fromkeys((*self._alone, *self._unsent)) if key in self._unfinished
+        ]
+
+    def answered(self, results: Iterable[Result]) -> list[Result]:
+        """Take the answers to all that is `pending`; return them for each request that waits for them."""
+        self._alone.clear()
+        self._unsent.clear()
+        return [delivered for result in results for delivered in self.finished(result)]
+
     def started(self, ids: Sequence[str]) -> None:
         """The engine computes these from now on."""
         self._started.update(ids)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from pytest_evals.engines.footprint import footprint
-from pytest_evals.engines.protocol import Request
+from pytest_evals.engines.protocol import EngineInfo, Request, Result
 from pytest_evals.engines.resident import Resident, State
 from pytest_evals.engines.slot import Slot, request_key
 from pytest_evals.engines.spec import ModelSpec
@@ -29,6 +29,20 @@ class Team:
         self._need = footprint(spec)
         self._backlog: dict[str, list[Request]] = {}
         self._waiting: set[str] = set()
+        self.foretold: EngineInfo | None = None
+        """What answers were taken for, from before, while the model was not loaded."""
+        self.announced: set[str] = set()
+        """Members that will be asked, while it is being found out what the model would be loaded as."""
+
+    @property
+    def loaded(self) -> bool:
+        """Tell whether a copy is there, or about to be."""
+        return any(resident.state != "out" for resident in self.replicas)
+
+    def expect(self) -> None:
+        """Take note that somebody will ask."""
+        for resident in self.replicas:
+            resident.wanted = True
 
     @property
     def busy(self) -> bool:
@@ -101,6 +115,20 @@ class Team:
     def hand_over(self, resident: Resident) -> None:
         """Leave the work of a replica that cannot be loaded again to the others."""
         self._put_off(resident.slot.take_back())
+
+    def pending(self) -> list[Request]:
+        """Return what no copy has been sent, without what an identical request will answer."""
+        sent = [request for resident in self.replicas for request in resident.slot.pending()]
+        return [*sent, *(requests[0] for requests in self._backlog.values())]
+
+    def answered(self, results: Iterable[Result]) -> list[tuple[Resident, list[Result]]]:
+        """Take the answers to all that is `pending`; return them for each request that waits for them, and who had it."""
+        known = {result.id: result for result in results}
+        slots = [(resident, resident.slot) for resident in self.replicas]
+        found = [(resident, slot.answered([known[each.id] for each in slot.pending()])) for resident, slot in slots]
+        shared = [(known[requests[0].id], request.id) for requests in self._backlog.values() for request in requests]
+        self.take_back()
+        return [*found, (self.replicas[0], [dataclasses.replace(result, id=key) for result, key in shared])]
 
     def take_back(self) -> list[Request]:
         """Return the whole backlog, which nobody is left to compute."""

@@ -239,7 +239,7 @@ function run() {
 
 function throughput() {
   const uses = data.throughput;
-  return uses.length > 0 && h("ul", { class: "notes" }, uses.map((use) => h("li", {}, [
+  return uses.length > 0 && h("ul", { class: "notes" }, uses.map((use) => h("li", {}, use.recalled && !use.replicas ? `${use.short}: not loaded; all ${plural(use.recalled, "answer")} asked of it known from before` : [
     `${use.short} on ${[use.device, use.dtype].filter(Boolean).join(" ")}: ${plural(use.completions, "completion")}, ${count(use.completion_tokens)} tokens in ${use.seconds.toFixed(1)} s`,
     use.tokens_per_second && `${Math.round(use.tokens_per_second)} tokens/s`,
     use.occupancy && `batches ${percent(use.occupancy)} full`, use.shared_prompt && `${percent(use.shared_prompt)} of prompt tokens shared`,

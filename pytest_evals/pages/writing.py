@@ -6,14 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pytest_evals.artifacts.recorder import replacing
-from pytest_evals.errors import ArtifactError
 
 
 def write_text(path: Path, pieces: Iterable[str]) -> None:
     """Write a file; folders are made. Raises `ArtifactError` when it cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ArtifactError(f"{path} cannot be written: {error.strerror or error}") from error
     with replacing(path) as file:
         file.writelines(pieces)

@@ -45,7 +45,8 @@ class Cache:
         self._most_bytes = most_bytes
         self._used: set[str] = set()
         self._database: sqlite3.Connection | None = None
-        self._damaged = self._added = 0
+        self._damaged: set[str] = set()
+        self._added = 0
         self._opened = writes or self.path.exists()
         if self._opened:
             with self._guarded():
@@ -59,9 +60,17 @@ class Cache:
             if row is not None:
                 self._used.add(str(key))
                 answer = _answer(row[0])
-                self._damaged += answer is None
+                if answer is None:
+                    self._damaged.add(str(key))
                 return answer
         return None
+
+    def has(self, model: str) -> bool:
+        """Tell whether there is an answer of the model with this digest."""
+        with self._guarded():
+            # In the order of letters "." comes after "-".
+            return self._run("SELECT 1 FROM answers WHERE key > ? AND key < ?", f"{model}-", f"{model}.") is not None
+        return False
 
     def keep(self, key: Key, result: Result) -> None:
         """Keep an answer."""
@@ -80,7 +89,7 @@ class Cache:
         if self._writes:
             parts.append(f"{counted(self._added, 'answer')} added")
         if self._damaged:
-            parts.append(f"{counted(self._damaged, 'answer')} in it could not be read")
+            parts.append(f"{counted(len(self._damaged), 'answer')} in it could not be read")
         if not self._opened:
             return [f"cache {self.shown}: there is none yet (--evals-cache=write makes one)"]
         return [f"cache {self.shown}: {', '.join(parts)}"]

@@ -27,6 +27,10 @@ class Source(Protocol):
         """Return the answer to the request, if it is known."""
         ...
 
+    def has(self, model: str) -> bool:
+        """Tell whether there is an answer of the model with this digest."""
+        ...
+
 
 class Store(Protocol):
     """Where answers are kept for later runs."""
@@ -78,6 +82,11 @@ class Memory:
                 return dataclasses.replace(found, id=request.id, origin=Origin(str(key), source.name))
         self._keys[request.id] = key
         return None
+
+    def knows(self, model: str, info: EngineInfo) -> bool:
+        """Tell whether there is any answer of ``model`` if ``info`` describes it."""
+        digest = self._digest(self._spec(model), info.identity)
+        return any(source.has(digest) for source in self.sources)
 
     def learned(self, result: Result) -> Result:
         """Take a result that was computed, and return it with its origin."""

@@ -29,6 +29,10 @@ class Resumed:
             self._missing[request.id] = _why(key, self.recorded.turns.get(request.id))
         return found
 
+    def has(self, model: str) -> bool:
+        """Tell whether there is an answer of the model with this digest."""
+        return any(key.startswith(f"{model}-") for key in self.recorded.answers)
+
     def note(self, taken: int, cases: Mapping[str, object]) -> str:
         """Say how many completions were taken over, how many of ``cases`` were generated, and why."""
         reasons = Counter(why for nodeid, why in self._missing.items() if nodeid in cases)

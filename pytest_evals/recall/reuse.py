@@ -38,8 +38,8 @@ def read_reuse(config: pytest.Config, artifact: Path | None, folder: Path) -> Re
     """
     if config.getoption("evals_replay"):
         _check_replay(config)
-    replay = _run(config, "--evals-replay", "evals_replay")
-    resume = _run(config, "--evals-resume", "evals_resume")
+    replay = _run(config, "--evals-replay", "evals_replay", folder)
+    resume = _run(config, "--evals-resume", "evals_resume", folder)
     mode = config.getoption("evals_cache") or config.getini("evals_cache")
     if mode not in CACHE_MODES:
         option = "--evals-cache" if config.getoption("evals_cache") else "evals_cache"
@@ -65,7 +65,6 @@ _NOT_REPLAYED = {
     "evals_model": ("--evals-model", "the models are those of the run that is replayed"),
     "evals_repeat": ("--evals-repeat", "the repeats are those of the run that is replayed"),
     "evals_audit": ("--evals-audit", "nothing is computed that could be audited"),
-    "evals_plan": ("--evals-plan", "no model under test is asked"),
 }
 
 
@@ -75,12 +74,12 @@ def _check_replay(config: pytest.Config) -> None:
             raise pytest.UsageError(f"--evals-replay cannot be had with {option}: {why}")
 
 
-def _run(config: pytest.Config, option: str, name: str) -> Path | None:
+def _run(config: pytest.Config, option: str, name: str, folder: Path) -> Path | None:
     written, here = config.getoption(name), config.invocation_params.dir
     if written is None:
         return None
     try:
-        found = locate(written, here)
+        found = locate(written, here, folder)
     except ArtifactError as error:
         raise pytest.UsageError(f"{option}: {error}") from error
     if not isinstance(found, Path):

@@ -17,7 +17,7 @@ def plan_lines(plan: Plan) -> list[str]:
         lines += [f"    gate {gate}" for gate in suite.gates]
     lines.append(f"{count(plan.selected)} cases are selected")
     for model in plan.models:
-        lines += _model(model, plan.dtype)
+        lines += _model(model, plan)
     calling = [suite.name for suite in plan.suites if suite.calls]
     if calling:
         lines.append(f"tests, tasks and graders of {', '.join(calling)} make further calls, which are not counted")
@@ -28,16 +28,35 @@ def plan_lines(plan: Plan) -> list[str]:
     return [*lines, "nothing was loaded; token counts are estimates (characters / 4, without the chat template)"]
 
 
-def _model(model: ModelPlan, dtype: str) -> list[str]:
-    shared = model.requests - model.distinct
-    requests = f"{count(model.requests)} requests" + (
-        f", {count(model.distinct)} after de-duplication" if shared else ""
-    )
+def _model(model: ModelPlan, plan: Plan) -> list[str]:
+    lines = [f"model {model.spec.text}: {_requests(model, plan)}"]
+    if model.known is None:
+        lines.append("    how many of them are known from before shows once the model was loaded here; all are counted")
+    return [*lines, *_work(model, plan.dtype)] if model.left else lines
+
+
+def _requests(model: ModelPlan, plan: Plan) -> str:
+    parts = [f"{count(model.requests)} requests"]
+    if model.requests != model.distinct:
+        parts.append(f"{count(model.distinct)} after de-duplication")
+    if plan.recalls and model.known is not None:
+        parts.append(f"{count(model.known)} known from before")
+    if model.failing:
+        parts.append(f"{count(model.failing)} without a completion in the run that is replayed")
+    if plan.recalls and model.known is not None:
+        parts.append(
+            f"{count(model.left)} left to compute" if model.left else "nothing left to compute: it is not loaded"
+        )
+    return ", ".join(parts)
+
+
+def _work(model: ModelPlan, dtype: str) -> list[str]:
+    """Say what is left to be computed."""
     tokens = (
         f"about {count(model.prompt_tokens)} prompt tokens (longest {count(model.longest_tokens)}), "
         f"at most {count(model.max_new_tokens)} new tokens"
     )
-    lines = [f"model {model.spec.text}: {requests}", f"    {tokens}"]
+    lines = [f"    {tokens}"]
     if model.spec.engine == "scripted":
         return lines
     if model.footprint is None:

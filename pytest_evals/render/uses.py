@@ -10,7 +10,9 @@ MEASURABLE_SECONDS = 0.5
 
 
 def use_line(use: ModelUse) -> str:
-    """Say what a model completed, where and how fast."""
+    """Say what a model completed, where and how fast; or that it was not needed."""
+    if use.recalled and not use.replicas:
+        return f"{use.short}: not loaded; all {numbers.count(use.recalled)} answers asked of it were known from before"
     where = " ".join(part for part in (use.device, use.dtype) if part)
     done = f"{numbers.count(use.completions)} completions, {numbers.count(use.completion_tokens)} tokens"
     text = f"{use.short} ({where}): {done}"

@@ -69,7 +69,7 @@ class CardMaker:
             uses=tuple(self._uses(tally, {*tally.tokens, *(record.model for record in records)})),
             notes=tuple(self._notes(tally, records, compared, findings, told)),
             audit=findings.to_dict() if findings else None,
-            artifact=_display(artifact) if artifact else None,
+            artifact=display(artifact) if artifact else None,
             interruption=interruption,
             records=tuple(records),
             shorts=self._shorts(dict.fromkeys(record.model for record in records)),
@@ -114,10 +114,10 @@ class CardMaker:
         return self._recalled.notes(tally.sources, cases)
 
     def _uses(self, tally: Tally, models: Collection[str]) -> list[ModelUse]:
-        """Return what each loaded copy did; models that differ only in their prompts share one."""
+        """Return what each model did that was loaded, or need not be; models that differ only in their prompts share one."""
         named: dict[int, tuple[Team, list[str]]] = {}
         for model, team in self._pool.teams().items():
-            if model in models and any(resident.info for resident in team.replicas):
+            if model in models and (team.foretold or any(resident.info for resident in team.replicas)):
                 named.setdefault(id(team), (team, []))[1].append(model)
         return [
             model_use(texts[0], team, [tally.tokens.get(text, Tokens()) for text in texts])
@@ -140,7 +140,8 @@ class CardMaker:
         return model if model in ("", RECORDED) else spec_of_record(model, self._settings.root).short
 
 
-def _display(path: Path) -> str:
+def display(path: Path) -> str:
+    """Return the path as it is shown: from the current folder, where it is in it."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:

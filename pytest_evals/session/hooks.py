@@ -9,6 +9,7 @@ import datetime
 import json
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from pytest_evals.plain import one_line
 from pytest_evals.recall.opening import Recollection
 from pytest_evals.records import CaseRecord
 from pytest_evals.scorecard import ScoreCard
-from pytest_evals.session.card import CardMaker
+from pytest_evals.session.card import CardMaker, display
 from pytest_evals.session.gatereports import GateReport, teststatus, warn_of_inconclusive
 from pytest_evals.session.judgement import judge_all
 from pytest_evals.session.tally import Tally
@@ -130,7 +131,7 @@ class EvalSession:
         findings = session.config.stash.get(FINDINGS, None) if complete else None
         if records:
             artifact = self._recorder.path if self._recorder.started else None
-            card = session.config.stash[CARD] = self._cards.make(
+            card = self._cards.make(
                 self._tally,
                 gates,
                 compared,
@@ -139,7 +140,12 @@ class EvalSession:
                 artifact=artifact,
                 interruption=self._interruption,
             )
-            self._recorder.finish(summary_line(card, complete=complete))
+            unwritten = self._recorder.finish(summary_line(card, complete=complete))
+            if unwritten:
+                # Results that are not where they are looked for must not pass for a success.
+                session.testsfailed += 1
+                card = replace(card, artifact=display(self._recorder.path), notes=(unwritten, *card.notes))
+            session.config.stash[CARD] = card
         if complete:
             self._report(session, gates)
 

@@ -27,7 +27,9 @@ class Tokens:
 
 def model_use(model: str, team: Team, tokens: Sequence[Tokens]) -> ModelUse:
     """Sum up the replicas of a model. ``tokens``: of each model that shares its weights."""
-    info = next(resident.info for resident in team.replicas if resident.info is not None)
+    info = next((resident.info for resident in team.replicas if resident.info is not None), None)
+    if info is None:
+        return _unloaded(model, team)
     usage: dict[str, float] = {}
     for resident in team.replicas:
         usage = merged_usage(usage, resident.all_usage)
@@ -46,3 +48,9 @@ def model_use(model: str, team: Team, tokens: Sequence[Tokens]) -> ModelUse:
         rows=info.rows,
         usage=usage,
     )
+
+
+def _unloaded(model: str, team: Team) -> ModelUse:
+    """Return the use of a model of which everything that was asked was known: it had no device, and computed nothing."""
+    recalled = sum(resident.done for resident in team.replicas)
+    return ModelUse(model, team.spec.short, None, None, 0, 0, 0, 0.0, replicas=0, recalled=recalled)

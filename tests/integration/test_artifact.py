@@ -127,6 +127,22 @@ def test_a_path_that_cannot_be_written_is_a_usage_error_before_anything_is_gener
         result.stderr.fnmatch_lines(["ERROR: the artifact *"])
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_on_a_full_disk_the_run_goes_on_fails_and_says_where_the_artifact_is(
+    evals_both: Evals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evals_both.write(SUITE)
+    monkeypatch.setenv("TMPDIR", str(evals_both.pytester.mkdir("elsewhere")))
+    result = evals_both.run("--evals-artifact", "/dev/full")
+    result.assert_outcomes(passed=1, xfailed=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    (kept,) = (evals_both.pytester.path / "elsewhere").glob("evals-*.jsonl")
+    result.stdout.fnmatch_lines(["the artifact /dev/full is not whole: No space left on device; all of it is in*"])
+    assert str(kept) in "".join(result.stdout.str().split())
+    artifact = EvaluationArtifact.load(kept)
+    assert (artifact.complete, len(artifact.samples)) == (True, 2)
+
+
 def test_a_rerun_of_a_case_replaces_its_first_attempt(evals: Evals) -> None:
     pytest.importorskip("pytest_rerunfailures")
     evals.write("""

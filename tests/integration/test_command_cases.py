@@ -60,7 +60,7 @@ def test_no_case_is_status_1_and_a_mistake_2(recorded: Recorded, capsys: pytest.
         (["--where", "nmed.value < 1"], "unknown name 'nmed.value'"),
         (["--sort", "item.levle"], "no case has item.levle"),
         (["--fields", "case_id,)"], "--fields ')' is not well formed"),
-        (["--limit", "-1"], "--limit: must be at least 0"),
+        (["--limit", "-1"], "--limit: must be a whole number of at least 0, not '-1'"),
     ):
         assert cli.main(["cases", recorded.before, *arguments]) == 2
         printed = capsys.readouterr()

@@ -72,15 +72,13 @@ def test_inspect_has_a_log_for_each_suite_and_model(recorded: Recorded, tmp_path
     assert broken["error"]["message"].startswith("model: ")
 
 
-def test_what_cannot_be_written_is_refused(
-    recorded: Recorded, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_cannot_be_written_is_refused(recorded: Recorded, capsys: pytest.CaptureFixture[str]) -> None:
     before = Path(recorded.before).read_bytes()
     for arguments, words in (
         (["--to", "csv", "-o", recorded.before], "is the artifact that is read; choose another path"),
         (["--to", "parquet"], "--to parquet needs a file"),
         (["--to", "inspect"], "--to inspect needs a folder"),
-        (["--to", "csv", "-o", str(tmp_path / "no" / "cases.csv")], "cases.csv cannot be written: "),
+        (["--to", "csv", "-o", f"{recorded.before}/cases.csv"], "cases.csv cannot be written: "),
         (["--to", "exel"], "invalid choice: 'exel'"),
     ):
         assert cli.main(["export", recorded.before, *arguments]) == 2

@@ -123,7 +123,7 @@ def test_what_cannot_be_annotated_is_said(evals: Evals, capsys: pytest.CaptureFi
 
     assert "there is no queue 'other' (queues: tone (2), default (2))" in said("--queue", "other")
     assert "--reviewer: '' is no name" in said("--reviewer", " ")
-    assert "--port: 99999 is no port" in said("--port", "99999")
+    assert "argument --port: must be a whole number from 0 to 65535, not '99999'" in said("--port", "99999")
     path.write_bytes(whole.replace(b"polite?", b"courteous?"))
     assert "answers are to questions that this run asks otherwise ('polite'" in said()
     path.write_bytes(whole[: whole.rindex(b"\n", 0, -1) + 1])

@@ -50,8 +50,8 @@ def test_pytest_exit_keeps_what_was_done(evals: Evals) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_ctrl_c_and_kill_leave_a_readable_artifact_and_no_engine(evals: Evals, number: signal.Signals) -> None:
-    slow = "import os, pathlib, time\npathlib.Path('pid').write_text(str(os.getpid()))\n\ndef answer(messages):\n    if messages[-1]['content'] == 'c2':\n        time.sleep(60)\n    return messages[-1]['content']\n"
-    evals.write(SUITE.replace("BODY", "pass"), script=slow)
+    slow = "import os, pathlib, time\npathlib.Path('pid').write_text(str(os.getpid()))\n\ndef answer(messages):\n    if messages[-1]['content'] == 'c2' and pathlib.Path('slow').exists():\n        time.sleep(60)\n    return messages[-1]['content']\n"
+    evals.write(SUITE.replace("BODY", "pass"), script=slow, slow="")
     arguments = ["--evals", "--evals-artifact=run.jsonl", "--evals-model=scripted:script:answer", "-p", "no:xdist"]
     # A process started in the background of a shell ignores Ctrl-C, and so would its children.
     program = "import pytest, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
@@ -78,6 +78,13 @@ def test_ctrl_c_and_kill_leave_a_readable_artifact_and_no_engine(evals: Evals, n
     else:
         assert artifact.summary is None
     _wait_until_gone(int((evals.pytester.path / "pid").read_text()))
+    # What it left is the beginning of the next run.
+    (evals.pytester.path / "slow").unlink()
+    evals.path.rename(evals.pytester.path / "old.jsonl")
+    resumed = evals.run("--evals-resume", "old.jsonl")
+    resumed.assert_outcomes(passed=6)
+    assert "2 completions taken over, 4 generated (4 not in it)" in " ".join(resumed.stdout.str().split())
+    assert (evals.artifact.complete, len(evals.artifact.samples)) == (True, 6)
 
 
 def _wait_until_gone(pid: int) -> None:

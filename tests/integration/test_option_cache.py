@@ -32,6 +32,45 @@ def test_answers_are_kept_and_used_and_only_written_when_asked(evals_both: Evals
     assert len(asked(evals_both)) == 3
 
 
+def test_a_model_of_which_all_is_known_is_not_loaded_and_the_plan_says_what_is_left(evals_both: Evals) -> None:
+    evals_both.write(FINE, COUNTED)
+    cache = ("--evals-cache", "write")
+    assert "scripted:script:answer: 3 requests, 0 known from before, 3 left" in plan(evals_both, *cache)
+    evals_both.run(*cache)
+    asked(evals_both)
+    expected = "scripted:script:answer: 3 requests, 3 known from before, nothing left to compute: it is not loaded"
+    assert expected in plan(evals_both, *cache)
+    again = evals_both.run(*cache)
+    again.assert_outcomes(passed=3)
+    text = " ".join(again.stdout.str().split())
+    assert "answer: not loaded; all 3 answers asked of it were known from before" in text
+    assert "answer (python)" not in text
+    lines = evals_both.lines()
+    assert (lines[0]["device"], lines[0]["models"][0]["device"]) == (None, None)
+    assert lines[0]["models"][0]["identity"]["function"] == "script:answer"
+    (use,) = lines[-1]["throughput"]["models"]
+    loaded = {name: use[name] for name in ("device", "dtype", "replicas", "recalled", "completions", "rows", "usage")}
+    assert loaded == dict.fromkeys(loaded) | {"replicas": 0, "recalled": 3, "completions": 0, "usage": {}}
+    # One that is new is computed, by a model that is loaded for it.
+    evals_both.write(FINE.replace('"q": "x"', '"q": "new"'), COUNTED)
+    assert "3 requests, 2 known from before, 1 left to compute" in plan(evals_both, *cache)
+    assert "answer (python): 1 completions" in evals_both.run(*cache).stdout.str()
+    assert asked(evals_both) == ["say new"]
+    assert evals_both.lines()[0]["device"] == "python"
+    # Nobody can tell what a function is that stands elsewhere: it is imported, and then all is known.
+    evals_both.write(FINE, "from counted import answer", counted__py=COUNTED)
+    evals_both.run(*cache)
+    assert "shows once the model was loaded here; all are counted" in plan(evals_both, *cache)
+    assert asked(evals_both) == ["say x", "say y", "say z"]
+    assert "answer (python): 0 completions" in evals_both.run(*cache).stdout.str()
+    assert asked(evals_both) == []
+
+
+def plan(evals: Evals, *arguments: str) -> str:
+    """Return the plan, as one line."""
+    return " ".join(evals.run("--evals-plan", *arguments).stdout.str().split())
+
+
 def test_errors_are_not_kept_and_repeats_are_not_mixed(evals: Evals) -> None:
     evals.write(SUITE, COUNTED)
     evals.run("--evals-cache", "write", "--evals-repeat", "2")

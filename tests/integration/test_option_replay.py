@@ -158,7 +158,6 @@ def test_a_case_is_found_after_its_test_has_moved_and_one_without_a_completion_s
         (["--evals-repeat", "2"], "--evals-replay cannot be had with --evals-repeat: *"),
         (["--evals-resume", "old.jsonl"], "--evals-replay cannot be had with --evals-resume: *"),
         (["--evals-audit", "2"], "--evals-replay cannot be had with --evals-audit: *"),
-        (["--evals-plan"], "--evals-replay cannot be had with --evals-plan: *"),
         (["--evals-artifact", "old.jsonl"], "--evals-replay and --evals-artifact name the same file*"),
     ],
 )

@@ -23,6 +23,9 @@ def test_what_is_finished_is_taken_over_and_the_rest_generated(evals_both: Evals
     assert lines[0]["reused"]["how"] == "resume"
     # What was taken over was not generated in this run.
     assert [use["completions"] for use in lines[-1]["throughput"]["models"]] == [1]
+    planned = " ".join(evals_both.run("--evals-resume", "old.jsonl", "--evals-plan").stdout.str().split())
+    assert "evals: resumes old.jsonl" in planned
+    assert "3 requests, 1 known from before, 2 left to compute" in planned
     latest = evals_both.pytester.mkdir(".evals")
     evals_both.path.rename(latest / "old.jsonl")
     text = " ".join(evals_both.run("--evals-resume", "latest").stdout.str().split())

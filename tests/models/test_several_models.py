@@ -17,9 +17,12 @@ from typing import Any
 import pytest
 
 from pytest_evals.artifacts.artifact import EvaluationArtifact
+from pytest_evals.engines.foresight import foreseen
 from pytest_evals.engines.pool import EnginePool
 from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.engines.resident import Resident
+from pytest_evals.recall.cache import Cache
+from pytest_evals.recall.memory import Memory
 
 from .conftest import FAMILIES, OPTIONS, answers, make_tokenizer, open_engine, reference, request, save_model
 
@@ -130,6 +133,36 @@ def test_with_enough_memory_both_stay_loaded_and_one_works_at_a_time(
     assert texts(pool, after) == reference(third, after)
     assert [pid(copies(pool, str(folder))[0]) for folder in (tiny, third)] == pids
     assert not [note for note in pool.notes if "unloading" in note]
+
+
+def test_a_model_of_which_all_is_known_is_not_loaded(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_EVALS_CACHE", str(tmp_path / "kept"))
+    folder, options = tmp_path / "model", {**OPTIONS, "exact": False}
+    shutil.copytree(tiny, folder)
+    asked = ask(str(folder), "a", 4)
+    found = []
+    for expected in ("starting", "out"):
+        cache = Cache(tmp_path, writes=True)
+        pool = EnginePool(tmp_path, options, memory=Memory(tmp_path, sources=[cache], store=cache))
+        pool.prepare(str(folder))
+        found.append(texts(pool, asked))
+        assert any("starting" in note for note in pool.notes) == (expected == "starting")
+        team = pool.teams()[str(folder)]
+        if expected == "starting":
+            loaded = team.replicas[0].info
+        pool.close()
+        cache.close()
+    assert found[0] == found[1]
+    assert loaded is not None
+    assert team.foretold == dataclasses.replace(loaded, device=None, notes=(), rows=None, seconds=0.0)
+    # Other weights are another model, whatever was kept of these.
+    assert foreseen(str(folder), tmp_path, options) is not None
+    assert foreseen(str(folder), tmp_path, {**options, "dtype": "bf16"}) is None
+    with (folder / "model.safetensors").open("ab") as file:
+        file.write(b" ")
+    assert foreseen(str(folder), tmp_path, options) is None
 
 
 SUITE = """

@@ -253,7 +253,10 @@ def test_saving_replaces_a_file_only_when_the_new_one_is_whole(write: Write, tmp
     assert (tmp_path / "run.jsonl").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["run.jsonl"]
     with pytest.raises(ArtifactError, match="cannot be written: "):
-        artifact.save(tmp_path / "missing" / "run.jsonl")
+        artifact.save(tmp_path / "run.jsonl" / "below-a-file.jsonl")
+    artifact.samples.pop()
+    artifact.save(tmp_path / "new" / "run.jsonl")
+    assert (tmp_path / "new" / "run.jsonl").exists()
 
 
 # -- refused

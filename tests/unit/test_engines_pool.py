@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pytest_evals.completion import Failure
+from pytest_evals.engines.foresight import Foresight
 from pytest_evals.engines.pool import LOAD_ATTEMPTS, EnginePool
 from pytest_evals.engines.protocol import EngineInfo, Request, Result
 from pytest_evals.engines.resident import Resident
@@ -19,6 +20,8 @@ from pytest_evals.generation import GenerationParams
 from pytest_evals.recall.memory import Memory
 
 ROOM = 10**12
+THEN = {"engine": "some", "loop": "packed"}
+FORETOLD = EngineInfo(identity=THEN)
 BIG, SMALL = "smollm2", "smollm2?dtype=bf16"
 """Two models of the same name whose size is known."""
 
@@ -82,10 +85,10 @@ class Stage:
         with self.pool._changed:
             self.pool.heard(resident, message)
 
-    def ready(self, model: str, number: int = 0) -> None:
+    def ready(self, model: str, number: int = 0, identity: Mapping[str, str] | None = None) -> None:
         resident = self.copies(model)[number]
         resident.channel = FakeChannel()  # type: ignore[assignment]  # all that is used of a channel
-        self.hear(resident, type="ready", info=asdict(EngineInfo("cpu", rows=1)))
+        self.hear(resident, type="ready", info=asdict(EngineInfo("cpu", rows=1, identity=identity or {})))
 
     def sent(self, model: str, number: int = 0) -> list[str]:
         channel: Any = self.copies(model)[number].channel
@@ -472,6 +475,22 @@ class Known:
     def find(self, _key: object, request: Request) -> Result | None:
         return Result("", f"known {request.id}", completion_tokens=7) if request.id in self.known else None
 
+    def has(self, _model: str) -> bool:
+        return bool(self.known)
+
+
+@pytest.fixture
+def foresee(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let the pool know these answers, and what a model that is not loaded would be loaded as."""
+
+    def foresee(*known: str, info: EngineInfo | None = FORETOLD) -> None:
+        pool = stage.pool
+        pool.memory = Memory(tmp_path, sources=[Known(*known)])
+        pool._foresight = Foresight(tmp_path, pool.options, pool.memory, pool._changed, pool._schedule)
+        monkeypatch.setattr("pytest_evals.engines.foresight.foretold", lambda *_: info)
+
+    return foresee
+
 
 def test_what_is_known_is_not_sent_and_the_next_model_has_its_turn(stage: Stage, tmp_path: Path) -> None:
     stage.free = None
@@ -503,3 +522,53 @@ def test_in_a_replay_no_model_is_started(stage: Stage, tmp_path: Path) -> None:
     stage.pool.submit([ask("a")])
     assert [stage.answer(ask(key)).error for key in "ab"] == [failure, failure]
     assert (stage.processes, stage.pool.teams()) == ([], {})
+
+
+@pytest.mark.parametrize("model", [BIG, f"{BIG}?replicas=2"])
+def test_a_model_of_which_all_is_known_is_not_loaded(stage: Stage, foresee: Callable[..., None], model: str) -> None:
+    foresee("a", "b")
+    stage.pool.prepare(model)
+    asked = [ask("a", model), ask("b", model), ask("c", model, text="a")]
+    stage.pool.submit(asked)
+    assert [stage.answer(request).text for request in asked] == ["known a", "known b", "known a"]
+    team = stage.pool.teams()[model]
+    assert (stage.processes, team.busy, team.foretold) == ([], False, FORETOLD)
+    assert sum(copy.done for copy in team.replicas) == 3
+    # Who asks for it once more gets the same, and nothing is left to be sent.
+    assert (stage.answer(asked[0]).text, team.pending()) == ("known a", [])
+
+
+def test_a_model_is_loaded_for_what_is_not_known_and_then_tells_what_is(
+    stage: Stage, foresee: Callable[..., None]
+) -> None:
+    foresee("a")
+    stage.pool.submit([ask("a"), ask("b")])
+    wait_until(lambda: stage.states(BIG) == ["starting"])
+    # What it is loaded as decides, so nothing is answered before.
+    assert stage.pool.result(ask("a"), timeout=0) is None
+    stage.ready(BIG, identity=THEN)
+    assert (stage.answer(ask("a")).text, stage.sent(BIG)) == ("known a", ["b"])
+    assert stage.pool.incidents == []
+
+
+def test_a_model_that_is_loaded_late_as_another_one_is_told(stage: Stage, foresee: Callable[..., None]) -> None:
+    foresee("a")
+    stage.pool.submit([ask("a")])
+    stage.answer(ask("a"))
+    stage.pool.submit([ask("b")])
+    assert stage.states(BIG) == ["starting"]
+    stage.ready(BIG, identity={**THEN, "loop": "generate"})
+    (incident,) = stage.pool.incidents
+    assert incident.startswith(
+        "smollm2: answers were taken from before while it was not loaded, and it is another model"
+    )
+    assert incident.endswith(" now: loop packed then, generate now")
+
+
+@pytest.mark.parametrize(("known", "info"), [(("a",), None), ((), FORETOLD)])
+def test_a_model_of_which_nothing_can_be_known_is_loaded_when_it_is_announced(
+    stage: Stage, foresee: Callable[..., None], known: tuple[str, ...], info: EngineInfo | None
+) -> None:
+    foresee(*known, info=info)
+    stage.pool.prepare(BIG)
+    wait_until(lambda: stage.states(BIG) == ["starting"])

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pytest_evals.artifacts import recorder as recorder_module
 from pytest_evals.artifacts.recorder import Recorder, check_writable, make_folder
 from pytest_evals.errors import ArtifactError
 
@@ -42,6 +45,84 @@ def test_a_run_without_cases_leaves_no_file(tmp_path: Path) -> None:
 def test_writing_before_the_start_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"run\.jsonl was not started"):
         Recorder(tmp_path / "run.jsonl").write("{}")
+
+
+def test_what_cannot_be_written_is_tried_again_and_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = OSError(28, "No space left on device")
+
+    class Disk:
+        """Takes this many bytes at a time, and then no more."""
+
+        room = 10
+
+        def __init__(self, path: Path) -> None:
+            self._file = path.open("w+b", buffering=0)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._file, name)
+
+        def write(self, data: bytearray) -> int:
+            if not Disk.room:
+                raise full
+            written = self._file.write(bytes(data[: Disk.room]))
+            Disk.room -= written
+            return written
+
+    monkeypatch.setattr(recorder_module, "_opened", Disk)
+    recorder = Recorder(tmp_path / "run.jsonl")
+    recorder.start({"type": "run"})
+    assert (recorder.problem, recorder.path.read_bytes()) == ("No space left on device", b'{"type": "')
+    recorder.write('{"type": "sample"}')
+    Disk.room = 100
+    recorder.write('{"type": "sample"}')
+    assert (recorder.problem, len(recorder.path.read_bytes().splitlines())) == (None, 3)
+    Disk.room = 0
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    said = recorder.finish({"type": "summary"})
+    assert recorder.path.parent == tmp_path
+    assert recorder.path.name.startswith("evals-")
+    assert said == (
+        f"the artifact {tmp_path / 'run.jsonl'} is not whole: No space left on device; all of it is in {recorder.path}"
+    )
+    kinds = ["run", "sample", "sample", "summary"]
+    assert [json.loads(line)["type"] for line in recorder.path.read_text().splitlines()] == kinds
+
+
+def test_an_artifact_that_was_removed_meanwhile_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    recorder = Recorder(tmp_path / "run.jsonl")
+    recorder.start({"type": "run"})
+    recorder.path.unlink()
+    assert "is not whole: it was removed while the run went on; all of it is in" in str(recorder.finish({}))
+    assert recorder.path.read_text() == '{"type": "run"}\n{}\n'
+    lost = Recorder(tmp_path / "gone" / "run.jsonl")
+    lost.start({})
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    said = str(lost.finish({}))
+    assert "is not whole: No such file or directory; its last 2 lines are lost, since nothing can be written to" in said
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files are locked on POSIX systems only")
+def test_two_runs_do_not_write_the_same_file(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    first, second = Recorder(path), Recorder(path)
+    check_writable(path)
+    first.start({"run": 1})
+    with pytest.raises(
+        ArtifactError, match=r"the artifact .*run\.jsonl is being written by another run; choose another"
+    ):
+        check_writable(path)
+    # One that was checked before the other began.
+    second.start({"run": 2})
+    assert second.problem == "another run is writing it"
+    assert first.finish({}) is None
+    assert path.read_text() == '{"run": 1}\n{}\n'
+    assert second.finish({}) is None
+    assert path.read_text() == '{"run": 2}\n{}\n'
 
 
 def test_text_is_utf8_whatever_the_platform_prefers(tmp_path: Path) -> None:

@@ -123,6 +123,7 @@ def test_the_use_of_a_model_is_plain_data() -> None:
         "replicas": 2,
         "loading_seconds": 1.5,
         "rows": 8,
+        "recalled": 0,
         "usage": {"decode_rows": 1, "decodes": 1, "most_rows": 3},
         "tokens_per_second": 25.0,
         "completions_per_second": 5.0,

@@ -16,12 +16,9 @@ import transformers
 from transformers.distributed.configuration_utils import DistributedConfig
 
 from pytest_evals.engines.spec import EMBEDDED, EMBEDDED_PACKAGE, EMBEDDED_REPOSITORY, ModelSpec, embedded_weights
+from pytest_evals.engines.storage import conversion_of, files_digest
 from pytest_evals.engines.transformers.device import choose_device, choose_dtype
 from pytest_evals.errors import ModelError
-
-CONVERSION = 1
-"""Raise it when the conversion below changes, so that older results are not used."""
-_PROBE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +34,6 @@ class Loaded:
     """Processes that the model is divided over; see `parallel`."""
     template: str | None = None
     """The chat template that the specification asks for: a file, ``none``, or nothing."""
-
-
-def cache_folder() -> Path:
-    """Return where converted weights are kept: ``PYTEST_EVALS_CACHE``, or ``pytest-evals`` in the user's cache folder."""
-    chosen = os.environ.get("PYTEST_EVALS_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or "~/.cache"
-    return Path(chosen).expanduser() if chosen else Path(base).expanduser() / "pytest-evals"
 
 
 def load_model(spec: ModelSpec, options: dict[str, Any], report: Callable[[str], None]) -> Loaded:
@@ -117,25 +107,10 @@ def _load_advice(spec: ModelSpec, error: Exception) -> str:
 
 def _identity(source: str, model: Any, tokenizer: Any, dtype: str) -> dict[str, Any]:
     folder = Path(source)
-    weights = _files_hash(folder) if folder.is_dir() else f"{source}@{getattr(model.config, '_commit_hash', None)}"
+    weights = files_digest(folder) if folder.is_dir() else f"{source}@{getattr(model.config, '_commit_hash', None)}"
     template = hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest()[:16]
     versions = {"transformers": transformers.__version__, "torch": torch.__version__}
     return {"engine": "transformers", "weights": weights, "template": template, "dtype": dtype, **versions}
-
-
-def _files_hash(folder: Path) -> str:
-    """Hash names, sizes, and the first and last MiB of the files: other weights are told apart without reading
-    gigabytes.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(entry for entry in folder.iterdir() if entry.is_file()):
-        size = path.stat().st_size
-        digest.update(f"{path.name}:{size}\n".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(_PROBE))
-            file.seek(max(0, size - _PROBE))
-            digest.update(file.read(_PROBE))
-    return digest.hexdigest()[:16]
 
 
 def converted(gguf: Path, report: Callable[[str], None]) -> Path:
@@ -144,9 +119,7 @@ def converted(gguf: Path, report: Callable[[str], None]) -> Path:
     Reading GGUF through transformers takes half a minute, the result a third of a second. The folder appears whole or
     not at all: it is written beside its place and renamed.
     """
-    with gguf.open("rb") as file:
-        content = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    folder = cache_folder() / "gguf" / f"{gguf.stem}-{content}-{CONVERSION}-{transformers.__version__}"
+    folder = conversion_of(gguf)
     if folder.is_dir():
         return folder
     report(f"converting {gguf.name} once, about half a minute (kept in {folder.parent})")

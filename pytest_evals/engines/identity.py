@@ -1,0 +1,138 @@
+"""What a model would be loaded as, told without loading it.
+
+Most of what identifies a loaded model is in its files, some of it is found out while it is loaded: in which way it can be
+run, whether it brings a chat template. So it is kept after each load, under everything that it followed from: the content
+of the files, options, versions, the engine's own code, the devices of this machine. Where one of these has changed,
+nothing is told, and the model is loaded.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pytest_evals.engines.machine import gpu_count
+from pytest_evals.engines.protocol import EngineInfo
+from pytest_evals.engines.spec import EMBEDDED, EMBEDDED_REPOSITORY, ModelSpec, embedded_weights
+from pytest_evals.engines.storage import conversion_of, files_digest, keep, read_kept
+from pytest_evals.ids import content_hash
+
+_PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "flash_attn", "flash_attn_3", "kernels")
+"""Whose versions decide how a model is loaded and run."""
+_SWITCHES = ("CUDA_", "HIP_", "ROCR_", "HSA_", "NVIDIA_", "TORCH", "PYTORCH_", "HF_HUB_OFFLINE")
+"""Environment variables that decide which devices are seen and how they compute begin so."""
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def foretold(spec: ModelSpec, options: Mapping[str, Any], path: Sequence[str]) -> EngineInfo | None:
+    """Return what the model would be loaded as, `None` where that is not known. Its device is nobody's yet.
+
+    Args:
+        spec: The model, without options that only say how prompts are written.
+        options: What its engine would be told.
+        path: Where modules are looked for.
+    """
+    if spec.engine == "scripted":
+        from pytest_evals.engines.scripts import script_identity
+
+        identity = script_identity(spec.name, path)
+        return EngineInfo(identity=identity) if identity else None
+    weights = _weights(spec)
+    kept = read_kept(_place(spec, options, weights)) if weights else {}
+    identity = kept.get("identity")
+    if not isinstance(identity, dict) or identity.get("weights") != weights:
+        return None
+    return EngineInfo(None, kept.get("dtype"), kept.get("context"), identity)
+
+
+def remember(spec: ModelSpec, options: Mapping[str, Any], info: EngineInfo) -> None:
+    """Keep what a model was loaded as."""
+    weights = info.identity.get("weights")
+    if spec.engine == "hf" and weights:
+        data = {"model": spec.text, "dtype": info.dtype, "context": info.context, "identity": dict(info.identity)}
+        keep(_place(spec, options, str(weights)), data)
+
+
+def _place(spec: ModelSpec, options: Mapping[str, Any], weights: str) -> Path:
+    # Copies of a model differ in the number of their device alone.
+    told = {name: value for name, value in options.items() if name != "replica"}
+    decides = [weights, dict(spec.options), told, _versions(), _code(), _machine()]
+    return Path("identities", f"{content_hash(decides, 32)}.json")
+
+
+def _weights(spec: ModelSpec) -> str | None:
+    """Return what the engine will call the weights: a digest of their files, or name and commit on the hub."""
+    try:
+        folder = Path(spec.name)
+        if spec.name == EMBEDDED:
+            gguf = embedded_weights()
+            if gguf is None:
+                return _on_hub(replace(spec, name=EMBEDDED_REPOSITORY))
+            folder = conversion_of(gguf)
+        elif not folder.is_dir():
+            return _on_hub(spec)
+        return files_digest(folder)
+    except (OSError, metadata.PackageNotFoundError):
+        return None
+
+
+def _on_hub(spec: ModelSpec) -> str | None:
+    commit = spec.revision if spec.revision and _COMMIT.fullmatch(spec.revision) else _commit(spec)
+    return f"{spec.name}@{commit}" if commit else None
+
+
+def _commit(spec: ModelSpec) -> str | None:
+    """Return the commit that a revision stands for now: on the hub, or in its cache where that is all there is to be."""
+    try:
+        import huggingface_hub as hub
+        from huggingface_hub import constants
+
+        if constants.HF_HUB_OFFLINE:
+            found = hub.try_to_load_from_cache(spec.name, "config.json", revision=spec.revision)
+            return Path(found).parent.name if isinstance(found, str) else None
+        url = hub.hf_hub_url(spec.name, "config.json", revision=spec.revision)
+        return hub.get_hf_file_metadata(url, timeout=5).commit_hash
+    except Exception:  # noqa: BLE001 - whatever keeps the hub from answering: loading the model will say it
+        return None
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            package = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            continue
+        found[name] = package.version
+        if name == "torch":
+            # The same version is built for several kinds of devices.
+            build = Path(str(package.locate_file("torch/version.py")))
+            found["build"] = content_hash(build.read_text(encoding="utf-8")) if build.is_file() else ""
+    return found
+
+
+@functools.cache
+def _code() -> str:
+    """Return a digest of the engine: how it decides is part of what a decision followed from."""
+    folder = Path(__file__).parent
+    return content_hash([path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*.py"))])
+
+
+@functools.cache
+def _machine() -> list[Any]:
+    """Return what decides which devices there are, and what they can do."""
+    nodes = [str(node) for pattern in ("nvidia[0-9]*", "kfd", "dxg") for node in sorted(Path("/dev").glob(pattern))]
+    driver = Path("/proc/driver/nvidia")
+    drivers = [
+        path.read_text() for path in sorted((driver / "version", *driver.glob("gpus/*/information"))) if path.is_file()
+    ]
+    switches = {name: value for name, value in sorted(os.environ.items()) if name.startswith(_SWITCHES)}
+    return [platform.platform(), platform.machine(), gpu_count(), nodes, drivers, switches]
