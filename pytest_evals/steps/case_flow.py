@@ -156,7 +156,7 @@ class CaseFlow:
             STEP.set((step.name, step.declaration))
             SCOPE.set(self.results.scope_of(step.name) or self.found.prepared.case.scope)
             with clock:
-                value = await invoke(step, given, self.item, self._kit.threads)
+                value = await invoke(step, given, self.item, self._kit.threads, clock.paused())
             return self.results.of_value(step, value)
         except asyncio.CancelledError as error:
             if self._stopped:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -37,32 +38,33 @@ def test_functions_run_together_in_threads_that_see_what_their_coroutine_sees() 
 
         async def one(name: str) -> str:
             WHO.set(name)
-            return str(await threads.run(step))
+            return str(await threads.run(step, nullcontext()))
 
         assert await asyncio.gather(*map(one, "abcde")) == list("abcde")
 
     run(main)
 
 
-def test_no_more_run_at_a_time_than_there_is_room_for() -> None:
-    running: set[int] = set()
-    most = 0
-    lock = threading.Lock()
+def test_no_more_run_at_a_time_than_there_is_room_for_and_the_others_are_known_to_wait() -> None:
+    events: list[str] = []
 
-    def step() -> None:
-        nonlocal most
-        with lock:
-            running.add(threading.get_ident())
-            most = max(most, len(running))
-        with lock:
-            running.discard(threading.get_ident())
+    @contextmanager
+    def waiting(name: str) -> Iterator[None]:
+        events.append(f"{name} waits")
+        yield
+        events.append(f"{name} goes")
 
     async def main() -> None:
-        threads = StepThreads(most=2)
-        await asyncio.gather(*(threads.run(step) for _ in range(20)))
-        assert most <= 2
+        threads = StepThreads(most=1)
+        names = ("one", "two", "three")
+        await asyncio.gather(*(threads.run(lambda name=name: events.append(name), waiting(name)) for name in names))  # type: ignore[misc]  # a lambda's default
 
     run(main)
+    # The first may run already while the others come.
+    assert [event for event in events if not event.endswith("waits")] == [
+        "one goes", "one", "two goes", "two", "three goes", "three"
+    ]  # fmt: skip
+    assert all(events.index(f"{name} waits") < events.index(f"{name} goes") for name in ("one", "two", "three"))
 
 
 @pytest.mark.parametrize("error", [LookupError("x"), SystemExit(3), pytest.fail.Exception("no")])
@@ -72,7 +74,7 @@ def test_what_a_function_raises_is_raised_where_it_is_waited_for(error: BaseExce
 
     async def main() -> None:
         with pytest.raises(type(error)) as caught:
-            await StepThreads().run(step)
+            await StepThreads().run(step, nullcontext())
         assert caught.value is error
 
     run(main)
@@ -87,14 +89,14 @@ def test_a_function_that_does_not_end_keeps_neither_its_coroutine_nor_its_place(
 
     async def main() -> None:
         threads = StepThreads(most=1)
-        stuck = asyncio.create_task(threads.run(step))
+        stuck = asyncio.create_task(threads.run(step, nullcontext()))
         await asyncio.to_thread(begun.wait, 20)
         stuck.cancel()
         with pytest.raises(asyncio.CancelledError) as caught:
             await stuck
         # Where it was when nobody waited any more.
         assert "step" in [entry.name for entry in caught.traceback]
-        assert await threads.run(lambda: "next") == "next"
+        assert await threads.run(lambda: "next", nullcontext()) == "next"
         gate.set()
 
     run(main)
