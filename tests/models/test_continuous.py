@@ -19,13 +19,24 @@ from pytest_evals.engines.transformers.continuous_loop import ContinuousLoop, Ro
 from pytest_evals.engines.transformers.continuous_session import IN_FLIGHT, SPARE_BLOCKS, Session, Size, size_for
 from pytest_evals.engines.transformers.engine import TransformersEngine
 from pytest_evals.engines.transformers.packed_loop import PackedLoop
+from pytest_evals.engines.transformers.plans import Budget
 from pytest_evals.engines.transformers.row import Row
-from pytest_evals.engines.transformers.scheduler import Budget
 from pytest_evals.engines.transformers.selfcheck import Mute
 from pytest_evals.errors import ModelError
 from pytest_evals.generation import GenerationParams
 
-from .conftest import FAMILIES, answers, make_tokenizer, open_engine, reference, request, save_model, texts, weigh
+from .conftest import (
+    FAMILIES,
+    answers,
+    make_tokenizer,
+    open_engine,
+    reference,
+    request,
+    save_model,
+    texts,
+    usage_of,
+    weigh,
+)
 
 PROMPTS = ["a", "the quick brown fox", "What is the capital of France?", "0123 " * 9, "zebra " * 25, "Paris. " * 4, "x"]
 ASKED = "?loop=continuous"
@@ -81,6 +92,36 @@ def test_every_end_token_of_the_model_ends_a_text(tmp_path: Path, tiny: Path) ->
         assert result.completion_tokens == plain[key].completion_tokens
         assert result.latency is not None
         assert result.latency >= 0
+
+
+def test_what_is_accounted_for_is_what_rows_took_and_not_what_was_tried_at_load(tiny: Path) -> None:
+    engine, packed = open_engine(tiny, ASKED, batch="3"), open_engine(tiny, batch="3")
+    assert usage_of(engine)["forwards"] == usage_of(engine)["device_seconds"] == 0
+    found = answers(engine, mixed())
+    assert texts(packed, mixed()) == {key: result.text for key, result in found.items()}
+    usage, same = usage_of(engine), usage_of(packed)
+    assert (
+        usage["generated_tokens"]
+        == same["generated_tokens"]
+        == sum(
+            # An end token is generated, and no part of the text.
+            result.completion_tokens or 0
+            for result in found.values()
+        )
+    )
+    assert usage["prompt_tokens"] == sum(result.prompt_tokens or 0 for result in found.values())
+    # The first token of each row comes of its prompt.
+    assert usage["decode_rows"] == usage["generated_tokens"] - len(found)
+    assert usage["most_rows"] == 3
+    # Three rows at a time cannot be done in fewer forwards, and one row of seven never takes more than all alone.
+    assert usage["decode_rows"] / 3 <= usage["decodes"] <= usage["forwards"] <= usage["generated_tokens"] + len(found)
+    assert usage["device_seconds"] > 0
+    assert usage["padding_tokens"] == usage["shared_tokens"] == usage["reused_tokens"] == 0
+    once = dict(usage)
+    answers(engine, mixed()[:2])
+    assert usage_of(engine)["generated_tokens"] == once["generated_tokens"] + sum(
+        found[key].completion_tokens or 0 for key in ("r0", "r1")
+    )
 
 
 def test_what_a_manager_cannot_do_goes_through_the_packed_loop(tiny: Path) -> None:

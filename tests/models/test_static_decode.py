@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from pytest_evals.engines.protocol import Request
-from pytest_evals.engines.transformers import attention, kernels
+from pytest_evals.engines.transformers import attention, filters, kernels, static_decode
 from pytest_evals.engines.transformers.buckets import Room
 from pytest_evals.engines.transformers.engine import TransformersEngine
 from pytest_evals.engines.transformers.filters import Filters
@@ -114,10 +114,57 @@ def test_a_model_that_cannot_be_captured_decodes_in_blocks_without_graphs(tmp_pa
     notes = decode_statically(runner_of(engine), engine.model, "cpu", [("CUDA graphs", refusing)])
     assert set(notes) == {
         f"decodes {choice} steps without CUDA graphs: a step cannot be captured (RuntimeError: no)"
-        for choice in ("greedy", "logits")
+        for choice in ("greedy", "logits", "sampled")
     }
     assert runner_of(engine).decoder is not None
     assert texts(engine, mixed()) == reference(folder, mixed())
+
+
+def test_sampled_steps_that_cannot_be_captured_are_told_at_load_and_called_while_others_are_captured(
+    tiny: Path,
+) -> None:
+    engine = open_engine(tiny)
+    runner = runner_of(engine)
+    made: list[Unsearchable] = []
+
+    def make(_device: str) -> Unsearchable:
+        made.append(Unsearchable())
+        return made[-1]
+
+    notes = decode_statically(runner, engine.model, "cpu", [("CUDA graphs", make)])
+    assert notes == ["decodes sampled steps without CUDA graphs: a step cannot be captured (RuntimeError: no search)"]
+    assert len(made) == 1
+    before = made[0].captured
+    requests = mixed(temperature=0.9, top_k=7, seed=3)
+    decoder_of(engine).launches.eager_first = False
+    assert texts(engine, requests) == texts(open_engine(tiny), requests)
+    assert runner.take_notes() == []
+    assert made[0].captured == before
+    assert texts(engine, mixed()) == reference(tiny, mixed())
+    assert made[0].captured > before
+
+
+class NoSearch(TorchDispatchMode):
+    """As a kernel that looks at a value on the host would, one operator of sampled steps fails."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is torch.ops.aten.searchsorted.Tensor:
+            raise RuntimeError("no search")
+        return func(*args, **(kwargs or {}))
+
+
+class Unsearchable(Watched):
+    """Refuses what draws."""
+
+    def capture(self, compute: Compute) -> Compute:
+        try:
+            with NoSearch():
+                compute()
+        except RuntimeError as error:
+            raise CaptureError(f"RuntimeError: {error}") from error
+        return super().capture(compute)
 
 
 class Refusing(Directly):
@@ -233,6 +280,8 @@ def test_stop_strings_end_a_text_in_the_middle_of_a_block(tiny: Path) -> None:
 
 def test_what_is_accounted_for_does_not_depend_on_blocks(tiny: Path) -> None:
     engine, plain = open_engine(tiny, decode="static"), open_engine(tiny)
+    # Guesses, which blocks do without, make forwards fewer.
+    runner_of(plain).guesser = None
     assert texts(engine, mixed()) == texts(plain, mixed())
     found, expected = usage_of(engine), usage_of(plain)
     for name in ("prompt_tokens", "generated_tokens", "decode_rows", "most_rows", "decodes"):
@@ -295,7 +344,7 @@ def test_logits_that_are_no_numbers_are_the_error_of_their_rows_alone(
     assert bad.decoder is decoder
 
 
-@pytest.mark.parametrize("what", ["mask", "cells", "tokens"])
+@pytest.mark.parametrize("what", ["mask", "cells", "tokens", "draws"])
 def test_a_decoder_that_computes_something_else_is_not_used(
     tiny: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
@@ -307,8 +356,11 @@ def test_a_decoder_that_computes_something_else_is_not_used(
         monkeypatch.setattr(Step, "decode_mask", lambda self, *args: mask(self, *args) * 0)
     elif what == "cells":
         monkeypatch.setattr(PackedRunner, "_logits", misplaced(PackedRunner._logits))
-    else:
+    elif what == "tokens":
         monkeypatch.setattr(StaticDecoder, "_step", repeating(StaticDecoder._step))
+    else:
+        look_up = filters.looked_up
+        monkeypatch.setattr(static_decode, "looked_up", lambda shares, numbers: look_up(shares, 1 - numbers))
     notes = decode_statically(runner, engine.model, "cpu", [("static tensors", Directly)])
     assert len(notes) == 1
     assert notes[0].startswith("decodes without static tensors: its logits would differ by")
@@ -370,7 +422,7 @@ def test_torchs_own_attention_decodes_as_the_definition_does(
     usual = largest_static_difference(runner, engine.model)
     assert not used
     monkeypatch.setattr(attention, "FUSED_DEVICES", {"cpu"})
-    assert largest_static_difference(runner, engine.model) < max(2 * usual, 2e-2)
+    assert largest_static_difference(runner, engine.model) < max(2 * usual, 5e-2)
     assert used
 
 

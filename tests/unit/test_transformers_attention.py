@@ -21,8 +21,9 @@ from pytest_evals.engines.transformers.loop import AnyRow
 from pytest_evals.engines.transformers.meter import Meter
 from pytest_evals.engines.transformers.packed import PackedRunner
 from pytest_evals.engines.transformers.packed_loop import PackedLoop
+from pytest_evals.engines.transformers.plans import Budget
 from pytest_evals.engines.transformers.row import Row, ScoredRow
-from pytest_evals.engines.transformers.scheduler import Budget, Scheduler
+from pytest_evals.engines.transformers.scheduler import Scheduler
 from pytest_evals.engines.transformers.selfcheck import Mute
 from pytest_evals.generation import GenerationParams
 

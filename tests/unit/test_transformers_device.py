@@ -18,7 +18,7 @@ from pytest_evals.engines.transformers.device import (
     choose_dtype,
     shape_of,
 )
-from pytest_evals.engines.transformers.scheduler import Budget
+from pytest_evals.engines.transformers.plans import Budget
 from pytest_evals.errors import ModelError
 
 

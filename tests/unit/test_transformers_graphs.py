@@ -20,9 +20,9 @@ from pytest_evals.engines.transformers.filters import UNLIMITED, Filters, filter
 from pytest_evals.engines.transformers.graphs import CaptureError, Compute, CudaGraphs, Directly
 from pytest_evals.engines.transformers.kernels import HIDDEN, fused_decode, plain
 from pytest_evals.engines.transformers.launches import Key, Launches
+from pytest_evals.engines.transformers.plans import Budget, Piece, Plan
 from pytest_evals.engines.transformers.row import Row
 from pytest_evals.engines.transformers.sampling import NotANumberError, Uniforms, draw, uniforms
-from pytest_evals.engines.transformers.scheduler import Budget, Piece, Plan
 from pytest_evals.engines.transformers.selfcheck import Mute
 from pytest_evals.engines.transformers.slots import Slots
 from pytest_evals.engines.transformers.static_decode import StaticDecoder

@@ -193,7 +193,7 @@ def test_a_kernel_that_computes_wrongly_or_not_at_all_is_not_taken(monkeypatch: 
 
 
 def test_a_kernel_must_be_clearly_faster_to_be_worth_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    seconds = {"torch": 1.0, "same": 0.95, "faster": 0.5, "fastest": 0.4}
+    seconds = {"torch": 1.0, "same": 0.97, "faster": 0.5, "fastest": 0.4}
 
     def named(name: str) -> Callable[[], Kernel]:
         def apply(values: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:

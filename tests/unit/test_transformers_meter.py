@@ -10,10 +10,10 @@ import pytest
 from pytest_evals.engines.protocol import Request
 from pytest_evals.engines.transformers.loop import AnyRow
 from pytest_evals.engines.transformers.meter import Meter
-from pytest_evals.engines.transformers.prefixes import Prefix
+from pytest_evals.engines.transformers.plans import Piece, Plan
 from pytest_evals.engines.transformers.row import Row, ScoredRow
-from pytest_evals.engines.transformers.scheduler import Piece, Plan
 from pytest_evals.engines.transformers.selfcheck import Mute
+from pytest_evals.engines.transformers.stretches import Prefix
 from pytest_evals.generation import GenerationParams
 
 REQUEST = Request("r", "m", (), GenerationParams(), choices=("x",))

@@ -7,14 +7,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from pytest_evals.engines.transformers.prefixes import (
-    LEAST_SAVED,
-    Prefix,
-    PrefixForest,
-    common_lengths,
-    unshared_tokens,
-)
+from pytest_evals.engines.transformers.beginnings import common_lengths
+from pytest_evals.engines.transformers.prefixes import LEAST_SAVED, PrefixForest
 from pytest_evals.engines.transformers.siblings import LEAST_TOKENS
+from pytest_evals.engines.transformers.stretches import Prefix
 
 SYSTEM = range(1000, 1020)
 SHOTS = {"a": range(2000, 2030), "b": range(3000, 3030)}
@@ -383,13 +379,6 @@ def test_a_dropped_stretch_is_found_anew() -> None:
 def test_common_lengths_stop_where_the_row_computes_itself() -> None:
     rows = [Row([1, 2, 3, 4]), Row([1, 2, 3, 4], own=2), Row([1, 2, 9, 9]), Row([5]), Row([5])]
     assert common_lengths(rows) == [2, 2, 0, 0]
-
-
-def test_unshared_tokens_are_those_beyond_the_paths() -> None:
-    rows = rows_below(SYSTEM)
-    assert unshared_tokens(rows) == 5 * 23
-    grown(rows)
-    assert unshared_tokens(rows) == 5 * 3
 
 
 def check(forest: PrefixForest, rows: list[Row]) -> None:

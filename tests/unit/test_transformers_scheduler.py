@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from pytest_evals.engines.transformers.prefixes import Prefix
-from pytest_evals.engines.transformers.scheduler import FEW, Budget, Plan, Scheduler
+from pytest_evals.engines.transformers.keeping import FEW
+from pytest_evals.engines.transformers.plans import Budget, Plan
+from pytest_evals.engines.transformers.scheduler import Scheduler
+from pytest_evals.engines.transformers.stretches import Prefix
 
 
 @dataclass(eq=False)

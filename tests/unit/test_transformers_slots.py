@@ -10,10 +10,12 @@ import torch
 
 from pytest_evals.engines.protocol import Request
 from pytest_evals.engines.transformers.buckets import Room
-from pytest_evals.engines.transformers.prefixes import Prefix
+from pytest_evals.engines.transformers.packed import PackedCache
 from pytest_evals.engines.transformers.row import Row
 from pytest_evals.engines.transformers.selfcheck import Mute
-from pytest_evals.engines.transformers.slots import GROW_BY, ROUND_TO, PackedCache, Slots, Store, zeros_like
+from pytest_evals.engines.transformers.slots import GROW_BY, ROUND_TO, Slots
+from pytest_evals.engines.transformers.stores import Store, zeros_like
+from pytest_evals.engines.transformers.stretches import Prefix
 from pytest_evals.generation import GenerationParams
 
 HEADS, SIZE = 2, 3

@@ -79,12 +79,12 @@ class Layer:
         """Store keys and values and return the output; all ``[tokens, heads, head]``."""
         step = self.step
         slot_keys, slot_values = step.slots.layer(self.index, key, value)
-        rows = step.decoding
         parts: list[Part] = []
-        if rows:
-            slot_keys[step.everyone, :, step.cells] = key[:rows]
-            slot_values[step.everyone, :, step.cells] = value[:rows]
-            parts.append(self._decode(query[:rows], slot_keys, slot_values))
+        if step.decoding:
+            tokens = slice(0, step.decoding * step.width)
+            slot_keys[step.everyone, :, step.cells] = key[tokens]
+            slot_values[step.everyone, :, step.cells] = value[tokens]
+            parts.append(self._decode(query[tokens], slot_keys, slot_values))
         parts.extend(self._span(span, query, key, value, slot_keys, slot_values) for span in step.spans)
         output = parts[0][0] if len(parts) == 1 else torch.cat([part[0] for part in parts])
         if not step.groups and self.sinks is None:
@@ -97,35 +97,39 @@ class Layer:
         return output
 
     def _decode(self, query: Tensor, keys: Tensor, values: Tensor) -> Part:
-        """Each row's one token against its slot: query heads that share a key head are rows of one product."""
-        rows, heads, size = query.shape
-        kv_heads = keys.shape[1]
-        grouped = query.reshape(rows, kv_heads, heads // kv_heads, size)
+        """The tokens of each row against its slot: query heads that share a key head are rows of one product."""
+        rows, width, kv_heads = self.step.decoding, self.step.width, keys.shape[1]
+        tokens, heads, size = query.shape
+        grouped = query.reshape(rows, width, kv_heads, -1, size).transpose(1, 2).reshape(rows, kv_heads, -1, size)
         cells = slice(0, self.step.longest)
-        keys, values = keys[:rows, :, cells], values[:rows, :, cells]
-        if self._fuses_decoding(query, values):
-            mask = self.step.decode_mask(self.window, query.dtype)
-            output = fused_decode(grouped, keys, values, mask, self.scale)
-            # Nobody reads the sums of such a step; what stands in for them has their shape.
-            return output.reshape(rows, heads, -1), output[..., 0].reshape(rows, heads)
-        mask = self.step.decode_mask(self.window)
-        parts = [
-            self._decode_band(
-                grouped[band.begin : band.end],
-                keys[band.begin : band.end, :, : band.cells],
-                values[band.begin : band.end, :, : band.cells],
-                mask[band.begin : band.end, :, :, : band.cells],
-            )
-            for band in self.step.bands or [Band(0, rows, self.step.longest)]
-        ]
-        output, sums = parts[0] if len(parts) == 1 else (torch.cat(each) for each in zip(*parts, strict=True))
-        return output.reshape(rows, heads, -1), sums.reshape(rows, heads)
+        output, sums = self._decode_grouped(grouped, keys[:rows, :, cells], values[:rows, :, cells])
+        apart = (rows, kv_heads, width, heads // kv_heads)
+        output = output.reshape(*apart, -1).transpose(1, 2).reshape(tokens, heads, -1)
+        return output, sums.reshape(apart).transpose(1, 2).reshape(tokens, heads)
 
-    def _decode_band(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Part:
-        if self.softcap is None and query.device.type == "cpu" and query.dtype == torch.float32:
-            wanted = bool(self.step.groups) or self.sinks is not None
-            return by_products(query, keys, values, mask, self.scale, sums=wanted)
-        return self._partial(query, keys, values, mask)
+    def _decode_grouped(self, query: Tensor, keys: Tensor, values: Tensor) -> Part:
+        share = query.shape[2] // self.step.width
+        if self._fuses_decoding(query, values):
+            output = fused_decode(
+                query, keys, values, self.step.decode_mask(self.window, share, query.dtype), self.scale
+            )
+            # Nobody reads the sums of such a step; what stands in for them has their shape.
+            return output, output[..., 0]
+        as_products = self.softcap is None and query.device.type == "cpu" and query.dtype == torch.float32
+        if as_products:
+            query = query * self.scale
+        parts = []
+        for band in self.step.bands or [Band(0, len(query), self.step.longest)]:
+            rows, cells = slice(band.begin, band.end), slice(0, band.cells)
+            arguments = query[rows], keys[rows, :, cells], values[rows, :, cells]
+            if as_products:
+                mask = self.step.band_mask(self.window, share, keys.shape[1], band)
+                wanted = bool(self.step.groups) or self.sinks is not None
+                parts.append(by_products(*arguments, mask, sums=wanted))
+            else:
+                mask = self.step.decode_mask(self.window, share)
+                parts.append(self._partial(*arguments, mask[rows, ..., cells]))
+        return parts[0] if len(parts) == 1 else (torch.cat([o for o, _ in parts]), torch.cat([s for _, s in parts]))
 
     def _fuses_decoding(self, query: Tensor, values: Tensor) -> bool:
         """Tell whether torch's own attention serves: it keeps its log-sum-exp, and in fp32 it may round more."""

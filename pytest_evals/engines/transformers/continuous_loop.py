@@ -23,9 +23,9 @@ from pytest_evals.engines.transformers.continuous_session import (
 from pytest_evals.engines.transformers.faults import is_fatal
 from pytest_evals.engines.transformers.loop import AnyRow, Loop, Progress
 from pytest_evals.engines.transformers.meter import Meter
+from pytest_evals.engines.transformers.plans import Budget
 from pytest_evals.engines.transformers.row import Row
 from pytest_evals.engines.transformers.sampling import needs_the_host
-from pytest_evals.engines.transformers.scheduler import Budget
 
 LOOK_SECONDS = 0.5
 """How long one step waits for results."""
@@ -98,6 +98,8 @@ class ContinuousLoop:
         try:
             session = self._session or self._start()
             progress.begun = self._hand_in(session)
+            # Some may be done when one looks again.
+            self._meter.usage.most_rows = max(self._meter.usage.most_rows, min(len(self._open), self._budget.rows))
             self._collect(session, progress)
         except Exception as error:
             # Whatever the manager raises ends its session, not the run: `broken` tells the routing loop.
@@ -113,7 +115,6 @@ class ContinuousLoop:
     def _count_forwards(self, started: float) -> None:
         usage = self._meter.usage
         usage.device_seconds += self._meter.now() - started
-        usage.most_rows = max(usage.most_rows, min(len(self._open), self._budget.rows))
         if self._session is not None:
             usage.forwards += self._session.steps - self._counted
             usage.decodes += self._session.steps - self._counted

@@ -24,8 +24,8 @@ from typing import Any
 import torch
 from transformers import ContinuousBatchingConfig, GenerationConfig
 
+from pytest_evals.engines.transformers.plans import Budget
 from pytest_evals.engines.transformers.row import Row
-from pytest_evals.engines.transformers.scheduler import Budget
 
 FLASH_PAGE, PAGE = 256, 32
 """Tokens of a block of the cache. Flash kernels want multiples of 256; prefixes are shared in whole blocks."""

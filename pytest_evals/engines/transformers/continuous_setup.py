@@ -15,8 +15,9 @@ from pytest_evals.engines.transformers.loop import AnyRow
 from pytest_evals.engines.transformers.meter import Meter
 from pytest_evals.engines.transformers.packed import PackedRunner
 from pytest_evals.engines.transformers.packed_loop import PackedLoop
+from pytest_evals.engines.transformers.plans import Budget
 from pytest_evals.engines.transformers.rehearsal import rehearsed_rows, shortfall
-from pytest_evals.engines.transformers.scheduler import Budget, Scheduler
+from pytest_evals.engines.transformers.scheduler import Scheduler
 from pytest_evals.engines.transformers.selfcheck import TOLERANCE
 from pytest_evals.engines.transformers.weights import Loaded, end_tokens
 from pytest_evals.errors import ModelError

@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_evals.engines.footprint import cache_numbers
 from pytest_evals.engines.transformers.buckets import Room
-from pytest_evals.engines.transformers.scheduler import Budget
+from pytest_evals.engines.transformers.plans import Budget
 from pytest_evals.errors import ModelError
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}

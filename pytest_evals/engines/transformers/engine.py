@@ -30,7 +30,7 @@ from pytest_evals.engines.transformers.threads import set_threads
 from pytest_evals.engines.transformers.weights import Loaded, load_model
 from pytest_evals.generation import GenerationParams
 
-VERSION = 2
+VERSION = 3
 """Part of every fingerprint; raise it when the same request may give another text."""
 _NEWS_SECONDS = 1.0
 _ALL_PARAMS = frozenset(GenerationParams.__slots__)

@@ -18,9 +18,9 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 from pytest_evals.engines.transformers.faults import explain, is_fatal, is_out_of_memory
 from pytest_evals.engines.transformers.loop import AnyRow, Progress
 from pytest_evals.engines.transformers.meter import Meter
+from pytest_evals.engines.transformers.plans import Budget
 from pytest_evals.engines.transformers.row import Row, ScoredRow
 from pytest_evals.engines.transformers.sampling import Sampler
-from pytest_evals.engines.transformers.scheduler import Budget
 from pytest_evals.engines.transformers.scoring import score
 
 _NEVER = 1e9

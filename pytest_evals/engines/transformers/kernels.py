@@ -41,15 +41,17 @@ def fused_cpu(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, 
     return output, sums
 
 
-def by_products(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: float, *, sums: bool) -> Part:
+def by_products(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor, *, sums: bool) -> Part:
     """Attention of few queries to many keys as two products, for CPUs: their flash kernel is made for more queries.
 
-    ``query`` ``[batch, kv_heads, rows, head]`` in fp32, a mask ``[batch, 1, 1, cells]`` that hides no row's last cell. Without
-    ``sums`` something of their shape takes their place.
+    ``query`` ``[batch, kv_heads, rows, head]`` in fp32, scaled; a mask ``[batch * kv_heads, rows or 1, cells]`` that hides
+    no row's last cell. Without ``sums`` something of their shape takes their place.
     """
-    scores = torch.matmul(query, keys.transpose(-1, -2)).mul_(scale).add_(mask)
+    shape = query.shape[:-1]
+    scores = torch.baddbmm(mask, query.flatten(0, 1), keys.flatten(0, 1).transpose(1, 2))
     total = scores.logsumexp(dim=-1) if sums else scores[..., 0]
-    return torch.matmul(scores.softmax(dim=-1), values), total
+    output = torch.bmm(scores.softmax(dim=-1), values.flatten(0, 1))
+    return output.view(*shape, -1), total.view(shape)
 
 
 def fused_decode(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: float) -> Tensor:

@@ -27,7 +27,7 @@ class Launches:
         self._capture = capture
         self._ready: dict[Key, Compute] = {}
         self._met: set[Key] = set()
-        self._refused: set[Choice] = set()
+        self._refused: set[str] = set()
 
     def find(self, key: Key, fill: Compute, compute: Callable[[Key], None]) -> Compute:
         """Return what launches the step of ``key``, or a larger one that does the same for the same slots.
@@ -36,7 +36,8 @@ class Launches:
         """
         if key in self._ready:
             return self._ready[key]
-        if key[0] in self._refused:
+        kind = "sampled" if isinstance(key[0], Filters) else key[0]
+        if kind in self._refused:
             return lambda: compute(key)
         if self.eager_first and key not in self._met:
             self._met.add(key)
@@ -45,9 +46,8 @@ class Launches:
             fill()
             self._ready[key] = self._capture.capture(lambda: compute(key))
         except CaptureError as error:
-            self._refused.add(key[0])
-            steps = "sampled steps" if isinstance(key[0], Filters) else f"{key[0]} steps"
-            self.notes.append(f"decodes {steps} without CUDA graphs: a step cannot be captured ({error})")
+            self._refused.add(kind)
+            self.notes.append(f"decodes {kind} steps without CUDA graphs: a step cannot be captured ({error})")
             return lambda: compute(key)
         return self._ready[key]
 

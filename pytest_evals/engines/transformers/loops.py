@@ -15,14 +15,17 @@ from pytest_evals.engines.transformers import parallel
 from pytest_evals.engines.transformers.continuous_setup import make_continuous, routed
 from pytest_evals.engines.transformers.device import choose_budget, settle_on, shape_of, table_room
 from pytest_evals.engines.transformers.generate_loop import GenerateLoop
+from pytest_evals.engines.transformers.guessing import Guesser
+from pytest_evals.engines.transformers.lean import make_lean
 from pytest_evals.engines.transformers.linear import Layout, lay_out
 from pytest_evals.engines.transformers.loop import AnyRow, Loop
 from pytest_evals.engines.transformers.meter import Meter
 from pytest_evals.engines.transformers.packed import PackedRunner
 from pytest_evals.engines.transformers.packed_loop import PackedLoop
+from pytest_evals.engines.transformers.plans import Budget
 from pytest_evals.engines.transformers.reference import ReferenceLoop
 from pytest_evals.engines.transformers.sampling import Sampler
-from pytest_evals.engines.transformers.scheduler import Budget, Scheduler
+from pytest_evals.engines.transformers.scheduler import Scheduler
 from pytest_evals.engines.transformers.selfcheck import TOLERANCE, largest_difference, padding_is_harmless
 from pytest_evals.engines.transformers.static_setup import WAYS, BlockLoop, decode_statically, tally_of
 from pytest_evals.engines.transformers.weights import Loaded
@@ -63,33 +66,44 @@ def make_machinery(loaded: Loaded, spec: ModelSpec, options: Mapping[str, Any]) 
         notes += decode_statically(runner, loaded.model, loaded.device, ways)
     batch = str(spec.options.get("batch", options["batch"]))
     shape = shape_of(loaded.model.config.get_text_config(decoder=True), loaded.model.dtype.itemsize)
-    free = free_memory(loaded.device)
-    if loaded.device == "cpu":
-        free //= int(options.get("replicas", 1))
-    budget = choose_budget(batch, loaded.device, free=free, shape=shape, packed=runner is not None)
+    budget = choose_budget(
+        batch, loaded.device, free=_own_share(loaded, options), shape=shape, packed=runner is not None
+    )
     if loaded.ranks > 1:
         # Every rank must make the same plans.
         budget = Budget(**parallel.shared(dataclasses.asdict(budget)))
     if runner is None:
         return _generating(loaded, budget, meter, why_not, exact=bool(options.get("exact")))
+    return _packing(loaded, runner, Machinery("packed", [], budget, meter, notes), wish, options)
+
+
+def _packing(
+    loaded: Loaded, runner: PackedRunner, machinery: Machinery, wish: str, options: Mapping[str, Any]
+) -> Machinery:
+    """Return the machinery of a model that can be packed; what is known of it is in ``machinery``."""
+    budget, meter = machinery.budget, machinery.meter
     if runner.decoder is not None:
         runner.slots.room = table_room(budget)
         runner.decoder.tally = tally_of(meter)
+    elif loaded.device == "cpu":
+        runner.guesser = Guesser(meter.guessed)
     layout = Layout()
     if loaded.device == "cpu" and loaded.ranks == 1:
         with runner.detached():
-            layout = lay_out(loaded.model, budget.rows, int(free * _LAYOUT_SHARE))
+            layout = lay_out(loaded.model, budget.rows, int(_own_share(loaded, options) * _LAYOUT_SHARE))
+            make_lean(loaded.model, layout)
     reference = ReferenceLoop(loaded.model, runner, layout, meter, loaded.device)
     sampler = Sampler(reference if options.get("exact") else None)
     runner.use(parallel.SharedSampler(sampler) if loaded.ranks > 1 else sampler)
     scheduler: Scheduler[AnyRow] = Scheduler(budget, runner.slots)
     usual_loop = (BlockLoop if runner.decoder else PackedLoop)(scheduler, runner, meter, loaded.device)
+    machinery.loops = [usual_loop, reference]
     continuous, said = make_continuous(loaded, runner, budget, meter, wish, options)
-    notes += said
+    machinery.notes += said
     if continuous is not None:
-        routing = routed(continuous, usual_loop, scheduler, runner)
-        return Machinery("continuous", [routing, reference], budget, meter, notes)
-    return Machinery("packed", [usual_loop, reference], budget, meter, notes)
+        machinery.name = "continuous"
+        machinery.loops[0] = routed(continuous, usual_loop, scheduler, runner)
+    return machinery
 
 
 def _generating(loaded: Loaded, budget: Budget, meter: Meter, why_not: str, *, exact: bool) -> Machinery:
@@ -128,6 +142,11 @@ def _packed_runner(loaded: Loaded) -> tuple[PackedRunner | None, str]:
         reason = f"its attention cannot be plugged in ({type(error).__name__}: {error})"
     model.set_attn_implementation(before)
     return None, reason
+
+
+def _own_share(loaded: Loaded, options: Mapping[str, Any]) -> int:
+    """Return the free bytes that this process may use; replicas on a CPU divide them."""
+    return free_memory(loaded.device) // (int(options.get("replicas", 1)) if loaded.device == "cpu" else 1)
 
 
 def free_memory(device: str) -> int:

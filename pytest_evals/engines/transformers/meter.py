@@ -12,8 +12,8 @@ import psutil
 import torch
 
 from pytest_evals.engines.transformers.loop import AnyRow
-from pytest_evals.engines.transformers.prefixes import Prefix
-from pytest_evals.engines.transformers.scheduler import Plan
+from pytest_evals.engines.transformers.plans import Plan
+from pytest_evals.engines.transformers.stretches import Prefix
 
 
 @dataclass(slots=True)
@@ -21,7 +21,8 @@ class Usage:
     """Sums over a process's life.
 
     ``prompt_tokens`` were computed, ``shared_tokens`` were not because a prefix held them, ``reused_tokens`` because an
-    earlier row had left them, ``padding_tokens`` were computed for nothing; ``decode_rows`` is the sum of rows over the ``decodes`` forwards that decoded;
+    earlier row had left them, ``padding_tokens`` were computed for nothing; ``guessed_tokens`` were computed ahead, of
+    which ``right_tokens`` came true; ``decode_rows`` is the sum of rows over the ``decodes`` forwards that decoded;
     ``device_seconds`` is the time in forwards, ``peak_bytes`` the most memory of the device that was in use (on a CPU:
     of the process).
     """
@@ -35,6 +36,8 @@ class Usage:
     reused_tokens: int = 0
     padding_tokens: int = 0
     generated_tokens: int = 0
+    guessed_tokens: int = 0
+    right_tokens: int = 0
     device_seconds: float = 0.0
     weights_bytes: int = 0
     peak_bytes: int = 0
@@ -87,6 +90,12 @@ class Meter:
         usage.prompt_tokens += prompt
         usage.padding_tokens += padding
         usage.generated_tokens += generated
+
+    def guessed(self, tokens: int, right: int) -> None:
+        """Count tokens that were guessed for a row, and those of them that it wrote."""
+        self.usage.guessed_tokens += tokens
+        self.usage.right_tokens += right
+        self.usage.generated_tokens += right
 
     def snapshot(self) -> dict[str, Any]:
         """Return the usage as plain data, with the memory as it is now."""

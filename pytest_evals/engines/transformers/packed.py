@@ -1,7 +1,7 @@
 """Carries out plans: token ids and tables of a plan -> one forward of the model -> the next token of each row.
 
-`scheduler` says what is computed, `slots` hold keys and values, `attention` reads them; this module is where tensors
-are made of it all.
+`scheduler` says what is computed, `arranging` makes tensors of it, `slots` hold keys and values, `attention` reads them;
+here the model is called.
 """
 
 from __future__ import annotations
@@ -10,41 +10,24 @@ import gc
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
+from transformers import Cache
 
 from pytest_evals.engines.transformers import attention
-from pytest_evals.engines.transformers.bands import bands_of
+from pytest_evals.engines.transformers.arranging import Layout, arrange
 from pytest_evals.engines.transformers.faults import is_out_of_memory
 from pytest_evals.engines.transformers.graphs import Capture
-from pytest_evals.engines.transformers.prefixes import Prefix
-from pytest_evals.engines.transformers.row import Row, ScoredRow
+from pytest_evals.engines.transformers.guessing import Guesser
+from pytest_evals.engines.transformers.loop import AnyRow
+from pytest_evals.engines.transformers.plans import Piece, Plan
+from pytest_evals.engines.transformers.row import Row
 from pytest_evals.engines.transformers.sampling import Sampler, needs_the_host
-from pytest_evals.engines.transformers.scheduler import Piece, Plan
 from pytest_evals.engines.transformers.scoring import score
-from pytest_evals.engines.transformers.slots import PackedCache, Slots
+from pytest_evals.engines.transformers.slots import Slots
 from pytest_evals.engines.transformers.static_decode import MOST_STEPS, StaticDecoder
-from pytest_evals.engines.transformers.steps import Group, Span, Step, computing
-
-AnyRow = Row | ScoredRow
-
-
-@dataclass(slots=True)
-class Layout:
-    """Where the tokens of a plan stand in the forward, and whose logits are wanted."""
-
-    tokens: list[int] = field(default_factory=list)
-    positions: list[int] = field(default_factory=list)
-    spans: list[Span] = field(default_factory=list)
-    below: dict[Prefix, list[int]] = field(default_factory=dict)
-    """Tokens that see all of a prefix."""
-    wanted: list[int] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
-    """Rows that get a new token, in the order of ``wanted``."""
-    scored: list[tuple[ScoredRow, int, int]] = field(default_factory=list)
-    """Rows with the range of ``wanted`` that predicts their continuation."""
+from pytest_evals.engines.transformers.steps import Step, computing
 
 
 class Chooser(Protocol):
@@ -53,6 +36,25 @@ class Chooser(Protocol):
     def choose(self, logits: torch.Tensor, rows: Sequence[Row]) -> list[tuple[int, float | None]]:
         """Return token and log-probability for each row."""
         ...
+
+
+class PackedCache(Cache):
+    """What a model sees as its cache: it keeps nothing, because the attention function writes to the slots itself."""
+
+    def __init__(self) -> None:
+        super().__init__(layers=[])
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the new keys and values as they are."""
+        del layer_idx, args, kwargs
+        return key_states, value_states
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Nothing: positions are always given."""
+        del layer_idx
+        return 0
 
 
 class PackedRunner:
@@ -68,6 +70,8 @@ class PackedRunner:
         self._own_attention = model.config._attn_implementation  # noqa: SLF001 - transformers has a setter only
         self.decoder: StaticDecoder | None = None
         """Takes over where nothing but decoding is to be done."""
+        self.guesser: Guesser | None = None
+        """Guesses tokens where few rows decode."""
         self.attach()
         self.decode_with(capture)
 
@@ -132,72 +136,13 @@ class PackedRunner:
         longest = max((row.cells - row.shared for row in everyone.values()), default=0)
         self.slots.reserve(len(everyone), longest, plan.limit, plan.ahead)
         decoding = self.slots.seat(decoding, [row for row in everyone.values() if row not in decoding])
-        layout, step = self._arrange(decoding, plan.pieces)
+        guesses = self.guesser.guess(decoding) if self.guesser and not plan.pieces else []
+        layout, step = arrange(decoding, plan.pieces, self.slots, self._device, guesses)
         logits = self._forward(layout, step)
         self._settle(decoding, plan.pieces)
+        if step.width > 1:
+            return self._finished_ahead(decoding, guesses, logits.view(step.decoding, step.width, -1))
         return self._finished(layout, logits)
-
-    # -- from the plan to tensors
-
-    def _arrange(self, decoding: Sequence[Row], pieces: Sequence[Piece[AnyRow]]) -> tuple[Layout, Step]:
-        layout = Layout()
-        for row in decoding:
-            layout.wanted.append(len(layout.tokens))
-            layout.rows.append(row)
-            self._see(layout, row, [len(layout.tokens)], everything=False)
-            layout.tokens.append(row.generated[-1])
-            layout.positions.append(row.stored)
-        for piece in pieces:
-            self._place(layout, piece)
-        positions = torch.tensor(layout.positions, device=self._device)
-        cells = [row.stored - row.shared for row in decoding]
-        step = Step(
-            slots=self.slots,
-            positions=positions,
-            decoding=len(decoding),
-            cells=torch.tensor(cells, dtype=torch.long, device=self._device),
-            longest=max(cells, default=-1) + 1,
-            bands=bands_of([cell + 1 for cell in cells]) if self._device == "cpu" else [],
-            offsets=torch.tensor([row.shared for row in decoding], dtype=torch.long, device=self._device),
-            last_position=max(layout.positions),
-            spans=layout.spans,
-        )
-        for prefix, tokens in sorted(layout.below.items(), key=lambda entry: entry[0].start):
-            index = torch.tensor(tokens, device=self._device)
-            step.groups.append(Group(index, self.slots.store_of(prefix), prefix.start))
-        return layout, step
-
-    def _see(self, layout: Layout, row: AnyRow | Prefix, tokens: Sequence[int], *, everything: bool) -> None:
-        """Let tokens of a row see its prefixes: all of them while they are filled, later those that stay shared."""
-        last = row.parent if isinstance(row, Prefix) else row.prefix
-        for prefix in last.path if last else ():
-            if everything or (isinstance(row, Row) and prefix.end <= row.shared):
-                layout.below.setdefault(prefix, []).extend(tokens)
-
-    def _place(self, layout: Layout, piece: Piece[AnyRow]) -> None:
-        """Add a piece's tokens, and say where its keys go and whose logits are wanted."""
-        target, begin = piece.target, len(layout.tokens)
-        if isinstance(target, Prefix):
-            cell = piece.begin - target.start
-            tokens: Sequence[int] = target.tokens[cell : piece.end - target.start]
-            span = Span(begin, begin + len(tokens), piece.begin, store=self.slots.store_of(target), cell=cell)
-        else:
-            tokens = target.tokens[piece.begin : piece.end]
-            span = Span(begin, begin + len(tokens), piece.begin)
-        layout.tokens.extend(tokens)
-        layout.positions.extend(range(piece.begin, piece.end))
-        layout.spans.append(span)
-        self._see(layout, target, range(begin, span.end), everything=True)
-        if isinstance(target, Row):
-            span.slot, span.cell = target.slot, piece.begin - target.shared
-            span.first = (target.prefix.end if target.prefix else 0) - target.shared
-            if piece.last:
-                layout.wanted.append(span.end - 1)
-                layout.rows.append(target)
-        elif isinstance(target, ScoredRow):
-            first = len(layout.wanted)
-            layout.wanted.extend(range(span.end - len(target.continuation), span.end))
-            layout.scored.append((target, first, len(layout.wanted)))
 
     # -- the forward and what comes of it
 
@@ -236,18 +181,50 @@ class PackedRunner:
     def _finished(self, layout: Layout, logits: torch.Tensor) -> list[AnyRow]:
         finished: list[AnyRow] = []
         for scored, first, end in layout.scored:
-            score(scored, logits[first:end])
-            finished.append(scored)
+            if first < end:
+                score(scored, logits[first:end])
+            if scored.ended:
+                self.slots.drop_aside(scored)
+                finished.append(scored)
         if layout.rows:
             if layout.scored:
                 ranges = {index for _, first, end in layout.scored for index in range(first, end)}
                 logits = logits[[index for index in range(len(layout.wanted)) if index not in ranges]]
             chosen = self._sampler.choose(logits, layout.rows)
-            for row, (token, logprob) in zip(layout.rows, chosen, strict=True):
-                if row.accept(token, logprob):
-                    self.slots.release(row)
-                    finished.append(row)
+            finished.extend(row for row, choice in zip(layout.rows, chosen, strict=True) if self._give(row, *choice))
         return finished
+
+    def _finished_ahead(
+        self, rows: Sequence[Row], guesses: Sequence[Sequence[int]], logits: torch.Tensor
+    ) -> list[AnyRow]:
+        """Give rows their next tokens as long as these were guessed; ``logits`` ``[rows, 1 + guesses, vocabulary]``."""
+        finished: list[AnyRow] = []
+        going, right = list(range(len(rows))), [0] * len(rows)
+        for place in range(logits.shape[1]):
+            chosen = self._sampler.choose(logits[going, place], [rows[index] for index in going])
+            ended = {index for index, choice in zip(going, chosen, strict=True) if self._give(rows[index], *choice)}
+            finished.extend(rows[index] for index in going if index in ended)
+            going = [
+                index
+                for index in going
+                if index not in ended and guesses[index][place:][:1] == rows[index].generated[-1:]
+            ]
+            for index in going:
+                rows[index].stored += 1
+                right[index] += 1
+            if not going:
+                break
+        for row, guessed, count in zip(rows, guesses, right, strict=True):
+            if self.guesser is not None:
+                self.guesser.judge(row, len(guessed), count)
+        return finished
+
+    def _give(self, row: Row, token: int, logprob: float | None) -> bool:
+        """Let a row have its next token; return whether it has ended."""
+        if not row.accept(token, logprob):
+            return False
+        self.slots.release(row)
+        return True
 
     def take_notes(self) -> list[str]:
         """Return what the user should know of how steps are computed, once."""

@@ -9,7 +9,8 @@ from pytest_evals.engines.transformers.faults import explain, is_fatal, is_out_o
 from pytest_evals.engines.transformers.loop import AnyRow, Progress
 from pytest_evals.engines.transformers.meter import Meter
 from pytest_evals.engines.transformers.packed import PackedRunner
-from pytest_evals.engines.transformers.scheduler import Plan, Scheduler
+from pytest_evals.engines.transformers.plans import Plan
+from pytest_evals.engines.transformers.scheduler import Scheduler
 
 
 class PackedLoop:
@@ -37,6 +38,7 @@ class PackedLoop:
         progress = Progress(begun=[row for row in plan.rows if row.started is None])
         for row in progress.begun:
             row.started = self._meter.now()
+        right = self._meter.usage.right_tokens
         try:
             with self._meter.forward(plan):
                 progress.finished = self._runner.run(plan)
@@ -47,7 +49,7 @@ class PackedLoop:
             failure, shrink = explain(error, self._device), is_out_of_memory(error)
         else:
             self._scheduler.done(plan, progress.finished)
-            progress.tokens = len(plan.decode)
+            progress.tokens = len(plan.decode) + self._meter.usage.right_tokens - right
             progress.notes = self._runner.take_notes()
             return progress
         # Outside of the except block: the traceback holds the tensors that are to be freed.

@@ -9,75 +9,15 @@ ended.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
 
-import numpy as np
-
+from pytest_evals.engines.transformers.beginnings import common_lengths
+from pytest_evals.engines.transformers.filing import Files
 from pytest_evals.engines.transformers.siblings import LEAST_TOKENS, Siblings
+from pytest_evals.engines.transformers.stretches import Prefix, Sharing
 
 LEAST_SAVED = 32
 """Nor is one that saves less computation than this many tokens."""
-
-
-class Sharing(Protocol):
-    """What is read and set of a row: its tokens, how many of them others may compute, and the path that it is given."""
-
-    prefix: Prefix | None
-
-    @property
-    def tokens(self) -> Sequence[int]:
-        """Tokens to compute before the first new one."""
-        ...
-
-    @property
-    def shareable(self) -> int:
-        """The row computes the tokens from here on itself: their logits are wanted."""
-        ...
-
-    @property
-    def left(self) -> Sequence[int]:
-        """Tokens whose keys and values are in the row's slot, or in its path."""
-        ...
-
-
-@dataclass(eq=False, slots=True)
-class Prefix:
-    """A stretch of tokens that several rows share, after those of ``parent``.
-
-    ``start`` is the position of its first token. ``users`` counts rows that wait or run below it, ``holders`` those of
-    them that run and read it, ``stored`` how many of its tokens have their keys and values, ``serial`` which stretch was
-    found first. ``kept``: a row computed it for itself, and left it. The numbers are changed by the forest alone.
-    """
-
-    tokens: tuple[int, ...]
-    parent: Prefix | None = None
-    start: int = 0
-    users: int = 0
-    holders: int = 0
-    stored: int = 0
-    serial: int = 0
-    kept: bool = False
-    children: Siblings = field(default_factory=Siblings, repr=False)
-
-    @property
-    def end(self) -> int:
-        """The position after the last token."""
-        return self.start + len(self.tokens)
-
-    @property
-    def done(self) -> bool:
-        """Tell whether all keys and values are there."""
-        return self.stored == len(self.tokens)
-
-    @property
-    def path(self) -> list[Prefix]:
-        """The stretches from the root to this one."""
-        found = [self]
-        while found[-1].parent is not None:
-            found.append(found[-1].parent)
-        return found[::-1]
 
 
 class PrefixForest:
@@ -89,18 +29,20 @@ class PrefixForest:
 
     def __init__(self, split: Callable[[Prefix, Prefix], None] | None = None) -> None:
         self.split = split
-        self.used = 0
-        """Stored tokens of stretches that rows which run read."""
-        self.unused = 0
-        """Stored tokens of the others: they are there for rows to come."""
-        self._roots = Siblings()
+        self._files = Files()
+        self._roots: Siblings[Prefix] = Siblings()
         self._held: dict[int, Prefix] = {}
-        # Those that nobody reads, in the order in which they were left: without users, with rows that wait for them, and
-        # without users or anything stored.
-        self._idle: dict[Prefix, None] = {}
-        self._awaited: dict[Prefix, None] = {}
-        self._empty: dict[Prefix, None] = {}
         self._serial = itertools.count()
+
+    @property
+    def used(self) -> int:
+        """Stored tokens of stretches that rows which run read."""
+        return self._files.used
+
+    @property
+    def unused(self) -> int:
+        """Stored tokens of the others: they are there for rows to come."""
+        return self._files.unused
 
     @property
     def cells(self) -> int:
@@ -132,29 +74,20 @@ class PrefixForest:
             return
         self._held[id(row)] = row.prefix
         for prefix in row.prefix.path:
-            if not prefix.holders:
-                self.used += prefix.stored
-                self.unused -= prefix.stored
-            prefix.holders += 1
-            self._file(prefix)
+            self._files.hold(prefix)
 
     def let_go(self, row: Sharing) -> None:
         """A row reads its path no longer; it may want to later."""
         held = self._held.pop(id(row), None)
         # The lowest first: it is the first to be dropped.
         for prefix in reversed(held.path if held else []):
-            prefix.holders -= 1
-            if not prefix.holders:
-                self.used -= prefix.stored
-                self.unused += prefix.stored
-            self._file(prefix)
+            self._files.let_go(prefix)
 
     def release(self, row: Sharing) -> None:
         """Take a row's path back, when it is done."""
         self.let_go(row)
         for prefix in reversed(row.prefix.path if row.prefix else []):
-            prefix.users -= 1
-            self._file(prefix)
+            self._files.enter(prefix, -1)
         row.prefix = None
 
     def keep(self, row: Sharing) -> Prefix | None:
@@ -174,31 +107,13 @@ class PrefixForest:
 
     def store(self, prefix: Prefix, tokens: int) -> None:
         """Take note that so many tokens of a stretch have their keys and values."""
-        more = tokens - prefix.stored
-        prefix.stored = tokens
-        if prefix.holders:
-            self.used += more
-        else:
-            self.unused += more
-        self._file(prefix)
+        self._files.store(prefix, tokens)
 
     def _enter(self, prefix: Prefix | None, known: Prefix | None) -> None:
         """Count a user more for the stretches down to ``prefix`` that are not above ``known``."""
         while prefix is not known and prefix is not None:
-            prefix.users += 1
-            self._file(prefix)
+            self._files.enter(prefix, 1)
             prefix = prefix.parent
-
-    def _file(self, prefix: Prefix) -> None:
-        """Have a stretch where it belongs among those that may be dropped, as the last that was left."""
-        for files in (self._idle, self._awaited, self._empty):
-            files.pop(prefix, None)
-        if prefix.holders:
-            return
-        if prefix.stored:
-            (self._awaited if prefix.users else self._idle)[prefix] = None
-        elif not prefix.users:
-            self._empty[prefix] = None
 
     # -- what is dropped
 
@@ -209,29 +124,18 @@ class PrefixForest:
         uses and of which nothing is stored is dropped in any case.
         """
         dropped: list[Prefix] = []
-        for prefix in list(self._empty):
-            self._drop_upwards(prefix, dropped)
+        for prefix in self._files.empty():
+            dropped.extend(self._drop_upwards(prefix))
         while self.unused > max(0, cells):
-            prefix = self._lowest(self._idle) or self._lowest(self._awaited) or next(iter(self._idle))
+            prefix = self._files.next_to_drop()
             self.store(prefix, 0)
-            if prefix.users:
-                dropped.append(prefix)
-            else:
-                self._drop_upwards(prefix, dropped)
+            dropped.extend([prefix] if prefix.users else self._drop_upwards(prefix))
         return dropped
 
-    @staticmethod
-    def _lowest(files: Iterable[Prefix]) -> Prefix | None:
-        """Return the first of them below which nothing is stored."""
-        return next((prefix for prefix in files if not any(child.stored for child in prefix.children)), None)
-
-    def _drop_upwards(self, prefix: Prefix | None, dropped: list[Prefix]) -> None:
-        while prefix is not None and prefix in self._empty and not prefix.children:
-            above = prefix.parent
-            self._beside(prefix).remove(prefix)
-            del self._empty[prefix]
-            dropped.append(prefix)
-            prefix = above
+    def _drop_upwards(self, prefix: Prefix) -> Iterator[Prefix]:
+        for bare in self._files.bare_upwards(prefix):
+            self._beside(bare).remove(bare)
+            yield bare
 
     def lose(self) -> None:
         """Take note that all keys and values are gone."""
@@ -248,7 +152,7 @@ class PrefixForest:
 
     # -- how trees grow
 
-    def _beside(self, prefix: Prefix) -> Siblings:
+    def _beside(self, prefix: Prefix) -> Siblings[Prefix]:
         return prefix.parent.children if prefix.parent else self._roots
 
     def _find(self, tokens: Sequence[int], end: int, below: Prefix | None, *, stored: bool = False) -> Prefix | None:
@@ -286,7 +190,7 @@ class PrefixForest:
         prefix.tokens, prefix.start, prefix.parent = prefix.tokens[length:], upper.end, upper
         prefix.stored -= upper.stored
         upper.children.add(prefix)
-        self._file(upper)
+        self._files.file(upper)
         self.split(upper, prefix)
         return upper
 
@@ -320,22 +224,3 @@ class PrefixForest:
         node = Prefix(tuple(tokens[start:end]), above, start, serial=next(self._serial))
         self._beside(node).add(node)
         return node
-
-
-def common_lengths(rows: Sequence[Sharing]) -> list[int]:
-    """Return how many tokens each row shares with the next one, in ``rows`` sorted by their tokens."""
-    arrays = [np.asarray(row.tokens[: row.shareable], dtype=np.int64) for row in rows]
-    return [_common(first, second) for first, second in itertools.pairwise(arrays)]
-
-
-def _common(
-    first: np.ndarray[tuple[int], np.dtype[np.int64]], second: np.ndarray[tuple[int], np.dtype[np.int64]]
-) -> int:
-    length = min(len(first), len(second))
-    different = first[:length] != second[:length]
-    return int(different.argmax()) if different.any() else length
-
-
-def unshared_tokens(rows: Iterable[Sharing]) -> int:
-    """Return the tokens that ``rows`` compute themselves, beyond their paths."""
-    return sum(len(row.tokens) - (row.prefix.end if row.prefix else 0) for row in rows)

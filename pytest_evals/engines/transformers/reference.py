@@ -18,8 +18,8 @@ from pytest_evals.engines.transformers.linear import Layout
 from pytest_evals.engines.transformers.loop import AnyRow, Progress
 from pytest_evals.engines.transformers.meter import Meter
 from pytest_evals.engines.transformers.packed import PackedRunner
+from pytest_evals.engines.transformers.plans import Budget
 from pytest_evals.engines.transformers.row import Row
-from pytest_evals.engines.transformers.scheduler import Budget
 
 
 class ReferenceLoop:

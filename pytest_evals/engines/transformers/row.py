@@ -10,7 +10,7 @@ from pytest_evals.engines.protocol import Request
 
 if TYPE_CHECKING:
     from pytest_evals.engines.transformers.grammar import Guide
-    from pytest_evals.engines.transformers.prefixes import Prefix
+    from pytest_evals.engines.transformers.stretches import Prefix
 
 
 _SPARE_TOKENS = 4
@@ -46,6 +46,8 @@ class Row:
         self.text = ""
         self.generator: Any = None
         """The random generator of a sampled request; `sampling` makes it from the request's own seed, one number a token."""
+        self.memory: Any = None
+        """Where the row's tokens stood before; `guessing` makes it."""
         self.guide = guide
         self.started: float | None = None
         self.prefix: Prefix | None = None
@@ -140,7 +142,8 @@ class Row:
 class ScoredRow:
     """A context and a continuation whose likelihood is asked: computed once, generating nothing.
 
-    ``logprobs`` holds the log-probability of each token of the continuation once it is ``done``.
+    ``logprobs`` holds the log-probabilities of the continuation's tokens, as far as they are computed; ``likeliest`` tells
+    whether greedy decoding would have written these.
     """
 
     generates = False
@@ -155,9 +158,8 @@ class ScoredRow:
         self.cells = len(self.tokens)
         self.prefix: Prefix | None = None
         self.shared = 0
-        self.logprobs: list[float] = []
-        self.likeliest = False
         self.started: float | None = None
+        self.restart()
 
     @property
     def left(self) -> list[int]:
@@ -167,12 +169,14 @@ class ScoredRow:
     @property
     def ended(self) -> bool:
         """Tell whether there is nothing left to compute."""
-        return bool(self.logprobs)
+        return len(self.logprobs) == len(self.continuation)
 
     def restart(self) -> None:
-        """Nothing is kept between forwards."""
+        """Have everything computed again."""
+        self.logprobs: list[float] = []
+        self.likeliest = True
 
     def accept(self, logprobs: Sequence[float], *, likeliest: bool) -> None:
-        """Take the result; ``likeliest`` tells whether greedy decoding would have written the continuation."""
-        self.logprobs = list(logprobs)
-        self.likeliest = likeliest
+        """Take the next tokens' log-probabilities, and whether greedy decoding would have written them."""
+        self.logprobs.extend(logprobs)
+        self.likeliest = self.likeliest and likeliest

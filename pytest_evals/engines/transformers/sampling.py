@@ -34,6 +34,7 @@ class Arbiter(Protocol):
 NEAR_TIE = 1e-3
 """Two logits this close may change places by rounding, with the rows that happen to be computed together."""
 _DRAWN_TOGETHER = 16
+_BLOCK = 128
 
 
 class Sampler:
@@ -56,10 +57,9 @@ class Sampler:
         adjusted = adjust(logits, rows)
         if self._arbiter is not None:
             adjusted = self._without_ties(adjusted, rows, self._arbiter)
-        best = adjusted.max(dim=-1)
-        if not bool(best.values.isfinite().all()):
+        values, tokens = likeliest(adjusted)
+        if not bool(values.isfinite().all()):
             raise NotANumberError("the model's logits are not finite numbers")
-        tokens = best.indices.clone()
         sampled = [index for index, row in enumerate(rows) if not row.request.params.greedy]
         if sampled:
             chosen = draw(adjusted[sampled].float(), [rows[index] for index in sampled])
@@ -82,6 +82,26 @@ class Sampler:
             alone = arbiter.next_logits(rows[index]).unsqueeze(0)
             decided[index] = adjust(alone, [rows[index]])[0]
         return decided
+
+
+def likeliest(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return each row's largest logit and its place, the first one of equals; NaN is larger than any number.
+
+    A search for places reads number by number on a CPU, one for values many at a time. So the place is looked for where
+    the value is.
+    """
+    size = logits.shape[-1]
+    if logits.device.type != "cpu" or size < 2 * _BLOCK:
+        found = logits.max(dim=-1)
+        return found.values, found.indices
+    blocks = size // _BLOCK
+    largest = logits[:, : blocks * _BLOCK].reshape(-1, blocks, _BLOCK).amax(dim=-1)
+    if blocks * _BLOCK < size:
+        largest = torch.cat([largest, logits[:, blocks * _BLOCK :].amax(dim=-1, keepdim=True)], dim=-1)
+    values, places = largest.max(dim=-1, keepdim=True)
+    # The last block may reach into the one before, where all are smaller: else it would have been found first.
+    columns = (places * _BLOCK).clamp(max=size - _BLOCK) + torch.arange(_BLOCK)
+    return values[:, 0], columns.gather(1, logits.gather(1, columns).argmax(dim=-1, keepdim=True))[:, 0]
 
 
 def _logprobs(logits: torch.Tensor, tokens: torch.Tensor, rows: Sequence[Row]) -> dict[int, float]:

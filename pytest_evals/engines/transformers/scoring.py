@@ -9,11 +9,13 @@ from pytest_evals.engines.transformers.sampling import NotANumberError
 
 
 def score(row: ScoredRow, logits: torch.Tensor) -> None:
-    """Give a row the log-probabilities of its continuation; ``logits`` ``[tokens, vocabulary]`` predict its tokens.
+    """Give a row the log-probabilities of its continuation, or the next part of it; ``logits`` ``[tokens, vocabulary]``
+    predict its tokens.
 
     Raises `NotANumberError` when they are not numbers.
     """
-    targets = torch.tensor(row.continuation, device=logits.device).unsqueeze(1)
+    known = len(row.logprobs)
+    targets = torch.tensor(row.continuation[known : known + len(logits)], device=logits.device).unsqueeze(1)
     values = logits.float()
     logprobs = values.gather(1, targets).squeeze(1) - values.logsumexp(dim=-1)
     if not bool(logprobs.isfinite().all()):

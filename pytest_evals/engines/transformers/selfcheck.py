@@ -15,8 +15,9 @@ import torch
 from pytest_evals.engines.protocol import Request
 from pytest_evals.engines.transformers.loop import AnyRow
 from pytest_evals.engines.transformers.packed import PackedRunner
+from pytest_evals.engines.transformers.plans import Budget
 from pytest_evals.engines.transformers.row import Row
-from pytest_evals.engines.transformers.scheduler import Budget, Scheduler
+from pytest_evals.engines.transformers.scheduler import Scheduler
 from pytest_evals.generation import GenerationParams
 
 _NEW_TOKENS = 2

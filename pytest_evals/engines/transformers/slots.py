@@ -1,4 +1,5 @@
-"""Keys and values of everything that is under way: a slot for each row, a store for each shared prefix.
+"""Keys and values of everything that is under way: a slot for each row, a store for each shared prefix, and for each row
+that is only scored, and too long for one forward.
 
 Slots are preallocated and written in place. Rows that decode have the first slots, without gaps, so that what attention
 reads of a layer is one view. A slot holds its row's keys from its first cell on; rows of different lengths are masked.
@@ -6,45 +7,17 @@ reads of a layer is one view. A slot holds its row's keys from its first cell on
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
 import torch
-from transformers import Cache
 
 from pytest_evals.engines.transformers.buckets import Room
-from pytest_evals.engines.transformers.prefixes import Prefix
 from pytest_evals.engines.transformers.row import Row, ScoredRow
+from pytest_evals.engines.transformers.stores import Store, zeros_like
+from pytest_evals.engines.transformers.stretches import Prefix
 
 GROW_BY = 1.5
 ROUND_TO = 64
-_ALIGNMENT = 64
-
-
-class Store:
-    """Keys and values of one stretch of tokens, layer by layer, each ``[kv_heads, tokens, head]``."""
-
-    def __init__(self, length: int) -> None:
-        self.length = length
-        self.layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-
-    def write(self, layer: int, keys: torch.Tensor, values: torch.Tensor, at: int = 0) -> None:
-        """Keep keys and values of a layer, given as ``[tokens, kv_heads, head]``, from the token ``at`` on."""
-        keys, values = keys.transpose(0, 1), values.transpose(0, 1)
-        count = keys.shape[1]
-        if count == self.length:
-            self.layers[layer] = (keys.contiguous(), values.contiguous())
-            return
-        if not at:
-            self.layers[layer] = (
-                keys.new_empty((keys.shape[0], self.length, keys.shape[2])),
-                values.new_empty((values.shape[0], self.length, values.shape[2])),
-            )
-        kept_keys, kept_values = self.layers[layer]
-        kept_keys[:, at : at + count] = keys
-        kept_values[:, at : at + count] = values
 
 
 class Slots:
@@ -210,6 +183,14 @@ class Slots:
         """Return the store of a prefix, made when it is first asked for."""
         return self.stores.setdefault(id(prefix), Store(len(prefix.tokens)))
 
+    def store_aside(self, row: ScoredRow, tokens: int) -> Store:
+        """Return the store of so many tokens of a row that has no slot, made when it is first asked for."""
+        return self.stores.setdefault(id(row), Store(tokens))
+
+    def drop_aside(self, row: ScoredRow) -> None:
+        """Free the store of a row, if it has one."""
+        self.stores.pop(id(row), None)
+
     def drop(self, prefix: Prefix) -> None:
         """Free the store of a prefix."""
         self.stores.pop(id(prefix), None)
@@ -219,11 +200,7 @@ class Slots:
         whole = self.stores.pop(id(lower), None)
         if whole is None or not whole.layers:
             return
-        length = len(upper.tokens)
-        parts = self.store_of(upper), self.store_of(lower)
-        for layer, (keys, values) in whole.layers.items():
-            for store, part in zip(parts, (slice(0, length), slice(length, None)), strict=True):
-                store.layers[layer] = (keys[:, part].clone(), values[:, part].clone())
+        self.stores[id(upper)], self.stores[id(lower)] = whole.divided(len(upper.tokens))
 
     def keep(self, row: Row | ScoredRow, prefix: Prefix) -> None:
         """Copy the tokens of ``prefix`` from the slot of a row, which may have been released just now."""
@@ -244,35 +221,3 @@ class Slots:
                     slot_keys, slot_values = self._layers[layer]
                     slot_keys[row.slot, :, begin:end] = keys
                     slot_values[row.slot, :, begin:end] = values
-
-
-def zeros_like(like: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-    """Return zeros with the dtype and device of ``like``. On a CPU, memory is taken when it is first touched: a slot costs
-    what is stored in it, and making it nothing.
-    """
-    size = math.prod(shape) * like.itemsize
-    if like.device.type != "cpu" or not size:
-        return like.new_zeros(shape)
-    # torch writes its zeros; the system's own need no writing.
-    memory = torch.from_numpy(np.zeros(size + _ALIGNMENT, dtype=np.uint8))
-    begin = -memory.data_ptr() % _ALIGNMENT
-    return memory[begin : begin + size].view(like.dtype).view(*shape)
-
-
-class PackedCache(Cache):
-    """What a model sees as its cache: it keeps nothing, because the attention function writes to the slots itself."""
-
-    def __init__(self) -> None:
-        super().__init__(layers=[])
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the new keys and values as they are."""
-        del layer_idx, args, kwargs
-        return key_states, value_states
-
-    def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Nothing: positions are always given."""
-        del layer_idx
-        return 0

@@ -20,9 +20,9 @@ from pytest_evals.engines.transformers.buckets import block_length, cells_bucket
 from pytest_evals.engines.transformers.filters import UNLIMITED, Filters, filters_of, looked_up, restricted
 from pytest_evals.engines.transformers.graphs import Capture
 from pytest_evals.engines.transformers.launches import Choice, Launches
+from pytest_evals.engines.transformers.plans import Plan
 from pytest_evals.engines.transformers.row import Row
 from pytest_evals.engines.transformers.sampling import NotANumberError, uniforms
-from pytest_evals.engines.transformers.scheduler import Plan
 from pytest_evals.engines.transformers.slots import Slots
 from pytest_evals.engines.transformers.static_buffers import Buffers
 from pytest_evals.engines.transformers.steps import Step

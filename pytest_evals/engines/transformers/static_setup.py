@@ -13,12 +13,22 @@ from pytest_evals.engines.transformers.loop import AnyRow, Progress
 from pytest_evals.engines.transformers.meter import Meter
 from pytest_evals.engines.transformers.packed import Chooser, PackedRunner
 from pytest_evals.engines.transformers.packed_loop import PackedLoop
-from pytest_evals.engines.transformers.rehearsal import difference, judged, rehearsed_rows, shortfall
+from pytest_evals.engines.transformers.plans import Budget
+from pytest_evals.engines.transformers.rehearsal import (
+    GREEDY,
+    SAMPLED,
+    difference,
+    judged,
+    misdrawn,
+    rehearsed_rows,
+    shortfall,
+)
 from pytest_evals.engines.transformers.row import Row
 from pytest_evals.engines.transformers.sampling import Sampler
-from pytest_evals.engines.transformers.scheduler import Budget, Scheduler
+from pytest_evals.engines.transformers.scheduler import Scheduler
 from pytest_evals.engines.transformers.selfcheck import TOLERANCE, Recording
 from pytest_evals.engines.transformers.static_decode import Tally
+from pytest_evals.generation import GenerationParams
 
 _Way = tuple[str, Callable[[str], Capture]]
 _GRAPHS: _Way = ("CUDA graphs", CudaGraphs)
@@ -54,18 +64,20 @@ def decode_statically(runner: PackedRunner, model: Any, device: str, ways: Seque
 def largest_static_difference(runner: PackedRunner, model: Any) -> float:
     """Return the largest difference of logits between the runner's decoder and the model, as a share of the largest.
 
-    Both ways are asked: steps whose logits the host sees, and blocks of steps which choose by themselves.
+    All ways are asked: steps whose logits the host sees, and blocks of steps which choose by themselves, the likeliest
+    token or a drawn one. So a step that cannot be captured is known before anybody waits for it.
     """
     recording = Recording()
-    seen, chosen = (_played(runner, model, sampler) for sampler in (recording, Sampler()))
+    seen = _played(runner, model, recording, GREEDY)
+    chosen, drawn = (_played(runner, model, Sampler(), params) for params in (GREEDY, SAMPLED))
     with runner.detached():
         differences = [difference(torch.stack(recording.logits[id(row)]), judged(model, row)) for row in seen]
-        return max(*differences, shortfall(model, chosen))
+        return max(*differences, shortfall(model, chosen), misdrawn(model, drawn))
 
 
-def _played(runner: PackedRunner, model: Any, sampler: Chooser) -> list[Row]:
+def _played(runner: PackedRunner, model: Any, sampler: Chooser, params: GenerationParams) -> list[Row]:
     """Return rows that were written with the runner, every step of a new size captured at once."""
-    rows = rehearsed_rows(model.config.get_text_config(decoder=True).vocab_size)
+    rows = rehearsed_rows(model.config.get_text_config(decoder=True).vocab_size, params)
     scheduler: Scheduler[AnyRow] = Scheduler(Budget(len(rows), 1 << 20, cascade=None))
     scheduler.add(rows)
     if runner.decoder is not None:

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
 from pytest_evals.engines.transformers.bands import Band
 from pytest_evals.engines.transformers.kernels import HIDDEN
-from pytest_evals.engines.transformers.slots import Slots, Store
+from pytest_evals.engines.transformers.slots import Slots
+from pytest_evals.engines.transformers.stores import Store
 
 Tensor = torch.Tensor
 
@@ -36,9 +38,9 @@ class Span:
 
 @dataclass(slots=True)
 class Group:
-    """Tokens of the step (their indices) that see all of a stored prefix, whose first token has ``position``."""
+    """Tokens of the step (what picks them) that see all of a stored prefix, whose first token has ``position``."""
 
-    tokens: Tensor
+    tokens: Tensor | slice
     store: Store
     position: int
 
@@ -47,8 +49,9 @@ class Group:
 class Step:
     """Who sees whom in one forward.
 
-    The first ``decoding`` tokens belong to the rows in the first slots. ``cells``: the cell that each of them writes;
-    ``longest``: cells that are read. ``offsets``: the position of each slot's first cell.
+    The first tokens belong to the ``decoding`` rows in the first slots, ``width`` tokens of each, one after another.
+    ``cells``: the cell that each of these tokens writes; ``longest``: cells that are read. ``offsets``: the position of
+    each slot's first cell.
     """
 
     slots: Slots
@@ -62,24 +65,41 @@ class Step:
     groups: list[Group] = field(default_factory=list)
     bands: list[Band] = field(default_factory=list)
     """Parts of the first slots that are read to different lengths; none: all of them to ``longest``."""
-    masks: dict[tuple[int | None, torch.dtype], Tensor] = field(default_factory=dict)
+    width: int = 1
     everyone: Tensor = field(init=False)
-    """The slots of rows that decode: 0, 1, 2..."""
+    """The slot of each token of rows that decode: 0, 1, 2..."""
+    _masks: dict[tuple[Any, ...], Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.everyone = torch.arange(self.decoding, device=self.cells.device)
+        if self.width > 1:
+            self.everyone = self.everyone.repeat_interleave(self.width)
 
-    def decode_mask(self, window: int | None, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Return what each decoding row must not see of its slot, to be added: ``[rows, 1, 1, longest]``."""
-        if (window, dtype) not in self.masks:
+    def decode_mask(self, window: int | None, share: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Return what tokens of decoding rows must not see of their slots, to be added: ``[rows, 1, 1, longest]``.
+
+        Where a row has several tokens, each sees those before it: ``[rows, 1, width * share, longest]``, with ``share``
+        query heads that see the same.
+        """
+        key = (window, share if self.width > 1 else 1, dtype)
+        if key not in self._masks:
             columns = torch.arange(self.longest, device=self.cells.device)
             hidden = columns > self.cells.unsqueeze(1)
             if window is not None:
-                seen_from = self.positions[: self.decoding] - window - self.offsets
+                seen_from = self.positions[: len(self.cells)] - window - self.offsets[self.everyone]
                 hidden |= columns <= seen_from.unsqueeze(1)
             mask = torch.zeros(hidden.shape, device=hidden.device).masked_fill_(hidden, HIDDEN)
-            self.masks[window, dtype] = mask[:, None, None, :].to(dtype)
-        return self.masks[window, dtype]
+            mask = mask.view(self.decoding, 1, self.width, self.longest)
+            self._masks[key] = (mask if self.width == 1 else mask.repeat_interleave(share, dim=2)).to(dtype)
+        return self._masks[key]
+
+    def band_mask(self, window: int | None, share: int, heads: int, band: Band) -> Tensor:
+        """Return the part of a band for each of its rows and their key heads: ``[rows * heads, 1 or more, cells]``."""
+        key = (window, share, heads, band)
+        if key not in self._masks:
+            mask = self.decode_mask(window, share)[band.begin : band.end, ..., : band.cells]
+            self._masks[key] = mask.expand(-1, heads, -1, -1).flatten(0, 1)
+        return self._masks[key]
 
 
 _STEP: ContextVar[Step] = ContextVar("step of the packed forward")

@@ -1,0 +1,158 @@
+"""Parts of layers that are composed of many operators, computed in fewer passes over memory: on a CPU, where a pass over
+the activations of a batch takes as long as a good part of a product.
+
+RMS norms, rotary positions and gated blocks have the same few forms in most families. Whether a module has one of them
+is not read from its name: it is run beside its replacement, on its own weights, and keeps its own way where the numbers
+differ.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from pytest_evals.engines.transformers.linear import Layout
+
+Tensor = torch.Tensor
+Apply = Callable[[Tensor], Tensor]
+
+_ROTATION = "apply_rotary_pos_emb"
+"""What transformers calls the function, in the module of each family."""
+_SIZES = (1e-3, 1.0, 30.0)
+"""Sizes of the numbers on which ways are compared: the smallest shows what is added to a variance."""
+_TOLERANCE = 1e-5
+
+
+@torch.inference_mode()
+def make_lean(model: torch.nn.Module, layout: Layout) -> None:
+    """Let the parts of ``model`` that can be computed in fewer passes be computed so while ``layout`` is active."""
+    for module in model.modules():
+        if not all(parameter.dtype == torch.float32 for parameter in module.parameters(recurse=False)):
+            continue
+        lean = next((lean for lean in _ways(module) if _same(module, lean)), None)
+        if lean is not None:
+            _replace(module, lean, layout)
+            layout.lean += 1
+        elif _rotate_lean(module, layout):
+            layout.lean += 1
+
+
+def _ways(module: torch.nn.Module) -> Iterator[Apply]:
+    """Yield ways to compute what ``module`` may compute, by its parts."""
+    children, parameters = dict(module.named_children()), dict(module.named_parameters(recurse=False))
+    eps = getattr(module, "variance_epsilon", getattr(module, "eps", None))
+    if not children and parameters.keys() == {"weight"} and parameters["weight"].dim() == 1 and isinstance(eps, float):
+        weight = parameters["weight"].detach()
+        yield _norm(weight, eps)
+        yield _norm(1 + weight, eps)
+    if children.keys() == {"gate_proj", "up_proj", "down_proj", "act_fn"} and not parameters:
+        yield _gated(module)
+
+
+def _norm(weight: Tensor, eps: float) -> Apply:
+    """Divide by the root of the mean square: the norm is one pass, and the rest of it takes a number of each row."""
+    added, share = torch.tensor(eps), 1 / len(weight)
+
+    def apply(values: Tensor) -> Tensor:
+        length = torch.linalg.vector_norm(values, dim=-1, keepdim=True)
+        return (values * torch.addcmul(added, length, length, value=share).rsqrt_()).mul_(weight)
+
+    return apply
+
+
+def _gated(module: Any) -> Apply:
+    def apply(values: Tensor) -> Tensor:
+        gate, up = module.gate_proj(values), module.up_proj(values)
+        down: Tensor = module.down_proj(module.act_fn(gate).mul_(up))
+        return down
+
+    return apply
+
+
+def _same(module: torch.nn.Module, lean: Apply) -> bool:
+    """Tell whether the module computes the same of numbers of several sizes."""
+    inputs = next(parameter.shape[-1] for parameter in module.parameters())
+    generator = torch.Generator().manual_seed(0)
+    for size in _SIZES:
+        values = torch.randn((1, 3, inputs), generator=generator) * size
+        try:
+            expected, found = module(values), lean(values)
+        except Exception:  # noqa: BLE001 - a module that only looks like one of these may want anything
+            return False
+        if not _close(found, expected):
+            return False
+    return True
+
+
+def _close(found: Tensor, expected: Any) -> bool:
+    if not isinstance(expected, Tensor) or found.shape != expected.shape:
+        return False
+    # By the largest number, as rounding is: some results are differences of large ones.
+    return bool((found - expected).abs().max() <= _TOLERANCE * expected.abs().max())
+
+
+def _replace(module: torch.nn.Module, lean: Apply, layout: Layout) -> None:
+    own = module.forward
+
+    def forward(*arguments: Any, **options: Any) -> Any:
+        if not layout.active or len(arguments) != 1 or options or arguments[0].dtype != torch.float32:
+            return own(*arguments, **options)
+        return lean(arguments[0])
+
+    module.forward = forward  # one module's own; its class stays as it is
+
+
+# -- rotary positions
+
+
+def rotated(values: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn each pair of numbers, one of either half, by its angle; ``values`` ``[..., head]``."""
+    half = values.shape[-1] // 2
+    result = values * cos
+    result[..., :half].addcmul_(values[..., half:], sin[..., :half], value=-1)
+    result[..., half:].addcmul_(values[..., :half], sin[..., half:])
+    return result
+
+
+def _rotate_lean(module: torch.nn.Module, layout: Layout) -> bool:
+    """Let an attention module rotate by `rotated` if that is what it calls: its forward is made anew, with this name of
+    its globals exchanged.
+    """
+    own = type(module).forward
+    if not isinstance(own, types.FunctionType) or _ROTATION not in own.__code__.co_names:
+        return False
+    rotate = own.__globals__.get(_ROTATION)
+    if rotate is None or not _rotates(rotate):
+        return False
+
+    def lean(query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, *arguments: Any, **options: Any) -> Any:
+        # Some rotate a part of each head only.
+        plain = not arguments and not options and query.dtype == torch.float32 and cos.shape[-1] == query.shape[-1]
+        if not layout.active or not plain:
+            return rotate(query, key, cos, sin, *arguments, **options)
+        cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
+        return rotated(query, cos, sin), rotated(key, cos, sin)
+
+    names = {**own.__globals__, _ROTATION: lean}
+    forward = types.FunctionType(own.__code__, names, own.__name__, own.__defaults__, own.__closure__)
+    forward.__kwdefaults__ = own.__kwdefaults__
+    module.forward = types.MethodType(forward, module)
+    return True
+
+
+def _rotates(rotate: Callable[..., Any]) -> bool:
+    generator = torch.Generator().manual_seed(0)
+    query, key = (torch.randn((1, heads, 5, 8), generator=generator) for heads in (4, 2))
+    cos, sin = (torch.randn((1, 5, 8), generator=generator) for _ in range(2))
+    try:
+        expected = rotate(query, key, cos, sin)
+        return all(
+            _close(rotated(values, cos.unsqueeze(1), sin.unsqueeze(1)), result)
+            for values, result in zip((query, key), expected, strict=True)
+        )
+    except Exception:  # noqa: BLE001 - a family's own function may want anything
+        return False
