@@ -50,13 +50,19 @@ class RecordedRun:
 
 
 def series(runs: Iterable[RecordedRun], statistic: str = "mean") -> list[Series]:
-    """Return a series for each suite, model and grader that some run has, in the order of their first appearance."""
+    """Return a series for each suite, grader and model that some run has, in the order of their first appearance; the
+    models of one grader stand together.
+    """
     found: dict[Key, Series] = {}
     for recorded in sorted(runs, key=lambda each: str(each.run["started"])):
         for row in recorded.scores:
             key = (row["suite"], row["model"], row["grader"])
             found.setdefault(key, Series(*key)).points.append(_point(recorded, row, statistic))
-    return list(found.values())
+    places: dict[tuple[str, str], int] = {}
+    for suite, _, grader in found:
+        places.setdefault((suite, grader), len(places))
+    suites = list(dict.fromkeys(suite for suite, _, _ in found))
+    return sorted(found.values(), key=lambda each: (suites.index(each.suite), places[each.suite, each.grader]))
 
 
 def _point(recorded: RecordedRun, row: Mapping[str, Any], statistic: str) -> Point:

@@ -181,7 +181,8 @@ def sample_reason(sample: Mapping[str, Any]) -> str:
         return f"{sample['error']['kind']} error: {sample['error']['message']}"
     grades = [grade for grade in sample["grades"] if grade["passed"] is False or grade["status"] == "error"]
     shown = [f"{grade['grader_key']}: {grade['reasoning'] or grade['status']}" for grade in grades]
-    return "; ".join(shown) or "the test's assert failed"
+    values = [f"{grade['grader_key']} {grade['value']:.4g}" for grade in sample["grades"] if grade["value"] is not None]
+    return "; ".join(shown) or "the test's assert failed" + (f" ({', '.join(values)})" if values else "")
 
 
 def _text(content: Any) -> str:

@@ -1,25 +1,26 @@
 // A chart for each score: runs from left to right, the oldest first, with their intervals.
 
 const data = readData(byId("data"));
-const [WIDTH, HEIGHT, LEFT, BOTTOM] = [760, 170, 44, 22];
+const [HEIGHT, LEFT, BOTTOM] = [170, 44, 22];
 const severalModels = new Set(data.series.map((series) => series.model)).size > 1;
 const day = (point) => point.started.slice(0, 16).replace("T", " ");
 const commit = (point) => (point.commit ? point.commit.slice(0, 9) + (point.dirty ? "+" : "") : "–");
 const interval = (point) => (point.low === null || point.high === null ? "" : `${number(point.low)} to ${number(point.high)}`);
 
-function chart(points) {
+/** As wide as there is room, so that its words keep their size. */
+function chart(points, width) {
   const seen = points.flatMap((point) => [point.value, point.low, point.high]).filter((value) => value !== null);
   const inUnit = seen.every((value) => value >= 0 && value <= 1);
   const [low, high] = inUnit ? [0, 1] : [Math.min(...seen), Math.max(...seen)];
-  const x = (index) => LEFT + (points.length === 1 ? 0.5 : index / (points.length - 1)) * (WIDTH - LEFT - 10);
+  const x = (index) => LEFT + (points.length === 1 ? 0.5 : index / (points.length - 1)) * (width - LEFT - 10);
   const y = (value) => 8 + (high > low ? (high - value) / (high - low) : 0.5) * (HEIGHT - BOTTOM - 8);
   const drawn = points.map((point, index) => ({ ...point, x: x(index) })).filter((point) => point.value !== null);
   const latest = drawn.at(-1);
   const label = latest ? `${points.length} runs; the latest ${number(latest.value)}${interval(latest) && `, interval ${interval(latest)}`}` : "no values";
   const line = drawn.map((point) => `${point.x},${y(point.value)}`).join(" ");
-  return svg("svg", { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label },
+  return svg("svg", { class: "chart", viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": label },
     [low, (low + high) / 2, high].map((value) => [
-      svg("line", { class: "axis", x1: LEFT, x2: WIDTH, y1: y(value), y2: y(value) }),
+      svg("line", { class: "axis", x1: LEFT, x2: width, y1: y(value), y2: y(value) }),
       svg("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, inUnit ? value.toFixed(1) : plainNumber(value)),
     ]),
     svg("polyline", { class: "trend", points: line }),
@@ -29,7 +30,7 @@ function chart(points) {
       svg("circle", { class: point.complete ? null : "partial", cx: point.x, cy: y(point.value), r: 3.5 }))),
     points.length > 0 && [
       svg("text", { x: x(0), y: HEIGHT - 4, "text-anchor": points.length === 1 ? "middle" : "start" }, day(points[0])),
-      points.length > 1 && svg("text", { x: WIDTH - 10, y: HEIGHT - 4, "text-anchor": "end" }, day(points.at(-1))),
+      points.length > 1 && svg("text", { x: width - 10, y: HEIGHT - 4, "text-anchor": "end" }, day(points.at(-1))),
     ]);
 }
 
@@ -42,5 +43,12 @@ function table(points) {
 
 byId("span").textContent = plural(data.runs, "run");
 byId("history").append(...data.series.map(({ suite, model, grader, points }) => h("section", {},
-  h("h2", {}, grader, h("small", {}, [suite, severalModels && model].filter(Boolean).join(" · "))), chart(points), table(points))));
+  h("h2", {}, grader, h("small", {}, [suite, severalModels && model].filter(Boolean).join(" · "))), h("div", { class: "plot" }), table(points))));
+
+function draw() {
+  for (const [index, plot] of [...document.querySelectorAll(".plot")].entries()) plot.replaceChildren(chart(data.series[index].points, plot.clientWidth));
+}
+
+draw();
+addEventListener("resize", draw);
 setUpTheme(byId("theme"));

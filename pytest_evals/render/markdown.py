@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_evals.gates import GateResult
 from pytest_evals.location import Location
 from pytest_evals.plain import one_line, plain
 from pytest_evals.render import numbers
@@ -23,6 +24,8 @@ from pytest_evals.scores import Score
 STEP_LIMIT = 1024 * 1024
 """What GitHub takes as the summary of one step, in bytes. A larger one is refused as a whole."""
 _TEXT_LIMIT = 2000
+_MOST_OPEN = 5
+"""Gates that are met and stand there without a click."""
 _RESERVE = 400
 """Bytes kept for the note that something was left out."""
 _MARKUP = re.compile(r"[\\`*_{}\[\]#|~$&<>@]")
@@ -47,10 +50,15 @@ class Excerpt:
 
 def summary_markdown(card: ScoreCard, excerpts: Sequence[Excerpt], limit: int = STEP_LIMIT) -> str:
     """Return the summary in at most ``limit`` bytes: verdict, gates, scores, ledger, notes, and the cases of ``excerpts``."""
-    several = len({score.model for score in card.scores} | {gate.model for gate in card.gates}) > 1
+    places = {(score.suite, score.model) for score in card.scores} | {(gate.suite, gate.model) for gate in card.gates}
+    several = len(places) > len({suite for suite, _ in places})
+    met = [gate for gate in card.gates if gate.verdict == "passed"]
+    folded = met if len(met) > _MOST_OPEN else []
+    shown = [gate for gate in card.gates if gate not in folded]
     blocks = [
         Block([f"### Evals: {verdict(card)}"]),
-        _gates(card, several=several),
+        _gates(shown, card, several=several),
+        _folded(_gates(folded, card, several=several), f"{len(folded)} gates met"),
         _scores(card, several=several),
         Block([_ledger(card.ledger)]),
         Block([f"- {escaped(note)}" for note in _notes(card)]),
@@ -106,18 +114,27 @@ def verdict(card: ScoreCard) -> str:
     return f"{met} of {len(gates)} gates met" + (f", {len(gates) - met} undecided" if met < len(gates) else "")
 
 
-def _gates(card: ScoreCard, *, several: bool) -> Block:
+def _folded(block: Block, title: str) -> Block:
+    """Return a table that a click opens."""
+    return Block(block.rows, f"<details><summary>{title}</summary>\n\n{block.opening}", "\n</details>")
+
+
+def _gates(gates: Sequence[GateResult], card: ScoreCard, *, several: bool) -> Block:
     rows = [
         _row(
             f"{'❌' if gate.fails else '✅' if gate.verdict == 'passed' else '⚪'} {gate.verdict}",
-            escaped(gate.suite),
-            *([escaped(card.shorts.get(gate.model, gate.model))] if several else []),
-            f"<code>{escaped(gate.gate)}</code>",
+            # Below each other: long names beside each other make a table that nobody sees as a whole.
+            f"<code>{escaped(gate.gate)}</code><br>{_where(gate, card, several=several)}",
             escaped(gate.reason),
         )
-        for gate in sorted(card.gates, key=lambda gate: (not gate.fails, gate.verdict == "passed"))
+        for gate in sorted(gates, key=lambda gate: (not gate.fails, gate.verdict == "passed"))
     ]
-    return _table(["verdict", "suite", *(["model"] if several else []), "gate", "found"], rows)
+    return _table(["verdict", "gate", "found"], rows)
+
+
+def _where(gate: GateResult, card: ScoreCard, *, several: bool) -> str:
+    model = [card.shorts.get(gate.model, gate.model)] if several else []
+    return escaped(", ".join([gate.suite, *model]))
 
 
 def _scores(card: ScoreCard, *, several: bool) -> Block:
@@ -164,12 +181,10 @@ def _moved(moved: Mapping[tuple[str, str, str], Movement], score: Score) -> list
     found = moved.get((score.suite, score.model, score.grader))
     if found is None or found.difference is None:
         return [numbers.ABSENT, "not compared"]
-    interval = f", {_signed_interval(found.interval)}" if found.interval and found.verdict != "same" else ""
-    return [numbers.signed(found.difference), f"{found.verdict}{interval}"]
-
-
-def _signed_interval(interval: tuple[float, float]) -> str:
-    return f"{numbers.signed(interval[0])} to {numbers.signed(interval[1])}"
+    change = numbers.signed(found.difference)
+    if found.interval and found.verdict != "same":
+        change += f" ({numbers.signed(found.interval[0])} to {numbers.signed(found.interval[1])})"
+    return [change, found.verdict]
 
 
 def _table(names: Sequence[str], rows: Sequence[str], left: int | None = None) -> Block:
@@ -214,8 +229,9 @@ def _cases(excerpts: Sequence[Excerpt], card: ScoreCard, outcome: str) -> Block:
 
 def _case(excerpt: Excerpt, card: ScoreCard) -> str:
     model = card.shorts.get(excerpt.model, excerpt.model)
-    parts = {"Asked": excerpt.prompt, "Answered": excerpt.text, "Because": excerpt.reason}
+    parts = {"Asked": excerpt.prompt, "Answered": excerpt.text}
     texts = [f"{name}\n<pre>{preformatted(text)}</pre>" for name, text in parts.items() if text]
+    texts += [f"\nBecause {escaped(excerpt.reason)}"] if excerpt.reason else []
     where = ", ".join(escaped(part) for part in (excerpt.case_id, model, str(excerpt.location or "")) if part)
     return "\n".join([f"\n**{escaped(excerpt.suite)}** {where}\n", *texts])
 

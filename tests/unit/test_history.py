@@ -33,6 +33,15 @@ def test_runs_are_in_the_order_in_which_they_started() -> None:
     assert series(RUNS, "pass_rate")[0].points[0].low is None, "the interval is that of the mean"
 
 
+def test_the_models_of_a_grader_stand_together() -> None:
+    rows = [
+        {"suite": suite, "model": model, "grader": grader, "n": 1, "mean": 1.0}
+        for suite, model, grader in (("b", "m", "x"), ("b", "m", "y"), ("a", "m", "x"), ("b", "n", "x"))
+    ]
+    found = series([RecordedRun(RUNS[0].run, True, rows)])
+    assert [f"{each.suite}{each.grader}{each.model}" for each in found] == ["bxm", "bxn", "bym", "axm"]
+
+
 def test_series_are_chosen_by_name() -> None:
     every = [Series("a", "org/name", "x"), Series("a", "other", "y"), Series("b", "other", "x")]
     assert chosen(every, suite="a", model=None, grader=None) == every[:2]

@@ -47,8 +47,8 @@ def card(*gates: GateResult, models: tuple[str, ...] = ("smollm2",)) -> ScoreCar
 
 def test_a_summary_has_verdict_gates_scores_ledger_notes_and_cases() -> None:
     text = summary_markdown(card(gate("passed"), gate("failed")), [excerpt()])
-    assert text.startswith("### Evals: 1 of 2 gates not met\n\n| verdict | suite | gate | found |\n| --- |")
-    assert text.index("❌ failed | capitals | <code>exact.mean &gt;= 0.8</code>") < text.index("✅ passed")
+    assert text.startswith("### Evals: 1 of 2 gates not met\n\n| verdict | gate | found |\n| --- |")
+    assert text.index("❌ failed | <code>exact.mean &gt;= 0.8</code><br>capitals | 0.5, not") < text.index("✅ passed")
     assert "| suite | grader | n | mean | 95% interval | passed |\n| --- | --- | ---: |" in text
     assert "| capitals | exact | 2/2 | 0.500 |" in text
     assert "**2 cases**: 1 passed, 1 missed\n\n- the first 2 of 9 rows\n- artifact: .evals/run.jsonl\n" in text
@@ -57,6 +57,15 @@ def test_a_summary_has_verdict_gates_scores_ledger_notes_and_cases() -> None:
         in text
     )
     assert text.endswith("</details>\n")
+
+
+def test_many_gates_that_are_met_are_folded() -> None:
+    met = [dataclasses.replace(gate("passed"), gate=f"exact.mean >= 0.{number}") for number in range(6)]
+    few, many = (summary_markdown(card(gate("failed"), *gates), []) for gates in (met[:5], met))
+    assert "details" not in few
+    assert few.count("| verdict |") == 1
+    head, _, folded = many.partition("<details><summary>6 gates met</summary>\n\n| verdict | gate |")
+    assert ("❌ failed" in head, "✅ passed" in head, folded.count("✅ passed")) == (True, False, 6)
 
 
 def test_several_models_have_a_column() -> None:
@@ -108,7 +117,7 @@ def test_a_summary_says_what_changed_since_the_baseline() -> None:
     models = ("smollm2", "org/other")
     text = summary_markdown(dataclasses.replace(card(models=models), movements=moved, baseline="main"), [])
     assert "| 95% interval | change | since the baseline | passed |" in text
-    assert "| -0.100 | worse, -0.150 to -0.050 | 50% |" in text
+    assert "| -0.100 (-0.150 to -0.050) | worse | 50% |" in text
     assert "| - | not compared | 50% |" in text
     assert "- change: of the mean over the cases that both runs have" in text
 
