@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np  # noqa: F401 - loads once in a process, and pytester forgets what a test imported
 import pytest
 
 from pytest_evals.artifacts.artifact import EvaluationArtifact
