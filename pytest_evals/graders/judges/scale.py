@@ -92,6 +92,10 @@ def _words(request: str, scores: Sequence[int], options: Options, question: Ques
 
 def _ends_of(question: Question) -> tuple[int, int, dict[int, str]]:
     low, high = int(question.low or 0), int(question.high or 0)
+    if low < 0:
+        raise SuiteError(
+            f"judge.scale: the question of {question.place or 'question(...)'} goes from {low}: a judge's scale starts at 0 or above"
+        )
     return low, high, dict(zip((low, high), question.ends or (), strict=False))
 
 
