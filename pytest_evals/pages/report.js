@@ -514,7 +514,7 @@ function gradesTable(sample) {
     h("tbody", {}, sample.grades.map((grade) => h("tr", {},
       h("th", { scope: "row" }, grade.key),
       h("td", { class: "number" }, grade.value === undefined ? "–" : plainNumber(grade.value)),
-      sample.before && h("td", { class: "number" }, before(grade.key)?.value === undefined ? "–" : plainNumber(before(grade.key).value)),
+      sample.before && h("td", { class: "number was" }, before(grade.key)?.value === undefined ? "–" : plainNumber(before(grade.key).value)),
       h("td", {}, gradeVerdict(grade)),
       h("td", {}, grade.reasoning && textBlock(grade.reasoning, { query: state.q }), grade.metadata && h("details", {}, h("summary", {}, "Details"), textBlock(asText(grade.metadata), { tag: "pre" }))))))));
 }
