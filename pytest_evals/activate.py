@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,17 +11,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_evals.artifacts.provenance import DISTRIBUTION, rival_installed
-from pytest_evals.artifacts.recorder import check_writable, make_folder
 from pytest_evals.collection.hooks import Collection
 from pytest_evals.declaration import MARK
 from pytest_evals.errors import EvalsError
 from pytest_evals.grading.sheet import RUN_CODE, TIME_LIMIT
+from pytest_evals.session.opening import artifact_path, check_outputs, read_baseline, recollection
 from pytest_evals.settings import Settings, read_settings
-from pytest_evals.suites.info import SuiteInfo, place_of, under_test
+from pytest_evals.suites.info import SuiteInfo
 
 if TYPE_CHECKING:
     from pytest_evals.baseline.loading import Baseline
-    from pytest_evals.recall.opening import Recollection
 
 
 def activate(config: pytest.Config) -> None:
@@ -86,21 +83,6 @@ def _recast(config: pytest.Config, replay: Path, collection: Collection) -> None
         config.pluginmanager.register(SuiteCheck(collection.recast, collection.infos), "evals-suite-check")
 
 
-def _recollection(settings: Settings, infos: dict[str, SuiteInfo]) -> Recollection:
-    from pytest_evals.recall.opening import open_recollection
-
-    try:
-        return open_recollection(
-            settings.reuse,
-            settings.root,
-            lambda nodeid: place_of(infos, nodeid),
-            replaced=lambda model: under_test(infos, model, settings.judge_name),
-            exact=settings.exact,
-        )
-    except EvalsError as error:
-        raise pytest.UsageError(str(error)) from error
-
-
 def _own(config: pytest.Config, settings: Settings, collection: Collection, path: Path, *, distributed: bool) -> None:
     from pytest_evals.engines.pool import EnginePool
     from pytest_evals.progress import Progress
@@ -111,7 +93,7 @@ def _own(config: pytest.Config, settings: Settings, collection: Collection, path
 
     baseline = read_baseline(settings, config.invocation_params.dir)
     infos: dict[str, SuiteInfo] = collection.infos
-    recalled = _recollection(settings, infos)
+    recalled = recollection(settings, infos)
     pool = EnginePool(settings.root, settings.engine_options, settings.stall_timeout, recalled.memory)
     config.pluginmanager.register(
         EvalSession(settings, infos, pool, path, config.invocation_params.args, recalled, baseline), "evals-session"
@@ -160,56 +142,9 @@ def _plan(config: pytest.Config, settings: Settings, collection: Collection) -> 
     # Looking is not writing.
     cache = settings.reuse.cache.replace("write", "read")
     settings = dataclasses.replace(settings, reuse=dataclasses.replace(settings.reuse, cache=cache))
-    recalled = _recollection(settings, collection.infos)
+    recalled = recollection(settings, collection.infos)
     config.pluginmanager.register(PlanPrinter(settings, collection.infos, recalled), "evals-plan")
     config.pluginmanager.register(GateCheck(settings, collection.infos), "evals-gate-check")
-
-
-def read_baseline(settings: Settings, here: Path) -> Baseline | None:
-    """Return the run to compare with. Raises `pytest.UsageError` when there is none or it cannot be read."""
-    if settings.baseline is None:
-        return None
-    from pytest_evals.baseline.loading import load_baseline
-
-    try:
-        return load_baseline(settings.baseline, here, settings.folder)
-    except EvalsError as error:
-        raise pytest.UsageError(f"--evals-baseline: {error}") from error
-
-
-def artifact_path(settings: Settings) -> Path:
-    """Return where the artifact goes. Raises `pytest.UsageError` when it cannot be written there."""
-    try:
-        if settings.artifact is None:
-            make_folder(settings.folder)
-        path = (
-            settings.artifact
-            or settings.folder
-            / f"{datetime.datetime.now().astimezone():%Y-%m-%dT%H-%M-%S}-{secrets.token_hex(2)}.jsonl"
-        )
-        check_writable(path)
-    except EvalsError as error:
-        raise pytest.UsageError(str(error)) from error
-    return path
-
-
-def check_outputs(settings: Settings, artifact: Path) -> None:
-    """Find out before any model loads whether what was asked for beside the artifact can be written."""
-    taken = {artifact.resolve(): "the artifact"}
-    try:
-        for option, path in (
-            ("--evals-html", settings.html),
-            ("--evals-summary", settings.summary),
-            ("--evals-codequality", settings.codequality),
-        ):
-            if path is None:
-                continue
-            check_writable(path, f"{option}: the file")
-            other = taken.setdefault(path.resolve(), option)
-            if other != option:
-                raise pytest.UsageError(f"{option}: {path} is where {other} goes already")
-    except EvalsError as error:
-        raise pytest.UsageError(str(error)) from error
 
 
 def skip_evals(items: list[pytest.Item]) -> None:

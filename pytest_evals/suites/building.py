@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pytest_evals.case import Case
 from pytest_evals.conversation import prompt_of, recorded_of
-from pytest_evals.datasets import load
+from pytest_evals.datasets.loading import load
 from pytest_evals.declaration import Declaration
 from pytest_evals.errors import EvalsError, SuiteError
 from pytest_evals.gates import parse_gate

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_evals.case import Case
-from pytest_evals.datasets import Dataset, Row
+from pytest_evals.datasets.dataset import Dataset, Row
 from pytest_evals.declaration import Declaration
 from pytest_evals.errors import DatasetError, SuiteError, did_you_mean
 from pytest_evals.ids import row_id

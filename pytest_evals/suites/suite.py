@@ -9,7 +9,7 @@ from pathlib import Path
 from pytest_evals.case import Case
 from pytest_evals.completion import Message
 from pytest_evals.conversation import CONVERSATION
-from pytest_evals.datasets import Dataset
+from pytest_evals.datasets.dataset import Dataset
 from pytest_evals.declaration import Declaration
 from pytest_evals.errors import GateError, did_you_mean
 from pytest_evals.gates import Gate, has_value, resolve, unresolved

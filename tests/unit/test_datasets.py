@@ -16,7 +16,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from pytest_evals.datasets import load
+from pytest_evals.datasets.loading import load
 from pytest_evals.errors import DatasetError
 
 ROWS = [{"q": "1+1", "a": "2"}, {"q": "ü\n東", "a": "3"}]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_evals.case import Case
 from pytest_evals.completion import Completion, Message
 from pytest_evals.conversation import check_messages
-from pytest_evals.datasets import load
+from pytest_evals.datasets.loading import load
 from pytest_evals.errors import EvalsError, SuiteError
 from pytest_evals.ids import row_id
 from pytest_evals.plain import one_line

@@ -1,0 +1,151 @@
+"""Files -> rows, each with the line at which it starts; of Parquet, its number."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import io
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pytest_evals.datasets.dataset import Row, as_row
+from pytest_evals.errors import DatasetError
+
+_JSON_SPACE = re.compile(r"[ \t\n\r]*")
+# csv refuses fields above 128 KiB unless told otherwise; long documents are ordinary data here.
+_CSV_FIELD_LIMIT = 2**31 - 1
+
+
+def _decode(path: Path, content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DatasetError(f"{path}:{line}: not UTF-8 ({error.reason}); save the file as UTF-8") from error
+
+
+def _reject_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON; use null or leave the field out")
+
+
+def _parse_json(text: str, where: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_reject_constant)
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{where}: not valid JSON: {error}") from error
+
+
+def _read_jsonl(path: Path, content: bytes) -> Iterator[tuple[int, Row]]:
+    # Only newlines end a line: str.splitlines would also break at U+2028, which may stand inside a JSON string.
+    for number, line in enumerate(_decode(path, content).split("\n"), start=1):
+        if line.strip():
+            where = f"{path}:{number}"
+            yield number, as_row(_parse_json(line, where), where)
+
+
+def _read_json(path: Path, content: bytes) -> Iterator[tuple[int, Row]]:
+    text = _decode(path, content)
+    try:
+        numbered = list(_elements(text))
+    except (ValueError, RecursionError):
+        # The whole of it says best what is wrong.
+        raise _no_list(path, _parse_json(text, str(path))) from None
+    yield from _numbered(path, numbered)
+
+
+def _elements(text: str) -> Iterator[tuple[int, object]]:
+    """Yield the elements of a JSON array with their lines, each parsed once. Raises `ValueError` for anything else."""
+    decoder = json.JSONDecoder(parse_constant=_reject_constant)
+    position, line, counted = _after_space(text, 0), 1, 0
+    closing = "["
+    while text[position : position + 1] == closing:
+        position = _after_space(text, position + 1)
+        if closing == "[" and text[position : position + 1] == "]":
+            break
+        line += text.count("\n", counted, position)
+        counted = position
+        value, position = decoder.raw_decode(text, position)
+        yield line, value
+        position, closing = _after_space(text, position), ","
+    if text[position : position + 1] != "]" or _after_space(text, position + 1) != len(text):
+        raise ValueError("not an array")
+
+
+def _after_space(text: str, position: int) -> int:
+    match = _JSON_SPACE.match(text, position)
+    return match.end() if match else position
+
+
+def _read_yaml(path: Path, content: bytes) -> Iterator[tuple[int, Row]]:
+    yaml = importlib.import_module("yaml")
+    try:
+        # What yaml.safe_load does, in the two steps between which the lines are known.
+        loader = yaml.SafeLoader(_decode(path, content))
+        node = loader.get_single_node()
+        value = None if node is None else loader.construct_document(node)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that does not exist
+        raise DatasetError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(value, list):
+        raise _no_list(path, value)
+    yield from _numbered(path, zip((entry.start_mark.line + 1 for entry in node.value), value, strict=True))
+
+
+def _no_list(path: Path, value: object) -> DatasetError:
+    return DatasetError(f"{path}: expected a list of rows, found {type(value).__name__}")
+
+
+def _numbered(path: Path, entries: Iterable[tuple[int, object]]) -> Iterator[tuple[int, Row]]:
+    for number, (line, entry) in enumerate(entries, start=1):
+        yield line, as_row(entry, f"{path}:{line}: row {number}")
+
+
+def _read_csv(path: Path, content: bytes, delimiter: str = ",") -> Iterator[tuple[int, Row]]:
+    csv.field_size_limit(_CSV_FIELD_LIMIT)
+    reader = csv.reader(io.StringIO(_decode(path, content), newline=""), delimiter=delimiter, strict=True)
+    try:
+        header = next(reader, None)
+        if header is None:
+            return
+        if len(set(header)) != len(header):
+            raise DatasetError(f"{path}:1: two columns have the same name: {', '.join(header)}")
+        start = reader.line_num + 1
+        for values in reader:
+            # A row may go over several lines, and starts after the one before.
+            line, start = start, reader.line_num + 1
+            if not values:
+                continue
+            if len(values) != len(header):
+                raise DatasetError(f"{path}:{line}: {len(values)} values for {len(header)} columns")
+            yield line, dict(zip(header, values, strict=True))
+    except csv.Error as error:
+        raise DatasetError(f"{path}:{reader.line_num}: not valid CSV: {error}") from error
+
+
+def _read_tsv(path: Path, content: bytes) -> Iterator[tuple[int, Row]]:
+    yield from _read_csv(path, content, delimiter="\t")
+
+
+def _read_parquet(path: Path, content: bytes) -> Iterator[tuple[int, Row]]:
+    try:
+        parquet = importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise DatasetError(f"{path}: reading Parquet needs pyarrow: pip install 'pytest-evals-hf[parquet]'") from error
+    try:
+        rows = parquet.read_table(io.BytesIO(content)).to_pylist()
+    except Exception as error:  # pyarrow raises its own tree of errors, whose base is Exception
+        raise DatasetError(f"{path}: not valid Parquet: {error}") from error
+    yield from enumerate(rows, start=1)
+
+
+READERS: dict[str, Callable[[Path, bytes], Iterator[tuple[int, Row]]]] = {
+    ".jsonl": _read_jsonl,
+    ".json": _read_json,
+    ".csv": _read_csv,
+    ".tsv": _read_tsv,
+    ".parquet": _read_parquet,
+    ".yaml": _read_yaml,
+    ".yml": _read_yaml,
+}
