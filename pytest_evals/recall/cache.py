@@ -81,11 +81,11 @@ class Cache:
             self._run("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", str(key), json.dumps(data), time.time())
             self._added += 1
 
-    def notes(self, taken: int) -> list[str]:
-        """Say how many completions were ``taken`` from it, and what was wrong with it."""
+    def notes(self, taken: str) -> list[str]:
+        """Say what was ``taken`` from it, and what was wrong with it."""
         if self.problem:
             return [self.problem]
-        parts = [f"{counted(taken, 'completion')} taken from it"]
+        parts = [f"{taken} taken from it"]
         if self._writes:
             parts.append(f"{counted(self._added, 'answer')} added")
         if self._damaged:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_evals.errors import ArtifactError
+from pytest_evals.plain import counted
 from pytest_evals.recall.cache import Cache, check_folder
 from pytest_evals.recall.memory import Memory
 from pytest_evals.recall.recorded import Place, Recorded, read_recorded
@@ -49,19 +50,26 @@ class Recollection:
             lines.append(f"evals: cache {self.cache.shown}")
         return lines
 
-    def notes(self, counts: Mapping[str, int], cases: Mapping[str, Place]) -> list[str]:
-        """Say what was taken from before. ``counts``: completions by source; ``cases``: places by nodeid."""
+    def notes(self, counts: Mapping[str, int], calls: Mapping[str, int], cases: Mapping[str, Place]) -> list[str]:
+        """Say what was taken from before. ``counts``, ``calls``: completions and answers to calls, by source; ``cases``: places
+        by nodeid.
+        """
         notes = self.replay.notes(cases.values()) if self.replay is not None else []
         if self.resumed is not None:
-            notes.append(self.resumed.note(counts.get(Resumed.name, 0), cases))
+            notes.append(self.resumed.note(_taken(Resumed.name, counts, calls), cases))
         if self.cache is not None:
-            notes += self.cache.notes(counts.get(Cache.name, 0))
+            notes += self.cache.notes(_taken(Cache.name, counts, calls))
         return notes
 
     def close(self) -> None:
         """Let go of files."""
         if self.cache is not None:
             self.cache.close()
+
+
+def _taken(source: str, counts: Mapping[str, int], calls: Mapping[str, int]) -> str:
+    answers = f" and {counted(calls[source], 'answer')} to calls" if calls.get(source) else ""
+    return f"{counted(counts.get(source, 0), 'completion')}{answers}"
 
 
 def open_recollection(

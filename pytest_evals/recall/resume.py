@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping
 
 from pytest_evals.engines.protocol import Request, Result
-from pytest_evals.plain import counted
 from pytest_evals.recall.keys import Key
 from pytest_evals.recall.recorded import Recorded, Turn
 
@@ -33,12 +32,12 @@ class Resumed:
         """Tell whether there is an answer of the model with this digest."""
         return any(key.startswith(f"{model}-") for key in self.recorded.answers)
 
-    def note(self, taken: int, cases: Mapping[str, object]) -> str:
-        """Say how many completions were taken over, how many of ``cases`` were generated, and why."""
+    def note(self, taken: str, cases: Mapping[str, object]) -> str:
+        """Say what was ``taken`` over, how many of ``cases`` were generated, and why."""
         reasons = Counter(why for nodeid, why in self._missing.items() if nodeid in cases)
         listed = ", ".join(f"{number} {why}" for why, number in sorted(reasons.items()))
         again = f", {sum(reasons.values())} generated ({listed})" if reasons else ", none generated"
-        return f"resumed from {self.recorded.shown}: {counted(taken, 'completion')} taken over{again}"
+        return f"resumed from {self.recorded.shown}: {taken} taken over{again}"
 
 
 def _why(key: Key, turn: Turn | None) -> str:

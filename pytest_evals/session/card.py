@@ -111,7 +111,7 @@ class CardMaker:
 
     def _recall_notes(self, tally: Tally) -> list[str]:
         cases = {nodeid: (info.name, *item) for info in self._infos.values() for nodeid, item in info.items.items()}
-        return self._recalled.notes(tally.sources, cases)
+        return self._recalled.notes(tally.sources, tally.call_sources, cases)
 
     def _uses(self, tally: Tally, models: Collection[str]) -> list[ModelUse]:
         """Return what each model did that was loaded, or need not be; models that differ only in their prompts share one."""

@@ -18,6 +18,7 @@ class Tally:
     def __init__(self) -> None:
         self._records: dict[str, CaseRecord] = {}
         self._sources: dict[str, str | None] = {}
+        self._call_sources: dict[str, list[str]] = {}
         self.tokens: dict[str, Tokens] = {}
 
     def __contains__(self, nodeid: str) -> bool:
@@ -31,8 +32,10 @@ class Tally:
         self._sources[sample["nodeid"]] = source
         if completion and completion["completion_tokens"] is not None and source is None:
             self._count(sample["interaction"]["source"] or "", completion)
-        for call in sample.get("calls") or ():
-            if call.get("text") is not None:
+        calls = [(call, source_of(call)) for call in sample.get("calls") or ()]
+        self._call_sources[sample["nodeid"]] = [source for _, source in calls if source]
+        for call, source in calls:
+            if call.get("text") is not None and source is None:
                 self._count(call["model"], call)
 
     def _count(self, model: str, answer: Mapping[str, Any]) -> None:
@@ -47,3 +50,8 @@ class Tally:
     def sources(self) -> Counter[str]:
         """How many completions were not computed in this run, by where they come from."""
         return Counter(source for source in self._sources.values() if source)
+
+    @property
+    def call_sources(self) -> Counter[str]:
+        """The same of calls that tasks and graders made."""
+        return Counter(source for sources in self._call_sources.values() for source in sources)

@@ -78,8 +78,13 @@ def test_a_replay_asks_a_judge_only_what_it_was_not_asked(recorded: Evals) -> No
 
 
 def test_a_resumed_run_takes_over_calls_of_the_same_models(recorded: Evals) -> None:
-    recorded.run("--evals-resume", "old.jsonl", *MODELS, model=None).assert_outcomes(passed=2)
+    resumed = recorded.run("--evals-resume", "old.jsonl", *MODELS, model=None)
+    resumed.assert_outcomes(passed=2)
     assert (asked(recorded), origins(recorded)) == ([], {"resume"})
+    said = " ".join(resumed.stdout.str().split())
+    assert "resumed from old.jsonl: 2 completions and 6 answers to calls taken over, none generated" in said
+    # What was taken over was not generated in this run.
+    assert sum(use["completions"] for use in recorded.lines()[-1]["throughput"]["models"]) == 0
     recorded.run("--evals-resume", "old.jsonl", "--evals-seed", "4", *MODELS, model=None).assert_outcomes(passed=2)
     # Only the judge samples, so only its seed has changed.
     assert asked(recorded) == ["judge DRAFT X SAY X", "judge DRAFT Y SAY Y"]

@@ -129,7 +129,7 @@ def test_a_cache_that_breaks_is_not_used_and_can_be_removed(tmp_path: Path) -> N
     assert cache.find(key(1), ask()) is None
     cache.keep(key(2), Result("", "text"))
     cache.close()
-    (note,) = cache.notes(0)
+    (note,) = cache.notes("nothing")
     assert "is not used: no such table: answers; 'pytest-evals cache clear' removes it" in note
     assert [clear(tmp_path / "new"), clear(tmp_path / "new")] == [True, False]
     assert list((tmp_path / "new").iterdir()) == []
