@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PrivateAttr, mod
 from pytest_evals.errors import AwaitsAnswer, GradeError, NotApplicable
 from pytest_evals.plain import one_line
 from pytest_evals.statistics import LARGEST
+from pytest_evals.statistics.bounded import check_bounds, within
 
 Status = Literal["graded", "not_applicable", "error", "pending"]
 
@@ -20,6 +21,8 @@ class Grade(BaseModel):
     ``value`` is a finite number (a bool counts as 1 or 0); NaN and infinities are refused. ``passed`` is the verdict,
     `None` when the grader gives a number without one. ``status`` is ``graded``; ``not_applicable`` (the grader does not
     concern this case), ``error`` (the grader failed) and ``pending`` (a person has yet to answer) have no value.
+    ``bounds`` are the lowest and the highest value that the grader can give, where they are known: the interval of a
+    mean keeps within them, and a value outside of them is refused.
 
     ``bool(grade)`` is ``passed``, or without a verdict that of the number. A grade compares with numbers. Asking a
     grade without a value raises `NotApplicable` (a pending one its subclass `AwaitsAnswer`) or `GradeError`.
@@ -34,6 +37,7 @@ class Grade(BaseModel):
     passed: bool | None = None
     status: Status = "graded"
     metadata: Mapping[str, Any] = Field(default_factory=dict)
+    bounds: tuple[FiniteFloat, FiniteFloat] | None = None
     _parts: Mapping[str, Grade] = PrivateAttr(default_factory=dict)
 
     def __init__(
@@ -44,6 +48,7 @@ class Grade(BaseModel):
         passed: bool | None = None,
         status: Status = "graded",
         metadata: Mapping[str, Any] | None = None,
+        bounds: tuple[float, float] | None = None,
     ) -> None:
         super().__init__(
             value=value,
@@ -52,6 +57,7 @@ class Grade(BaseModel):
             passed=passed,
             status=status,
             metadata=metadata or {},
+            bounds=bounds,
         )
 
     # Reading a grade from data goes past the signature above, which is for people.
@@ -72,6 +78,12 @@ class Grade(BaseModel):
             raise ValueError(f"a grade's value is at most {LARGEST:g} in size: the squares of larger ones overflow")
         if self.status != "graded" and (self.value is not None or self.passed is not None):
             raise ValueError(f"a grade with status {self.status!r} has neither value nor verdict")
+        if self.bounds is not None:
+            check_bounds(self.bounds)
+            if self.value is not None and not within(self.value, self.bounds):
+                raise ValueError(
+                    f"a value of {self.value:g} is outside of the bounds {self.bounds[0]:g} to {self.bounds[1]:g}"
+                )
         return self
 
     @property

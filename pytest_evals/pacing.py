@@ -163,16 +163,14 @@ def _why_whole(group: _Group, gates: Sequence[Gate], selected: set[str]) -> str 
 def _watch(group: _Group, gates: Sequence[Gate], alpha: float) -> SuiteWatch:
     info = group.info
     cases = {item.stash[EVAL].key.case_id: item.stash[EVAL].prepared.case for item in group.items}
-    watches = [
-        GateWatch(
-            gate,
-            str(resolve(gate, info.name, info.graders)),
-            sum(gate.slice is None or has_value(case, *gate.slice) for case in cases.values()),
-            alpha,
-        )
-        for gate in gates
-    ]
-    return SuiteWatch(watches, len(group.items) // len(cases))
+    repeats = len(group.items) // len(cases)
+    watches = []
+    for gate in gates:
+        name = str(resolve(gate, info.name, info.graders))
+        population = sum(gate.slice is None or has_value(case, *gate.slice) for case in cases.values())
+        budget = is_budget(name, info.graders)
+        watches.append(GateWatch(gate, name, population, alpha, repeats, budget=budget))
+    return SuiteWatch(watches, repeats)
 
 
 def check_stop_early(settings: Settings, config: pytest.Config) -> None:

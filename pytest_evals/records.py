@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pytest_evals import corpus
+from pytest_evals import corpus, statistics
 from pytest_evals.trust.said import Said
 
 Outcome = Literal["passed", "missed", "failed", "errored", "skipped"]
@@ -24,6 +24,8 @@ class GradeRecord:
     """What the case adds to a corpus-level metric."""
     said: Said | None = None
     """What those who were asked answered, where the grade is that of a question."""
+    bounds: statistics.Bounds | None = None
+    """The lowest and the highest value that the grader can give, where it says so."""
 
 
 @dataclass(frozen=True, slots=True)

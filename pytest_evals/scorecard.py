@@ -16,6 +16,7 @@ from pytest_evals.slices import WeakSlice, weak_slices
 from pytest_evals.trust.agreement import Agreement
 from pytest_evals.trust.calibration import Calibration
 
+_ALPHA = 0.05
 Place = tuple[str, str, str]
 """Suite, model and grader of a score."""
 
@@ -190,13 +191,17 @@ def leaders(scores: Sequence[Score]) -> dict[Place, str]:
     marks: dict[Place, str] = {}
     for models in grouped.values():
         best = max(models, key=lambda score: score.mean or 0.0)
+        others = [score for score in models if score.mean != best.mean]
+        adjusted = statistics.holm([_p_as_good(score, best) for score in others])
+        lower = {score.model for score, p in zip(others, adjusted, strict=True) if p <= _ALPHA}
         for score in models if len(models) > 1 else ():
-            mark = "*" if score.mean == best.mean else "" if _clearly_lower(score, best) else "~"
+            mark = "*" if score.mean == best.mean else "" if score.model in lower else "~"
             marks[score.suite, score.model, score.grader] = mark
     return marks
 
 
-def _clearly_lower(score: Score, best: Score) -> bool:
+def _p_as_good(score: Score, best: Score) -> float:
+    """Return the p value that a model is as good as the best one, of the cases that both have; 1 where it is above there."""
     own, other = ({case.case_id: case for case in each.cases} for each in (score, best))
     both = [case_id for case_id in own if case_id in other]
     difference = statistics.paired_difference(
@@ -204,7 +209,7 @@ def _clearly_lower(score: Score, best: Score) -> bool:
         [other[case_id].mean for case_id in both],
         score.of_cases([own[case_id] for case_id in both]).clusters,
     )
-    return difference is not None and difference.mean > 0 and difference.p <= 0.05
+    return 1.0 if difference is None or difference.mean <= 0 else difference.p
 
 
 def make_ledger(collected: int, records: Sequence[CaseRecord]) -> Ledger:

@@ -7,12 +7,16 @@ belong together with others (``cluster``) counts with them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from pytest_evals import corpus, statistics
 from pytest_evals.statistics.repeats import Spread
+
+IntervalKind = Literal["Wilson", "bounded", "t"]
+"""Wilson's (1927) for shares, `pytest_evals.statistics.bounded` and Student's for other means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,8 @@ class Score:
     corpus: float | None = None
     """The corpus-level metric; `None` unless every graded case brings its part of it."""
     cases: tuple[CaseGrades, ...] = ()
+    bounds: statistics.Bounds | None = None
+    """Between what the values can be, see `common_bounds`."""
 
     @property
     def n(self) -> int:
@@ -93,14 +99,28 @@ class Score:
         return estimate.stderr if estimate else None
 
     @property
+    def interval_kind(self) -> IntervalKind:
+        """Which interval the mean has: Wilson's for right and wrong, else by whether the bounds of the values are known."""
+        if self.bounds is None or not math.isfinite(self.bounds[1]):
+            return "t"
+        return "Wilson" if self.bounds == (0, 1) and set(self.values) <= {0, 1} else "bounded"
+
+    @property
     def interval(self) -> statistics.Interval | None:
-        """The mean's interval at 95 %: Wilson's for right and wrong (at the effective number of samples, where some
-        belong together), Student's for other values; `None` where there are too few.
+        """The mean's interval at 95 %, over cases (or clusters).
+
+        Wilson's is at the effective number of samples, where some belong together. Student's is `None` below two cases
+        and where all are equal, since then nothing tells how far others may be; it ends at a bound that is known.
         """
         estimate = self.estimate
         if estimate is None:
             return None
-        return statistics.wilson_clustered(estimate, self.n) if set(self.values) <= {0, 1} else estimate.interval()
+        if self.interval_kind == "Wilson":
+            return statistics.wilson_clustered(estimate, self.n)
+        if self.interval_kind == "bounded" and self.bounds:
+            return statistics.bounded_interval([case.mean for case in self.cases], self.bounds, self.clusters)
+        found = estimate.interval()
+        return statistics.Interval(max(found.low, self.bounds[0]), found.high) if found and self.bounds else found
 
     @property
     def has_verdicts(self) -> bool:
@@ -152,7 +172,16 @@ class Score:
         verdicts = tuple(verdict for case in cases for verdict in case.verdicts)
         parts = [part for case in cases for part in case.parts]
         whole = corpus.combine(parts) if self.corpus is not None else None
-        return Score(self.suite, self.model, self.grader, values, verdicts, 0, 0, 0, corpus=whole, cases=tuple(cases))
+        return replace(
+            self,
+            values=values,
+            verdicts=verdicts,
+            not_applicable=0,
+            errors=0,
+            pending=0,
+            corpus=whole,
+            cases=tuple(cases),
+        )
 
     def to_row(self) -> dict[str, Any]:
         """Return the score as plain data: a line of `EvaluationArtifact.scores`."""
@@ -168,6 +197,8 @@ class Score:
             "stderr": self.stderr,
             "ci_low": interval.low if interval else None,
             "ci_high": interval.high if interval else None,
+            "interval": self.interval_kind if interval else None,
+            "bounds": list(self.bounds) if self.bounds and math.isfinite(self.bounds[1]) else None,
             "pass_rate": self.pass_rate,
             "min": min(self.values, default=None),
             "max": max(self.values, default=None),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from pytest_evals import corpus
+from pytest_evals import corpus, statistics
 from pytest_evals.records import CaseRecord, GradeRecord, grades_of
 from pytest_evals.scores import CaseGrades, Score
 
@@ -21,8 +21,9 @@ def compute_score(suite: str, model: str, grader: str, records: Iterable[CaseRec
                 counts[grade.status] += 1
     values = tuple(value for _, _, value in graded)
     verdicts = [grade.passed for _, grade, _ in graded]
-    if values and all(verdict is None for verdict in verdicts) and set(values) <= {0.0, 1.0}:
-        # A grader that returns 1 and 0 means right and wrong.
+    unsaid = all(grade.passed is None and grade.bounds is None for _, grade, _ in graded)
+    if values and unsaid and set(values) <= {0.0, 1.0}:
+        # A grader that returns 1 and 0, and says no more about them, means right and wrong.
         verdicts = [value == 1 for value in values]
     known = tuple(verdict for verdict in verdicts if verdict is not None)
     lost = (counts["not_applicable"], counts["error"], counts["pending"])
@@ -31,7 +32,21 @@ def compute_score(suite: str, model: str, grader: str, records: Iterable[CaseRec
     cases = _cases(
         (record, value, verdict, grade.part) for (record, grade, value), verdict in zip(graded, verdicts, strict=True)
     )
-    return Score(suite, model, grader, values, known, *lost, corpus=whole, cases=cases)
+    bounds = common_bounds([grade for _, grade, _ in graded])
+    return Score(suite, model, grader, values, known, *lost, corpus=whole, cases=cases, bounds=bounds)
+
+
+def common_bounds(grades: Iterable[GradeRecord]) -> statistics.Bounds | None:
+    """Return between what all values of these graded grades can be; `None` where that is not known of some.
+
+    Zeros and ones without bounds are wrong and right.
+    """
+    # The same few pairs stand at all of them.
+    found = {grade.bounds or ((0.0, 1.0) if grade.value in (0, 1) else None) for grade in grades}
+    known = [each for each in found if each is not None]
+    if not known or len(known) < len(found):
+        return None
+    return min(low for low, _ in known), max(high for _, high in known)
 
 
 def _cases(

@@ -225,7 +225,7 @@ class EvaluationArtifact(BaseModel):
     def scores(self) -> list[dict[str, Any]]:
         """Return one row a suite, model and grader.
 
-        Each has ``suite, model, grader, n, mean, stderr, pass_rate``, and ``cases, ci_low, ci_high, min, max, median,
+        Each has ``suite, model, grader, n, mean, stderr, pass_rate``, and ``cases, ci_low, ci_high, interval, bounds, min, max, median,
         p05, p95, repeats, pass_at_k, pass_hat_k, min_case, coverage, corpus, errors, not_applicable, pending``.
         """
         records = [to_record(sample.model_dump()) for sample in self.samples]

@@ -130,10 +130,21 @@ def _is_grade(grade: Line) -> bool:
         isinstance(grade.get("grader_key"), str)
         and isinstance(grade.get("reasoning", grade), str | None)
         and isinstance(grade.get("metadata"), dict)
+        and ("bounds" not in grade or _are_bounds(grade["bounds"], value))
         and (
             (status == "graded" and type(value) is float and abs(value) <= LARGEST and isinstance(passed, bool | None))
             or (status in _STATUSES and value is None and passed is None)
         )
+    )
+
+
+def _are_bounds(bounds: Any, value: Any) -> bool:
+    """Tell whether they are as this version writes them, and the value within them."""
+    return (
+        type(bounds) is list
+        and [type(end) for end in bounds] == [float, float]
+        and bounds[0] < bounds[1]
+        and (value is None or bounds[0] <= value <= bounds[1])
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -20,6 +21,7 @@ from pytest_evals.records import CaseRecord, GradeRecord, Outcome
 from pytest_evals.trust.said import said_of
 
 if TYPE_CHECKING:
+    from pytest_evals.grades import Grade
     from pytest_evals.item import EvalItem
 
 _GRADE = ("value", "grader_key", "reasoning", "passed", "status", "metadata")
@@ -94,7 +96,7 @@ def grades_data(
     found: EvalItem, sheet: Sheet, outcome: Outcome, error: Mapping[str, str] | None
 ) -> list[dict[str, Any]]:
     """Return the grades of a case. Each grader of the suite has one, also when it never came to run."""
-    grades = [{name: getattr(grade, name) for name in _GRADE} for grade in sheet.grades.values()]
+    grades = [_grade_data(grade) for grade in sheet.grades.values()]
     given = {grade["grader_key"] for grade in grades}
     for key in found.graders:
         if key in given or any(name.startswith(f"{key}.") for name in given):
@@ -107,6 +109,11 @@ def grades_data(
             {"value": None, "grader_key": key, "reasoning": reason, "passed": None, "status": status, "metadata": {}}
         )
     return grades
+
+
+def _grade_data(grade: Grade) -> dict[str, Any]:
+    data = {name: getattr(grade, name) for name in _GRADE}
+    return data if grade.bounds is None else {**data, "bounds": list(grade.bounds)}
 
 
 def failure_data(failure: Failure) -> dict[str, str]:
@@ -140,6 +147,12 @@ def _json_ready(value: Any) -> Any:
     return [_json_ready(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
+@functools.lru_cache(maxsize=256)
+def _bounds(low: float, high: float) -> tuple[float, float]:
+    """Return one and the same pair for all grades that have it."""
+    return low, high
+
+
 def to_record(sample: Mapping[str, Any]) -> CaseRecord:
     """Return what scores and gates need of a sample line."""
     interaction = sample["interaction"]
@@ -153,6 +166,7 @@ def to_record(sample: Mapping[str, Any]) -> CaseRecord:
             intern(grade["status"]),
             corpus.part_of(grade.get("metadata")),
             said_of(grade.get("metadata")),
+            _bounds(*grade["bounds"]) if grade.get("bounds") else None,
         )
         for grade in sample["grades"]
     )

@@ -5,12 +5,15 @@ Only cases that both runs have, with the same row and with a grade in both, are 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from pytest_evals import corpus, statistics
-from pytest_evals.baseline.joining import Joined, Pair, PairedGrades, join, paired_grades
+from pytest_evals import statistics
+from pytest_evals.baseline.corpora import CorpusChange, corpus_change
+from pytest_evals.baseline.joining import Joined, Pair, PairedGrades, graded, join, paired_grades
+from pytest_evals.corpus import Part
 from pytest_evals.records import CaseRecord
 from pytest_evals.statistics import Difference
 
@@ -37,7 +40,7 @@ class Flip:
 class Change:
     """What changed for one grader of one suite and model. ``difference`` is `None` where no case can be compared.
 
-    ``p`` is adjusted (Holm) for the number of graders that were compared at once.
+    ``p`` is adjusted (Holm) for everything that was compared at once: graders, and corpus-level metrics.
     """
 
     suite: str
@@ -47,8 +50,8 @@ class Change:
     difference: Difference | None
     p: float | None
     flips: tuple[Flip, ...]
-    corpus: tuple[float | None, float | None] = (None, None)
-    """The corpus-level metric of the compared cases, before and after, where grades bring one."""
+    corpus: CorpusChange | None = None
+    """What the corpus-level metric of the compared cases did, where grades bring one."""
 
     @property
     def before(self) -> float | None:
@@ -71,9 +74,14 @@ class Change:
             return "unclear"
         return "better" if self.difference.mean > 0 else "worse"
 
+    @property
+    def worse(self) -> bool:
+        """Tell whether the mean or the corpus-level metric is worse."""
+        return self.verdict == "worse" or (self.corpus is not None and self.corpus.verdict == "worse")
+
     def to_row(self) -> dict[str, Any]:
         """Return plain data."""
-        difference = self.difference
+        difference, corpus = self.difference, self.corpus
         return {
             "suite": self.suite,
             "model": self.model,
@@ -81,8 +89,11 @@ class Change:
             "n": len(self.grades.pairs),
             "before": self.before,
             "after": self.after,
-            "corpus_before": self.corpus[0],
-            "corpus_after": self.corpus[1],
+            "corpus_before": corpus.before if corpus else None,
+            "corpus_after": corpus.after if corpus else None,
+            "corpus_interval": list(corpus.interval) if corpus and corpus.interval else None,
+            "corpus_p_holm": corpus.p if corpus else None,
+            "corpus_verdict": corpus.verdict if corpus else None,
             "difference": difference.mean if difference else None,
             "interval": list(difference.interval) if difference and difference.interval else None,
             "p": difference.p if difference else None,
@@ -117,12 +128,54 @@ class Comparison:
             where = f"{change.suite}.{change.grader}" + (f" of {change.model}" if several and change.model else "")
             lost = [(grades.errored_before, "in the earlier run"), (grades.errored_after, "in the later run")]
             said += [f"{where}: {_cases(number)} not compared: no grade {run}" for number, run in lost if number]
-            was, now = change.corpus
-            if was is not None and now is not None:
-                said.append(f"{where}: the corpus-level metric of the compared cases was {was:.4f}, and is {now:.4f}")
+            if change.corpus:
+                said.append(f"{where}: {_corpus_words(change.corpus)}")
             if grades.absent:
                 said.append(f"{where}: {_cases(grades.absent)} not compared: only one of the runs has this grader")
         return said
+
+    def hints(self) -> list[str]:
+        """Say, of what is unclear, which change so many cases show, and how many it takes to show one of 5 points.
+
+        With a probability of 80 %, at a level of 5 % over everything that was compared; by the deviation of the differences that
+        were found.
+        """
+        tested = sum((change.difference is not None) + (change.corpus is not None) for change in self.changes)
+        several = len({change.model for change in self.changes}) > 1
+        said = []
+        for change in self.changes:
+            text = _hint(change, ALPHA / max(tested, 1)) if change.verdict == "unclear" else None
+            where = f"{change.suite}.{change.grader}" + (f" of {change.model}" if several and change.model else "")
+            said += [f"{where}: {text}"] if text else []
+        return said
+
+
+def _hint(change: Change, alpha: float) -> str | None:
+    difference, bounds = change.difference, change.grades.bounds
+    if difference is None or not difference.stderr:
+        return None
+    deviation = difference.stderr * math.sqrt(difference.n)
+    least = statistics.detectable_effect(deviation, difference.n, alpha=alpha)
+    said = f"{_cases(difference.n)} like these show a change of {least:.2g} or more"
+    points = 0.05 * (bounds[1] - bounds[0]) if bounds else None
+    needed = statistics.required_size(deviation, points, alpha=alpha) if points else None
+    if needed is None or needed <= difference.n:
+        return said
+    return f"{said}; for one of {points:g} it takes about {rounded_up(needed):,}"
+
+
+def rounded_up(number: int) -> int:
+    """Return the number with two digits: more than such an estimate deserves."""
+    scale: int = 10 ** max(len(str(number)) - 2, 0)
+    return math.ceil(number / scale) * scale
+
+
+def _corpus_words(change: CorpusChange) -> str:
+    said = f"the corpus-level metric of the compared cases was {change.before:.4f}, and is {change.after:.4f}"
+    if change.interval is None or change.p is None or change.verdict == "same":
+        return said
+    low, high = change.interval
+    return f"{said}: {change.difference:+.4f} ({low:+.4f} .. {high:+.4f}, p = {change.p:.2g}, {change.verdict})"
 
 
 def _cases(number: int) -> str:
@@ -136,10 +189,25 @@ def compare(before: Iterable[CaseRecord], after: Iterable[CaseRecord]) -> Compar
     for pair in joined.pairs:
         grouped.setdefault((pair.suite, pair.model), []).append(pair)
     changes = [_change(*key, grader, pairs) for key, pairs in grouped.items() for grader in _graders(pairs)]
-    tested = [change for change in changes if change.difference is not None]
-    adjusted = statistics.holm([change.difference.p for change in tested if change.difference])
-    by_id = {id(change): p for change, p in zip(tested, adjusted, strict=True)}
-    return Comparison(joined, tuple(replace(change, p=by_id.get(id(change))) for change in changes))
+    return Comparison(joined, tuple(_adjusted(changes)))
+
+
+def _adjusted(changes: Sequence[Change]) -> list[Change]:
+    """Return the changes with p values for the number of all of them."""
+    found = [change.difference.p for change in changes if change.difference]
+    wholes = [change.corpus.p for change in changes if change.corpus and change.corpus.p is not None]
+    adjusted = statistics.holm([*found, *wholes])
+    means, corpora = iter(adjusted[: len(found)]), iter(adjusted[len(found) :])
+    return [
+        replace(
+            change,
+            p=next(means) if change.difference else None,
+            corpus=replace(change.corpus, p=next(corpora))
+            if change.corpus and change.corpus.p is not None
+            else change.corpus,
+        )
+        for change in changes
+    ]
 
 
 def _graders(pairs: Sequence[Pair]) -> list[str]:
@@ -152,20 +220,19 @@ def _graders(pairs: Sequence[Pair]) -> list[str]:
 
 def _change(suite: str, model: str, grader: str, pairs: Sequence[Pair]) -> Change:
     grades = paired_grades(pairs, grader)
-    difference = statistics.paired_difference(grades.before, grades.after, _clusters(grades.pairs))
-    whole = (
-        _corpus(grader, [record for pair in grades.pairs for record in pair.before]),
-        _corpus(grader, [record for pair in grades.pairs for record in pair.after]),
-    )
+    clusters = _clusters(grades.pairs)
+    difference = statistics.paired_difference(grades.before, grades.after, clusters, bounds=grades.bounds)
+    was = _parts(grader, [pair.before for pair in grades.pairs])
+    now = _parts(grader, [pair.after for pair in grades.pairs])
+    whole = corpus_change(was, now, clusters) if was and now else None
     return Change(suite, model, grader, grades, difference, None, tuple(_flips(grader, grades)), whole)
 
 
-def _corpus(grader: str, records: Sequence[CaseRecord]) -> float | None:
-    """Return the corpus-level metric of graded cases; `None` unless each brings its part of it."""
-    grades = [grade for record in records for grade in record.grades if grade.grader_key == grader]
-    parts = [grade.part for grade in grades if grade.status == "graded"]
-    known = [part for part in parts if part is not None]
-    return corpus.combine(known) if len(known) == len(parts) else None
+def _parts(grader: str, cases: Iterable[Sequence[CaseRecord]]) -> list[list[Part]] | None:
+    """Return what graded cases, each with its repeats, add to a corpus-level metric; `None` unless all of them do."""
+    found = [[grade.part for record in repeats for grade in graded(record, grader)] for repeats in cases]
+    known = [[part for part in parts if part is not None] for parts in found]
+    return known if known == found else None
 
 
 def _clusters(pairs: Sequence[Pair]) -> list[object] | None:

@@ -170,5 +170,7 @@ def _grade(grade: Line, *, texts: bool) -> Line:
     found = {name: grade[name] for name in _GRADE}
     if texts:
         found["reasoning"] = grade["reasoning"]
+    if grade.get("bounds"):
+        found["bounds"] = grade["bounds"]
     part = (grade.get("metadata") or {}).get(corpus.KEY)
     return {**found, "metadata": {corpus.KEY: part}} if part else found

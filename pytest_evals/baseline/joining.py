@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_evals.baseline.content import PROMPT, changes
-from pytest_evals.records import CaseRecord
+from pytest_evals.records import CaseRecord, GradeRecord
+from pytest_evals.scoring import common_bounds
+from pytest_evals.statistics import Bounds
 
 Key = tuple[str, str, str]
 """Suite, model, case id."""
@@ -159,6 +161,8 @@ class PairedGrades:
     """Cases with a grade in both runs."""
     before: tuple[float, ...]
     after: tuple[float, ...]
+    bounds: Bounds | None
+    """Between what the grades of either run can be, where that is known."""
     errored_before: int
     """Cases that have no grade in the earlier run because something broke there (or because it is pending)."""
     errored_after: int
@@ -171,11 +175,13 @@ class PairedGrades:
 def paired_grades(pairs: Sequence[Pair], grader: str) -> PairedGrades:
     """Return what ``grader`` said of ``pairs`` (of one suite and model) before and after. Of repeats, it is their mean."""
     compared: list[tuple[Pair, float, float]] = []
+    used: list[GradeRecord] = []
     counts = dict.fromkeys(("errored_before", "errored_after", "not_applicable", "absent"), 0)
     for pair in pairs:
         was, now = case_value(pair.before, grader), case_value(pair.after, grader)
         if isinstance(was, float) and isinstance(now, float):
             compared.append((pair, was, now))
+            used += [grade for record in (*pair.before, *pair.after) for grade in graded(record, grader)]
         elif "absent" in (was, now) or "not_applicable" in (was, now):
             counts["absent" if "absent" in (was, now) else "not_applicable"] += 1
         else:
@@ -185,8 +191,14 @@ def paired_grades(pairs: Sequence[Pair], grader: str) -> PairedGrades:
         tuple(pair for pair, _, _ in compared),
         tuple(was for _, was, _ in compared),
         tuple(now for _, _, now in compared),
+        common_bounds(used),
         **counts,
     )
+
+
+def graded(record: CaseRecord, grader: str) -> list[GradeRecord]:
+    """Return the grades with a value that ``grader`` gave to a sample."""
+    return [grade for grade in record.grades if grade.grader_key == grader and grade.status == "graded"]
 
 
 def case_value(repeats: Sequence[CaseRecord], grader: str) -> float | str:
@@ -198,7 +210,7 @@ def case_value(repeats: Sequence[CaseRecord], grader: str) -> float | str:
         # A grader that returns a dict and failed before it could name its entries failed for each.
         if grade.grader_key == grader or (grade.status == "error" and grader.startswith(f"{grade.grader_key}."))
     ]
-    values = [grade.value for grade in grades if grade.status == "graded" and grade.value is not None]
+    values = [grade.value for record in repeats for grade in graded(record, grader) if grade.value is not None]
     if values:
         return float(sum(values) / len(values))
     if not grades:

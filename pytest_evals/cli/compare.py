@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
         for index, each in enumerate(compared):
             say([""] if index else [])
             say(_lines(*each, limit=arguments.limit or None, texts=arguments.verbose))
-    worse = any(change.verdict == "worse" for _, _, comparison in compared for change in comparison.changes)
+    worse = any(change.worse for _, _, comparison in compared for change in comparison.changes)
     return int(arguments.check and worse)
 
 

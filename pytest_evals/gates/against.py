@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-from pytest_evals import corpus, statistics
+from pytest_evals import statistics
+from pytest_evals.baseline.comparison import rounded_up
+from pytest_evals.baseline.corpora import resampled_corpora
 from pytest_evals.baseline.joining import Joined
 from pytest_evals.gates.judging import GateResult, Verdict, score_of, why_not_judged, why_pending, why_short
 from pytest_evals.gates.parsing import Gate
@@ -20,11 +21,8 @@ from pytest_evals.gates.statistics import percentile_of, samples_of, value_of, w
 from pytest_evals.gates.targets import in_slice
 from pytest_evals.records import CaseRecord
 from pytest_evals.scores import Score
-from pytest_evals.statistics.bootstrap import resampled_quantiles, resampled_sums
+from pytest_evals.statistics.bootstrap import resampled_quantiles
 from pytest_evals.statistics.paired import is_binary, mcnemar_tail, mean_tail
-
-if TYPE_CHECKING:
-    import numpy
 
 ALPHA = 0.05
 """How often, at most, a run that changed nothing has any gate that regressed."""
@@ -143,27 +141,13 @@ def _resampled(gate: Gate, now: Score, was: Score) -> tuple[float, float | None]
     if len(set(labels)) < 2:
         return 1.0, None
     if gate.statistic == "corpus":
-        drawn = _resampled_corpora((now, was), labels)
+        drawn = resampled_corpora([[case.parts for case in score.cases] for score in (now, was)], labels)
     else:
         runs = [[case.values for case in score.cases] for score in (now, was)]
         drawn = resampled_quantiles(runs, percentile_of(gate.statistic) or 0.0, labels)
     excess = drawn[:, 0] - gate.number - gate.factor * drawn[:, 1]
     met = int((excess >= 0).sum() if gate.comparison.startswith(">") else (excess <= 0).sum())
     return (met + 1) / (len(drawn) + 1), float(excess.std()) * math.sqrt(len(now.cases))
-
-
-def _resampled_corpora(scores: Sequence[Score], labels: Sequence[str]) -> numpy.ndarray:
-    """Return the corpus-level metric of each score in each resample (Koehn, 2004), one row a resample."""
-    import numpy
-
-    kinds = [score.cases[0].parts[0].kind for score in scores]
-    runs = [[[part.counts for part in case.parts] for case in score.cases] for score in scores]
-    sums = resampled_sums(runs, labels)
-    found = [
-        [corpus.of_sums(kind, counts) or 0.0 for kind, counts in zip(kinds, row, strict=True)]
-        for row in zip(*(each.tolist() for each in sums), strict=True)
-    ]
-    return numpy.array(found)
 
 
 def _no_pairs(joined: Joined, absent: str) -> str:
@@ -215,10 +199,4 @@ def _more_cases(comparison: Comparison, adjusted: float) -> int | None:
         return None
     alpha = ALPHA * min(comparison.p / adjusted, 1.0)
     needed = statistics.required_size(deviation, comparison.short, alpha=alpha, sides=1)
-    return None if needed is None else _rounded(max(needed - n, 1))
-
-
-def _rounded(number: int) -> int:
-    """Two digits are more than such a number deserves."""
-    scale: int = 10 ** max(len(str(number)) - 2, 0)
-    return math.ceil(number / scale) * scale
+    return None if needed is None else rounded_up(max(needed - n, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
@@ -28,7 +29,9 @@ def budget_score(suite: str, model: str, budget: str, records: Iterable[CaseReco
 def _grade(budget: str, measure: Callable[[CaseRecord], float | None], record: CaseRecord) -> GradeRecord:
     value = measure(record)
     if value is not None:
-        return GradeRecord(budget, float(value), None, "graded")
+        # A token is not a right answer: one of each case says nothing of right and wrong.
+        bounds = None if budget == "errors" else (0.0, math.inf)
+        return GradeRecord(budget, float(value), None, "graded", bounds=bounds)
     return GradeRecord(budget, None, None, "error" if broke(record) else "not_applicable")
 
 

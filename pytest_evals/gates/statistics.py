@@ -79,6 +79,9 @@ def why_none(score: Score, name: str) -> str:
         return f"no case has a grade ({score.errors} errors, {score.not_applicable} not applicable)"
     if name == "corpus":
         return "its grades bring no counts of a corpus-level metric (those of bleu and chrf do); use mean"
+    if name in ("ci_low", "ci_high") and score.stderr is not None:
+        hint = "use mean" if score.bounds else "say with bounds= what the grader can give, or use mean"
+        return f"all {len(score.cases)} cases have the same value, so nothing tells how far others may be; {hint}"
     if name in ("stderr", "ci_low", "ci_high"):
         return f"it takes at least two cases (or clusters) to know the error of a mean, and there is {len(score.cases)}"
     samples = samples_of(name)

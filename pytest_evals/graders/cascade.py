@@ -75,7 +75,7 @@ def _arguments(key: str, lazy: Declaration | None) -> list[str]:
 
 async def _call_lazily(lazy: Declaration, given: Mapping[str, Any]) -> Grade:
     arguments = {name: given[name] for name in lazy.parameters}
-    grades = to_grades(await call_grader(lazy.function, (), arguments), "", lazy.threshold)
+    grades = to_grades(await call_grader(lazy.function, (), arguments), "", lazy.threshold, lazy.bounds)
     if "" not in grades:
         raise GradeError(f"first: a part gave several grades ({', '.join(grades)}); give one that gives one")
     grade: Grade = grades[""]

@@ -80,8 +80,25 @@ def weigh(
     total = math.fsum(weights[key] * value for key, value in applying.items())
     all_weight, weight = math.fsum(weights.values()), math.fsum(weights[key] for key in applying)
     # A sum keeps its scale when a grader leaves: the others stand for it.
-    value = total / weight if how == "mean" else total * all_weight / weight
-    return Grade(value, "", _reasons(grades), None if threshold is None else value >= threshold)
+    scale = 1 / weight if how == "mean" else all_weight / weight
+    value = total * scale
+    passed = None if threshold is None else value >= threshold
+    return Grade(value, "", _reasons(grades), passed, bounds=_bounds(grades, weights, scale))
+
+
+def _bounds(grades: Mapping[str, Grade], weights: Mapping[str, float], scale: float) -> tuple[float, float] | None:
+    """Return between what the weighted value can be, where that is known of every grade that applies."""
+    ends = {key: _ends(grade) for key, grade in grades.items() if grade.value is not None}
+    known = {key: end for key, end in ends.items() if end is not None}
+    if len(known) < len(ends):
+        return None
+    low, high = (scale * math.fsum(weights[key] * end[side] for key, end in known.items()) for side in (0, 1))
+    return low, high
+
+
+def _ends(grade: Grade) -> tuple[float, float] | None:
+    """Return the bounds of a part; those of a verdict without bounds are wrong and right."""
+    return grade.bounds or ((0.0, 1.0) if grade.passed is not None and grade.value in (0, 1) else None)
 
 
 def _weight(part: Part, weight: object) -> float:

@@ -60,7 +60,9 @@ def faithfulness(*, claims: Literal["sentences", "model"] = "sentences", **commo
         asked = [(context, f"Statement:\n{fenced('STATEMENT', claim)}") for claim in stated]
         return await _share(scene, stated, head, asked, ending, "the answer states nothing")
 
-    return judge_fixture(options, run, {}, doc="The share of the answer's statements that its documents support.")
+    return judge_fixture(
+        options, run, {}, bounds=(0, 1), doc="The share of the answer's statements that its documents support."
+    )
 
 
 def answer_relevancy(**common: Unpack[Common]) -> Fixture:
@@ -83,7 +85,9 @@ def answer_relevancy(**common: Unpack[Common]) -> Fixture:
         asked = [(question, f"Statement:\n{fenced('STATEMENT', sentence)}") for sentence in stated]
         return await _share(scene, stated, head, asked, ending, "the answer states nothing")
 
-    return judge_fixture(options, run, {}, doc="The share of the answer's sentences that are about the question.")
+    return judge_fixture(
+        options, run, {}, bounds=(0, 1), doc="The share of the answer's sentences that are about the question."
+    )
 
 
 def context_relevancy(**common: Unpack[Common]) -> Fixture:
@@ -108,7 +112,12 @@ def context_relevancy(**common: Unpack[Common]) -> Fixture:
 
     needs_answer = options.sources.question is None  # the question stands in the conversation of the completion
     return judge_fixture(
-        options, run, {}, doc="The share of the documents that are relevant to the question.", needs_answer=needs_answer
+        options,
+        run,
+        {},
+        bounds=(0, 1),
+        doc="The share of the documents that are relevant to the question.",
+        needs_answer=needs_answer,
     )
 
 

@@ -13,7 +13,7 @@ from pytest_evals.grading.returned import excluded, given_to_test, grades_of_err
 from pytest_evals.grading.scope import SCOPE
 from pytest_evals.grading.sheet import EXCLUDED, SHEET, TIME_LIMIT
 from pytest_evals.steps.budget import LimitExceeded
-from pytest_evals.steps.step import Absent, Flow
+from pytest_evals.steps.step import Absent, Declaration, Flow
 from pytest_evals.timelimit import TimeLimitExceeded, time_limit
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def grade_now(
-    request: pytest.FixtureRequest, threshold: float | None, call: Callable[[], Any], flow: Flow | None
+    request: pytest.FixtureRequest, declaration: Declaration, call: Callable[[], Any], flow: Flow | None
 ) -> Any:
     """Grade the case of ``request`` by ``call``: enter its grades, and what it raised, on the sheet of the case; return what
     the test gets of them. Raises `SuiteError` where the test is no eval.
@@ -36,7 +36,7 @@ def grade_now(
     if key in request.node.stash.get(EXCLUDED, ()):
         grades, failure = excluded(key), None
     else:
-        grades, failure = _grades(request, threshold, call, flow)
+        grades, failure = _grades(request, declaration, call, flow)
     if failure is not None:
         sheet.failures.setdefault(key, failure)
     sheet.grades.update({grade.grader_key: grade for grade in grades.values()})
@@ -44,7 +44,7 @@ def grade_now(
 
 
 def _grades(
-    request: pytest.FixtureRequest, threshold: float | None, call: Callable[[], Any], flow: Flow | None
+    request: pytest.FixtureRequest, declaration: Declaration, call: Callable[[], Any], flow: Flow | None
 ) -> tuple[dict[str, Grade], BaseException | None]:
     __tracebackhide__ = True
     key = request.fixturename or ""
@@ -56,7 +56,7 @@ def _grades(
         with time_limit(request.config.stash.get(TIME_LIMIT, 0.0)):
             check_present(named)
             value = call()
-        grades = to_grades(value, key, threshold)
+        grades = to_grades(value, key, declaration.threshold, declaration.bounds)
         return grades, returned_failure(grades)
     except (Exception, pytest.skip.Exception, TimeLimitExceeded, LimitExceeded) as error:  # noqa: BLE001 - a grader is the user's code: whatever it raises is kept and shown as this case's error
         return grades_of_error(key, error)

@@ -16,6 +16,7 @@ import pytest
 
 from pytest_evals.errors import SuiteError
 from pytest_evals.grading.calling import call_grader, grade_now
+from pytest_evals.statistics.bounded import check_bounds
 from pytest_evals.steps.fixture import Unbound, check_function, step_function
 from pytest_evals.steps.step import FLOW, Asks, Check, Declaration
 from pytest_evals.templates.expressions import check_condition
@@ -29,7 +30,11 @@ Fixture = Any
 def grader(function: GraderFunction, /) -> Fixture: ...
 @overload
 def grader(
-    *, name: str | None = None, threshold: float | None = None, run_if: str | None = None
+    *,
+    name: str | None = None,
+    threshold: float | None = None,
+    bounds: tuple[float, float] | None = None,
+    run_if: str | None = None,
 ) -> Callable[[GraderFunction], Fixture]: ...
 def grader(
     function: GraderFunction | None = None,
@@ -37,6 +42,7 @@ def grader(
     *,
     name: str | None = None,
     threshold: float | None = None,
+    bounds: tuple[float, float] | None = None,
     run_if: str | None = None,
 ) -> Any:
     """Make a function a grader: a fixture that gives a `Grade` to the case which runs.
@@ -52,11 +58,13 @@ def grader(
         function: The function, when used without parentheses.
         name: The fixture's name and the grader's key; by default the function's name.
         threshold: A number that the function returns passes from here on; without it a number has no verdict.
+        bounds: The lowest and the highest number that the function can return, as ``(0, 1)``: the interval of their mean then
+            keeps within them. A number outside is an error of the grader.
         run_if: An expression over the case, as ``"item.kind == 'rag'"``; where it is false, the grader does not apply.
     """
 
     def decorate(function: GraderFunction) -> Fixture:
-        return grader_fixture(function, name=name, threshold=threshold, run_if=run_if)
+        return grader_fixture(function, name=name, threshold=threshold, bounds=bounds, run_if=run_if)
 
     return decorate if function is None else decorate(function)
 
@@ -66,6 +74,7 @@ def grader_fixture(
     *,
     name: str | None = None,
     threshold: float | None = None,
+    bounds: tuple[float, float] | None = None,
     settings: Mapping[str, Any] | None = None,
     asks: Asks | None = None,
     check: Check | None = None,
@@ -89,11 +98,16 @@ def grader_fixture(
     if run_if is not None:
         check_condition(run_if)
     ready_made = function.__module__.startswith("pytest_evals.")
+    try:
+        known = None if bounds is None else check_bounds(bounds)
+    except ValueError as error:
+        raise SuiteError(f"grader {name or function.__name__!r}: {error}") from None
     declaration = Declaration(
         "grader",
         function,
         run_if=run_if,
         threshold=threshold,
+        bounds=known,
         settings=settings or {},
         names=tuple(names),
         ready_made=ready_made,
@@ -127,7 +141,7 @@ def _sync_fixture_function(declaration: Declaration) -> Callable[..., Any]:
             return flow.hand_over(request.fixturename or "", declaration, kwargs)
         if asks_request:
             kwargs["request"] = request
-        return grade_now(request, declaration.threshold, lambda: call_grader(function, args, kwargs), flow)
+        return grade_now(request, declaration, lambda: call_grader(function, args, kwargs), flow)
 
     parameters = list(signature.parameters.values())
     if not asks_request:

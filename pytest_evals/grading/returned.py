@@ -12,6 +12,7 @@ import pytest
 from pytest_evals.errors import AwaitsAnswer, GradeError, NotApplicable, StepError
 from pytest_evals.frames import to_the_point
 from pytest_evals.plain import described, one_line
+from pytest_evals.statistics.bounded import within
 from pytest_evals.timelimit import TimeLimitExceeded
 
 if TYPE_CHECKING:
@@ -61,7 +62,9 @@ def _without_value(key: str, status: Any, reasoning: str) -> Grade:
     return Grade(None, key, reasoning, status=status)
 
 
-def to_grades(value: Any, key: str, threshold: float | None = None) -> dict[str, Grade]:
+def to_grades(
+    value: Any, key: str, threshold: float | None = None, bounds: tuple[float, float] | None = None
+) -> dict[str, Grade]:
     """Return what a grader returned as grades: one under ``""``, or one a name of the dict, whose keys are
     ``grader.name``. A dict may hold the grader's own grade too, under ``""``.
 
@@ -73,8 +76,10 @@ def to_grades(value: Any, key: str, threshold: float | None = None) -> dict[str,
         for name in value:
             if not isinstance(name, str):
                 raise GradeError(f"grader {key!r} returned a dict with the key {name!r}; the keys are names of grades")
-        return {name: _to_grade(entry, f"{key}.{name}" if name else key, threshold) for name, entry in value.items()}
-    return {"": _to_grade(value, key, threshold)}
+        return {
+            name: _to_grade(entry, f"{key}.{name}" if name else key, threshold, bounds) for name, entry in value.items()
+        }
+    return {"": _to_grade(value, key, threshold, bounds)}
 
 
 def _shown(value: object) -> str:
@@ -84,11 +89,11 @@ def _shown(value: object) -> str:
         return f"a value of type {type(value).__name__}"
 
 
-def _to_grade(value: Any, key: str, threshold: float | None) -> Grade:
+def _to_grade(value: Any, key: str, threshold: float | None, bounds: tuple[float, float] | None) -> Grade:
     from pytest_evals.grades import Grade
 
     if isinstance(value, Grade):
-        return value if value.grader_key == key else value.model_copy(update={"grader_key": key})
+        return _as_given(value, key, bounds)
     if value is None:
         return Grade(None, key, status="not_applicable")
     if isinstance(value, bool) or type(value).__name__ in ("bool_", "bool"):
@@ -111,4 +116,19 @@ def _to_grade(value: Any, key: str, threshold: float | None) -> Grade:
         raise GradeError(
             f"grader {key!r} returned {number}; a grade is a finite number, or None where there is nothing to grade"
         )
-    return Grade(number, key, passed=None if threshold is None else number >= threshold)
+    _check_within(number, key, bounds)
+    return Grade(number, key, passed=None if threshold is None else number >= threshold, bounds=bounds)
+
+
+def _as_given(grade: Grade, key: str, bounds: tuple[float, float] | None) -> Grade:
+    """Return a grade that a grader made itself, under its key; a number has the grader's bounds unless it brings its own."""
+    update: dict[str, Any] = {} if grade.grader_key == key else {"grader_key": key}
+    if bounds is not None and grade.bounds is None and grade.value is not None:
+        _check_within(grade.value, key, bounds)
+        update["bounds"] = bounds
+    return grade.model_copy(update=update) if update else grade
+
+
+def _check_within(number: float, key: str, bounds: tuple[float, float] | None) -> None:
+    if bounds is not None and not within(number, bounds):
+        raise GradeError(f"grader {key!r} returned {number:g}, outside of its bounds {bounds[0]:g} to {bounds[1]:g}")

@@ -20,7 +20,7 @@ def comparison_lines(comparison: Comparison, width: int) -> list[str]:
     """Return the table of changes and what is not in it."""
     changes = comparison.changes
     table = fitted_table(_columns(changes), width) if changes else ["there is no case that can be compared"]
-    notes = [line for note in comparison.notes() for line in wrapped(note, width)]
+    notes = [line for note in (*comparison.notes(), *comparison.hints()) for line in wrapped(note, width)]
     return [*table, *([""] if notes else []), *notes]
 
 
@@ -44,8 +44,8 @@ def _columns(changes: Sequence[Change]) -> list[Column]:
 
 
 def _interval(change: Change) -> str:
-    """The interval; none where no grade differs, since nothing measures how far the next ones might."""
-    interval = change.difference.interval if change.difference and change.verdict != "same" else None
+    """The interval; none of values without bounds of which none differs, since nothing measures how far others might."""
+    interval = change.difference.interval if change.difference else None
     return numbers.ABSENT if interval is None else f"{numbers.signed(interval.low)} .. {numbers.signed(interval.high)}"
 
 

@@ -75,12 +75,31 @@ def _counts(name: str, counts: Sequence[int], rank: int) -> list[Column]:
 
 def legend(card: ScoreCard) -> list[str]:
     """Say what the marks in the table mean, where there are some."""
-    said = []
+    said = _intervals(card.scores)
     if any(card.leaders.values()):
-        said.append("mean: * is the highest; ~ is not clearly lower, case by case (p > 0.05)")
+        said.append("mean: * is the highest; ~ is not clearly lower, case by case (p > 0.05, Holm)")
     if card.movements:
         said.append("change: of the mean over the cases that both runs have; verdict at 5 % over all rows (Holm)")
     return said
+
+
+def _intervals(scores: Sequence[Score]) -> list[str]:
+    """Say how intervals came about where they are not those of right and wrong, and why there is none."""
+    bounded: dict[str, str] = {}
+    student: dict[str, None] = {}
+    equal: dict[str, None] = {}
+    for score in scores:
+        kind, interval = score.interval_kind, score.interval
+        if kind == "bounded" and score.bounds:
+            bounded[score.grader] = f"{score.grader} within {score.bounds[0]:g} .. {score.bounds[1]:g}"
+        elif kind == "t" and interval:
+            student[score.grader] = None
+        elif interval is None and score.stderr is not None:
+            equal[score.grader] = None
+    said = list(bounded.values())
+    said += [f"{', '.join(student)} by t, of values without bounds"] if student else []
+    said += [f"none of {', '.join(equal)}, where all values are the same"] if equal else []
+    return [f"95% interval: {'; '.join(said)}"] if said else []
 
 
 def insight_lines(card: ScoreCard) -> list[str]:
@@ -95,7 +114,7 @@ def insight_lines(card: ScoreCard) -> list[str]:
 
     said = [
         f"low slice: {where(each, f'[{each.field}={each.value}]')}: {numbers.value(each.mean)} "
-        f"({numbers.interval(each.interval)}, {each.n} cases), the rest {numbers.value(each.rest)}"
+        f"({numbers.interval(each.interval)}, {each.n} cases), the rest {numbers.value(each.rest)}, p={each.p:.2g}"
         for each in card.slices[:_MOST_LINES]
     ]
     said += [f"repeats: {where(score)}: {_repeats(score)}" for score in card.scores if score.repeats > 1]

@@ -4,6 +4,7 @@ A value that is not a finite number never gets this far; every function says wha
 Each module answers one question; what most callers want is named here.
 """
 
+from pytest_evals.statistics.bounded import Bounds, bounded_interval
 from pytest_evals.statistics.clusters import Estimate, estimate_mean, wilson_clustered
 from pytest_evals.statistics.intervals import LEVEL, Interval, t_interval, wilson_interval
 from pytest_evals.statistics.multiple import holm
@@ -16,10 +17,12 @@ from pytest_evals.statistics.summaries import LARGEST, mean, median, standard_er
 __all__ = [
     "LARGEST",
     "LEVEL",
+    "Bounds",
     "Difference",
     "Estimate",
     "Interval",
     "bootstrap_difference",
+    "bounded_interval",
     "detectable_effect",
     "estimate_mean",
     "estimate_repeated",

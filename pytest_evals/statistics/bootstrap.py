@@ -50,12 +50,18 @@ def draws(groups: Sequence[numpy.ndarray], resamples: int, seed: int) -> Iterato
     """Yield the rows of each resample: as many groups as there are, drawn with replacement."""
     import numpy
 
-    chosen = numpy.random.default_rng(seed).integers(0, len(groups), (resamples, len(groups)))
-    if all(len(group) == 1 for group in groups):
-        rows = numpy.concatenate(groups)
-        yield from (rows[each] for each in chosen)
-    else:
-        yield from (numpy.concatenate([groups[index] for index in each]) for each in chosen)
+    rows = numpy.concatenate(groups) if all(len(group) == 1 for group in groups) else None
+    for chosen in _chosen(len(groups), resamples, seed):
+        yield numpy.concatenate([groups[index] for index in chosen]) if rows is None else rows[chosen]
+
+
+def _chosen(n: int, resamples: int, seed: int) -> Iterator[numpy.ndarray]:
+    """Yield the numbers of each resample: one at a time, since all of them would take 16 bytes times their product."""
+    import numpy
+
+    source = numpy.random.default_rng(seed)
+    for _ in range(resamples):
+        yield source.integers(0, n, n)
 
 
 def _groups(n: int, clusters: Sequence[Hashable] | None) -> list[numpy.ndarray]:
@@ -117,7 +123,7 @@ def resampled_quantiles(
         order = numpy.argsort(values, kind="stable")
         ordered.append((values[order], owners[order]))
     found = numpy.empty((resamples, len(runs)))
-    for row, drawn in enumerate(numpy.random.default_rng(seed).integers(0, len(groups), (resamples, len(groups)))):
+    for row, drawn in enumerate(_chosen(len(groups), resamples, seed)):
         times = numpy.bincount(drawn, minlength=len(groups))
         for column, (values, owners) in enumerate(ordered):
             # Values stay in order when each is repeated, so that no resample is sorted anew.
@@ -142,10 +148,13 @@ def resampled_sums(
     import numpy
 
     groups = _groups(len(clusters), clusters)
-    drawn = numpy.random.default_rng(seed).integers(0, len(groups), (resamples, len(groups)))
-    times = numpy.stack([numpy.bincount(each, minlength=len(groups)) for each in drawn])
-    found = []
+    totals = []
     for run in runs:
         cases = numpy.array([numpy.sum(case, axis=0) for case in run], dtype=float)
-        found.append(times @ numpy.stack([cases[members].sum(axis=0) for members in groups]))
+        totals.append(numpy.stack([cases[members].sum(axis=0) for members in groups]))
+    found = [numpy.empty((resamples, total.shape[1])) for total in totals]
+    for row, drawn in enumerate(_chosen(len(groups), resamples, seed)):
+        times = numpy.bincount(drawn, minlength=len(groups)).astype(float)
+        for sums, total in zip(found, totals, strict=True):
+            sums[row] = times @ total
     return found

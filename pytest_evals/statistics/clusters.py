@@ -17,6 +17,8 @@ from pytest_evals.statistics.intervals import LEVEL, Interval, around, wilson_in
 from pytest_evals.statistics.summaries import mean
 
 Correction = Literal["CR0", "CR1"]
+EQUAL = 1e-12
+"""A standard error that is smaller than this share of its mean is rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +36,12 @@ class Estimate:
         return self.units - 1
 
     def interval(self, level: float = LEVEL) -> Interval | None:
-        """Return the t interval; `None` below two units."""
-        return None if self.stderr is None else around(self.mean, self.stderr, self.df, level)
+        """Return the t interval; `None` below two units, and where all are equal (but for rounding): nothing measures the
+        error then.
+        """
+        if self.stderr is None or self.stderr <= EQUAL * abs(self.mean) or not self.stderr:
+            return None
+        return around(self.mean, self.stderr, self.df, level)
 
 
 def estimate_mean(

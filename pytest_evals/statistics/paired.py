@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pytest_evals.statistics.bootstrap import RESAMPLES, bootstrap_interval
+from pytest_evals.statistics.bounded import Bounds, bounded_interval
 from pytest_evals.statistics.clusters import estimate_mean
 from pytest_evals.statistics.distributions import binomial_cdf, t_tail
 from pytest_evals.statistics.intervals import LEVEL, Interval
@@ -23,7 +24,9 @@ class Difference:
     mean: float
     stderr: float | None
     interval: Interval | None
-    """t, over clusters where there are some; `None` below two units."""
+    """Of the mean, over clusters where there are some: `bounded_interval` where values have bounds, else Student's, which is
+    `None` below two units and where all differ by the same.
+    """
     better: int
     """Cases that rose."""
     worse: int
@@ -37,8 +40,9 @@ def paired_difference(
     after: Sequence[float],
     clusters: Sequence[Hashable] | None = None,
     level: float = LEVEL,
+    bounds: Bounds | None = None,
 ) -> Difference | None:
-    """Compare the same cases; `None` of nothing."""
+    """Compare the same cases; `None` of nothing. ``bounds`` are those of the values; zeros and ones have theirs."""
     differences = [now - was for was, now in zip(before, after, strict=True)]
     estimate = estimate_mean(differences, clusters)
     if estimate is None:
@@ -48,7 +52,14 @@ def paired_difference(
         p = mcnemar(better, worse)
     else:
         p = min(2 * min(mean_tail(differences, clusters, side) for side in ("below", "above")), 1.0)
-    return Difference(len(differences), estimate.mean, estimate.stderr, estimate.interval(level), better, worse, p)
+    if bounds is None and {*before, *after} <= {0, 1}:
+        bounds = (0.0, 1.0)
+    if bounds is None:
+        interval = estimate.interval(level)
+    else:
+        most = bounds[1] - bounds[0]
+        interval = bounded_interval(differences, (-most, most), clusters, level)
+    return Difference(len(differences), estimate.mean, estimate.stderr, interval, better, worse, p)
 
 
 def is_binary(before: Sequence[float], after: Sequence[float], clusters: Sequence[Hashable] | None) -> bool:

@@ -89,9 +89,10 @@ class MeanTest:
     def _certain(self, population: int) -> Side | None:
         """With so few values left that they cannot change the side, there is no doubt."""
         total, left = self._bets.total, population - self._bets.seen
-        if total > self.threshold * population:
+        needed, rounding = self.threshold * population, 1e-9 * population
+        if total > needed + rounding:
             return "above"
-        return "below" if total + left < self.threshold * population else None
+        return "below" if total + left < needed - rounding else None
 
 
 def mean_interval(values: Sequence[float], alpha: float = 0.05, population: int | None = None) -> Interval:

@@ -49,7 +49,7 @@ class StepResults:
         """Return the outcome of a step that returned ``value``. Raises what says that a step cannot return this."""
         __tracebackhide__ = True
         if step.declaration.kind == "grader":
-            grades = to_grades(value, step.name, step.declaration.threshold)
+            grades = to_grades(value, step.name, step.declaration.threshold, step.declaration.bounds)
             failure = returned_failure(grades)
             if failure is not None:
                 self.sheet.failures.setdefault(step.name, failure)

@@ -34,6 +34,7 @@ class Declaration:
     function: Callable[..., Any]
     run_if: str | None = None
     threshold: float | None = None
+    bounds: tuple[float, float] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     names: tuple[str, ...] = ()
     ready_made: bool = False

@@ -66,7 +66,7 @@ def test_in_a_narrow_terminal_columns_leave_and_lines_wrap(evals: Evals, monkeyp
 
 def test_quiet_is_compact_and_very_quiet_is_verdicts_only(evals: Evals) -> None:
     evals.write(SUITE)
-    assert card(evals.run("-q")) == [*WIDE[:8], "artifact: run.jsonl"]
+    assert card(evals.run("-q")) == [*WIDE[:9], "artifact: run.jsonl"]
     assert card(evals.run("-qq")) == ["gate FAILED     test_capitals: named.mean >= 0.75: 0.5, not >= 0.75 (n=2)"]
 
 

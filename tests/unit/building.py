@@ -55,10 +55,14 @@ def talk(prepared: Prepared) -> list[tuple[str, str]]:
 
 
 def grade_record(
-    value: float | None, grader: str = "exact", passed: bool | None = None, status: str = "graded"
+    value: float | None,
+    grader: str = "exact",
+    passed: bool | None = None,
+    status: str = "graded",
+    bounds: tuple[float, float] | None = None,
 ) -> GradeRecord:
     """Return the record of one grade."""
-    return GradeRecord(grader, value, passed, status)
+    return GradeRecord(grader, value, passed, status, bounds=bounds)
 
 
 def case_record(

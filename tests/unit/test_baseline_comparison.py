@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
+import random
+import statistics
 from typing import Any
 
 import pytest
 from scipy import stats
+from statsmodels.stats.power import TTestPower
 
 from pytest_evals.baseline.comparison import compare
 from pytest_evals.baseline.runs import run_differences
@@ -115,12 +119,51 @@ def test_corpus_level_metrics_are_of_the_compared_cases() -> None:
 
     comparison = compare(run((1, 10), (1, 2), (5, 5)), run((2, 10), (2, 2)))
     (change,) = comparison.changes
-    assert change.corpus == pytest.approx((2 / 12, 4 / 12)), "the third case is gone"
-    assert (
-        "capitals.micro: the corpus-level metric of the compared cases was 0.1667, and is 0.3333" in comparison.notes()
+    assert change.corpus is not None
+    assert (change.corpus.before, change.corpus.after) == pytest.approx((2 / 12, 4 / 12)), "the third case is gone"
+    assert change.corpus.interval == pytest.approx((0.1, 0.5)), "that of either case alone"
+    (note,) = [note for note in comparison.notes() if "corpus" in note]
+    assert note.startswith(
+        "capitals.micro: the corpus-level metric of the compared cases was 0.1667, and is 0.3333: +0.1667 "
+        "(+0.1000 .. +0.5000, p = "
+    )
+    assert (change.to_row()["corpus_interval"], change.to_row()["corpus_verdict"]) == (
+        pytest.approx([0.1, 0.5]),
+        change.corpus.verdict,
     )
     (plain,) = compare(run_of("11"), run_of("11")).changes
-    assert plain.corpus == (None, None)
+    assert (plain.corpus, plain.to_row()["corpus_before"]) == (None, None)
+
+
+def test_means_and_corpus_level_metrics_are_adjusted_together() -> None:
+    generator = random.Random(0)  # noqa: S311 - made up counts
+
+    def run(gain: int) -> list[CaseRecord]:
+        counts = [(generator.randint(2, 5) + gain, 10) for _ in range(60)]
+        grades = [GradeRecord("micro", hits / n, None, "graded", Part("ratio", (hits, n))) for hits, n in counts]
+        return [case_record(grade, case_id=str(index)) for index, grade in enumerate(grades)]
+
+    (change,) = compare(run(3), run(0)).changes
+    assert change.difference is not None
+    assert change.corpus is not None
+    assert (change.p, change.corpus.verdict, change.worse) == (pytest.approx(2 * change.difference.p), "worse", True)
+    # No draw was as far off: one of 2,001, and the mean's, which is smaller, came first.
+    assert change.corpus.p == pytest.approx(1 / 2001)
+
+
+def test_what_is_unclear_says_how_many_cases_would_tell() -> None:
+    before, after = run_of("1" * 60 + "0" * 40), run_of("1" * 50 + "0" * 10 + "0" * 34 + "1" * 6)
+    comparison = compare(before, after)
+    (change,) = comparison.changes
+    assert change.verdict == "unclear"
+    deviation = statistics.stdev([-1] * 10 + [1] * 6 + [0] * 84)
+    needed = TTestPower().solve_power(effect_size=0.05 / deviation, alpha=0.05, power=0.8)
+    least = deviation * TTestPower().solve_power(nobs=100, alpha=0.05, power=0.8)
+    assert comparison.hints() == [
+        f"capitals.exact: 100 cases like these show a change of {least:.2g} or more; for one of 0.05 it takes about "
+        f"{math.ceil(needed / 10) * 10}"
+    ]
+    assert compare(before, before).hints() == []
 
 
 def test_the_lines_fit_the_terminal() -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy
 import pytest
 
+from pytest_evals.baseline.corpora import resampled_corpora
 from pytest_evals.baseline.joining import join
 from pytest_evals.corpus import Part, bleu, chrf, combine, part_data, part_of, ratio
 from pytest_evals.gates import GateResult, compare, decide, judge, parse_gate
-from pytest_evals.gates.against import _resampled_corpora
 from pytest_evals.records import GradeRecord
 from pytest_evals.scoring import compute_score
 from tests.unit.building import case_record
@@ -167,7 +167,8 @@ def test_a_corpus_metric_is_compared_with_a_baseline_by_paired_resampling() -> N
     assert judged("bleu.corpus >= baseline", "good", "worse").verdict == "inconclusive"
     assert judged("bleu.corpus <= baseline", "good", "bad").verdict == "passed"
     # The same draws, each computed by sacrebleu from the texts that were drawn.
-    drawn = _resampled_corpora([compute_score("s", "m", "bleu", runs[name]) for name in ("good", "bad")], range(60))  # type: ignore[arg-type]  # any labels
+    scores = [compute_score("s", "m", "bleu", runs[name]) for name in ("good", "bad")]
+    drawn = resampled_corpora([[case.parts for case in score.cases] for score in scores], range(60))
     for row, chosen in zip(drawn[:5], numpy.random.default_rng(0).integers(0, 60, (2000, 60)), strict=False):
         for value, found in zip(row, (good, hypotheses), strict=True):
             theirs = metric.corpus_score([found[i] for i in chosen], columns([references[i] for i in chosen]))

@@ -83,6 +83,8 @@ def test_a_row_says_everything_in_plain_data() -> None:
         "stderr": pytest.approx(math.sqrt(0.5) / math.sqrt(2)),
         "ci_low": pytest.approx(0.0945, abs=1e-4),
         "ci_high": pytest.approx(0.9055, abs=1e-4),
+        "interval": "Wilson",
+        "bounds": [0, 1],
         "pass_rate": 0.5,
         "min": 0,
         "max": 1,
@@ -186,10 +188,32 @@ def test_cases_of_a_cluster_count_together() -> None:
     assert together.interval.low < alone.interval.low
 
 
-def test_numbers_have_students_interval_and_one_case_none() -> None:
+def test_numbers_have_students_interval_and_one_case_or_equal_ones_none() -> None:
     values = [0.25, 0.5, 0.75]
-    assert score_of(*map(grade_record, values)).interval == statistics.t_interval(values)
+    score = score_of(*map(grade_record, values))
+    assert (score.interval_kind, score.interval) == ("t", statistics.t_interval(values))
     assert score_of(grade_record(0.5)).interval is None
+    equal = score_of(grade_record(0.5), grade_record(0.5))
+    assert (equal.interval, equal.stderr, equal.to_row()["interval"]) == (None, 0, None)
+
+
+def test_numbers_with_bounds_have_an_interval_within_them() -> None:
+    values = [0.25, 0.5, 1.0]
+    score = score_of(*(grade_record(value, bounds=(0, 1)) for value in values))
+    assert (score.interval_kind, score.interval) == ("bounded", statistics.bounded_interval(values))
+    assert (score.to_row()["interval"], score.to_row()["bounds"]) == ("bounded", [0, 1])
+    # Zeros and ones of a metric are no verdicts, but have the interval of shares.
+    ones = score_of(grade_record(1, bounds=(0, 1)), grade_record(1, bounds=(0, 1)))
+    assert (ones.interval, ones.pass_rate) == (statistics.wilson_interval(2, 2), None)
+    # The worst of a scale is not "all passed".
+    worst = score_of(grade_record(1, bounds=(1, 5)), grade_record(1, bounds=(1, 5)))
+    assert (worst.pass_rate, worst.interval) == (None, statistics.bounded_interval([1, 1], (1, 5)))
+    mixed = score_of(grade_record(3, bounds=(1, 5)), grade_record(0.0, passed=False))
+    assert mixed.bounds == (0, 5)
+    assert score_of(grade_record(3, bounds=(1, 5)), grade_record(0.5)).bounds is None
+    labels = [case_record(grade_record(value, bounds=(0, 1)), cluster="one") for value in (0.2, 0.4)]
+    together = compute_score("capitals", "smollm2", "exact", labels)
+    assert together.interval == statistics.bounded_interval([0.2, 0.4], (0, 1), ["one", "one"])
 
 
 def test_a_grader_that_failed_before_it_named_its_entries_failed_for_each_of_them() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_evals.completion import Message
 from pytest_evals.errors import SuiteError, did_you_mean
 from pytest_evals.graders.judges.asking import ask, together
-from pytest_evals.graders.judges.decisions import Ballot, Decision, broken_decision, decide_by_value, judges_of
+from pytest_evals.graders.judges.decisions import Ballot, broken_decision, decide_by_value, judges_of
 from pytest_evals.graders.judges.fences import neutral
 from pytest_evals.graders.judges.fixture import Scene, check_text, judge_fixture
 from pytest_evals.graders.judges.options import Options, read_options
@@ -43,6 +43,7 @@ def custom(
     options = read_options(kind, common, how="mean", refused=("examples", "reasoning"))
     schema = response.model_json_schema()
     shown = readable(schema)
+    limits = declared_limits(schema)
 
     async def run(scene: Scene) -> Any:
         messages = _messages(scene, template, shown)
@@ -55,7 +56,7 @@ def custom(
         if callable(score):
             return _by_function(score, values)
         reasons = "; ".join(str(getattr(value, reason)) for value in values) if reason else ""
-        grades = {name: _field(name, found, options, reasons) for name in names}
+        grades = {name: _field(name, found, options, reasons, limits.get(name)) for name in names}
         return grades if not isinstance(score, str) else grades[score]
 
     fixture_templates = {"template": template, **({"system": options.system} if options.system else {})}
@@ -114,7 +115,19 @@ def read_response(reply: str, response: type[BaseModel]) -> tuple[Any, str | Non
         return None, f"{place}: {one_line(first['msg'], 160)}"
 
 
-def _field(name: str, found: Sequence[tuple[Ballot, Any]], options: Options, reasons: str) -> Any:
+def declared_limits(schema: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """Return the bounds of the fields that have both, as ``Field(ge=1, le=5)`` gives them."""
+    ends = {name: (given.get("minimum"), given.get("maximum")) for name, given in schema.get("properties", {}).items()}
+    return {name: (low, high) for name, (low, high) in ends.items() if None not in (low, high) and low < high}
+
+
+def _field(
+    name: str,
+    found: Sequence[tuple[Ballot, Any]],
+    options: Options,
+    reasons: str,
+    bounds: tuple[float, float] | None,
+) -> Any:
     """Return the grade of one field: the mean over the panel; a single true or false is a verdict."""
     from pytest_evals.grades import Grade
 
@@ -130,7 +143,7 @@ def _field(name: str, found: Sequence[tuple[Ballot, Any]], options: Options, rea
     decision = decide_by_value(ballots, options)
     reasoning = f"{decision.reasoning}: {reasons}" if reasons else decision.reasoning
     metadata = {**decision.metadata, **response}
-    return Decision(decision.status, decision.value, decision.passed, reasoning, metadata).grade()
+    return Grade(decision.value, "", reasoning, decision.passed, decision.status, metadata, bounds)
 
 
 def _by_function(score: Callable[[Any], Any], values: Sequence[Any]) -> Any:

@@ -53,13 +53,14 @@ def judge_fixture(
     templates: Mapping[str, str],
     *,
     scale: Scale | None = None,
+    bounds: tuple[float, float] | None = None,
     doc: str = "",
     needs_answer: bool = True,
     own: Collection[str] = (),
 ) -> Fixture:
     """Return the grader that judges a case with ``run``.
 
-    ``templates``, by the names of their arguments, are those that ``run`` renders: what they insert from rows is checked at
+    ``bounds`` are those of its grades; with a ``scale``, its ends. ``templates``, by the names of their arguments, are those that ``run`` renders: what they insert from rows is checked at
     collection, and tasks or graders that they name are asked for. ``needs_answer``: an answer is judged even where no
     template names it. ``own``: names that ``run`` adds to the scope.
     """
@@ -81,6 +82,8 @@ def judge_fixture(
     judged.__doc__ = doc
     if scale is not None:
         set_scale(judged, scale)
+        worth = scale.categories
+        bounds = (worth[0], worth[-1]) if len(worth) > 1 else None
     settings = {name: template for name, template in templates.items() if items_only(template)}
     settings |= options.sources.settings()
     if options.preflight is not None:
@@ -88,6 +91,7 @@ def judge_fixture(
     return grader_fixture(
         judged,
         name=options.name,
+        bounds=bounds,
         settings=settings,
         check=check_sources,
         run_if=options.run_if,

@@ -48,7 +48,8 @@ def pairwise(criterion: str, *, against: str, **common: Any) -> Fixture:
         first, second = await together(asked)
         return compared(first, second, options.threshold)
 
-    return judge_fixture(options, run, {"criterion": criterion, "against": against}, doc=f"A comparison: {criterion}")
+    templates = {"criterion": criterion, "against": against}
+    return judge_fixture(options, run, templates, bounds=(0, 1), doc=f"A comparison: {criterion}")
 
 
 def _blocks(scene: Scene, first: str, second: str) -> Sequence[str]:

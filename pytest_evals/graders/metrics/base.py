@@ -94,6 +94,7 @@ def metric_fixture(
     metric.__doc__ = f"The metric {name} of the completion."
     return grader_fixture(
         metric,
+        bounds=(lowest, 1),
         settings=settings,
         check=lambda found: references(found.get("reference", reference)),
         run_if=run_if,

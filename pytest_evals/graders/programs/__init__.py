@@ -83,7 +83,15 @@ def python_tests(
 
     program_tests = grading_text(grade, of, "python_tests")
     program_tests.__doc__ = "The share of tests that the completion's program passes."
-    return grader_fixture(program_tests, settings=dynamic, check=task, run_if=run_if, runs_code=True, seconds=timeout)
+    return grader_fixture(
+        program_tests,
+        bounds=(0, 1),
+        settings=dynamic,
+        check=task,
+        run_if=run_if,
+        runs_code=True,
+        seconds=timeout,
+    )
 
 
 def check_limits(timeout: float, memory: int) -> Limits:
