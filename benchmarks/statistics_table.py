@@ -9,11 +9,15 @@ from collections.abc import Iterable, Iterator
 
 import numpy
 import statsmodels.api
+from sacrebleu.metrics import BLEU
 from scipy import special, stats
 from statsmodels.stats import contingency_tables, multitest
+from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint
 
 from pytest_evals import statistics
+from pytest_evals.baseline.corpora import resampled_corpora
+from pytest_evals.corpus import Part
 from pytest_evals.statistics import distributions
 from pytest_evals.statistics.bootstrap import bootstrap_interval
 from pytest_evals.statistics.groups import fisher_tail, lower_tail
@@ -67,6 +71,41 @@ def wilson() -> Iterator[tuple[float, float]]:
         yield from zip(statistics.wilson_interval(passed, n), map(float, found), strict=True)
 
 
+def bounded() -> Iterator[tuple[float, float]]:
+    """Intervals of bounded means, where there is a formula: zeros and ones, not all of them alike."""
+    for passed, n in SHARES:
+        if 0 < passed < n <= 1000:
+            found = proportion_confint(passed, n, method="jeffreys")
+            values = [1.0] * passed + [0.0] * (n - passed)
+            yield from zip(statistics.bounded_interval(values), map(float, found), strict=True)
+
+
+def corpora() -> Iterator[tuple[float, float]]:
+    """BLEU of the first draws of a paired bootstrap, each computed by sacrebleu from the texts that were drawn."""
+    words = ["the", "a", "cat", "dog", "sat", "ran", "on", "under", "mat", "hat", "big", "small", "red"]
+    texts = [" ".join(SOURCE.choice(words, 12)) for _ in range(40)]
+    references = [" ".join([*text.split()[:8], *SOURCE.choice(words, 4)]) for text in texts]
+    metric = BLEU()
+    parts = [
+        [Part("bleu", tuple(metric._extract_corpus_statistics([text], [[reference]])[0]))]  # noqa: SLF001 - sacrebleu has no public name for its counts
+        for text, reference in zip(texts, references, strict=True)
+    ]
+    drawn = resampled_corpora([parts], range(40), resamples=20)[:, 0]
+    for value, rows in zip(drawn.tolist(), numpy.random.default_rng(0).integers(0, 40, (20, 40)), strict=True):
+        theirs = metric.corpus_score([texts[row] for row in rows], [[references[row] for row in rows]])
+        yield value, theirs.score / 100
+
+
+def power() -> Iterator[tuple[float, float]]:
+    """Smallest effects that are found, of which the reference needs the noncentral t and this the central one."""
+    for n in (10, 30, 100, 1000):
+        for sides, alternative in ((1, "larger"), (2, "two-sided")):
+            yield (
+                statistics.detectable_effect(1, n, sides=sides),
+                float(TTestPower().solve_power(nobs=n, alpha=0.05, power=0.8, alternative=alternative)),
+            )
+
+
 def bootstraps() -> Iterator[tuple[float, float]]:
     """Percentile and BCa."""
     for values in SAMPLES[2:4]:
@@ -118,12 +157,15 @@ TABLE: dict[str, tuple[Pairs, str]] = {
     "t interval": (t_intervals(), "scipy.stats.t.interval"),
     "Wilson interval": (wilson(), "statsmodels proportion_confint"),
     "clustered errors": (clustered(), "statsmodels OLS, cov_type=cluster"),
+    "bounded interval, 0 and 1": (bounded(), "statsmodels proportion_confint, Jeffreys"),
     "bootstrap, percentile and BCa": (bootstraps(), "scipy.stats.bootstrap"),
     "quantiles": (quantiles(), "numpy.quantile"),
     "McNemar, exact": (mcnemar(), "statsmodels mcnemar"),
     "paired t test": (paired(), "scipy.stats.ttest_rel"),
     "Holm": (holm(), "statsmodels multipletests"),
     "Fisher, Welch": (groups(), "scipy.stats"),
+    "corpus BLEU of paired draws": (corpora(), "sacrebleu"),
+    "detectable effect": (power(), "statsmodels TTestPower"),
 }
 
 
