@@ -224,9 +224,10 @@ def clusters(runs: int) -> None:
                 centers = numpy.repeat(SOURCE.beta(a, b, count) if a else numpy.full(count, 0.7), sizes)
                 values = SOURCE.beta(8 * centers + 1e-6, 8 * (1 - centers) + 1e-6).tolist()
                 labels = numpy.repeat(numpy.arange(count), sizes).tolist()
-                for index, (low, high) in enumerate(
-                    (bounded_interval(values, (0, 1), labels), statistics.estimate_mean(values, labels).interval())
-                ):
+                found = statistics.estimate_mean(values, labels)
+                # Of values that are all equal, t is a point.
+                student = found.interval() or (found.mean, found.mean)
+                for index, (low, high) in enumerate((bounded_interval(values, (0, 1), labels), student)):
                     held[index] += low <= true <= high
                     width[index] += high - low
             cells = "".join(f"{h:>8.1%}{w:>7.3f}" for h, w in zip(held / (runs // 4), width / (runs // 4), strict=True))

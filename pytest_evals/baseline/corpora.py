@@ -52,23 +52,24 @@ class CorpusChange:
 
 
 def corpus_change(before: Parts, after: Parts, clusters: Sequence[Hashable] | None = None) -> CorpusChange | None:
-    """Compare the same cases; `None` unless every sample of both runs brings its part of the metric."""
-    was, now = (corpus.combine([part for case in run for part in case]) for run in (before, after))
-    if was is None or now is None:
+    """Compare the same cases; `None` unless every sample of both runs brings its part of the same metric."""
+    was, now = ([part for case in run for part in case] for run in (before, after))
+    former, value = corpus.combine(was), corpus.combine(now)
+    if former is None or value is None or was[0].kind != now[0].kind:
         return None
     labels = list(range(len(before))) if clusters is None else list(clusters)
     if len(set(labels)) < 2:
-        return CorpusChange(was, now)
+        return CorpusChange(former, value)
     import numpy
 
     drawn = resampled_corpora((before, after), labels)
     differences = drawn[:, 1] - drawn[:, 0]
-    found = now - was
+    found = value - former
     # As exact as a p value of so many draws can be: with the one that was found among them, it is never 0.
     far = int((numpy.abs(differences - found) >= abs(found) * (1 - 1e-12)).sum())
     tail = (1 - LEVEL) / 2
     low, high = (float(end) for end in numpy.quantile(differences, [tail, 1 - tail]))
-    return CorpusChange(was, now, Interval(low, high), (far + 1) / (len(drawn) + 1))
+    return CorpusChange(former, value, Interval(low, high), (far + 1) / (len(drawn) + 1))
 
 
 def resampled_corpora(

@@ -36,7 +36,7 @@ def _columns(changes: Sequence[Change]) -> list[Column]:
         Column("after", [numbers.value(change.after) for change in changes], numeric=True, rank=1),
         Column("change", [numbers.signed(each.mean if each else None) for each in differences], numeric=True),
         Column("95% interval", [_interval(change) for change in changes], numeric=True),
-        Column("p", [p_value(change.p) for change in changes], numeric=True, rank=2),
+        Column("p", [numbers.p_value(change.p) for change in changes], numeric=True, rank=2),
         Column("rose", [str(each.better) if each else "" for each in differences], numeric=True, rank=3),
         Column("fell", [str(each.worse) if each else "" for each in differences], numeric=True, rank=3),
         Column("verdict", [change.verdict for change in changes]),
@@ -47,11 +47,6 @@ def _interval(change: Change) -> str:
     """The interval; none of values without bounds of which none differs, since nothing measures how far others might."""
     interval = change.difference.interval if change.difference else None
     return numbers.ABSENT if interval is None else f"{numbers.signed(interval.low)} .. {numbers.signed(interval.high)}"
-
-
-def p_value(p: float | None) -> str:
-    """A p value: tiny ones are only said to be tiny."""
-    return numbers.ABSENT if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def flip_lines(flips: Sequence[Flip], width: int) -> list[str]:

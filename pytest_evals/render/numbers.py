@@ -32,6 +32,11 @@ def interval(ends: Sequence[float] | None) -> str:
     return ABSENT if ends is None else f"{value(ends[0])} .. {value(ends[1])}"
 
 
+def p_value(p: float | None) -> str:
+    """A p value: tiny ones are only said to be tiny."""
+    return ABSENT if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def count(number: int) -> str:
     """A whole number with thousands separated."""
     return f"{number:,}"

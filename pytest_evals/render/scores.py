@@ -11,6 +11,7 @@ from pytest_evals.scorecard import Movement, ScoreCard
 from pytest_evals.scores import Score
 from pytest_evals.slices import WeakSlice
 
+_INTERVAL = "95% interval"
 _MOST_NAMES = 5
 _MOST_LINES = 3
 
@@ -32,7 +33,7 @@ def score_table(card: ScoreCard, width: int) -> list[str]:
             [f"{mark} {numbers.value(score.mean)}".lstrip() for mark, score in zip(marks, scores, strict=True)],
             numeric=True,
         ),
-        Column("95% interval", [numbers.interval(score.interval) for score in scores], numeric=True, rank=3),
+        Column(_INTERVAL, [numbers.interval(score.interval) for score in scores], numeric=True, rank=3),
         *([Column("corpus", corpus, numeric=True)] if any(corpus) else []),
         *_moved(card),
         Column("passed", [numbers.percent(score.pass_rate) for score in scores], numeric=True, rank=6),
@@ -73,9 +74,9 @@ def _counts(name: str, counts: Sequence[int], rank: int) -> list[Column]:
     return [Column(name, [str(count) if count else "" for count in counts], numeric=True, rank=rank)] * any(counts)
 
 
-def legend(card: ScoreCard) -> list[str]:
-    """Say what the marks in the table mean, where there are some."""
-    said = _intervals(card.scores)
+def legend(card: ScoreCard, head: str) -> list[str]:
+    """Say what the marks in the table mean, where there are some; ``head`` are the names of its columns."""
+    said = _intervals(card.scores) if _INTERVAL in head else []
     if any(card.leaders.values()):
         said.append("mean: * is the highest; ~ is not clearly lower, case by case (p > 0.05, Holm)")
     if card.movements:
@@ -99,7 +100,7 @@ def _intervals(scores: Sequence[Score]) -> list[str]:
     said = list(bounded.values())
     said += [f"{', '.join(student)} by t, of values without bounds"] if student else []
     said += [f"none of {', '.join(equal)}, where all values are the same"] if equal else []
-    return [f"95% interval: {'; '.join(said)}"] if said else []
+    return [f"{_INTERVAL}: {'; '.join(said)}"] if said else []
 
 
 def insight_lines(card: ScoreCard) -> list[str]:
@@ -114,7 +115,7 @@ def insight_lines(card: ScoreCard) -> list[str]:
 
     said = [
         f"low slice: {where(each, f'[{each.field}={each.value}]')}: {numbers.value(each.mean)} "
-        f"({numbers.interval(each.interval)}, {each.n} cases), the rest {numbers.value(each.rest)}, p={each.p:.2g}"
+        f"({numbers.interval(each.interval)}, {each.n} cases), the rest {numbers.value(each.rest)}, p {numbers.p_value(each.p)}"
         for each in card.slices[:_MOST_LINES]
     ]
     said += [f"repeats: {where(score)}: {_repeats(score)}" for score in card.scores if score.repeats > 1]

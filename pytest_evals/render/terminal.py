@@ -33,8 +33,9 @@ def score_card_lines(card: ScoreCard, width: int, verbosity: int = 0) -> list[Li
     if verbosity <= -2:
         return _gates(card.gates, width, several=several)
     lines = [*_cases(card.records, card, width), Line("")] if verbosity > 0 and card.records else []
-    lines += [Line(text) for text in score_table(card, width)]
-    said = [*legend(card), *(insight_lines(card) if verbosity > -1 else [])]
+    table = score_table(card, width)
+    lines += [Line(text) for text in table]
+    said = [*legend(card, table[0]), *(insight_lines(card) if verbosity > -1 else [])]
     lines += [line for text in said for line in wrapped(text, width)]
     if card.calibrations:
         lines += [Line(""), *_calibrations(card, width, table=verbosity > 0)]

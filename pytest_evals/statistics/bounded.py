@@ -26,13 +26,12 @@ _HAIR = 1e-6
 
 def check_bounds(bounds: object) -> Bounds:
     """Return bounds. Raises `ValueError` unless they are two finite numbers, the lower one first."""
-    numbers = isinstance(bounds, (tuple, list)) and len(bounds) == 2 and all(map(_is_number, bounds))
-    if not numbers or not bounds[0] < bounds[1]:  # type: ignore[index]  # two numbers, as just checked
+    ends = list(bounds) if isinstance(bounds, (tuple, list)) else []
+    if len(ends) != 2 or not all(map(_is_number, ends)) or not ends[0] < ends[1]:
         raise ValueError(
             f"bounds are the lowest and the highest value that there can be, as (0, 1); not {bounds!r:.60}"
         )
-    low, high = bounds  # type: ignore[misc]  # as above
-    return float(low), float(high)
+    return float(ends[0]), float(ends[1])
 
 
 def _is_number(value: object) -> bool:

@@ -40,7 +40,7 @@ def test_cases_are_drawn_as_sacrebleu_draws_them() -> None:
         assert drawn.mean() * 100 == pytest.approx(theirs.mean, abs=1e-3)
         ends = numpy.sort(drawn * 100)[[int(RESAMPLES * 0.025), int(RESAMPLES * 0.975) - 1]]
         assert (ends[1] - ends[0]) / 2 == pytest.approx(theirs.ci, rel=0.05)
-        change = corpus_change(*runs)
+        change = corpus_change(runs[0], runs[1])
         assert change is not None
         assert change.after * 100 == pytest.approx(theirs.score, abs=1e-3)
         assert change.interval is not None
@@ -51,7 +51,7 @@ def test_cases_are_drawn_as_sacrebleu_draws_them() -> None:
 def test_nothing_is_said_of_too_few_cases_and_of_no_change() -> None:
     one, two = [[Part("ratio", (1, 2))]], [[Part("ratio", (1, 2))], [Part("ratio", (3, 4))]]
     assert corpus_change(one, [[Part("ratio", (2, 2))]]) == CorpusChange(0.5, 1.0)
-    assert corpus_change(two, two, ["a", "a"]) == CorpusChange(4 / 6, 4 / 6)
+    assert corpus_change(two, two, ["a", "a"]) == CorpusChange(2 / 3, 2 / 3)
     same = corpus_change(two, two)
     assert same is not None
     assert (same.verdict, same.p) == ("same", 1)

@@ -115,7 +115,8 @@ def test_a_run_in_which_all_is_well() -> None:
         suite     grader    n   mean    95% interval  passed    min    max
         --------  ------  ---  -----  --------------  ------  -----  -----
         capitals  exact   3/3  1.000  0.439 .. 1.000    100%  1.000  1.000
-                  close   3/3  0.500  0.500 .. 0.500       -  0.500  0.500
+                  close   3/3  0.500               -       -  0.500  0.500
+        95% interval: none of close, where all values are the same
 
         gate PASSED     capitals: exact.mean >= 0.8: 1 (n=3)
 
@@ -132,7 +133,9 @@ def test_a_narrow_terminal_gets_fewer_columns_and_broken_lines() -> None:
         suite     grader    n   mean    95% interval
         --------  ------  ---  -----  --------------
         capitals  exact   3/3  1.000  0.439 .. 1.000
-                  close   3/3  0.500  0.500 .. 0.500
+                  close   3/3  0.500               -
+        95% interval: none of close, where all values are
+            the same
 
         gate PASSED     capitals: exact.mean >= 0.8: 1
             (n=3)
@@ -232,7 +235,7 @@ def test_two_models_have_a_column_and_gates_name_theirs() -> None:
         --------  -------  ------  ---  -------  --------------  ------  -----  -----
         capitals  smollm2  exact   1/1  * 1.000  0.207 .. 1.000    100%  1.000  1.000
                   other    exact   1/1  ~ 0.000  0.000 .. 0.793      0%  0.000  0.000
-        mean: * is the highest; ~ is not clearly lower, case by case (p > 0.05)
+        mean: * is the highest; ~ is not clearly lower, case by case (p > 0.05, Holm)
 
         gate PASSED     capitals[smollm2]: exact.mean >= 0.8: 1 (n=1)
         gate FAILED     capitals[org/other]: exact.mean >= 0.8: 0, not >= 0.8 (n=1)
@@ -248,7 +251,7 @@ def test_two_models_in_a_narrow_terminal() -> None:
         capitals  smollm2  exact   1/1  * 1.000
                   other    exact   1/1  ~ 0.000
         mean: * is the highest; ~ is not clearly lower,
-            case by case (p > 0.05)
+            case by case (p > 0.05, Holm)
 
         gate PASSED     capitals[smollm2]: exact.mean >=
             0.8: 1 (n=1)
@@ -267,13 +270,14 @@ def test_a_baseline_slices_and_repeats_in_80_columns() -> None:
                   smollm2  close   60/60  * 1.465  1.136 .. 1.794       -        -
                   other    exact   60/60  * 0.633  0.456 .. 0.780  -0.020  unclear
                   other    close   60/60  * 1.465  1.136 .. 1.794       -        -
-        mean: * is the highest; ~ is not clearly lower, case by case (p > 0.05)
+        95% interval: close by t, of values without bounds
+        mean: * is the highest; ~ is not clearly lower, case by case (p > 0.05, Holm)
         change: of the mean over the cases that both runs have; verdict at 5 % over all
             rows (Holm)
         low slice: capitals.exact[level=hard] of smollm2: 0.000 (0.000 .. 0.278, 10
-            cases), the rest 0.950
+            cases), the rest 0.950, p <0.001
         low slice: capitals.exact[level=hard] of other: 0.000 (0.000 .. 0.278, 10
-            cases), the rest 0.950
+            cases), the rest 0.950, p <0.001
         repeats: capitals.exact of smollm2: 2 of each of 30 cases, pass@2 0.667, pass^2
             0.600, 2 flaky: k1, k2
         repeats: capitals.close of smollm2: 2 of each of 30 cases, standard deviation
@@ -303,10 +307,11 @@ def test_in_a_wide_terminal_changes_have_their_interval() -> None:
                   smollm2  close   60/60  * 1.465  1.136 .. 1.794       -                 -        -       -  0.010  2.920
                   other    exact   60/60  * 0.633  0.456 .. 0.780  -0.020  -0.090 .. +0.050  unclear     63%  0.000  1.000
                   other    close   60/60  * 1.465  1.136 .. 1.794       -                 -        -       -  0.010  2.920
-        mean: * is the highest; ~ is not clearly lower, case by case (p > 0.05)
+        95% interval: close by t, of values without bounds
+        mean: * is the highest; ~ is not clearly lower, case by case (p > 0.05, Holm)
         change: of the mean over the cases that both runs have; verdict at 5 % over all rows (Holm)
-        low slice: capitals.exact[level=hard] of smollm2: 0.000 (0.000 .. 0.278, 10 cases), the rest 0.950
-        low slice: capitals.exact[level=hard] of other: 0.000 (0.000 .. 0.278, 10 cases), the rest 0.950
+        low slice: capitals.exact[level=hard] of smollm2: 0.000 (0.000 .. 0.278, 10 cases), the rest 0.950, p <0.001
+        low slice: capitals.exact[level=hard] of other: 0.000 (0.000 .. 0.278, 10 cases), the rest 0.950, p <0.001
         repeats: capitals.exact of smollm2: 2 of each of 30 cases, pass@2 0.667, pass^2 0.600, 2 flaky: k1, k2
         repeats: capitals.close of smollm2: 2 of each of 30 cases, standard deviation within a case 0.007, between cases 0.880
         repeats: capitals.exact of other: 2 of each of 30 cases, pass@2 0.667, pass^2 0.600, 2 flaky: k1, k2
@@ -332,13 +337,13 @@ def test_with_60_columns_the_verdicts_stay() -> None:
                   other    exact   60/60  * 0.633  -0.020  unclear
                   other    close   60/60  * 1.465       -        -
         mean: * is the highest; ~ is not clearly lower, case by case
-            (p > 0.05)
+            (p > 0.05, Holm)
         change: of the mean over the cases that both runs have;
             verdict at 5 % over all rows (Holm)
         low slice: capitals.exact[level=hard] of smollm2: 0.000
-            (0.000 .. 0.278, 10 cases), the rest 0.950
+            (0.000 .. 0.278, 10 cases), the rest 0.950, p <0.001
         low slice: capitals.exact[level=hard] of other: 0.000 (0.000
-            .. 0.278, 10 cases), the rest 0.950
+            .. 0.278, 10 cases), the rest 0.950, p <0.001
         repeats: capitals.exact of smollm2: 2 of each of 30 cases,
             pass@2 0.667, pass^2 0.600, 2 flaky: k1, k2
         repeats: capitals.close of smollm2: 2 of each of 30 cases,
@@ -374,7 +379,8 @@ def test_verbosity_minus_1_leaves_out_notes_and_throughput() -> None:
         suite     grader    n   mean    95% interval  passed    min    max
         --------  ------  ---  -----  --------------  ------  -----  -----
         capitals  exact   3/3  1.000  0.439 .. 1.000    100%  1.000  1.000
-                  close   3/3  0.500  0.500 .. 0.500       -  0.500  0.500
+                  close   3/3  0.500               -       -  0.500  0.500
+        95% interval: none of close, where all values are the same
 
         gate PASSED     capitals: exact.mean >= 0.8: 1 (n=3)
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy
 import pytest
 
+from pytest_evals.artifacts.linecheck import checked_sample
 from pytest_evals.artifacts.sample import dump, grades_data, sample_line, to_record
 from pytest_evals.case import Case
 from pytest_evals.completion import Completion
@@ -146,7 +147,13 @@ def statuses(found: EvalItem, sheet: Sheet, outcome: Outcome, error: dict[str, s
 
 def test_a_grader_that_gave_its_grade_has_that() -> None:
     sheet = graded(Grade(0.5, "exact", "close"))
-    assert grades_data(eval_item("exact"), sheet, "passed", None) == [Grade(0.5, "exact", "close").model_dump()]
+    expected = Grade(0.5, "exact", "close").model_dump(exclude={"bounds"})
+    assert grades_data(eval_item("exact"), sheet, "passed", None) == [expected]
+    bounded = graded(Grade(0.5, "exact", bounds=(0, 1)))
+    assert grades_data(eval_item("exact"), bounded, "passed", None)[0]["bounds"] == [0, 1]
+    line = line_of(bounded)
+    assert checked_sample(line, "here") is line
+    assert to_record(line).grades[0].bounds == (0, 1)
 
 
 def test_a_grader_that_never_ran_is_an_error_with_the_reason() -> None:
