@@ -86,21 +86,19 @@ def legend(card: ScoreCard, head: str) -> list[str]:
 
 def _intervals(scores: Sequence[Score]) -> list[str]:
     """Say how intervals came about where they are not those of right and wrong, and why there is none."""
-    bounded: dict[str, str] = {}
-    student: dict[str, None] = {}
-    equal: dict[str, None] = {}
+    named: dict[str, dict[str, None]] = {}
     for score in scores:
-        kind, interval = score.interval_kind, score.interval
-        if kind == "bounded" and score.bounds:
-            bounded[score.grader] = f"{score.grader} within {score.bounds[0]:g} .. {score.bounds[1]:g}"
-        elif kind == "t" and interval:
-            student[score.grader] = None
-        elif interval is None and score.stderr is not None:
-            equal[score.grader] = None
-    said = list(bounded.values())
-    said += [f"{', '.join(student)} by t, of values without bounds"] if student else []
-    said += [f"none of {', '.join(equal)}, where all values are the same"] if equal else []
-    return [f"{_INTERVAL}: {'; '.join(said)}"] if said else []
+        if (score.interval is None and score.stderr is None) or score.interval_kind == "Wilson":
+            continue
+        if score.interval is None:
+            how = "none of {}, where all values are the same"
+        elif score.interval_kind == "bounded" and score.bounds:
+            how = f"{{}} within {score.bounds[0]:g} .. {score.bounds[1]:g}"
+        else:
+            how = "{} by t, of values without bounds"
+        named.setdefault(how, {})[score.grader] = None
+    said = "; ".join(how.format(", ".join(graders)) for how, graders in named.items())
+    return [f"{_INTERVAL}: {said}"] if said else []
 
 
 def insight_lines(card: ScoreCard) -> list[str]:

@@ -71,13 +71,28 @@ def test_a_close_suite_runs_to_its_end_and_so_does_one_that_cannot_be_settled(ev
     assert evals.ledger() == {"collected": 60, "passed": 30, "missed": 30}
     result.stdout.no_fnmatch_line("*stopped early*")
     assert len(asked(evals)) == 60
-    median = suite(5).replace('["right.mean >= 0.5"]', '["right.mean >= 0.5", "right.median >= 0.5"]')
-    evals.write(median.replace("range(400)", "range(60)"), COUNTED)
+    unsettled = suite(5).replace('["right.mean >= 0.5"]', '["right.mean >= 0.5", "right.ci_low >= 0.5"]')
+    evals.write(unsettled.replace("range(400)", "range(60)"), COUNTED)
     result = evals.run("--evals-stop-early")
     assert "not_run" not in evals.ledger()
-    assert "test_it: not stopped early: gate 'right.median >= 0.5': only a mean" in " ".join(
+    assert "test_it: not stopped early: gate 'right.ci_low >= 0.5': ci_low is no mean" in " ".join(
         result.stdout.str().split()
     )
+
+
+def test_gates_on_other_statistics_and_budgets_stop_a_suite_too(evals: Evals) -> None:
+    gates = ["right.median >= 0.5", "right.min >= 0", "right.min > 0.5", "tokens.p95 <= 9", "errors.rate <= 0.5"]
+    met = [gate for gate in gates if "min" not in gate]
+    for chosen, failed in ((met, 0), ([*met, gates[2]], 1)):
+        evals.write(suite(40).replace('["right.mean >= 0.5"]', repr(chosen)), COUNTED)
+        result = evals.run("--evals-stop-early")
+        assert evals.ledger()["not_run"] > 250
+        assert [gate["verdict"] for gate in evals.lines()[-1]["gates"]].count("failed") == failed
+        assert result.ret == failed
+    # That no case is below 0 is known when all of them ran.
+    evals.write(suite(40).replace('["right.mean >= 0.5"]', repr([*met, gates[1]])).replace("400", "90"), COUNTED)
+    evals.run("--evals-stop-early")
+    assert "not_run" not in evals.ledger()
 
 
 def test_a_part_of_the_cases_is_never_stopped_and_steps_are_dropped_too(evals: Evals) -> None:
