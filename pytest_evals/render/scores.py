@@ -74,7 +74,7 @@ def _counts(name: str, counts: Sequence[int], rank: int) -> list[Column]:
     return [Column(name, [str(count) if count else "" for count in counts], numeric=True, rank=rank)] * any(counts)
 
 
-def legend(card: ScoreCard, head: str) -> list[str]:
+def legend(card: ScoreCard, head: str = _INTERVAL) -> list[str]:
     """Say what the marks in the table mean, where there are some; ``head`` are the names of its columns."""
     said = _intervals(card.scores) if _INTERVAL in head else []
     if any(card.leaders.values()):

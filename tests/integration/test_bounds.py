@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -65,7 +66,7 @@ def test_intervals_keep_to_the_bounds_that_graders_say(evals_both: Evals) -> Non
     ]
     assert f"stars.ci_low >= 3: {ends['stars'][0]:.4g}" in output
     # What the artifact keeps is enough to compute the same again.
-    shown = evals_both.pytester.run("pytest-evals", "show", "run.jsonl")
+    shown = evals_both.pytester.run(sys.executable, "-m", "pytest_evals", "show", "run.jsonl")
     assert "stars, share.two within 1 .. 5" in " ".join(shown.stdout.str().split())
     line = next(line for line in evals_both.lines() if line["type"] == "sample")
     grades = {grade["grader_key"]: grade.get("bounds") for grade in line["grades"]}
