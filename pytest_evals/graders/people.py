@@ -139,7 +139,16 @@ def _grade(
 
     merged = merge(question, answers, shown, terms["reviewers"])
     status: Any = "not_applicable" if merged.status == "pending" and not terms["required"] else merged.status
-    return Grade(merged.value, "", merged.reasoning, merged.passed, status, {**data, "answers": merged.answers})
+    details = {**data, "answers": merged.answers}
+    return Grade(merged.value, "", merged.reasoning, merged.passed, status, details, _bounds(question))
+
+
+def _bounds(question: Question) -> tuple[float, float] | None:
+    """Return between what answers are worth: the ends of a scale, the lowest and the highest choice."""
+    worth = [float(value) for _, value in question.choices if value is not None]
+    ends = [question.low, question.high, *([min(worth), max(worth)] if worth else [])]
+    known = [end for end in ends if end is not None]
+    return (known[0], known[1]) if len(known) == 2 and known[0] < known[1] else None
 
 
 def known_answers(request: pytest.FixtureRequest, key: str) -> list[Answer]:

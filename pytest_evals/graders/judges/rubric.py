@@ -62,9 +62,7 @@ def rubric(
         return grades_of(rows, noted, options.threshold)
 
     templates = {name: template for row in rows for name, template in row.templates().items()}
-    worth = [float(value) for row in rows for value in row.verdicts.labels.values() if value is not None]
-    bounds = (min(worth), max(worth)) if min(worth) < max(worth) else None
-    return judge_fixture(options, run, templates, bounds=bounds, doc=f"A judge with {len(rows)} criteria.")
+    return judge_fixture(options, run, templates, bounds=(0, 1), doc=f"A judge with {len(rows)} criteria.")
 
 
 def grades_of(rows: Sequence[Criterion], decisions: Sequence[Decision], threshold: float | None) -> dict[str, Grade]:
