@@ -161,6 +161,8 @@ class ScoreCard:
     audit: Mapping[str, Any] | None = None
     """What an audit found, as plain data."""
     artifact: str | None = None
+    unwritten: str | None = None
+    """What became of an artifact that could not be written to its end."""
     interruption: str | None = None
     records: tuple[CaseRecord, ...] = ()
     shorts: Mapping[str, str] = field(default_factory=dict)

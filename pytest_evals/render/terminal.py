@@ -30,8 +30,9 @@ _COLOURS |= {"regressed": _COLOURS["failed"], "inconclusive": _COLOURS["not judg
 def score_card_lines(card: ScoreCard, width: int, verbosity: int = 0) -> list[Line]:
     """Return the lines. ``verbosity`` is pytest's: -2 is gates only, -1 is compact, 1 adds a line a case."""
     several = len({score.model for score in card.scores}) > 1
+    unwritten = wrapped(card.unwritten, width, _COLOURS["failed"]) if card.unwritten else []
     if verbosity <= -2:
-        return _gates(card.gates, width, several=several)
+        return [*_gates(card.gates, width, several=several), *unwritten]
     lines = [*_cases(card.records, card, width), Line("")] if verbosity > 0 and card.records else []
     table = score_table(card, width)
     lines += [Line(text) for text in table]
@@ -51,6 +52,7 @@ def score_card_lines(card: ScoreCard, width: int, verbosity: int = 0) -> list[Li
     if verbosity > -1:
         for text in (*card.notes, *(use_line(use) for use in card.uses)):
             lines += wrapped(text, width)
+    lines += unwritten
     if card.artifact:
         lines.append(Line(f"artifact: {plain(card.artifact)}"))
     if verbosity > -1:

@@ -144,7 +144,7 @@ class EvalSession:
             if unwritten:
                 # Results that are not where they are looked for must not pass for a success.
                 session.testsfailed += 1
-                card = replace(card, artifact=display(self._recorder.path), notes=(unwritten, *card.notes))
+                card = replace(card, artifact=display(self._recorder.path), unwritten=unwritten)
             session.config.stash[CARD] = card
         if complete:
             self._report(session, gates)

@@ -133,7 +133,7 @@ def test_on_a_full_disk_the_run_goes_on_fails_and_says_where_the_artifact_is(
 ) -> None:
     evals_both.write(SUITE)
     monkeypatch.setenv("TMPDIR", str(evals_both.pytester.mkdir("elsewhere")))
-    result = evals_both.run("--evals-artifact", "/dev/full")
+    result = evals_both.run("--evals-artifact", "/dev/full", "-q")
     result.assert_outcomes(passed=1, xfailed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     (kept,) = (evals_both.pytester.path / "elsewhere").glob("evals-*.jsonl")
