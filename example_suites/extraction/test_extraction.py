@@ -17,7 +17,7 @@ shape = graders.json_schema(
 )
 
 
-@grader
+@grader(bounds=(0, 1))
 def values(case, completion, shape):
     """The share of the three values that are right; a wrong shape has no values to compare."""
     if not shape:

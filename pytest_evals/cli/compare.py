@@ -117,7 +117,7 @@ def _as_data(before: Side, after: Side, comparison: Comparison) -> dict[str, Any
         "changed": [pair.case_id for pair in comparison.joined.changed],
         "new": [repeats[0].case_id for repeats in comparison.joined.new],
         "gone": [repeats[0].case_id for repeats in comparison.joined.gone],
-        "notes": [*comparison.notes(), *_notes(before, after)],
+        "notes": [*comparison.notes(), *comparison.hints(), *_notes(before, after)],
     }
 
 
