@@ -12,7 +12,7 @@ from pytest_evals.artifacts.reading import ArtifactReader
 from pytest_evals.baseline.loading import Baseline
 from pytest_evals.pages.changes import changes, movements
 from pytest_evals.records import CaseRecord
-from pytest_evals.render.agreement import agreement_texts
+from pytest_evals.render.agreement import agreement_blocks
 from pytest_evals.render.calibration import calibration_texts
 from pytest_evals.scorecard import ScoreCard
 from pytest_evals.scores import Score
@@ -44,7 +44,7 @@ def overview(artifact: ArtifactReader, card: ScoreCard, baseline: Baseline | Non
         "slices": slices(card.records, weak),
         "agreement": [
             *(text for made in card.calibrations for text in calibration_texts(made, card.shorts)),
-            *agreement_texts(card.agreements),
+            *({"about": about, "texts": texts} for about, texts in agreement_blocks(card.agreements).items()),
         ],
         "ledger": card.ledger.to_dict(),
         "notes": list(card.notes),

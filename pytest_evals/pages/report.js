@@ -174,7 +174,7 @@ function agreement() {
   const rows = data.agreement ?? [];
   if (!rows.length) return null;
   return h("section", { "aria-labelledby": "agreement-title" }, h("h2", { id: "agreement-title" }, "Agreement"),
-    h("ul", { class: "notes" }, rows.map((row) => h("li", {}, row))));
+    h("ul", { class: "notes" }, rows.map((row) => h("li", {}, row.about ?? row, row.texts && h("ul", { class: "notes" }, row.texts.map((text) => h("li", {}, text)))))));
 }
 
 function slices() {

@@ -13,30 +13,32 @@ from pytest_evals.trust.agreement import Agreement, PairAgreement
 _MOST_PAIRS = 6
 _LONGEST_QUESTION = 60
 _INDENT = "    "
+_NOT_ASKED = "people beside graders that were not asked"
 
 
 def agreement_texts(found: Iterable[Agreement], *, whole: bool = True) -> list[str]:
     """Return what is said of each question, each text for itself. Not ``whole``: nothing of graders that were asked nothing,
     and of many pairs those that agree least.
     """
-    return [f"{about}: {text}" for about, texts in _blocks(found, whole=whole).items() for text in texts]
+    return [f"{about}: {text}" for about, texts in agreement_blocks(found, whole=whole).items() for text in texts]
 
 
 def agreement_lines(found: Iterable[Agreement], width: int, *, whole: bool = True) -> list[Line]:
     """Return the same for a terminal: a line for each question, and below it what is said of it."""
     lines = []
-    for about, texts in _blocks(found, whole=whole).items():
+    for about, texts in agreement_blocks(found, whole=whole).items():
         lines += wrapped(f"{about}:", width)
         for text in texts:
             lines += [Line(f"{_INDENT}{line.text}") for line in wrapped(text, width - len(_INDENT))]
     return lines
 
 
-def _blocks(found: Iterable[Agreement], *, whole: bool) -> dict[str, list[str]]:
+def agreement_blocks(found: Iterable[Agreement], *, whole: bool = True) -> dict[str, list[str]]:
+    """Return the same by what it is about."""
     blocks: dict[str, list[str]] = {}
     for each in found:
         if each.question or whole:
-            about = f"agreement on {quoted(each.question, _LONGEST_QUESTION)}" if each.question else "agreement"
+            about = f"agreement on {quoted(each.question, _LONGEST_QUESTION)}" if each.question else _NOT_ASKED
             blocks.setdefault(f"{about} in {each.suite}", []).extend(_texts(each, whole=whole))
     return blocks
 

@@ -111,10 +111,11 @@ def test_who_answered_the_same_question_is_compared_everywhere(evals_both: Evals
     assert "ana and ben (asked) agree on 80% (n=5); kappa 0.62" in markdown
     page = (again / "page.html").read_text(encoding="utf-8")
     for text in (
-        f"{about}{of_people}",
-        f"{about}{of_all}",
-        f"{about}{pair}",
-        "in test_tone: people (asked) and brief agree on 20% (n=5); kappa -0.67 [",
+        about.strip(": "),
+        of_people,
+        of_all,
+        pair,
+        "people (asked) and brief agree on 20% (n=5); kappa -0.67 [",
     ):
         assert text in page
     # The page of a run that was killed: what its samples tell, which is the same.

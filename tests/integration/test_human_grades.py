@@ -88,7 +88,7 @@ def test_grades_are_pending_until_people_answered_and_then_count(evals_both: Eva
     assert whys == ["ana: So it is."] * 2
     assert main(["report", str(replayed), "-o", "people.html"]) == 0
     page = Path("people.html").read_text(encoding="utf-8")
-    assert "test_capitals: people (polite) and named agree on 100% (n=2); kappa 1.00" in page
+    assert "people (polite) and named agree on 100% (n=2); kappa 1.00" in page
     # What was taken in stays when that run is graded again, and a second opinion may be added to it.
     take(desk_of(replayed, "ben"), "France", "polite", "no")
     evals_both.run("--evals-replay", "replayed.jsonl", model=None)
