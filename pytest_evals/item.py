@@ -20,11 +20,19 @@ RECORDED = "recorded"
 
 @dataclass(frozen=True, slots=True)
 class CaseKey:
-    """What tells the items of one test function apart. ``model`` is `None` where no model is asked."""
+    """What tells the items of one test function apart. ``case_id`` is the row's; ``model`` is `None` where no model is
+    asked; ``variant`` is pytest's name of what the test's other parameters are, ``""`` where it has none.
+    """
 
     case_id: str
     model: str | None
     repeat: int = 1
+    variant: str = ""
+
+    @property
+    def id(self) -> str:
+        """The case's id: the same row with other parameters is another case, with another repeat it is not."""
+        return f"{self.case_id}-{self.variant}" if self.variant else self.case_id
 
 
 @dataclass(slots=True)
@@ -43,6 +51,13 @@ class EvalItem:
     """Tasks and graders that run ahead of the tests."""
     label: Mapping[str, float] = field(default_factory=dict)
     """By grader, what people's label is worth."""
+
+    @property
+    def cluster(self) -> str | None:
+        """What the case shares with those that belong together with it: the suite says so, else variants share their row."""
+        if self.prepared.cluster is None and self.key.variant:
+            return self.key.case_id
+        return self.prepared.cluster
 
 
 # What the plugin knows of an item that is a case.

@@ -65,9 +65,9 @@ class Pace:
     def _shuffled(self, items: Sequence[pytest.Item]) -> list[pytest.Item]:
         found = {item: item.stash[EVAL] for item in items}
         suite = found[items[0]].info.name
-        order = visiting_order({each.key.case_id for each in found.values()}, suite, self._settings.seed)
+        order = visiting_order({each.key.id for each in found.values()}, suite, self._settings.seed)
         places = {case_id: place for place, case_id in enumerate(order)}
-        return sorted(items, key=lambda item: (places[found[item].key.case_id], found[item].key.repeat))
+        return sorted(items, key=lambda item: (places[found[item].key.id], found[item].key.repeat))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Find out which suites can be stopped, and say why others cannot."""
@@ -162,7 +162,7 @@ def _why_whole(group: _Group, gates: Sequence[Gate], selected: set[str]) -> str 
 
 def _watch(group: _Group, gates: Sequence[Gate], alpha: float) -> SuiteWatch:
     info = group.info
-    cases = {item.stash[EVAL].key.case_id: item.stash[EVAL].prepared.case for item in group.items}
+    cases = {item.stash[EVAL].key.id: item.stash[EVAL].prepared.case for item in group.items}
     repeats = len(group.items) // len(cases)
     watches = []
     for gate in gates:

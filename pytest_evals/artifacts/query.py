@@ -12,7 +12,7 @@ from typing import Any
 
 from pytest_evals.artifacts.linecheck import Line
 from pytest_evals.errors import TemplateError, did_you_mean
-from pytest_evals.templates.expressions import compile_expression, paths_of
+from pytest_evals.templates.expressions import compile_expression, paths_of, weighed_in
 
 PLAIN = (
     *("suite", "case_id", "model", "repeat", "outcome", "error", "error_kind", "prompt", "text", "finish_reason"),
@@ -32,6 +32,7 @@ class Names:
     fields: dict[str, None] = field(default_factory=dict)
     tasks: dict[str, None] = field(default_factory=dict)
     labels: dict[str, None] = field(default_factory=dict)
+    timing: dict[str, None] = field(default_factory=dict)
 
     @classmethod
     def of(cls, samples: Iterable[Line]) -> Names:
@@ -42,15 +43,16 @@ class Names:
             found.fields |= dict.fromkeys(sample["interaction"]["metadata"])
             found.tasks |= dict.fromkeys(sample["tasks"])
             found.labels |= dict.fromkeys(sample.get("label") or ())
+            found.timing |= dict.fromkeys(sample["timing"])
         return found
 
     def check(self, path: list[str], what: str) -> None:
         """Raise `TemplateError` unless a case can have the value at ``path``."""
         root, *rest = path
-        if root in (*_LITERALS, *PLAIN, "timing"):
+        if root in (*_LITERALS, *PLAIN):
             return
-        if root in ("item", "tasks", "label"):
-            held = {"item": self.fields, "tasks": self.tasks, "label": self.labels}[root]
+        held = {"item": self.fields, "tasks": self.tasks, "label": self.labels, "timing": self.timing}.get(root)
+        if held is not None:
             if rest and rest[0] not in held:
                 raise TemplateError(f"{what}: no case has {root}.{rest[0]}{_known(root, rest[0], held)}")
             return
@@ -59,13 +61,33 @@ class Names:
             known = [*PLAIN, *MAPPINGS, *self.graders]
             raise TemplateError(f"{what}: unknown name {'.'.join(path)!r}{_known('', path[0], known)}")
 
+    def check_weighed(self, path: list[str], what: str) -> None:
+        """Raise `TemplateError` where ``path``, which `check` knows, is a whole grade or mapping: neither equals or is less
+        than anything, and both are always true.
+        """
+        root, *rest = path
+        name = ".".join(path)
+        if root in MAPPINGS and not rest:
+            raise TemplateError(f"{what}: {name} is not one value; write {name}.NAME")
+        if root in (*_LITERALS, *PLAIN) or (root in MAPPINGS and root != "grades"):
+            return
+        grader = rest if root == "grades" else path
+        below = [".".join(key[len(grader) :]) for key in map(_parts, self.graders) if key[: len(grader)] == grader]
+        if below:
+            one = f"{name}.{below[0]}" if "" not in below else name
+            kind = "is a whole grade" if one == name else "has several grades"
+            raise TemplateError(f"{what}: {name} {kind}; write {one}.value or {one}.passed")
+
     def _is_grade(self, path: list[str]) -> bool:
         """Tell whether ``path`` is a grader, part of the name of one, or something that a grade has."""
-        names = [name.split(".") for name in self.graders]
         return any(
             parts[: len(path)] == path or (path[: len(parts)] == parts and path[len(parts)] in _GRADE)
-            for parts in names
+            for parts in map(_parts, self.graders)
         )
+
+
+def _parts(key: str) -> list[str]:
+    return key.split(".")
 
 
 def _known(prefix: str, name: str, known: Iterable[str]) -> str:
@@ -75,15 +97,19 @@ def _known(prefix: str, name: str, known: Iterable[str]) -> str:
 
 
 class Expression:
-    """An expression that was checked. Raises `TemplateError` for one that is not well formed, or names what no case has."""
+    """An expression that was checked. Raises `TemplateError` for one that is not well formed, names what no case has, or
+    weighs what is not one value. ``shown``: its value is only shown, and a whole grade may be.
+    """
 
-    def __init__(self, text: str, names: Names, what: str) -> None:
+    def __init__(self, text: str, names: Names, what: str, *, shown: bool = False) -> None:
         self.text = text
         self._what = what
         self._names = names
         self._compute = compile_expression(text, what)
         for path in paths_of(text):
             names.check(path, f"{what} {text!r}")
+        for path in () if shown else weighed_in(text):
+            names.check_weighed(path, f"{what} {text!r}")
 
     def value(self, sample: Line) -> Any:
         """Return its value for a case. Raises `TypeError` for what cannot be computed there: ``none < 1``."""
@@ -118,7 +144,8 @@ def scope_of(sample: Line, names: Names) -> dict[str, Any]:
         "prompt_tokens": completion.get("prompt_tokens"),
         "latency": completion.get("latency"),
         "cluster": sample.get("cluster"),
-        **{name: sample[name] for name in ("suite", "case_id", "repeat", "outcome", "nodeid", "timing")},
+        **{name: sample[name] for name in ("suite", "case_id", "repeat", "outcome", "nodeid")},
+        "timing": {**dict.fromkeys(names.timing), **sample["timing"]},
         "item": {**dict.fromkeys(names.fields), **interaction["metadata"]},
         "tasks": {**dict.fromkeys(names.tasks), **sample["tasks"]},
         "label": {**dict.fromkeys(names.labels), **(sample.get("label") or {})},

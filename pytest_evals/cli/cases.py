@@ -98,7 +98,7 @@ def _query(artifact: ArtifactReader, arguments: argparse.Namespace) -> Query:
     fields = [text.strip() for text in (arguments.fields or "").split(",") if text.strip()]
     if not fields and table:
         fields = _default_fields(artifact, names)
-    return Query(names, where, sort, tuple(Expression(text, names, "--fields") for text in fields))
+    return Query(names, where, sort, tuple(Expression(text, names, "--fields", shown=True) for text in fields))
 
 
 def _default_fields(artifact: ArtifactReader, names: Names) -> list[str]:

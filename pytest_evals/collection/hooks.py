@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,8 @@ class _Current:
     models: tuple[str, ...]
     asked: Asked
     labels: Labels
+    ids: Mapping[CaseKey, str]
+    """What pytest calls each of the items, as far as the case goes."""
 
 
 class Collection:
@@ -78,15 +81,15 @@ class Collection:
         info.add(asked.graders, [gate.text for gate in gates])
         info.calls, info.judges = info.calls or asked.model or asked.judge, info.judges or asked.judge
         labels = self._registry.labels(suite, info, asked.graders)
-        self._current = _Current(suite, info, models, asked, labels)
         keys = case_keys(suite, models, asked, where=f"{declaration.place}: {name}")
         self._announce(keys, asked)
         ids = item_ids(keys, models, self._settings.root)
-        keys, ids = repeated(keys, ids, self._counts(keys, self._current))
+        keys, ids = repeated(keys, ids, self._counts(keys, suite, info, asked))
         if labels.values and asked.completion and any(key.model != RECORDED for key in keys):
             info.note(
                 f"{name}: people labelled answers of their time, and the grades are of answers that were generated now"
             )
+        self._current = _Current(suite, info, models, asked, labels, dict(zip(keys, ids, strict=True)))
         if PARAMETER not in metafunc.fixturenames:
             metafunc.fixturenames.append(PARAMETER)
         metafunc.parametrize(PARAMETER, keys, ids=ids, indirect=True)
@@ -111,13 +114,12 @@ class Collection:
         if needed is not None and self.on_model_needed is not None:
             self.on_model_needed(needed)
 
-    def _counts(self, keys: list[CaseKey], current: _Current) -> list[int]:
+    def _counts(self, keys: list[CaseKey], suite: Suite, info: SuiteInfo, asked: Asked) -> list[int]:
         """Return how often each case runs. A completion that the row brings is there once."""
-        info, suite = current.info, current.suite
         count = self._settings.repeat or suite.declaration.repeat or 1
         if info.name in self.recast:
             count = self.recast[info.name].repeats
-        if count > 1 and current.asked.completion:
+        if count > 1 and asked.completion:
             info.note(*same_note(info.name, count_greedy(suite, keys, self._settings.root), len(keys)))
         return [1 if key.model == RECORDED else count for key in keys]
 
@@ -158,10 +160,19 @@ def _find_asked(metafunc: pytest.Metafunc, where: str) -> Asked:
         raise type(error)(f"{where}: {error}") from error
 
 
+def _varied(callspec: Any, ids: Mapping[CaseKey, str]) -> CaseKey:
+    """Return the key of an item, with the names of its test's other parameters."""
+    key: CaseKey = callspec.params[PARAMETER]
+    # Not public in pytest, which joins them to the name of the item.
+    names = list(callspec._idlist)  # noqa: SLF001 - see above
+    names.remove(ids[key])
+    return dataclasses.replace(key, variant="-".join(names)) if names else key
+
+
 def _note(item: Any, current: _Current) -> None:
     """Make an item the case that it is."""
-    key: CaseKey = item.callspec.params[PARAMETER]
-    current.info.items[item.nodeid] = Declared(key.case_id, key.model or "", key.repeat)
+    key = _varied(item.callspec, current.ids)
+    current.info.items[item.nodeid] = Declared(key.id, key.model or "", key.repeat)
     prepared, asked = current.suite.cases[key.case_id], current.asked
     item.stash[CASE] = prepared.case
     item.stash[EVAL] = EvalItem(

@@ -83,7 +83,7 @@ def why_none(score: Score, name: str) -> str:
         hint = "use mean" if score.bounds else "say with bounds= what the grader can give, or use mean"
         return f"all {len(score.cases)} cases have the same value, so nothing tells how far others may be; {hint}"
     if name in ("stderr", "ci_low", "ci_high"):
-        return f"it takes at least two cases (or clusters) to know the error of a mean, and there is {len(score.cases)}"
+        return f"it takes at least two cases (or clusters) to know the error of a mean, and there is {len(set(score.clusters or score.cases))}"
     samples = samples_of(name)
     if samples and score.has_verdicts:
         return f"{name} takes {samples[1]} samples of each case, and some have {score.repeats}; see --evals-repeat"

@@ -10,7 +10,7 @@ from pytest_evals.gates import Gate, parse_gate
 
 
 class Declared(NamedTuple):
-    """What an item is: the case, the model (``""`` where none is asked) and which repeat of it."""
+    """What an item is: the case (with its parameters), the model (``""`` where none is asked) and which repeat of it."""
 
     case_id: str
     model: str

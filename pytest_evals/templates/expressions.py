@@ -59,6 +59,28 @@ def paths_of(expression: str) -> list[list[str]]:
     return [chain for chain in found if not any(other[: len(chain)] == chain and other != chain for other in found)]
 
 
+def weighed_in(expression: str) -> list[list[str]]:
+    """Return those paths of a well-formed expression whose values are compared, or tell by themselves whether it is true."""
+    from jinja2 import nodes
+
+    output = environment().parse(f"{{{{ ({expression}) }}}}").body[0]
+    found = _sides(output.nodes[0])
+    for node in output.find_all(nodes.Compare):
+        found += [node.expr, *(operand.expr for operand in node.ops if operand.op not in ("in", "notin"))]
+    for node in output.find_all((nodes.And, nodes.Or, nodes.Not)):
+        found += _sides(node)
+    return [chain for chain in map(_chain, found) if chain]
+
+
+def _sides(node: Any) -> list[Any]:
+    """Return what tells whether a node is true."""
+    from jinja2 import nodes
+
+    if isinstance(node, nodes.Not):
+        return [node.node]
+    return [node.left, node.right] if isinstance(node, (nodes.And, nodes.Or)) else [node]
+
+
 def _chain(node: Any) -> list[str]:
     """Return a node's name and the attributes asked of it; nothing for what is computed."""
     from jinja2 import nodes

@@ -53,3 +53,39 @@ def test_a_number_of_repeats_that_makes_no_sense_is_refused(evals: Evals) -> Non
     result = evals.run("--evals-repeat", "0")
     assert result.ret == 4
     result.stderr.fnmatch_lines(["ERROR: --evals-repeat: must be at least 1, not 0"])
+
+
+VARIANTS = """
+import pytest
+from pytest_evals import cases, grader
+
+@grader
+def polite(completion, tone):
+    return tone == "kind"
+
+@pytest.mark.parametrize("tone", ["kind", "rude"])
+@cases([{"id": "a"}, {"id": "b"}], id="id", prompt="Say {{item.id}}", gates=["polite.mean >= 0.5"])
+def test_it(polite, tone):
+    assert polite
+"""
+
+
+def test_what_parametrize_makes_of_a_row_are_cases_and_no_repeats(evals_both: Evals) -> None:
+    evals_both.write(VARIANTS, "def answer(messages):\n    return 'yes'\n")
+    evals_both.run("--evals-repeat", "2")
+    evals_both.path.rename(evals_both.path.with_name("before.jsonl"))
+    result = evals_both.run(
+        "--evals-baseline", "before.jsonl", "--evals-repeat", "2", "--evals-gate", "polite.mean >= baseline"
+    )
+    result.assert_outcomes(passed=4, xfailed=4)
+    samples = evals_both.artifact.samples
+    names = [f"{row}-{tone}" for row in "ab" for tone in ("kind", "rude")]
+    assert sorted((sample.case_id, sample.repeat) for sample in samples) == [
+        (name, n) for name in names for n in (1, 2)
+    ]
+    assert {(sample.case_id[0], sample.cluster) for sample in samples} == {("a", "a"), ("b", "b")}
+    (score,) = evals_both.artifact.scores()
+    # Both rows have the same mean: between them, which is what repeats and variants of rows are not, nothing differs.
+    assert (score["n"], score["cases"], score["repeats"], score["mean"], score["stderr"]) == (8, 4, 2, 0.5, 0)
+    result.stdout.fnmatch_lines(["*2 of each of 4 cases*none flaky*", "gate PASSED *baseline: 0.5 against 0.5*"])
+    assert "flaky:" not in result.stdout.str()

@@ -61,6 +61,7 @@ def chosen(text: str) -> str:
         ("item['odd name'] == 1", "c"),
         ("item.size > 5 and item.size < 10", "c?"),
         ("'x' in (item.tags or [])", "a"),
+        ("'level' in item and grades['exact'].value == 1 and not style.tone.passed", "a"),
         ("outcome == 'errored' and error_kind == 'model'", "d"),
         ("model == 'smollm2' and tokens >= 2 and latency < 1 and repeat == 1", "abc"),
         ("tasks.steps == 3 and timing.call == 0.1", "abcd"),
@@ -85,6 +86,12 @@ def test_cases_are_chosen_by_what_they_are(text: str, found: str) -> None:
         ),
         ("label.nope", r"no case has label.nope \(known: label.exact\)"),
         ("tasks.stepz", r"no case has tasks.stepz \(known: tasks.steps\)"),
+        ("timing.cal > 1", r"no case has timing.cal \(known: timing.call.*did you mean 'call'"),
+        ("exact == 1", "exact is a whole grade; write exact.value or exact.passed"),
+        ("1 > grades.exact", "grades.exact is a whole grade; write grades.exact.value or grades.exact.passed"),
+        ("item.size > 5 and not exact", "exact is a whole grade"),
+        ("style < 1", "style has several grades; write style.tone.value or style.tone.passed"),
+        ("item == 1", "item is not one value; write item.NAME"),
         ("item.level ==", "--where 'item.level ==' is not well formed"),
         ("'a' + {% if %}", "is not well formed"),
     ],
@@ -92,6 +99,11 @@ def test_cases_are_chosen_by_what_they_are(text: str, found: str) -> None:
 def test_a_mistake_is_found_before_any_case_is_looked_at(text: str, words: str) -> None:
     with pytest.raises(TemplateError, match=words):
         Expression(text, NAMES, "--where")
+
+
+def test_a_whole_grade_can_be_shown() -> None:
+    shown = Expression("exact", NAMES, "--fields", shown=True).value(CASES[1])
+    assert (shown["value"], shown["reasoning"]) == (0.0, "no")
 
 
 @pytest.mark.parametrize(
