@@ -17,7 +17,7 @@ import numpy
 
 from pytest_evals.baseline.joining import join
 from pytest_evals.gates import compare, decide, parse_gate
-from pytest_evals.records import CaseRecord, GradeRecord
+from pytest_evals.scores.records import CaseRecord, GradeRecord
 from pytest_evals.statistics.distributions import t_tail
 from pytest_evals.statistics.paired import mcnemar_tail
 

@@ -19,10 +19,10 @@ from typing import Any
 
 from tabulate import tabulate
 
-from pytest_evals.corpus import Part, combine
 from pytest_evals.graders.metrics import alignment, edits, embeddings, squad, summary, translation
 from pytest_evals.graders.metrics.base import Measure
 from pytest_evals.graders.text import exact_match
+from pytest_evals.scores.corpus import Part, combine
 
 WORDS = (
     *("the", "a", "an", "The", "cat", "dogs", "running", "runs", "sat", "on", "mat.", "hat,", "big", "bigger", "RED"),

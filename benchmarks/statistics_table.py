@@ -17,7 +17,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from pytest_evals import statistics
 from pytest_evals.baseline.corpora import resampled_corpora
-from pytest_evals.corpus import Part
+from pytest_evals.scores.corpus import Part
 from pytest_evals.statistics import distributions
 from pytest_evals.statistics.bootstrap import bootstrap_interval
 from pytest_evals.statistics.groups import fisher_tail, lower_tail

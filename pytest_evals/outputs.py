@@ -22,7 +22,7 @@ from pytest_evals.render.codequality import code_quality
 from pytest_evals.render.findings import Finding, findings
 from pytest_evals.render.github import workflow_commands
 from pytest_evals.render.markdown import STEP_LIMIT, Excerpt, summary_markdown
-from pytest_evals.scorecard import ScoreCard
+from pytest_evals.scores.card import ScoreCard
 from pytest_evals.session.hooks import CARD
 from pytest_evals.suites.info import SuiteInfo
 

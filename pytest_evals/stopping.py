@@ -15,8 +15,8 @@ from pytest_evals import statistics
 from pytest_evals.gates import Gate, in_slice
 from pytest_evals.gates.judging import score_of
 from pytest_evals.gates.statistics import percentile_of, samples_of
-from pytest_evals.records import CaseRecord
-from pytest_evals.scores import Score
+from pytest_evals.scores.records import CaseRecord
+from pytest_evals.scores.score import Score
 from pytest_evals.settling import CountOf, ExtremeOf, MeanOf, QuantileOf, SettlingTest
 
 ALPHA = 0.05

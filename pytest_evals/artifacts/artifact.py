@@ -19,7 +19,7 @@ from pytest_evals.artifacts.sample import dump, to_record
 from pytest_evals.errors import ArtifactError
 from pytest_evals.grades import Grade
 from pytest_evals.plain import encodable
-from pytest_evals.scoring import compute_scores
+from pytest_evals.scores.scoring import compute_scores
 
 if TYPE_CHECKING:
     import pandas

@@ -15,7 +15,7 @@ from pytest_evals.engines.protocol import EngineInfo
 from pytest_evals.engines.team import Team
 from pytest_evals.gates import GateResult
 from pytest_evals.recall.opening import Recollection
-from pytest_evals.scorecard import ScoreCard
+from pytest_evals.scores.card import ScoreCard
 from pytest_evals.suites.info import SuiteInfo
 
 

@@ -11,9 +11,9 @@ from pytest_evals.artifacts.reading import ArtifactReader
 from pytest_evals.artifacts.sample import to_record
 from pytest_evals.errors import ArtifactError
 from pytest_evals.gates import GateResult
-from pytest_evals.records import CaseRecord
-from pytest_evals.scorecard import Ledger, ModelUse, Movement, ScoreCard, cut_note, insights, make_ledger
-from pytest_evals.scoring import compute_scores
+from pytest_evals.scores.card import Ledger, ModelUse, Movement, ScoreCard, cut_note, insights, make_ledger
+from pytest_evals.scores.records import CaseRecord
+from pytest_evals.scores.scoring import compute_scores
 from pytest_evals.trust.agreement import Agreement, agreements
 from pytest_evals.trust.calibration import Calibration
 

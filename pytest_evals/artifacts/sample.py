@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from sys import intern
 from typing import TYPE_CHECKING, Any
 
-from pytest_evals import corpus
 from pytest_evals.baseline.content import content_of
 from pytest_evals.completion import Completion, Failure
 from pytest_evals.conversation import CONVERSATION
 from pytest_evals.grading.sheet import Sheet
 from pytest_evals.location import Location
-from pytest_evals.records import CaseRecord, GradeRecord, Outcome
+from pytest_evals.scores import corpus
+from pytest_evals.scores.records import CaseRecord, GradeRecord, Outcome
 from pytest_evals.trust.said import said_of
 
 if TYPE_CHECKING:

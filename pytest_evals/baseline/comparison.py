@@ -13,8 +13,8 @@ from typing import Any, Literal
 from pytest_evals import statistics
 from pytest_evals.baseline.corpora import CorpusChange, corpus_change
 from pytest_evals.baseline.joining import Joined, Pair, PairedGrades, graded, join, paired_grades
-from pytest_evals.corpus import Part
-from pytest_evals.records import CaseRecord
+from pytest_evals.scores.corpus import Part
+from pytest_evals.scores.records import CaseRecord
 from pytest_evals.statistics import Difference
 
 ALPHA = 0.05

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytest_evals.ids import content_hash
-from pytest_evals.records import CaseRecord
+from pytest_evals.scores.records import CaseRecord
 
 PROMPT = "prompt"
 _FIELD = "item."

@@ -10,7 +10,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from pytest_evals import corpus
+from pytest_evals.scores import corpus
 from pytest_evals.statistics import LEVEL, Interval
 from pytest_evals.statistics.bootstrap import RESAMPLES, resampled_sums
 

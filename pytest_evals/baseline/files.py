@@ -13,16 +13,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_evals import corpus
 from pytest_evals.artifacts.linecheck import Line, checked_sample, parsed
 from pytest_evals.artifacts.provenance import version
 from pytest_evals.artifacts.recorder import SCHEMA, make_parents, replacing
 from pytest_evals.artifacts.sample import dump, to_record
 from pytest_evals.baseline.content import digests_of
 from pytest_evals.errors import ArtifactError
-from pytest_evals.records import CaseRecord
-from pytest_evals.scores import Score
-from pytest_evals.scoring import compute_scores
+from pytest_evals.scores import corpus
+from pytest_evals.scores.records import CaseRecord
+from pytest_evals.scores.score import Score
+from pytest_evals.scores.scoring import compute_scores
 
 _COMPLETION = ("finish_reason", "prompt_tokens", "completion_tokens", "latency")
 _GRADE = ("grader_key", "value", "passed", "status")

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_evals.baseline.content import PROMPT, changes
-from pytest_evals.records import CaseRecord, GradeRecord
-from pytest_evals.scoring import common_bounds
+from pytest_evals.scores.records import CaseRecord, GradeRecord
+from pytest_evals.scores.scoring import common_bounds
 from pytest_evals.statistics import Bounds
 
 Key = tuple[str, str, str]

@@ -13,7 +13,7 @@ from pytest_evals.artifacts.reading import ArtifactReader
 from pytest_evals.artifacts.sample import to_record
 from pytest_evals.baseline.comparison import Comparison
 from pytest_evals.baseline.files import BaselineReader, is_baseline
-from pytest_evals.records import CaseRecord
+from pytest_evals.scores.records import CaseRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pytest_evals.artifacts.reading import ArtifactReader
 from pytest_evals.baseline.files import BaselineReader, case_line, write_baseline
 from pytest_evals.baseline.loading import partial
 from pytest_evals.errors import ArtifactError
-from pytest_evals.scores import Score
+from pytest_evals.scores.score import Score
 
 _RUN = ("run_id", "started", "plugin", "git", "models", "judge", "seed", "options", "suites")
 Key = tuple[str, str, str, int]

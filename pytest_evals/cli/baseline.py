@@ -12,7 +12,7 @@ from pytest_evals.cli.parsing import Subparsers, add_json, add_run, subcommand
 from pytest_evals.errors import ArtifactError, did_you_mean
 
 if TYPE_CHECKING:
-    from pytest_evals.scores import Score
+    from pytest_evals.scores.score import Score
 
 DETAILS = """\
 A baseline is a file in evals_baselines (the nearest such folder here or above; made here if there is none): scores,
@@ -94,7 +94,7 @@ def show(arguments: argparse.Namespace) -> int:
     from pytest_evals.artifacts.sample import to_record
     from pytest_evals.baseline.files import BaselineReader
     from pytest_evals.render.runs import run_lines
-    from pytest_evals.scoring import compute_scores
+    from pytest_evals.scores.scoring import compute_scores
 
     reader = BaselineReader(Path(locate(arguments.name)))
     scores = compute_scores([to_record(sample) for sample in reader.samples()])

@@ -14,8 +14,8 @@ from pytest_evals.errors import ArtifactError
 if TYPE_CHECKING:
     from pytest_evals.baseline.comparison import Comparison, Flip
     from pytest_evals.baseline.loading import Baseline
-    from pytest_evals.records import CaseRecord
     from pytest_evals.render.comparison import Texts
+    from pytest_evals.scores.records import CaseRecord
 
 DETAILS = """\
 The first run is compared with each of the others, case by case: only cases that both have, with the same row

@@ -15,7 +15,7 @@ from pytest_evals.errors import EvalsError
 if TYPE_CHECKING:
     from pytest_evals.artifacts.linecheck import Line
     from pytest_evals.artifacts.reading import ArtifactReader
-    from pytest_evals.scores import Score
+    from pytest_evals.scores.score import Score
 
 DETAILS = """\
 csv, jsonl and parquet have a row for each case: what it is, its prompt and completion, item.FIELD, and for each

@@ -95,7 +95,7 @@ def recorded_runs(folder: Path) -> Iterator[RecordedRun]:
     from pytest_evals.artifacts.sample import to_record
     from pytest_evals.errors import ArtifactError
     from pytest_evals.history import RecordedRun
-    from pytest_evals.scoring import compute_scores
+    from pytest_evals.scores.scoring import compute_scores
 
     if not folder.is_dir():
         raise ArtifactError(f"{folder} is no folder; give one that holds artifacts")

@@ -10,7 +10,7 @@ from pytest_evals.cli.parsing import Subparsers, add_json, add_run, subcommand
 
 if TYPE_CHECKING:
     from pytest_evals.artifacts.reading import ArtifactReader
-    from pytest_evals.scorecard import ScoreCard
+    from pytest_evals.scores.card import ScoreCard
 
 DETAILS = """\
 Scores are computed again from the recorded cases; gates, ledger and throughput are those that the run recorded.

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from pytest_evals.artifacts.linecheck import Line
 from pytest_evals.artifacts.sample import dump
 from pytest_evals.ids import content_hash
-from pytest_evals.scores import Score
+from pytest_evals.scores.score import Score
 
 VERSION = 2
 _ROLES = {"system", "user", "assistant", "tool"}

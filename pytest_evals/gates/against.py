@@ -19,8 +19,8 @@ from pytest_evals.gates.judging import GateResult, Verdict, score_of, why_not_ju
 from pytest_evals.gates.parsing import Gate
 from pytest_evals.gates.statistics import percentile_of, samples_of, value_of, why_none
 from pytest_evals.gates.targets import in_slice
-from pytest_evals.records import CaseRecord
-from pytest_evals.scores import Score
+from pytest_evals.scores.records import CaseRecord
+from pytest_evals.scores.score import Score
 from pytest_evals.statistics.bootstrap import resampled_quantiles
 from pytest_evals.statistics.paired import is_binary, mcnemar_tail, mean_tail
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from pytest_evals.records import CaseRecord, GradeRecord
-from pytest_evals.scores import Score
-from pytest_evals.scoring import compute_score
+from pytest_evals.scores.records import CaseRecord, GradeRecord
+from pytest_evals.scores.score import Score
+from pytest_evals.scores.scoring import compute_score
 
 _MEASURES: Mapping[str, Callable[[CaseRecord], float | None]] = {
     "tokens": lambda record: record.tokens,

@@ -10,9 +10,9 @@ from pytest_evals.gates.budgets import budget_score
 from pytest_evals.gates.parsing import Gate
 from pytest_evals.gates.statistics import value_of, why_none
 from pytest_evals.gates.targets import in_slice
-from pytest_evals.records import CaseRecord
-from pytest_evals.scores import Score
-from pytest_evals.scoring import compute_score
+from pytest_evals.scores.records import CaseRecord
+from pytest_evals.scores.score import Score
+from pytest_evals.scores.scoring import compute_score
 
 Verdict = Literal["passed", "failed", "not judged", "regressed", "inconclusive"]
 

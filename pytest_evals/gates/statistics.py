@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from pytest_evals import statistics
-from pytest_evals.scores import Score
+from pytest_evals.scores.score import Score
 
 Compute = Callable[[Score], float | None]
 _BY_NAME: Mapping[str, Compute] = {

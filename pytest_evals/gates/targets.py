@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pytest_evals.errors import did_you_mean
 from pytest_evals.gates.parsing import Gate
 from pytest_evals.gates.statistics import MEASURED, OF_ERRORS, percentile_of
-from pytest_evals.records import CaseRecord
+from pytest_evals.scores.records import CaseRecord
 
 BUDGETS = ("tokens", "prompt_tokens", "latency", "errors")
 """What every suite has besides its graders, unless a grader has the name."""

@@ -8,7 +8,7 @@ from typing import Any
 from pytest_evals.baseline.comparison import compare
 from pytest_evals.baseline.loading import Baseline
 from pytest_evals.gates import GateResult, parse_gate, resolve
-from pytest_evals.scorecard import Movement, ScoreCard, movement
+from pytest_evals.scores.card import Movement, ScoreCard, movement
 
 
 def movements(card: ScoreCard, baseline: Baseline | None) -> tuple[tuple[Movement, ...], list[str]]:

@@ -11,13 +11,13 @@ from typing import Any
 from pytest_evals.artifacts.reading import ArtifactReader
 from pytest_evals.baseline.loading import Baseline
 from pytest_evals.pages.changes import changes, movements
-from pytest_evals.records import CaseRecord
 from pytest_evals.render.agreement import agreement_blocks
 from pytest_evals.render.calibration import calibration_texts
-from pytest_evals.scorecard import ScoreCard
-from pytest_evals.scores import Score
-from pytest_evals.scoring import compute_scores
-from pytest_evals.slices import WeakSlice
+from pytest_evals.scores.card import ScoreCard
+from pytest_evals.scores.records import CaseRecord
+from pytest_evals.scores.score import Score
+from pytest_evals.scores.scoring import compute_scores
+from pytest_evals.scores.slices import WeakSlice
 
 BINS = 12
 MOST_SLICES = 12

@@ -8,7 +8,7 @@ from typing import Any
 
 from pytest_evals.baseline.joining import join
 from pytest_evals.baseline.loading import Baseline
-from pytest_evals.records import CaseRecord
+from pytest_evals.scores.records import CaseRecord
 
 CHUNK = 500
 """Samples in one script element: the browser reads them one element at a time, and stays responsive in between."""

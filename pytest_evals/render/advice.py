@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from pytest_evals.scorecard import ScoreCard
+from pytest_evals.scores.card import ScoreCard
 
 
 def advice(card: ScoreCard) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Literal
 from pytest_evals.gates import GateResult
 from pytest_evals.location import Location
 from pytest_evals.render.markdown import Excerpt
-from pytest_evals.scorecard import ScoreCard
+from pytest_evals.scores.card import ScoreCard
 
 
 @dataclass(frozen=True, slots=True)

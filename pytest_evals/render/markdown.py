@@ -18,8 +18,8 @@ from pytest_evals.render import numbers
 from pytest_evals.render.agreement import agreement_texts
 from pytest_evals.render.calibration import calibration_texts
 from pytest_evals.render.scores import insight_lines, legend
-from pytest_evals.scorecard import Ledger, Movement, ScoreCard
-from pytest_evals.scores import Score
+from pytest_evals.scores.card import Ledger, Movement, ScoreCard
+from pytest_evals.scores.score import Score
 
 STEP_LIMIT = 1024 * 1024
 """What GitHub takes as the summary of one step, in bytes. A larger one is refused as a whole."""

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from pytest_evals.render import numbers
 from pytest_evals.render.tables import Column, fitted_table, without_repeats
-from pytest_evals.scorecard import Movement, ScoreCard
-from pytest_evals.scores import Score
-from pytest_evals.slices import WeakSlice
+from pytest_evals.scores.card import Movement, ScoreCard
+from pytest_evals.scores.score import Score
+from pytest_evals.scores.slices import WeakSlice
 
 _INTERVAL = "95% interval"
 _MOST_NAMES = 5

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from pytest_evals.gates import GateResult
 from pytest_evals.plain import one_line, plain
-from pytest_evals.records import CaseRecord
 from pytest_evals.render import numbers
 from pytest_evals.render.advice import advice
 from pytest_evals.render.agreement import agreement_lines
@@ -14,7 +13,8 @@ from pytest_evals.render.calibration import calibration_texts, confusion_lines
 from pytest_evals.render.lines import Line, wrapped
 from pytest_evals.render.scores import insight_lines, legend, score_table
 from pytest_evals.render.uses import use_line
-from pytest_evals.scorecard import Ledger, ScoreCard
+from pytest_evals.scores.card import Ledger, ScoreCard
+from pytest_evals.scores.records import CaseRecord
 
 VERDICTS = {
     "passed": "PASSED",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pytest_evals.render import numbers
-from pytest_evals.scorecard import ModelUse
+from pytest_evals.scores.card import ModelUse
 
 MEASURABLE_SECONDS = 0.5
 """A rate over less time than this says nothing."""

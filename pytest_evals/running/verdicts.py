@@ -12,7 +12,7 @@ from pytest_evals.errors import GradeError
 from pytest_evals.grading.sheet import Sheet
 from pytest_evals.location import Location
 from pytest_evals.plain import described, one_line, plain, without_commands
-from pytest_evals.records import Outcome
+from pytest_evals.scores.records import Outcome
 from pytest_evals.steps.budget import LimitExceeded
 
 _SECTION_LIMIT = 4000

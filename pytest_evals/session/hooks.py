@@ -23,9 +23,9 @@ from pytest_evals.engines.pool import EnginePool
 from pytest_evals.gates import GateResult
 from pytest_evals.plain import one_line
 from pytest_evals.recall.opening import Recollection
-from pytest_evals.records import CaseRecord
-from pytest_evals.scorecard import ScoreCard
-from pytest_evals.session.card import CardMaker, display
+from pytest_evals.scores.card import ScoreCard
+from pytest_evals.scores.records import CaseRecord
+from pytest_evals.session.card_maker import CardMaker, display
 from pytest_evals.session.gatereports import GateReport, teststatus, warn_of_inconclusive
 from pytest_evals.session.judgement import judge_all
 from pytest_evals.session.tally import Tally

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pytest_evals.baseline.joining import Joined
 from pytest_evals.gates import Comparison, Gate, GateResult, compare, decide, is_budget, judge, resolve
-from pytest_evals.records import CaseRecord
+from pytest_evals.scores.records import CaseRecord
 from pytest_evals.suites.info import SuiteInfo, gates_of
 
 

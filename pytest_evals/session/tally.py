@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pytest_evals.artifacts.sample import source_of, to_record
-from pytest_evals.records import CaseRecord
+from pytest_evals.scores.records import CaseRecord
 from pytest_evals.session.throughput import Tokens
 from pytest_evals.suites.info import SuiteInfo
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pytest_evals.engines.resident import merged_usage
 from pytest_evals.engines.team import Team
-from pytest_evals.scorecard import ModelUse
+from pytest_evals.scores.card import ModelUse
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pytest_evals.records import CaseRecord
+from pytest_evals.scores.records import CaseRecord
 from pytest_evals.statistics.agreement import agreement, cohen_kappa
 from pytest_evals.statistics.alpha import Measure, krippendorff_alpha
 from pytest_evals.statistics.coefficient import Coefficient

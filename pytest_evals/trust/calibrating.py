@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from pytest_evals.records import CaseRecord, GradeRecord, grades_of
+from pytest_evals.scores.records import CaseRecord, GradeRecord, grades_of
 from pytest_evals.statistics.agreement import agreement, cohen_kappa, confusion
 from pytest_evals.statistics.alpha import krippendorff_alpha
 from pytest_evals.statistics.prevalence import Accuracy, corrected_interval, corrected_rate

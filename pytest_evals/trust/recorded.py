@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pytest_evals.errors import SuiteError
-from pytest_evals.records import CaseRecord
+from pytest_evals.scores.records import CaseRecord
 from pytest_evals.trust.calibrating import calibrations
 from pytest_evals.trust.calibration import Calibration, Labelled
 

@@ -12,7 +12,7 @@ import pytest
 
 from pytest_evals.declaration import Declaration, cases
 from pytest_evals.errors import EvalsError
-from pytest_evals.records import CaseRecord, GradeRecord, Outcome
+from pytest_evals.scores.records import CaseRecord, GradeRecord, Outcome
 from pytest_evals.suites.building import build_suite
 from pytest_evals.suites.suite import Prepared, Suite
 

@@ -10,10 +10,10 @@ import pytest
 
 from pytest_evals.artifacts.sample import to_record
 from pytest_evals.grades import Grade
-from pytest_evals.records import CaseRecord
 from pytest_evals.render.agreement import agreement_lines, agreement_texts
 from pytest_evals.review.declaring import make_question
 from pytest_evals.review.questions import Question
+from pytest_evals.scores.records import CaseRecord
 from pytest_evals.trust.agreement import Agreement, agreements, decision
 from pytest_evals.trust.said import answered, asking, said_of
 

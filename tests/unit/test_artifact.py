@@ -24,7 +24,7 @@ from pytest_evals.artifacts.recorder import SCHEMA, Recorder
 from pytest_evals.artifacts.sample import dump, to_record
 from pytest_evals.errors import ArtifactError
 from pytest_evals.grades import Grade
-from pytest_evals.scoring import compute_scores
+from pytest_evals.scores.scoring import compute_scores
 
 from .recorded import Line, errored_line, run_line, sample_line, summary_line
 

@@ -14,11 +14,11 @@ from statsmodels.stats.power import TTestPower
 
 from pytest_evals.baseline.comparison import compare
 from pytest_evals.baseline.runs import run_differences
-from pytest_evals.corpus import Part
-from pytest_evals.records import CaseRecord, GradeRecord
 from pytest_evals.render import numbers
 from pytest_evals.render.comparison import comparison_lines, flip_lines
 from pytest_evals.render.tables import Column, fitted_table
+from pytest_evals.scores.corpus import Part
+from pytest_evals.scores.records import CaseRecord, GradeRecord
 
 from .building import case_record, grade_record
 

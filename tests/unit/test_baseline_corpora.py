@@ -8,8 +8,8 @@ import numpy
 import pytest
 
 from pytest_evals.baseline.corpora import CorpusChange, corpus_change, resampled_corpora
-from pytest_evals.corpus import Part
-from tests.unit.test_corpus import corpus, metrics
+from pytest_evals.scores.corpus import Part
+from tests.unit.test_scores_corpus import corpus, metrics
 
 SEED, RESAMPLES = 12345, 300
 """The seed is the one that sacrebleu takes by default."""

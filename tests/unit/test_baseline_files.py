@@ -14,9 +14,9 @@ from pytest_evals.artifacts.sample import dump, to_record
 from pytest_evals.baseline.files import BaselineReader, case_line, write_baseline
 from pytest_evals.baseline.joining import join
 from pytest_evals.baseline.loading import load_baseline
-from pytest_evals.corpus import part_data
 from pytest_evals.errors import ArtifactError
 from pytest_evals.grades import Grade
+from pytest_evals.scores.corpus import part_data
 
 from .recorded import errored_line, run_line, sample_line, summary_line
 

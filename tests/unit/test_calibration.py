@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from pytest_evals.errors import DatasetError, SuiteError
-from pytest_evals.records import CaseRecord, GradeRecord
 from pytest_evals.render.calibration import calibration_texts, confusion_lines
+from pytest_evals.scores.records import CaseRecord, GradeRecord
 from pytest_evals.trust.calibrating import calibrations
 from pytest_evals.trust.calibration import Calibration, Labelled
 from pytest_evals.trust.labelling import read_labels

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_evals.errors import GateError
 from pytest_evals.gates import Gate, GateResult, in_slice, is_budget, judge, parse_gate, resolve, unresolved
-from pytest_evals.records import CaseRecord
+from pytest_evals.scores.records import CaseRecord
 from tests.unit.building import case_record, grade_record
 
 # -- the grammar

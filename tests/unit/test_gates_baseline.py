@@ -11,7 +11,7 @@ from scipy import stats
 
 from pytest_evals.baseline.joining import join
 from pytest_evals.gates import Comparison, GateResult, compare, decide, parse_gate
-from pytest_evals.records import CaseRecord
+from pytest_evals.scores.records import CaseRecord
 from tests.unit.building import case_record, grade_record
 
 

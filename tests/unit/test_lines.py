@@ -12,7 +12,7 @@ from pytest_evals.artifacts.lines import RunFacts, run_line, summary_line
 from pytest_evals.engines.protocol import EngineInfo
 from pytest_evals.engines.spec import parse_spec
 from pytest_evals.engines.team import Team, weights_of
-from pytest_evals.scorecard import Ledger, ModelUse, ScoreCard
+from pytest_evals.scores.card import Ledger, ModelUse, ScoreCard
 from pytest_evals.suites.info import Declared, SuiteInfo
 
 INFO = EngineInfo("cpu", "fp32", 256, {"weights": "f00"}, notes=("a note",), rows=8)

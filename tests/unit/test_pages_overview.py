@@ -9,10 +9,10 @@ from pytest_evals.baseline.comparison import compare
 from pytest_evals.gates import GateResult
 from pytest_evals.pages.changes import changes, movements
 from pytest_evals.pages.overview import histogram, slice_value, slices
-from pytest_evals.records import CaseRecord
-from pytest_evals.scorecard import Ledger, ScoreCard, movement
-from pytest_evals.scoring import compute_scores
-from pytest_evals.slices import weak_slices
+from pytest_evals.scores.card import Ledger, ScoreCard, movement
+from pytest_evals.scores.records import CaseRecord
+from pytest_evals.scores.scoring import compute_scores
+from pytest_evals.scores.slices import weak_slices
 from tests.unit.building import case_record, grade_record
 
 

@@ -20,7 +20,7 @@ from pytest_evals.grades import Grade
 from pytest_evals.grading.sheet import Sheet
 from pytest_evals.item import CaseKey, EvalItem
 from pytest_evals.location import Location
-from pytest_evals.records import GradeRecord, Outcome
+from pytest_evals.scores.records import GradeRecord, Outcome
 from pytest_evals.suites.info import SuiteInfo
 from pytest_evals.suites.suite import Prepared
 

@@ -7,9 +7,9 @@ import math
 import pytest
 
 from pytest_evals import statistics
-from pytest_evals.records import GradeRecord
-from pytest_evals.scores import Score
-from pytest_evals.scoring import compute_score, compute_scores
+from pytest_evals.scores.records import GradeRecord
+from pytest_evals.scores.score import Score
+from pytest_evals.scores.scoring import compute_score, compute_scores
 from pytest_evals.statistics import wilson_interval
 from tests.unit.building import case_record, grade_record
 

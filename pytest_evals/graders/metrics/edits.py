@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from pytest_evals import corpus
 from pytest_evals.errors import SuiteError
 from pytest_evals.graders.metrics.base import Measured
 from pytest_evals.graders.text import normalize
 from pytest_evals.plain import quoted
+from pytest_evals.scores import corpus
 
 UNITS = ("character", "word")
 

@@ -6,10 +6,10 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-from pytest_evals import corpus
 from pytest_evals.errors import SuiteError, did_you_mean
 from pytest_evals.graders.metrics.base import Measured
 from pytest_evals.plain import quoted
+from pytest_evals.scores import corpus
 
 TOKENIZERS = ("13a", "intl", "char", "zh", "none")
 """Those of sacrebleu that need no other package and no download."""

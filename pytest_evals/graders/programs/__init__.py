@@ -11,7 +11,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pytest_evals import corpus
 from pytest_evals.errors import SuiteError
 from pytest_evals.graders.programs.extract import program_in
 from pytest_evals.graders.programs.runner import WANTED, Limits, Outcome, run_program
@@ -20,6 +19,7 @@ from pytest_evals.grading.fixture import Fixture, grader_fixture
 from pytest_evals.grading.scope import current_scope
 from pytest_evals.grading.sheet import RUN_CODE
 from pytest_evals.plain import one_line
+from pytest_evals.scores import corpus
 from pytest_evals.templates.rendering import render
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from pytest_evals import corpus, statistics
+from pytest_evals import statistics
+from pytest_evals.scores import corpus
 from pytest_evals.statistics.repeats import Spread
 
 IntervalKind = Literal["Wilson", "bounded", "t"]

@@ -10,9 +10,9 @@ from typing import Any
 from pytest_evals import statistics
 from pytest_evals.baseline.comparison import Change
 from pytest_evals.gates import GateResult
-from pytest_evals.records import CaseRecord
-from pytest_evals.scores import Score
-from pytest_evals.slices import WeakSlice, weak_slices
+from pytest_evals.scores.records import CaseRecord
+from pytest_evals.scores.score import Score
+from pytest_evals.scores.slices import WeakSlice, weak_slices
 from pytest_evals.trust.agreement import Agreement
 from pytest_evals.trust.calibration import Calibration
 

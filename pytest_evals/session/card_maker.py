@@ -13,9 +13,9 @@ from pytest_evals.engines.team import Team
 from pytest_evals.gates import GateResult
 from pytest_evals.item import RECORDED
 from pytest_evals.recall.opening import Recollection
-from pytest_evals.records import CaseRecord
-from pytest_evals.scorecard import ModelUse, ScoreCard, cut_note, insights, make_ledger, movement
-from pytest_evals.scoring import compute_scores
+from pytest_evals.scores.card import ModelUse, ScoreCard, cut_note, insights, make_ledger, movement
+from pytest_evals.scores.records import CaseRecord
+from pytest_evals.scores.scoring import compute_scores
 from pytest_evals.session.tally import Tally
 from pytest_evals.session.throughput import Tokens, model_use
 from pytest_evals.settings import Settings

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_evals import statistics
-from pytest_evals.records import CaseRecord
-from pytest_evals.scores import CaseGrades, Score
+from pytest_evals.scores.records import CaseRecord
+from pytest_evals.scores.score import CaseGrades, Score
 from pytest_evals.statistics.groups import lower_tail
 
 _MOST_VALUES = 12

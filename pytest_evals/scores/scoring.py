@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from pytest_evals import corpus, statistics
-from pytest_evals.records import CaseRecord, GradeRecord, grades_of
-from pytest_evals.scores import CaseGrades, Score
+from pytest_evals import statistics
+from pytest_evals.scores import corpus
+from pytest_evals.scores.records import CaseRecord, GradeRecord, grades_of
+from pytest_evals.scores.score import CaseGrades, Score
 
 
 def compute_score(suite: str, model: str, grader: str, records: Iterable[CaseRecord]) -> Score:

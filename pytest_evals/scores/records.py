@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pytest_evals import corpus, statistics
+from pytest_evals import statistics
+from pytest_evals.scores import corpus
 from pytest_evals.trust.said import Said
 
 Outcome = Literal["passed", "missed", "failed", "errored", "skipped"]

@@ -10,10 +10,10 @@ import pytest
 
 from pytest_evals.baseline.corpora import resampled_corpora
 from pytest_evals.baseline.joining import join
-from pytest_evals.corpus import Part, bleu, chrf, combine, part_data, part_of, ratio
 from pytest_evals.gates import GateResult, compare, decide, judge, parse_gate
-from pytest_evals.records import GradeRecord
-from pytest_evals.scoring import compute_score
+from pytest_evals.scores.corpus import Part, bleu, chrf, combine, part_data, part_of, ratio
+from pytest_evals.scores.records import GradeRecord
+from pytest_evals.scores.scoring import compute_score
 from tests.unit.building import case_record
 
 WORDS = [
