@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 IMAGES = Path(__file__).parent / "images"
 SIZE = {"width": 1200, "height": 780}
+OVERVIEW = {"width": 1200, "height": 1080}
 REVIEW = """
 from pytest_evals import cases, graders
 
@@ -59,7 +60,7 @@ def main(run: Path) -> None:
             filter(presentable, artifact.samples()), key=lambda sample: len(sample["interaction"]["completion"]["text"])
         )
         for scheme in ("light", "dark"):
-            picture(browser, report.as_uri(), f"report-{scheme}", scheme)
+            picture(browser, report.as_uri(), f"report-{scheme}", scheme, viewport=OVERVIEW)
             picture(browser, f"{report.as_uri()}#case={missed['id']}", f"case-{scheme}", scheme)
         picture(browser, report.as_uri(), "report-phone", "light", viewport={"width": 390, "height": 780})
         with annotation(artifact, Path(folder)) as link:
