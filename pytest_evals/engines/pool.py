@@ -1,8 +1,8 @@
 """The engines of this session, shared by everything that runs in it.
 
 The pool knows who asked for what: it sends requests, keeps results until somebody takes them, and says which processes
-are started and ended. `turns` decides which model works, `team` which replica gets a request, `slot` what a death means;
-`lifecycle` starts, watches and ends the processes.
+are started and ended. `roster` has the models that were named, `rota` and `turns` decide which one works, `team` which
+replica gets a request, `slot` what a death means; `lifecycle` starts, watches and ends the processes.
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ from pytest_evals.completion import Failure
 from pytest_evals.engines.channel import Channel, Message
 from pytest_evals.engines.foresight import Foresight
 from pytest_evals.engines.lifecycle import Lifecycle
-from pytest_evals.engines.machine import free_memory, gpu_count
 from pytest_evals.engines.protocol import EngineInfo, Request, Result
 from pytest_evals.engines.resident import Resident
 from pytest_evals.engines.results import Results
+from pytest_evals.engines.roster import Roster
+from pytest_evals.engines.rota import Rota
 from pytest_evals.engines.service import Deliver
-from pytest_evals.engines.spec import parse_spec
-from pytest_evals.engines.team import Team, replicas_of, weights_of
-from pytest_evals.engines.turns import next_move
+from pytest_evals.engines.team import Team
 from pytest_evals.recall.memory import Memory
 
 LOAD_ATTEMPTS = 2
@@ -50,32 +49,32 @@ class EnginePool:
         """What a person who waits should know, in order: loading, loaded, restarted."""
         self.incidents: list[str] = []
         """What belongs in the report also where all went well afterwards: deaths of processes, ways of running."""
-        self._teams: dict[str, Team] = {}
-        self._team_of: dict[str, Team] = {}
-        self._turn: str | None = None
-        self._again = False
+        self._roster = Roster(self.root, str(self.options.get("device", "auto")))
         self._results = Results()
         self._changed = threading.Condition()
         self._processes = Lifecycle(self.root, self._changed, self)
-        self._foresight = Foresight(self.root, self.options, self.memory, self._changed, self._schedule)
+        self._foresight = Foresight(self.root, self.options, self.memory, self._changed, lambda: self._rota.schedule())
+        self._rota = Rota(self._roster, self._processes, self, self.options, self.stall_seconds)
 
     # -- what others ask for
 
     def prepare(self, model: str) -> None:
         """See `Generation.prepare`."""
         with self._changed:
-            team = self._team(model)
+            team = self._roster.team(model)
             if self._foresight.prepare(team, model):
                 team.expect()
-            self._schedule()
+            self._rota.schedule()
 
     def submit(self, requests: Sequence[Request]) -> None:
         """See `Generation.submit`."""
         with self._changed:
             fresh = self._without_engine([request for request in requests if not self._known(request)])
             for model in dict.fromkeys(request.model for request in fresh):
-                self._add(self._team(model), [request for request in fresh if request.model == model])
-            self._schedule()
+                team = self._roster.team(model)
+                team.add([request for request in fresh if request.model == model])
+                self._give_up_if_failed(team)
+            self._rota.schedule()
 
     def result(self, request: Request, timeout: float | None = None) -> Result | None:
         """See `Generation.result`."""
@@ -100,12 +99,12 @@ class EnginePool:
     def teams(self) -> dict[str, Team]:
         """Return every model of the session by the text that names it, for progress and throughput."""
         with self._changed:
-            return dict(self._team_of)
+            return self._roster.by_name()
 
     def residents(self) -> list[Resident]:
         """Return every copy of every model."""
         with self._changed:
-            return [resident for team in self._teams.values() for resident in team.replicas]
+            return self._roster.residents()
 
     def serve(self, role: str, handler: Callable[[Message, Channel], None]) -> tuple[str, str]:
         """Let ``handler`` answer connections of ``role`` (see `remote`); return the address and key to connect with."""
@@ -123,18 +122,7 @@ class EnginePool:
     # -- requests
 
     def _known(self, request: Request) -> bool:
-        if self._results.knows(request.id):
-            return True
-        return request.model in self._team_of and request.id in self._team_of[request.model]
-
-    def _team(self, model: str) -> Team:
-        if model not in self._team_of:
-            spec = weights_of(parse_spec(model, self.root))
-            if spec.text not in self._teams:
-                device = str(self.options.get("device", "auto"))
-                self._teams[spec.text] = Team(spec, replicas_of(spec, device, gpu_count()))
-            self._team_of[model] = self._teams[spec.text]
-        return self._team_of[model]
+        return self._results.knows(request.id) or request in self._roster
 
     def _without_engine(self, requests: Sequence[Request]) -> list[Request]:
         """Answer the requests that need no engine, and return the others."""
@@ -144,14 +132,10 @@ class EnginePool:
         self._results.keep([result for _, result in found if result is not None])
         return [request for request, result in found if result is None]
 
-    def _add(self, team: Team, requests: Sequence[Request]) -> None:
-        team.add(requests)
-        self._give_up_if_failed(team)
-
     def _fail(self, resident: Resident, why: str) -> None:
         """A copy cannot be loaded: the others go on without it, if there are others."""
         resident.failure = why
-        team = self._teams[resident.spec.text]
+        team = self._roster.of(resident)
         if not all(other.failure for other in team.replicas):
             self.incidents.append(f"{resident.label}: {why.splitlines()[0]}")
             team.hand_over(resident)
@@ -178,7 +162,15 @@ class EnginePool:
             resident.working_since = None
         self._changed.notify_all()
 
-    def _send(self, resident: Resident) -> None:
+    def ready(self, team: Team) -> bool:
+        """See `Sender.ready`."""
+        known = self._foresight.answers(team)
+        for resident, results in team.answered(known) if known else ():
+            self._keep(resident, results)
+        return not self._foresight.undecided(team)
+
+    def send(self, resident: Resident) -> None:
+        """See `Sender.send`."""
         requests = self._unknown(resident, resident.slot.next_to_send()) if resident.state == "ready" else []
         if not requests:
             return
@@ -199,69 +191,11 @@ class EnginePool:
                 unknown.append(request)
             else:
                 self._keep(resident, resident.slot.finished(known))
-                self._again = True
+                self._rota.again()
         return unknown
 
     def _learned(self, result: Result) -> Result:
         return result if self.memory is None else self.memory.learned(result)
-
-    # -- whose turn it is
-
-    def _schedule(self) -> None:
-        """Send what is new; start the models whose turn it is; make room for the next one."""
-        self._again = True
-        while self._again and not self._processes.closing:
-            # Where answers were known from before, a model may have nothing left to do: it is the next one's turn.
-            self._again = False
-            self._schedule_once()
-
-    def _schedule_once(self) -> None:
-        self._answer_unloaded()
-        teams = {name: team for name, team in self._teams.items() if not self._foresight.undecided(team)}
-        self._take_turns({name: team for name, team in teams.items() if team.spec.heavy})
-        for name, team in teams.items():
-            if team.spec.heavy and name != self._turn:
-                continue
-            if not team.spec.heavy and team.needs_start:
-                self._start(team.replicas[0])
-            for resident in team.fallen:
-                self._start(resident)
-            team.feed()
-            for resident in team.replicas:
-                self._send(resident)
-
-    def _answer_unloaded(self) -> None:
-        """Answer what is asked of models that are not loaded, where all of it is known."""
-        for team in self._teams.values():
-            known = self._foresight.answers(team)
-            for resident, results in team.answered(known) if known else ():
-                self._keep(resident, results)
-
-    def _take_turns(self, heavy: Mapping[str, Team]) -> None:
-        while move := next_move([team.standing(name) for name, team in heavy.items()], self._turn, free_memory()):
-            team = heavy[move.name]
-            if move.kind == "unload":
-                for resident in team.replicas:
-                    self._unload(resident)
-                return
-            self._turn = move.name
-            if move.kind == "load":
-                for resident in team.replicas:
-                    self._start(resident)
-
-    def _start(self, resident: Resident) -> None:
-        if resident.failure is not None or resident.state != "out":
-            return
-        self.notes.append(f"{resident.label}: starting the engine")
-        resident.stall_seconds = self.stall_seconds
-        replicas = len(self._teams[resident.spec.text].replicas)
-        self._processes.start(resident, {**self.options, "replica": resident.number, "replicas": replicas})
-
-    def _unload(self, resident: Resident) -> None:
-        if resident.state not in ("ready", "starting"):
-            return
-        self.notes.append(f"{resident.label}: done, unloading")
-        self._processes.unload(resident)
 
     # -- what the processes say: see `Owner`
 
@@ -272,7 +206,7 @@ class EnginePool:
         if kind == "results":
             found = [resident.slot.finished(self._learned(Result.from_dict(data))) for data in message["results"]]
             self._keep(resident, [result for delivered in found for result in delivered])
-            self._schedule()
+            self._rota.schedule()
         elif kind == "started":
             resident.slot.started(message["ids"])
         elif kind == "working":
@@ -295,9 +229,9 @@ class EnginePool:
         resident.state = "ready"
         resident.attempts = 0
         resident.loading_seconds += resident.info.seconds
-        said = self._foresight.loaded(self._teams[resident.spec.text], resident.info)
+        said = self._foresight.loaded(self._roster.of(resident), resident.info)
         self._note(resident, [*resident.info.notes, *([said] if said else [])])
-        self._schedule()
+        self._rota.schedule()
 
     def _note(self, resident: Resident, notes: Sequence[str]) -> None:
         known = [f"{resident.spec.short}: {note}" for note in notes]
@@ -307,7 +241,7 @@ class EnginePool:
         """See `Owner.ended`: do what it takes to go on."""
         if crash is not None:
             self._bury(resident, crash, loading=loading)
-        self._schedule()
+        self._rota.schedule()
 
     def _bury(self, resident: Resident, how: str, *, loading: bool) -> None:
         self.notes.append(f"{resident.label}: the engine's process {how}")

@@ -39,6 +39,14 @@ def test_a_process_that_dies_once_is_started_again_and_nothing_is_lost(evals: Ev
     result.stdout.fnmatch_lines(["*an engine process ended with status 1*"])
 
 
+def test_what_a_script_has_registered_for_its_end_runs(evals: Evals) -> None:
+    evals.write(
+        SUITE, script="import atexit, pathlib\n" + script("n == 1", "atexit.register(pathlib.Path('ended').touch)")
+    )
+    evals.run().assert_outcomes(passed=40)
+    assert (evals.pytester.path / "ended").exists()
+
+
 def test_two_deadly_requests_are_both_found(evals: Evals) -> None:
     evals.write(SUITE, script=script("n in (3, 5)", "os._exit(3)"))
     evals.run().assert_outcomes(passed=38, errors=2)

@@ -43,7 +43,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Set how much memory is free."""
 
     def set_memory(free: int) -> None:
-        monkeypatch.setattr("pytest_evals.engines.pool.free_memory", lambda: free)
+        monkeypatch.setattr("pytest_evals.engines.rota.free_memory", lambda: free)
 
     return set_memory
 
@@ -246,6 +246,17 @@ def test_a_process_that_is_killed_at_work_costs_no_result(pool: EnginePool, tiny
     assert pid(resident) != before
     (incident,) = pool.incidents
     assert "an engine process ended by SIGKILL (out of memory?)" in incident
+
+
+def test_a_process_that_has_nothing_left_to_do_ends_by_itself(pool: EnginePool, tiny: Path) -> None:
+    (entry,) = ask(str(tiny), "a", 1)
+    assert texts(pool, [entry]) == reference(tiny, [entry])
+    (resident,) = copies(pool, str(tiny))
+    process = resident.process
+    assert process is not None
+    pool.close()
+    assert process.wait(0) == 0
+    assert pool.incidents == []
 
 
 def kill(resident: Resident) -> None:

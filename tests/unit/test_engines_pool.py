@@ -125,8 +125,8 @@ def wait_until(condition: Any) -> None:
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     stage = Stage(tmp_path)
     monkeypatch.setattr("pytest_evals.engines.lifecycle.EngineProcess", stage.make_process)
-    monkeypatch.setattr("pytest_evals.engines.pool.free_memory", lambda: stage.free)
-    monkeypatch.setattr("pytest_evals.engines.pool.gpu_count", lambda: 0)
+    monkeypatch.setattr("pytest_evals.engines.rota.free_memory", lambda: stage.free)
+    monkeypatch.setattr("pytest_evals.engines.roster.gpu_count", lambda: 0)
     monkeypatch.setattr(stage.pool._processes, "listen", lambda: ("here", "secret"))
     yield stage
     stage.pool.close()

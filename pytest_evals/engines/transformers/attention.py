@@ -109,13 +109,13 @@ class Layer:
 
     def _decode_grouped(self, query: Tensor, keys: Tensor, values: Tensor) -> Part:
         share = query.shape[2] // self.step.width
-        if self._fuses_decoding(query, values):
+        as_products = self.softcap is None and query.device.type == "cpu" and query.dtype == torch.float32
+        if not as_products and self._fuses_decoding(query, values):
             output = fused_decode(
                 query, keys, values, self.step.decode_mask(self.window, share, query.dtype), self.scale
             )
             # Nobody reads the sums of such a step; what stands in for them has their shape.
             return output, output[..., 0]
-        as_products = self.softcap is None and query.device.type == "cpu" and query.dtype == torch.float32
         if as_products:
             query = query * self.scale
         parts = []

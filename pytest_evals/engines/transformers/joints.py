@@ -65,7 +65,7 @@ class Joint:
 
         def compute(values: Tensor) -> tuple[Tensor, ...]:
             result = kernel.apply(values, packed, bias)
-            return (result,) if len(sizes) == 1 else torch.split(result, sizes, dim=-1)
+            return (result,) if len(sizes) == 1 else result.split_with_sizes(sizes, dim=-1)
 
         for index, layer in enumerate(self.layers):
             layer.forward = self._forward(index, layer, compute, layout)  # type: ignore[assignment,method-assign]  # one layer's own; its class stays as it is
