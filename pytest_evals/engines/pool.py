@@ -53,8 +53,8 @@ class EnginePool:
         self._results = Results()
         self._changed = threading.Condition()
         self._processes = Lifecycle(self.root, self._changed, self)
-        self._foresight = Foresight(self.root, self.options, self.memory, self._changed, lambda: self._rota.schedule())
         self._rota = Rota(self._roster, self._processes, self, self.options, self.stall_seconds)
+        self._foresight = Foresight(self.root, self.options, self.memory, self._changed, self._rota.schedule)
 
     # -- what others ask for
 
@@ -71,9 +71,8 @@ class EnginePool:
         with self._changed:
             fresh = self._without_engine([request for request in requests if not self._known(request)])
             for model in dict.fromkeys(request.model for request in fresh):
-                team = self._roster.team(model)
-                team.add([request for request in fresh if request.model == model])
-                self._give_up_if_failed(team)
+                self._roster.team(model).add([request for request in fresh if request.model == model])
+                self._give_up_if_failed(self._roster.team(model))
             self._rota.schedule()
 
     def result(self, request: Request, timeout: float | None = None) -> Result | None:
@@ -184,15 +183,11 @@ class EnginePool:
         """Answer what is known from before, and return the rest."""
         if self.memory is None or resident.info is None:
             return requests
-        unknown = []
-        for request in requests:
-            known = self.memory.recall(request, resident.info)
-            if known is None:
-                unknown.append(request)
-            else:
-                self._keep(resident, resident.slot.finished(known))
-                self._rota.again()
-        return unknown
+        found = [(request, self.memory.recall(request, resident.info)) for request in requests]
+        for known in [known for _, known in found if known is not None]:
+            self._keep(resident, resident.slot.finished(known))
+            self._rota.again()
+        return [request for request, known in found if known is None]
 
     def _learned(self, result: Result) -> Result:
         return result if self.memory is None else self.memory.learned(result)

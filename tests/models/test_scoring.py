@@ -21,7 +21,9 @@ from .conftest import (
     reference,
     reference_model,
     request,
+    runner_of,
     save_model,
+    scheduler_of,
     set_budget,
     texts,
     tokenizer_of_all,
@@ -129,6 +131,32 @@ def test_sums_do_not_depend_on_pieces_batches_or_company(folder: Callable[[str],
     found = answers(engine, [*mixed, *requests[len(generating) :]])
     compare({entry.id: found[entry.id].likelihoods or () for entry in requests}, plainly, requests)
     assert {entry.id: found[entry.id].text for entry in generating} == reference(folder(family), generating)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_a_text_longer_than_the_budget_is_computed_in_pieces_of_it(
+    folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    engine = open_engine(folder(family))
+    set_budget(engine, tokens=16)
+    scheduler, slots = scheduler_of(engine), runner_of(engine).slots
+    plan, sizes = scheduler.plan, list[int]()
+
+    def noted() -> Any:
+        made = plan()
+        sizes.extend(piece.end - piece.begin for piece in made.pieces)
+        return made
+
+    monkeypatch.setattr(scheduler, "plan", noted)
+    # One of them below a beginning that is shared, one alone, beside short ones and one that generates.
+    requests = [weigh("long", SHOTS, "zebra 0123 " * 9, " Rome"), weigh("alone", "x", "The fox jumps. " * 8)]
+    generating = request("g", PROMPTS[0], max_new_tokens=30)
+    found = answers(engine, [generating, *requests, *asked()[:3]])
+    compare({key: result.likelihoods or () for key, result in found.items()}, reference_model(folder(family)), requests)
+    assert found["g"].text == reference(folder(family), [generating])["g"]
+    assert max(sizes) == 16
+    assert sizes.count(16) > 8
+    assert set(slots.stores) == {id(prefix) for prefix in scheduler.prefixes.all() if prefix.stored}
 
 
 def test_the_shared_prompt_of_choices_is_computed_once(folder: Callable[[str], Path]) -> None:

@@ -9,7 +9,7 @@ differ.
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -30,10 +30,17 @@ _TOLERANCE = 1e-5
 @torch.inference_mode()
 def make_lean(model: torch.nn.Module, layout: Layout) -> None:
     """Let the parts of ``model`` that can be computed in fewer passes be computed so while ``layout`` is active."""
+    blocks: dict[tuple[type, type], bool] = {}
     for module in model.modules():
         if not all(parameter.dtype == torch.float32 for parameter in module.parameters(recurse=False)):
             continue
-        lean = next((lean for lean in _ways(module) if _same(module, lean)), None)
+        lean = next((lean for lean in _norms(module) if _same(module, lean, _SIZES)), None)
+        if lean is None and _is_gated(module):
+            # Of one kind a single one is tried: what they call are parts of their own, and they may be large.
+            kind = (type(module), type(module.act_fn))
+            if kind not in blocks:
+                blocks[kind] = _same(module, _gated(module), _SIZES[1:2])
+            lean = _gated(module) if blocks[kind] else None
         if lean is not None:
             _replace(module, lean, layout)
             layout.lean += 1
@@ -41,16 +48,20 @@ def make_lean(model: torch.nn.Module, layout: Layout) -> None:
             layout.lean += 1
 
 
-def _ways(module: torch.nn.Module) -> Iterator[Apply]:
-    """Yield ways to compute what ``module`` may compute, by its parts."""
+def _norms(module: torch.nn.Module) -> Iterator[Apply]:
+    """Yield ways to compute what ``module`` may compute if it is a norm."""
     children, parameters = dict(module.named_children()), dict(module.named_parameters(recurse=False))
     eps = getattr(module, "variance_epsilon", getattr(module, "eps", None))
     if not children and parameters.keys() == {"weight"} and parameters["weight"].dim() == 1 and isinstance(eps, float):
         weight = parameters["weight"].detach()
         yield _norm(weight, eps)
         yield _norm(1 + weight, eps)
-    if children.keys() == {"gate_proj", "up_proj", "down_proj", "act_fn"} and not parameters:
-        yield _gated(module)
+
+
+def _is_gated(module: torch.nn.Module) -> bool:
+    """Tell whether ``module`` has the parts of a gated block, and nothing else."""
+    parts = dict(module.named_children()).keys()
+    return parts == {"gate_proj", "up_proj", "down_proj", "act_fn"} and not any(module.parameters(recurse=False))
 
 
 def _norm(weight: Tensor, eps: float) -> Apply:
@@ -73,11 +84,11 @@ def _gated(module: Any) -> Apply:
     return apply
 
 
-def _same(module: torch.nn.Module, lean: Apply) -> bool:
-    """Tell whether the module computes the same of numbers of several sizes."""
+def _same(module: torch.nn.Module, lean: Apply, sizes: Sequence[float]) -> bool:
+    """Tell whether the module computes the same of numbers of these sizes."""
     inputs = next(parameter.shape[-1] for parameter in module.parameters())
     generator = torch.Generator().manual_seed(0)
-    for size in _SIZES:
+    for size in sizes:
         values = torch.randn((1, 3, inputs), generator=generator) * size
         try:
             expected, found = module(values), lean(values)
