@@ -53,7 +53,7 @@ class EnginePool:
         self._results = Results()
         self._changed = threading.Condition()
         self._processes = Lifecycle(self.root, self._changed, self)
-        self._rota = Rota(self._roster, self._processes, self, self.options, self.stall_seconds)
+        self._rota = Rota(self._roster, self._processes, self)
         self._foresight = Foresight(self.root, self.options, self.memory, self._changed, self._rota.schedule)
 
     # -- what others ask for

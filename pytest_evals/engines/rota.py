@@ -15,9 +15,13 @@ from pytest_evals.engines.turns import next_move
 
 
 class Sender(Protocol):
-    """Who sends requests. ``notes``: what a person who waits should know."""
+    """Who sends requests. ``notes``: what a person who waits should know. Processes are started with ``options``, and
+    ended after ``stall_seconds`` of silence.
+    """
 
     notes: deque[str]
+    options: Mapping[str, Any]
+    stall_seconds: float
 
     def ready(self, team: Team) -> bool:
         """Answer what is known without the model; return whether it is known what the model needs to be loaded for."""
@@ -29,21 +33,12 @@ class Sender(Protocol):
 
 
 class Rota:
-    """See the module. Processes are started with ``options``, and ended after ``stall_seconds`` of silence."""
+    """See the module."""
 
-    def __init__(
-        self,
-        roster: Roster,
-        processes: Lifecycle,
-        sender: Sender,
-        options: Mapping[str, Any],
-        stall_seconds: float,
-    ) -> None:
+    def __init__(self, roster: Roster, processes: Lifecycle, sender: Sender) -> None:
         self._roster = roster
         self._processes = processes
         self._sender = sender
-        self._options = options
-        self._stall_seconds = stall_seconds
         self._turn: str | None = None
         self._again = False
 
@@ -89,9 +84,9 @@ class Rota:
         if resident.failure is not None or resident.state != "out":
             return
         self._sender.notes.append(f"{resident.label}: starting the engine")
-        resident.stall_seconds = self._stall_seconds
+        resident.stall_seconds = self._sender.stall_seconds
         replicas = len(self._roster.of(resident).replicas)
-        self._processes.start(resident, {**self._options, "replica": resident.number, "replicas": replicas})
+        self._processes.start(resident, {**self._sender.options, "replica": resident.number, "replicas": replicas})
 
     def _unload(self, resident: Resident) -> None:
         if resident.state not in ("ready", "starting"):

@@ -486,7 +486,7 @@ def foresee(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
     def foresee(*known: str, info: EngineInfo | None = FORETOLD) -> None:
         pool = stage.pool
         pool.memory = Memory(tmp_path, sources=[Known(*known)])
-        pool._foresight = Foresight(tmp_path, pool.options, pool.memory, pool._changed, pool._schedule)
+        pool._foresight = Foresight(tmp_path, pool.options, pool.memory, pool._changed, pool._rota.schedule)
         monkeypatch.setattr("pytest_evals.engines.foresight.foretold", lambda *_: info)
 
     return foresee

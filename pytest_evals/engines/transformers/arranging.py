@@ -70,6 +70,7 @@ def arrange(
     )
     for prefix, tokens in sorted(layout.below.items(), key=lambda entry: entry[0].start):
         step.groups.append(Group(_picked(tokens, device), slots.store_of(prefix), prefix.start))
+        step.merges = step.merges or tokens[0] < len(cells)
     return layout, step
 
 

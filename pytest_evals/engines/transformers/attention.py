@@ -124,7 +124,7 @@ class Layer:
             arguments = query[rows], keys[rows, :, cells], values[rows, :, cells]
             if as_products:
                 mask = self.step.band_mask(self.window, share, keys.shape[1], band)
-                wanted = bool(self.step.groups) or self.sinks is not None
+                wanted = self.step.merges or self.sinks is not None
                 parts.append(by_products(*arguments, mask, sums=wanted))
             else:
                 mask = self.step.decode_mask(self.window, share)

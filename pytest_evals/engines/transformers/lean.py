@@ -61,7 +61,7 @@ def _norms(module: torch.nn.Module) -> Iterator[Apply]:
 def _is_gated(module: torch.nn.Module) -> bool:
     """Tell whether ``module`` has the parts of a gated block, and nothing else."""
     parts = dict(module.named_children()).keys()
-    return parts == {"gate_proj", "up_proj", "down_proj", "act_fn"} and not any(module.parameters(recurse=False))
+    return parts == {"gate_proj", "up_proj", "down_proj", "act_fn"} and not list(module.parameters(recurse=False))
 
 
 def _norm(weight: Tensor, eps: float) -> Apply:

@@ -66,6 +66,8 @@ class Step:
     bands: list[Band] = field(default_factory=list)
     """Parts of the first slots that are read to different lengths; none: all of them to ``longest``."""
     width: int = 1
+    merges: bool = False
+    """Whether rows that decode see prefixes in `groups`: what they see in their slots is merged with that."""
     everyone: Tensor = field(init=False)
     """The slot of each token of rows that decode: 0, 1, 2..."""
     _masks: dict[tuple[Any, ...], Tensor] = field(default_factory=dict)
