@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 from pytest_evals.cli.output import complain, standard_output
 from pytest_evals.cli.parsing import Subparsers, add_run, subcommand
 from pytest_evals.errors import EvalsError
+from pytest_evals.wording import counted
 
 if TYPE_CHECKING:
     from pytest_evals.artifacts.linecheck import Line
@@ -67,7 +68,7 @@ def _csv(artifact: ArtifactReader, target: Path | None) -> str:
     columns = columns_of(artifact.samples())
     with _text_file(target) as file:
         write_csv(file, columns, map(flat_row, artifact.samples()))
-    return f"{len(artifact):,} cases in {target}"
+    return f"{counted(len(artifact), 'case')} in {target}"
 
 
 def _jsonl(artifact: ArtifactReader, target: Path | None) -> str:
@@ -76,7 +77,7 @@ def _jsonl(artifact: ArtifactReader, target: Path | None) -> str:
 
     with _text_file(target) as file:
         write_jsonl(file, map(flat_row, artifact.samples()))
-    return f"{len(artifact):,} cases in {target}"
+    return f"{counted(len(artifact), 'case')} in {target}"
 
 
 def _parquet(artifact: ArtifactReader, target: Path | None) -> str:
@@ -90,7 +91,7 @@ def _parquet(artifact: ArtifactReader, target: Path | None) -> str:
     ordered = {name: types[name] for name in columns_of(artifact.samples())}
     with replacing_path(target) as part:
         write_parquet(part, ordered, map(flat_row, artifact.samples()))
-    return f"{len(artifact):,} cases in {target}"
+    return f"{counted(len(artifact), 'case')} in {target}"
 
 
 def _inspect(artifact: ArtifactReader, target: Path | None) -> str:

@@ -13,6 +13,7 @@ from pytest_evals.gates.targets import in_slice
 from pytest_evals.scores.records import CaseRecord
 from pytest_evals.scores.score import Score
 from pytest_evals.scores.scoring import compute_score
+from pytest_evals.wording import counted
 
 Verdict = Literal["passed", "failed", "not judged", "regressed", "inconclusive"]
 
@@ -77,10 +78,10 @@ def judge(
     lost = why_short(gate, score, floor=floor)
     if lost:
         return result("failed", value, f"{lost}; over the rest it is {value:.4g}")
-    counted = f"n={score.n}" if score.n == len(score.cases) else f"n={len(score.cases)}, {score.n} samples"
+    size = f"n={score.n}" if score.n == len(score.cases) else f"n={len(score.cases)}, {counted(score.n, 'sample')}"
     if gate.meets(value):
-        return result("passed", value, f"{value:.4g} ({counted})")
-    return result("failed", value, f"{value:.4g}, not {gate.comparison} {gate.number:g} ({counted})")
+        return result("passed", value, f"{value:.4g} ({size})")
+    return result("failed", value, f"{value:.4g}, not {gate.comparison} {gate.number:g} ({size})")
 
 
 def score_of(suite: str, model: str, name: str, records: Sequence[CaseRecord], *, budget: bool) -> Score:
@@ -91,7 +92,7 @@ def score_of(suite: str, model: str, name: str, records: Sequence[CaseRecord], *
 def why_not_judged(gate: Gate, records: Sequence[CaseRecord], chosen: Sequence[CaseRecord], missing: int) -> str | None:
     """Say why there is nothing to judge; `None` when there is."""
     if missing:
-        return f"{missing} of {missing + len(records)} cases did not run"
+        return f"{missing} of {counted(missing + len(records), 'case')} did not run"
     if chosen:
         return None
     return f"--evals-limit leaves no case in the slice {gate.slice[0]}={gate.slice[1]}" if gate.slice else "no case ran"
@@ -108,5 +109,5 @@ def why_short(gate: Gate, score: Score, *, floor: bool) -> str | None:
     """Say which cases lack a grade because something broke; `None` when none does or another gate watches over them."""
     if gate.statistic == "coverage" or floor or score.n == score.applicable:
         return None
-    broken = f"{score.errors} errors, {score.pending} pending"
+    broken = f"{counted(score.errors, 'error')}, {score.pending} pending"
     return f"{score.applicable - score.n} of {score.applicable} cases have no grade ({broken})"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from pytest_evals import statistics
 from pytest_evals.scores.score import Score
+from pytest_evals.wording import counted
 
 Compute = Callable[[Score], float | None]
 _BY_NAME: Mapping[str, Compute] = {
@@ -76,7 +77,7 @@ def value_of(score: Score, name: str) -> float | None:
 def why_none(score: Score, name: str) -> str:
     """Say why `value_of` is `None`, and what to do."""
     if not score.n:
-        return f"no case has a grade ({score.errors} errors, {score.not_applicable} not applicable)"
+        return f"no case has a grade ({counted(score.errors, 'error')}, {score.not_applicable} not applicable)"
     if name == "corpus":
         return "its grades bring no counts of a corpus-level metric (those of bleu and chrf do); use mean"
     if name in ("ci_low", "ci_high") and score.stderr is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pytest_evals.plan import ModelPlan, Plan
 from pytest_evals.render.numbers import count, size
+from pytest_evals.wording import counted
 
 
 def plan_lines(plan: Plan) -> list[str]:
@@ -12,8 +13,10 @@ def plan_lines(plan: Plan) -> list[str]:
         return ["no evals were collected"]
     lines = []
     for suite in plan.suites:
-        rows = f"{count(suite.n)} of {count(suite.total)} rows" if suite.n < suite.total else f"{count(suite.n)} rows"
-        lines.append(f"suite {suite.name}: {rows} of {suite.dataset_key}, {count(len(suite.items))} cases")
+        rows = (
+            f"{count(suite.n)} of {counted(suite.total, 'row')}" if suite.n < suite.total else counted(suite.n, "row")
+        )
+        lines.append(f"suite {suite.name}: {rows} of {suite.dataset_key}, {counted(len(suite.items), 'case')}")
         lines += [f"    gate {gate}" for gate in suite.gates]
     lines.append(f"{count(plan.selected)} cases are selected")
     for model in plan.models:
@@ -36,7 +39,7 @@ def _model(model: ModelPlan, plan: Plan) -> list[str]:
 
 
 def _requests(model: ModelPlan, plan: Plan) -> str:
-    parts = [f"{count(model.requests)} requests"]
+    parts = [counted(model.requests, "request")]
     if model.requests != model.distinct:
         parts.append(f"{count(model.distinct)} after de-duplication")
     if plan.recalls and model.known is not None:
@@ -53,8 +56,8 @@ def _requests(model: ModelPlan, plan: Plan) -> str:
 def _work(model: ModelPlan, dtype: str) -> list[str]:
     """Say what is left to be computed."""
     tokens = (
-        f"about {count(model.prompt_tokens)} prompt tokens (longest {count(model.longest_tokens)}), "
-        f"at most {count(model.max_new_tokens)} new tokens"
+        f"about {counted(model.prompt_tokens, 'prompt token')} (longest {count(model.longest_tokens)}), "
+        f"at most {counted(model.max_new_tokens, 'new token')}"
     )
     lines = [f"    {tokens}"]
     if model.spec.engine == "scripted":

@@ -10,6 +10,7 @@ from pytest_evals.render.tables import Column, fitted_table, without_repeats
 from pytest_evals.scores.card import Movement, ScoreCard
 from pytest_evals.scores.score import Score
 from pytest_evals.scores.slices import WeakSlice
+from pytest_evals.wording import counted
 
 _INTERVAL = "95% interval"
 _MOST_NAMES = 5
@@ -113,7 +114,7 @@ def insight_lines(card: ScoreCard) -> list[str]:
 
     said = [
         f"low slice: {where(each, f'[{each.field}={each.value}]')}: {numbers.value(each.mean)} "
-        f"({numbers.interval(each.interval)}, {each.n} cases), the rest {numbers.value(each.rest)}, p {numbers.p_value(each.p)}"
+        f"({numbers.interval(each.interval)}, {counted(each.n, 'case')}), the rest {numbers.value(each.rest)}, p {numbers.p_value(each.p)}"
         for each in card.slices[:_MOST_LINES]
     ]
     said += [f"repeats: {where(score)}: {_repeats(score)}" for score in card.scores if score.repeats > 1]
@@ -122,7 +123,7 @@ def insight_lines(card: ScoreCard) -> list[str]:
 
 
 def _repeats(score: Score) -> str:
-    head = f"{score.repeats} of each of {numbers.count(len(score.cases))} cases"
+    head = f"{score.repeats} of each of {counted(len(score.cases), 'case')}"
     if not score.has_verdicts:
         spread = score.spread
         within, between = (

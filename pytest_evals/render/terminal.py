@@ -15,6 +15,7 @@ from pytest_evals.render.scores import insight_lines, legend, score_table
 from pytest_evals.render.uses import use_line
 from pytest_evals.scores.card import Ledger, ScoreCard
 from pytest_evals.scores.records import CaseRecord
+from pytest_evals.wording import counted
 
 VERDICTS = {
     "passed": "PASSED",
@@ -88,7 +89,7 @@ def _ledger(ledger: Ledger) -> str:
         parts.append(f"{ledger.pending} pending")
     if ledger.not_run:
         parts.append(f"{ledger.not_run} not run")
-    return f"{numbers.count(ledger.collected)} cases: {', '.join(parts)}"
+    return f"{counted(ledger.collected, 'case')}: {', '.join(parts)}"
 
 
 def _cases(records: Sequence[CaseRecord], card: ScoreCard, width: int) -> list[Line]:

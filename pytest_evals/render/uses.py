@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pytest_evals.render import numbers
 from pytest_evals.scores.card import ModelUse
+from pytest_evals.wording import counted
 
 MEASURABLE_SECONDS = 0.5
 """A rate over less time than this says nothing."""
@@ -14,7 +15,7 @@ def use_line(use: ModelUse) -> str:
     if use.recalled and not use.replicas:
         return f"{use.short}: not loaded; all {numbers.count(use.recalled)} answers asked of it were known from before"
     where = " ".join(part for part in (use.device, use.dtype) if part)
-    done = f"{numbers.count(use.completions)} completions, {numbers.count(use.completion_tokens)} tokens"
+    done = f"{counted(use.completions, 'completion')}, {counted(use.completion_tokens, 'token')}"
     text = f"{use.short} ({where}): {done}"
     if use.seconds >= MEASURABLE_SECONDS:
         rate = use.completion_tokens / use.seconds
@@ -34,7 +35,7 @@ def _savings(use: ModelUse) -> list[str]:
     if use.padding:
         parts.append(f"{numbers.percent(use.padding)} padding")
     if use.duplicates:
-        parts.append(f"{numbers.count(use.duplicates)} duplicates")
+        parts.append(counted(use.duplicates, "duplicate"))
     if use.usage.get("peak_bytes"):
         parts.append(f"peak {numbers.size(use.usage['peak_bytes'])}")
     return parts

@@ -23,6 +23,7 @@ from pytest_evals.suites.info import SuiteInfo
 from pytest_evals.trust.agreement import agreements
 from pytest_evals.trust.calibrating import calibrations
 from pytest_evals.trust.calibration import Calibration, Labelled
+from pytest_evals.wording import counted
 
 if TYPE_CHECKING:
     from pytest_evals.baseline.comparison import Comparison
@@ -95,7 +96,9 @@ class CardMaker:
         cut = cut_note(records)
         notes = [*([cut] if cut else []), *self._judge_note(), *told, *self._recall_notes(tally)]
         infos = self._infos.values()
-        notes += [f"{info.name}: the first {info.n} of {info.total} rows" for info in infos if info.n < info.total]
+        notes += [
+            f"{info.name}: the first {info.n} of {counted(info.total, 'row')}" for info in infos if info.n < info.total
+        ]
         notes += [note for info in infos for note in info.notes]
         if self._baseline and compared:
             from pytest_evals.baseline.loading import baseline_notes

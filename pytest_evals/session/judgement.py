@@ -9,6 +9,7 @@ from pytest_evals.baseline.joining import Joined
 from pytest_evals.gates import Comparison, Gate, GateResult, compare, decide, is_budget, judge, resolve
 from pytest_evals.scores.records import CaseRecord
 from pytest_evals.suites.info import SuiteInfo, gates_of
+from pytest_evals.wording import counted
 
 
 def judge_all(
@@ -56,7 +57,7 @@ def _of_model(info: SuiteInfo, model: str, records: Sequence[CaseRecord], joined
             if stopped:
                 total = len(chosen) + stopped
                 result = replace(
-                    result, reason=f"{result.reason}; stopped early, after {len(chosen):,} of {total:,} cases"
+                    result, reason=f"{result.reason}; stopped early, after {len(chosen):,} of {counted(total, 'case')}"
                 )
             found.append(Comparison(result))
     return found

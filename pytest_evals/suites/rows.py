@@ -11,6 +11,7 @@ from pytest_evals.datasets.dataset import Dataset, Row
 from pytest_evals.declaration import Declaration
 from pytest_evals.errors import DatasetError, SuiteError, did_you_mean
 from pytest_evals.ids import row_id
+from pytest_evals.wording import counted
 
 
 def case_ids(dataset: Dataset, declaration: Declaration, place: str) -> list[str]:
@@ -42,7 +43,7 @@ def files_of(declaration: Declaration, dataset: Dataset, index: int, base: Path)
         return {}
     if len(listed) != len(dataset.rows):
         raise SuiteError(
-            f"{declaration.place}: files has {len(listed)} entries for {len(dataset.rows)} rows; there must be one a row"
+            f"{declaration.place}: files has {len(listed)} entries for {counted(len(dataset.rows), 'row')}; there must be one a row"
         )
     if not isinstance(listed[index], Mapping):
         raise SuiteError(

@@ -123,7 +123,7 @@ BAD = [
     ("cases([{'q': 'x'}], prompt='x', generation={'temperature': -1})", {}, ["*temperature must be a number from 0*"]),
     ("cases([{'q': 'x'}], prompt='x', model='scriptd:a:b')", {}, ["*unknown engine 'scriptd'*did you mean 'scripted'*"]),
     ("cases([{'q': 'x'}], prompt='x', limit=0)", {}, ["*limit must be a whole number of at least 1*"]),
-    ("cases([{'q': 'x'}], prompt='x', files=[])", {}, ["*files has 0 entries for 1 rows*"]),
+    ("cases([{'q': 'x'}], prompt='x', files=[])", {}, ["*files has 0 entries for 1 row;*"]),
     ("cases([{'q': 'x'}], prompt='x', files=[{'f': 'no.txt'}])", {}, ["*file 'f' not found*no.txt*"]),
     ("cases([{'q': 'x'}], prompt='x', gates=['named.mean'])", {}, ["*gate 'named.mean'*not well formed*"]),
     ("cases([{'q': 'x'}], prompt='x', gates=['namd.mean > 0'])", {}, ["*no grader 'namd'*named*did you mean 'named'*"]),

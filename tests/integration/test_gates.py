@@ -90,7 +90,7 @@ def test_errors_shorten_the_coverage_and_fail_the_gate(evals: Evals) -> None:
     evals.write(suite("named.mean >= 0.5"), script=script)
     result = evals.run()
     result.assert_outcomes(passed=1, errors=1, failed=1)
-    result.stdout.fnmatch_lines(["1 of 2 cases have no grade (1 errors, 0 pending); over the rest it is 1"])
+    result.stdout.fnmatch_lines(["1 of 2 cases have no grade (1 error, 0 pending); over the rest it is 1"])
 
 
 def test_a_coverage_gate_sets_how_many_errors_are_tolerable(evals: Evals) -> None:

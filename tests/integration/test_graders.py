@@ -134,7 +134,7 @@ def test_a_grader_that_fails_is_the_error_of_the_case_and_never_a_miss(evals: Ev
     result = evals.run()
     result.assert_outcomes(errors=1, failed=1)
     assert message in result.stdout.str()
-    result.stdout.fnmatch_lines(["gate FAILED*no case has a grade (1 errors*"])
+    result.stdout.fnmatch_lines(["gate FAILED*no case has a grade (1 error,*"])
     assert grade_of(evals, "mine") == (None, None, "error")
     (sample,) = evals.artifact.samples
     assert sample.outcome == "errored"

@@ -54,7 +54,7 @@ def test_a_model_of_which_all_is_known_is_not_loaded_and_the_plan_says_what_is_l
     # One that is new is computed, by a model that is loaded for it.
     evals_both.write(FINE.replace('"q": "x"', '"q": "new"'), COUNTED)
     assert "3 requests, 2 known from before, 1 left to compute" in plan(evals_both, *cache)
-    assert "answer (python): 1 completions" in evals_both.run(*cache).stdout.str()
+    assert "answer (python): 1 completion," in evals_both.run(*cache).stdout.str()
     assert asked(evals_both) == ["say new"]
     assert evals_both.lines()[0]["device"] == "python"
     # Nobody can tell what a function is that stands elsewhere: it is imported, and then all is known.

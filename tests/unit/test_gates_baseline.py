@@ -127,7 +127,7 @@ def test_what_is_not_in_both_runs_is_not_compared_and_said() -> None:
     [
         ([1], [1], 2, "2 of 3 cases did not run"),
         ([], [1], 0, "absent"),
-        ([None], [1], 0, "in the baseline, no case has a grade (1 errors, 0 not applicable)"),
+        ([None], [1], 0, "in the baseline, no case has a grade (1 error, 0 not applicable)"),
     ],
 )
 def test_a_gate_without_anything_to_compare_is_not_judged(
@@ -141,7 +141,7 @@ def test_cases_that_broke_fail_the_gate_now_and_are_left_out_of_the_baseline() -
     result = verdict("exact.mean >= baseline", run([1, 1]), run([1, None]))
     assert (result.verdict, result.reason) == (
         "failed",
-        "1 of 2 cases have no grade (1 errors, 0 pending); nothing is compared",
+        "1 of 2 cases have no grade (1 error, 0 pending); nothing is compared",
     )
     assert verdict("exact.mean >= baseline", run([1, 1]), run([1, None]), floor=True).verdict == "passed"
     result = verdict("exact.mean >= baseline", run([1, None]), run([1, 0]))

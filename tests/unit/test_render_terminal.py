@@ -61,7 +61,7 @@ ERRORS = make_card(
         case_record(FAILED, case_id="b", outcome="errored"),
         case_record(NOT_APPLICABLE, case_id="c", outcome="skipped"),
     ],
-    gate("failed", "1 of 2 cases have no grade (1 errors, 0 pending); over the rest it is 1"),
+    gate("failed", "1 of 2 cases have no grade (1 error, 0 pending); over the rest it is 1"),
 )
 TWO_MODELS = make_card(
     [case_record(grade_record(1), model="smollm2"), case_record(grade_record(0), model="org/other")],
@@ -208,7 +208,7 @@ def test_errors_and_what_does_not_apply_have_columns_of_their_own() -> None:
         capitals  exact   1/2  1.000  0.207 .. 1.000    100%  1.000  1.000       1    1
 
         gate FAILED     capitals: exact.mean >= 0.8: 1 of 2 cases have no grade (1
-            errors, 0 pending); over the rest it is 1
+            error, 0 pending); over the rest it is 1
 
         3 cases: 1 passed, 0 missed, 0 failed, 1 errored, 1 not applicable
     """)
@@ -221,7 +221,7 @@ def test_errors_in_a_narrow_terminal_keep_their_column() -> None:
         capitals  exact   1/2  1.000       1
 
         gate FAILED     capitals: exact.mean >= 0.8: 1 of
-            2 cases have no grade (1 errors, 0 pending);
+            2 cases have no grade (1 error, 0 pending);
             over the rest it is 1
 
         3 cases: 1 passed, 0 missed, 0 failed, 1 errored,
@@ -400,7 +400,7 @@ def test_verbosity_1_adds_a_line_a_case() -> None:
         capitals  exact   1/2  1.000  0.207 .. 1.000    100%  1.000  1.000       1    1
 
         gate FAILED     capitals: exact.mean >= 0.8: 1 of 2 cases have no grade (1
-            errors, 0 pending); over the rest it is 1
+            error, 0 pending); over the rest it is 1
 
         3 cases: 1 passed, 0 missed, 0 failed, 1 errored, 1 not applicable
     """)
@@ -424,7 +424,7 @@ def test_a_run_without_graders_says_so() -> None:
     assert shown(make_card([case_record()]), 80) == snapshot("""
         no grader was used
 
-        1 cases: 1 passed, 0 missed, 0 failed, 0 errored
+        1 case: 1 passed, 0 missed, 0 failed, 0 errored
     """)
 
 
@@ -444,7 +444,7 @@ def test_a_gate_that_names_its_suite_is_not_given_it_again() -> None:
 
 def test_a_short_run_claims_no_throughput() -> None:
     use = ModelUse("m", "m", "cpu", "fp32", 1, 10, 5, 0.01)
-    assert "m (cpu fp32): 1 completions, 5 tokens" in shown(make_card([case_record()], uses=(use,)), 80).splitlines()
+    assert "m (cpu fp32): 1 completion, 5 tokens" in shown(make_card([case_record()], uses=(use,)), 80).splitlines()
 
 
 def savings(width: int = 1000, **more: Any) -> str:
@@ -501,7 +501,7 @@ def test_each_saving_stands_alone(usage: dict[str, float], words: str) -> None:
 def test_savings_are_said_of_short_runs_too() -> None:
     use = ModelUse("m", "m", "cpu", "fp32", 1, 10, 5, 0.01, duplicates=2)
     text = shown(make_card([case_record()], uses=(use,)), 80)
-    assert "m (cpu fp32): 1 completions, 5 tokens; 2 duplicates" in text.splitlines()
+    assert "m (cpu fp32): 1 completion, 5 tokens; 2 duplicates" in text.splitlines()
 
 
 def test_what_to_run_next_names_what_there_is_to_look_at() -> None:
