@@ -20,6 +20,7 @@ from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.item import EVAL
 from pytest_evals.requests import make_request, requests_of
 from pytest_evals.running.supply import Supply
+from pytest_evals.wording import counted
 
 WORKER_OUTPUT = "evals_audit"
 
@@ -48,8 +49,8 @@ class Findings:
     def note(self) -> str:
         """Return the line of the score card."""
         text = (
-            f"audit: {self.checked} cases computed again one at a time: {len(self.texts)} texts and "
-            f"{len(self.grades)} cases' grades changed"
+            f"audit: {counted(self.checked, 'case')} computed again one at a time: {counted(len(self.texts), 'text')} and the "
+            f"grades of {counted(len(self.grades), 'case')} changed"
         )
         named = [nodeid.rpartition("::")[2] for nodeid in self.grades or self.texts]
         return (

@@ -16,6 +16,7 @@ from pytest_evals.baseline.joining import Joined, Pair, PairedGrades, graded, jo
 from pytest_evals.scores.corpus import Part
 from pytest_evals.scores.records import CaseRecord
 from pytest_evals.statistics import Difference
+from pytest_evals.wording import counted
 
 ALPHA = 0.05
 Direction = Literal["fell", "rose"]
@@ -127,11 +128,15 @@ class Comparison:
             grades = change.grades
             where = f"{change.suite}.{change.grader}" + (f" of {change.model}" if several and change.model else "")
             lost = [(grades.errored_before, "in the earlier run"), (grades.errored_after, "in the later run")]
-            said += [f"{where}: {_cases(number)} not compared: no grade {run}" for number, run in lost if number]
+            said += [
+                f"{where}: {counted(number, 'case')} not compared: no grade {run}" for number, run in lost if number
+            ]
             if change.corpus:
                 said.append(f"{where}: {_corpus_words(change.corpus)}")
             if grades.absent:
-                said.append(f"{where}: {_cases(grades.absent)} not compared: only one of the runs has this grader")
+                said.append(
+                    f"{where}: {counted(grades.absent, 'case')} not compared: only one of the runs has this grader"
+                )
         return said
 
     def hints(self) -> list[str]:
@@ -156,7 +161,7 @@ def _hint(change: Change, alpha: float) -> str | None:
         return None
     deviation = difference.stderr * math.sqrt(difference.n)
     least = statistics.detectable_effect(deviation, difference.n, alpha=alpha)
-    said = f"{_cases(difference.n)} like these show a change of {least:.2g} or more"
+    said = f"{counted(difference.n, 'case')} like these show a change of {least:.2g} or more"
     points = 0.05 * (bounds[1] - bounds[0]) if bounds else None
     needed = statistics.required_size(deviation, points, alpha=alpha) if points else None
     if needed is None or needed <= difference.n:
@@ -176,10 +181,6 @@ def _corpus_words(change: CorpusChange) -> str:
         return said
     low, high = change.interval
     return f"{said}: {change.difference:+.4f} ({low:+.4f} .. {high:+.4f}, p = {change.p:.2g}, {change.verdict})"
-
-
-def _cases(number: int) -> str:
-    return f"{number} case{'' if number == 1 else 's'}"
 
 
 def compare(before: Iterable[CaseRecord], after: Iterable[CaseRecord]) -> Comparison:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_evals.cli.output import say
 from pytest_evals.cli.parsing import Subparsers, add_run, subcommand, whole
+from pytest_evals.wording import counted
 
 if TYPE_CHECKING:
     from pytest_evals.artifacts.reading import ArtifactReader
@@ -58,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     done, asked = desk.counts()
     say(
         [
-            f"{asked} questions about {len(desk.cases)} cases, {done} answered by {desk.reviewer}",
+            f"{counted(asked, 'question')} about {counted(len(desk.cases), 'case')}, {done} answered by {desk.reviewer}",
             f"open {server.link}",
             "Ctrl-C ends",
         ]

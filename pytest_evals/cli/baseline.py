@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_evals.cli.output import say, say_json, width
 from pytest_evals.cli.parsing import Subparsers, add_json, add_run, subcommand
 from pytest_evals.errors import ArtifactError, did_you_mean
+from pytest_evals.wording import counted
 
 if TYPE_CHECKING:
     from pytest_evals.scores.score import Score
@@ -79,7 +80,7 @@ def set_(arguments: argparse.Namespace) -> int:
         replace=arguments.replace,
     )
     say([*_table(done.scores), ""])
-    said = [f"baseline {arguments.name} is set from {path}: {done.cases:,} cases in {_shown(done.path)}"]
+    said = [f"baseline {arguments.name} is set from {path}: {counted(done.cases, 'case')} in {_shown(done.path)}"]
     said += [f"{done.errored:,} cases errored and have no grade to compare with"] if done.errored else []
     said += [f"as they were: {', '.join(done.kept)}, which this run does not have"] if done.kept else []
     said += [f"{done.gone:,} cases that it had are gone"] if done.gone else []

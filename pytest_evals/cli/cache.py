@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pytest_evals.cli.output import say, say_json
 from pytest_evals.cli.parsing import Subparsers, add_json, subcommand
+from pytest_evals.wording import counted
 
 DETAILS = """\
 examples:
@@ -45,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise EvalsError(
             f"the cache in {folder} cannot be used: {error}; 'pytest-evals cache clear' removes it"
         ) from error
-    text = f"{folder}: {count:,} answers, {size / 1e6:,.1f} MB" if found else f"{folder}: no cache"
+    text = f"{folder}: {counted(count, 'answer')}, {size / 1e6:,.1f} MB" if found else f"{folder}: no cache"
     _report({"dir": str(folder), "answers": count, "bytes": size}, text, arguments)
     return 0
 

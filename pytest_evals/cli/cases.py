@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_evals.cli.output import complain, say, width
 from pytest_evals.cli.parsing import Subparsers, add_json, add_run, subcommand, whole
 from pytest_evals.errors import EvalsError
+from pytest_evals.wording import counted
 
 if TYPE_CHECKING:
     from pytest_evals.artifacts.linecheck import Line
@@ -79,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     selection.finish()
     if not everything:
         more = f"; the first {limit} are shown, --limit 0 shows all" if limit and selection.found > limit else ""
-        say([f"{selection.found:,} of {selection.seen:,} cases{more}"])
+        say([f"{selection.found:,} of {counted(selection.seen, 'case')}{more}"])
     if selection.incomparable:
         complain(f"{selection.incomparable:,} cases were left out: {selection.reason}", "note")
     return 0 if selection.found else 1

@@ -21,6 +21,8 @@ def advice(card: ScoreCard) -> list[str]:
     wrong = next((name for name in ("missed", "failed", "errored") if getattr(ledger, name)), None)
     if wrong:
         found.append(f"pytest-evals cases{named} -v --where \"outcome == '{wrong}'\"")
+    if any(score.pending for score in card.scores):
+        found.append(f"pytest-evals annotate{named}")
     if card.baseline and any(each.verdict in ("worse", "unclear") for each in card.movements):
         found.append(f"pytest-evals compare {shlex.quote(card.baseline)} {run} -v")
     return found

@@ -20,6 +20,7 @@ from pytest_evals.render.calibration import calibration_texts
 from pytest_evals.render.scores import insight_lines, legend
 from pytest_evals.scores.card import Ledger, Movement, ScoreCard
 from pytest_evals.scores.score import Score
+from pytest_evals.wording import counted
 
 STEP_LIMIT = 1024 * 1024
 """What GitHub takes as the summary of one step, in bytes. A larger one is refused as a whole."""
@@ -58,7 +59,7 @@ def summary_markdown(card: ScoreCard, excerpts: Sequence[Excerpt], limit: int = 
     blocks = [
         Block([f"### Evals: {verdict(card)}"]),
         _gates(shown, card, several=several),
-        _folded(_gates(folded, card, several=several), f"{len(folded)} gates met"),
+        _folded(_gates(folded, card, several=several), f"{counted(len(folded), 'gate')} met"),
         _scores(card, several=several),
         Block([_ledger(card.ledger)]),
         Block([f"- {escaped(note)}" for note in _notes(card)]),
@@ -108,10 +109,12 @@ def verdict(card: ScoreCard) -> str:
     failed = sum(gate.fails for gate in gates)
     met = sum(gate.verdict == "passed" for gate in gates)
     if not gates:
-        return f"{numbers.count(card.ledger.collected)} cases, no gates"
+        return f"{counted(card.ledger.collected, 'case')}, no gates"
     if failed:
-        return f"{failed} of {len(gates)} gates not met"
-    return f"{met} of {len(gates)} gates met" + (f", {len(gates) - met} undecided" if met < len(gates) else "")
+        return f"{failed} of {counted(len(gates), 'gate')} not met"
+    return f"{met} of {counted(len(gates), 'gate')} met" + (
+        f", {len(gates) - met} undecided" if met < len(gates) else ""
+    )
 
 
 def _folded(block: Block, title: str) -> Block:
@@ -203,7 +206,7 @@ def _ledger(ledger: Ledger) -> str:
         for name, number in ledger.to_dict().items()
         if name in words and number
     ]
-    return f"**{numbers.count(ledger.collected)} cases**: {', '.join(parts) or 'none ran'}"
+    return f"**{counted(ledger.collected, 'case')}**: {', '.join(parts) or 'none ran'}"
 
 
 def _notes(card: ScoreCard) -> list[str]:

@@ -38,10 +38,10 @@ def score_table(card: ScoreCard, width: int) -> list[str]:
         *([Column("corpus", corpus, numeric=True)] if any(corpus) else []),
         *_moved(card),
         Column("passed", [numbers.percent(score.pass_rate) for score in scores], numeric=True, rank=6),
-        Column("min", [numbers.value(min(score.values, default=None)) for score in scores], numeric=True, rank=7),
-        Column("max", [numbers.value(max(score.values, default=None)) for score in scores], numeric=True, rank=8),
+        Column("min", [numbers.value(min(score.values, default=None)) for score in scores], numeric=True, rank=8),
+        Column("max", [numbers.value(max(score.values, default=None)) for score in scores], numeric=True, rank=9),
         *_counts("errors", [score.errors for score in scores], rank=1),
-        *_counts("pending", [score.pending for score in scores], rank=1),
+        *_counts("pending", [score.pending for score in scores], rank=7),
         *_counts("n/a", [score.not_applicable for score in scores], rank=5),
     ]
     return [line[: max(width, 20)] for line in fitted_table(columns, width)]
