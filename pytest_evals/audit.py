@@ -49,7 +49,7 @@ class Findings:
     def note(self) -> str:
         """Return the line of the score card."""
         text = (
-            f"audit: {counted(self.checked, 'case')} computed again one at a time: {counted(len(self.texts), 'text')} and the "
+            f"audit: {counted(self.checked, 'case')} computed again one at a time: {counted(len(self.texts), 'text')}, "
             f"grades of {counted(len(self.grades), 'case')} changed"
         )
         named = [nodeid.rpartition("::")[2] for nodeid in self.grades or self.texts]

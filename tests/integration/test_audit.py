@@ -75,7 +75,7 @@ def test_cases_are_asked_again_and_what_changed_is_counted(evals_both: Evals) ->
     assert found["failed"] == {}
     assert names(found["texts"]) == ["c1", "c2"]
     assert names(found["grades"]) == ["c1"]
-    note = "audit: 8 cases computed again one at a time: 2 texts and the grades of 1 case changed (test_it[c1])"
+    note = "audit: 8 cases computed again one at a time: 2 texts, grades of 1 case changed (test_it[c1])"
     assert note in " ".join(line.strip() for line in result.stdout.lines)
 
 
@@ -96,9 +96,7 @@ def test_an_audit_changes_nothing_of_what_was_recorded(evals_both: Evals) -> Non
 def test_an_audit_of_a_model_that_repeats_itself_finds_nothing(evals_both: Evals) -> None:
     evals_both.write(SUITE, script=script(STEADY))
     result = evals_both.run("--evals-audit", "3")
-    result.stdout.fnmatch_lines(
-        ["audit: 3 cases computed again one at a time: 0 texts and the grades of 0 cases changed"]
-    )
+    result.stdout.fnmatch_lines(["audit: 3 cases computed again one at a time: 0 texts, grades of 0 cases changed"])
     assert audit(evals_both) == {"checked": 3, "texts": [], "grades": [], "failed": {}}
     assert sorted(seen(evals_both).values()) == [1] * 5 + [2] * 3
 
