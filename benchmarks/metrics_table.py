@@ -50,7 +50,7 @@ class Comparison:
     """A metric of this package, and the same value by its reference. ``corpus`` is the kind of its corpus-level value."""
 
     name: str
-    library: str
+    source: str
     ours: Measure
     theirs: Callable[[str, Sequence[str]], float]
     corpus: Callable[[Sequence[Pair]], float] | None = None
@@ -250,7 +250,7 @@ def main() -> None:
     rows = []
     for comparison in (*comparisons(), *embedding_comparisons()):
         single, whole = differences(comparison, corpus)
-        rows.append([comparison.name, comparison.library, f"{single:.1e}", "-" if whole is None else f"{whole:.1e}"])
+        rows.append([comparison.name, comparison.source, f"{single:.1e}", "-" if whole is None else f"{whole:.1e}"])
     print(f"{len(corpus)} pairs; largest difference from the reference library\n")
     print(tabulate(rows, headers=["metric", "reference", "one completion", "corpus"], disable_numparse=True))
 

@@ -163,8 +163,7 @@ def _find_asked(metafunc: pytest.Metafunc, where: str) -> Asked:
 def _varied(callspec: Any, ids: Mapping[CaseKey, str]) -> CaseKey:
     """Return the key of an item, with the names of its test's other parameters."""
     key: CaseKey = callspec.params[PARAMETER]
-    # Not public in pytest, which joins them to the name of the item.
-    names = list(callspec._idlist)  # noqa: SLF001 - see above
+    names = list(callspec._idlist)  # noqa: SLF001 - not public in pytest, which joins them to the name of the item
     names.remove(ids[key])
     return dataclasses.replace(key, variant="-".join(names)) if names else key
 

@@ -121,7 +121,7 @@ class ScriptedEngine:
         score = cast("Score", self._score)
         try:
             scores = [float(score(_conversation(request), text)) for text in request.choices]
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - the script may raise anything: it is that case's error
             return Result(request.id, error=self._raised(error))
         if not all(map(math.isfinite, scores)):
             message = f"score of {self._name.partition(':')[0]} returned {scores}; a log-likelihood is a finite number"

@@ -235,3 +235,16 @@ def reference(folder: Path, requests: Sequence[Request], *, template: bool = Tru
             generated.pop()
         found[entry.id] = tokenizer.decode(generated, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a family's model, made once for a file of tests."""
+    made: dict[str, Path] = {}
+
+    def make(name: str) -> Path:
+        if name not in made:
+            made[name] = save_model(tmp_path_factory.mktemp(name), FAMILIES[name]())
+        return made[name]
+
+    return make

@@ -12,12 +12,10 @@ from pytest_evals.engines.protocol import Inbox, Request, Result
 from pytest_evals.engines.transformers.engine import TransformersEngine
 
 from .conftest import (
-    FAMILIES,
     open_engine,
     reference,
     request,
     runner_of,
-    save_model,
     scheduler_of,
     set_budget,
     usage_of,
@@ -61,18 +59,6 @@ def check(folder: Path, turns: Sequence[tuple[Request, Result]]) -> None:
     assert [result.error for _, result in turns if result.error] == []
     found = {result.id: result.text for _, result in turns}
     assert found == reference(folder, [entry for entry, _ in turns])
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    made: dict[str, Path] = {}
-
-    def make(family: str) -> Path:
-        if family not in made:
-            made[family] = save_model(tmp_path_factory.mktemp(family), FAMILIES[family]())
-        return made[family]
-
-    return make
 
 
 @pytest.mark.parametrize(

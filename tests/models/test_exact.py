@@ -43,18 +43,6 @@ def alone(requests: list[Request]) -> list[Request]:
     return [replace(entry, id=f"alone {entry.id}", alone=True) for entry in requests]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    made: dict[str, Path] = {}
-
-    def make(name: str) -> Path:
-        if name not in made:
-            made[name] = save_model(tmp_path_factory.mktemp(name), FAMILIES[name]())
-        return made[name]
-
-    return make
-
-
 def questions(engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Row, int]]:
     """Note what the arbiter is asked: whose token, and how many tokens the row has."""
     arbiter, asked_for = engine._loops[-1], list[tuple[Row, int]]()

@@ -11,7 +11,7 @@ import pytest
 from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.engines.transformers.engine import TransformersEngine
 
-from .conftest import FAMILIES, answers, open_engine, reference, request, runner_of, save_model, texts, usage_of
+from .conftest import answers, open_engine, reference, request, runner_of, texts, usage_of
 
 # Random models repeat themselves soon.
 PROMPTS = ["a", "the quick brown fox", "0123 " * 9, "zebra " * 12, "What is the capital of France?"]
@@ -23,18 +23,6 @@ def asked(**params: Any) -> list[Request]:
         request(f"r{n}", text, max_new_tokens=limit, **params)
         for n, (text, limit) in enumerate(zip(PROMPTS, LIMITS, strict=True))
     ]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    made: dict[str, Path] = {}
-
-    def make(name: str) -> Path:
-        if name not in made:
-            made[name] = save_model(tmp_path_factory.mktemp(name), FAMILIES[name]())
-        return made[name]
-
-    return make
 
 
 def without_guesses(folder: Path, query: str = "", **options: Any) -> TransformersEngine:

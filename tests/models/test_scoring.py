@@ -14,7 +14,6 @@ from pytest_evals.engines.protocol import Request
 from pytest_evals.engines.transformers.engine import TransformersEngine
 
 from .conftest import (
-    FAMILIES,
     answers,
     open_engine,
     prompt_ids,
@@ -22,7 +21,6 @@ from .conftest import (
     reference_model,
     request,
     runner_of,
-    save_model,
     scheduler_of,
     set_budget,
     texts,
@@ -50,19 +48,6 @@ def asked() -> list[Request]:
         for number, prompt in enumerate(PROMPTS)
         for kind, choices in CHOICES.items()
     ]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The folder of a family's model, made once."""
-    made: dict[str, Path] = {}
-
-    def make(name: str) -> Path:
-        if name not in made:
-            made[name] = save_model(tmp_path_factory.mktemp(name), FAMILIES[name]())
-        return made[name]
-
-    return make
 
 
 @torch.no_grad()

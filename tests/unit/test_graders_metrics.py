@@ -20,7 +20,7 @@ CORPUS = list(pairs(48, seed=7))
 
 
 def test_every_metric_is_that_of_its_reference_library() -> None:
-    found = {each.name: (each.library, *differences(each, CORPUS)) for each in comparisons()}
+    found = {each.name: (each.source, *differences(each, CORPUS)) for each in comparisons()}
     assert len(found) > 30
     # torchmetrics computes in single precision.
     limits = {name: 1e-6 if "torchmetrics" in library else 1e-12 for name, (library, _, _) in found.items()}
