@@ -71,8 +71,7 @@ def cases(
             With neither ``prompt`` nor ``messages``, each row's own ``messages`` field is the conversation.
         system: Template of the system message; it replaces one that the conversation brings.
         model: The model (or models) of this suite, unless ``--evals-model`` says otherwise.
-        generation: Generation parameters, templates allowed:
-            ``max_new_tokens, temperature, top_k, top_p, stop, seed, logprobs, template``.
+        generation: Generation parameters by name, as ``{"max_new_tokens": 64, "temperature": 0.7}``; templates are allowed.
         id: The field that identifies a row; by default a short hash of its content.
         name: The suite's name; by default the test function's.
         limit: Use only the first rows.

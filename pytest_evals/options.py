@@ -26,19 +26,19 @@ def _values(metavar: str, text: str) -> dict[str, Any]:
 # In the order of --help. argparse names a value after its option: --evals-run-code is evals_run_code.
 _OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "--evals": _flag("Run eval tests"),
-    "--evals-model": _values("SPEC", "Model to evaluate; repeat it for several"),
-    "--evals-judge": _value("SPEC", "Model that judges, for tasks and graders that ask for it"),
+    "--evals-model": _values("SPEC", "Model to evaluate; repeat it for several (default: smollm2)"),
+    "--evals-judge": _value("SPEC", "Model that judges, for tasks and graders that ask for it (default: smollm2)"),
     "--evals-gate": _values("EXPR", "Extra gate, as 'exact.mean >= 0.8'"),
-    "--evals-artifact": _value("PATH", "Write the evaluation artifact to PATH"),
+    "--evals-artifact": _value("PATH", "Write the evaluation artifact to PATH (default: a new file in evals_dir)"),
     "--evals-limit": _value("N", "Use the first N cases of each dataset"),
     "--evals-repeat": _value(
         "K", "Run each case K times, each with a seed of its own (default: what the suite says, else 1)"
     ),
     "--evals-seed": _value("S", "Base seed of sampled completions (default: 0)"),
     "--evals-plan": _flag("Say what would run, and load nothing"),
-    "--evals-device": _value("DEVICE", "Where models run: auto, cpu, cuda, cuda:N, mps"),
-    "--evals-dtype": _value("DTYPE", "Precision of models: auto, fp32, bf16, fp16"),
-    "--evals-batch": _value("N", "Rows in a batch: auto or a number"),
+    "--evals-device": _value("DEVICE", "Where models run: auto (the default), cpu, cuda, cuda:N, mps"),
+    "--evals-dtype": _value("DTYPE", "Precision of models: auto (the default), fp32, bf16, fp16"),
+    "--evals-batch": _value("N", "Rows in a batch: auto (the default) or a number"),
     "--evals-exact": _flag(
         "Compute in fp32 and decide near-ties as for one prompt at a time, so that no text depends on its batch"
     ),
@@ -56,7 +56,7 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "RUN", "Take over what the run of the artifact RUN finished, where nothing has changed, and generate the rest"
     ),
     "--evals-cache": _value(
-        "MODE", "Answers of earlier runs: off, read (use them) or write (use them and add new ones)"
+        "MODE", "Answers of earlier runs: off (the default), read (use them) or write (use them and add new ones)"
     ),
     "--evals-stop-early": _flag("Run the cases of a suite in random order, and stop when all its gates are settled"),
     "--evals-html": _value("PATH", "Write the report, one self-contained page, to PATH"),
@@ -67,39 +67,39 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = {
 }
 # Type, default and description of each value of the configuration file.
 _INI: Mapping[str, tuple[Any, Any, str]] = {
-    "evals_cache": ("string", "off", "Answers of earlier runs, as --evals-cache"),
+    "evals_cache": ("string", "off", "Answers of earlier runs, as --evals-cache (default: off)"),
     "evals_cache_dir": ("string", "", "Folder of the cache (default: 'cache' in evals_dir)"),
     "evals_replay_strict": ("bool", False, "In a replay, a case whose prompt or parameters have changed is an error"),
     "evals": ("bool", False, "Run eval tests, as --evals does"),
-    "evals_models": ("linelist", [], "Models to evaluate, one a line"),
-    "evals_judge": ("string", "", "Model that judges"),
+    "evals_models": ("linelist", [], "Models to evaluate, one a line (default: smollm2)"),
+    "evals_judge": ("string", "", "Model that judges (default: smollm2)"),
     "evals_aliases": ("linelist", [], "Short names of models, one 'name = spec' a line"),
     "evals_gates": ("linelist", [], "Gates for every run, one a line"),
     "evals_run_code": ("bool", False, "Let graders run programs that a model wrote"),
-    "evals_dir": ("string", ".evals", "Folder of artifacts"),
+    "evals_dir": ("string", ".evals", "Folder of artifacts (default: .evals)"),
     "evals_strict_cases": ("bool", False, "A missed case fails even if its suite has gates"),
     "evals_baseline": ("string", "", "What --evals-baseline is by default"),
-    "evals_inconclusive": ("string", "warn", "What a gate does that the baseline leaves open: warn, pass or fail"),
-    "evals_grader_timeout": ("string", "60", "Seconds that one grader may take; 0 is no limit"),
+    "evals_inconclusive": ("string", "warn", "What a gate does that the baseline leaves open: warn (the default), pass or fail"),
+    "evals_grader_timeout": ("string", "60", "Seconds that one grader may take (default: 60; 0 is no limit)"),
     "evals_step_timeout": (
         "string",
         "300",
-        "Seconds that one task may take for itself, waiting for models not counted; 0 is no limit",
+        "Seconds that one task may take for itself, waiting for models not counted (default: 300; 0 is no limit)",
     ),
     "evals_case_calls": (
         "string",
         "200",
-        "Calls of models that one case may make beyond its default turn; 0 is no limit",
+        "Calls of models that one case may make beyond its default turn (default: 200; 0 is no limit)",
     ),
     "evals_case_tokens": (
         "string",
         "200000",
-        "Tokens of prompts and answers that the calls of one case may use; 0 is no limit",
+        "Tokens of prompts and answers that the calls of one case may use (default: 200000; 0 is no limit)",
     ),
     "evals_stall_timeout": (
         "string",
         "600",
-        "Seconds without a sign of life after which a working engine is ended; 0 is no limit",
+        "Seconds without a sign of life after which a working engine is ended (default: 600; 0 is no limit)",
     ),
 }
 
