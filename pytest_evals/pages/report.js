@@ -288,6 +288,8 @@ function prepareSearch(start = 0) {
 
 const NOTHING = { q: "", outcome: "", suite: "", model: "", grader: "", grade: "", slice: "", only: "", order: "" };
 let state = { ...NOTHING, case: "" };
+/** What was typed and chosen, but not yet looked for. */
+const waiting = {};
 
 const gradeOf = (sample, key) => (sample.grades ?? []).find((grade) => grade.key === key);
 const gradeState = (grade) => grade.status ?? (grade.passed === true ? "passed" : grade.passed === false ? "missed" : "graded");
@@ -380,8 +382,9 @@ function setUpFilters() {
     h("button", { type: "button", id: "clear", hidden: true, click: () => { update({ ...NOTHING }); byId("filters").elements.q.focus(); } }, "Clear"));
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
   byId("filters").addEventListener("input", ({ target }) => {
+    waiting[target.name] = target.value;
     clearTimeout(setUpFilters.timer);
-    setUpFilters.timer = setTimeout(() => update({ [target.name]: target.value }), target.name === "q" ? 80 : 0);
+    setUpFilters.timer = setTimeout(() => update({ ...waiting }), target.name === "q" ? 80 : 0);
   });
 }
 
@@ -400,6 +403,7 @@ function showFilters() {
 
 /** Change what is looked for, or which case is open; the address says it, so that it can be passed on. */
 function update(changes) {
+  for (const name of Object.keys(changes)) delete waiting[name];
   const filters = Object.keys(changes).some((name) => name !== "case" && changes[name] !== state[name]);
   const opened = changes.case !== undefined && changes.case !== state.case;
   state = { ...state, ...changes };

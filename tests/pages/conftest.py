@@ -1,5 +1,8 @@
 """A headless Chromium for the tests of pages: one a session, a fresh page a test, no network.
 
+A page shows what an action led to when it comes to it, and what a driver knows of a page (its address, its focus) comes later still. So
+what follows an action is waited for with `expect`; read at once is only what stands there since `Watched.open` or after such a wait.
+
 Where no browser or driver is installed these tests are skipped with the reason; ``make browser`` installs both.
 """
 
@@ -12,8 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+try:
+    from playwright.sync_api import expect
+except ModuleNotFoundError:  # what asks for `browser` is skipped then
+    expect = None  # type: ignore[assignment]
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page
+
+__all__ = ["DESKTOP", "PHONE", "Watched", "expect"]
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 ARGUMENTS = (
@@ -27,6 +37,7 @@ ARGUMENTS = (
 )
 DESKTOP = {"width": 1280, "height": 860}
 PHONE = {"width": 360, "height": 740}
+PATIENCE = 60_000  # ms. What is right comes in some of them; only a failing test takes as long as this.
 
 
 @pytest.fixture(scope="session")
@@ -36,8 +47,9 @@ def browser() -> Iterator[Browser]:
     found = next((path for name in NAMES if (path := shutil.which(name))), None)
     if found is None:
         pytest.skip("needs Chromium (make browser)")
+    expect.set_options(timeout=PATIENCE)
     with driver.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=list(ARGUMENTS))
+        browser = playwright.chromium.launch(executable_path=found, args=list(ARGUMENTS), timeout=3 * PATIENCE)
         yield browser
         browser.close()
 
@@ -55,6 +67,7 @@ class Watched:
         """Open a page in a window of its own; ``options`` are those of a browser context."""
         context = self._browser.new_context(**{"viewport": DESKTOP, **options})
         self._contexts.append(context)
+        context.set_default_timeout(PATIENCE)
         page = context.new_page()
         page.on("pageerror", lambda error: self.trouble.append(str(error)))
         page.on("console", self._heard)

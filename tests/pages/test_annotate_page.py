@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,7 +18,10 @@ from pytest_evals.review.declaring import make_question
 from pytest_evals.review.questions import Question
 from pytest_evals.review.server import AnnotationServer
 from tests.pages.building import RUN, grade, sample, summary, written
-from tests.pages.conftest import PHONE, Watched
+from tests.pages.conftest import PHONE, Watched, expect
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 POLITE = make_question("Is it polite?", "choice", choices={"yes": True, "no": False, "does not apply": None})
 TONE = make_question("How good is the tone?", "rating", ends=("poor", "excellent"))
@@ -73,6 +76,11 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., AnnotationServer]]:
         server.server_close()
 
 
+def saved(page: Page) -> None:
+    """The page comes to say that the server has all that was answered. Wait first for what the last action changes: it said so before, too."""
+    expect(page.locator("#saved")).to_have_text("saved")
+
+
 def kept(folder: Path) -> list[Answer]:
     return AnswerBook(answers_path(folder / "run.jsonl"), RUN["run_id"]).all()
 
@@ -83,7 +91,7 @@ def test_twenty_cases_are_answered_by_keyboard_alone(
     page = watched.open(serve(pending("polite", POLITE), pending("tone", TONE), count=20).link)
     press = page.keyboard.press
     for number in range(20):
-        assert page.locator("#case-title").inner_text() == f"case-{number:02d}\ntest_capitals".replace("\n", "")
+        expect(page.locator("#case-title")).to_have_text(f"case-{number:02d}test_capitals")
         if number == 3:
             press("s")
             continue
@@ -92,17 +100,17 @@ def test_twenty_cases_are_answered_by_keyboard_alone(
         press(str(number % 5 + 1))
         if number == 4:
             press("c")
+            expect(page.locator("fieldset.active textarea")).to_be_focused()
             page.keyboard.type("not sure")
             press("Control+Enter")
             continue
         if number == 5:
             press("f")
         press("Enter")
-    page.wait_for_selector("#saved:text-is('saved')")
-    assert (
-        page.locator("#progress").inner_text()
-        == "case 20 of 20, 20 done, 1 skipped, 1 flagged. That was all: this page can be closed."
+    expect(page.locator("#progress")).to_have_text(
+        "case 20 of 20, 20 done, 1 skipped, 1 flagged. That was all: this page can be closed."
     )
+    saved(page)
     answers = {(answer.sample, answer.grader): answer for answer in kept(tmp_path)}
     assert len(answers) == 40
     assert [answers[f"case-{number:02d}-small", "polite"].value for number in range(20)] == [
@@ -113,7 +121,7 @@ def test_twenty_cases_are_answered_by_keyboard_alone(
     assert answers["case-04-small", "tone"].comment == "not sure"
     assert answers["case-05-small", "polite"].flagged
     page.reload()
-    assert page.locator("label:has(input:checked) span").all_inner_texts() == ["yes", "1"]
+    expect(page.locator("label:has(input:checked) span")).to_have_text(["yes", "1"])
 
 
 def test_a_form_a_number_and_taking_back(
@@ -125,16 +133,18 @@ def test_a_form_a_number_and_taking_back(
     ).link
     page = watched.open(link)
     page.keyboard.press("1")
+    expect(page.locator("input:checked")).to_have_count(1)
     page.get_by_label("A number, at least 0").fill("-3")
     page.keyboard.press("Enter")
-    assert page.get_by_role("alert").inner_text() == "Not saved: a number, at least 0, please."
+    expect(page.get_by_role("alert")).to_have_text("Not saved: a number, at least 0, please.")
     assert kept(tmp_path) == []
     page.get_by_label("A number, at least 0").fill("2,5")
     page.keyboard.press("Escape")
-    page.wait_for_selector("#saved:text-is('saved')")
+    saved(page)
     assert [answer.value for answer in kept(tmp_path)] == [{"clear": "yes", "words": 2.5}]
     page.keyboard.press("u")
-    page.wait_for_selector("#saved:text-is('saved')")
+    expect(page.locator("input:checked")).to_have_count(0)
+    saved(page)
     assert [answer.value for answer in kept(tmp_path)] == [None]
 
 
@@ -147,16 +157,17 @@ def test_two_windows_show_the_same_and_an_answer_that_cannot_be_sent_is_sent_lat
     # A window behind another may be painted late, and is looked at when it is painted.
     one.bring_to_front()
     one.keyboard.press("1")
-    one.wait_for_selector("#saved.trouble")
+    expect(one.locator("#saved.trouble")).to_be_visible()
     assert kept(tmp_path) == []
     one.unroute("**/answers")
     other.keyboard.press("Enter")
+    expect(other.locator("#case-title")).to_contain_text("case-01")
     other.keyboard.press("2")
-    other.wait_for_selector("#saved:text-is('saved')")
-    one.wait_for_selector("#saved:text-is('saved')")
+    saved(other)
+    saved(one)
     assert {answer.sample: answer.value for answer in kept(tmp_path)} == {"case-00-small": "yes", "case-01-small": "no"}
     one.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-    one.wait_for_selector("#progress:has-text('2 done')")
+    expect(one.locator("#progress")).to_contain_text("2 done")
     # Chromium logs the request that the test itself broke.
     watched.trouble[:] = [text for text in watched.trouble if "ERR_FAILED" not in text]
 
@@ -175,7 +186,7 @@ def test_the_page_is_accessible_fits_a_phone_and_runs_nothing_of_the_case(
         assert page.get_by_text("<img src=x onerror=window.hacked=1>").is_visible()
         assert page.evaluate("window.hacked") is None
     page.get_by_role("radio", name="does not apply").check()
-    page.wait_for_selector("#saved:text-is('saved')")
+    saved(page)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +215,7 @@ def test_only_the_page_with_the_link_is_answered(
     answer = {"sample": "case-00-small", "grader": "polite", "value": "yes", "question": POLITE.digest, "shown": SHOWN}
     body = json.dumps(answer) if method == "POST" else None
     sent = {"Content-Type": "application/json", **{name: value.format(**names) for name, value in headers.items()}}
-    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=60)
     connection.request(method, path.format(**names), body, sent)
     response = connection.getresponse()
     content = response.read().decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from pytest_evals.history import RecordedRun, series
 from pytest_evals.pages.assemble import page as page_of
 from pytest_evals.pages.writing import write_text
 from tests.pages.building import RUN, grade, report, sample, summary, written
-from tests.pages.conftest import PHONE, Watched
+from tests.pages.conftest import PHONE, Watched, expect
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -73,15 +74,16 @@ def ready(page: Page) -> Page:
     return page
 
 
-def found(page: Page) -> list[str]:
-    """The cases in the list, from the top."""
-    names = page.locator(".row .id").all_inner_texts()
-    return [
-        name
-        for _, name in sorted(
-            zip(page.locator(".row").evaluate_all("rows => rows.map(row => row.offsetTop)"), names, strict=True)
-        )
-    ]
+def lists(page: Page, names: list[str]) -> None:
+    """The list comes to show these cases, from the top. More than its window holds are not in it."""
+    expect(page.locator(".row .id")).to_have_text(names)
+    tops = page.locator(".row").evaluate_all("rows => rows.map(row => row.offsetTop)")
+    assert tops == sorted(set(tops)), "each below the one before it"
+
+
+def counts(page: Page, text: str) -> None:
+    """The line above the list comes to say this."""
+    expect(page.locator("#count")).to_have_text(text)
 
 
 def test_the_overview_tells_verdict_scores_gates_slices_and_provenance(watched: Watched, page_path: Path) -> None:
@@ -103,8 +105,8 @@ def test_the_overview_tells_verdict_scores_gates_slices_and_provenance(watched: 
     assert "15 passed" in page.locator(".counts").inner_text()
     assert "0123456789abcdef, with changes" in page.locator("dl.facts").inner_text()
     page.get_by_role("link", name="small").first.click()
-    assert page.locator("#count").inner_text() == "10 of 20 cases"
-    assert "model=org%2Fsmall" in page.url
+    counts(page, "10 of 20 cases")
+    expect(page).to_have_url(re.compile("model=org%2Fsmall"))
 
 
 def test_the_overview_tells_what_changed_since_the_baseline(watched: Watched, page_path: Path) -> None:
@@ -121,35 +123,60 @@ def test_the_overview_tells_what_changed_since_the_baseline(watched: Watched, pa
     )
     assert page.get_by_text("10 cases not compared").is_visible(), "the baseline has one model"
     fell.get_by_role("link").click()
-    assert found(page) == ["Country-01", "Country-03"]
+    lists(page, ["Country-01", "Country-03"])
 
 
 def test_cases_are_searched_filtered_and_ordered(watched: Watched, page_path: Path) -> None:
     page = ready(watched.open(f"{page_path.as_uri()}#cases"))
-    assert page.locator("#count").inner_text() == "20 cases"
+    clear = page.get_by_role("button", name="Clear")
+    counts(page, "20 cases")
     page.get_by_role("searchbox").fill("city-04")
-    page.wait_for_selector("#count:has-text('2 of 20')")
-    assert found(page) == ["Country-04", "Country-04"]
-    page.get_by_role("button", name="Clear").click()
+    counts(page, "2 of 20 cases")
+    lists(page, ["Country-04", "Country-04"])
+    clear.click()
+    counts(page, "20 cases")
     page.get_by_label("any outcome").select_option("missed")
-    assert found(page) == COUNTRIES[1::2]
+    lists(page, COUNTRIES[1::2])
     page.get_by_label("any slice").select_option("continent=north")
-    assert page.get_by_text("No case is like that.").is_visible()
-    page.get_by_role("button", name="Clear").click()
+    expect(page.get_by_text("No case is like that.")).to_be_visible()
+    clear.click()
+    counts(page, "20 cases")
     page.get_by_label("all cases").select_option("models")
-    assert page.locator("#count").inner_text() == "10 of 20 cases"
+    counts(page, "10 of 20 cases")
     page.get_by_label("all cases").select_option("worse")
-    assert found(page) == ["Country-01", "Country-03"]
+    lists(page, ["Country-01", "Country-03"])
     page.get_by_label("all cases").select_option("better")
-    assert found(page) == ["Country-06", "Country-08"]
-    page.get_by_role("button", name="Clear").click()
+    lists(page, ["Country-06", "Country-08"])
+    clear.click()
+    counts(page, "20 cases")
+    page.get_by_label("in run order").select_option("low")
     page.get_by_label("any grader").select_option("named")
     page.get_by_label("any grade", exact=True).select_option("missed")
-    assert page.locator("#count").inner_text() == "5 of 20 cases"
-    page.get_by_label("in run order").select_option("low")
-    page.get_by_label("any grader").select_option("short")
+    lists(page, COUNTRIES[1::2])
     page.get_by_label("any grade", exact=True).select_option("")
-    assert found(page)[:4] == ["Country-00", "Country-00", "Country-01", "Country-01"]
+    counts(page, "20 cases")
+    page.get_by_label("any grader").select_option("short")
+    for place, name in enumerate(["Country-00", "Country-00", "Country-01", "Country-01"]):
+        expect(page.locator(".row .id").nth(place)).to_have_text(name)
+
+
+def test_choices_that_follow_each_other_at_once_all_count(watched: Watched, page_path: Path) -> None:
+    page = ready(watched.open(f"{page_path.as_uri()}#cases"))
+    choose = """choices => {
+        for (const [name, value] of Object.entries(choices)) {
+            const control = document.getElementById("filters").elements[name];
+            control.value = value;
+            control.dispatchEvent(new Event("input", { bubbles: true }));
+        }
+    }"""
+    page.evaluate(choose, {"q": "country-0", "grader": "named", "grade": "missed"})
+    lists(page, COUNTRIES[1::2])
+    expect(page).to_have_url(re.compile("q=country-0&grader=named&grade=missed$"))
+    page.evaluate(f"choices => {{ ({choose})(choices); document.getElementById('clear').click(); }}", {"q": "city-04"})
+    counts(page, "20 cases")
+    page.get_by_label("any outcome").select_option("missed")
+    counts(page, "5 of 20 cases")
+    expect(page.get_by_role("searchbox")).to_have_value("")
 
 
 def test_a_case_shows_its_conversation_grades_calls_change_and_the_other_model(
@@ -164,42 +191,49 @@ def test_a_case_shows_its_conversation_grades_calls_change_and_the_other_model(
     assert detail.locator("#difference del").all_inner_texts() == ["think it is City-01"]
     assert "I think it is City-01." in detail.locator("#others").inner_text()
     detail.locator("summary", has_text="tone").click()
-    assert detail.get_by_text("Is it polite?").is_visible()
+    expect(detail.get_by_text("Is it polite?")).to_be_visible()
     detail.locator("#others").get_by_role("link").click()
-    assert page.url.endswith("#case=Country-01-large")
-    assert page.locator(".row[aria-selected=true]").count() == 1
+    expect(detail.locator("h2")).to_have_text("passed Country-01")
+    expect(page).to_have_url(re.compile("#case=Country-01-large$"))
+    expect(page.locator(".row[aria-selected=true] .where").first).to_have_text("large")
+    expect(page.locator(".row[aria-selected=true]")).to_have_count(1)
     missing = watched.open(f"{page_path.as_uri()}#case=nothing")
-    assert ready(missing).get_by_text("There is no case nothing in this run.").is_visible()
+    expect(ready(missing).get_by_text("There is no case nothing in this run.")).to_be_visible()
 
 
 def test_everything_is_reached_with_the_keyboard(watched: Watched, page_path: Path) -> None:
     page = ready(watched.open(page_path))
     press = page.keyboard.press
     press("c")
-    page.wait_for_selector("#cases-view:visible")
-    for key in ("j", "ArrowDown", "k"):
+    expect(page.locator("#cases-view")).to_be_visible()
+    title = page.locator("#detail h2")
+    for key, name in (("j", "Country-00"), ("ArrowDown", "Country-01"), ("k", "Country-00")):
         press(key)
-    assert page.url.endswith("#case=Country-00-small")
+        expect(title).to_contain_text(name)
+    expect(page).to_have_url(re.compile("#case=Country-00-small$"))
     press("]")
-    assert page.url.endswith("#case=Country-00-large")
+    expect(page).to_have_url(re.compile("#case=Country-00-large$"))
     press("Enter")
-    assert page.evaluate("document.activeElement.id") == "detail"
+    expect(page.locator("#detail")).to_be_focused()
     press("Escape")
-    assert page.evaluate("document.activeElement.id") == "rows"
+    expect(page.locator("#rows")).to_be_focused()
     press("/")
-    page.wait_for_selector("input[name=q]:focus")
+    expect(page.locator("input[name=q]")).to_be_focused()
     page.keyboard.type("jk 07")
-    page.wait_for_selector("#none")
+    expect(page.locator("#none")).to_be_visible()
     press("Escape")
-    page.wait_for_selector("#count:text-is('20 cases')")
+    counts(page, "20 cases")
     press("Escape")
+    expect(page.locator("#rows")).to_be_focused()
+    help_ = page.get_by_role("dialog", name="Keys")
     press("?")
-    assert page.get_by_role("dialog", name="Keys").is_visible()
+    expect(help_).to_be_visible()
     press("Escape")
+    expect(help_).to_be_hidden()
     press("t")
-    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
     press("o")
-    page.wait_for_selector("#overview-view:visible")
+    expect(page.locator("#overview-view")).to_be_visible()
 
 
 def test_light_dark_and_phone_are_accessible_and_fit(
@@ -214,19 +248,21 @@ def test_light_dark_and_phone_are_accessible_and_fit(
     page.get_by_role("button", name="Back to the list").click()
     page.get_by_role("button", name="Filters").click()
     page.get_by_label("any outcome").select_option("missed")
+    counts(page, "5 of 20 cases")
     page.locator(".row").first.click()
-    assert page.locator("#detail h2").inner_text() == "missed Country-01"
-    assert not page.locator("#rows").is_visible()
+    expect(page.locator("#detail h2")).to_have_text("missed Country-01")
+    expect(page.locator("#rows")).to_be_hidden()
 
 
 def test_the_page_follows_the_system_and_remembers_a_choice(watched: Watched, page_path: Path) -> None:
     page = ready(watched.open(page_path, color_scheme="dark"))
-    background = "getComputedStyle(document.documentElement).backgroundColor"
-    assert page.evaluate(background) == "rgb(25, 24, 23)"
+    root = page.locator("html")
+    expect(root).to_have_css("background-color", "rgb(25, 24, 23)")
     page.get_by_role("button", name="Switch to light colours").click()
-    assert page.evaluate(background) == "rgb(253, 252, 250)"
+    expect(root).to_have_css("background-color", "rgb(253, 252, 250)")
     page.reload()
-    assert ready(page).evaluate(background) == "rgb(253, 252, 250)"
+    ready(page)
+    expect(root).to_have_css("background-color", "rgb(253, 252, 250)")
 
 
 def test_the_page_of_a_history_draws_each_score(
@@ -249,12 +285,10 @@ def test_the_page_of_a_history_draws_each_score(
         assert chart.get_attribute("aria-label") == "3 runs; the latest 0.900, interval 0.900 to 1.000"
         assert chart.locator("circle.partial").count() == 1
         page.locator("summary").click()
-        assert page.locator("tbody tr").first.inner_text().split("\t") == [
-            "2026-11-03 09:00",
-            "012345678+",
-            "0.900",
-            "0.900 to 1.000",
-            "4",
-        ]
+        latest = page.locator("tbody tr").first
+        expect(latest).to_be_visible()
+        expect(latest.locator("td")).to_have_text(
+            ["2026-11-03 09:00", "012345678+", "0.900", "0.900 to 1.000", "4"],
+        )
         assert violations(page) == []
         assert fits(page)
