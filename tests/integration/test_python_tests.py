@@ -15,7 +15,7 @@ from pytest_evals.graders.programs.runner import HARNESS, WANTED, HarnessError, 
 
 from .conftest import Evals
 
-LIMITS = Limits(seconds=3)
+LIMITS = Limits(seconds=60)
 RIGHT = "def f(x):\n    return x + 1\n"
 WRONG = "def f(x):\n    return 0\n"
 ASSERT = "assert f(1) == 2"
@@ -105,9 +105,9 @@ def test_builtins_of_tests_are_those_of_python() -> None:
 
 def test_what_does_not_end_is_ended() -> None:
     started = time.monotonic()
-    for program in ("while True: ...", "import time\ndef f(x):\n    time.sleep(60)"):
+    for program in ("while True: ...", "import time\ndef f(x):\n    time.sleep(900)"):
         assert run(program, ASSERT, ASSERT, limits=Limits(seconds=0.5)).errors == ("it did not end within 0.5 s",) * 2
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 600
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="what is limited here, the kernel of Linux limits")
@@ -175,7 +175,7 @@ def test_nothing_of_this_process_is_there_and_nothing_is_left(monkeypatch: pytes
 
 def test_a_process_that_does_not_start_is_no_wrong_program(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pytest_evals.graders.programs.runner.HARNESS", Path("nowhere.py"))
-    with pytest.raises(HarnessError, match="did not start: it ended with exit status 2"):
+    with pytest.raises(HarnessError, match=r"did not start: it ended with exit status 2 .*nowhere\.py"):
         run(RIGHT)
 
 
@@ -188,7 +188,7 @@ ROWS = [
 SUITE = f"""
 from pytest_evals import cases, graders
 {ROWS}
-right = graders.python_tests("item.tests", before="import math", timeout=5)
+right = graders.python_tests("item.tests", before="import math", timeout=30)
 
 @cases(ROWS, prompt="Write {{{{item.name}}}}.", id="id", gates=["right.mean >= 0.75", "right.pass_rate >= 0.5", "right.corpus == 75%"])
 def test_programs(right):
@@ -228,7 +228,7 @@ def test_running_programs_has_to_be_allowed(evals: Evals) -> None:
 
 
 def test_a_time_limit_that_the_graders_own_would_end_first_is_an_error_of_collection(evals: Evals) -> None:
-    evals.write(SUITE.replace("timeout=5", "timeout=60"), SCRIPT)
+    evals.write(SUITE.replace("timeout=30", "timeout=60"), SCRIPT)
     result = evals.run("--evals-run-code", "-k", "add")
     result.assert_outcomes(errors=1)
     output = " ".join(result.stdout.str().split())

@@ -24,6 +24,7 @@ MEBIBYTE = 1 << 20
 LONGEST_LINE = 4 * MEBIBYTE
 SHOWN = 2000
 START_SECONDS = 30
+END_SECONDS = 5  # for what takes some milliseconds, unless a program hinders it
 WANTED = ("memory", "processor time", "file size", "processes", "network", "signals", "files outside")
 """What is limited beside time and output where the platform can; `Outcome.limits` tells what was."""
 
@@ -60,16 +61,24 @@ def run_program(
 ) -> Outcome:
     """Load the program, then run each test. Raises `HarnessError` when that could not be tried."""
     folder = tempfile.mkdtemp(prefix="evals-program-")
+    why_not = ""
     try:
         process = _start(folder, packages=packages)
         line = _Line(process, limits.output)
         try:
-            return _converse(line, folder, program, tests, entry_point, limits)
+            held = _prepare(line, folder, limits)
+            errors = _converse(line, program, tests, entry_point, limits)
+        except _Ended as ended:
+            why_not = str(ended)
         finally:
             _end(process)
             line.close()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    # What was printed is whole only now: it comes beside the answers, and may come after them.
+    if why_not:
+        raise HarnessError(f"the process for the program did not start: {why_not} {line.printed()}".strip())
+    return Outcome(errors, line.printed(), held)
 
 
 def _start(folder: str, *, packages: bool) -> subprocess.Popen[bytes]:
@@ -90,15 +99,19 @@ def _start(folder: str, *, packages: bool) -> subprocess.Popen[bytes]:
     )
 
 
-def _converse(
-    line: _Line, folder: str, program: str, tests: Sequence[str], entry_point: str | None, limits: Limits
-) -> Outcome:
-    """Have the harness run everything. What the program does to end that makes every test fail."""
+def _prepare(line: _Line, folder: str, limits: Limits) -> tuple[str, ...]:
+    """Have the harness set its limits, and return those that hold. Raises `_Ended` when it cannot even do that."""
     own = {"folder": folder, "memory": limits.memory * MEBIBYTE, "file_size": limits.file_size * MEBIBYTE}
     try:
-        held = line.ask("ready", START_SECONDS, limits={**own, "seconds": int(limits.seconds) + 2})
-    except _Ended as ended:
-        raise HarnessError(f"the process for the program did not start: {ended} {line.printed()}".strip()) from None
+        return tuple(line.ask("ready", START_SECONDS, limits={**own, "seconds": int(limits.seconds) + 2}))
+    except TimeoutError:
+        raise _Ended(f"it was not ready within {START_SECONDS} s") from None
+
+
+def _converse(
+    line: _Line, program: str, tests: Sequence[str], entry_point: str | None, limits: Limits
+) -> tuple[str | None, ...]:
+    """Have the harness run everything. What the program does to end that makes every test fail."""
     deadline, token = time.monotonic() + limits.seconds, secrets.token_hex(16)
 
     def ask(wanted: str, **message: Any) -> Any:
@@ -110,10 +123,9 @@ def _converse(
     try:
         ask("loaded", program=program)
         ask("ran", tests=list(tests), entry_point=entry_point)
-        errors = _results(ask("results", token=token), token, len(tests))
+        return _results(ask("results", token=token), token, len(tests))
     except _Ended as ended:
-        errors = (str(ended),) * len(tests)
-    return Outcome(errors, line.printed(), tuple(held))
+        return (str(ended),) * len(tests)
 
 
 def _results(answer: Any, token: str, count: int) -> tuple[str | None, ...]:
@@ -168,7 +180,7 @@ class _Line:
 
     def _how_it_ended(self) -> str:
         try:
-            status = self._process.wait(timeout=1)
+            status = self._process.wait(timeout=END_SECONDS)
         except subprocess.TimeoutExpired:
             return "it interfered with its tests"
         if status >= 0:
@@ -180,9 +192,9 @@ class _Line:
         return bytes(self._printed[-SHOWN:]).decode("utf-8", "replace").strip()
 
     def close(self) -> None:
-        """Close the streams; the process has ended by now."""
+        """Read what is left and close the streams; the process has ended by now."""
         for thread in self._threads:
-            thread.join(timeout=1)
+            thread.join(timeout=END_SECONDS)
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:
                 with contextlib.suppress(OSError):
