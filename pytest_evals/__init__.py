@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_evals import graders
-    from pytest_evals.artifacts.artifact import EvalSample, EvalSampleInteraction, EvaluationArtifact
+    from pytest_evals.artifacts.artifact import EvaluationArtifact
+    from pytest_evals.artifacts.models import EvalSample, EvalSampleInteraction
     from pytest_evals.case import Case
     from pytest_evals.completion import Completion, Likelihood
     from pytest_evals.declaration import cases
@@ -48,8 +49,8 @@ _HOMES = {
     "Case": "case",
     "Choice": "model",
     "Completion": "completion",
-    "EvalSample": "artifacts.artifact",
-    "EvalSampleInteraction": "artifacts.artifact",
+    "EvalSample": "artifacts.models",
+    "EvalSampleInteraction": "artifacts.models",
     "EvaluationArtifact": "artifacts.artifact",
     "Grade": "grades",
     "Likelihood": "completion",
@@ -61,11 +62,13 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name == "graders":
-        return importlib.import_module("pytest_evals.graders")
-    if name in _HOMES:
-        value = getattr(importlib.import_module(f"pytest_evals.{_HOMES[name]}"), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module 'pytest_evals' has no attribute {name!r}")
+if not TYPE_CHECKING:  # a checker of types would take any name for one that is there
+
+    def __getattr__(name: str) -> Any:
+        if name == "graders":
+            return importlib.import_module("pytest_evals.graders")
+        if name in _HOMES:
+            value = getattr(importlib.import_module(f"pytest_evals.{_HOMES[name]}"), name)
+            globals()[name] = value
+            return value
+        raise AttributeError(f"module 'pytest_evals' has no attribute {name!r}")

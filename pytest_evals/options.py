@@ -79,7 +79,11 @@ _INI: Mapping[str, tuple[Any, Any, str]] = {
     "evals_dir": ("string", ".evals", "Folder of artifacts (default: .evals)"),
     "evals_strict_cases": ("bool", False, "A missed case fails even if its suite has gates"),
     "evals_baseline": ("string", "", "What --evals-baseline is by default"),
-    "evals_inconclusive": ("string", "warn", "What a gate does that the baseline leaves open: warn (the default), pass or fail"),
+    "evals_inconclusive": (
+        "string",
+        "warn",
+        "What a gate does that the baseline leaves open: warn (the default), pass or fail",
+    ),
     "evals_grader_timeout": ("string", "60", "Seconds that one grader may take (default: 60; 0 is no limit)"),
     "evals_step_timeout": (
         "string",
@@ -102,6 +106,9 @@ _INI: Mapping[str, tuple[Any, Any, str]] = {
         "Seconds without a sign of life after which a working engine is ended (default: 600; 0 is no limit)",
     ),
 }
+
+
+KEYS = tuple(_INI)
 
 
 def add_options(parser: pytest.Parser) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from pytest_evals.engines.spec import EMBEDDED, ENGINES, parse_spec
-from pytest_evals.errors import EvalsError
+from pytest_evals.errors import EvalsError, did_you_mean
 from pytest_evals.gates import Gate, parse_gate
+from pytest_evals.options import KEYS
 from pytest_evals.recall.reuse import Reuse, read_reuse
 from pytest_evals.steps.budget import Limits
 
@@ -81,6 +82,7 @@ class Settings:
 
 def read_settings(config: pytest.Config) -> Settings:
     """Return the checked settings. Raises `pytest.UsageError` in one line that names the option."""
+    _check_keys(config)
     root = config.rootpath
     here = config.invocation_params.dir
     aliases = _aliases(config)
@@ -140,6 +142,16 @@ def model_text(written: str, base: Path, root: Path, aliases: dict[str, str]) ->
     name = f"./{folder.relative_to(root).as_posix()}" if folder.is_relative_to(root) else folder.as_posix()
     options = f"?{spec.text.partition('?')[2]}" if "?" in spec.text else ""
     return f"{name}{options}"
+
+
+def _check_keys(config: pytest.Config) -> None:
+    """Refuse keys that look like ours and are none: pytest only warns of them, and the run would be another one."""
+    unknown = config._get_unknown_ini_keys()  # noqa: SLF001 - pytest has no public way to the keys that were written
+    ours = sorted(key for key in unknown if key.startswith("evals"))
+    if ours:
+        raise pytest.UsageError(
+            f"the configuration has the unknown key {ours[0]!r}{did_you_mean(ours[0], KEYS)} (docs/options.md lists them)"
+        )
 
 
 def _aliases(config: pytest.Config) -> dict[str, str]:

@@ -152,10 +152,10 @@ def _checked(data: Line, model: str, where: str) -> Line:
     """Return the line as pydantic reads it: with what it lacks, or an `ArtifactError` that names the field."""
     from pydantic import ValidationError
 
-    from pytest_evals.artifacts import artifact
+    from pytest_evals.artifacts import models
 
     try:
-        return dict(getattr(artifact, model).model_validate(data).model_dump(by_alias=True))
+        return dict(getattr(models, model).model_validate(data).model_dump(by_alias=True))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])

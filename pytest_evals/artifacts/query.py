@@ -59,7 +59,9 @@ class Names:
         grader = rest if root == "grades" else path
         if grader and not self._is_grade(grader):
             known = [*PLAIN, *MAPPINGS, *self.graders]
-            raise TemplateError(f"{what}: unknown name {'.'.join(path)!r}{_known('', path[0], known)}")
+            raise TemplateError(
+                f"{what}: unknown name {'.'.join(path)!r}{self._meant(path) or _known('', path[0], known)}"
+            )
 
     def check_weighed(self, path: list[str], what: str) -> None:
         """Raise `TemplateError` where ``path``, which `check` knows, is a whole grade or mapping: neither equals or is less
@@ -77,6 +79,11 @@ class Names:
             one = f"{name}.{below[0]}" if "" not in below else name
             kind = "is a whole grade" if one == name else "has several grades"
             raise TemplateError(f"{what}: {name} {kind}; write {one}.value or {one}.passed")
+
+    def _meant(self, path: list[str]) -> str:
+        """Return what was probably meant by a name that stands alone and is that of a field or a task."""
+        held = [name for name, known in (("item", self.fields), ("tasks", self.tasks)) if path[0] in known]
+        return f"; write {held[0]}.{'.'.join(path)}" if held else ""
 
     def _is_grade(self, path: list[str]) -> bool:
         """Tell whether ``path`` is a grader, part of the name of one, or something that a grade has."""

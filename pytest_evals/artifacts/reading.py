@@ -1,7 +1,7 @@
 """Reads an artifact line by line, in as much memory as one line takes, however large the file is.
 
 The file is gone through twice: once to find its ends and what was run again, once for the samples. Lines are plain data;
-`pytest_evals.artifacts.artifact` makes models of them. What is wrong with a file is an `ArtifactError` that names it and the line.
+`pytest_evals.artifacts.models` makes models of them. What is wrong with a file is an `ArtifactError` that names it and the line.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from pytest_evals.scores.records import CaseRecord
 from pytest_evals.scores.scoring import compute_scores
 from pytest_evals.trust.agreement import Agreement, agreements
 from pytest_evals.trust.calibration import Calibration
+from pytest_evals.wording import counted
 
 
 def card_of_artifact(artifact: ArtifactReader) -> ScoreCard:
@@ -34,7 +35,10 @@ def card_of_artifact(artifact: ArtifactReader) -> ScoreCard:
         gates=tuple(_from_row(GateResult, row) for row in summary["gates"]) if summary else (),
         ledger=_from_row(Ledger, summary["ledger"]) if summary else make_ledger(len(records), records),
         uses=tuple(_from_row(ModelUse, use) for use in summary["throughput"].get("models", ())) if summary else (),
-        notes=(*([cut] if cut else []), *([f"at most {limit} rows of each dataset (--evals-limit)"] if limit else [])),
+        notes=(
+            *([cut] if cut else []),
+            *([f"at most {counted(limit, 'row')} of each dataset (--evals-limit)"] if limit else []),
+        ),
         audit=summary.get("audit") if summary else None,
         artifact=str(artifact.path),
         interruption=_interruption(summary, len(records)),
@@ -72,7 +76,7 @@ def _from_row(kind: type[Any], row: Mapping[str, Any]) -> Any:
 
 def _interruption(summary: Line | None, recorded: int) -> str | None:
     if summary is None:
-        return f"the run did not end (it was killed, or still goes on); {recorded} cases are recorded, and no gate was judged"
+        return f"the run did not end (it was killed, or still goes on); recorded: {counted(recorded, 'case')}; no gate was judged"
     return None if summary["complete"] else summary["interruption"] or "before its end"
 
 

@@ -14,6 +14,7 @@ from pytest_evals.artifacts.sample import to_record
 from pytest_evals.baseline.comparison import Comparison
 from pytest_evals.baseline.files import BaselineReader, is_baseline
 from pytest_evals.scores.records import CaseRecord
+from pytest_evals.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def partial(artifact: ArtifactReader) -> str | None:
         return f"the run was interrupted ({artifact.summary['interruption'] or 'no reason is recorded'})"
     limit = artifact.run["options"].get("limit")
     if limit is not None:
-        return f"the run took only the first {limit} rows of each dataset (--evals-limit)"
+        return f"the run took at most {counted(limit, 'row')} of each dataset (--evals-limit)"
     missing = artifact.summary["ledger"].get("not_run", 0)
     return f"{missing} of {artifact.summary['ledger'].get('collected')} cases did not run" if missing else None
 

@@ -81,9 +81,13 @@ def set_(arguments: argparse.Namespace) -> int:
     )
     say([*_table(done.scores), ""])
     said = [f"baseline {arguments.name} is set from {path}: {counted(done.cases, 'case')} in {_shown(done.path)}"]
-    said += [f"{done.errored:,} cases errored and have no grade to compare with"] if done.errored else []
+    said += (
+        [f"without a grade to compare with, because of an error: {counted(done.errored, 'case')}"]
+        if done.errored
+        else []
+    )
     said += [f"as they were: {', '.join(done.kept)}, which this run does not have"] if done.kept else []
-    said += [f"{done.gone:,} cases that it had are gone"] if done.gone else []
+    said += [f"gone from it: {counted(done.gone, 'case')}"] if done.gone else []
     said += [f"commit it, and compare with it: pytest --evals --evals-baseline {arguments.name}"]
     say(line for text in said for line in wrapped(text, width()))
     return 0

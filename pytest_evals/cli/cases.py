@@ -79,10 +79,14 @@ def run(arguments: argparse.Namespace) -> int:
     _print(selection.ordered(limit, reverse=arguments.reverse), query, arguments)
     selection.finish()
     if not everything:
-        more = f"; the first {limit} are shown, --limit 0 shows all" if limit and selection.found > limit else ""
+        shown = "first is" if limit == 1 else f"first {limit} are"
+        more = f"; the {shown} shown, --limit 0 shows all" if limit and selection.found > limit else ""
         say([f"{selection.found:,} of {counted(selection.seen, 'case')}{more}"])
     if selection.incomparable:
-        complain(f"{selection.incomparable:,} cases were left out: {selection.reason}", "note")
+        left = counted(selection.incomparable, "case")
+        complain(f"{left} {'was' if selection.incomparable == 1 else 'were'} left out: {selection.reason}", "note")
+    for puzzle in selection.puzzles():
+        complain(puzzle, "note")
     return 0 if selection.found else 1
 
 
@@ -117,6 +121,7 @@ class Selection:
     """The cases that were asked for, found while they are read. ``incomparable`` counts those that could not be told."""
 
     def __init__(self, artifact: ArtifactReader, query: Query) -> None:
+        self._artifact = artifact
         self._query = query
         self._stream = self._choose(artifact.samples())
         self.found = 0
@@ -137,7 +142,18 @@ class Selection:
                 self.found += 1
                 yield sample
         if self.seen and self.incomparable == self.seen and where is not None:
-            raise EvalsError(f"--where {where.text!r} cannot be told for any case: {self.reason}")
+            raise EvalsError(
+                f"--where {where.text!r} cannot be told for any case: {'; '.join([self.reason, *self.puzzles()])}"
+            )
+
+    def puzzles(self) -> list[str]:
+        """Say what may be wrong with an expression by which no case was chosen."""
+        where = self._query.where
+        if where is None or self.found:
+            return []
+        from pytest_evals.artifacts.unmet import why_none
+
+        return why_none(where.text, self._artifact.samples(), self._query.names)
 
     def ordered(self, limit: int | None, *, reverse: bool) -> Iterable[Line]:
         """Return the first ``limit`` cases in the order asked for."""

@@ -64,7 +64,7 @@ class Side:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare."""
-    from pytest_evals.baseline.comparison import compare
+    from pytest_evals.baseline.comparing import compare
 
     sides = _sides(arguments.run_names)
     compared = [(sides[0], side, compare(sides[0].records, side.records)) for side in sides[1:]]

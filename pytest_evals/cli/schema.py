@@ -22,7 +22,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(_arguments: argparse.Namespace) -> int:
     """Print it."""
-    from pytest_evals.artifacts.artifact import json_schema
+    from pytest_evals.artifacts.models import json_schema
 
     say_json(json_schema())
     return 0

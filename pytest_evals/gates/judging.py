@@ -81,7 +81,21 @@ def judge(
     size = f"n={score.n}" if score.n == len(score.cases) else f"n={len(score.cases)}, {counted(score.n, 'sample')}"
     if gate.meets(value):
         return result("passed", value, f"{value:.4g} ({size})")
-    return result("failed", value, f"{value:.4g}, not {gate.comparison} {gate.number:g} ({size})")
+    reason = f"{value:.4g}, not {gate.comparison} {gate.number:g} ({size}){_out_of_reach(gate, score)}"
+    return result("failed", value, reason)
+
+
+def _out_of_reach(gate: Gate, score: Score) -> str:
+    """Say it where no grades could ever meet the gate, since its number is beyond what values can be."""
+    if score.bounds is None or gate.statistic in ("stderr", "corpus", "count"):
+        return ""
+    low, high = score.bounds
+    if low <= gate.number <= high if gate.comparison == "==" else gate.meets(low) or gate.meets(high):
+        return ""
+    if gate.number <= low:
+        return f": no value is below {low:g}"
+    meant = f"; is {gate.number:g}% meant?" if high == 1 < gate.number <= 100 else ""
+    return f": no value is above {high:g}{meant}"
 
 
 def score_of(suite: str, model: str, name: str, records: Sequence[CaseRecord], *, budget: bool) -> Score:

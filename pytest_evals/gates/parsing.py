@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pytest_evals.errors import GateError, did_you_mean
-from pytest_evals.gates.statistics import COMPARABLE, KNOWN, OF_ERRORS, comparable, is_statistic
+from pytest_evals.gates.statistics import COMPARABLE, KNOWN, OF_ERRORS, comparable, is_share, is_statistic
 
 COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -82,6 +82,9 @@ def parse_gate(text: str) -> Gate:
     number, factor = _parse_bound(match["bound"].strip(), target, statistic, text)
     if factor and match["op"] == "==":
         raise GateError(f"gate {text!r}: no two runs are equal but by chance; compare with the baseline by >= or <=")
+    if not factor and is_share(statistic) and not 0 <= number <= 1:
+        hint = f"; write {number:g}%" if 1 < number <= 100 else ""
+        raise GateError(f"gate {text!r}: {statistic} is a share, from 0 to 1 or from 0% to 100%{hint}")
     return Gate(text.strip(), target, part, statistic, match["op"], number, factor)
 
 

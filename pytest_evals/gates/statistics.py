@@ -62,6 +62,11 @@ def comparable(name: str) -> bool:
     )
 
 
+def is_share(name: str) -> bool:
+    """Tell whether the statistic is a share or probability: from 0 to 1, whatever the values are."""
+    return name in ("pass_rate", "coverage", "rate") or samples_of(name) is not None
+
+
 def value_of(score: Score, name: str) -> float | None:
     """Return the statistic; `None` where the grades do not give it, see `why_none`."""
     samples = samples_of(name)

@@ -13,11 +13,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from pytest_evals.errors import SuiteError
+from pytest_evals.errors import SuiteError, did_you_mean
 from pytest_evals.graders import likelihood, numbers, structured, text
 from pytest_evals.graders.cascade import first
 from pytest_evals.graders.combining import all_of, any_of, majority, weighted
@@ -62,6 +62,12 @@ __all__ = [
     "rouge",
     "weighted",
 ]
+
+
+if not TYPE_CHECKING:  # a checker of types would take any name for one that is there
+
+    def __getattr__(name: str) -> Any:
+        raise AttributeError(f"pytest_evals.graders has no grader {name!r}{did_you_mean(name, __all__)}")
 
 
 def _ready(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 import pytest
 
@@ -14,10 +14,10 @@ from pytest_evals.grading.fixture import Fixture, grader_fixture
 from pytest_evals.grading.scope import current_scope
 from pytest_evals.ids import content_hash
 from pytest_evals.review.answers import Answer
-from pytest_evals.review.declaring import make_question
+from pytest_evals.review.declaring import Terms, make_question
 from pytest_evals.review.layout import DEFAULT, check_layout, filled, locators
 from pytest_evals.review.merging import merge
-from pytest_evals.review.questions import Kind, Question, Worth
+from pytest_evals.review.questions import Question
 from pytest_evals.templates.rendering import render
 from pytest_evals.trust.said import asking
 
@@ -25,39 +25,18 @@ from pytest_evals.trust.said import asking
 def human(
     question: str | Question,
     *,
-    kind: Kind | None = None,
-    choices: Mapping[str, Worth] | Sequence[str] | None = None,
-    passing: str | Sequence[str] | None = None,
-    scale: tuple[int, int] | None = None,
-    ends: tuple[str, str] | None = None,
-    minimum: float | None = None,
-    maximum: float | None = None,
-    threshold: float | None = None,
-    fields: Mapping[str, Question | Mapping[str, Any]] | None = None,
-    guidance: str | None = None,
     layout: Mapping[str, Any] | None = None,
     queue: str = "default",
     required: bool = True,
     reviewers: int = 1,
     of: str | None = None,
     run_if: str | None = None,
+    **terms: Unpack[Terms],
 ) -> Fixture:
     """A person answers ``question`` (a template) about the case; pending until then, see ``pytest-evals annotate``.
 
     Args:
-        question: What is asked; or a ``question(...)``, which brings the arguments down to ``guidance``.
-        kind: ``choice`` (the default), ``rating``, ``number``, ``text`` (no value; what was written is the reasoning) or ``form``.
-        choices: Of a choice: labels with their values (True and False are verdicts, `None` does not apply), or a list of
-            labels, worth their place in it from 0 to 1. Yes and no by default.
-        passing: In a list of choices, the labels that pass; the others do not.
-        scale: Lowest and highest rating, ``(1, 5)`` by default.
-        ends: What the ends of the scale mean.
-        minimum: Of a number.
-        maximum: Of a number.
-        threshold: A rating or number passes from here on.
-        fields: Of a form: its questions by name, ``{"tone": {"question": "Is it polite?"}}`` with the arguments above; each
-            has a grade of its own, ``grader.name``.
-        guidance: What who answers should know beside the question.
+        question: What is asked; or a ``question(...)``, which brings its own ``terms``.
         layout: What the page shows, and how: ``{"direction": "row", "children": [{"data": "item.source", "label": "Source"},
             {"data": "completion"}]}``. ``data`` is a locator, ``conversation`` or ``completion``; a child may be a layout.
         queue: Questions of a queue are answered together.
@@ -65,18 +44,17 @@ def human(
         reviewers: How many people must answer. The majority decides a choice (a tie is pending), numbers are averaged.
         of: The task whose result is graded, in the place of the completion.
         run_if: An expression over the case, where the question is asked.
+        terms: How it may be answered: ``kind, choices, passing, scale, ends, minimum, maximum, threshold, fields, guidance``,
+            see `Terms`.
     """
-    asked = _asked(
-        question, kind=kind, choices=choices, passing=passing, scale=scale, ends=ends, minimum=minimum,
-        maximum=maximum, threshold=threshold, fields=fields, guidance=guidance,
-    )  # fmt: skip
+    asked = _asked(question, terms)
     plan = DEFAULT if layout is None else layout
     check_layout(plan)
     if not isinstance(queue, str) or not queue.strip():
         raise SuiteError(f"human: queue is the name of a queue, not {queue!r:.60}")
     if type(reviewers) is not int or not 1 <= reviewers <= 100:
         raise SuiteError(f"human: reviewers is how many people must answer, from 1 to 100, not {reviewers!r:.60}")
-    terms = {"queue": queue, "required": required, "reviewers": reviewers}
+    wanted = {"queue": queue, "required": required, "reviewers": reviewers}
     settings = {"question": [asked.text, asked.guidance], "parts": locators(plan)}
 
     def grade(text: str, request: pytest.FixtureRequest) -> Any:
@@ -84,18 +62,17 @@ def human(
         put = _put(asked, *render(settings["question"], scope))
         parts = dict(zip(settings["parts"], render(settings["parts"], scope), strict=True))
         shown = filled(plan, parts.__getitem__)
-        return _grades(request, asked, put, {**terms, "layout": shown}, text)
+        return _grades(request, asked, put, {**wanted, "layout": shown}, text)
 
     ready_made = grading_text(grade, of, "human")
     ready_made.__doc__ = "People are asked; pending until they answered."
     return grader_fixture(ready_made, settings=settings, run_if=run_if)
 
 
-def _asked(question: object, **given: Any) -> Question:
+def _asked(question: object, terms: Terms) -> Question:
     if not isinstance(question, Question):
-        kind, guidance = given.pop("kind") or "choice", given.pop("guidance") or ""
-        return make_question(question, kind, guidance=guidance, **given)
-    double = [name for name, value in given.items() if value is not None]
+        return make_question(question, **terms)
+    double = [name for name, value in terms.items() if value is not None]
     if double:
         raise SuiteError(
             f"human: the question of {question.place or 'question(...)'} says already what {double[0]} is; leave {double[0]} "

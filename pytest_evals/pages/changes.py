@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pytest_evals.baseline.comparison import compare
+from pytest_evals.baseline.comparing import compare
 from pytest_evals.baseline.loading import Baseline
 from pytest_evals.gates import GateResult, parse_gate, resolve
 from pytest_evals.scores.card import Movement, ScoreCard, movement

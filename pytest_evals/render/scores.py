@@ -92,14 +92,14 @@ def _intervals(scores: Sequence[Score]) -> list[str]:
         if (score.interval is None and score.stderr is None) or score.interval_kind == "Wilson":
             continue
         if score.interval is None:
-            how = "none of {}, where all values are the same"
+            how = "of {}: none, since all values are the same"
         elif score.interval_kind == "bounded" and score.bounds:
-            how = f"{{}} within {score.bounds[0]:g} .. {score.bounds[1]:g}"
+            how = f"of {{}}: between the bounds {score.bounds[0]:g} and {score.bounds[1]:g}"
         else:
-            how = "{} by t, of values without bounds"
+            how = "of {}: Student's t, since its values have no bounds"
         named.setdefault(how, {})[score.grader] = None
     said = "; ".join(how.format(", ".join(graders)) for how, graders in named.items())
-    return [f"{_INTERVAL}: {said}"] if said else []
+    return [f"{_INTERVAL} {said}"] if said else []
 
 
 def insight_lines(card: ScoreCard) -> list[str]:

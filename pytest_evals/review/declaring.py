@@ -7,9 +7,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
-from pytest_evals.errors import SuiteError
+from pytest_evals.errors import SuiteError, did_you_mean
 from pytest_evals.review.questions import Kind, Question, Worth, known_kind
 
 MOST_CHOICES, MOST_STEPS = 50, 20
@@ -23,78 +23,81 @@ _ARGUMENTS: Mapping[Kind, tuple[str, ...]] = {
 }
 
 
-def question(
-    text: str,
-    *,
-    kind: Kind = "choice",
-    choices: Mapping[str, Worth] | Sequence[str] | None = None,
-    passing: str | Sequence[str] | None = None,
-    scale: tuple[int, int] | None = None,
-    ends: tuple[str, str] | None = None,
-    minimum: float | None = None,
-    maximum: float | None = None,
-    threshold: float | None = None,
-    fields: Mapping[str, Question | Mapping[str, Any]] | None = None,
-    guidance: str = "",
-) -> Question:
+class Terms(TypedDict, total=False):
+    """How a question may be answered: arguments of ``question`` and ``human``.
+
+    ``kind``: ``choice`` (the default), ``rating``, ``number``, ``text`` (no value; what was written is the reasoning) or ``form``.
+    ``choices``: of a choice, labels with their values (True and False are verdicts, `None` does not apply), or a list of
+    labels, worth their place in it from 0 to 1; yes and no by default. ``passing``: in a list of choices, the labels that
+    pass; the others do not. ``scale``: lowest and highest rating, ``(1, 5)`` by default. ``ends``: what they mean.
+    ``minimum``, ``maximum``: of a number. ``threshold``: a rating or number passes from here on. ``fields``: of a form, its
+    questions by name, each a question or ``{"question": "Is it polite?"}`` with these arguments. ``guidance``: what who
+    answers should know beside the question, a template: shown below it, and told to a judge.
+    """
+
+    kind: Kind
+    choices: Mapping[str, Worth] | Sequence[str] | None
+    passing: str | Sequence[str] | None
+    scale: tuple[int, int] | None
+    ends: tuple[str, str] | None
+    minimum: float | None
+    maximum: float | None
+    threshold: float | None
+    fields: Mapping[str, Question | Mapping[str, Any]] | None
+    guidance: str
+
+
+def question(text: str, **terms: Unpack[Terms]) -> Question:
     """A question that people (``human``) and judges (``judge.labels``, ``judge.binary``, ``judge.scale``, ``judge.rubric``)
     can be given alike: the score card then says how far those who answered it agree.
 
-    Args:
-        text: What is asked, a template.
-        kind: ``choice``, ``rating``, ``number``, ``text`` or ``form``. Judges answer choices and ratings.
-        choices: Of a choice: labels with their values (True and False are verdicts, `None` does not apply), or a list of
-            labels, worth their place in it from 0 to 1. Yes and no by default.
-        passing: In a list of choices, the labels that pass; the others do not.
-        scale: Lowest and highest rating, ``(1, 5)`` by default.
-        ends: What the ends of the scale mean.
-        minimum: Of a number.
-        maximum: Of a number.
-        threshold: A rating or number passes from here on.
-        fields: Of a form: its questions by name, each a question or ``{"question": "Is it polite?"}`` with the arguments above.
-        guidance: What who answers should know beside the question, a template: shown below it, and told to a judge.
+    ``text`` is what is asked, a template. Judges answer choices and ratings, and forms of yes-or-no questions.
     """
     frame = sys._getframe(1)  # noqa: SLF001 - the documented way to the caller's file
-    made = make_question(
-        text, kind, choices=choices, passing=passing, scale=scale, ends=ends, minimum=minimum, maximum=maximum,
-        threshold=threshold, fields=fields, guidance=guidance, who="question",
-    )  # fmt: skip
+    made = make_question(text, who="question", **terms)
     return replace(made, place=f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}")
 
 
-def make_question(text: object, kind: object, *, guidance: object = "", who: str = "human", **given: Any) -> Question:
-    """Return the question that the arguments describe. Raises `SuiteError`, which begins with ``who``."""
+def make_question(text: object, kind: object = "choice", *, who: str = "human", **terms: Any) -> Question:
+    """Return the question that the arguments describe, see `Terms`. Raises `SuiteError`, which begins with ``who``."""
     try:
-        return _made(text, kind, guidance, given)
+        return _made(text, {**terms, "kind": kind})
     except SuiteError as error:
         raise SuiteError(f"{who}: {error}") from error
 
 
-def _made(text: object, kind: object, guidance: object, given: Mapping[str, Any]) -> Question:
+def _made(text: object, terms: Mapping[str, Any]) -> Question:
     if not isinstance(text, str) or not text.strip():
         raise SuiteError(f"the question is text, not {text!r:.60}")
+    known_terms = list(Terms.__annotations__)
+    for name in terms:
+        if name not in known_terms:
+            raise SuiteError(
+                f"unknown setting {name!r} (known: {', '.join(known_terms)}){did_you_mean(name, known_terms)}"
+            )
+    guidance = terms.get("guidance", "")
     if not isinstance(guidance, str):
         raise SuiteError(f"guidance is text, not {guidance!r:.60}")
-    known = known_kind(kind)
+    known = known_kind(terms.get("kind", "choice"))
     belong = _ARGUMENTS[known]
-    for name, value in given.items():
-        if value is not None and name not in belong:
+    for name, value in terms.items():
+        if value is not None and name not in ("kind", "guidance", *belong):
             raise SuiteError(
                 f"{name} makes no sense for a question of the kind {known!r} (it takes {', '.join(belong) or 'none'})"
             )
-    plain = Question(text, known, threshold=_number("threshold", given.get("threshold")), guidance=guidance)
+    plain = Question(text, known, threshold=_number("threshold", terms.get("threshold")), guidance=guidance)
     if known == "choice":
-        choices = given.get("choices")
-        return replace(plain, choices=_choices(YES_OR_NO if choices is None else choices, given.get("passing")))
+        choices = terms.get("choices")
+        return replace(plain, choices=_choices(YES_OR_NO if choices is None else choices, terms.get("passing")))
     if known == "rating":
-        scale = given.get("scale")
+        scale = terms.get("scale")
         low, high = _scale((1, 5) if scale is None else scale)
-        return replace(plain, low=low, high=high, ends=_ends(given.get("ends")))
+        return replace(plain, low=low, high=high, ends=_ends(terms.get("ends")))
     if known == "number":
         return replace(
-            plain, low=_number("minimum", given.get("minimum")), high=_number("maximum", given.get("maximum"))
+            plain, low=_number("minimum", terms.get("minimum")), high=_number("maximum", terms.get("maximum"))
         )
-    return replace(plain, fields=_fields(given.get("fields"))) if known == "form" else plain
+    return replace(plain, fields=_fields(terms.get("fields"))) if known == "form" else plain
 
 
 def _choices(choices: Any, passing: Any) -> tuple[tuple[str, Worth], ...]:
@@ -165,8 +168,8 @@ def _field(name: str, spec: Any) -> Question:
         raise SuiteError(f"the field {name!r} of a form is a question, or a dict with 'question', not {spec!r:.60}")
     if isinstance(spec, Question) or spec.get("kind") == "form":
         raise SuiteError(f"the field {name!r} of a form cannot be a form itself")
-    rest: dict[str, Any] = {key: value for key, value in spec.items() if key not in ("question", "kind", "guidance")}
-    unknown = sorted(set(rest) - {argument for arguments in _ARGUMENTS.values() for argument in arguments})
-    if unknown:
-        raise SuiteError(f"the field {name!r} of a form has unknown settings: {', '.join(unknown)}")
-    return _made(spec["question"], spec.get("kind", "choice"), spec.get("guidance", ""), rest)
+    terms = {key: value for key, value in spec.items() if key != "question"}
+    try:
+        return _made(spec["question"], terms)
+    except SuiteError as error:
+        raise SuiteError(f"the field {name!r} of a form: {error}") from error

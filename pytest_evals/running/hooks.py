@@ -9,7 +9,7 @@ import pytest
 from pytest_evals.artifacts.sample import dump
 from pytest_evals.current import ITEM
 from pytest_evals.engines.service import Generation
-from pytest_evals.errors import NotApplicable, SuiteError
+from pytest_evals.errors import EvalsError, NotApplicable, SuiteError
 from pytest_evals.grading.sheet import SHEET, Sheet
 from pytest_evals.item import EVAL
 from pytest_evals.location import location_of, row_location
@@ -18,7 +18,7 @@ from pytest_evals.plain import described, one_line, plain
 from pytest_evals.running.finished import last_completion, sample_of
 from pytest_evals.running.state import CALLS, COMPLETION, STATE, forget
 from pytest_evals.running.supply import SUPPLY, Supply
-from pytest_evals.running.verdicts import State, add_properties, describe, judge_phase, make_harmless
+from pytest_evals.running.verdicts import State, add_properties, describe, judge_phase, make_harmless, without_hint
 from pytest_evals.settings import Settings
 from pytest_evals.steps.budget import Budget
 from pytest_evals.steps.calls import Caller, Calls
@@ -147,11 +147,13 @@ class CaseRun:
         if isinstance(flow, CaseFlow) and call.excinfo is not None and flow.results.raised(call.excinfo.value):
             state.error = {"kind": "task", "message": described(call.excinfo.value)}
         judge_phase(report, call, state, sheet, gated=bool(found.info.gates) and not self._settings.strict_cases)
-        if report.when == "call" and report.failed:
+        if report.failed and report.when != "teardown" and (report.when == "call" or sheet.failures):
             row = row_location(found, item.config.rootpath)
             if text := describe(last_completion(item), sheet, row):
                 report.sections.append(("Eval", text))
         make_harmless(report)
+        if call.excinfo is not None and isinstance(call.excinfo.value, EvalsError):
+            without_hint(report)
         if report.when == "teardown" and not only_setup(item.config):
             report.evals = dump(sample_of(item))  # type: ignore[attr-defined]  # extra attributes travel with a report
         return report

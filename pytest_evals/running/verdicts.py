@@ -94,6 +94,13 @@ def _harmless(text: str, limit: int | None = None) -> str:
     return without_commands(safe) if os.environ.get("GITHUB_ACTIONS") == "true" else safe
 
 
+def without_hint(report: pytest.TestReport) -> None:
+    """Drop pytest's hint at a hidden traceback: an error in words has none that would tell more."""
+    traceback = getattr(report.longrepr, "reprtraceback", None)
+    if traceback is not None:
+        traceback.extraline = None
+
+
 def make_harmless(report: pytest.TestReport) -> None:
     """Escape control characters and lone surrogates in what the report shows, and commands in a log of GitHub Actions.
 

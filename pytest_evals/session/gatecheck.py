@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_evals.errors import did_you_mean
 from pytest_evals.gates import Gate, is_budget, resolve, unresolved
 from pytest_evals.plain import one_line
 from pytest_evals.settings import Settings
@@ -47,7 +48,8 @@ class GateCheck:
         if is_budget(budget, [name for info in infos for name in info.graders]) and gate.target == budget:
             return f"there is {unresolved(gate, ())}"
         known = "; ".join(f"{info.name}: {', '.join(info.graders) or 'none'}" for info in infos)
-        return f"no suite has a grader {gate.target!r} (graders of {known})"
+        names = [name for info in infos for grader in info.graders for name in (grader, f"{info.name}.{grader}")]
+        return f"no suite has a grader {gate.target!r} (graders of {known}){did_you_mean(gate.target, names)}"
 
     def _check_baseline(self, gate: Gate) -> None:
         if self._settings.baseline is None:

@@ -153,7 +153,7 @@ class EvalSession:
         """Compare with the baseline, as far as it is about suites of this run."""
         if self._baseline is None:
             return None
-        from pytest_evals.baseline.comparison import compare
+        from pytest_evals.baseline.comparing import compare
 
         return compare([record for record in self._baseline.records if record.suite in self._infos], records)
 

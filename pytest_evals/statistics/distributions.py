@@ -49,16 +49,10 @@ def binomial_cdf(k: int, n: int, p: float) -> float:
     return 1.0 if k >= n else beta_cdf(1 - p, n - k, k + 1)
 
 
-def t_cdf(x: float, df: float) -> float:
-    """Return P(T <= x) for Student's t with ``df`` degrees of freedom (above 0, may be infinite)."""
-    if math.isinf(df):
-        return normal_cdf(x)
-    tail = t_tail(abs(x), df)
-    return 1 - tail if x > 0 else tail
-
-
 def t_tail(x: float, df: float) -> float:
-    """Return P(T > x) for x >= 0, with all its digits however small it is."""
+    """Return P(T > x) for x >= 0 and Student's t with ``df`` degrees of freedom (above 0, may be infinite), with all its digits
+    however small it is.
+    """
     if math.isinf(df):
         return 0.5 * math.erfc(x / math.sqrt(2))
     square = x * x

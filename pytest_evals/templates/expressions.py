@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from typing import Any
 
 from pytest_evals.errors import TemplateError
 from pytest_evals.templates.jinja import environment, well_formed
 from pytest_evals.templates.locators import Scope
+
+_ALONE = re.compile(r"(?<![=!<>])=(?!=)")
+"""One equals sign, which compares nothing."""
 
 
 def check_condition(expression: str) -> None:
@@ -42,7 +46,8 @@ def compile_expression(expression: str, what: str) -> Callable[[Scope], Any]:
 
     Raises `TemplateError` that names ``what`` the expression is for unless it is well formed.
     """
-    with well_formed(f"{what} {expression!r}"):
+    alone = _ALONE.search(expression)
+    with well_formed(f"{what} {expression!r}", "; equality is written ==" if alone else ""):
         compiled: Callable[[Scope], Any] = environment().compile_expression(expression, undefined_to_none=False)
     return compiled
 
@@ -70,6 +75,33 @@ def weighed_in(expression: str) -> list[list[str]]:
     for node in output.find_all((nodes.And, nodes.Or, nodes.Not)):
         found += _sides(node)
     return [chain for chain in map(_chain, found) if chain]
+
+
+def literals_in(expression: str) -> list[tuple[list[str], str, tuple[Any, ...]]]:
+    """Return the comparisons of a well-formed expression between a path and values that are written out: the path, jinja's word
+    for the comparison (``eq``, ``in``, ``lt`` ...), and the values.
+    """
+    from jinja2 import nodes
+
+    found = []
+    for node in environment().parse(f"{{{{ ({expression}) }}}}").find_all(nodes.Compare):
+        first = node.ops[0]
+        sides = (node.expr, first.expr) if _chain(node.expr) else (first.expr, node.expr)
+        values = _written(sides[1])
+        if _chain(sides[0]) and values:
+            found.append((_chain(sides[0]), first.op, values))
+    return found
+
+
+def _written(node: Any) -> tuple[Any, ...]:
+    """Return the values that stand in an expression itself; nothing for what is computed."""
+    from jinja2 import nodes
+
+    if isinstance(node, nodes.Const):
+        return (node.value,)
+    if isinstance(node, (nodes.List, nodes.Tuple)):
+        return tuple(value for item in node.items for value in _written(item))
+    return ()
 
 
 def _sides(node: Any) -> list[Any]:

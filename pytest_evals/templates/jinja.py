@@ -18,14 +18,14 @@ Renderer = Callable[[Scope], Any]
 
 
 @contextmanager
-def well_formed(what: str) -> Iterator[None]:
-    """Raise `TemplateError` about ``what`` for a syntax error in what is parsed inside."""
+def well_formed(what: str, hint: str = "") -> Iterator[None]:
+    """Raise `TemplateError` about ``what``, with a ``hint``, for a syntax error in what is parsed inside."""
     import jinja2
 
     try:
         yield
     except jinja2.TemplateSyntaxError as error:
-        raise TemplateError(f"{what} is not well formed: {error.message}") from error
+        raise TemplateError(f"{what} is not well formed: {error.message}{hint}") from error
 
 
 @functools.lru_cache(maxsize=256)

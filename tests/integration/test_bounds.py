@@ -58,16 +58,16 @@ def test_intervals_keep_to_the_bounds_that_graders_say(evals_both: Evals) -> Non
     assert ends["share.one"] == bounded_interval([0.5] * 3)
     assert ends["named"] == wilson_interval(1, 3)
     output = " ".join(result.stdout.str().split())
-    legend = output.partition("95% interval: ")[2].partition(" gate ")[0]
-    assert sorted(legend.split("; ")) == [
-        "share.one within 0 .. 1",
-        "stars, share.two within 1 .. 5",
-        "words by t, of values without bounds",
+    legend = output.partition("95% interval of ")[2].partition(" gate ")[0]
+    assert sorted(f"of {legend}".split("; ")) == [
+        "of share.one: between the bounds 0 and 1",
+        "of stars, share.two: between the bounds 1 and 5",
+        "of words: Student's t, since its values have no bounds",
     ]
     assert f"stars.ci_low >= 3: {ends['stars'][0]:.4g}" in output
     # What the artifact keeps is enough to compute the same again.
     shown = evals_both.pytester.run(sys.executable, "-m", "pytest_evals", "show", "run.jsonl")
-    assert "stars, share.two within 1 .. 5" in " ".join(shown.stdout.str().split())
+    assert "stars, share.two: between the bounds 1 and 5" in " ".join(shown.stdout.str().split())
     line = next(line for line in evals_both.lines() if line["type"] == "sample")
     grades = {grade["grader_key"]: grade.get("bounds") for grade in line["grades"]}
     assert (grades["stars"], grades["named"], grades["words"]) == ([1, 5], None, None)
@@ -78,7 +78,7 @@ def test_equal_numbers_without_bounds_have_no_interval_and_a_gate_on_it_says_why
     result = evals.run("--evals-gate", "tokens.ci_high <= 20")
     assert result.ret == 1
     output = " ".join(result.stdout.str().split())
-    assert "none of words, where all values are the same" in output
+    assert "of words: none, since all values are the same" in output
     assert (
         "words.ci_low > 0: all 3 cases have the same value, so nothing tells how far others may be; say with bounds= "
         "what the grader can give, or use mean" in output

@@ -13,7 +13,7 @@ from pkgutil import resolve_name
 import pytest
 
 from pytest_evals import cli
-from pytest_evals.artifacts.artifact import json_schema
+from pytest_evals.artifacts.models import json_schema
 from pytest_evals.artifacts.provenance import version
 from pytest_evals.cli import schema
 from pytest_evals.errors import ArtifactError

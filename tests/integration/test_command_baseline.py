@@ -104,8 +104,8 @@ def test_suites_that_the_run_does_not_have_stay_unless_they_are_to_go(
     # A whole run says what its suite is now, also where that is less.
     assert cli.main(["baseline", "set", recorded.after]) == 0
     out = capsys.readouterr().out
-    assert "5 cases that it had are gone" in out, "they were of another model"
-    assert "1 cases errored and have no grade to compare with" in out
+    assert "gone from it: 5 cases" in out, "they were of another model"
+    assert "without a grade to compare with, because of an error: 1 case" in out
     assert held("main", capsys) == {"test_cities": 5, "test_towns": 5}
     assert cli.main(["baseline", "set", recorded.before, "--replace"]) == 0
     assert held("main", capsys) == {"test_cities": 5}

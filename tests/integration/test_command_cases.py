@@ -32,10 +32,12 @@ def test_cases_that_cannot_be_compared_are_told(recorded: Recorded, capsys: pyte
         == 0
     )
     printed = capsys.readouterr()
-    assert printed.out.splitlines()[2:] == ["fr       Lyon", "2 of 5 cases; the first 1 are shown, --limit 0 shows all"]
-    assert printed.err.startswith("pytest-evals: note: 1 cases were left out: '<' not supported")
+    assert printed.out.splitlines()[2:] == ["fr       Lyon", "2 of 5 cases; the first is shown, --limit 0 shows all"]
+    assert printed.err.startswith("pytest-evals: note: 1 case was left out: '<' not supported")
     assert cli.main(["cases", recorded.after, "--where", "item.level < 1"]) == 2
-    assert "--where 'item.level < 1' cannot be told for any case" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "--where 'item.level < 1' cannot be told for any case" in told
+    assert "; item.level is text, as 'easy'; compare item.level|float" in told
 
 
 def test_json_nodeids_and_texts(recorded: Recorded, capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,9 +57,13 @@ def test_json_nodeids_and_texts(recorded: Recorded, capsys: pytest.CaptureFixtur
 
 def test_no_case_is_status_1_and_a_mistake_2(recorded: Recorded, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["cases", recorded.before, "--where", "outcome == 'failed'"]) == 1
-    assert capsys.readouterr().out == "0 of 5 cases\n"
+    printed = capsys.readouterr()
+    assert printed.out == "0 of 5 cases\n"
+    assert printed.err == "pytest-evals: note: outcome is never 'failed'; it is one of 'passed', 'missed'\n"
     for arguments, words in (
         (["--where", "nmed.value < 1"], "unknown name 'nmed.value'"),
+        (["--where", "level == 'easy'"], "unknown name 'level'; write item.level"),
+        (["--where", "item.level = 'easy'"], "chunk after expression; equality is written =="),
         (["--sort", "item.levle"], "no case has item.levle"),
         (["--fields", "case_id,)"], "--fields ')' is not well formed"),
         (["--limit", "-1"], "--limit: must be a whole number of at least 0, not '-1'"),

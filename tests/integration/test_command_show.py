@@ -44,7 +44,7 @@ def test_check_tells_by_the_exit_status(recorded: Recorded, tmp_path: Path, caps
     capsys.readouterr()
     assert cli.main(["show", str(killed), "--check"]) == 1
     assert (
-        "interrupted: the run did not end (it was killed, or still goes on); 5 cases are recorded, and no gate was judged"
+        "interrupted: the run did not end (it was killed, or still goes on); recorded: 5 cases; no gate was judged"
         in " ".join(capsys.readouterr().out.split())
     )
 

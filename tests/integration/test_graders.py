@@ -134,6 +134,7 @@ def test_a_grader_that_fails_is_the_error_of_the_case_and_never_a_miss(evals: Ev
     result = evals.run()
     result.assert_outcomes(errors=1, failed=1)
     assert message in result.stdout.str()
+    result.stdout.no_fnmatch_line("*traceback entries are hidden*")
     result.stdout.fnmatch_lines(["gate FAILED*no case has a grade (1 error,*"])
     assert grade_of(evals, "mine") == (None, None, "error")
     (sample,) = evals.artifact.samples
@@ -172,7 +173,17 @@ def builds_on_it(broken):
     )
     result = evals.run()
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*ValueError: no*"])
+    result.stdout.fnmatch_lines(
+        [
+            "*ValueError: no*",
+            "*- Eval -*",
+            "[[]user[]] Capital of France?",
+            "[[]assistant[]] *",
+            "<broken error: *no>",
+            "<fine 1 passed>",
+            "<builds_on_it error: *>",
+        ]
+    )
     assert grade_of(evals, "fine") == (1.0, True, "graded")
     assert grade_of(evals, "builds_on_it")[2] == "error"
 

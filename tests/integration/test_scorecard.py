@@ -34,7 +34,7 @@ WIDE = [
     "-------------  ------  ---  -----  -----------------  ------  -----  -----",
     "test_capitals  named   2/2  0.500     0.095 .. 0.905     50%  0.000  1.000",
     "               words   2/2  2.500  -16.559 .. 21.559       -  1.000  4.000",
-    "95% interval: words by t, of values without bounds",
+    "95% interval of words: Student's t, since its values have no bounds",
     "",
     "gate FAILED     test_capitals: named.mean >= 0.75: 0.5, not >= 0.75 (n=2)",
     "",

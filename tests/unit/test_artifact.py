@@ -18,7 +18,8 @@ import jsonschema
 import pytest
 
 import pytest_evals
-from pytest_evals.artifacts.artifact import EvalSample, EvaluationArtifact, json_schema
+from pytest_evals.artifacts.artifact import EvaluationArtifact
+from pytest_evals.artifacts.models import EvalSample, json_schema
 from pytest_evals.artifacts.reading import ArtifactReader
 from pytest_evals.artifacts.recorder import SCHEMA, Recorder
 from pytest_evals.artifacts.sample import dump, to_record

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.power import TTestPower
 
-from pytest_evals.baseline.comparison import compare
+from pytest_evals.baseline.comparing import compare
 from pytest_evals.baseline.runs import run_differences
 from pytest_evals.render import numbers
 from pytest_evals.render.comparison import comparison_lines, flip_lines

@@ -119,7 +119,7 @@ def test_a_damaged_baseline_names_what_is_wrong(lines: Sequence[str], words: str
         ({}, {}, None),
         ({}, None, "the run did not end: it was killed, or still goes on"),
         ({}, {"complete": False, "interruption": "KeyboardInterrupt"}, "the run was interrupted (KeyboardInterrupt)"),
-        ({"options": {"limit": 5}}, {}, "the run took only the first 5 rows of each dataset (--evals-limit)"),
+        ({"options": {"limit": 5}}, {}, "the run took at most 5 rows of each dataset (--evals-limit)"),
         ({}, {"ledger": {"collected": 9, "not_run": 7}}, "7 of 9 cases did not run"),
     ],
 )

@@ -79,6 +79,9 @@ def test_a_bound_may_be_relative_to_a_baseline(right: str, bound: float) -> None
         ("exact.count >= 1", "count is a statistic of errors, as in 'errors.count <= 3'"),
         ("exact.mean >= 2s", "'2s' is a time, and only latency has one"),
         ("latency.p95 <= 2h", "'2h' is not a number"),
+        ("exact.pass_rate >= 80", "pass_rate is a share, from 0 to 1 or from 0% to 100%; write 80%"),
+        ("exact.pass@3 >= 1.5", "pass@3 is a share, from 0 to 1 or from 0% to 100%; write 1.5%"),
+        ("errors.rate <= -1", "rate is a share, from 0 to 1 or from 0% to 100%"),
         ("exact.mean >= base", "'base' is not a number"),
         ("exact.mean >= baselines", "'baselines' is none of 'baseline', 'baseline - 0.02'"),
         ("exact.mean >= baseline - ", "'baseline -' is none of"),
@@ -255,6 +258,9 @@ def test_a_gate_that_is_met_passes_and_says_by_how_much() -> None:
 def test_a_gate_that_is_not_met_fails_and_says_what_was_asked() -> None:
     result = verdict("exact.mean >= 0.8", *graded(1, 1, 0))
     assert (result.verdict, result.reason) == ("failed", "0.6667, not >= 0.8 (n=3)")
+    out_of_reach = verdict("exact.mean >= 80", *graded(1, 1, 0))
+    assert out_of_reach.reason == "0.6667, not >= 80 (n=3): no value is above 1; is 80% meant?"
+    assert verdict("exact.min < 0", *graded(1, 1, 0)).reason == "0, not < 0 (n=3): no value is below 0"
 
 
 def test_a_value_on_the_boundary_meets_at_least() -> None:

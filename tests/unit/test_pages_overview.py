@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scipy.stats import binomtest
 
-from pytest_evals.baseline.comparison import compare
+from pytest_evals.baseline.comparing import compare
 from pytest_evals.gates import GateResult
 from pytest_evals.pages.changes import changes, movements
 from pytest_evals.pages.overview import histogram, slice_value, slices

@@ -8,6 +8,7 @@ import pytest
 
 from pytest_evals.artifacts.flat import FIXED, columns_of, flat_row
 from pytest_evals.artifacts.query import Expression, Names, order
+from pytest_evals.artifacts.unmet import why_none
 from pytest_evals.errors import TemplateError
 from pytest_evals.grades import Grade
 
@@ -131,3 +132,22 @@ def test_a_flat_row_has_every_part_of_a_case() -> None:
     assert columns[: len(FIXED)] == list(FIXED)
     assert columns.index("item.size") < columns.index("exact") < columns.index("tasks.steps")
     assert len(columns) == len(set(columns))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("item.size == '3'", ["item.size is never '3'; it is one of 3, 10, 7"]),
+        ("'3' == item.size", ["item.size is never '3'; it is one of 3, 10, 7"]),
+        ("item.level in ['mid', 1]", ["item.level is never 'mid' or 1; it is one of 'easy', 'hard'"]),
+        ("item.level > 1", ["item.level is text, as 'easy'; compare item.level|float"]),
+        ("item.size > 100", []),
+        ("item.level == 'easy' and item.size == 10", []),
+        ("style.tone.value == 2 or label.exact == 3", [
+            "style.tone.value is never 2; it is one of 0.5, 0.9",
+            "label.exact is never 3; it is one of 1.0",
+        ]),
+    ],
+)  # fmt: skip
+def test_an_expression_that_is_never_true_is_explained(text: str, said: list[str]) -> None:
+    assert why_none(text, CASES, NAMES) == said

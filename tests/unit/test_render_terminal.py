@@ -116,7 +116,7 @@ def test_a_run_in_which_all_is_well() -> None:
         --------  ------  ---  -----  --------------  ------  -----  -----
         capitals  exact   3/3  1.000  0.439 .. 1.000    100%  1.000  1.000
                   close   3/3  0.500               -       -  0.500  0.500
-        95% interval: none of close, where all values are the same
+        95% interval of close: none, since all values are the same
 
         gate PASSED     capitals: exact.mean >= 0.8: 1 (n=3)
 
@@ -134,7 +134,7 @@ def test_a_narrow_terminal_gets_fewer_columns_and_broken_lines() -> None:
         --------  ------  ---  -----  --------------
         capitals  exact   3/3  1.000  0.439 .. 1.000
                   close   3/3  0.500               -
-        95% interval: none of close, where all values are
+        95% interval of close: none, since all values are
             the same
 
         gate PASSED     capitals: exact.mean >= 0.8: 1
@@ -270,7 +270,7 @@ def test_a_baseline_slices_and_repeats_in_80_columns() -> None:
                   smollm2  close   60/60  * 1.465  1.136 .. 1.794       -        -
                   other    exact   60/60  * 0.633  0.456 .. 0.780  -0.020  unclear
                   other    close   60/60  * 1.465  1.136 .. 1.794       -        -
-        95% interval: close by t, of values without bounds
+        95% interval of close: Student's t, since its values have no bounds
         mean: * is the highest; ~ is not clearly lower, case by case (p > 0.05, Holm)
         change: of the mean over the cases that both runs have; verdict at 5 % over all
             rows (Holm)
@@ -307,7 +307,7 @@ def test_in_a_wide_terminal_changes_have_their_interval() -> None:
                   smollm2  close   60/60  * 1.465  1.136 .. 1.794       -                 -        -       -  0.010  2.920
                   other    exact   60/60  * 0.633  0.456 .. 0.780  -0.020  -0.090 .. +0.050  unclear     63%  0.000  1.000
                   other    close   60/60  * 1.465  1.136 .. 1.794       -                 -        -       -  0.010  2.920
-        95% interval: close by t, of values without bounds
+        95% interval of close: Student's t, since its values have no bounds
         mean: * is the highest; ~ is not clearly lower, case by case (p > 0.05, Holm)
         change: of the mean over the cases that both runs have; verdict at 5 % over all rows (Holm)
         low slice: capitals.exact[level=hard] of smollm2: 0.000 (0.000 .. 0.278, 10 cases), the rest 0.950, p <0.001
@@ -380,7 +380,7 @@ def test_verbosity_minus_1_leaves_out_notes_and_throughput() -> None:
         --------  ------  ---  -----  --------------  ------  -----  -----
         capitals  exact   3/3  1.000  0.439 .. 1.000    100%  1.000  1.000
                   close   3/3  0.500               -       -  0.500  0.500
-        95% interval: none of close, where all values are the same
+        95% interval of close: none, since all values are the same
 
         gate PASSED     capitals: exact.mean >= 0.8: 1 (n=3)
 

@@ -131,7 +131,12 @@ def test_what_is_no_question_is_refused(data: dict[str, Any]) -> None:
         ("form", {}, "a form has fields"),
         ("form", {"fields": {"a b": {"question": "?"}}}, "is no name"),
         ("form", {"fields": {"a": "?"}}, "is a question, or a dict with 'question'"),
-        ("form", {"fields": {"a": {"question": "?", "queue": "q"}}}, "unknown settings: queue"),
+        (
+            "form",
+            {"fields": {"a": {"question": "?", "queue": "q"}}},
+            "the field 'a' of a form: unknown setting 'queue' (known: kind, ",
+        ),
+        ("choice", {"choises": ["a", "b"]}, "guidance); did you mean 'choices'?"),
         ("form", {"fields": {"a": {"question": "?", "kind": "form"}}}, "cannot be a form itself"),
     ],
 )

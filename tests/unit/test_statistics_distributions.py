@@ -23,15 +23,13 @@ def test_quantiles_of_students_t_are_scipys(df: float) -> None:
 def test_tails_of_students_t_keep_their_digits(df: float) -> None:
     for x in (0, 1e-5, 0.1, 0.5, 1, 2, 3, 5, 10, 30):
         assert distributions.t_tail(x, df) == pytest.approx(float(stats.t.sf(x, df)), rel=1e-10)
-        assert distributions.t_cdf(-x, df) == pytest.approx(float(stats.t.cdf(-x, df)), rel=1e-10)
-        assert distributions.t_cdf(x, df) == pytest.approx(float(stats.t.cdf(x, df)), rel=1e-12)
 
 
 def test_infinitely_many_degrees_of_freedom_are_the_normal_distribution() -> None:
     for p in (1e-9, 0.025, 0.5, 0.975):
         assert distributions.t_quantile(p, math.inf) == pytest.approx(float(stats.norm.ppf(p)), rel=1e-12, abs=1e-15)
-    for x in (-30, -3, 0, 1.5):
-        assert distributions.t_cdf(x, math.inf) == pytest.approx(float(stats.norm.cdf(x)), rel=1e-12)
+    for x in (0, 1.5, 3, 30):
+        assert distributions.t_tail(x, math.inf) == pytest.approx(float(stats.norm.sf(x)), rel=1e-12)
 
 
 @pytest.mark.parametrize("a", SHAPES)
