@@ -154,8 +154,18 @@ def test_all_choices_are_asked_for_before_the_first_case_runs(evals: Evals) -> N
         "    assert right", "    assert right\n    record(asked=len(open('asked.txt').readlines()))"
     )
     evals.write(source.replace("(right):", "(right, record):"), script=MODEL)
-    # The model answers faster than the first case, which waits, can go on.
-    waits = "import pytest, time\n\n@pytest.fixture(autouse=True)\ndef _slow():\n    time.sleep(0.3)\n"
+    # The first case waits until the model has answered all; if it was asked for less, that is never.
+    waits = f"""
+import pathlib, pytest, time
+
+@pytest.fixture(autouse=True)
+def _slow():
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if pathlib.Path("asked.txt").exists() and len(open("asked.txt").readlines()) == {2 * len(ROWS)}:
+            break
+        time.sleep(0.01)
+"""
     evals.pytester.makeconftest(waits)
     evals.run().assert_outcomes(passed=3, xfailed=1)
     first = evals.artifact.samples[0]

@@ -805,6 +805,7 @@ def test_an_audit_runs_the_steps_of_a_case_again_where_its_text_changed(evals: E
 INTERRUPTED = """
 import asyncio
 import os
+import pathlib
 import signal
 
 from pytest_evals import cases, task
@@ -819,7 +820,10 @@ async def first(case):
 @task
 async def stuck(case, first):
     if case.id == "b":
-        await asyncio.sleep(0.2)
+        # The case before it is finished: its line follows that of the run.
+        path = pathlib.Path("run.jsonl")
+        while not path.exists() or path.read_bytes().count(b"\\n") < 2:
+            await asyncio.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
         await asyncio.sleep(1000)
 

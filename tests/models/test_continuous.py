@@ -334,7 +334,7 @@ def test_a_manager_that_hangs_is_given_up_and_its_rows_are_errors(tiny: Path, mo
         mine = set(threading.enumerate()) - before
         release.set()
         for thread in mine:
-            thread.join(10)
+            thread.join(60)
     assert {str(result.error) for result in found.values()} == {
         str(found["r0"].error),
     }

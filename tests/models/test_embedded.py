@@ -51,7 +51,7 @@ def test_the_conversion_happens_once_and_is_whole_or_absent(tmp_path: Path, monk
     def convert(_source: Path, work: Path) -> None:
         (work / "first").touch()
         # Both threads are in the middle of a conversion at the same time; one of them settles, the other finds it done.
-        started.wait(5)
+        started.wait(60)
         (work / "second").touch()
 
     monkeypatch.setattr(weights, "_convert", convert)

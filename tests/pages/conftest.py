@@ -65,6 +65,12 @@ class Watched:
 
     def open(self, url: str | Path, **options: Any) -> Page:
         """Open a page in a window of its own; ``options`` are those of a browser context."""
+        page = self.window(**options)
+        page.goto(url.as_uri() if isinstance(url, Path) else url)
+        return page
+
+    def window(self, **options: Any) -> Page:
+        """Open an empty window. Who routes its requests does so now: a page that is there may send one before it hears of that."""
         context = self._browser.new_context(**{"viewport": DESKTOP, **options})
         self._contexts.append(context)
         context.set_default_timeout(PATIENCE)
@@ -73,7 +79,6 @@ class Watched:
         page.on("console", self._heard)
         page.on("dialog", self._asked)
         page.on("request", lambda request: self.requests.append(request.url))
-        page.goto(url.as_uri() if isinstance(url, Path) else url)
         return page
 
     def _heard(self, message: ConsoleMessage) -> None:

@@ -152,8 +152,9 @@ def test_two_windows_show_the_same_and_an_answer_that_cannot_be_sent_is_sent_lat
     watched: Watched, serve: Callable[..., AnnotationServer], tmp_path: Path
 ) -> None:
     server = serve(pending("polite", POLITE), count=2)
-    one, other = watched.open(server.link), watched.open(server.link)
+    one, other = watched.window(), watched.open(server.link)
     one.route("**/answers", lambda route: route.abort())
+    one.goto(server.link)
     # A window behind another may be painted late, and is looked at when it is painted.
     one.bring_to_front()
     one.keyboard.press("1")

@@ -62,7 +62,7 @@ def run(main: Main) -> FakeEngines:
     engines = FakeEngines()
 
     async def running() -> None:
-        await asyncio.wait_for(main(Dispatcher(engines, asyncio.get_running_loop()), engines), 30)
+        await asyncio.wait_for(main(Dispatcher(engines, asyncio.get_running_loop()), engines), 120)
 
     asyncio.run(running())
     return engines
@@ -97,7 +97,7 @@ def test_ten_thousand_calls_may_be_open_and_need_no_threads() -> None:
 
     started = time.monotonic()
     assert [len(parcel) for parcel in run(main).parcels] == [10_000]
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 100
 
 
 def test_the_same_id_is_asked_once_and_a_sync_asker_waits_in_its_own_thread() -> None:
@@ -180,7 +180,7 @@ def test_a_subscriber_hears_of_what_is_there_and_of_what_comes_also_from_afar(po
     pool.subscribe([echo("early"), echo("taken")], deliver)
     remote.subscribe([echo("far"), echo("away")], deliver)
     remote.subscribe([echo("later"), echo("latest")], deliver)
-    assert everything.wait(30)
+    assert everything.wait(120)
     assert heard == {key: key for key in ("early", "taken", "far", "away", "later", "latest")}
     # What was handed to a subscriber is computed anew for one who asks.
     assert pool.result(echo("early")) is not None

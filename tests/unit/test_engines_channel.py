@@ -17,7 +17,7 @@ import pytest
 
 from pytest_evals.engines.channel import Channel, Message, Switch, connect
 
-SECONDS = 10
+SECONDS = 60
 
 
 class Server:

@@ -152,7 +152,7 @@ def test_who_waits_is_woken(event: Any, received: list[str]) -> None:
     thread = threading.Thread(target=lambda: results.append(taken(inbox, wait=True)), daemon=True)
     thread.start()
     event(inbox)
-    thread.join(10)
+    thread.join(60)
     assert results == [received]
 
 
@@ -169,5 +169,5 @@ def test_no_request_is_lost_or_taken_twice_between_threads() -> None:
     for number in range(200):
         inbox.put([ask(str(number))])
     inbox.close()
-    thread.join(10)
+    thread.join(60)
     assert received == [str(number) for number in range(200)]

@@ -185,7 +185,7 @@ def test_async_calls_run_at_the_same_time(script: Script) -> None:
             waiting.append(1)
             if len(waiting) == 5:
                 everybody.set()
-            await asyncio.wait_for(everybody.wait(), 10)
+            await asyncio.wait_for(everybody.wait(), 60)
             return "together"
     """)
     assert {result.text for result in answers(engine, *(ask(key) for key in "abcde")).values()} == {"together"}
@@ -213,7 +213,7 @@ def test_an_idle_script_waits_for_requests(source: str, script: Script) -> None:
     thread.start()
     inbox.put([ask("late")])
     inbox.close()
-    thread.join(10)
+    thread.join(60)
     assert found == ["late"]
 
 

@@ -20,7 +20,7 @@ WHO: contextvars.ContextVar[str] = contextvars.ContextVar("who")
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     async def limited() -> None:
-        await asyncio.wait_for(main(), 30)
+        await asyncio.wait_for(main(), 120)
 
     asyncio.run(limited())
 
@@ -29,7 +29,7 @@ def test_functions_run_together_in_threads_that_see_what_their_coroutine_sees() 
     everybody = threading.Barrier(5)
 
     def step() -> str:
-        everybody.wait(20)
+        everybody.wait(60)
         assert threading.current_thread().daemon
         return WHO.get()
 
@@ -85,12 +85,12 @@ def test_a_function_that_does_not_end_keeps_neither_its_coroutine_nor_its_place(
 
     def step() -> None:
         begun.set()
-        gate.wait(60)
+        gate.wait(100)
 
     async def main() -> None:
         threads = StepThreads(most=1)
         stuck = asyncio.create_task(threads.run(step, nullcontext()))
-        await asyncio.to_thread(begun.wait, 20)
+        await asyncio.to_thread(begun.wait, 60)
         stuck.cancel()
         with pytest.raises(asyncio.CancelledError) as caught:
             await stuck

@@ -33,9 +33,9 @@ def spin(seconds: float) -> None:
 def test_a_block_that_takes_too_long_is_stopped() -> None:
     started = time.monotonic()
     with pytest.raises(TimeLimitExceeded, match=r"took longer than 0\.05 s") as caught, time_limit(0.05):
-        spin(10)
+        spin(600)
     assert caught.value.seconds == 0.05
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 300
 
 
 def test_a_sleep_is_stopped_too() -> None:
@@ -82,10 +82,10 @@ def test_an_outer_limit_still_holds_after_an_inner_one() -> None:
         left.append(signal.getitimer(signal.ITIMER_REAL)[0])
         spin(10)
 
-    with pytest.raises(TimeLimitExceeded) as caught, time_limit(0.15):
+    with pytest.raises(TimeLimitExceeded) as caught, time_limit(0.5):
         block()
-    assert 0 < left[0] <= 0.15
-    assert caught.value.seconds == 0.15
+    assert 0 < left[0] <= 0.5
+    assert caught.value.seconds == 0.5
 
 
 def test_an_outer_limit_that_passed_meanwhile_is_kept() -> None:
