@@ -51,11 +51,6 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def counted(number: int, noun: str) -> str:
-    """Return ``1 case``, ``2 cases``, ``1,000 cases``."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
-
-
 def described(error: BaseException) -> str:
     """Return ``Type: message`` of an exception; also of one that cannot tell its message."""
     try:

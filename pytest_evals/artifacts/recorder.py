@@ -15,7 +15,7 @@ from typing import IO, Any, TextIO
 
 from pytest_evals.artifacts.sample import dump
 from pytest_evals.errors import ArtifactError
-from pytest_evals.plain import counted
+from pytest_evals.wording import counted
 
 SCHEMA = 1
 """The version that this package writes, and the newest that it reads."""

@@ -12,6 +12,8 @@ from typing import Any
 
 from pytest_evals.artifacts.sample import dump
 
+_PARTS = {"report": ("report-overview", "report-cases", "report-case")}
+"""Scripts of a page that stand before its own: each is about one thing, and only the page's own does something at once."""
 _PLACE = re.compile(r"\{\{ (\w+) \}\}")
 # "<" could end the script element, the separators end a line of JavaScript; each has an escape in JSON.
 _ESCAPES = {"<": "\\u003c", "\u2028": "\\u2028", "\u2029": "\\u2029"}
@@ -32,7 +34,7 @@ def page(
     ``connects``: the page talks to the server that it came from.
     """
     style = _read("shared.css") + _read(f"{name}.css")
-    script = _read("shared.js") + _read(f"{name}.js")
+    script = "".join(_read(f"{part}.js") for part in ("shared", *_PARTS.get(name, ()), name))
     policy = [
         "default-src 'none'",
         f"style-src '{_digest(style)}'",

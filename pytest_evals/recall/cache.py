@@ -15,8 +15,8 @@ from typing import Any
 
 from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.errors import EvalsError
-from pytest_evals.plain import counted
 from pytest_evals.recall.keys import Key
+from pytest_evals.wording import counted
 
 FILE = "answers.sqlite3"
 MOST_BYTES = 1 << 30

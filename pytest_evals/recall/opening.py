@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from pytest_evals.errors import ArtifactError
-from pytest_evals.plain import counted
 from pytest_evals.recall.cache import Cache, check_folder
 from pytest_evals.recall.memory import Memory
 from pytest_evals.recall.recorded import Place, Recorded, read_recorded
 from pytest_evals.recall.replay import Replay
 from pytest_evals.recall.resume import Resumed
 from pytest_evals.recall.reuse import Reuse
+from pytest_evals.wording import counted
 
 
 @dataclass(slots=True)

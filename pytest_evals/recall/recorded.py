@@ -10,8 +10,8 @@ from typing import Any, get_args
 from pytest_evals.artifacts.reading import ArtifactReader
 from pytest_evals.completion import Failure, FailureKind, Likelihood
 from pytest_evals.engines.protocol import Result
-from pytest_evals.plain import counted
 from pytest_evals.recall.keys import Key
+from pytest_evals.wording import counted
 
 Place = tuple[str, str, str, int]
 """Suite, case id, model and repeat."""

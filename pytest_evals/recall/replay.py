@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from pytest_evals.completion import Failure, Origin
 from pytest_evals.engines.protocol import Request, Result
-from pytest_evals.plain import counted
 from pytest_evals.recall.keys import Key
 from pytest_evals.recall.recorded import Place, Recorded, Turn
+from pytest_evals.wording import counted
 
 NAME = "replay"
 _PARTS = ("prompt", "parameters")
