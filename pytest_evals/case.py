@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pytest_evals.errors import did_you_mean
+
 
 class Case(Mapping[str, Any]):
     """A row as mapping and attributes: ``case["country"]`` and ``case.country`` are the same.
@@ -47,7 +49,10 @@ class Case(Mapping[str, Any]):
             raise AttributeError(name)
         if name in self._row:
             return self._row[name]
-        raise AttributeError(f"case {self.id!r} has no field {name!r} (fields: {', '.join(self._row)})")
+        __tracebackhide__ = True
+        raise AttributeError(
+            f"case {self.id!r} has no field {name!r} (fields: {', '.join(self._row)}){did_you_mean(name, self._row)}"
+        )
 
     def __repr__(self) -> str:
         return f"<Case {self.id} {self.place}>"

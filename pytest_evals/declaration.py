@@ -6,9 +6,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import pytest
+
+from pytest_evals.errors import SuiteError
 
 MARK = "evals"
 
@@ -87,6 +90,10 @@ def cases(
 
     A row with a ``completion`` field is graded as it is: no model is asked.
     """
+    if isinstance(data, type) or (isinstance(data, FunctionType) and data.__name__.startswith("test")):
+        raise SuiteError(
+            f"@cases stands above {data.__name__} without data; write @cases(data, ...), as @cases('data.jsonl', prompt=...)"
+        )
     frame = sys._getframe(1)  # noqa: SLF001 - the documented way to the caller's line
     declaration = Declaration(
         data=data,

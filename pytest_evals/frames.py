@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 from types import TracebackType
 
 from pytest_evals.errors import EvalsError
 
 _HERE = str(Path(__file__).parent)
+
+
+def place_of(error: BaseException) -> str:
+    """Return file and line of the last frame that is not this package's own."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(_HERE)]
+    last = (own or frames)[-1]
+    return f"{Path(last.filename).name}:{last.lineno}"
 
 
 def to_the_point(error: BaseException) -> BaseException:

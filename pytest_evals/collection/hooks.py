@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from pytest_evals.collection.registry import Registry
 from pytest_evals.collection.repeats import Recast, count_greedy, repeated, same_note
 from pytest_evals.declaration import MARK, Declaration
 from pytest_evals.errors import EvalsError, SuiteError
+from pytest_evals.frames import place_of
 from pytest_evals.gates import Gate, resolve
 from pytest_evals.grading.scope import CASE
 from pytest_evals.grading.sheet import EXCLUDED
@@ -124,10 +126,21 @@ class Collection:
         return [1 if key.model == RECORDED else count for key in keys]
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_pycollect_makeitem(self) -> Any:
+    def pytest_make_collect_report(self) -> Any:
+        """Say what is wrong with a suite, which the import of its file found, in one line, as of all others."""
+        report = yield
+        error = report.call.excinfo.value if report.failed else None
+        if isinstance(error, EvalsError):
+            report.longrepr = f"{place_of(error)}: {error}"
+        return report
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_pycollect_makeitem(self, collector: pytest.Collector, name: str, obj: object) -> Any:
         """Note every item of a suite as it is made: later steps see only those that were selected."""
         self._current = None
         made = yield
+        if not made:
+            _check_collected(collector, name, obj)
         if self._current is not None:
             self._check_fixtures(made, self._current)
             for item in made:
@@ -151,6 +164,16 @@ def _declaration(mark: pytest.Mark, metafunc: pytest.Metafunc) -> Declaration:
     if not isinstance(declaration, Declaration):
         raise SuiteError(f"{metafunc.definition.nodeid}: use @cases(...) of pytest_evals, not @pytest.mark.{MARK}")
     return declaration
+
+
+def _check_collected(collector: pytest.Collector, name: str, obj: object) -> None:
+    """Warn of a function with cases that pytest takes for no test."""
+    if isinstance(obj, FunctionType) and any(mark.name == MARK for mark in getattr(obj, "pytestmark", ())):
+        collector.warn(
+            pytest.PytestCollectionWarning(
+                f"{name} has @cases and is no test, since its name does not begin as those of tests do (python_functions)"
+            )
+        )
 
 
 def _find_asked(metafunc: pytest.Metafunc, where: str) -> Asked:

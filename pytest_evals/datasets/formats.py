@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from pytest_evals.datasets.dataset import Row, as_row
 from pytest_evals.errors import DatasetError
+from pytest_evals.wording import counted
 
 _JSON_SPACE = re.compile(r"[ \t\n\r]*")
 # csv refuses fields above 128 KiB unless told otherwise; long documents are ordinary data here.
@@ -118,7 +119,10 @@ def _read_csv(path: Path, content: bytes, delimiter: str = ",") -> Iterator[tupl
             if not values:
                 continue
             if len(values) != len(header):
-                raise DatasetError(f"{path}:{line}: {len(values)} values for {len(header)} columns")
+                raise DatasetError(
+                    f"{path}:{line}: {counted(len(values), 'value')} for {counted(len(header), 'column')}; a text that holds a "
+                    f"{'tab' if delimiter != ',' else 'comma'} stands in double quotes"
+                )
             yield line, dict(zip(header, values, strict=True))
     except csv.Error as error:
         raise DatasetError(f"{path}:{reader.line_num}: not valid CSV: {error}") from error

@@ -67,6 +67,7 @@ __all__ = [
 if not TYPE_CHECKING:  # a checker of types would take any name for one that is there
 
     def __getattr__(name: str) -> Any:
+        __tracebackhide__ = True
         raise AttributeError(f"pytest_evals.graders has no grader {name!r}{did_you_mean(name, __all__)}")
 
 

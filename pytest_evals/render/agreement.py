@@ -9,6 +9,7 @@ from pytest_evals.render import numbers
 from pytest_evals.render.calibration import coefficient
 from pytest_evals.render.lines import Line, wrapped
 from pytest_evals.trust.agreement import Agreement, PairAgreement
+from pytest_evals.wording import counted
 
 _MOST_PAIRS = 6
 _LONGEST_QUESTION = 60
@@ -60,7 +61,7 @@ def _pairs(found: Agreement, *, whole: bool) -> list[str]:
         f"{pair.one} and {pair.other} on {numbers.percent(pair.agreement)} (n={pair.n}){_own(pair)}" for pair in pairs
     ]
     left = len(found.pairs) - len(pairs)
-    return [*said, *([f"and {left} pairs that agree better"] if left else [])]
+    return [*said, *([f"and {counted(left, 'pair')} in better agreement"] if left else [])]
 
 
 def _own(pair: PairAgreement) -> str:

@@ -225,8 +225,7 @@ def _notes(card: ScoreCard) -> list[str]:
 
 def _cases(excerpts: Sequence[Excerpt], card: ScoreCard, outcome: str) -> Block:
     chosen = [excerpt for excerpt in excerpts if excerpt.outcome == outcome]
-    plural = "" if len(chosen) == 1 else "s"
-    opening = f"<details><summary>{numbers.count(len(chosen))} case{plural} {outcome}</summary>\n"
+    opening = f"<details><summary>{counted(len(chosen), 'case')} {outcome}</summary>\n"
     return Block([_case(excerpt, card) for excerpt in chosen], opening, "\n</details>")
 
 

@@ -119,7 +119,7 @@ def insight_lines(card: ScoreCard) -> list[str]:
     ]
     said += [f"repeats: {where(score)}: {_repeats(score)}" for score in card.scores if score.repeats > 1]
     left = len(card.slices) - _MOST_LINES
-    return [*said, *([f"{left} more slices are lower than the rest of their cases"] if left > 0 else [])]
+    return [*said, *([f"lower than the rest of their cases: {counted(left, 'more slice')}"] if left > 0 else [])]
 
 
 def _repeats(score: Score) -> str:

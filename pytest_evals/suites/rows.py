@@ -43,7 +43,7 @@ def files_of(declaration: Declaration, dataset: Dataset, index: int, base: Path)
         return {}
     if len(listed) != len(dataset.rows):
         raise SuiteError(
-            f"{declaration.place}: files has {len(listed)} entries for {counted(len(dataset.rows), 'row')}; there must be one a row"
+            f"{declaration.place}: files has {counted(len(listed), 'mapping')} for {counted(len(dataset.rows), 'row')}; there must be one a row"
         )
     if not isinstance(listed[index], Mapping):
         raise SuiteError(

@@ -17,6 +17,8 @@ PLACEHOLDER = re.compile(rf"\{{\{{\s*({_PATH})\s*\}}\}}")
 """A field of the case inside of a string."""
 REFERENCE = re.compile(r"\A(?:([A-Za-z_]\w*)((?:\.\w+)*)|\{\{\s*([A-Za-z_]\w*)((?:\.\w+)*)\s*\}\})\Z")
 """Any name with a path as a whole string, without or with braces."""
+SINGLE = re.compile(rf"(?<!\{{)\{{\s*({_PATH})\s*\}}(?!\}})")
+"""A field in single braces, as in an f-string, which are text to a template."""
 MARKUP = ("{{", "{%", "{#")
 """How what Jinja renders begins."""
 ALIASES = "__aliases__"

@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from pytest_evals.errors import TemplateError
 from pytest_evals.templates.jinja import Renderer, compile_template, names_in_template
 from pytest_evals.templates.locators import (
     ALIASES,
@@ -14,6 +15,7 @@ from pytest_evals.templates.locators import (
     MARKUP,
     PLACEHOLDER,
     REFERENCE,
+    SINGLE,
     Scope,
     as_text,
     locate,
@@ -85,6 +87,12 @@ def _renderer(text: str) -> Renderer:
     reference = REFERENCE.match(text)
     if reference:
         return _reference(text, reference)
+    single = SINGLE.search(text)
+    if single and "{%" not in text:
+        raise TemplateError(
+            f"{single[0]!r} stands in single braces; a template has two, {{{{{single[1]}}}}} (if these braces are meant as text, write "
+            f"{{% raw %}}{single[0]}{{% endraw %}})"
+        )
     if not any(mark in text for mark in MARKUP):
         return lambda _scope: text
     if not only_placeholders(text):

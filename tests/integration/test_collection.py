@@ -115,6 +115,10 @@ BAD = [
     ("cases([{'country': 'x'}], prompt='{{item.contry}}')", {}, ["*unknown*'contry'*country*did you mean 'country'*"]),
     ("cases([{'country': 'x'}], prompt='{{country}}')", {}, ["*unknown name 'country'*item.country*"]),
     ("cases([{'q': 'x'}], prompt='{{item.q')", {}, ["*not well formed*"]),
+    ("cases([{'q': 'x'}], prompt='Say {item.q}')", {}, ["*'{item.q}' stands in single braces*two, {{item.q}} (*"]),
+    ("cases", {}, ["*test_suite.py:4: @cases stands above test_it without data; write @cases(data, ...)*"]),
+    ("cases([], judge=graders.judge.binary('x', refrence='y'))", {}, ["test_suite.py:4: *'refrence'*did you mean 'reference'*"]),
+    ("cases([], judge=graders.contians('y'))", {}, ["*no grader 'contians'*did you mean 'contains'*"]),
     ("cases([{'q': None}], prompt='{{item.q}}')", {}, ["*null*"]),
     ("cases([{'q': 'x'}])", {}, ["*has no prompt*prompt=*messages=*"]),
     ("cases([{'q': 'x'}], prompt='x', messages=[])", {}, ["*either prompt= or messages=*"]),
@@ -123,7 +127,7 @@ BAD = [
     ("cases([{'q': 'x'}], prompt='x', generation={'temperature': -1})", {}, ["*temperature must be a number from 0*"]),
     ("cases([{'q': 'x'}], prompt='x', model='scriptd:a:b')", {}, ["*unknown engine 'scriptd'*did you mean 'scripted'*"]),
     ("cases([{'q': 'x'}], prompt='x', limit=0)", {}, ["*limit must be a whole number of at least 1*"]),
-    ("cases([{'q': 'x'}], prompt='x', files=[])", {}, ["*files has 0 entries for 1 row;*"]),
+    ("cases([{'q': 'x'}], prompt='x', files=[])", {}, ["*files has 0 mappings for 1 row;*"]),
     ("cases([{'q': 'x'}], prompt='x', files=[{'f': 'no.txt'}])", {}, ["*file 'f' not found*no.txt*"]),
     ("cases([{'q': 'x'}], prompt='x', gates=['named.mean'])", {}, ["*gate 'named.mean'*not well formed*"]),
     ("cases([{'q': 'x'}], prompt='x', gates=['namd.mean > 0'])", {}, ["*no grader 'namd'*named*did you mean 'named'*"]),
@@ -148,6 +152,11 @@ def test_a_mistake_in_a_suite_is_a_collection_error(
     result.stdout.fnmatch_lines(expected)
     assert "Traceback" not in result.stdout.str()
     assert not evals.path.exists()
+
+
+def test_a_function_with_cases_that_is_no_test_is_warned_of(evals: Evals) -> None:
+    evals.write(HEAD + "@cases([{'q': 'x'}], prompt='x')\ndef check_it(completion): ...\n")
+    evals.run("-W", "default").stdout.fnmatch_lines(["*PytestCollectionWarning: check_it has @cases and is no test,*"])
 
 
 def test_a_template_of_a_grader_is_checked_against_every_row(evals: Evals) -> None:

@@ -141,6 +141,6 @@ def test_of_many_pairs_the_card_names_those_that_agree_least() -> None:
         "    a and d on 20% (n=20); kappa -0.67 [-0.91, -0.42]",
         "    b and c on 20% (n=20); kappa -0.67 [-0.91, -0.42]",
         *(f"    {name} and e on 60% (n=20); kappa 0.00" for name in "abcd"),
-        "    and 4 pairs that agree better",
+        "    and 4 pairs in better agreement",
     ]
     assert len(agreement_texts([found])) == 11

@@ -314,11 +314,15 @@ def test_an_entry_of_a_json_list_that_is_no_object_is_numbered(tmp_path: Path) -
 
 
 def test_a_csv_row_with_too_many_values_names_file_and_line(tmp_path: Path) -> None:
-    assert file_refusal(tmp_path, "a,b\n1,2\n3,4,5\n", "data.csv").endswith("data.csv:3: 3 values for 2 columns")
+    assert file_refusal(tmp_path, "a,b\n1,2\n3,4,5\n", "data.csv").endswith(
+        "data.csv:3: 3 values for 2 columns; a text that holds a comma stands in double quotes"
+    )
 
 
 def test_a_csv_row_with_too_few_values_names_file_and_line(tmp_path: Path) -> None:
-    assert file_refusal(tmp_path, "a,b\n1\n", "data.csv").endswith("data.csv:2: 1 values for 2 columns")
+    assert file_refusal(tmp_path, "a,b\n1\n", "data.csv").endswith(
+        "data.csv:2: 1 value for 2 columns; a text that holds a comma stands in double quotes"
+    )
 
 
 def test_two_csv_columns_of_one_name_are_refused(tmp_path: Path) -> None:

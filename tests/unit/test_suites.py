@@ -132,7 +132,7 @@ def test_a_missing_file_names_row_and_path(tmp_path: Path) -> None:
 
 def test_there_must_be_files_for_every_row() -> None:
     message = refusal(SuiteError, prompt="x", files=[{}])
-    assert "files has 1 entries for 2 rows; there must be one a row" in message
+    assert "files has 1 mapping for 2 rows; there must be one a row" in message
 
 
 def test_a_rows_metadata_goes_before_that_of_the_suite() -> None:
