@@ -81,11 +81,8 @@ def set_(arguments: argparse.Namespace) -> int:
     )
     say([*_table(done.scores), ""])
     said = [f"baseline {arguments.name} is set from {path}: {counted(done.cases, 'case')} in {_shown(done.path)}"]
-    said += (
-        [f"without a grade to compare with, because of an error: {counted(done.errored, 'case')}"]
-        if done.errored
-        else []
-    )
+    errored = f"without a grade to compare with, because of an error: {counted(done.errored, 'case')}"
+    said += [errored] if done.errored else []
     said += [f"as they were: {', '.join(done.kept)}, which this run does not have"] if done.kept else []
     said += [f"gone from it: {counted(done.gone, 'case')}"] if done.gone else []
     said += [f"commit it, and compare with it: pytest --evals --evals-baseline {arguments.name}"]

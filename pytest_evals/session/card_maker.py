@@ -97,7 +97,9 @@ class CardMaker:
         notes = [*([cut] if cut else []), *self._judge_note(), *told, *self._recall_notes(tally)]
         infos = self._infos.values()
         notes += [
-            f"{info.name}: the first {info.n} of {counted(info.total, 'row')}" for info in infos if info.n < info.total
+            f"{info.name}: {'the first' if info.n == 1 else f'the first {info.n}'} of {counted(info.total, 'row')}"
+            for info in infos
+            if info.n < info.total
         ]
         notes += [note for info in infos for note in info.notes]
         if self._baseline and compared:

@@ -233,7 +233,7 @@ def test_a_setting_that_is_wrong_for_all_cases_is_found_where_it_is_written(
     evals.write(suite(choices, expected), script=MODEL)
     result = evals.run()
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    result.stdout.fnmatch_lines(["test_suite.py:3: in <module>", message])
+    result.stdout.fnmatch_lines([f"test_suite.py:3: {message}"])
 
 
 @pytest.mark.parametrize(
