@@ -10,6 +10,7 @@ import pytest
 
 from pytest_evals.engines.protocol import Inbox, Request, Result
 from pytest_evals.engines.transformers.engine import TransformersEngine
+from pytest_evals.engines.transformers.keeping import IDLE_SHARE
 
 from .conftest import (
     open_engine,
@@ -18,6 +19,7 @@ from .conftest import (
     runner_of,
     scheduler_of,
     set_budget,
+    texts,
     usage_of,
 )
 
@@ -97,6 +99,23 @@ def test_with_little_room_nobody_waits_for_what_is_kept(tiny: Path) -> None:
     assert 0 < scheduler.prefixes.cells <= 420 - slots.size
     assert set(slots.stores) == {id(prefix) for prefix in scheduler.prefixes.all()}
     assert usage_of(engine)["reused_tokens"] > 0
+
+
+def test_what_many_answered_rows_leave_is_bounded_and_a_next_turn_finds_its_own(tiny: Path) -> None:
+    engine = open_engine(tiny, batch="6")
+    set_budget(engine, cells=20_000)
+    texts(engine, [request(f"r{number}", f"{number} {number * 7919}", max_new_tokens=4) for number in range(150)])
+    scheduler, slots = scheduler_of(engine), runner_of(engine).slots
+    bound = max(slots.size, int(20_000 * IDLE_SHARE))
+    assert bound - 100 < scheduler.prefixes.cells <= bound
+    assert sum(store.length for store in slots.stores.values()) == scheduler.prefixes.cells
+    before = usage_of(engine)["prompt_tokens"]
+    turns = list(conversed(engine))
+    check(tiny, turns)
+    prompts = sum(result.prompt_tokens or 0 for _, result in turns)
+    earlier = sum(result.prompt_tokens or 0 for entry, result in turns if not entry.id.endswith(f".{len(TURNS)}"))
+    assert usage_of(engine)["prompt_tokens"] - before < prompts - 0.9 * earlier
+    assert scheduler.prefixes.cells <= max(slots.size, bound)
 
 
 def test_prompts_that_come_one_by_one_share_what_the_first_has_computed(tiny: Path) -> None:

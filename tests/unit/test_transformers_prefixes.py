@@ -289,6 +289,17 @@ def test_what_rows_wait_for_is_forgotten_after_what_nobody_wants_and_stays_in_it
     assert (forest.all(), whole.done, forest.cells, ends(waiting[0])) == ([whole], False, 0, [50])
 
 
+def test_what_no_row_waits_for_has_a_bound_of_its_own() -> None:
+    waiting, gone = rows_below(SYSTEM, SHOTS["a"]), rows_below(SHOTS["b"])
+    forest = grown(waiting, gone)
+    release_all(forest, gone)
+    assert (forest.unused, forest.idle) == (80, 30)
+    assert forest.forget_unused(1000, 30) == []
+    assert [prefix.tokens for prefix in forest.forget_unused(1000, 29)] == [tuple(SHOTS["b"])]
+    assert (forest.unused, forest.idle) == (50, 0)
+    assert forest.forget_unused(1000, 0) == []
+
+
 def test_unused_stretches_leave_children_first_and_the_oldest_first_until_the_rest_is_small_enough() -> None:
     old, young = [*rows_below(SYSTEM, SHOTS["a"]), *rows_below(SYSTEM)], rows_below(SHOTS["b"])
     forest = grown(old, young)
@@ -396,6 +407,7 @@ def check(forest: PrefixForest, rows: list[Row]) -> None:
     assert {id(prefix): prefix.users for prefix in forest.all() if prefix.users} == users
     assert forest.cells == sum(prefix.stored for prefix in forest.all())
     assert forest.used == sum(prefix.stored for prefix in forest.all() if prefix.holders)
+    assert forest.idle == sum(prefix.stored for prefix in forest.all() if not prefix.users)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -423,8 +435,10 @@ def test_every_path_is_the_beginning_of_its_row_however_rows_come_and_go(seed: i
             forest.keep(row)
             forest.release(row)
         there = there[len(there) // 3 :]
-        for prefix in forest.forget_unused(dice.choice([0, 40, 1000])):
+        idle = dice.choice([0, 20, None])
+        for prefix in forest.forget_unused(dice.choice([0, 40, 1000]), idle):
             assert not prefix.holders
+        assert idle is None or forest.idle <= idle
         check(forest, there)
     release_all(forest, there)
     forest.forget_unused(0)

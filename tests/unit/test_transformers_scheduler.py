@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from pytest_evals.engines.transformers.keeping import FEW
-from pytest_evals.engines.transformers.plans import Budget, Plan
+from pytest_evals.engines.transformers.keeping import FEW, IDLE_SHARE
+from pytest_evals.engines.transformers.plans import Budget, Plan, slots_of
 from pytest_evals.engines.transformers.scheduler import Scheduler
 from pytest_evals.engines.transformers.stretches import Prefix
 
@@ -60,9 +60,8 @@ def scored(length: int, name: str = "") -> Row:
 class Shelf:
     """Slots that grow with the rows, and what is stored of stretches: which tokens, by stretch."""
 
-    size = 0
-
     def __init__(self) -> None:
+        self.size = 0
         self.stored: dict[int, tuple[int, ...]] = {}
         self.kept: list[tuple[Row, int, int]] = []
         self.cut: list[tuple[Prefix, Prefix]] = []
@@ -103,6 +102,8 @@ class Machine:
         assert plan
         self.plans.append(plan)
         self.check(plan)
+        # Longer slots than now are needed stay, as far as they may.
+        self.shelf.size = max(slots_of(plan.rows), min(self.shelf.size, plan.limit or 0))
         if self.fails(plan):
             rows = self.scheduler.failed(plan, shrink=self.shrink)
             assert list(map(id, rows)) == list(map(id, plan.rows))
@@ -450,11 +451,60 @@ def test_rows_that_arrive_one_by_one_share_what_the_first_has_computed() -> None
 
 
 def test_what_is_kept_leaves_before_a_row_waits_for_room() -> None:
-    run = machine([row(50) for _ in range(4)], cells=4 * 60).run()
+    run = machine([row(50) for _ in range(4)], batch=8, cells=8 * 60).run()
     assert run.scheduler.prefixes.unused == 4 * 59
-    run.scheduler.add([row(50, name=str(number)) for number in range(4)])
-    assert len(run.step().admitted) == 4
+    run.scheduler.add([row(50, name=str(number)) for number in range(8)])
+    assert len(run.step().admitted) == 8
     assert run.scheduler.prefixes.cells == 0
+
+
+def next_turns(run: Machine, count: int, new: int = 10) -> list[Row]:
+    """The next turns of the last rows that finished."""
+    return [Row([*each.left, 1, 2, 3], new) for each in run.finished[-count:]]
+
+
+def computed_by_the_last(run: Machine, count: int) -> int:
+    """Add the next turns of the last rows that finished, all at once; return how many tokens were computed for them."""
+    run.scheduler.add(next_turns(run, count))
+    before = len(run.plans)
+    run.run()
+    return sum(piece.end - piece.begin for plan in run.plans[before:] for piece in plan.pieces)
+
+
+def test_what_no_row_waits_for_takes_no_more_than_slots_however_many_were_answered() -> None:
+    run = machine([row(50) for _ in range(40)])
+    for _ in range(2):
+        while run.scheduler:
+            run.step()
+            assert run.scheduler.prefixes.idle <= max(run.shelf.size, 10_000 * IDLE_SHARE)
+        assert 7 * 59 < run.scheduler.prefixes.unused == sum(map(len, run.shelf.stored.values()))
+        run.scheduler.add([row(50) for _ in range(400)])
+    assert {each for each, _, _ in run.shelf.kept[:32]} & set(run.finished[-8:]) == set()
+
+
+def test_what_rows_wait_for_stays_beside_it() -> None:
+    """The next turns are shorter, and so it is theirs when all others are done."""
+    run = machine([row(50) for _ in range(60)])
+    going_on: list[Row] = []
+    while len(run.finished) < 60:
+        before = len(run.finished)
+        run.step()
+        going_on += (more := next_turns(run, len(run.finished) - before, 3) if len(run.finished) > before else [])
+        run.scheduler.add(more)
+    assert run.scheduler.prefixes.unused > 50 * 59
+    run.run()
+    begins = [piece.begin for plan in run.plans for piece in plan.pieces if piece.target in going_on]
+    assert begins == [59] * 60
+
+
+def test_conversations_that_all_wait_for_another_model_are_kept_from_their_second_turn_on() -> None:
+    """However long they become: there is room."""
+    run = machine([row(20) for _ in range(60)]).run()
+    # Of most the first turn is gone: that so many come back was not to be known.
+    assert computed_by_the_last(run, 60) > 20 * 32
+    assert [computed_by_the_last(run, 60) for _ in range(8)] == [60 * 3] * 8
+    run.scheduler.budget = Budget(4, 2000)
+    assert computed_by_the_last(run, 60) > 40 * 100
 
 
 def test_what_rows_wait_for_leaves_too_when_others_need_the_room() -> None:

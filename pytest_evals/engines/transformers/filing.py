@@ -15,8 +15,10 @@ class Files:
         """Stored tokens of stretches that rows which run read."""
         self.unused = 0
         """Stored tokens of the others: they are there for rows to come."""
-        # Without users, with rows that wait for them, and without users or anything stored.
-        self._idle: dict[Prefix, None] = {}
+        self.idle = 0
+        """Stored tokens of those among them that no row waits for."""
+        # Without users and how many tokens are stored, with rows that wait for them, and without users or anything stored.
+        self._idle: dict[Prefix, int] = {}
         self._awaited: dict[Prefix, None] = {}
         self._empty: dict[Prefix, None] = {}
 
@@ -53,14 +55,28 @@ class Files:
 
     def file(self, prefix: Prefix) -> None:
         """Have a stretch where it belongs, as the last that was left."""
-        for files in (self._idle, self._awaited, self._empty):
-            files.pop(prefix, None)
+        self.idle -= self._idle.pop(prefix, 0)
+        self._awaited.pop(prefix, None)
+        self._empty.pop(prefix, None)
         if prefix.holders:
             return
-        if prefix.stored:
-            (self._awaited if prefix.users else self._idle)[prefix] = None
+        if prefix.stored and prefix.users:
+            self._awaited[prefix] = None
+        elif prefix.stored:
+            self._idle[prefix] = prefix.stored
+            self.idle += prefix.stored
         elif not prefix.users:
             self._empty[prefix] = None
+
+    def divide(self, upper: Prefix, lower: Prefix) -> None:
+        """Take note that the first tokens of ``lower``, with what is stored of them, have become ``upper``; ``lower`` stays
+        where it is in the order.
+        """
+        lower.stored -= upper.stored
+        if lower in self._idle:
+            self._idle[lower] -= upper.stored
+            self.idle -= upper.stored
+        self.file(upper)
 
     def empty(self) -> list[Prefix]:
         """Return those without users or anything stored."""

@@ -13,7 +13,7 @@ import torch
 
 from pytest_evals.engines.transformers.loop import AnyRow
 from pytest_evals.engines.transformers.plans import Plan
-from pytest_evals.engines.transformers.stretches import Prefix
+from pytest_evals.engines.transformers.stretches import Prefix, kept_tokens
 
 
 @dataclass(slots=True)
@@ -75,7 +75,7 @@ class Meter:
             if isinstance(piece.target, Prefix):
                 self.usage.shared_tokens -= piece.end - piece.begin
             elif piece.target.prefix and piece.begin == piece.target.prefix.end:
-                kept = sum(len(prefix.tokens) for prefix in piece.target.prefix.path if prefix.kept)
+                kept = kept_tokens(piece.target)
                 self.usage.reused_tokens += kept
                 self.usage.shared_tokens += piece.begin - kept
 

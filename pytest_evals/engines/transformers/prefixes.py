@@ -45,6 +45,11 @@ class PrefixForest:
         return self._files.unused
 
     @property
+    def idle(self) -> int:
+        """Stored tokens of those among the others that no row waits for."""
+        return self._files.idle
+
+    @property
     def cells(self) -> int:
         """Tokens whose keys and values are kept."""
         return self.used + self.unused
@@ -117,8 +122,9 @@ class PrefixForest:
 
     # -- what is dropped
 
-    def forget_unused(self, cells: int) -> list[Prefix]:
-        """Have no more than ``cells`` tokens stored that nobody reads; return the stretches whose keys and values go.
+    def forget_unused(self, cells: int, idle: int | None = None) -> list[Prefix]:
+        """Have no more than ``cells`` tokens stored that nobody reads, of these no more than ``idle`` that no row waits for
+        either; return the stretches whose keys and values go.
 
         Those that were left first go first, those that rows wait for last: they will be computed again. What nobody
         uses and of which nothing is stored is dropped in any case.
@@ -126,7 +132,7 @@ class PrefixForest:
         dropped: list[Prefix] = []
         for prefix in self._files.empty():
             dropped.extend(self._drop_upwards(prefix))
-        while self.unused > max(0, cells):
+        while self.unused > max(0, cells) or (idle is not None and self.idle > max(0, idle)):
             prefix = self._files.next_to_drop()
             self.store(prefix, 0)
             dropped.extend([prefix] if prefix.users else self._drop_upwards(prefix))
@@ -188,9 +194,8 @@ class PrefixForest:
         )
         beside.add(upper)
         prefix.tokens, prefix.start, prefix.parent = prefix.tokens[length:], upper.end, upper
-        prefix.stored -= upper.stored
         upper.children.add(prefix)
-        self._files.file(upper)
+        self._files.divide(upper, prefix)
         self.split(upper, prefix)
         return upper
 

@@ -66,3 +66,8 @@ class Prefix:
         while found[-1].parent is not None:
             found.append(found[-1].parent)
         return found[::-1]
+
+
+def kept_tokens(row: Sharing) -> int:
+    """Return how many tokens of a row's path other rows computed for themselves, and left."""
+    return sum(len(prefix.tokens) for prefix in row.prefix.path if prefix.kept) if row.prefix else 0
