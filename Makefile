@@ -22,7 +22,7 @@ types: $(VENV)/.test
 	$(VENV)/bin/mypy
 
 tests: $(VENV)/.test browser
-	$(PYTEST) tests/unit tests/integration tests/docs tests/pages -n 2
+	$(PYTEST) tests/pages tests/docs tests/integration tests/unit -n 2  # what is quick comes last, so that no worker is idle in the end
 	OMP_NUM_THREADS=1 $(PYTEST) tests/models -n 2  # tiny models: a second thread of one only waits
 
 # Chromium for tests/pages, from Debian's packages where they may be installed. Without it those tests are skipped.

@@ -112,7 +112,7 @@ def violations() -> Callable[[Any], list[str]]:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python").Axe()
 
     def check(page: Page) -> list[str]:
-        found = axe.run(page).response["violations"]
+        found = axe.run(page, options={"resultTypes": ["violations"]}).response["violations"]
         return [f"{entry['id']}: {[node['html'][:200] for node in entry['nodes'][:3]]}" for entry in found]
 
     return check
