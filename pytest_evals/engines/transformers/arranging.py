@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from pytest_evals.engines.transformers.bands import bands_of
+from pytest_evals.engines.transformers.compiled import runs_of
 from pytest_evals.engines.transformers.loop import AnyRow
 from pytest_evals.engines.transformers.plans import Piece
 from pytest_evals.engines.transformers.row import Row, ScoredRow
@@ -38,11 +39,12 @@ def arrange(
     slots: Slots,
     device: str,
     guesses: Sequence[Sequence[int]] = (),
+    threads: int | None = None,
 ) -> tuple[Layout, Step]:
     """Lay out the last token of each row that decodes, in the order of their slots, and after them the pieces.
 
     With ``guesses`` for rows, as many more tokens follow the last one of each as the longest guess has; where a row has
-    none, its last token stands for one.
+    none, its last token stands for one. With ``threads`` so many attend by compiled loops.
     """
     layout, width = Layout(), 1 + max(map(len, guesses), default=0)
     for row, guessed in zip(decoding, guesses or [()] * len(decoding), strict=True):
@@ -67,6 +69,7 @@ def arrange(
         last_position=max(layout.positions),
         spans=layout.spans,
         width=width,
+        runs=runs_of(cells[::width], layout.spans, width, threads) if threads else None,
     )
     for prefix, tokens in sorted(layout.below.items(), key=lambda entry: entry[0].start):
         step.groups.append(Group(_picked(tokens, device), slots.store_of(prefix), prefix.start))

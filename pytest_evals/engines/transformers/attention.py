@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from transformers import AttentionInterface
 
+from pytest_evals.engines.transformers import compiled
 from pytest_evals.engines.transformers.bands import Band
 from pytest_evals.engines.transformers.kernels import (
     HIDDEN,
@@ -28,7 +29,7 @@ from pytest_evals.engines.transformers.kernels import (
     merged,
     plain,
 )
-from pytest_evals.engines.transformers.steps import Group, Span, Step, current
+from pytest_evals.engines.transformers.steps import Group, Runs, Span, Step, current
 
 NAME = "pytest_evals"
 FUSED_DEVICES = {"cuda"}
@@ -78,23 +79,38 @@ class Layer:
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Store keys and values and return the output; all ``[tokens, heads, head]``."""
         step = self.step
-        slot_keys, slot_values = step.slots.layer(self.index, key, value)
-        parts: list[Part] = []
-        if step.decoding:
-            tokens = slice(0, step.decoding * step.width)
-            slot_keys[step.everyone, :, step.cells] = key[tokens]
-            slot_values[step.everyone, :, step.cells] = value[tokens]
-            parts.append(self._decode(query[tokens], slot_keys, slot_values))
-        parts.extend(self._span(span, query, key, value, slot_keys, slot_values) for span in step.spans)
-        output = parts[0][0] if len(parts) == 1 else torch.cat([part[0] for part in parts])
-        if not step.groups and self.sinks is None:
-            return output
-        sums = parts[0][1] if len(parts) == 1 else torch.cat([part[1] for part in parts])
+        slots = step.slots.layer(self.index, key, value)
+        if step.runs is not None and self.softcap is None and compiled.takes(query, value):
+            output, sums = self._by_loops(step.runs, query, key, value, slots)
+        else:
+            output, sums = self._by_operators(query, key, value, slots)
         for group in step.groups:
             self._merge(output, sums, group, query)
         if self.sinks is not None:
             output = output * torch.sigmoid(sums - self.sinks).unsqueeze(-1).to(output.dtype)
         return output
+
+    def _by_loops(self, runs: Runs, query: Tensor, key: Tensor, value: Tensor, slots: Part) -> Part:
+        output, sums = compiled.attend(query, key, value, slots, runs, self.window, self.scale)
+        for span in runs.others:
+            output[span.begin : span.end], sums[span.begin : span.end] = self._span(span, query, key, value, *slots)
+        return output, sums
+
+    def _by_operators(self, query: Tensor, key: Tensor, value: Tensor, slots: Part) -> Part:
+        step, parts = self.step, []
+        if step.decoding:
+            tokens = slice(0, step.decoding * step.width)
+            for held, new in zip(slots, (key, value), strict=True):
+                held[step.everyone, :, step.cells] = new[tokens]
+            parts.append(self._decode(query[tokens], *slots))
+        parts.extend(self._span(span, query, key, value, *slots) for span in step.spans)
+        if len(parts) == 1:
+            return parts[0]
+        output = torch.cat([part[0] for part in parts])
+        # Where nothing is merged nobody reads the sums.
+        return output, torch.cat([part[1] for part in parts]) if step.groups or self.sinks is not None else output[
+            ..., 0
+        ]
 
     def _decode(self, query: Tensor, keys: Tensor, values: Tensor) -> Part:
         """The tokens of each row against its slot: query heads that share a key head are rows of one product."""

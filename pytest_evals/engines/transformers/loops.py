@@ -12,6 +12,7 @@ import torch
 
 from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.engines.transformers import parallel
+from pytest_evals.engines.transformers.compiled_setup import compute_by_loops
 from pytest_evals.engines.transformers.continuous_setup import make_continuous, routed
 from pytest_evals.engines.transformers.device import choose_budget, settle_on, shape_of, table_room
 from pytest_evals.engines.transformers.generate_loop import GenerateLoop
@@ -31,6 +32,8 @@ from pytest_evals.engines.transformers.static_setup import WAYS, BlockLoop, deco
 from pytest_evals.engines.transformers.weights import Loaded
 from pytest_evals.errors import ModelError
 
+_LEAST_BYTES = 1 << 27
+"""Weights of a model for which loops are compiled: that takes seconds the first time, which a small one does not earn."""
 _LAYOUT_SHARE = 0.25
 """Share of the free memory that packed copies of the weights may take."""
 
@@ -92,6 +95,8 @@ def _packing(
         with runner.detached():
             layout = lay_out(loaded.model, budget.rows, int(_own_share(loaded, options) * _LAYOUT_SHARE))
             make_lean(loaded.model, layout)
+        if options.get("loops", meter.usage.weights_bytes >= _LEAST_BYTES):
+            compute_by_loops(runner, loaded.model, budget.rows)
     reference = ReferenceLoop(loaded.model, runner, layout, meter, loaded.device)
     sampler = Sampler(reference if options.get("exact") else None)
     runner.use(parallel.SharedSampler(sampler) if loaded.ranks > 1 else sampler)

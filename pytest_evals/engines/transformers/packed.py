@@ -23,8 +23,9 @@ from pytest_evals.engines.transformers.guessing import Guesser
 from pytest_evals.engines.transformers.loop import AnyRow
 from pytest_evals.engines.transformers.plans import Piece, Plan
 from pytest_evals.engines.transformers.row import Row
-from pytest_evals.engines.transformers.sampling import Sampler, needs_the_host
+from pytest_evals.engines.transformers.sampling import Sampler, check_finite, needs_the_host
 from pytest_evals.engines.transformers.scoring import score
+from pytest_evals.engines.transformers.shortlist import Found, Shortlist
 from pytest_evals.engines.transformers.slots import Slots
 from pytest_evals.engines.transformers.static_decode import MOST_STEPS, StaticDecoder
 from pytest_evals.engines.transformers.steps import Step, computing
@@ -72,6 +73,10 @@ class PackedRunner:
         """Takes over where nothing but decoding is to be done."""
         self.guesser: Guesser | None = None
         """Guesses tokens where few rows decode."""
+        self.threads: int | None = None
+        """So many attend by compiled loops, where these are to be used."""
+        self.shortlist: Shortlist | None = None
+        """Finds the likeliest tokens, where there is a faster way than all logits."""
         self.attach()
         self.decode_with(capture)
 
@@ -126,7 +131,7 @@ class PackedRunner:
             return list(decoder.run(rows))
         logits = decoder.logits(rows)
         self._settle(rows, [])
-        return self._finished(Layout(rows=rows), logits)
+        return self._finished(Layout(rows=rows), logits, self._sampler)
 
     def _run(self, plan: Plan[AnyRow]) -> list[AnyRow]:
         admitted = [row for row in plan.admitted if isinstance(row, Row)]
@@ -137,12 +142,25 @@ class PackedRunner:
         self.slots.reserve(len(everyone), longest, plan.limit, plan.ahead)
         decoding = self.slots.seat(decoding, [row for row in everyone.values() if row not in decoding])
         guesses = self.guesser.guess(decoding) if self.guesser and not plan.pieces else []
-        layout, step = arrange(decoding, plan.pieces, self.slots, self._device, guesses)
-        logits = self._forward(layout, step)
+        layout, step = arrange(decoding, plan.pieces, self.slots, self._device, guesses, self.threads)
+        shortlist = self.shortlist if self._is_plain(layout) else None
+        logits = self._forward(layout, step) if shortlist is None else self._found(layout, step, shortlist)
+        chooser = self._sampler if shortlist is None else Found()
         self._settle(decoding, plan.pieces)
         if step.width > 1:
-            return self._finished_ahead(decoding, guesses, logits.view(step.decoding, step.width, -1))
-        return self._finished(layout, logits)
+            return self._finished_ahead(decoding, guesses, logits.view(step.decoding, step.width, -1), chooser)
+        return self._finished(layout, logits, chooser)
+
+    def _is_plain(self, layout: Layout) -> bool:
+        """Tell whether every row wants the likeliest token of its own logits, and nothing else of them."""
+        usual = isinstance(self._sampler, Sampler) and not self._sampler.looks_at_ties
+        return (
+            usual
+            and self._keeps_logits
+            and bool(layout.rows)
+            and not layout.scored
+            and all(row.request.params.greedy and not needs_the_host(row) for row in layout.rows)
+        )
 
     # -- the forward and what comes of it
 
@@ -154,6 +172,14 @@ class PackedRunner:
         if self._keeps_logits:
             return self._logits(ids, step, logits_to_keep=wanted)
         return self._logits(ids, step)[wanted]
+
+    def _found(self, layout: Layout, step: Step, shortlist: Shortlist) -> torch.Tensor:
+        """Return the likeliest tokens in the place of logits, ``[wanted, 1]``."""
+        ids, wanted = (torch.tensor(each, device=self._device) for each in (layout.tokens, layout.wanted))
+        with shortlist.on():
+            values = self._logits(ids, step, logits_to_keep=wanted)
+        check_finite(values)
+        return shortlist.tokens.unsqueeze(1)
 
     def _logits(self, ids: torch.Tensor, step: Step, **extra: torch.Tensor) -> torch.Tensor:
         """Return logits of the tokens ``ids``, ``[tokens, vocabulary]``."""
@@ -178,7 +204,7 @@ class PackedRunner:
                 if piece.last:
                     self.slots.copy_prefixes(piece.target)
 
-    def _finished(self, layout: Layout, logits: torch.Tensor) -> list[AnyRow]:
+    def _finished(self, layout: Layout, logits: torch.Tensor, chooser: Chooser) -> list[AnyRow]:
         finished: list[AnyRow] = []
         for scored, first, end in layout.scored:
             if first < end:
@@ -190,18 +216,18 @@ class PackedRunner:
             if layout.scored:
                 ranges = {index for _, first, end in layout.scored for index in range(first, end)}
                 logits = logits[[index for index in range(len(layout.wanted)) if index not in ranges]]
-            chosen = self._sampler.choose(logits, layout.rows)
+            chosen = chooser.choose(logits, layout.rows)
             finished.extend(row for row, choice in zip(layout.rows, chosen, strict=True) if self._give(row, *choice))
         return finished
 
     def _finished_ahead(
-        self, rows: Sequence[Row], guesses: Sequence[Sequence[int]], logits: torch.Tensor
+        self, rows: Sequence[Row], guesses: Sequence[Sequence[int]], logits: torch.Tensor, chooser: Chooser
     ) -> list[AnyRow]:
         """Give rows their next tokens as long as these were guessed; ``logits`` ``[rows, 1 + guesses, vocabulary]``."""
         finished: list[AnyRow] = []
         going, right = list(range(len(rows))), [0] * len(rows)
         for place in range(logits.shape[1]):
-            chosen = self._sampler.choose(logits[going, place], [rows[index] for index in going])
+            chosen = chooser.choose(logits[going, place], [rows[index] for index in going])
             ended = {index for index, choice in zip(going, chosen, strict=True) if self._give(rows[index], *choice)}
             finished.extend(rows[index] for index in going if index in ended)
             going = [

@@ -9,8 +9,12 @@ from typing import Any
 import torch
 
 from pytest_evals.engines.protocol import Request
+from pytest_evals.engines.transformers.loop import AnyRow
+from pytest_evals.engines.transformers.packed import Chooser, PackedRunner
+from pytest_evals.engines.transformers.plans import Budget
 from pytest_evals.engines.transformers.row import Row
 from pytest_evals.engines.transformers.sampling import Uniforms, filtered
+from pytest_evals.engines.transformers.scheduler import Scheduler
 from pytest_evals.engines.transformers.selfcheck import Mute
 from pytest_evals.generation import GenerationParams
 
@@ -33,6 +37,20 @@ def rehearsed_rows(vocabulary: int, params: GenerationParams = GREEDY) -> list[R
     return [
         Row(Request(str(index), "", (), params), prompt, Mute(), frozenset()) for index, prompt in enumerate(prompts)
     ]
+
+
+def played(runner: PackedRunner, model: Any, sampler: Chooser, params: GenerationParams = GREEDY) -> list[Row]:
+    """Return `rehearsed_rows` that were written with the runner."""
+    rows = rehearsed_rows(model.config.get_text_config(decoder=True).vocab_size, params)
+    scheduler: Scheduler[AnyRow] = Scheduler(Budget(len(rows), 1 << 20, cascade=None))
+    scheduler.add(rows)
+    try:
+        with runner.sampling_with(sampler):
+            while plan := scheduler.plan():
+                scheduler.done(plan, runner.run(plan))
+    finally:
+        runner.clear()
+    return rows
 
 
 @torch.inference_mode()

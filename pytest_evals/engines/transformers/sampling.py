@@ -58,8 +58,7 @@ class Sampler:
         if self._arbiter is not None:
             adjusted = self._without_ties(adjusted, rows, self._arbiter)
         values, tokens = likeliest(adjusted)
-        if not bool(values.isfinite().all()):
-            raise NotANumberError("the model's logits are not finite numbers")
+        check_finite(values)
         sampled = [index for index, row in enumerate(rows) if not row.request.params.greedy]
         if sampled:
             chosen = draw(adjusted[sampled].float(), [rows[index] for index in sampled])
@@ -82,6 +81,12 @@ class Sampler:
             alone = arbiter.next_logits(rows[index]).unsqueeze(0)
             decided[index] = adjust(alone, [rows[index]])[0]
         return decided
+
+
+def check_finite(logits: torch.Tensor) -> None:
+    """Raise `NotANumberError` if one of the largest logits of rows is no finite number."""
+    if not bool(logits.isfinite().all()):
+        raise NotANumberError("the model's logits are not finite numbers")
 
 
 def likeliest(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,23 +9,21 @@ import torch
 
 from pytest_evals.engines.transformers.faults import is_fatal
 from pytest_evals.engines.transformers.graphs import Capture, CudaGraphs, Directly
-from pytest_evals.engines.transformers.loop import AnyRow, Progress
+from pytest_evals.engines.transformers.loop import Progress
 from pytest_evals.engines.transformers.meter import Meter
 from pytest_evals.engines.transformers.packed import Chooser, PackedRunner
 from pytest_evals.engines.transformers.packed_loop import PackedLoop
-from pytest_evals.engines.transformers.plans import Budget
 from pytest_evals.engines.transformers.rehearsal import (
     GREEDY,
     SAMPLED,
     difference,
     judged,
     misdrawn,
-    rehearsed_rows,
+    played,
     shortfall,
 )
 from pytest_evals.engines.transformers.row import Row
 from pytest_evals.engines.transformers.sampling import Sampler
-from pytest_evals.engines.transformers.scheduler import Scheduler
 from pytest_evals.engines.transformers.selfcheck import TOLERANCE, Recording
 from pytest_evals.engines.transformers.static_decode import Tally
 from pytest_evals.generation import GenerationParams
@@ -77,20 +75,13 @@ def largest_static_difference(runner: PackedRunner, model: Any) -> float:
 
 def _played(runner: PackedRunner, model: Any, sampler: Chooser, params: GenerationParams) -> list[Row]:
     """Return rows that were written with the runner, every step of a new size captured at once."""
-    rows = rehearsed_rows(model.config.get_text_config(decoder=True).vocab_size, params)
-    scheduler: Scheduler[AnyRow] = Scheduler(Budget(len(rows), 1 << 20, cascade=None))
-    scheduler.add(rows)
-    if runner.decoder is not None:
-        runner.decoder.launches.eager_first = False
+    if runner.decoder is None:
+        return played(runner, model, sampler, params)
+    runner.decoder.launches.eager_first = False
     try:
-        with runner.sampling_with(sampler):
-            while plan := scheduler.plan():
-                scheduler.done(plan, runner.run(plan))
+        return played(runner, model, sampler, params)
     finally:
-        if runner.decoder is not None:
-            runner.decoder.launches.eager_first = True
-        runner.clear()
-    return rows
+        runner.decoder.launches.eager_first = True
 
 
 def tally_of(meter: Meter) -> Tally:

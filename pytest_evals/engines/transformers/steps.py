@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 from pytest_evals.engines.transformers.bands import Band
@@ -45,6 +46,16 @@ class Group:
     position: int
 
 
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """What compiled loops attend to in a step, a row of ``table`` for each run of tokens, and the ``others``: see
+    `compiled_kernels.attention_with`.
+    """
+
+    table: np.ndarray[Any, np.dtype[np.int64]]
+    others: list[Span]
+
+
 @dataclass(slots=True)
 class Step:
     """Who sees whom in one forward.
@@ -65,6 +76,8 @@ class Step:
     groups: list[Group] = field(default_factory=list)
     bands: list[Band] = field(default_factory=list)
     """Parts of the first slots that are read to different lengths; none: all of them to ``longest``."""
+    runs: Runs | None = None
+    """Where loops attend instead of operators."""
     width: int = 1
     merges: bool = False
     """Whether rows that decode see prefixes in `groups`: what they see in their slots is merged with that."""

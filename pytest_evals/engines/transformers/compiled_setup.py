@@ -1,0 +1,44 @@
+"""Whether a model is computed with compiled loops: tried when it is loaded, as everything that must give its own logits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from pytest_evals.engines.transformers.compiled import threads_of_loops
+from pytest_evals.engines.transformers.packed import PackedRunner
+from pytest_evals.engines.transformers.rehearsal import played, shortfall
+from pytest_evals.engines.transformers.sampling import Sampler
+from pytest_evals.engines.transformers.selfcheck import TOLERANCE, largest_difference
+from pytest_evals.engines.transformers.shortlist import make_shortlist
+
+
+@torch.inference_mode()
+def compute_by_loops(runner: PackedRunner, model: Any, rows: int) -> None:
+    """Let the runner attend by loops, and choose from a shortlist, where that is faster in batches of ``rows`` and right."""
+    runner.threads = threads_of_loops()
+    if runner.threads is None:
+        return
+    vocabulary = model.config.get_text_config(decoder=True).vocab_size
+    if not _is_right(lambda: largest_difference(model, runner, vocabulary)):
+        runner.threads = None
+    with runner.detached():
+        runner.shortlist = make_shortlist(model, rows)
+    if runner.shortlist is not None and not _is_right(lambda: _shortfall(runner, model)):
+        runner.shortlist = None
+
+
+def _shortfall(runner: PackedRunner, model: Any) -> float:
+    rows = played(runner, model, Sampler())
+    with runner.detached():
+        return shortfall(model, rows)
+
+
+def _is_right(difference: Callable[[], float]) -> bool:
+    """Tell whether logits differ by no more than rounding makes them."""
+    try:
+        return difference() <= TOLERANCE[torch.float32]
+    except Exception:  # noqa: BLE001 - whatever a compiler or a model's own code may raise, there is another way
+        return False
