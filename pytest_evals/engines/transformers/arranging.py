@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from pytest_evals.engines.transformers.bands import bands_of
-from pytest_evals.engines.transformers.compiled import runs_of
+from pytest_evals.engines.transformers.compiled_attention import runs_of
 from pytest_evals.engines.transformers.loop import AnyRow
 from pytest_evals.engines.transformers.plans import Piece
 from pytest_evals.engines.transformers.row import Row, ScoredRow

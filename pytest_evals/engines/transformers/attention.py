@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from transformers import AttentionInterface
 
-from pytest_evals.engines.transformers import compiled
+from pytest_evals.engines.transformers import compiled_attention
 from pytest_evals.engines.transformers.bands import Band
 from pytest_evals.engines.transformers.kernels import (
     HIDDEN,
@@ -80,8 +80,8 @@ class Layer:
         """Store keys and values and return the output; all ``[tokens, heads, head]``."""
         step = self.step
         slots = step.slots.layer(self.index, key, value)
-        if step.runs is not None and self.softcap is None and compiled.takes(query, value):
-            output, sums = self._by_loops(step.runs, query, key, value, slots)
+        if step.runs is not None and self.softcap is None and compiled_attention.takes(query, value):
+            output, sums = self._compiled(step.runs, query, key, value, slots)
         else:
             output, sums = self._by_operators(query, key, value, slots)
         for group in step.groups:
@@ -90,8 +90,8 @@ class Layer:
             output = output * torch.sigmoid(sums - self.sinks).unsqueeze(-1).to(output.dtype)
         return output
 
-    def _by_loops(self, runs: Runs, query: Tensor, key: Tensor, value: Tensor, slots: Part) -> Part:
-        output, sums = compiled.attend(query, key, value, slots, runs, self.window, self.scale)
+    def _compiled(self, runs: Runs, query: Tensor, key: Tensor, value: Tensor, slots: Part) -> Part:
+        output, sums = compiled_attention.attend(query, key, value, slots, runs, self.window, self.scale)
         for span in runs.others:
             output[span.begin : span.end], sums[span.begin : span.end] = self._span(span, query, key, value, *slots)
         return output, sums

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,35 +28,51 @@ _SIZES = (1e-3, 1.0, 30.0)
 _TOLERANCE = 1e-5
 
 
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How parts are computed: a norm from its weight and what it adds to the variance, the product of a gated block from
+    its activation, gates and values, and the rotation of heads ``[1, heads, tokens, head]`` by cosines and sines.
+    """
+
+    norm: Callable[[Tensor, float], Apply]
+    gate: Callable[[Apply, Tensor, Tensor], Tensor]
+    rotate: Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
 @torch.inference_mode()
-def make_lean(model: torch.nn.Module, layout: Layout) -> None:
-    """Let the parts of ``model`` that can be computed in fewer passes be computed so while ``layout`` is active."""
-    blocks: dict[tuple[type, type], bool] = {}
+def make_lean(model: torch.nn.Module, layout: Layout, ways: Sequence[Ways] = ()) -> None:
+    """Let the parts of ``model`` that can be computed in fewer passes be computed so while ``layout`` is active: in the
+    first of ``ways`` that computes the same, or by few operators.
+    """
+    ways = [*ways, OPERATORS]
+    blocks: dict[tuple[type, type], Ways | None] = {}
     for module in model.modules():
         if not all(parameter.dtype == torch.float32 for parameter in module.parameters(recurse=False)):
             continue
-        lean = next((lean for lean in _norms(module) if _same(module, lean, _SIZES)), None)
+        lean = next((lean for lean in _norms(module, ways) if _same(module, lean, _SIZES)), None)
         if lean is None and _is_gated(module):
             # Of one kind a single one is tried: what they call are parts of their own, and they may be large.
             kind = (type(module), type(module.act_fn))
             if kind not in blocks:
-                blocks[kind] = _same(module, _gated(module), _SIZES[1:2])
-            lean = _gated(module) if blocks[kind] else None
+                blocks[kind] = next((way for way in ways if _same(module, _gated(module, way), _SIZES)), None)
+            way = blocks[kind]
+            lean = way and _gated(module, way)
         if lean is not None:
             _replace(module, lean, layout)
             layout.lean += 1
-        elif _rotate_lean(module, layout):
+        elif _rotate_lean(module, layout, ways):
             layout.lean += 1
 
 
-def _norms(module: torch.nn.Module) -> Iterator[Apply]:
+def _norms(module: torch.nn.Module, ways: Sequence[Ways]) -> Iterator[Apply]:
     """Yield ways to compute what ``module`` may compute if it is a norm."""
     children, parameters = dict(module.named_children()), dict(module.named_parameters(recurse=False))
     eps = getattr(module, "variance_epsilon", getattr(module, "eps", None))
     if not children and parameters.keys() == {"weight"} and parameters["weight"].dim() == 1 and isinstance(eps, float):
         weight = parameters["weight"].detach()
-        yield _norm(weight, eps)
-        yield _norm(1 + weight, eps)
+        for way in ways:
+            yield way.norm(weight, eps)
+            yield way.norm(1 + weight, eps)
 
 
 def _is_gated(module: torch.nn.Module) -> bool:
@@ -75,10 +92,9 @@ def _norm(weight: Tensor, eps: float) -> Apply:
     return apply
 
 
-def _gated(module: Any) -> Apply:
+def _gated(module: Any, way: Ways) -> Apply:
     def apply(values: Tensor) -> Tensor:
-        gate, up = module.gate_proj(values), module.up_proj(values)
-        down: Tensor = module.down_proj(module.act_fn(gate).mul_(up))
+        down: Tensor = module.down_proj(way.gate(module.act_fn, module.gate_proj(values), module.up_proj(values)))
         return down
 
     return apply
@@ -120,7 +136,7 @@ def _replace(module: torch.nn.Module, lean: Apply, layout: Layout) -> None:
 # -- rotary positions
 
 
-def rotated(values: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def _rotated(values: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn each pair of numbers, one of either half, by its angle; ``values`` ``[..., head]``."""
     half = values.shape[-1] // 2
     result = values * cos
@@ -129,15 +145,16 @@ def rotated(values: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return result
 
 
-def _rotate_lean(module: torch.nn.Module, layout: Layout) -> bool:
-    """Let an attention module rotate by `rotated` if that is what it calls: its forward is made anew, with this name of
-    its globals exchanged.
+def _rotate_lean(module: torch.nn.Module, layout: Layout, ways: Sequence[Ways]) -> bool:
+    """Let an attention module rotate in one of ``ways`` if it calls a function for that: its forward is made anew, with
+    this name of its globals exchanged.
     """
     own = type(module).forward
     if not isinstance(own, types.FunctionType) or _ROTATION not in own.__code__.co_names:
         return False
     rotate = own.__globals__.get(_ROTATION)
-    if rotate is None or not _rotates(rotate):
+    way = next((way for way in ways if rotate is not None and _rotates(rotate, way)), None)
+    if way is None:
         return False
 
     def lean(query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, *arguments: Any, **options: Any) -> Any:
@@ -146,7 +163,7 @@ def _rotate_lean(module: torch.nn.Module, layout: Layout) -> bool:
         if not layout.active or not plain:
             return rotate(query, key, cos, sin, *arguments, **options)
         cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
-        return rotated(query, cos, sin), rotated(key, cos, sin)
+        return way.rotate(query, cos, sin), way.rotate(key, cos, sin)
 
     names = {**own.__globals__, _ROTATION: lean}
     forward = types.FunctionType(own.__code__, names, own.__name__, own.__defaults__, own.__closure__)
@@ -155,15 +172,18 @@ def _rotate_lean(module: torch.nn.Module, layout: Layout) -> bool:
     return True
 
 
-def _rotates(rotate: Callable[..., Any]) -> bool:
+def _rotates(rotate: Callable[..., Any], way: Ways) -> bool:
     generator = torch.Generator().manual_seed(0)
     query, key = (torch.randn((1, heads, 5, 8), generator=generator) for heads in (4, 2))
     cos, sin = (torch.randn((1, 5, 8), generator=generator) for _ in range(2))
     try:
         expected = rotate(query, key, cos, sin)
         return all(
-            _close(rotated(values, cos.unsqueeze(1), sin.unsqueeze(1)), result)
+            _close(way.rotate(values, cos.unsqueeze(1), sin.unsqueeze(1)), result)
             for values, result in zip((query, key), expected, strict=True)
         )
     except Exception:  # noqa: BLE001 - a family's own function may want anything
         return False
+
+
+OPERATORS = Ways(_norm, lambda activate, gates, values: activate(gates).mul_(values), _rotated)

@@ -12,7 +12,8 @@ import torch
 
 from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.engines.transformers import parallel
-from pytest_evals.engines.transformers.compiled_setup import compute_by_loops
+from pytest_evals.engines.transformers.compiled_attention import compiled_threads
+from pytest_evals.engines.transformers.compiled_setup import compute_compiled, ways_of
 from pytest_evals.engines.transformers.continuous_setup import make_continuous, routed
 from pytest_evals.engines.transformers.device import choose_budget, settle_on, shape_of, table_room
 from pytest_evals.engines.transformers.generate_loop import GenerateLoop
@@ -94,9 +95,9 @@ def _packing(
     if loaded.device == "cpu" and loaded.ranks == 1:
         with runner.detached():
             layout = lay_out(loaded.model, budget.rows, int(_own_share(loaded, options) * _LAYOUT_SHARE))
-            make_lean(loaded.model, layout)
-        if options.get("loops", meter.usage.weights_bytes >= _LEAST_BYTES):
-            compute_by_loops(runner, loaded.model, budget.rows)
+            threads = compiled_threads() if options.get("compiled", meter.usage.weights_bytes >= _LEAST_BYTES) else None
+            make_lean(loaded.model, layout, ways_of(threads))
+        compute_compiled(runner, loaded.model, budget.rows, threads)
     reference = ReferenceLoop(loaded.model, runner, layout, meter, loaded.device)
     sampler = Sampler(reference if options.get("exact") else None)
     runner.use(parallel.SharedSampler(sampler) if loaded.ranks > 1 else sampler)

@@ -44,14 +44,15 @@ class Shortlist:
     returns is then the largest logit of each token as its only one, and ``tokens`` says whose it is.
     """
 
-    def __init__(self, head: torch.nn.Linear, sample: Tensor) -> None:
-        from pytest_evals.engines.transformers.compiled_kernels import likeliest  # numba need not be there
+    def __init__(self, head: torch.nn.Linear, sample: Tensor, threads: int) -> None:
+        from pytest_evals.engines.transformers.compiled.likeliest import likeliest  # numba need not be there
 
         self.tokens: Tensor = torch.empty(0, dtype=torch.long)
         self._likeliest = likeliest
+        self._threads = threads
         self._active = False
         self._head: Callable[[Tensor], Tensor] = head.forward
-        self._weight = head.weight.detach()
+        self._weight = head.weight.detach().contiguous()
         self._bias = torch.zeros(head.out_features) if head.bias is None else head.bias.detach()
         self._scale = _balance(self._weight, sample)
         rounded, self._steps, self._errors, self._norms = _rounded(self._weight, self._scale)
@@ -68,7 +69,7 @@ class Shortlist:
         values, tokens = torch.empty(len(hidden)), torch.empty(len(hidden), dtype=torch.long)
         of_rows, of_tokens = torch.stack([steps[:, 0], *sizes]), torch.stack([self._errors, self._norms, self._bias])
         tensors = values, tokens, rough, of_rows, of_tokens, hidden.contiguous(), self._weight
-        self._likeliest(*(tensor.numpy() for tensor in tensors))
+        self._likeliest(self._threads, (len(hidden), *self._weight.shape), tensors)
         return values, tokens
 
     def _multiply(self, numbers: Tensor) -> Tensor:
@@ -118,7 +119,7 @@ class Found:
 
 
 @torch.inference_mode()
-def make_shortlist(model: Any, rows: int) -> Shortlist | None:
+def make_shortlist(model: Any, rows: int, threads: int) -> Shortlist | None:
     """Return a shortlist that stands in for the model's output layer, if one can be made and is faster.
 
     The model must compute with its own attention.
@@ -128,7 +129,7 @@ def make_shortlist(model: Any, rows: int) -> Shortlist | None:
         return None
     try:
         sample = _sample(model, head)
-        shortlist = Shortlist(head, sample)
+        shortlist = Shortlist(head, sample, threads)
         if not shortlist.is_faster(sample, rows):
             return None
     except (RuntimeError, AttributeError, ImportError):

@@ -8,7 +8,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 
 from pytest_evals.engines.transformers.bands import Band
@@ -48,11 +47,12 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """What compiled loops attend to in a step, a row of ``table`` for each run of tokens, and the ``others``: see
-    `compiled_kernels.attention_with`.
+    """What compiled loops attend to in a step, in so many ``threads``: a row of ``table`` for each run of tokens, as in
+    `compiled.attention`. Of the step's spans the ``others`` are left.
     """
 
-    table: np.ndarray[Any, np.dtype[np.int64]]
+    table: Tensor
+    threads: int
     others: list[Span]
 
 

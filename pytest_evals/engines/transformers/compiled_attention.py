@@ -6,12 +6,9 @@ shared prefixes are products of many queries, for which torch has good kernels.
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
-import numpy as np
 import torch
 
 from pytest_evals.engines.transformers.kernels import Part, by_products
@@ -27,16 +24,12 @@ _SAMPLE = (16, 3, 3, 64, 256)
 Tensor = torch.Tensor
 
 
-def threads_of_loops() -> int | None:
-    """Make numba ready; return the threads with which loops compute, `None` where torch's operators are to attend."""
+def compiled_threads() -> int | None:
+    """Return the threads with which compiled loops compute; `None` where there are none, or torch's operators are faster."""
     try:
-        numba = importlib.import_module("numba")
-        # The other layers want a package of their own, or may not be used from two threads.
-        numba.config.THREADING_LAYER = "omp"
-        threads = min(torch.get_num_threads(), int(numba.config.NUMBA_NUM_THREADS))
-        numba.set_num_threads(threads)
+        threads = torch.get_num_threads()
         return threads if _is_faster(threads) else None
-    except Exception:  # noqa: BLE001 - no numba, one that does not go with this numpy, no such layer: torch attends
+    except Exception:  # noqa: BLE001 - no numba, one that does not go with this numpy, another OpenMP: torch computes
         return None
 
 
@@ -57,7 +50,7 @@ def runs_of(cells: Sequence[int], spans: Sequence[Span], width: int, threads: in
             table.append((span.begin, span.end, -1 if span.slot is None else span.slot, span.cell, span.first))
         else:
             others.append(span)
-    return Runs(_dealt(np.array(table, np.int64).reshape(-1, 5), threads), others)
+    return Runs(_dealt(torch.tensor(table, dtype=torch.long).view(-1, 5), threads), threads, others)
 
 
 def attend(
@@ -68,22 +61,31 @@ def attend(
     New tensors are ``[tokens, heads, head]``, slots ``[slots, kv_heads, cells, head]``. What belongs to no run is left
     undefined.
     """
-    from pytest_evals.engines.transformers.compiled_kernels import attention_with  # numba need not be there
+    from pytest_evals.engines.transformers.compiled.attention import attention_with  # numba need not be there
 
-    tokens, heads, size = query.shape
+    tokens, heads, head = query.shape
+    kv_heads = key.shape[1]
     output, sums = torch.empty(query.shape), torch.empty((tokens, heads))
     if len(runs.table):
-        tensors = [tensor.numpy() for tensor in (output, sums, query, key, value, *slots)]
-        attention_with(heads // key.shape[1], size)(*tensors, runs.table, window or 0, scale)
+        query, key, value = _packed(query), _packed(key), _packed(value)
+        count, cells = slots[0].shape[0], slots[0].shape[2]
+        steps = query.stride(0), key.stride(0), value.stride(0)
+        integers = tokens, len(runs.table), kv_heads, cells, count, window or 0, *steps
+        tensors = output, sums, query, key, value, *slots, runs.table
+        attention_with(heads // kv_heads, head)(runs.threads, integers, tensors, scale)
     return output, sums
 
 
-def _dealt(table: np.ndarray[Any, Any], threads: int) -> np.ndarray[Any, Any]:
+def _packed(tensor: Tensor) -> Tensor:
+    """Return the tensor with the heads of each token one after another."""
+    return tensor if tensor.stride()[1:] == (tensor.shape[2], 1) else tensor.contiguous()
+
+
+def _dealt(table: Tensor, threads: int) -> Tensor:
     """Return the runs in an order in which threads, each with as many neighbours, have about as much to do."""
     tokens = table[:, 1] - table[:, 0]
-    scores = tokens * (table[:, 3] - table[:, 4] + tokens)
-    order = np.argsort(-scores, kind="stable")
-    return np.ascontiguousarray(table[np.concatenate([order[thread::threads] for thread in range(threads)])])
+    order = (tokens * (table[:, 3] - table[:, 4] + tokens)).argsort(descending=True)
+    return table[torch.cat([order[thread::threads] for thread in range(threads)])]
 
 
 @torch.inference_mode()
