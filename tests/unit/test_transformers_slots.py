@@ -10,7 +10,7 @@ import torch
 
 from pytest_evals.engines.protocol import Request
 from pytest_evals.engines.transformers.buckets import Room
-from pytest_evals.engines.transformers.packed import PackedCache
+from pytest_evals.engines.transformers.packed_cache import PackedCache
 from pytest_evals.engines.transformers.row import Row
 from pytest_evals.engines.transformers.selfcheck import Mute
 from pytest_evals.engines.transformers.slots import GROW_BY, ROUND_TO, Slots

@@ -1,13 +1,15 @@
 """Attention on a CPU through compiled loops, where numba is installed and they are faster than torch's operators.
 
-What attends to slots, and short spans of prompts, is computed in one call a layer: see `compiled_kernels`. Long spans and
-shared prefixes are products of many queries, for which torch has good kernels.
+What attends to slots, and short spans of prompts, is computed in one call a layer: see `compiled.attention`. Long spans
+and shared prefixes are products of many queries, for which torch has good kernels.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -18,17 +20,35 @@ _MOST_SCORES = 256 * 256
 """Scores of a span that are computed here: of more, torch's kernel for long prompts is as fast or faster."""
 _LEAST_GAIN = 1.1
 _ROUNDS = 5
-_SAMPLE = (16, 3, 3, 64, 256)
-"""Rows, key heads, query heads of each, numbers of a head and cells on which the ways are compared."""
+_SAMPLE = (16, 256)
+"""Rows, and cells of each, on which the ways are compared."""
 
 Tensor = torch.Tensor
 
 
-def compiled_threads() -> int | None:
-    """Return the threads with which compiled loops compute; `None` where there are none, or torch's operators are faster."""
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """Key heads, query heads of each, and numbers of a head."""
+
+    keys: int
+    share: int
+    size: int
+
+
+def heads_of(config: Any) -> Heads:
+    """Return the heads that a transformers text config tells of."""
+    heads: int = config.num_attention_heads
+    keys: int = getattr(config, "num_key_value_heads", None) or heads
+    return Heads(keys, heads // keys, getattr(config, "head_dim", None) or config.hidden_size // heads)
+
+
+def compiled_threads(config: Any) -> int | None:
+    """Return the threads with which compiled loops compute; `None` where there are none, or operators are faster for
+    attention with the heads of ``config``.
+    """
     try:
         threads = torch.get_num_threads()
-        return threads if _is_faster(threads) else None
+        return threads if _is_faster(threads, heads_of(config)) else None
     except Exception:  # noqa: BLE001 - no numba, one that does not go with this numpy, another OpenMP: torch computes
         return None
 
@@ -89,17 +109,19 @@ def _dealt(table: Tensor, threads: int) -> Tensor:
 
 
 @torch.inference_mode()
-def _is_faster(threads: int) -> bool:
-    rows, kv_heads, share, head, cells = _SAMPLE
-    query, key, value = (torch.randn(rows, heads, head) for heads in (kv_heads * share, kv_heads, kv_heads))
-    slots = torch.randn(rows, kv_heads, cells, head), torch.randn(rows, kv_heads, cells, head)
-    runs, mask = runs_of([cells - 1] * rows, [], 1, threads), torch.zeros(rows * kv_heads, 1, cells)
+def _is_faster(threads: int, heads: Heads) -> bool:
+    rows, cells = _SAMPLE
+    query, key, value = (
+        torch.randn(rows, each, heads.size) for each in (heads.keys * heads.share, heads.keys, heads.keys)
+    )
+    slots = torch.randn(rows, heads.keys, cells, heads.size), torch.randn(rows, heads.keys, cells, heads.size)
+    runs, mask = runs_of([cells - 1] * rows, [], 1, threads), torch.zeros(rows * heads.keys, 1, cells)
     everyone, last = torch.arange(rows), torch.full((rows,), cells - 1)
 
     def by_operators() -> None:
         slots[0][everyone, :, last] = key
         slots[1][everyone, :, last] = value
-        by_products(query.view(rows, kv_heads, share, head), *slots, mask, sums=False)
+        by_products(query.view(rows, heads.keys, heads.share, heads.size), *slots, mask, sums=False)
 
     def by_loops() -> None:
         attend(query, key, value, slots, runs, None, 1.0)

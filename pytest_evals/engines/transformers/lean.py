@@ -56,7 +56,7 @@ def make_lean(model: torch.nn.Module, layout: Layout, ways: Sequence[Ways] = ())
             if kind not in blocks:
                 blocks[kind] = next((way for way in ways if _same(module, _gated(module, way), _SIZES)), None)
             way = blocks[kind]
-            lean = way and _gated(module, way)
+            lean = None if way is None else _gated(module, way)
         if lean is not None:
             _replace(module, lean, layout)
             layout.lean += 1
@@ -153,7 +153,9 @@ def _rotate_lean(module: torch.nn.Module, layout: Layout, ways: Sequence[Ways]) 
     if not isinstance(own, types.FunctionType) or _ROTATION not in own.__code__.co_names:
         return False
     rotate = own.__globals__.get(_ROTATION)
-    way = next((way for way in ways if rotate is not None and _rotates(rotate, way)), None)
+    if rotate is None:
+        return False
+    way = next((way for way in ways if _rotates(rotate, way)), None)
     if way is None:
         return False
 

@@ -12,13 +12,11 @@ import torch
 
 from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.engines.transformers import parallel
-from pytest_evals.engines.transformers.compiled_attention import compiled_threads
-from pytest_evals.engines.transformers.compiled_setup import compute_compiled, ways_of
 from pytest_evals.engines.transformers.continuous_setup import make_continuous, routed
+from pytest_evals.engines.transformers.cpu_setup import speed_up
 from pytest_evals.engines.transformers.device import choose_budget, settle_on, shape_of, table_room
 from pytest_evals.engines.transformers.generate_loop import GenerateLoop
 from pytest_evals.engines.transformers.guessing import Guesser
-from pytest_evals.engines.transformers.lean import make_lean
 from pytest_evals.engines.transformers.linear import Layout, lay_out
 from pytest_evals.engines.transformers.loop import AnyRow, Loop
 from pytest_evals.engines.transformers.meter import Meter
@@ -53,7 +51,7 @@ class Machinery:
 def make_machinery(loaded: Loaded, spec: ModelSpec, options: Mapping[str, Any]) -> Machinery:
     """Choose the fastest way of running the model that gives its own logits. Raises `ModelError` for a refused wish.
 
-    For measurements and tests, ``options`` may say how to ``decode``: a key of `WAYS`.
+    For measurements and tests, ``options`` may say how to ``decode``, a key of `WAYS`, and whether loops are ``compiled``.
     """
     wish = spec.options.get("loop", "auto")
     on_cuda = loaded.device.startswith("cuda")
@@ -95,9 +93,8 @@ def _packing(
     if loaded.device == "cpu" and loaded.ranks == 1:
         with runner.detached():
             layout = lay_out(loaded.model, budget.rows, int(_own_share(loaded, options) * _LAYOUT_SHARE))
-            threads = compiled_threads() if options.get("compiled", meter.usage.weights_bytes >= _LEAST_BYTES) else None
-            make_lean(loaded.model, layout, ways_of(threads))
-        compute_compiled(runner, loaded.model, budget.rows, threads)
+        wanted = options.get("compiled", meter.usage.weights_bytes >= _LEAST_BYTES)
+        speed_up(runner, loaded.model, layout, budget.rows if wanted else 0)
     reference = ReferenceLoop(loaded.model, runner, layout, meter, loaded.device)
     sampler = Sampler(reference if options.get("exact") else None)
     runner.use(parallel.SharedSampler(sampler) if loaded.ranks > 1 else sampler)

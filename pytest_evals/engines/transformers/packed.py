@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
-from transformers import Cache
 
 from pytest_evals.engines.transformers import attention
 from pytest_evals.engines.transformers.arranging import Layout, arrange
@@ -21,6 +20,7 @@ from pytest_evals.engines.transformers.faults import is_out_of_memory
 from pytest_evals.engines.transformers.graphs import Capture
 from pytest_evals.engines.transformers.guessing import Guesser
 from pytest_evals.engines.transformers.loop import AnyRow
+from pytest_evals.engines.transformers.packed_cache import PackedCache
 from pytest_evals.engines.transformers.plans import Piece, Plan
 from pytest_evals.engines.transformers.row import Row
 from pytest_evals.engines.transformers.sampling import Sampler, check_finite, needs_the_host
@@ -37,25 +37,6 @@ class Chooser(Protocol):
     def choose(self, logits: torch.Tensor, rows: Sequence[Row]) -> list[tuple[int, float | None]]:
         """Return token and log-probability for each row."""
         ...
-
-
-class PackedCache(Cache):
-    """What a model sees as its cache: it keeps nothing, because the attention function writes to the slots itself."""
-
-    def __init__(self) -> None:
-        super().__init__(layers=[])
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the new keys and values as they are."""
-        del layer_idx, args, kwargs
-        return key_states, value_states
-
-    def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Nothing: positions are always given."""
-        del layer_idx
-        return 0
 
 
 class PackedRunner:

@@ -96,7 +96,7 @@ class Shortlist:
             values, self.tokens = self.find(input.reshape(-1, input.shape[-1]))
             return values.view(*input.shape[:-1], 1)
 
-        head.forward = forward  # type: ignore[assignment,method-assign]  # one layer's own; its class stays as it is
+        head.forward = forward  # type: ignore[method-assign]  # one layer's own; its class stays as it is
 
     @contextmanager
     def on(self) -> Iterator[None]:
@@ -160,7 +160,7 @@ def _balance(weight: Tensor, sample: Tensor) -> Tensor:
 def _rounded(weight: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the scaled weight in 8 bits, the step of each token, and the lengths of what was lost and of what is left."""
     parts = []
-    for rows in weight.split(_CHUNK):
+    for rows in torch.split(weight, _CHUNK):
         scaled = rows / scale
         steps = scaled.abs().amax(dim=1).clamp_(min=torch.finfo(torch.float32).tiny) / _MOST
         numbers = (scaled / steps.unsqueeze(1)).round_()

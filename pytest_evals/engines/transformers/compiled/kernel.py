@@ -42,8 +42,7 @@ class Kernel:
     """
 
     def __init__(self, loop: Callable[[Any], None]) -> None:
-        signature = void(types.CPointer(types.voidptr))
-        self._compiled = cfunc(signature, cache=True, fastmath=_FAST, error_model="numpy")(loop)
+        self._compiled = _compiled(loop, keep=True)
 
     def __call__(
         self, threads: int, integers: Sequence[int], tensors: Sequence[torch.Tensor], number: float = 0.0
@@ -52,6 +51,17 @@ class Kernel:
         whole, part = (ctypes.c_int64 * _MOST)(*integers), ctypes.c_double(number)
         places = [ctypes.addressof(whole), ctypes.addressof(part), *(tensor.data_ptr() for tensor in tensors)]
         _run(self._compiled.address, (ctypes.c_void_p * len(places))(*places), threads, 0)
+
+
+def _compiled(loop: Callable[[Any], None], *, keep: bool) -> Any:
+    """Compile a loop, or read it from where numba keeps what it compiled: beside the module, else in the user's cache."""
+    try:
+        return cfunc(void(types.CPointer(types.voidptr)), cache=keep, fastmath=_FAST, error_model="numpy")(loop)
+    except RuntimeError:
+        if not keep:
+            raise
+        # Neither place can be written to.
+        return _compiled(loop, keep=False)
 
 
 def inlined(function: F) -> F:

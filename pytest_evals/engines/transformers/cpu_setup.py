@@ -1,4 +1,4 @@
-"""Whether a model is computed with compiled loops: tried when it is loaded, as everything that must give its own logits."""
+"""How a model is made to compute fast on a CPU: tried when it is loaded, and kept where it gives the model's own logits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 
-from pytest_evals.engines.transformers.lean import Ways
+from pytest_evals.engines.transformers.compiled_attention import compiled_threads
+from pytest_evals.engines.transformers.lean import Ways, make_lean
+from pytest_evals.engines.transformers.linear import Layout
 from pytest_evals.engines.transformers.packed import PackedRunner
 from pytest_evals.engines.transformers.rehearsal import played, shortfall
 from pytest_evals.engines.transformers.sampling import Sampler
@@ -15,30 +17,32 @@ from pytest_evals.engines.transformers.selfcheck import TOLERANCE, largest_diffe
 from pytest_evals.engines.transformers.shortlist import make_shortlist
 
 
-def ways_of(threads: int | None) -> Sequence[Ways]:
-    """Return how parts of layers may be computed by loops in so many threads."""
-    if threads is None:
-        return ()
-    from pytest_evals.engines.transformers.lean_compiled import compiled_ways  # numba need not be there
-
-    return (compiled_ways(threads),)
-
-
 @torch.inference_mode()
-def compute_compiled(runner: PackedRunner, model: Any, rows: int, threads: int | None) -> None:
-    """Let the runner attend by loops in so many ``threads``, and choose from a shortlist, where that gives the model's own
-    logits and, for the shortlist, is faster in batches of ``rows``. Without ``threads`` there are no loops.
+def speed_up(runner: PackedRunner, model: Any, layout: Layout, rows: int) -> None:
+    """Let the runner compute as fast as can be on this CPU: parts of layers in fewer passes, and, with ``rows`` that decode
+    together, by compiled loops where these are faster and give the model's own logits. They take seconds to compile.
     """
-    runner.threads = threads
+    config = model.config.get_text_config(decoder=True)
+    threads = compiled_threads(config) if rows else None
+    with runner.detached():
+        make_lean(model, layout, _ways_of(threads))
     if threads is None:
         return
-    vocabulary = model.config.get_text_config(decoder=True).vocab_size
-    if not _is_right(lambda: largest_difference(model, runner, vocabulary)):
+    runner.threads = threads
+    if not _is_right(lambda: largest_difference(model, runner, config.vocab_size)):
         runner.threads = None
     with runner.detached():
         runner.shortlist = make_shortlist(model, rows, threads)
     if runner.shortlist is not None and not _is_right(lambda: _shortfall(runner, model)):
         runner.shortlist = None
+
+
+def _ways_of(threads: int | None) -> Sequence[Ways]:
+    if threads is None:
+        return ()
+    from pytest_evals.engines.transformers.lean_compiled import compiled_ways  # numba need not be there
+
+    return (compiled_ways(threads),)
 
 
 def _shortfall(runner: PackedRunner, model: Any) -> float:
