@@ -39,7 +39,8 @@ def _gate(pointers: Any) -> None:
     """
     rows, size, step = integers_of(pointers)[:3]
     result = carray(pointers[2], (rows, size), np.float32)
-    gates, values = carray(pointers[3], rows * step, np.float32), carray(pointers[4], rows * step, np.float32)
+    reach = (rows - 1) * step + size
+    gates, values = carray(pointers[3], reach, np.float32), carray(pointers[4], reach, np.float32)
     first, last = share_of(rows)
     for row in range(first, last):
         gating, own = gates[row * step : row * step + size], values[row * step : row * step + size]
@@ -60,7 +61,7 @@ def _rotate(pointers: Any) -> None:
     tokens, heads, head, step = integers_of(pointers)[:4]
     half = head // 2
     result = carray(pointers[2], (tokens, heads, head), np.float32)
-    values = carray(pointers[3], tokens * step, np.float32)
+    values = carray(pointers[3], (tokens - 1) * step + heads * head, np.float32)
     cosines = carray(pointers[4], (tokens, head), np.float32)
     sines = carray(pointers[5], (tokens, head), np.float32)
     first, last = share_of(tokens)
