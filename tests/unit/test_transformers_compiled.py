@@ -47,8 +47,10 @@ def test_attention_of_rows_and_spans(threads: int, share: int, head: int, window
     # As parts of one product have them: tokens are farther apart than their numbers.
     query, key, value = (
         part.view(tokens, -1, head)
-        for part in torch.randn(tokens, KV_HEADS * head * (share + 2)).split(
-            [KV_HEADS * share * head, KV_HEADS * head, KV_HEADS * head], dim=-1
+        for part in torch.split(
+            torch.randn(tokens, KV_HEADS * head * (share + 2)),
+            [KV_HEADS * share * head, KV_HEADS * head, KV_HEADS * head],
+            -1,
         )
     )
     expected = tuple(held.clone() for held in slots)
@@ -125,7 +127,7 @@ def test_parts_of_layers() -> None:
 
     torch.manual_seed(0)
     weight, values = torch.randn(48), torch.randn(1, 7, 96) * 3
-    gates, own = values.split(48, dim=-1)
+    gates, own = torch.split(values, 48, -1)
     # Numbers at which an exponential would overflow, and rows that lie apart.
     gates[0, 0, :4] = torch.tensor([-200.0, 200.0, -0.0, -88.5])
     heads = torch.randn(1, 7, 3 * 16 + 5)[..., :48].view(1, 7, 3, 16).transpose(1, 2)
