@@ -58,7 +58,9 @@ def test_attention_of_rows_and_spans(threads: int, share: int, head: int, window
     assert runs.others == []
     output, sums = compiled_attention.attend(query, key, value, slots, runs, window, 0.3)
 
-    places = [(row * width + step, row, cell + step, 0) for row, cell in enumerate(cells) for step in range(width)]
+    places: list[tuple[int, int | None, int, int]] = [
+        (row * width + step, row, cell + step, 0) for row, cell in enumerate(cells) for step in range(width)
+    ]
     places += [
         (token, span.slot, span.cell + token - span.begin, span.first)
         for span in spans
@@ -69,9 +71,9 @@ def test_attention_of_rows_and_spans(threads: int, share: int, head: int, window
         for held, new in zip(expected if slot is not None else aside, (key, value), strict=True):
             held[slot or 0, :, cell] = new[token]
     for token, slot, cell, begin in places:
-        held = expected if slot is not None else aside
+        own = expected if slot is not None else tuple(aside)
         start = max(begin, cell + 1 - window) if window else begin
-        keys, values = (each[slot or 0, :, start : cell + 1] for each in held)
+        keys, values = (each[slot or 0, :, start : cell + 1] for each in own)
         found, total = seen_by(query[token], keys, values, 0.3)
         torch.testing.assert_close(output[token], found, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(sums[token], total, rtol=1e-5, atol=1e-5)
@@ -134,11 +136,10 @@ def test_parts_of_layers() -> None:
     cos, sin = torch.randn(1, 1, 7, 16), torch.randn(1, 1, 7, 16)
     for threads in THREADS:
         ways = compiled_ways(threads)
-        for apply in (
-            lambda way: way.norm(weight, 1e-5)(own),
-            lambda way: way.norm(weight, 1e-5)(own.reshape(1, 1, 7, 48)),
-        ):
-            torch.testing.assert_close(apply(ways), apply(OPERATORS), rtol=1e-5, atol=1e-6)
+        for rows in (own, own.reshape(1, 1, 7, 48)):
+            torch.testing.assert_close(
+                ways.norm(weight, 1e-5)(rows), OPERATORS.norm(weight, 1e-5)(rows), rtol=1e-5, atol=1e-6
+            )
         expected = torch.nn.functional.silu(gates) * own
         torch.testing.assert_close(ways.gate(torch.nn.SiLU(), gates, own), expected, rtol=1e-5, atol=1e-6)
         assert torch.equal(ways.gate(torch.nn.SiLU(), gates, own), ways.gate(torch.nn.SiLU(), gates.clone(), own))
