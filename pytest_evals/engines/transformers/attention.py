@@ -107,10 +107,10 @@ class Layer:
         if len(parts) == 1:
             return parts[0]
         output = torch.cat([part[0] for part in parts])
-        # Where nothing is merged nobody reads the sums.
-        return output, torch.cat([part[1] for part in parts]) if step.groups or self.sinks is not None else output[
-            ..., 0
-        ]
+        if not step.groups and self.sinks is None:
+            # Nobody reads the sums; what stands in for them has their shape.
+            return output, output[..., 0]
+        return output, torch.cat([part[1] for part in parts])
 
     def _decode(self, query: Tensor, keys: Tensor, values: Tensor) -> Part:
         """The tokens of each row against its slot: query heads that share a key head are rows of one product."""

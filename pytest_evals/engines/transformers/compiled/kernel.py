@@ -7,6 +7,7 @@ one: the OpenMP library that torch has loaded runs a loop as it runs torch's, an
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -19,16 +20,17 @@ from numba.core import typing
 F = TypeVar("F", bound=Callable[..., Any])
 
 _LIBRARY = "libgomp.so.1"
-"""GNU's, which torch's builds for Linux bring along; where there is none, loading it raises `OSError`."""
+"""GNU's, which torch's builds for Linux bring along."""
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
 """Sums may be taken in another order, which is what lets them be vectors; NaN and infinity keep their meaning."""
 _MOST = 9
 
-# Compiled code finds the functions of the library by their names.
-llvmlite.binding.load_library_permanently(_LIBRARY)
-_run = ctypes.CDLL(_LIBRARY).GOMP_parallel
+# Raises `OSError` where torch computes with another library: threads of this one would only be in the way of its own.
+_run = ctypes.CDLL(_LIBRARY, mode=os.RTLD_NOLOAD).GOMP_parallel
 _run.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
 _run.restype = None
+# Compiled code finds functions of the library by their names.
+llvmlite.binding.load_library_permanently(_LIBRARY)
 _thread = types.ExternalFunction("omp_get_thread_num", typing.signature(types.int32))
 _threads = types.ExternalFunction("omp_get_num_threads", typing.signature(types.int32))
 
