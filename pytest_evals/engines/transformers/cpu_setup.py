@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,10 +12,12 @@ from pytest_evals.engines.transformers.compiled_attention import compiled_thread
 from pytest_evals.engines.transformers.lean import Ways, make_lean
 from pytest_evals.engines.transformers.linear import Layout
 from pytest_evals.engines.transformers.packed import PackedRunner
-from pytest_evals.engines.transformers.rehearsal import played, shortfall
+from pytest_evals.engines.transformers.rehearsal import GREEDY, played, shortfall
 from pytest_evals.engines.transformers.sampling import Sampler
 from pytest_evals.engines.transformers.selfcheck import TOLERANCE, largest_difference
 from pytest_evals.engines.transformers.shortlist import make_shortlist
+
+_FEW_TOKENS = replace(GREEDY, max_new_tokens=3)
 
 
 @torch.inference_mode()
@@ -46,7 +49,7 @@ def _ways_of(threads: int | None) -> Sequence[Ways]:
 
 
 def _shortfall(runner: PackedRunner, model: Any) -> float:
-    rows = played(runner, model, Sampler())
+    rows = played(runner, model, Sampler(), _FEW_TOKENS)
     with runner.detached():
         return shortfall(model, rows)
 

@@ -23,6 +23,8 @@ _LEAST_GAIN = 1.05
 """A packed layer takes memory of its own: it must be faster by this much."""
 _SAMPLES = 8
 _ROUNDS = 10
+_SECONDS = 0.3
+"""After this time no further round is begun: large layers take long, and vary less."""
 
 Tensor = torch.Tensor
 Apply = Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -108,10 +110,11 @@ def fastest(joints: Sequence[Joint], rows: int) -> Kernel | None:
     values = torch.randn(rows, sample[0].shape[1])
     apart = [layer.weight.detach() for joint in sample for layer in joint.layers]
     rivals = list(_packed(sample, rows, values))
-    turns = [
-        [_seconds(linear, values, apart), *(_seconds(kernel.apply, values, packed) for kernel, packed in rivals)]
-        for _ in range(_ROUNDS)
-    ]
+    turns: list[list[float]] = []
+    while len(turns) < _ROUNDS and sum(map(sum, turns)) < _SECONDS:
+        turns.append(
+            [_seconds(linear, values, apart), *(_seconds(kernel.apply, values, packed) for kernel, packed in rivals)]
+        )
     usual, *times = (min(of_one) for of_one in zip(*turns, strict=True))
     best = min(range(len(times)), key=times.__getitem__, default=None)
     return None if best is None or times[best] * _LEAST_GAIN >= usual else rivals[best][0]
