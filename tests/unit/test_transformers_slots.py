@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import random
 from collections.abc import Iterator
 
@@ -14,11 +15,12 @@ from pytest_evals.engines.transformers.packed_cache import PackedCache
 from pytest_evals.engines.transformers.row import Row
 from pytest_evals.engines.transformers.selfcheck import Mute
 from pytest_evals.engines.transformers.slots import GROW_BY, ROUND_TO, Slots
-from pytest_evals.engines.transformers.stores import Store, zeros_like
+from pytest_evals.engines.transformers.stores import Store, copied, zeros_like
 from pytest_evals.engines.transformers.stretches import Prefix
 from pytest_evals.generation import GenerationParams
 
 HEADS, SIZE = 2, 3
+ALIGNED = 64
 LAYERS = (0, 4)
 
 
@@ -264,6 +266,44 @@ def test_a_store_keeps_what_it_is_given_by_head() -> None:
     assert torch.equal(kept_values, values.transpose(0, 1))
 
 
+@pytest.mark.parametrize("tokens", [3, 3000])
+def test_copies_of_all_layers_lie_in_one_piece_of_memory(tokens: int) -> None:
+    """Small ones in the process's own memory, large ones in what the system gives."""
+    layers = {
+        layer: (torch.randn(HEADS, 2 * tokens, SIZE), torch.randn(HEADS, 2 * tokens, SIZE + 2).bfloat16())
+        for layer in LAYERS
+    }
+    parts = {layer: (keys[:, tokens:], values[:, tokens:]) for layer, (keys, values) in layers.items()}
+    copies = copied(parts)
+    assert list(copies) == list(parts)
+    flat = [tensor for pair in copies.values() for tensor in pair]
+    for copy, part in zip(flat, (tensor for pair in parts.values() for tensor in pair), strict=True):
+        assert torch.equal(copy, part)
+        assert (copy.dtype, copy.is_contiguous(), copy.data_ptr() % ALIGNED) == (
+            part.dtype,
+            True,
+            flat[0].data_ptr() % ALIGNED,
+        )
+    assert {copy.untyped_storage().data_ptr() for copy in flat} == {flat[0].data_ptr()}
+    assert copied({}) == {}
+
+
+def test_where_the_system_maps_no_more_memory_the_process_has_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: int, **_options: int) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(mmap, "mmap", refuse)
+    whole = {0: (torch.randn(HEADS, 9000, SIZE), torch.randn(HEADS, 9000, SIZE))}
+    assert torch.equal(copied(whole)[0][1], whole[0][1])
+
+
+def test_what_is_kept_of_a_single_head_does_not_hold_what_was_computed_beside_it() -> None:
+    computed = torch.randn(100, 1, SIZE)
+    store = Store(5)
+    store.write(0, computed[:5], computed[:5])
+    assert store.layers[0][0].untyped_storage().nbytes() == 5 * SIZE * 4
+
+
 def test_a_store_is_filled_in_pieces_and_divided() -> None:
     keys, values = torch.randn(9, HEADS, SIZE), torch.randn(9, HEADS, SIZE + 1)
     slots = Slots(1)
@@ -278,7 +318,8 @@ def test_a_store_is_filled_in_pieces_and_divided() -> None:
         kept_keys, kept_values = slots.store_of(prefix).layers[0]
         assert torch.equal(kept_keys, keys[part].transpose(0, 1))
         assert torch.equal(kept_values, values[part].transpose(0, 1))
-        assert kept_keys.untyped_storage().nbytes() == kept_keys.nbytes
+        # Nothing but this part stays when the other one goes.
+        assert kept_keys.untyped_storage().nbytes() < kept_keys.nbytes + kept_values.nbytes + 2 * ALIGNED
 
 
 def test_a_row_that_has_just_left_its_slot_leaves_its_cells_to_a_stretch() -> None:

@@ -13,7 +13,7 @@ import torch
 
 from pytest_evals.engines.transformers.buckets import Room
 from pytest_evals.engines.transformers.row import Row, ScoredRow
-from pytest_evals.engines.transformers.stores import Store, zeros_like
+from pytest_evals.engines.transformers.stores import Store, copied, zeros_like
 from pytest_evals.engines.transformers.stretches import Prefix
 
 GROW_BY = 1.5
@@ -207,10 +207,13 @@ class Slots:
         if isinstance(row, ScoredRow):
             # It had none.
             return
-        store = self.store_of(prefix)
         cells = slice(prefix.start - row.shared, prefix.end - row.shared)
-        for layer, (keys, values) in self._layers.items():
-            store.layers[layer] = (keys[row.slot, :, cells].clone(), values[row.slot, :, cells].clone())
+        self.store_of(prefix).layers = copied(
+            {
+                layer: (keys[row.slot, :, cells], values[row.slot, :, cells])
+                for layer, (keys, values) in self._layers.items()
+            }
+        )
 
     def copy_prefixes(self, row: Row) -> None:
         """Copy what the row's prefixes hold beyond ``row.shared`` into the first cells of its slot."""

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
-from collections.abc import Sequence
+import mmap
+import sys
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 
 _ALIGNMENT = 64
+_LARGE = 1 << 17
+"""From so many bytes on, memory is mapped from the system."""
+_PRIVATE = {} if sys.platform == "win32" else {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS}
+
+Layers = dict[int, tuple[torch.Tensor, torch.Tensor]]
+"""Keys and values by layer."""
 
 
 class Store:
@@ -16,14 +26,18 @@ class Store:
 
     def __init__(self, length: int) -> None:
         self.length = length
-        self.layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.layers: Layers = {}
 
     def write(self, layer: int, keys: torch.Tensor, values: torch.Tensor, at: int = 0) -> None:
         """Keep keys and values of a layer, given as ``[tokens, kv_heads, head]``, from the token ``at`` on."""
         keys, values = keys.transpose(0, 1), values.transpose(0, 1)
         count = keys.shape[1]
         if count == self.length:
-            self.layers[layer] = (keys.contiguous(), values.contiguous())
+            # Copies in any case: of one head only, these are views of what was computed for all rows.
+            self.layers[layer] = (
+                keys.clone(memory_format=torch.contiguous_format),
+                values.clone(memory_format=torch.contiguous_format),
+            )
             return
         if not at:
             self.layers[layer] = (
@@ -37,10 +51,37 @@ class Store:
     def divided(self, length: int) -> tuple[Store, Store]:
         """Return the first ``length`` tokens and the others as stores of their own."""
         parts = Store(length), Store(self.length - length)
-        for layer, (keys, values) in self.layers.items():
-            for store, part in zip(parts, (slice(0, length), slice(length, None)), strict=True):
-                store.layers[layer] = (keys[:, part].clone(), values[:, part].clone())
+        for store, part in zip(parts, (slice(0, length), slice(length, None)), strict=True):
+            store.layers = copied(
+                {layer: (keys[:, part], values[:, part]) for layer, (keys, values) in self.layers.items()}
+            )
         return parts
+
+
+def copied(layers: Mapping[int, tuple[torch.Tensor, torch.Tensor]]) -> Layers:
+    """Return copies of keys and values, all layers in one piece of memory, which is free again when the last of them goes.
+
+    On a CPU it then goes back to the system. Thousands of small pieces that come and go beside the model's own would leave
+    gaps that nobody can use.
+    """
+    tensors = [tensor for pair in layers.values() for tensor in pair]
+    if not tensors:
+        return {}
+    ends = list(itertools.accumulate((-(-tensor.nbytes // _ALIGNMENT) * _ALIGNMENT for tensor in tensors), initial=0))
+    memory = _memory(ends[-1], tensors[0].device)
+    copies = [
+        memory[begin : begin + tensor.nbytes].view(tensor.dtype).view(tensor.shape).copy_(tensor)
+        for tensor, begin in zip(tensors, ends, strict=False)
+    ]
+    return dict(zip(layers, zip(copies[::2], copies[1::2], strict=True), strict=True))
+
+
+def _memory(size: int, device: torch.device) -> torch.Tensor:
+    if device.type == "cpu" and size >= _LARGE:
+        # A process may have as many mappings as the system allows.
+        with contextlib.suppress(OSError):
+            return torch.frombuffer(mmap.mmap(-1, size, **_PRIVATE), dtype=torch.uint8)
+    return torch.empty(size, dtype=torch.uint8, device=device)
 
 
 def zeros_like(like: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
