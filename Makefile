@@ -21,8 +21,11 @@ lint: $(VENV)/.test
 types: $(VENV)/.test
 	$(VENV)/bin/mypy
 
+# Most tests run pytest in processes of their own, which start in half the time where bytecode stands: the first line writes it for
+# engines, and collection writes what pytest makes of modules, also where Python was told to write none.
 tests: $(VENV)/.test browser
-	$(PYTEST) tests/pages tests/docs tests/integration tests/unit -n 2  # what is quick comes last, so that no worker is idle in the end
+	$(VENV)/bin/python -m compileall -q pytest_evals
+	PYTHONDONTWRITEBYTECODE= $(PYTEST) tests/pages tests/docs tests/integration tests/unit -n 2  # what is quick comes last, so that no worker is idle in the end
 	OMP_NUM_THREADS=1 $(PYTEST) tests/models -n 2  # tiny models: a second thread of one only waits
 
 # Chromium for tests/pages, from Debian's packages where they may be installed. Without it those tests are skipped.
