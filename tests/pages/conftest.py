@@ -1,4 +1,4 @@
-"""A headless Chromium for the tests of pages: one a session, a fresh page a test, no network.
+"""A headless Chromium for the tests of pages: one for each file of tests, a fresh page a test, no network.
 
 A page shows what an action led to when it comes to it, and what a driver knows of a page (its address, its focus) comes later still. So
 what follows an action is waited for with `expect`; read at once is only what stands there since `Watched.open` or after such a wait.
@@ -40,9 +40,12 @@ PHONE = {"width": 360, "height": 740}
 PATIENCE = 60_000  # ms. What is right comes in some of them; only a failing test takes as long as this.
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The browser. What it is asked for beside files and this machine never leaves it."""
+    """The browser. What it is asked for beside files and this machine never leaves it.
+
+    For a module only: its driver keeps an event loop running, beside which other tests could run none.
+    """
     driver = pytest.importorskip("playwright.sync_api", reason="needs playwright (make browser)")
     found = next((path for name in NAMES if (path := shutil.which(name))), None)
     if found is None:
