@@ -49,7 +49,7 @@ def test_more_is_guessed_after_right_guesses_and_less_after_wrong_ones() -> None
     for right in (True, True, True, True, True, False, True):
         counts.append(len(memory.guess(100)))
         memory.judge(counts[-1], counts[-1] if right else 2)
-    assert counts == [1, 2, 4, 8, 16, 16, 3]
+    assert counts == [1, 2, 4, 8, 16, TOKENS, 3]
 
 
 def row(prompt: list[int], generated: list[int], limit: int = 50) -> Row:
