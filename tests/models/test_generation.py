@@ -131,8 +131,6 @@ def test_logprobs_are_those_of_a_plain_forward(engine: TransformersEngine, tiny:
 
 
 def test_results_come_as_rows_finish_and_every_request_is_announced(engine: TransformersEngine) -> None:
-    # Guesses let the last ones overtake each other.
-    runner_of(engine).guesser = None
     events = list(engine.generate(Inbox(mixed(), closed=True)))
     assert isinstance(events[0], Started)
     announced = [key for event in events if isinstance(event, Started) for key in event.ids]

@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 
 from pytest_evals.engines.transformers.row import Row
 
-FEW_ROWS = 12
+FEW_ROWS = 4
 """With more rows, a step's time grows with its tokens."""
-TOKENS = 24
+TOKENS = 16
 """Tokens of a step of few rows: so many take hardly longer than one of each row."""
 _GRAMS = (3, 2)
 """So many last tokens are looked for, the longer first."""
