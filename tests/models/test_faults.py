@@ -265,7 +265,7 @@ def test_a_row_that_fits_nowhere_is_that_cases_error(
         key: text for key, text in expected.items() if key != "r3"
     }
     # The others need not do with less because of it.
-    assert (scheduler_of(engine).budget.rows, scheduler_of(engine).budget.tokens) == (128, 1024)
+    assert (scheduler_of(engine).budget.rows, scheduler_of(engine).budget.tokens) == (64, 1024)
 
 
 def test_what_ended_in_a_forward_that_failed_then_is_delivered_and_not_computed_again(
@@ -340,7 +340,7 @@ def test_an_error_of_one_row_is_narrowed_down_to_it(
     assert found["bad"].error.message == "generation failed: RuntimeError: index out of range"
     assert {key: result.text for key, result in found.items() if not result.error} == expected
     # It was no lack of memory: batches stay as large.
-    assert scheduler_of(engine).budget.rows == 128
+    assert scheduler_of(engine).budget.rows == 64
 
 
 BAD_TOO = weigh("bad too", "agent 7", "x", "the")
@@ -512,7 +512,7 @@ def test_a_request_that_generate_cannot_compute_alone_is_that_cases_error(
     assert {key: result.text for key, result in found.items() if not result.error} == expected
     loop = engine._loops[0]
     assert isinstance(loop, GenerateLoop)
-    assert loop._budget.rows == 128
+    assert loop._budget.rows == 64
 
 
 def test_logits_that_are_no_numbers_are_an_error_of_generate_too(

@@ -263,7 +263,7 @@ def test_what_was_loaded_is_told(tiny: Path) -> None:
     assert (info.device, info.dtype, info.context, info.rows, info.notes) == ("cpu", "float32", 256, 7, ())
     assert info.seconds > 0
     assert engine.capabilities.likelihoods
-    assert open_engine(tiny).info.rows == 128
+    assert open_engine(tiny).info.rows == 64
 
 
 # -- memory and layout

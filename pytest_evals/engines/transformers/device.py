@@ -13,8 +13,8 @@ from pytest_evals.engines.transformers.plans import Budget
 from pytest_evals.errors import ModelError
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
-ROWS = {"cpu": 128, "cuda": 256, "mps": 32}
-"""Rows of a batch when ``--evals-batch`` is auto. A CPU multiplies fastest from there on; a GPU takes more."""
+ROWS = {"cpu": 64, "cuda": 256, "mps": 32}
+"""Rows of a batch when ``--evals-batch`` is auto. A CPU is busy at 64; a GPU takes more before it is."""
 TOKENS = {"cpu": 1024, "cuda": 8192, "mps": 2048}
 """Prompt tokens of one forward. More is no faster once the processor is busy, and takes memory."""
 CASCADE = 4096
