@@ -60,7 +60,7 @@ def test_the_token_and_its_logit(
 
 
 @torch.inference_mode()
-def test_few_logits_are_computed_and_none_is_needed_for_zeros() -> None:
+def test_the_first_of_equals_is_found_and_zeros_have_a_token_too() -> None:
     weight = torch.randn(VOCABULARY, HIDDEN)
     weight[[7, 400, 990]] = weight[400] * 0 + torch.linspace(-1, 1, HIDDEN)
     shortlist = Shortlist(head_of(weight), torch.randn(8, HIDDEN), 2)

@@ -6,8 +6,7 @@ and shared prefixes are products of many queries, for which torch has good kerne
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +14,11 @@ import torch
 
 from pytest_evals.engines.transformers.kernels import Part, by_products
 from pytest_evals.engines.transformers.steps import Runs, Span
+from pytest_evals.engines.transformers.timing import least_seconds
 
 _MOST_SCORES = 256 * 256
 """Scores of a span that are computed here: of more, torch's kernel for long prompts is as fast or faster."""
 _LEAST_GAIN = 1.1
-_ROUNDS = 5
 _SAMPLE = (16, 256)
 """Rows, and cells of each, on which the ways are compared."""
 
@@ -126,13 +125,4 @@ def _is_faster(threads: int, heads: Heads) -> bool:
     def by_loops() -> None:
         attend(query, key, value, slots, runs, None, 1.0)
 
-    return _seconds(by_loops) * _LEAST_GAIN < _seconds(by_operators)
-
-
-def _seconds(compute: Callable[[], None]) -> float:
-    times = []
-    for _ in range(_ROUNDS):
-        started = time.perf_counter()
-        compute()
-        times.append(time.perf_counter() - started)
-    return min(times)
+    return least_seconds(by_loops) * _LEAST_GAIN < least_seconds(by_operators)

@@ -21,12 +21,12 @@ _FEW_TOKENS = replace(GREEDY, max_new_tokens=3)
 
 
 @torch.inference_mode()
-def speed_up(runner: PackedRunner, model: Any, layout: Layout, rows: int) -> None:
-    """Let the runner compute as fast as can be on this CPU: parts of layers in fewer passes, and, with ``rows`` that decode
-    together, by compiled loops where these are faster and give the model's own logits. They take seconds to compile.
+def speed_up(runner: PackedRunner, model: Any, layout: Layout, rows: int, *, compiled: bool) -> None:
+    """Let the runner compute as fast as can be on this CPU, in batches of ``rows``: parts of layers in fewer passes, and, if
+    loops may be ``compiled``, which takes seconds, by these where they are faster and give the model's own logits.
     """
     config = model.config.get_text_config(decoder=True)
-    threads = compiled_threads(config) if rows else None
+    threads = compiled_threads(config) if compiled else None
     with runner.detached():
         make_lean(model, layout, _ways_of(threads))
     if threads is None:

@@ -94,7 +94,7 @@ def _packing(
         with runner.detached():
             layout = lay_out(loaded.model, budget.rows, int(_own_share(loaded, options) * _LAYOUT_SHARE))
         wanted = options.get("compiled", meter.usage.weights_bytes >= _LEAST_BYTES)
-        speed_up(runner, loaded.model, layout, budget.rows if wanted else 0)
+        speed_up(runner, loaded.model, layout, budget.rows, compiled=bool(wanted))
     reference = ReferenceLoop(loaded.model, runner, layout, meter, loaded.device)
     sampler = Sampler(reference if options.get("exact") else None)
     runner.use(parallel.SharedSampler(sampler) if loaded.ranks > 1 else sampler)

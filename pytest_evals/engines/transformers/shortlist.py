@@ -12,24 +12,22 @@ model in this way, the second with the scales of inputs that are used here.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 
 from pytest_evals.engines.transformers.row import Row
+from pytest_evals.engines.transformers.timing import least_seconds
 
 _SAMPLES = 64
 _LEAST = 1e-6
 """Inputs that are always 0 have no scale."""
 _CHUNK = 8192
 """Tokens whose weights are rounded at a time, to need little memory beside the result."""
-_TOO_LONG = 0.2
-"""Seconds after which a measurement is not repeated: where int8 has no kernel of its own it takes that long."""
 _LEAST_GAIN = 1.2
-_ROUNDS = 5
 _MOST = 127
 _ZERO = 128
 """Numbers from -127 to 127 are stored from 1 to 255: the fast kernels take unsigned inputs."""
@@ -83,7 +81,8 @@ class Shortlist:
         """Tell whether this is clearly faster than the layer, for one token of ``sample`` and for so many."""
         for count in (1, rows):
             hidden = sample.repeat(-(-count // len(sample)), 1)[:count]
-            if _seconds(lambda: self.find(hidden)) * _LEAST_GAIN > _seconds(lambda: self._head(hidden)):  # noqa: B023 - called at once
+            mine, usual = (least_seconds(partial(compute, hidden)) for compute in (self.find, self._head))
+            if mine * _LEAST_GAIN > usual:
                 return False
         return True
 
@@ -169,14 +168,3 @@ def _rounded(weight: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor, Ten
         parts.append((numbers.to(torch.int8), steps, *lengths))
     numbers, steps, errors, norms = (torch.cat(each) for each in zip(*parts, strict=True))
     return numbers, steps, errors, norms
-
-
-def _seconds(compute: Callable[[], object]) -> float:
-    times = []
-    for _ in range(_ROUNDS):
-        started = time.perf_counter()
-        compute()
-        times.append(time.perf_counter() - started)
-        if times[-1] > _TOO_LONG:
-            break
-    return min(times)
