@@ -22,8 +22,8 @@ from typing import Any
 
 from tabulate import tabulate
 
-from pytest_evals.artifacts.recorder import Recorder
 from pytest_evals.artifacts.sample import dump
+from pytest_evals.artifacts.writer import ArtifactWriter
 
 WORDS = [
     "alpha",
@@ -108,7 +108,7 @@ def sample(number: int, answers: random.Random, rate: float) -> dict[str, Any]:
 def write(path: Path, samples: int, seed: int, rate: float) -> float:
     """Write an artifact, and return the seconds that the recorder took; making the samples does not count."""
     answers, spent = random.Random(seed), 0.0
-    recorder = Recorder(path)
+    recorder = ArtifactWriter(path)
     recorder.start({**RUN, "suites": [{**SUITE, "n": samples}]})
     for number in range(samples):
         line = sample(number, answers, rate)

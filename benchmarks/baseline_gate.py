@@ -4,7 +4,7 @@
 
 Each of so many runs has n cases that are right or wrong before and after. What a model answers is the same for most cases
 in both runs: of those that were right, a share flips to wrong and as many back, as two runs at a temperature do. A drop adds
-cases that fall. The verdict is that of the gate: `pytest_evals.gates.against`, whose p values are looked up in a table
+cases that fall. The verdict is that of the gate: `pytest_evals.gates.regression`, whose p values are looked up in a table
 of McNemar's exact test. The same for numbers (a judge's scale, say), with the t test that the gate uses there.
 """
 
@@ -15,11 +15,11 @@ import functools
 
 import numpy
 
-from pytest_evals.baseline.joining import join
+from pytest_evals.baselines.pairing import join
 from pytest_evals.gates import compare, decide, parse_gate
 from pytest_evals.scores.records import CaseRecord, GradeRecord
+from pytest_evals.statistics.comparison import mcnemar_tail
 from pytest_evals.statistics.distributions import t_tail
-from pytest_evals.statistics.paired import mcnemar_tail
 
 ALPHA, RIGHT, FLIPPED = 0.05, 0.80, 0.05
 SIZES, DROPS = (100, 500, 2000), range(11)

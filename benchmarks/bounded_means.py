@@ -3,7 +3,7 @@
     python -m benchmarks.bounded_means [--runs 4000]      (needs scipy)
 
 Values between 0 and 1 as graders give them (F1 scores, scales, rubrics), differences between -1 and 1 as two runs give
-them, and clusters of unequal size. ``bounded`` is what score cards show: `pytest_evals.statistics.bounded`. The others:
+them, and clusters of unequal size. ``bounded`` is what score cards show: `pytest_evals.statistics.intervals`. The others:
 Student's t, the same cut at the bounds, the BCa bootstrap, t on the logit, Wilson's with the sample size that the variance is
 worth (normal quantiles, and t's), the empirical Bernstein bound (Maurer and Pontil 2009) and betting (Waudby-Smith and Ramdas
 2024).

@@ -24,10 +24,10 @@ from benchmarks.contenders.plain import batches, pad
 from benchmarks.gpu_models import Setting, load, make_requests
 from pytest_evals.engines.protocol import Inbox, Request, Result
 from pytest_evals.engines.spec import ModelSpec
+from pytest_evals.engines.transformers.encoding import encode
 from pytest_evals.engines.transformers.engine import TransformersEngine
-from pytest_evals.engines.transformers.loops import make_machinery
-from pytest_evals.engines.transformers.prompts import encode
-from pytest_evals.engines.transformers.weights import Loaded, end_tokens
+from pytest_evals.engines.transformers.loading import LoadedModel, end_tokens
+from pytest_evals.engines.transformers.selection import select_backend
 
 CHECK_TOKENS = 64
 """Tokens of a checked row that are compared."""
@@ -47,11 +47,11 @@ Work = Callable[[Sequence[Request]], Outcome]
 """Computes rows; with ``logprobs`` asked for, it tells them too."""
 
 
-def engine_work(loaded: Loaded, setting: Setting, decode: str | None) -> tuple[Work, list[str]]:
+def engine_work(loaded: LoadedModel, setting: Setting, decode: str | None) -> tuple[Work, list[str]]:
     """Return how this project's engine works, and its notes. ``decode``: a way of decoding, `None` as it chooses."""
     options: dict[str, Any] = {"batch": setting.batch} | ({"decode": decode} if decode else {})
     spec = ModelSpec("bench", "hf", "bench", None, {"loop": "packed"} if decode else {})
-    engine = TransformersEngine(loaded, make_machinery(loaded, spec, options))
+    engine = TransformersEngine(loaded, select_backend(loaded, spec, options))
 
     def work(requests: Sequence[Request]) -> Outcome:
         results = [event for event in engine.generate(Inbox(requests, closed=True)) if isinstance(event, Result)]
@@ -64,7 +64,7 @@ def engine_work(loaded: Loaded, setting: Setting, decode: str | None) -> tuple[W
     return work, list(engine.info.notes)
 
 
-def generate_work(loaded: Loaded, batch: int) -> Work:
+def generate_work(loaded: LoadedModel, batch: int) -> Work:
     """Return how transformers' ``generate`` works in batches, sorted so that little is computed for nothing."""
     ends = end_tokens(loaded.model, loaded.tokenizer)
 
@@ -98,7 +98,7 @@ def generate_work(loaded: Loaded, batch: int) -> Work:
     return work
 
 
-def continuous_work(loaded: Loaded) -> Work:
+def continuous_work(loaded: LoadedModel) -> Work:
     """Return how transformers' continuous batching works, with the size of its cache given on a CPU."""
     ends = end_tokens(loaded.model, loaded.tokenizer)
     sizes: dict[str, Any] = (
@@ -201,7 +201,7 @@ def _measured(name: str, setting: Setting, memory: Memory) -> dict[str, Any]:
     return numbers
 
 
-def _work(name: str, loaded: Loaded, setting: Setting) -> tuple[Work, list[str]]:
+def _work(name: str, loaded: LoadedModel, setting: Setting) -> tuple[Work, list[str]]:
     family, _, detail = name.partition("-")
     if family == "evals":
         return engine_work(loaded, setting, detail or None)

@@ -20,7 +20,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from benchmarks.questions import short_questions
 from pytest_evals.engines.protocol import Request
 from pytest_evals.engines.spec import ModelSpec
-from pytest_evals.engines.transformers.weights import Loaded, load_model
+from pytest_evals.engines.transformers.loading import LoadedModel, load_model
 from pytest_evals.generation import GenerationParams
 
 SHAPES: Mapping[str, Mapping[str, Any]] = {
@@ -69,7 +69,7 @@ class Setting:
         return replace(self, device=device, dtype=half if self.dtype == "auto" else self.dtype)
 
 
-def load(setting: Setting, dtype: str | None = None) -> Loaded:
+def load(setting: Setting, dtype: str | None = None) -> LoadedModel:
     """Make or load the model, in another precision than the setting's if ``dtype`` says so."""
     dtype = dtype or setting.dtype
     if setting.model:
@@ -84,7 +84,7 @@ def load(setting: Setting, dtype: str | None = None) -> Loaded:
     return loaded
 
 
-def _random(setting: Setting) -> Loaded:
+def _random(setting: Setting) -> LoadedModel:
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[setting.dtype]
     config = _config(setting)
     torch.manual_seed(0)
@@ -93,7 +93,7 @@ def _random(setting: Setting) -> Loaded:
     model.to(setting.device).eval()
     model.generation_config.eos_token_id, model.generation_config.pad_token_id = END, END
     identity = {"engine": "transformers", "weights": f"random {setting.shape}"}
-    return Loaded(model, _words(config.vocab_size), setting.device, str(dtype).removeprefix("torch."), identity)
+    return LoadedModel(model, _words(config.vocab_size), setting.device, str(dtype).removeprefix("torch."), identity)
 
 
 def _config(setting: Setting) -> Any:

@@ -19,10 +19,10 @@ from typing import Any
 
 from tabulate import tabulate
 
-from pytest_evals.graders.metrics import alignment, edits, embeddings, squad, summary, translation
-from pytest_evals.graders.metrics.base import Measure
+from pytest_evals.graders.metrics import embeddings, lexical
+from pytest_evals.graders.metrics.base import MetricFunction
 from pytest_evals.graders.text import exact_match
-from pytest_evals.scores.corpus import Part, combine
+from pytest_evals.scores.corpus import CorpusPart, combine
 
 WORDS = (
     *("the", "a", "an", "The", "cat", "dogs", "running", "runs", "sat", "on", "mat.", "hat,", "big", "bigger", "RED"),
@@ -51,7 +51,7 @@ class Comparison:
 
     name: str
     source: str
-    ours: Measure
+    ours: MetricFunction
     theirs: Callable[[str, Sequence[str]], float]
     corpus: Callable[[Sequence[Pair]], float] | None = None
 
@@ -73,11 +73,11 @@ def _squad() -> Iterator[Comparison]:
         return float(reference({"prediction_text": text, "id": "1"}, target)[name]) / 100
 
     def exact(text: str, references: Sequence[str]) -> Any:
-        return squad.f1(text, references)._replace(value=float(exact_match(text, references, ("squad",)).passed))
+        return lexical.f1(text, references)._replace(value=float(exact_match(text, references, ("squad",)).passed))
 
     library = f"torchmetrics {version('torchmetrics')} squad"
     yield Comparison("exact_match squad", library, exact, functools.partial(theirs, "exact_match"))
-    yield Comparison("f1", library, squad.f1, functools.partial(theirs, "f1"))
+    yield Comparison("f1", library, lexical.f1, functools.partial(theirs, "f1"))
 
 
 def _sacrebleu() -> Iterator[Comparison]:
@@ -96,22 +96,22 @@ def _sacrebleu() -> Iterator[Comparison]:
         return float(metric.sentence_score(text, list(references)).score) / 100
 
     library = f"sacrebleu {version('sacrebleu')}"
-    for tokenize in translation.TOKENIZERS:
+    for tokenize in lexical.TOKENIZERS:
         for lowercase in (False, True):
-            ours = functools.partial(translation.bleu, tokenize=tokenize, lowercase=lowercase)
+            ours = functools.partial(lexical.bleu, tokenize=tokenize, lowercase=lowercase)
             one = functools.partial(sentence, BLEU(tokenize=tokenize, lowercase=lowercase, effective_order=True))
             every = functools.partial(whole, BLEU(tokenize=tokenize, lowercase=lowercase))
             yield Comparison(f"bleu {tokenize}{' lowercase' * lowercase}", library, ours, one, every)
-    for order in translation.WORD_ORDERS:
+    for order in lexical.WORD_ORDERS:
         metric = CHRF(word_order=order)
-        ours = functools.partial(translation.chrf, word_order=order, lowercase=False)
+        ours = functools.partial(lexical.chrf, word_order=order, lowercase=False)
         yield Comparison(
             f"chrf{'+' * order}", library, ours, functools.partial(sentence, metric), functools.partial(whole, metric)
         )
     yield Comparison(
         "bleu (function)",
         library,
-        functools.partial(translation.bleu, tokenize="13a", lowercase=False),
+        functools.partial(lexical.bleu, tokenize="13a", lowercase=False),
         lambda text, refs: sacrebleu.sentence_bleu(text, list(refs)).score / 100,
     )
 
@@ -122,13 +122,13 @@ def _rouge() -> Iterator[Comparison]:
     def theirs(name: str, stem: bool, attribute: str, text: str, references: Sequence[str]) -> float:
         return float(getattr(RougeScorer([name], use_stemmer=stem).score_multi(references, text)[name], attribute))
 
-    for kind in summary.KINDS:
-        for part, attribute in summary.PARTS.items():
+    for kind in lexical.KINDS:
+        for part, attribute in lexical.PARTS.items():
             stem = part == "f1"
             yield Comparison(
                 f"rouge-{kind} {part}{' stem' * stem}",
                 f"rouge-score {version('rouge-score')}",
-                functools.partial(summary.rouge, kind=kind, part=part, stem=stem),
+                functools.partial(lexical.rouge, kind=kind, part=part, stem=stem),
                 functools.partial(theirs, f"rouge{kind}", stem, attribute),
             )
 
@@ -173,13 +173,13 @@ def _nltk() -> Iterator[Comparison]:
         split = [wordpunct_tokenize(reference) for reference in references]
         return float(meteor_score(split, wordpunct_tokenize(text), wordnet=wordnet))
 
-    library, toy, none = f"nltk {version('nltk')}", ToyNet(), alignment.NoSynonyms()
-    with_synonyms = functools.partial(alignment.meteor, synonyms=True, wordnet=toy)
+    library, toy, none = f"nltk {version('nltk')}", ToyNet(), lexical.NoSynonyms()
+    with_synonyms = functools.partial(lexical.meteor, synonyms=True, wordnet=toy)
     yield Comparison("meteor (toy WordNet)", library, with_synonyms, functools.partial(theirs, toy))
     yield Comparison(
         "meteor synonyms=False",
         library,
-        functools.partial(alignment.meteor, synonyms=False),
+        functools.partial(lexical.meteor, synonyms=False),
         functools.partial(theirs, none),
     )
 
@@ -191,11 +191,11 @@ def _rapidfuzz() -> Iterator[Comparison]:
         split = (lambda each: each.split()) if words else str.strip
         return max(float(Levenshtein.normalized_similarity(split(text), split(each))) for each in references)
 
-    for unit in edits.UNITS:
+    for unit in lexical.UNITS:
         yield Comparison(
             f"levenshtein {unit}",
             f"rapidfuzz {version('rapidfuzz')}",
-            functools.partial(edits.levenshtein, steps=(), unit=unit),
+            functools.partial(lexical.levenshtein, steps=(), unit=unit),
             functools.partial(theirs, unit == "word"),
         )
 
@@ -238,7 +238,7 @@ def differences(comparison: Comparison, corpus: Sequence[Pair]) -> tuple[float, 
     single = max(abs(mine.value - comparison.theirs(*pair)) for mine, pair in zip(found, corpus, strict=True))
     if comparison.corpus is None:
         return single, None
-    parts = [Part(mine.details["corpus"]["kind"], tuple(mine.details["corpus"]["counts"])) for mine in found]
+    parts = [CorpusPart(mine.details["corpus"]["kind"], tuple(mine.details["corpus"]["counts"])) for mine in found]
     whole = combine(parts)
     assert whole is not None
     return single, abs(whole - comparison.corpus(corpus))

@@ -90,7 +90,7 @@ def import_cost() -> None:
     """Print what importing the plugin adds to a pytest that is loaded already."""
     code = (
         "import pytest, sys, time; t = time.perf_counter(); import pytest_evals.plugin; a = time.perf_counter();"
-        "import pytest_evals.activate, pytest_evals.engines.pool, pytest_evals.running.hooks, pytest_evals.session.hooks, pytest_evals.progress;"
+        "import pytest_evals.registration, pytest_evals.engines.pool, pytest_evals.runner.plugin, pytest_evals.session.plugin, pytest_evals.session.terminal;"
         "print((a - t) * 1000, (time.perf_counter() - t) * 1000)"
     )
     runs = [

@@ -18,9 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pytest_evals.artifacts.reading import ArtifactReader
-from pytest_evals.pages.report import report_page
-from pytest_evals.pages.writing import write_text
+from pytest_evals.artifacts.reader import ArtifactReader
+from pytest_evals.reports.html.report import report_page, write_text
 
 RUNS = 5
 QUERIES = ("customs", "customs please", "nothing of the kind", "the", "café")

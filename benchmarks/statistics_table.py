@@ -16,11 +16,11 @@ from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint
 
 from pytest_evals import statistics
-from pytest_evals.baseline.corpora import resampled_corpora
-from pytest_evals.scores.corpus import Part
+from pytest_evals.baselines.comparison import resampled_corpora
+from pytest_evals.scores.corpus import CorpusPart
 from pytest_evals.statistics import distributions
 from pytest_evals.statistics.bootstrap import bootstrap_interval
-from pytest_evals.statistics.groups import fisher_tail, lower_tail
+from pytest_evals.statistics.comparison import fisher_tail, lower_tail
 
 Pairs = Iterable[tuple[float, float]]
 SOURCE = numpy.random.default_rng(0)
@@ -87,7 +87,7 @@ def corpora() -> Iterator[tuple[float, float]]:
     references = [" ".join([*text.split()[:8], *SOURCE.choice(words, 4)]) for text in texts]
     metric = BLEU()
     parts = [
-        [Part("bleu", tuple(metric._extract_corpus_statistics([text], [[reference]])[0]))]  # noqa: SLF001 - sacrebleu has no public name for its counts
+        [CorpusPart("bleu", tuple(metric._extract_corpus_statistics([text], [[reference]])[0]))]  # noqa: SLF001 - sacrebleu has no public name for its counts
         for text, reference in zip(texts, references, strict=True)
     ]
     drawn = resampled_corpora([parts], range(40), resamples=20)[:, 0]

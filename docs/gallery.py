@@ -19,10 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_evals.artifacts.reading import ArtifactReader
+from pytest_evals.artifacts.reader import ArtifactReader
 from pytest_evals.cli.annotate import make_desk
-from pytest_evals.pages.report import report_page
-from pytest_evals.pages.writing import write_text
+from pytest_evals.reports.html.report import report_page, write_text
 from pytest_evals.review.server import AnnotationServer
 
 if TYPE_CHECKING:

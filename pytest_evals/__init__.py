@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_evals import graders
+    from pytest_evals.agreement.calibrate import calibrate
+    from pytest_evals.agreement.calibration import Calibration
     from pytest_evals.artifacts.artifact import EvaluationArtifact
-    from pytest_evals.artifacts.models import EvalSample, EvalSampleInteraction
+    from pytest_evals.artifacts.schema import EvalSample, EvalSampleInteraction
     from pytest_evals.case import Case
     from pytest_evals.completion import Completion, Likelihood
-    from pytest_evals.declaration import cases
+    from pytest_evals.fixtures.grader import grader
+    from pytest_evals.fixtures.task import task
     from pytest_evals.grades import Grade
-    from pytest_evals.grading.fixture import grader
-    from pytest_evals.model import Choice, Model
-    from pytest_evals.steps.tasks import task
-    from pytest_evals.trust.calibration import Calibration
-    from pytest_evals.trust.recorded import calibrate
+    from pytest_evals.runner.model import Choice, Model
+    from pytest_evals.suites.declaration import cases
 
 __all__ = [
     "Calibration",

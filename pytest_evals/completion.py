@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from pytest_evals.errors import SuiteError
+from pytest_evals.text import one_line
 
 Message = Mapping[str, Any]
 FinishReason = Literal["stop", "length", "recorded"]
@@ -88,3 +92,47 @@ class Failure:
 
     kind: FailureKind
     message: str
+
+
+By = Literal["sum", "token", "byte"]
+MEASURES: tuple[By, ...] = ("sum", "token", "byte")
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The likeliest choice. ``probabilities`` are those of the choices among themselves, in their order."""
+
+    index: int
+    text: str
+    probabilities: tuple[float, ...]
+
+
+def check_choices(choices: object) -> tuple[str, ...]:
+    """Return the choices. Raises `SuiteError` unless they are two or more different non-empty strings."""
+    if not isinstance(choices, (list, tuple)) or not all(isinstance(entry, str) and entry for entry in choices):
+        raise SuiteError(f"choices must be a list of non-empty strings, not {one_line(repr(choices), 160)}")
+    if len(choices) < 2 or len(set(choices)) < len(choices):
+        raise SuiteError(f"choices must be two or more different strings, not {one_line(repr(choices), 160)}")
+    return tuple(choices)
+
+
+def check_measure(by: str) -> By:
+    """Return the measure. Raises `SuiteError` for an unknown one."""
+    for measure in MEASURES:
+        if by == measure:
+            return measure
+    raise SuiteError(f"choice: by must be one of {', '.join(MEASURES)}, not {by!r}")
+
+
+def measured(likelihood: Likelihood, by: By) -> float:
+    """Return the log-likelihood, or its mean over tokens or bytes."""
+    return {"sum": likelihood.logprob, "token": likelihood.per_token, "byte": likelihood.per_byte}[by]
+
+
+def likeliest(likelihoods: Sequence[Likelihood], by: By = "sum") -> Chosen:
+    """Return the choice with the largest measure; the first one of equals."""
+    values = [measured(likelihood, by) for likelihood in likelihoods]
+    best = max(values)
+    weights = [math.exp(value - best) for value in values]
+    index = values.index(best)
+    return Chosen(index, likelihoods[index].text, tuple(weight / sum(weights) for weight in weights))

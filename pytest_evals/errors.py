@@ -7,7 +7,10 @@ own kinds: a usage error at start-up, a collection error for a suite, an error o
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
 
 
 class EvalsError(Exception):
@@ -72,3 +75,30 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest known name, or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+# -- What of a traceback a user of the plugin gets to see.
+
+_HERE = str(Path(__file__).parent)
+
+
+def place_of(error: BaseException) -> str:
+    """Return file and line of the last frame that is not this package's own."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(_HERE)]
+    last = (own or frames)[-1]
+    return f"{Path(last.filename).name}:{last.lineno}"
+
+
+def to_the_point(error: BaseException) -> BaseException:
+    """Drop the frames of this package behind the last one that is not its own: an `EvalsError` says in words what was wrong."""
+    if isinstance(error, EvalsError):
+        last: TracebackType | None = None
+        frame = error.__traceback__
+        while frame is not None:
+            last = frame if not frame.tb_frame.f_code.co_filename.startswith(_HERE) else last
+            frame = frame.tb_next
+        if last is None:
+            return error.with_traceback(None)
+        last.tb_next = None
+    return error

@@ -8,9 +8,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PrivateAttr, model_validator
 
 from pytest_evals.errors import AwaitsAnswer, GradeError, NotApplicable
-from pytest_evals.plain import one_line
 from pytest_evals.statistics import LARGEST
-from pytest_evals.statistics.bounded import check_bounds, within
+from pytest_evals.statistics.intervals import check_bounds, within
+from pytest_evals.text import one_line
 
 Status = Literal["graded", "not_applicable", "error", "pending"]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from pytest_evals.declaration import Declaration
-    from pytest_evals.item import EvalItem
+    from pytest_evals.collection.item import EvalItem
+    from pytest_evals.suites.declaration import EvalDeclaration
 
 
 class Location(NamedTuple):
@@ -21,7 +21,7 @@ class Location(NamedTuple):
         return f"{self.path}:{self.line}"
 
 
-def suite_location(declaration: Declaration, definition: Any, root: Path) -> Location:
+def suite_location(declaration: EvalDeclaration, definition: Any, root: Path) -> Location:
     """Return where a suite is declared; of a declaration that comes from outside of the project, where it is used."""
     if declaration.path == definition.path:
         return Location(definition.nodeid.partition("::")[0], declaration.line)

@@ -6,11 +6,90 @@ Loaded in every pytest run, so it imports nothing that takes time; everything el
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_evals.fixtures import case, completion, judge, model, record
+from pytest_evals.fixtures.declaration import provides
 from pytest_evals.options import add_options, enabled
+
+if TYPE_CHECKING:
+    from pytest_evals.case import Case
+    from pytest_evals.completion import Completion
+    from pytest_evals.fixtures.context import CaseRecorder
+    from pytest_evals.runner.model import Model
+
+
+# -- The fixtures that the plugin provides.
+
+
+@pytest.fixture
+@provides("case")
+def case() -> Case:
+    """The case that runs: a row of the dataset as mapping and attributes, with ``id``, ``files`` and ``metadata``."""
+    __tracebackhide__ = True
+    from pytest_evals.runner.delivery import eval_item
+
+    return eval_item("case")[1].prepared.case
+
+
+@pytest.fixture
+@provides("completion")
+def completion() -> Completion:
+    """The model's answer to the case: ``text``, ``messages``, ``finish_reason``, token counts, ``logprobs``,
+    ``latency``.
+
+    Generated in batches with those of all other cases, or taken from the row's ``completion`` field. Override it with a
+    task or fixture of the same name to put your own program in the model's place.
+    """
+    __tracebackhide__ = True
+    from pytest_evals.runner.delivery import deliver
+
+    return deliver()
+
+
+@pytest.fixture
+@provides("model")
+def model() -> Model:
+    """The model under test, for further calls: ``model.generate(...)``, ``model.choose([...])``, ``model.score(text)``.
+
+    Each returns a call: ``await`` it, or take its ``result()``. Calls made before waiting are computed together. In tasks
+    and async graders, those of all cases are.
+    """
+    __tracebackhide__ = True
+    from pytest_evals.runner.delivery import handle
+
+    return handle("model")
+
+
+@pytest.fixture
+@provides("judge")
+def judge() -> Model:
+    """The model that judges (``--evals-judge``), to be called as ``model`` is."""
+    __tracebackhide__ = True
+    from pytest_evals.runner.delivery import handle
+
+    return handle("judge")
+
+
+@pytest.fixture
+@provides("case")
+def record() -> CaseRecorder:
+    """Attach extra values to the case: ``record("steps", 3)`` or ``record(steps=3)``; they stand in the artifact under
+    ``tasks``.
+    """
+    __tracebackhide__ = True
+    from pytest_evals.fixtures.context import CaseRecorder
+    from pytest_evals.runner.delivery import eval_item, sheet_of
+
+    item, _ = eval_item("record")
+    return CaseRecorder(sheet_of(item))
+
+
+__all__: list[Any] = ["case", "completion", "judge", "model", "record"]
+
+
+# -- main
 
 __all__ = ["case", "completion", "judge", "model", "record"]
 
@@ -22,9 +101,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     """Register the hooks that conftests may implement."""
-    from pytest_evals import newhooks
+    from pytest_evals import hookspecs
 
-    pluginmanager.add_hookspecs(newhooks)
+    pluginmanager.add_hookspecs(hookspecs)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -34,19 +113,19 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "evals(declaration): an eval with a case for each row of a dataset; made by pytest_evals.cases(...)"
     )
     if enabled(config):
-        from pytest_evals.activate import activate
+        from pytest_evals.registration import activate
 
         activate(config)
     elif any("[" in argument for argument in config.args):
         # A single case was named: it should be found, and then skipped with the reason.
-        from pytest_evals.activate import collect_only
+        from pytest_evals.registration import collect_only
 
         collect_only(config)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip evals when they are off. Where no suite was imported there is nothing to look for."""
-    if "pytest_evals.declaration" in sys.modules and not enabled(config):
-        from pytest_evals.activate import skip_evals
+    if "pytest_evals.suites.declaration" in sys.modules and not enabled(config):
+        from pytest_evals.registration import skip_evals
 
         skip_evals(items)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from pytest_evals.completion import Completion
+from pytest_evals.fixtures.conversion import to_grades
 from pytest_evals.grades import Grade
-from pytest_evals.grading.returned import to_grades
 
 __all__ = ["as_grade", "echo", "make_completion"]
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
-from pytest_evals.artifacts.models import EvalSample, Run, Summary
-from pytest_evals.artifacts.reading import ArtifactReader
-from pytest_evals.artifacts.recorder import replacing
+from pytest_evals.artifacts.reader import ArtifactReader
 from pytest_evals.artifacts.sample import dump, to_record
+from pytest_evals.artifacts.schema import EvalSample, RunRecord, Summary
+from pytest_evals.artifacts.writer import replacing
 from pytest_evals.errors import ArtifactError
-from pytest_evals.plain import encodable
-from pytest_evals.scores.scoring import compute_scores
+from pytest_evals.scores.score import compute_scores
+from pytest_evals.text import encodable
 
 if TYPE_CHECKING:
     import pandas
@@ -31,7 +31,7 @@ class EvaluationArtifact(BaseModel):
     ``complete`` tells whether the run came to its end: it is false for one that was interrupted or killed.
     """
 
-    run: Run
+    run: RunRecord
     samples: list[EvalSample] = Field(default_factory=list)
     summary: Summary | None = None
 
@@ -50,7 +50,7 @@ class EvaluationArtifact(BaseModel):
         reader = ArtifactReader(path)
         samples = [EvalSample.model_validate(line) for line in reader.samples()]
         summary = Summary.model_validate(reader.summary) if reader.summary else None
-        return cls(run=Run.model_validate(reader.run), samples=samples, summary=summary)
+        return cls(run=RunRecord.model_validate(reader.run), samples=samples, summary=summary)
 
     @staticmethod
     def iter_samples(path: str | Path) -> Iterator[EvalSample]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pytest_evals.artifacts.reading import STANDARD_INPUT
+from pytest_evals.artifacts.reader import STANDARD_INPUT
 from pytest_evals.errors import ArtifactError, did_you_mean
 
 ARTIFACTS = ".evals"

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_evals.artifacts.linecheck import Line
+from pytest_evals.artifacts.validation import ParsedLine
 from pytest_evals.errors import TemplateError, did_you_mean
-from pytest_evals.templates.expressions import compile_expression, paths_of, weighed_in
+from pytest_evals.templates.expressions import compile_expression, literals_in, paths_of, weighed_in
 
 PLAIN = (
     *("suite", "case_id", "model", "repeat", "outcome", "error", "error_kind", "prompt", "text", "finish_reason"),
@@ -35,7 +35,7 @@ class Names:
     timing: dict[str, None] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, samples: Iterable[Line]) -> Names:
+    def of(cls, samples: Iterable[ParsedLine]) -> Names:
         """Collect them."""
         found = cls()
         for sample in samples:
@@ -118,7 +118,7 @@ class Expression:
         for path in () if shown else weighed_in(text):
             names.check_weighed(path, f"{what} {text!r}")
 
-    def value(self, sample: Line) -> Any:
+    def value(self, sample: ParsedLine) -> Any:
         """Return its value for a case. Raises `TypeError` for what cannot be computed there: ``none < 1``."""
         try:
             return self._compute(scope_of(sample, self._names))
@@ -127,7 +127,7 @@ class Expression:
         except Exception as error:  # a filter or method called by the expression may raise anything
             raise TemplateError(f"{self._what} {self.text!r} failed: {type(error).__name__}: {error}") from error
 
-    def value_or_none(self, sample: Line) -> Any:
+    def value_or_none(self, sample: ParsedLine) -> Any:
         """Return its value, `None` where it cannot be computed."""
         try:
             return self.value(sample)
@@ -135,7 +135,7 @@ class Expression:
             return None
 
 
-def scope_of(sample: Line, names: Names) -> dict[str, Any]:
+def scope_of(sample: ParsedLine, names: Names) -> dict[str, Any]:
     """Return what an expression may ask of a sample."""
     interaction = sample["interaction"]
     completion, error = interaction["completion"] or {}, sample["error"] or {}
@@ -162,7 +162,7 @@ def scope_of(sample: Line, names: Names) -> dict[str, Any]:
     return {**grades, **plain}
 
 
-def _grades(sample: Line, names: Names) -> dict[str, Any]:
+def _grades(sample: ParsedLine, names: Names) -> dict[str, Any]:
     """Return grades by their names; ``style.tone`` is in ``style``."""
     found: dict[str, Any] = {}
     by_key = {grade["grader_key"]: grade for grade in sample["grades"]}
@@ -175,7 +175,7 @@ def _grades(sample: Line, names: Names) -> dict[str, Any]:
     return found
 
 
-def prompt_of(sample: Line) -> str | None:
+def prompt_of(sample: ParsedLine) -> str | None:
     """Return the last thing that the model was asked, as text."""
     asked = [message["content"] for message in sample["interaction"]["thread"] if message["role"] != "assistant"]
     return None if not asked else asked[-1] if isinstance(asked[-1], str) else str(asked[-1])
@@ -188,3 +188,63 @@ def order(value: Any) -> tuple[int, Any]:
     if value is None:
         return (3, 0)
     return (1, value) if isinstance(value, str) else (2, str(value))
+
+
+# -- Why an expression chose no case: values that no case has, as the number 1 in a field of CSV, which holds texts.
+
+_EQUAL, _ORDERED = ("eq", "in"), ("lt", "lteq", "gt", "gteq")
+_SHOWN = 5
+
+
+def why_none(expression: str, samples: Iterable[ParsedLine], names: Names) -> list[str]:
+    """Say, of an expression that is true for none of the ``samples``, which of the values written in it no sample has, and what
+    there is in their place. An expression of which each part is true somewhere needs no words.
+    """
+    comparisons = [_Comparison(*each) for each in literals_in(expression) if each[1] in (*_EQUAL, *_ORDERED)]
+    for sample in samples if comparisons else ():
+        scope = scope_of(sample, names)
+        for comparison in comparisons:
+            comparison.meet(_at(scope, comparison.path))
+    return [text for text in (comparison.puzzle() for comparison in comparisons) if text]
+
+
+@dataclass(slots=True)
+class _Comparison:
+    """A path compared with values that are written out, and what the samples have there."""
+
+    path: list[str]
+    operator: str
+    wanted: tuple[Any, ...]
+    found: list[Any] = field(default_factory=list)
+    met: bool = False
+    texts: bool = True
+
+    def meet(self, value: Any) -> None:
+        """Take what a sample has."""
+        if value is None:
+            return
+        self.met = self.met or value in self.wanted
+        self.texts = self.texts and isinstance(value, str)
+        if len(self.found) <= _SHOWN and value not in self.found:
+            self.found.append(value)
+
+    def puzzle(self) -> str:
+        """Say why this is never true, or cannot be told; ``""`` where neither is so."""
+        name = ".".join(self.path)
+        if not self.found:
+            return ""
+        if self.operator in _ORDERED:
+            numbers = all(isinstance(value, (int, float)) for value in self.wanted)
+            return f"{name} is text, as {self.found[0]!r:.60}; compare {name}|float" if numbers and self.texts else ""
+        if self.met:
+            return ""
+        shown = ", ".join(f"{value!r:.60}" for value in self.found[:_SHOWN])
+        more = ", ..." if len(self.found) > _SHOWN else ""
+        return f"{name} is never {' or '.join(map(repr, self.wanted))}; it is one of {shown}{more}"
+
+
+def _at(scope: Mapping[str, Any], path: Iterable[str]) -> Any:
+    found: Any = scope
+    for name in path:
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found

@@ -17,7 +17,7 @@ import importlib
 import sys
 from collections.abc import Iterator, Sequence
 
-from pytest_evals.cli.output import close_quietly, complain, open_closed_streams
+from pytest_evals.cli.common import close_quietly, complain, open_closed_streams
 from pytest_evals.errors import EvalsError
 
 COMMANDS = (

@@ -7,14 +7,13 @@ import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_evals.cli.output import say
-from pytest_evals.cli.parsing import Subparsers, add_run, subcommand, whole
-from pytest_evals.wording import counted
+from pytest_evals.cli.common import Subparsers, add_run, say, subcommand, whole
+from pytest_evals.text import counted
 
 if TYPE_CHECKING:
-    from pytest_evals.artifacts.reading import ArtifactReader
+    from pytest_evals.artifacts.reader import ArtifactReader
     from pytest_evals.review.answers import AnswerBook
-    from pytest_evals.review.desk import Desk
+    from pytest_evals.review.reviewer import ReviewSession
 
 DETAILS = """\
 Asks what the suite's graders.human(...) ask. Answers are kept in RUN.answers.jsonl as they are given; several people may
@@ -43,8 +42,8 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
-    from pytest_evals.artifacts.reading import ArtifactReader
-    from pytest_evals.cli.configured import find_run
+    from pytest_evals.artifacts.reader import ArtifactReader
+    from pytest_evals.cli.common import find_run
     from pytest_evals.errors import ArtifactError
     from pytest_evals.review.server import AnnotationServer
 
@@ -94,14 +93,14 @@ def reviewer_name(written: str | None) -> str:
 
 def make_desk(
     artifact: ArtifactReader, path: Path, queue: str | None, reviewer: str, *, partial: bool
-) -> tuple[Desk, AnswerBook]:
+) -> tuple[ReviewSession, AnswerBook]:
     """Return the cases to be asked with the book of answers. Raises `ArtifactError` when there is nothing to ask, or
     when what is answered could not be kept or would not count.
     """
     from pytest_evals.errors import ArtifactError
     from pytest_evals.review.answers import AnswerBook, answers_path
-    from pytest_evals.review.desk import Desk
-    from pytest_evals.review.work import outdated, queues, review_cases
+    from pytest_evals.review.cases import outdated, queues, review_cases
+    from pytest_evals.review.reviewer import ReviewSession
 
     if not artifact.complete and not partial:
         raise ArtifactError(
@@ -124,4 +123,4 @@ def make_desk(
             f"{book.path}: {len(stale)} answers are to questions that this run asks otherwise ({stale[0].grader!r} about {stale[0].sample}); "
             "the suite changed since: move the file away to start anew"
         )
-    return Desk(cases, book, reviewer), book
+    return ReviewSession(cases, book, reviewer), book

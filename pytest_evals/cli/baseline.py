@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_evals.cli.output import say, say_json, width
-from pytest_evals.cli.parsing import Subparsers, add_json, add_run, subcommand
+from pytest_evals.cli.common import Subparsers, add_json, add_run, say, say_json, subcommand, width
 from pytest_evals.errors import ArtifactError, did_you_mean
-from pytest_evals.wording import counted
+from pytest_evals.text import counted
 
 if TYPE_CHECKING:
     from pytest_evals.scores.score import Score
@@ -65,10 +64,10 @@ def add_parser(subparsers: Subparsers) -> None:
 def set_(arguments: argparse.Namespace) -> int:
     """Set one."""
     from pytest_evals.artifacts.locating import find_baselines
-    from pytest_evals.artifacts.reading import ArtifactReader
-    from pytest_evals.baseline.setting import set_baseline
-    from pytest_evals.cli.configured import find_run
-    from pytest_evals.render.texts import wrapped
+    from pytest_evals.artifacts.reader import ArtifactReader
+    from pytest_evals.baselines.loading import set_baseline
+    from pytest_evals.cli.common import find_run
+    from pytest_evals.reports.formatting import wrap_text
 
     path = find_run(arguments.run_name)
     done = set_baseline(
@@ -86,7 +85,7 @@ def set_(arguments: argparse.Namespace) -> int:
     said += [f"as they were: {', '.join(done.kept)}, which this run does not have"] if done.kept else []
     said += [f"gone from it: {counted(done.gone, 'case')}"] if done.gone else []
     said += [f"commit it, and compare with it: pytest --evals --evals-baseline {arguments.name}"]
-    say(line for text in said for line in wrapped(text, width()))
+    say(line for text in said for line in wrap_text(text, width()))
     return 0
 
 
@@ -94,9 +93,9 @@ def show(arguments: argparse.Namespace) -> int:
     """Print one."""
     from pytest_evals.artifacts.locating import locate
     from pytest_evals.artifacts.sample import to_record
-    from pytest_evals.baseline.files import BaselineReader
-    from pytest_evals.render.runs import run_lines
-    from pytest_evals.scores.scoring import compute_scores
+    from pytest_evals.baselines.file import BaselineReader
+    from pytest_evals.reports.formatting import run_lines
+    from pytest_evals.scores.score import compute_scores
 
     reader = BaselineReader(Path(locate(arguments.name)))
     scores = compute_scores([to_record(sample) for sample in reader.samples()])
@@ -111,8 +110,8 @@ def show(arguments: argparse.Namespace) -> int:
 def list_(arguments: argparse.Namespace) -> int:
     """List them."""
     from pytest_evals.artifacts.locating import baseline_names, baseline_path, find_baselines
-    from pytest_evals.baseline.files import BaselineReader
-    from pytest_evals.render.runs import run_words
+    from pytest_evals.baselines.file import BaselineReader
+    from pytest_evals.reports.formatting import run_words
 
     folder = find_baselines(Path.cwd())
     found = {name: BaselineReader(baseline_path(name, folder)).runs for name in baseline_names(folder)}
@@ -139,8 +138,8 @@ def remove(arguments: argparse.Namespace) -> int:
 
 
 def _table(scores: Sequence[Score]) -> list[str]:
-    from pytest_evals.render import numbers
-    from pytest_evals.render.tables import Column, fitted_table, without_repeats
+    from pytest_evals.reports import formatting
+    from pytest_evals.reports.formatting import Column, fitted_table, without_repeats
 
     several = len({score.model for score in scores}) > 1
     columns = [
@@ -148,9 +147,9 @@ def _table(scores: Sequence[Score]) -> list[str]:
         *([Column("model", [score.model for score in scores])] if several else []),
         Column("grader", [score.grader for score in scores]),
         Column("n", [f"{score.n}/{score.applicable}" for score in scores], numeric=True),
-        Column("mean", [numbers.value(score.mean) for score in scores], numeric=True),
-        Column("stderr", [numbers.value(score.stderr) for score in scores], numeric=True, rank=1),
-        Column("passed", [numbers.percent(score.pass_rate) for score in scores], numeric=True, rank=1),
+        Column("mean", [formatting.value(score.mean) for score in scores], numeric=True),
+        Column("stderr", [formatting.value(score.stderr) for score in scores], numeric=True, rank=1),
+        Column("passed", [formatting.percent(score.pass_rate) for score in scores], numeric=True, rank=1),
     ]
     return fitted_table(columns, width())
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pytest_evals.cli.output import say, say_json
-from pytest_evals.cli.parsing import Subparsers, add_json, subcommand
-from pytest_evals.wording import counted
+from pytest_evals.cli.common import Subparsers, add_json, say, say_json, subcommand
+from pytest_evals.text import counted
 
 DETAILS = """\
 examples:
@@ -30,9 +29,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Print or remove it."""
     import sqlite3
 
-    from pytest_evals.cli.configured import cache_folder
+    from pytest_evals.cli.common import cache_folder
     from pytest_evals.errors import EvalsError
-    from pytest_evals.recall.cache import FILE, clear, measure
+    from pytest_evals.reuse.cache import FILE, clear, measure
 
     folder: Path = cache_folder() if arguments.dir is None else arguments.dir
     try:

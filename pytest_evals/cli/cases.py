@@ -9,15 +9,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pytest_evals.cli.output import complain, say, width
-from pytest_evals.cli.parsing import Subparsers, add_json, add_run, subcommand, whole
+from pytest_evals.cli.common import Subparsers, add_json, add_run, complain, say, subcommand, whole, width
 from pytest_evals.errors import EvalsError
-from pytest_evals.wording import counted
+from pytest_evals.text import counted
 
 if TYPE_CHECKING:
-    from pytest_evals.artifacts.linecheck import Line
     from pytest_evals.artifacts.query import Expression, Names
-    from pytest_evals.artifacts.reading import ArtifactReader
+    from pytest_evals.artifacts.reader import ArtifactReader
+    from pytest_evals.artifacts.validation import ParsedLine
 
 SHOWN = 50
 """Cases that are listed unless ``--limit`` says otherwise."""
@@ -68,8 +67,8 @@ class Query:
 
 def run(arguments: argparse.Namespace) -> int:
     """List them."""
-    from pytest_evals.artifacts.reading import ArtifactReader
-    from pytest_evals.cli.configured import find_run
+    from pytest_evals.artifacts.reader import ArtifactReader
+    from pytest_evals.cli.common import find_run
 
     artifact = ArtifactReader(find_run(arguments.run_name))
     query = _query(artifact, arguments)
@@ -129,7 +128,7 @@ class Selection:
         self.incomparable = 0
         self.reason = ""
 
-    def _choose(self, samples: Iterable[Line]) -> Iterator[Line]:
+    def _choose(self, samples: Iterable[ParsedLine]) -> Iterator[ParsedLine]:
         where = self._query.where
         for sample in samples:
             self.seen += 1
@@ -151,11 +150,11 @@ class Selection:
         where = self._query.where
         if where is None or self.found:
             return []
-        from pytest_evals.artifacts.unmet import why_none
+        from pytest_evals.artifacts.query import why_none
 
         return why_none(where.text, self._artifact.samples(), self._query.names)
 
-    def ordered(self, limit: int | None, *, reverse: bool) -> Iterable[Line]:
+    def ordered(self, limit: int | None, *, reverse: bool) -> Iterable[ParsedLine]:
         """Return the first ``limit`` cases in the order asked for."""
         from pytest_evals.artifacts.query import order
 
@@ -163,7 +162,7 @@ class Selection:
         if sort is None:
             return itertools.islice(self._stream, limit)
 
-        def rank(sample: Line) -> tuple[Any, ...]:
+        def rank(sample: ParsedLine) -> tuple[Any, ...]:
             value = sort.value_or_none(sample)
             return (value is not None, order(value)) if reverse else order(value)
 
@@ -177,20 +176,20 @@ class Selection:
             pass
 
 
-def _print(chosen: Iterable[Line], query: Query, arguments: argparse.Namespace) -> None:
-    from pytest_evals.artifacts.flat import flat_row
+def _print(chosen: Iterable[ParsedLine], query: Query, arguments: argparse.Namespace) -> None:
     from pytest_evals.artifacts.sample import dump
+    from pytest_evals.artifacts.table import flat_row
 
     if arguments.json:
         say(dump({each.text: each.value_or_none(case) for each in query.fields} or flat_row(case)) for case in chosen)
     elif arguments.nodeids:
         say(case["nodeid"] for case in chosen)
     elif arguments.verbose:
-        from pytest_evals.render.cases import case_lines
+        from pytest_evals.reports.cases import case_lines
 
         say(line for case in chosen for line in [*case_lines(case, width()), ""])
     else:
-        from pytest_evals.render.cases import cases_table
+        from pytest_evals.reports.cases import cases_table
 
         rows = [[each.value_or_none(case) for each in query.fields] for case in chosen]
         say(cases_table([each.text for each in query.fields], rows, width()) if rows else [])

@@ -7,14 +7,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pytest_evals.cli.output import say, say_json, width
-from pytest_evals.cli.parsing import Subparsers, add_json, subcommand, whole
+from pytest_evals.cli.common import Subparsers, add_json, say, say_json, subcommand, whole, width
 from pytest_evals.errors import ArtifactError
 
 if TYPE_CHECKING:
-    from pytest_evals.baseline.comparison import Comparison, Flip
-    from pytest_evals.baseline.loading import Baseline
-    from pytest_evals.render.comparison import Texts
+    from pytest_evals.baselines.comparison import Comparison, Flip
+    from pytest_evals.baselines.loading import Baseline
+    from pytest_evals.reports.comparison import Texts
     from pytest_evals.scores.records import CaseRecord
 
 DETAILS = """\
@@ -54,7 +53,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class ComparedRun:
     """One side of a comparison. ``title`` says what it is."""
 
     title: str
@@ -64,7 +63,7 @@ class Side:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare."""
-    from pytest_evals.baseline.comparing import compare
+    from pytest_evals.baselines.comparison import compare
 
     sides = _sides(arguments.run_names)
     compared = [(sides[0], side, compare(sides[0].records, side.records)) for side in sides[1:]]
@@ -78,29 +77,30 @@ def run(arguments: argparse.Namespace) -> int:
     return int(arguments.check and worse)
 
 
-def _sides(names: list[str]) -> list[Side]:
-    from pytest_evals.baseline.loading import load_baseline
-    from pytest_evals.cli.configured import find_run
-    from pytest_evals.render.runs import run_words
+def _sides(names: list[str]) -> list[ComparedRun]:
+    from pytest_evals.baselines.loading import load_baseline
+    from pytest_evals.cli.common import find_run
+    from pytest_evals.reports.formatting import run_words
 
     found = [load_baseline(find_run(name)) for name in names]
     if len(found) > 1:
         return [
-            Side(f"{source.path}: {'; '.join(map(run_words, source.runs))}", source, source.records) for source in found
+            ComparedRun(f"{source.path}: {'; '.join(map(run_words, source.runs))}", source, source.records)
+            for source in found
         ]
     (source,) = found
     models = list(dict.fromkeys(record.model for record in source.records))
     if len(models) < 2:
         raise ArtifactError(f"{source.path} has one model, so there is nothing to compare it with: give a second run")
-    return [Side(f"{source.path}: model {model}", source, _of_model(source.records, model)) for model in models]
+    return [ComparedRun(f"{source.path}: model {model}", source, _of_model(source.records, model)) for model in models]
 
 
 def _of_model(records: Iterable[CaseRecord], model: str) -> tuple[CaseRecord, ...]:
     return tuple(record for record in records if record.model == model)
 
 
-def _notes(before: Side, after: Side) -> list[str]:
-    from pytest_evals.baseline.runs import run_differences
+def _notes(before: ComparedRun, after: ComparedRun) -> list[str]:
+    from pytest_evals.baselines.pairing import run_differences
 
     if before.source is after.source:
         return []
@@ -108,7 +108,7 @@ def _notes(before: Side, after: Side) -> list[str]:
     return [*said, *run_differences(before.source.runs, after.source.runs)]
 
 
-def _as_data(before: Side, after: Side, comparison: Comparison) -> dict[str, Any]:
+def _as_data(before: ComparedRun, after: ComparedRun, comparison: Comparison) -> dict[str, Any]:
     return {
         "before": before.title,
         "after": after.title,
@@ -121,17 +121,19 @@ def _as_data(before: Side, after: Side, comparison: Comparison) -> dict[str, Any
     }
 
 
-def _lines(before: Side, after: Side, comparison: Comparison, *, limit: int | None, texts: bool) -> Iterator[str]:
-    from pytest_evals.render.comparison import comparison_lines, flip_lines, flip_texts
-    from pytest_evals.render.texts import wrapped
+def _lines(
+    before: ComparedRun, after: ComparedRun, comparison: Comparison, *, limit: int | None, texts: bool
+) -> Iterator[str]:
+    from pytest_evals.reports.comparison import comparison_lines, flip_lines, flip_texts
+    from pytest_evals.reports.formatting import wrap_text
 
     columns = width()
-    yield from wrapped(f"before: {before.title}", columns)
-    yield from wrapped(f"after:  {after.title}", columns)
+    yield from wrap_text(f"before: {before.title}", columns)
+    yield from wrap_text(f"after:  {after.title}", columns)
     yield ""
     yield from comparison_lines(comparison, columns)
     for note in _notes(before, after):
-        yield from wrapped(note, columns)
+        yield from wrap_text(note, columns)
     shown = [flip for change in comparison.changes for flip in change.flips[:limit]]
     if not shown:
         return
@@ -148,7 +150,7 @@ def _lines(before: Side, after: Side, comparison: Comparison, *, limit: int | No
         yield "their texts: -v"
 
 
-def _texts(side: Side, flips: Iterable[Flip]) -> Texts:
+def _texts(side: ComparedRun, flips: Iterable[Flip]) -> Texts:
     """Read the samples of flipped cases."""
     records = {
         (each.suite, each.model, each.case_id, each.repeat)

@@ -8,14 +8,13 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from pytest_evals.cli.output import complain, standard_output
-from pytest_evals.cli.parsing import Subparsers, add_run, subcommand
+from pytest_evals.cli.common import Subparsers, add_run, complain, standard_output, subcommand
 from pytest_evals.errors import EvalsError
-from pytest_evals.wording import counted
+from pytest_evals.text import counted
 
 if TYPE_CHECKING:
-    from pytest_evals.artifacts.linecheck import Line
-    from pytest_evals.artifacts.reading import ArtifactReader
+    from pytest_evals.artifacts.reader import ArtifactReader
+    from pytest_evals.artifacts.validation import ParsedLine
     from pytest_evals.scores.score import Score
 
 DETAILS = """\
@@ -42,8 +41,8 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write it."""
-    from pytest_evals.artifacts.reading import ArtifactReader
-    from pytest_evals.cli.configured import find_run
+    from pytest_evals.artifacts.reader import ArtifactReader
+    from pytest_evals.cli.common import find_run
 
     artifact = ArtifactReader(find_run(arguments.run_name))
     target = None if arguments.output == "-" else Path(arguments.output)
@@ -56,14 +55,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _text_file(target: Path | None) -> AbstractContextManager[TextIO]:
-    from pytest_evals.artifacts.recorder import replacing
+    from pytest_evals.artifacts.writer import replacing
 
     return nullcontext(standard_output()) if target is None else replacing(target)
 
 
 def _csv(artifact: ArtifactReader, target: Path | None) -> str:
-    from pytest_evals.artifacts.flat import columns_of, flat_row
-    from pytest_evals.export.delimited import write_csv
+    from pytest_evals.artifacts.table import columns_of, flat_row
+    from pytest_evals.export.csv import write_csv
 
     columns = columns_of(artifact.samples())
     with _text_file(target) as file:
@@ -72,8 +71,8 @@ def _csv(artifact: ArtifactReader, target: Path | None) -> str:
 
 
 def _jsonl(artifact: ArtifactReader, target: Path | None) -> str:
-    from pytest_evals.artifacts.flat import flat_row
-    from pytest_evals.export.delimited import write_jsonl
+    from pytest_evals.artifacts.table import flat_row
+    from pytest_evals.export.csv import write_jsonl
 
     with _text_file(target) as file:
         write_jsonl(file, map(flat_row, artifact.samples()))
@@ -81,8 +80,8 @@ def _jsonl(artifact: ArtifactReader, target: Path | None) -> str:
 
 
 def _parquet(artifact: ArtifactReader, target: Path | None) -> str:
-    from pytest_evals.artifacts.flat import columns_of, flat_row
-    from pytest_evals.artifacts.recorder import replacing_path
+    from pytest_evals.artifacts.table import columns_of, flat_row
+    from pytest_evals.artifacts.writer import replacing_path
     from pytest_evals.export.parquet import column_types, write_parquet
 
     if target is None:
@@ -95,9 +94,9 @@ def _parquet(artifact: ArtifactReader, target: Path | None) -> str:
 
 
 def _inspect(artifact: ArtifactReader, target: Path | None) -> str:
-    from pytest_evals.artifacts.recorded import card_of_artifact
-    from pytest_evals.artifacts.recorder import replacing
+    from pytest_evals.artifacts.writer import replacing
     from pytest_evals.export.inspect import file_name, write_log
+    from pytest_evals.reports.recorded import card_of_artifact
 
     if target is None or target.is_file():
         raise EvalsError("--to inspect needs a folder, for a log of each suite and model: -o logs")
@@ -113,7 +112,7 @@ def _inspect(artifact: ArtifactReader, target: Path | None) -> str:
     return f"{len(groups)} logs in {target}"
 
 
-def _of(artifact: ArtifactReader, suite: str, model: str) -> Iterator[Line]:
+def _of(artifact: ArtifactReader, suite: str, model: str) -> Iterator[ParsedLine]:
     for sample in artifact.samples():
         if (sample["suite"], sample["interaction"]["source"] or "") == (suite, model):
             yield sample

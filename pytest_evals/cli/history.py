@@ -7,11 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from pytest_evals.cli.output import complain, say, say_json, width
-from pytest_evals.cli.parsing import Subparsers, add_json, subcommand, whole
+from pytest_evals.cli.common import Subparsers, add_json, complain, say, say_json, subcommand, whole, width
 
 if TYPE_CHECKING:
-    from pytest_evals.history import RecordedRun, Series
+    from pytest_evals.reports.history import RecordedRun, Series
 
 DETAILS = """\
 A score a run, with its 95% interval and the commit; "+" marks a commit with changes. Files of the folder that are no
@@ -47,12 +46,11 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print it, or write the page."""
-    from pytest_evals.cli.configured import artifacts_folder
+    from pytest_evals.cli.common import artifacts_folder
     from pytest_evals.errors import ArtifactError
-    from pytest_evals.history import chosen, series
-    from pytest_evals.pages.assemble import page
-    from pytest_evals.pages.writing import write_text
-    from pytest_evals.render.history import history_lines
+    from pytest_evals.reports.history import chosen, history_lines, series
+    from pytest_evals.reports.html.page import page
+    from pytest_evals.reports.html.report import write_text
 
     folder: Path = artifacts_folder() if arguments.folder is None else arguments.folder
     runs = sorted(recorded_runs(folder), key=lambda each: str(each.run["started"]))
@@ -91,11 +89,11 @@ def _refuse(arguments: argparse.Namespace, folder: Path, every: Sequence[Series]
 
 def recorded_runs(folder: Path) -> Iterator[RecordedRun]:
     """Yield the runs in a folder. What cannot be read is named, and does not keep the others from being shown."""
-    from pytest_evals.artifacts.reading import ArtifactReader
+    from pytest_evals.artifacts.reader import ArtifactReader
     from pytest_evals.artifacts.sample import to_record
     from pytest_evals.errors import ArtifactError
-    from pytest_evals.history import RecordedRun
-    from pytest_evals.scores.scoring import compute_scores
+    from pytest_evals.reports.history import RecordedRun
+    from pytest_evals.scores.score import compute_scores
 
     if not folder.is_dir():
         raise ArtifactError(f"{folder} is no folder; give one that holds artifacts")

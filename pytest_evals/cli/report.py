@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pytest_evals.cli.output import say
-from pytest_evals.cli.parsing import Subparsers, add_run, subcommand
+from pytest_evals.cli.common import Subparsers, add_run, say, subcommand
 
 DETAILS = """\
 The page is one file with everything in it: no network, no server. Open it in a browser, attach it to a CI job, send it.
@@ -29,12 +28,11 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write it, and say where."""
-    from pytest_evals.artifacts.reading import ArtifactReader
-    from pytest_evals.baseline.loading import load_baseline
-    from pytest_evals.cli.configured import find_run
+    from pytest_evals.artifacts.reader import ArtifactReader
+    from pytest_evals.baselines.loading import load_baseline
+    from pytest_evals.cli.common import find_run
     from pytest_evals.errors import ArtifactError
-    from pytest_evals.pages.report import report_page
-    from pytest_evals.pages.writing import write_text
+    from pytest_evals.reports.html.report import report_page, write_text
 
     artifact = ArtifactReader(find_run(arguments.run_name))
     baseline = load_baseline(find_run(arguments.baseline)) if arguments.baseline else None

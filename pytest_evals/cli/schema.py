@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pytest_evals.cli.output import say_json
-from pytest_evals.cli.parsing import Subparsers, subcommand
+from pytest_evals.cli.common import Subparsers, say_json, subcommand
 
 DETAILS = """\
 The schema (2020-12) describes one line of an artifact.
@@ -22,7 +21,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(_arguments: argparse.Namespace) -> int:
     """Print it."""
-    from pytest_evals.artifacts.models import json_schema
+    from pytest_evals.artifacts.schema import json_schema
 
     say_json(json_schema())
     return 0

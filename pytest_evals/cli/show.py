@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from pytest_evals.cli.output import marked, say, say_json, width
-from pytest_evals.cli.parsing import Subparsers, add_json, add_run, subcommand
+from pytest_evals.cli.common import Subparsers, add_json, add_run, marked, say, say_json, subcommand, width
 
 if TYPE_CHECKING:
-    from pytest_evals.artifacts.reading import ArtifactReader
-    from pytest_evals.scores.card import ScoreCard
+    from pytest_evals.artifacts.reader import ArtifactReader
+    from pytest_evals.scorecard import ScoreCard
 
 DETAILS = """\
 Scores are computed again from the recorded cases; gates, ledger and throughput are those that the run recorded.
@@ -36,11 +35,11 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print it."""
-    from pytest_evals.artifacts.reading import ArtifactReader
-    from pytest_evals.artifacts.recorded import card_of_artifact
-    from pytest_evals.cli.configured import find_run
-    from pytest_evals.render.runs import run_lines
-    from pytest_evals.render.terminal import score_card_lines
+    from pytest_evals.artifacts.reader import ArtifactReader
+    from pytest_evals.cli.common import find_run
+    from pytest_evals.reports.formatting import run_lines
+    from pytest_evals.reports.recorded import card_of_artifact
+    from pytest_evals.reports.terminal import score_card_lines
 
     artifact = ArtifactReader(find_run(arguments.run_name))
     card = card_of_artifact(artifact)

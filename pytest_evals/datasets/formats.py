@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pytest_evals.datasets.dataset import Row, as_row
+from pytest_evals.datasets.rows import Row, as_row
 from pytest_evals.errors import DatasetError
-from pytest_evals.wording import counted
+from pytest_evals.text import counted
 
 _JSON_SPACE = re.compile(r"[ \t\n\r]*")
 # csv refuses fields above 128 KiB unless told otherwise; long documents are ordinary data here.

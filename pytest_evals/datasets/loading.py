@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import cast
 
-from pytest_evals.datasets.dataset import Dataset, Row, as_row
 from pytest_evals.datasets.formats import READERS
+from pytest_evals.datasets.rows import Dataset, Row, as_row
 from pytest_evals.errors import DatasetError
 
 _cache: dict[tuple[Path, str, int, int], Dataset] = {}

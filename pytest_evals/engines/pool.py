@@ -10,23 +10,20 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pytest_evals.completion import Failure
-from pytest_evals.engines.channel import Channel, Message
-from pytest_evals.engines.foresight import Foresight
-from pytest_evals.engines.lifecycle import Lifecycle
-from pytest_evals.engines.protocol import EngineInfo, Request, Result
-from pytest_evals.engines.resident import Resident
-from pytest_evals.engines.results import Results
-from pytest_evals.engines.roster import Roster
-from pytest_evals.engines.rota import Rota
-from pytest_evals.engines.service import Deliver
-from pytest_evals.engines.team import Team
-from pytest_evals.recall.memory import Memory
+from pytest_evals.engines.answer_cache import AnswerCache
+from pytest_evals.engines.deferred_loading import DeferredLoading
+from pytest_evals.engines.device_scheduler import DeviceScheduler
+from pytest_evals.engines.ipc import Channel, Packet
+from pytest_evals.engines.protocol import Deliver, EngineInfo, Request, Result
+from pytest_evals.engines.replica import Replica
+from pytest_evals.engines.replica_set import ReplicaRegistry, ReplicaSet
+from pytest_evals.engines.supervisor import ProcessSupervisor
 
 LOAD_ATTEMPTS = 2
 
@@ -42,19 +39,19 @@ class EnginePool:
     root: Path
     options: Mapping[str, Any] = field(default_factory=dict)
     stall_seconds: float = 0.0
-    memory: Memory | None = None
+    memory: AnswerCache | None = None
 
     def __post_init__(self) -> None:
         self.notes: deque[str] = deque()
         """What a person who waits should know, in order: loading, loaded, restarted."""
         self.incidents: list[str] = []
         """What belongs in the report also where all went well afterwards: deaths of processes, ways of running."""
-        self._roster = Roster(self.root, str(self.options.get("device", "auto")))
+        self._roster = ReplicaRegistry(self.root, str(self.options.get("device", "auto")))
         self._results = Results()
         self._changed = threading.Condition()
-        self._processes = Lifecycle(self.root, self._changed, self)
-        self._rota = Rota(self._roster, self._processes, self)
-        self._foresight = Foresight(self.root, self.options, self.memory, self._changed, self._rota.schedule)
+        self._processes = ProcessSupervisor(self.root, self._changed, self)
+        self._rota = DeviceScheduler(self._roster, self._processes, self)
+        self._foresight = DeferredLoading(self.root, self.options, self.memory, self._changed, self._rota.schedule)
 
     # -- what others ask for
 
@@ -95,17 +92,17 @@ class EnginePool:
             self._results.subscribe(requests, deliver)
             self.submit([request for request in requests if self._results.unanswered(request)])
 
-    def teams(self) -> dict[str, Team]:
+    def teams(self) -> dict[str, ReplicaSet]:
         """Return every model of the session by the text that names it, for progress and throughput."""
         with self._changed:
             return self._roster.by_name()
 
-    def residents(self) -> list[Resident]:
+    def residents(self) -> list[Replica]:
         """Return every copy of every model."""
         with self._changed:
             return self._roster.residents()
 
-    def serve(self, role: str, handler: Callable[[Message, Channel], None]) -> tuple[str, str]:
+    def serve(self, role: str, handler: Callable[[Packet, Channel], None]) -> tuple[str, str]:
         """Let ``handler`` answer connections of ``role`` (see `remote`); return the address and key to connect with."""
         with self._changed:
             return self._processes.serve(role, handler)
@@ -131,7 +128,7 @@ class EnginePool:
         self._results.keep([result for _, result in found if result is not None])
         return [request for request, result in found if result is None]
 
-    def _fail(self, resident: Resident, why: str) -> None:
+    def _fail(self, resident: Replica, why: str) -> None:
         """A copy cannot be loaded: the others go on without it, if there are others."""
         resident.failure = why
         team = self._roster.of(resident)
@@ -141,7 +138,7 @@ class EnginePool:
             self._keep(resident, [])
         self._give_up_if_failed(team)
 
-    def _give_up_if_failed(self, team: Team) -> None:
+    def _give_up_if_failed(self, team: ReplicaSet) -> None:
         """Answer everything with the error of a model of which no copy can be loaded."""
         if not all(resident.failure for resident in team.replicas):
             return
@@ -150,7 +147,7 @@ class EnginePool:
         failure = Failure("engine", str(team.replicas[0].failure))
         self._keep(team.replicas[0], [Result(request.id, error=failure) for request in team.take_back()])
 
-    def _keep(self, resident: Resident, results: Sequence[Result]) -> None:
+    def _keep(self, resident: Replica, results: Sequence[Result]) -> None:
         self._results.keep(results)
         for result in results:
             resident.done += 1
@@ -161,14 +158,14 @@ class EnginePool:
             resident.working_since = None
         self._changed.notify_all()
 
-    def ready(self, team: Team) -> bool:
+    def ready(self, team: ReplicaSet) -> bool:
         """See `Sender.ready`."""
         known = self._foresight.answers(team)
         for resident, results in team.answered(known) if known else ():
             self._keep(resident, results)
         return not self._foresight.undecided(team)
 
-    def send(self, resident: Resident) -> None:
+    def send(self, resident: Replica) -> None:
         """See `Sender.send`."""
         requests = self._unknown(resident, resident.slot.next_to_send()) if resident.state == "ready" else []
         if not requests:
@@ -179,7 +176,7 @@ class EnginePool:
         # A process that dies at this moment is noticed by its watcher, and what it was sent is sent again.
         resident.tell({"type": "generate", "requests": [request.to_dict() for request in requests]})
 
-    def _unknown(self, resident: Resident, requests: list[Request]) -> list[Request]:
+    def _unknown(self, resident: Replica, requests: list[Request]) -> list[Request]:
         """Answer what is known from before, and return the rest."""
         if self.memory is None or resident.info is None:
             return requests
@@ -194,7 +191,7 @@ class EnginePool:
 
     # -- what the processes say: see `Owner`
 
-    def heard(self, resident: Resident, message: Message) -> None:
+    def heard(self, resident: Replica, message: Packet) -> None:
         """See `Owner.heard`."""
         kind = message["type"]
         resident.heard = time.monotonic()
@@ -216,7 +213,7 @@ class EnginePool:
         elif kind == "ready":
             self._ready(resident, message["info"])
 
-    def _ready(self, resident: Resident, info: dict[str, Any]) -> None:
+    def _ready(self, resident: Replica, info: dict[str, Any]) -> None:
         if resident.state != "starting":
             # It was told to leave while it loaded, and had not heard of it yet.
             return
@@ -228,17 +225,17 @@ class EnginePool:
         self._note(resident, [*resident.info.notes, *([said] if said else [])])
         self._rota.schedule()
 
-    def _note(self, resident: Resident, notes: Sequence[str]) -> None:
+    def _note(self, resident: Replica, notes: Sequence[str]) -> None:
         known = [f"{resident.spec.short}: {note}" for note in notes]
         self.incidents.extend(note for note in known if note not in self.incidents)
 
-    def ended(self, resident: Resident, crash: str | None, *, loading: bool) -> None:
+    def ended(self, resident: Replica, crash: str | None, *, loading: bool) -> None:
         """See `Owner.ended`: do what it takes to go on."""
         if crash is not None:
             self._bury(resident, crash, loading=loading)
         self._rota.schedule()
 
-    def _bury(self, resident: Resident, how: str, *, loading: bool) -> None:
+    def _bury(self, resident: Replica, how: str, *, loading: bool) -> None:
         self.notes.append(f"{resident.label}: the engine's process {how}")
         self.incidents.append(f"{resident.label}: an engine process {how.splitlines()[0]}")
         if loading:
@@ -247,3 +244,62 @@ class EnginePool:
                 self._fail(resident, f"model {resident.spec.text!r}: the engine's process {how}")
         else:
             self._keep(resident, resident.slot.crashed(how))
+
+
+# -- Results on their way from an engine to whoever asked: kept until they are taken, or handed to a subscriber at once.
+# The pool's lock guards them.
+
+
+class Results:
+    """Results by the id of their request."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Result] = {}
+        self._taken: set[str] = set()
+        self._subscribers: dict[str, Deliver] = {}
+
+    def keep(self, results: Iterable[Result]) -> None:
+        """Hand results to their subscribers, all of one subscriber together; have the others ready to be taken."""
+        parcels: dict[Deliver, list[Result]] = {}
+        for result in results:
+            deliver = self._subscribers.pop(result.id, None)
+            if deliver is None:
+                self._kept[result.id] = result
+            else:
+                parcels.setdefault(deliver, []).append(result)
+        for deliver, parcel in parcels.items():
+            deliver(parcel)
+
+    def subscribe(self, requests: Iterable[Request], deliver: Deliver) -> None:
+        """Have ``deliver`` told of these; at once of those that are there."""
+        here = []
+        for request in requests:
+            self._taken.discard(request.id)
+            if request.id in self._kept:
+                here.append(self._kept.pop(request.id))
+            else:
+                self._subscribers[request.id] = deliver
+        if here:
+            deliver(here)
+
+    def unanswered(self, request: Request) -> bool:
+        """Tell whether a subscriber waits for the answer."""
+        return request.id in self._subscribers
+
+    def __contains__(self, key: str) -> bool:
+        """Tell whether the result is there to be taken."""
+        return key in self._kept
+
+    def knows(self, key: str) -> bool:
+        """Tell whether there was such a result, taken or not: it need not be computed."""
+        return key in self._kept or key in self._taken
+
+    def take(self, key: str) -> Result:
+        """Return a result that is there, and forget it."""
+        self._taken.add(key)
+        return self._kept.pop(key)
+
+    def ask_again(self, key: str) -> None:
+        """Take note that somebody wants a result which may have been taken before: then it is to be computed anew."""
+        if key not in self._kept:
+            self._taken.discard(key)

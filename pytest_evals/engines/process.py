@@ -39,7 +39,7 @@ class EngineProcess:
         environment = {**os.environ, **{name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}}
         with os.fdopen(descriptor, "wb") as log:
             self._popen = subprocess.Popen(
-                [sys.executable, "-m", "pytest_evals.engines.host"],
+                [sys.executable, "-m", "pytest_evals.engines.worker"],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,

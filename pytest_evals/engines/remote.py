@@ -12,10 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pytest_evals.completion import Failure
-from pytest_evals.engines.channel import Channel, Message, connect
+from pytest_evals.engines.ipc import Channel, Packet, connect
 from pytest_evals.engines.pool import EnginePool
-from pytest_evals.engines.protocol import Request, Result
-from pytest_evals.engines.service import Deliver
+from pytest_evals.engines.protocol import Deliver, Request, Result
 from pytest_evals.errors import EvalsError
 
 ROLE = "worker"
@@ -35,7 +34,7 @@ class RemotePool:
         self._asking = threading.Lock()
         self._subscription: Subscription | None = None
 
-    def _ask(self, message: Message) -> Any:
+    def _ask(self, message: Packet) -> Any:
         with self._asking:
             self._channel.send(message)
             answer = self._channel.receive()
@@ -123,7 +122,7 @@ class Subscription:
 def serve_workers(pool: EnginePool, declare: Callable[[list[dict[str, Any]]], None]) -> tuple[str, str]:
     """Answer workers from ``pool``; return the address and key for their `RemotePool`."""
 
-    def answer(message: Message) -> Any:
+    def answer(message: Packet) -> Any:
         kind = message["type"]
         if kind == "declare":
             return declare(message["suites"])
@@ -134,7 +133,7 @@ def serve_workers(pool: EnginePool, declare: Callable[[list[dict[str, Any]]], No
         result = pool.result(Request.from_dict(message["request"]), message["timeout"])
         return None if result is None else result.to_dict()
 
-    def converse(_hello: Message, channel: Channel) -> None:
+    def converse(_hello: Packet, channel: Channel) -> None:
         while (message := channel.receive()) is not None:
             try:
                 reply = {"answer": answer(message)}

@@ -16,12 +16,12 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any, cast
 
 from pytest_evals.completion import Failure, Likelihood
+from pytest_evals.engines.identity import identity_of
 from pytest_evals.engines.protocol import Capabilities, EngineInfo, Event, Inbox, Request, Result, Started, refusal
-from pytest_evals.engines.scripts import identity_of
 from pytest_evals.errors import ModelError, did_you_mean
-from pytest_evals.ids import content_hash
+from pytest_evals.hashing import content_hash
 
-Score = Callable[[list[dict[str, Any]], str], float]
+ScoreFunction = Callable[[list[dict[str, Any]], str], float]
 
 # Requests announced at a time: few enough that a crash points at one soon, enough that 10,000 cost little.
 CHUNK = 16
@@ -118,7 +118,7 @@ class ScriptedEngine:
         )
 
     def _likelihoods(self, request: Request, started: float) -> Result:
-        score = cast("Score", self._score)
+        score = cast("ScoreFunction", self._score)
         try:
             scores = [float(score(_conversation(request), text)) for text in request.choices]
         except Exception as error:  # noqa: BLE001 - the script may raise anything: it is that case's error
@@ -154,7 +154,7 @@ def _conversation(request: Request) -> list[dict[str, Any]]:
     return [dict(message) for message in request.messages]
 
 
-def _load(name: str) -> tuple[Callable[[list[dict[str, Any]]], Any], Score | None]:
+def _load(name: str) -> tuple[Callable[[list[dict[str, Any]]], Any], ScoreFunction | None]:
     module_name, _, function_name = name.partition(":")
     try:
         module = importlib.import_module(module_name)

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 from pytest_evals.errors import ModelError, did_you_mean
-from pytest_evals.ids import slug
+from pytest_evals.hashing import slug
 
 ENGINES = ("hf", "scripted")
 EMBEDDED = "smollm2"
@@ -28,7 +28,7 @@ _VALUES: Mapping[str, tuple[re.Pattern[str], str]] = {
     "batch": (re.compile(r"auto|0*[1-9]\d*"), "auto or a whole number of at least 1"),
     "tp": (re.compile(r"0*[1-9]\d?"), "a whole number from 1 to 99"),
     "replicas": (re.compile(r"auto|0*[1-9]\d?"), "auto or a whole number from 1 to 99"),
-    "loop": (re.compile(r"auto|packed|generate|continuous"), "auto, packed, generate or continuous"),
+    "loop": (re.compile(r"auto|packed|generate"), "auto, packed or generate"),
     "template": (re.compile(r".+"), "none or the path of a template"),
 }
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")

@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
-from pytest_evals.artifacts.linecheck import Line
 from pytest_evals.artifacts.sample import dump
-from pytest_evals.ids import content_hash
+from pytest_evals.artifacts.validation import ParsedLine
+from pytest_evals.hashing import content_hash
 from pytest_evals.scores.score import Score
 
 VERSION = 2
@@ -19,7 +19,7 @@ _ROLES = {"system", "user", "assistant", "tool"}
 _STOPS = {"stop": "stop", "length": "max_tokens"}
 
 
-def file_name(run: Line, suite: str, model: str) -> str:
+def file_name(run: ParsedLine, suite: str, model: str) -> str:
     """Return the name of a log, as Inspect makes them: when, what, an id."""
     started = re.sub(r"[^0-9A-Za-z+-]", "-", str(run["started"]))
     task = re.sub(r"[^0-9A-Za-z-]+", "-", suite).strip("-")
@@ -27,7 +27,12 @@ def file_name(run: Line, suite: str, model: str) -> str:
 
 
 def write_log(
-    file: TextIO, run: Line, summary: Line | None, scores: Sequence[Score], samples: Iterable[Line], total: int
+    file: TextIO,
+    run: ParsedLine,
+    summary: ParsedLine | None,
+    scores: Sequence[Score],
+    samples: Iterable[ParsedLine],
+    total: int,
 ) -> None:
     """Write the log of one suite and model, of which ``scores`` are; its ``total`` samples are written one by one."""
     suite, model = scores[0].suite, scores[0].model or "none"
@@ -53,8 +58,8 @@ def _usage(input_tokens: int, output_tokens: int) -> dict[str, int]:
     return {"input_tokens": input_tokens, "output_tokens": output_tokens, "total_tokens": input_tokens + output_tokens}
 
 
-def _eval(run: Line, suite: str, model: str) -> dict[str, Any]:
-    entry: Line = next((each for each in run["suites"] if each["name"] == suite), {})
+def _eval(run: ParsedLine, suite: str, model: str) -> dict[str, Any]:
+    entry: ParsedLine = next((each for each in run["suites"] if each["name"] == suite), {})
     git = run["git"]
     return {
         "run_id": run["run_id"],
@@ -86,7 +91,7 @@ def _score(score: Score) -> dict[str, Any]:
     }
 
 
-def _sample(sample: Line, model: str) -> dict[str, Any]:
+def _sample(sample: ParsedLine, model: str) -> dict[str, Any]:
     interaction = sample["interaction"]
     completion = interaction["completion"]
     messages = [_message(message) for message in interaction["thread"]]
@@ -115,14 +120,14 @@ def _sample(sample: Line, model: str) -> dict[str, Any]:
     }
 
 
-def _message(message: Line) -> dict[str, Any]:
+def _message(message: ParsedLine) -> dict[str, Any]:
     """Return a message with text: other content is kept as JSON, and a role that Inspect lacks is a system's."""
     content = message["content"]
     text = content if isinstance(content, str) else dump({"content": content})
     return {"role": message["role"] if message["role"] in _ROLES else "system", "content": text}
 
 
-def _output(completion: Line, model: str) -> dict[str, Any]:
+def _output(completion: ParsedLine, model: str) -> dict[str, Any]:
     choice = {
         "message": {"role": "assistant", "content": completion["text"]},
         "stop_reason": _STOPS.get(completion["finish_reason"], "unknown"),
@@ -131,7 +136,7 @@ def _output(completion: Line, model: str) -> dict[str, Any]:
     return {"model": model, "choices": [choice], "usage": _usage(*tokens), "time": completion.get("latency")}
 
 
-def _grade(grade: Line) -> dict[str, Any]:
+def _grade(grade: ParsedLine) -> dict[str, Any]:
     return {
         "value": grade["value"],
         "explanation": grade["reasoning"],

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_evals.errors import ArtifactError
-from pytest_evals.export.delimited import dump_any
-from pytest_evals.plain import encodable
+from pytest_evals.export.csv import dump_any
+from pytest_evals.text import encodable
 
 _ROWS = 2000
 """Rows that are in memory at a time."""

@@ -3,13 +3,12 @@
 Parsed where they were written, so that a typo is known before any model loads; judged once, when everything has run.
 """
 
-from pytest_evals.gates.against import Comparison, compare, decide
+from pytest_evals.gates.expression import Gate, has_value, in_slice, is_budget, parse_gate, resolve, unresolved
 from pytest_evals.gates.judging import GateResult, Verdict, judge
-from pytest_evals.gates.parsing import Gate, parse_gate
-from pytest_evals.gates.targets import has_value, in_slice, is_budget, resolve, unresolved
+from pytest_evals.gates.regression import BaselineTest, compare, decide
 
 __all__ = [
-    "Comparison",
+    "BaselineTest",
     "Gate",
     "GateResult",
     "Verdict",

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 
 from pytest_evals import statistics
 from pytest_evals.scores.score import Score
-from pytest_evals.wording import counted
+from pytest_evals.text import counted
 
-Compute = Callable[[Score], float | None]
-_BY_NAME: Mapping[str, Compute] = {
+GateStatistic = Callable[[Score], float | None]
+_BY_NAME: Mapping[str, GateStatistic] = {
     "mean": lambda score: score.mean,
     "pass_rate": lambda score: score.pass_rate,
     "min": lambda score: min(score.values, default=None),

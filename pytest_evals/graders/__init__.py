@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
+from pytest_evals.completion import check_choices, check_measure, likeliest
 from pytest_evals.errors import SuiteError, did_you_mean
-from pytest_evals.graders import likelihood, numbers, structured, text
-from pytest_evals.graders.cascade import first
-from pytest_evals.graders.combining import all_of, any_of, majority, weighted
+from pytest_evals.fixtures.context import current_scope
+from pytest_evals.fixtures.grader import Fixture, grader_fixture
+from pytest_evals.graders import multiple_choice, numbers, structured, text
+from pytest_evals.graders.code import python_tests
+from pytest_evals.graders.combining import all_of, any_of, first, majority, weighted
+from pytest_evals.graders.human import human
 from pytest_evals.graders.judges import Preflight, judge
 from pytest_evals.graders.metrics import bleu, chrf, embedding_similarity, f1, levenshtein, meteor, rouge
-from pytest_evals.graders.people import human
-from pytest_evals.graders.programs import python_tests
 from pytest_evals.graders.rag import answer_relevancy, context_relevancy, faithfulness
-from pytest_evals.graders.settings import check_static, depends_on_case, grading_text
-from pytest_evals.grading.fixture import Fixture, grader_fixture
-from pytest_evals.grading.scope import current_scope
-from pytest_evals.review.declaring import question
+from pytest_evals.graders.templating import check_static, depends_on_case, grading_text
+from pytest_evals.questions.declaration import question
 from pytest_evals.templates.rendering import render
 
 __all__ = [
@@ -72,7 +72,7 @@ if not TYPE_CHECKING:  # a checker of types would take any name for one that is 
 
 
 def _ready(
-    check: Callable[..., text.Verdict], settings: Mapping[str, Any], of: str | None, run_if: str | None
+    check: Callable[..., text.TextVerdict], settings: Mapping[str, Any], of: str | None, run_if: str | None
 ) -> Fixture:
     """Return the fixture of a check, called with the text to grade and the settings rendered for the case."""
     # Only what depends on the case is rendered for each of them.
@@ -196,26 +196,26 @@ def choice(
     text (or its index). ``by``: compare sums, or means a token or a UTF-8 byte, where lengths differ. The grade's
     metadata holds ``choice`` (its index), ``logprobs`` (sums) and ``tokens``.
     """
-    measure = likelihood.check_measure(by)
-    check_static(choices, likelihood.check_choices)
+    measure = check_measure(by)
+    check_static(choices, check_choices)
 
     def asked(scope: Mapping[str, Any]) -> tuple[str, ...]:
-        texts = likelihood.check_choices(render(choices, scope))
-        likelihood.check_expected(render(expected, scope), texts)
+        texts = check_choices(render(choices, scope))
+        multiple_choice.check_expected(render(expected, scope), texts)
         return texts
 
     def ready_made(request: pytest.FixtureRequest) -> Any:
         from pytest_evals.grades import Grade
-        from pytest_evals.running.delivery import likelihoods_for
+        from pytest_evals.runner.delivery import likelihoods_for
 
         found = likelihoods_for(request.node, request.fixturename or "")
-        right = likelihood.check_expected(render(expected, current_scope(request)), [each.text for each in found])
-        chosen = likelihood.likeliest(found, measure)
+        right = multiple_choice.check_expected(render(expected, current_scope(request)), [each.text for each in found])
+        chosen = likeliest(found, measure)
         return Grade(
             chosen.index == right,
             request.fixturename or "",
-            likelihood.reason(found, chosen, right, measure),
-            metadata=likelihood.details(found, chosen),
+            multiple_choice.reason(found, chosen, right, measure),
+            metadata=multiple_choice.details(found, chosen),
         )
 
     ready_made.__doc__ = "The model finds the expected choice the likeliest."

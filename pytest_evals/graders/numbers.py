@@ -8,8 +8,8 @@ import sys
 from typing import Literal
 
 from pytest_evals.errors import SuiteError
-from pytest_evals.graders.text import Verdict
-from pytest_evals.plain import one_line, quoted
+from pytest_evals.graders.text import TextVerdict
+from pytest_evals.text import one_line, quoted
 
 Tolerance = Literal["absolute", "relative"]
 
@@ -66,7 +66,7 @@ def _value(match: re.Match[str]) -> float:
     return -value if negative else value
 
 
-def number(text: str, expected: object, *, tolerance: float = 0.0, kind: Tolerance = "absolute") -> Verdict:
+def number(text: str, expected: object, *, tolerance: float = 0.0, kind: Tolerance = "absolute") -> TextVerdict:
     """Compare the final number of ``text`` with ``expected``, a number or a text whose final number counts.
 
     ``tolerance`` is a distance, or with ``kind="relative"`` a share of the expected value. Without one, equal means
@@ -75,11 +75,11 @@ def number(text: str, expected: object, *, tolerance: float = 0.0, kind: Toleran
     wanted = expected_number(expected)
     found = final_number(text)
     if found is None:
-        return Verdict(False, f"expected {wanted:g}, found no number in {quoted(text)}")
+        return TextVerdict(False, f"expected {wanted:g}, found no number in {quoted(text)}")
     allowed = tolerance * abs(wanted) if kind == "relative" else tolerance
     passed = abs(found - wanted) <= allowed or math.isclose(found, wanted, rel_tol=1e-9, abs_tol=1e-12)
     margin = f" within {tolerance:g}{' relative' if kind == 'relative' else ''}" if tolerance else ""
-    return Verdict(passed, f"expected {wanted:.12g}{margin}, found {found:.12g} in {quoted(text)}")
+    return TextVerdict(passed, f"expected {wanted:.12g}{margin}, found {found:.12g} in {quoted(text)}")
 
 
 def expected_number(value: object) -> float:

@@ -13,22 +13,20 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from pytest_evals.errors import SuiteError
+from pytest_evals.fixtures.grader import Fixture
 from pytest_evals.graders.judges.asking import ask, together
-from pytest_evals.graders.judges.decisions import LONG, Decision, Labels, decide
-from pytest_evals.graders.judges.fences import fenced
-from pytest_evals.graders.judges.fixture import Scene, judge_fixture, messages_of
-from pytest_evals.graders.judges.labelled import closing
+from pytest_evals.graders.judges.decisions import LONG, Decision, VerdictLabels, decide
+from pytest_evals.graders.judges.grader import Scene, judge_fixture, messages_of
+from pytest_evals.graders.judges.labels import closing
 from pytest_evals.graders.judges.options import Common, Options, read_options
-from pytest_evals.graders.judges.subject import join_documents, last_user_turn
-from pytest_evals.graders.judges.verdicts import strip_thoughts
-from pytest_evals.graders.sentences import sentences
-from pytest_evals.grading.fixture import Fixture
+from pytest_evals.graders.judges.replies import strip_thoughts
+from pytest_evals.graders.judges.subject import fenced, join_documents, last_user_turn
 
 if TYPE_CHECKING:
     from pytest_evals.grades import Grade
 
 DOCUMENTS = "item.documents"
-YES_NO: Labels = {"YES": True, "NO": False}
+YES_NO: VerdictLabels = {"YES": True, "NO": False}
 _MOST_CLAIMS = 50
 _LINE = re.compile(r"\A\s*(?:[-*\u2022]|\(?\d{1,3}[.)])?\s*")
 
@@ -206,3 +204,49 @@ def read_claims(reply: str) -> tuple[list[str] | None, str | None]:
     if len(found) > _MOST_CLAIMS:
         return None, f"the reply lists {len(found)} claims, and no answer makes that many"
     return found, None
+
+
+# -- Splits text into sentences: enough to judge an answer one statement at a time.
+
+# Words whose full stop ends no sentence, as far as they are common in answers.
+_ABBREVIATIONS = re.compile(
+    r"(?:mrs?|ms|dr|prof|sr|jr|st|vs|e\.g|i\.e|eg|ie|cf|al|figs?|vol|pp|eq|approx|ca|inc|ltd|co|corp|dept|jan|feb|mar|apr|jun|"
+    r"jul|aug|sept?|oct|nov|dec|u\.s|u\.k|a\.m|p\.m|ph\.d|bzw|z\.b|d\.h)"
+)
+_END = re.compile(r"(?<=[.!?\u3002\uff01\uff1f\u2026])[\"')\]\u201d\u2019]*(?:\s+|(?<=[\u3002\uff01\uff1f]))")
+_ITEM = re.compile(r"\A\s*(?:[-*\u2022]|\(?\d{1,3}[.)]|\(?[a-z][.)])\s+", re.IGNORECASE)
+_WORD = re.compile(r"([\w.]+)\.[\"')\]\u201d\u2019]*\Z")
+
+
+def sentences(text: str) -> list[str]:
+    """Return the sentences of ``text``, in order: lines and list items are at least one each; headings and code fences,
+    which state nothing, are none.
+    """
+    found: list[str] = []
+    for line in text.splitlines():
+        stripped = line.strip()
+        if not stripped or stripped.startswith(("#", "```", "---", "===")):
+            continue
+        found += _split(_ITEM.sub("", stripped))
+    return [sentence for sentence in found if any(character.isalnum() for character in sentence)]
+
+
+def _split(line: str) -> list[str]:
+    parts: list[str] = []
+    start = 0
+    for end in _END.finditer(line):
+        candidate = line[start : end.end()].strip()
+        if _ends(candidate, line[end.end() :]):
+            parts.append(candidate)
+            start = end.end()
+    return [*parts, line[start:].strip()] if line[start:].strip() else parts
+
+
+def _ends(candidate: str, rest: str) -> bool:
+    """Tell whether ``candidate`` ends a sentence: not after an abbreviation or an initial, nor before a lower-case letter."""
+    word = _WORD.search(candidate)
+    if word and candidate.rstrip("\"')]\u201d\u2019").endswith("."):
+        last = word.group(1).casefold()
+        if _ABBREVIATIONS.fullmatch(last) or (len(last) == 1 and last.isalpha()) or rest[:1].islower():
+            return False
+    return True

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NoReturn, cast
 
 from pytest_evals.errors import SuiteError
-from pytest_evals.graders.text import Verdict
-from pytest_evals.plain import one_line, quoted
+from pytest_evals.graders.text import TextVerdict
+from pytest_evals.text import one_line, quoted
 
 _FENCE = re.compile(r"\A```[\w-]*[ \t]*\n(.*?)\n?[ \t]*```\Z", re.DOTALL)
 
@@ -33,16 +33,16 @@ def _reject_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def json_valid(text: str) -> Verdict:
+def json_valid(text: str) -> TextVerdict:
     """Tell whether the completion is one JSON value."""
     try:
         parse_json(text)
     except ValueError as error:
-        return Verdict(False, f"not JSON ({error}): {quoted(text)}")
-    return Verdict(True, "valid JSON")
+        return TextVerdict(False, f"not JSON ({error}): {quoted(text)}")
+    return TextVerdict(True, "valid JSON")
 
 
-def json_schema(text: str, schema: Mapping[str, Any] | bool) -> Verdict:
+def json_schema(text: str, schema: Mapping[str, Any] | bool) -> TextVerdict:
     """Tell whether the completion is JSON that the schema allows (formats are checked where the library can)."""
     # jsonschema takes 75 ms to import: only suites that check a schema pay for it.
     import jsonschema
@@ -50,13 +50,13 @@ def json_schema(text: str, schema: Mapping[str, Any] | bool) -> Verdict:
     try:
         value = parse_json(text)
     except ValueError as error:
-        return Verdict(False, f"not JSON ({error}): {quoted(text)}")
+        return TextVerdict(False, f"not JSON ({error}): {quoted(text)}")
     validator = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     checker = validator(schema, format_checker=validator.FORMAT_CHECKER)
     mistake = jsonschema.exceptions.best_match(checker.iter_errors(value))
     if mistake is None:
-        return Verdict(True, "valid against the schema")
-    return Verdict(False, f"{mistake.json_path}: {one_line(mistake.message)}")
+        return TextVerdict(True, "valid against the schema")
+    return TextVerdict(False, f"{mistake.json_path}: {one_line(mistake.message)}")
 
 
 def load_schema(schema: object, base: Path) -> Mapping[str, Any] | bool:

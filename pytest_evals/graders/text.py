@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pytest_evals.errors import SuiteError, did_you_mean
-from pytest_evals.plain import one_line, quoted
+from pytest_evals.text import one_line, quoted
 
 NORMALIZERS = ("case", "punctuation", "articles", "unicode", "whitespace")
 SQUAD = "squad"
@@ -19,7 +19,7 @@ _PUNCTUATION = frozenset(string.punctuation)
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
-class Verdict(NamedTuple):
+class TextVerdict(NamedTuple):
     """What a check found. ``reason`` says what was expected and what was there."""
 
     passed: bool
@@ -69,37 +69,37 @@ def normalize_answer(text: str) -> str:
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_NO_PUNCTUATION)).split())
 
 
-def exact_match(text: str, expected: object, steps: Sequence[str] = ()) -> Verdict:
+def exact_match(text: str, expected: object, steps: Sequence[str] = ()) -> TextVerdict:
     """Compare whole texts, both stripped and normalised. With ``squad``, ``expected`` may be several references."""
     if SQUAD in steps and isinstance(expected, (list, tuple)):
         return one_of(text, expected, steps)
     wanted = as_text(expected, "exact_match")
     passed = normalize(text, steps) == normalize(wanted, steps)
-    return Verdict(passed, f"expected {quoted(wanted)}, got {quoted(text)}")
+    return TextVerdict(passed, f"expected {quoted(wanted)}, got {quoted(text)}")
 
 
-def one_of(text: str, choices: object, steps: Sequence[str] = ()) -> Verdict:
+def one_of(text: str, choices: object, steps: Sequence[str] = ()) -> TextVerdict:
     """Compare the whole text with each of several accepted ones."""
     accepted = as_texts(choices, "one_of")
     passed = normalize(text, steps) in {normalize(choice, steps) for choice in accepted}
-    return Verdict(passed, f"expected one of {_listed(accepted)}, got {quoted(text)}")
+    return TextVerdict(passed, f"expected one of {_listed(accepted)}, got {quoted(text)}")
 
 
-def contains(text: str, needles: object, *, ignore_case: bool = False, require: str = "all") -> Verdict:
+def contains(text: str, needles: object, *, ignore_case: bool = False, require: str = "all") -> TextVerdict:
     """Look for one or several strings in the text; ``require`` is ``all`` or ``any`` of them."""
     wanted = as_texts(needles, "contains")
     haystack = text.casefold() if ignore_case else text
     missing = [needle for needle in wanted if (needle.casefold() if ignore_case else needle) not in haystack]
     passed = not missing if require == "all" else len(missing) < len(wanted)
     word = "" if len(wanted) == 1 else f"{require} of "
-    return Verdict(passed, f"expected {word}{_listed(wanted)} in {quoted(text)}")
+    return TextVerdict(passed, f"expected {word}{_listed(wanted)} in {quoted(text)}")
 
 
-def matches(text: str, pattern: object, *, ignore_case: bool = False, full: bool = False) -> Verdict:
+def matches(text: str, pattern: object, *, ignore_case: bool = False, full: bool = False) -> TextVerdict:
     """Search the text for a regular expression; with ``full`` it must cover the whole stripped text."""
     expression = compile_pattern(as_text(pattern, "matches"), ignore_case=ignore_case)
     found = expression.fullmatch(text.strip()) if full else expression.search(text)
-    return Verdict(found is not None, f"expected a match of {expression.pattern!r} in {quoted(text)}")
+    return TextVerdict(found is not None, f"expected a match of {expression.pattern!r} in {quoted(text)}")
 
 
 def compile_pattern(pattern: str, *, ignore_case: bool) -> re.Pattern[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO, Any
@@ -18,12 +18,12 @@ from typing import IO, Any
 from pytest_evals.errors import ArtifactError
 
 SCHEMA = 1
-Place = tuple[str, str]
+AnswerPlace = tuple[str, str]
 """Sample id and grader: where an answer belongs."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HumanAnswer:
     """One answer. ``value`` is `None` where the reviewer skipped the case or took an answer back; ``question`` and
     ``shown`` are digests of what was asked and what the case showed.
     """
@@ -55,7 +55,7 @@ class AnswerBook:
         self.path = path
         self._run_id = run_id
         self._read = 0
-        self._answers: dict[tuple[str, str, str], Answer] = {}
+        self._answers: dict[tuple[str, str, str], HumanAnswer] = {}
         self.refresh()
 
     def refresh(self) -> None:
@@ -83,8 +83,8 @@ class AnswerBook:
         if first:
             self._check_header(data if isinstance(data, dict) else {})
         elif kind == "answer" and all(isinstance(data.get(name), str) for name in ("sample", "grader", "reviewer")):
-            known = {field.name for field in fields(Answer)}
-            answer = Answer(**{name: value for name, value in data.items() if name in known})
+            known = {field.name for field in fields(HumanAnswer)}
+            answer = HumanAnswer(**{name: value for name, value in data.items() if name in known})
             self._answers[answer.sample, answer.grader, answer.reviewer] = answer
         else:
             raise ArtifactError(f"the answers {self.path} are damaged after byte {self._read}: a line is no answer")
@@ -107,23 +107,23 @@ class AnswerBook:
     def __len__(self) -> int:
         return sum(answer.value is not None for answer in self._answers.values())
 
-    def all(self) -> list[Answer]:
+    def all(self) -> list[HumanAnswer]:
         """Return the last answer of each reviewer to each question, those taken back and skipped among them."""
         return list(self._answers.values())
 
-    def at(self, place: Place) -> list[Answer]:
+    def at(self, place: AnswerPlace) -> list[HumanAnswer]:
         """Return the answers of all reviewers at one place, in the order in which they first answered."""
         return [answer for (sample, grader, _), answer in self._answers.items() if (sample, grader) == place]
 
-    def by_place(self) -> dict[Place, list[Answer]]:
+    def by_place(self) -> dict[AnswerPlace, list[HumanAnswer]]:
         """Return the answers that have a value, by their places."""
-        found: dict[Place, list[Answer]] = {}
+        found: dict[AnswerPlace, list[HumanAnswer]] = {}
         for answer in self._answers.values():
             if answer.value is not None:
                 found.setdefault((answer.sample, answer.grader), []).append(answer)
         return found
 
-    def add(self, answer: Answer) -> None:
+    def add(self, answer: HumanAnswer) -> None:
         """Write an answer down to the disk. Raises `ArtifactError` when it cannot be written."""
         line = json.dumps({"type": "answer", **asdict(answer)}, ensure_ascii=True, allow_nan=False)
         header = json.dumps({"type": "answers", "schema": SCHEMA, "run_id": self._run_id})
@@ -186,3 +186,29 @@ def _locked(file: IO[bytes]) -> Iterator[None]:
         yield
     finally:
         fcntl.flock(file, fcntl.LOCK_UN)
+
+
+# -- What people said, from the grades of a run that took their answers in.
+
+
+def recorded_answers(samples: Iterable[Mapping[str, Any]]) -> dict[AnswerPlace, list[HumanAnswer]]:
+    """Return the answers in the grades of a run that was itself graded again."""
+    found: dict[AnswerPlace, dict[str, HumanAnswer]] = {}
+    for sample in samples:
+        forms: dict[str, Mapping[str, Any]] = {}
+        for grade in sample["grades"]:
+            metadata = grade.get("metadata") or {}
+            if "shown" not in metadata and "of" not in metadata:
+                continue
+            name = metadata.get("field")
+            key = grade["grader_key"].removesuffix(f".{name}") if name else grade["grader_key"]
+            asked = forms.setdefault(key, metadata)
+            for record in metadata.get("answers", ()):
+                before = found.get((sample["id"], key), {}).get(record["reviewer"])
+                value = {**(before.value if before else {}), name: record["value"]} if name else record["value"]
+                answer = HumanAnswer(
+                    sample["id"], key, record["reviewer"], value, False, bool(record.get("flagged")),
+                    record.get("comment", ""), asked.get("digest", ""), asked.get("shown", ""), record.get("at", ""),
+                )  # fmt: skip
+                found.setdefault((sample["id"], key), {})[record["reviewer"]] = answer
+    return {place: list(answers.values()) for place, answers in found.items()}

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_evals.plain import one_line
-from pytest_evals.review.answers import Answer
-from pytest_evals.review.questions import Question
+from pytest_evals.questions.question import Question
+from pytest_evals.review.answers import HumanAnswer
+from pytest_evals.text import one_line
 
 _LONGEST = 300
 
@@ -25,7 +25,7 @@ class Merged:
     answers: list[dict[str, Any]] = field(default_factory=list)
 
 
-def merge(question: Question, answers: Sequence[Answer], shown: str, reviewers: int = 1) -> Merged:
+def merge(question: Question, answers: Sequence[HumanAnswer], shown: str, reviewers: int = 1) -> Merged:
     """Merge the answers to one question of a case.
 
     Answers to another question, or to a case that showed something else, do not count. A choice is decided by the majority
@@ -47,7 +47,9 @@ def merge(question: Question, answers: Sequence[Answer], shown: str, reviewers: 
     return Merged("graded", value, passed, reasoning, records)
 
 
-def _choice(question: Question, answers: Sequence[Answer], reasoning: str, records: list[dict[str, Any]]) -> Merged:
+def _choice(
+    question: Question, answers: Sequence[HumanAnswer], reasoning: str, records: list[dict[str, Any]]
+) -> Merged:
     counts = Counter(answer.value for answer in answers).most_common()
     if len(counts) > 1 and counts[0][1] == counts[1][1]:
         return Merged("pending", reasoning=f"the reviewers disagree: {reasoning}", answers=records)
@@ -57,7 +59,7 @@ def _choice(question: Question, answers: Sequence[Answer], reasoning: str, recor
     return Merged("graded", float(worth), worth if isinstance(worth, bool) else None, reasoning, records)
 
 
-def _waiting(given: Sequence[Answer], valid: Sequence[Answer], question: Question, reviewers: int) -> str:
+def _waiting(given: Sequence[HumanAnswer], valid: Sequence[HumanAnswer], question: Question, reviewers: int) -> str:
     if valid:
         return f"waits for {reviewers - len(valid)} more of {reviewers} reviewers"
     if not given:
@@ -67,12 +69,12 @@ def _waiting(given: Sequence[Answer], valid: Sequence[Answer], question: Questio
     return f"answered by {names}, but {changed} changed since; ask again with pytest-evals annotate"
 
 
-def _said(answer: Answer) -> str:
+def _said(answer: HumanAnswer) -> str:
     comment = f" ({one_line(answer.comment, _LONGEST)})" if answer.comment else ""
     return f"{answer.reviewer}: {one_line(str(answer.value), _LONGEST)}{comment}"
 
 
-def _record(answer: Answer) -> dict[str, Any]:
+def _record(answer: HumanAnswer) -> dict[str, Any]:
     data: dict[str, Any] = {"reviewer": answer.reviewer, "value": answer.value, "at": answer.at}
     if answer.comment:
         data["comment"] = answer.comment

@@ -16,9 +16,9 @@ from typing import Any
 
 from pytest_evals.artifacts.sample import dump
 from pytest_evals.errors import ArtifactError
-from pytest_evals.pages.assemble import page
-from pytest_evals.plain import one_line
-from pytest_evals.review.desk import BadAnswer, Desk
+from pytest_evals.reports.html.page import page
+from pytest_evals.review.reviewer import BadAnswer, ReviewSession
+from pytest_evals.text import one_line
 
 HOST = "127.0.0.1"
 LONGEST_BODY = 1024 * 1024
@@ -31,7 +31,7 @@ class AnnotationServer(ThreadingHTTPServer):
     # The port is refused while another one listens there, also on Windows.
     allow_reuse_address = False
 
-    def __init__(self, desk: Desk, run: Mapping[str, Any], port: int = 0) -> None:
+    def __init__(self, desk: ReviewSession, run: Mapping[str, Any], port: int = 0) -> None:
         self.desk = desk
         self.run = run
         self.token = secrets.token_urlsafe(24)

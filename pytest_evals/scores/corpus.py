@@ -19,14 +19,14 @@ BLEU_ORDER = 4
 CHRF_BETA = 2
 
 
-class Part(NamedTuple):
+class CorpusPart(NamedTuple):
     """What one case adds to a corpus metric."""
 
     kind: str
     counts: tuple[float, ...]
 
 
-def part_of(metadata: Mapping[str, Any] | None) -> Part | None:
+def part_of(metadata: Mapping[str, Any] | None) -> CorpusPart | None:
     """Return the part in a grade's metadata; `None` where there is none, or none that this version knows."""
     entry = (metadata or {}).get(KEY)
     if not isinstance(entry, Mapping):
@@ -34,7 +34,7 @@ def part_of(metadata: Mapping[str, Any] | None) -> Part | None:
     kind, counts = entry.get("kind"), entry.get("counts")
     if not isinstance(kind, str) or kind not in KINDS or not isinstance(counts, (list, tuple)):
         return None
-    return Part(kind, tuple(counts)) if KINDS[kind].fits(len(counts)) and all(map(_is_count, counts)) else None
+    return CorpusPart(kind, tuple(counts)) if KINDS[kind].fits(len(counts)) and all(map(_is_count, counts)) else None
 
 
 def part_data(kind: str, counts: Sequence[float]) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def part_data(kind: str, counts: Sequence[float]) -> dict[str, Any]:
     return {KEY: {"kind": kind, "counts": list(counts)}}
 
 
-def combine(parts: Sequence[Part]) -> float | None:
+def combine(parts: Sequence[CorpusPart]) -> float | None:
     """Return the metric of the corpus, 0..1; `None` of nothing, and of parts that do not belong together."""
     if not parts or len({(part.kind, len(part.counts)) for part in parts}) > 1:
         return None

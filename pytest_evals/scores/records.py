@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pytest_evals import statistics
+from pytest_evals.questions.answers import RecordedAnswers
 from pytest_evals.scores import corpus
-from pytest_evals.trust.said import Said
 
 Outcome = Literal["passed", "missed", "failed", "errored", "skipped"]
 
@@ -21,9 +21,9 @@ class GradeRecord:
     value: float | None
     passed: bool | None
     status: str
-    part: corpus.Part | None = None
+    part: corpus.CorpusPart | None = None
     """What the case adds to a corpus-level metric."""
-    said: Said | None = None
+    said: RecordedAnswers | None = None
     """What those who were asked answered, where the grade is that of a question."""
     bounds: statistics.Bounds | None = None
     """The lowest and the highest value that the grader can give, where it says so."""
@@ -44,7 +44,7 @@ class CaseRecord:
     repeat: int = 1
     """Which of the case's samples this is, from 1."""
     content: Mapping[str, str] = field(default_factory=dict)
-    """Digests of the prompt and of what else ``fields`` do not tell: see `pytest_evals.baseline.content`."""
+    """Digests of the prompt and of what else ``fields`` do not tell: see `pytest_evals.scores.content`."""
     cluster: str | None = None
     """What the case shares with those that belong together with it (``cases(cluster=...)``)."""
     label: Mapping[str, float] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from typing import Any
 from pytest_evals import statistics
 from pytest_evals.scores.records import CaseRecord
 from pytest_evals.scores.score import CaseGrades, Score
-from pytest_evals.statistics.groups import lower_tail
+from pytest_evals.statistics.comparison import lower_tail
 
 _MOST_VALUES = 12
 """A field with more of them tells cases apart, not kinds of cases."""

@@ -4,15 +4,38 @@ A value that is not a finite number never gets this far; every function says wha
 Each module answers one question; what most callers want is named here.
 """
 
-from pytest_evals.statistics.bounded import Bounds, bounded_interval
-from pytest_evals.statistics.clusters import Estimate, estimate_mean, wilson_clustered
-from pytest_evals.statistics.intervals import LEVEL, Interval, t_interval, wilson_interval
-from pytest_evals.statistics.multiple import holm
-from pytest_evals.statistics.paired import Difference, bootstrap_difference, mcnemar, paired_difference
-from pytest_evals.statistics.power import detectable_effect, required_size
-from pytest_evals.statistics.quantiles import quantile, quantile_interval
-from pytest_evals.statistics.repeats import estimate_repeated, pass_at_k, pass_hat_k, spread
-from pytest_evals.statistics.summaries import LARGEST, mean, median, standard_error
+from pytest_evals.statistics.comparison import (
+    Difference,
+    bootstrap_difference,
+    detectable_effect,
+    holm,
+    mcnemar,
+    paired_difference,
+    required_size,
+)
+from pytest_evals.statistics.intervals import (
+    LARGEST,
+    LEVEL,
+    Bounds,
+    Interval,
+    bounded_interval,
+    mean,
+    median,
+    quantile,
+    quantile_interval,
+    standard_error,
+    t_interval,
+    wilson_interval,
+)
+from pytest_evals.statistics.means import (
+    Estimate,
+    estimate_mean,
+    estimate_repeated,
+    pass_at_k,
+    pass_hat_k,
+    spread,
+    wilson_clustered,
+)
 
 __all__ = [
     "LARGEST",

@@ -5,6 +5,7 @@ Percentile and BCa (Efron 1987), as `scipy.stats.bootstrap` computes them. With 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,14 +15,14 @@ from pytest_evals.statistics.intervals import LEVEL, Interval
 if TYPE_CHECKING:
     import numpy
 
-Statistic = Callable[[Any], float]
+ResampledStatistic = Callable[[Any], float]
 """Takes an array of the rows that were drawn, and returns a number."""
 RESAMPLES = 2000
 
 
 def bootstrap_interval(
     values: Sequence[Any],
-    statistic: Statistic | None = None,
+    statistic: ResampledStatistic | None = None,
     *,
     level: float = LEVEL,
     method: Literal["percentile", "bca"] = "bca",
@@ -39,7 +40,7 @@ def bootstrap_interval(
     groups = _groups(len(data), clusters)
     if len(groups) < 2:
         return None
-    compute: Statistic = statistic or numpy.mean
+    compute: ResampledStatistic = statistic or numpy.mean
     found = numpy.sort([compute(data[rows]) for rows in draws(groups, resamples, seed)])
     tail = (1 - level) / 2
     low, high = (tail, 1 - tail) if method == "percentile" else _corrected(data, groups, compute, found, tail)
@@ -76,7 +77,7 @@ def _groups(n: int, clusters: Sequence[Hashable] | None) -> list[numpy.ndarray]:
 
 
 def _corrected(
-    data: numpy.ndarray, groups: Sequence[numpy.ndarray], compute: Statistic, found: numpy.ndarray, tail: float
+    data: numpy.ndarray, groups: Sequence[numpy.ndarray], compute: ResampledStatistic, found: numpy.ndarray, tail: float
 ) -> tuple[float, float]:
     """Return BCa's levels: shifted for the bias of the resamples, and for how fast the error changes with the value."""
     import numpy
@@ -158,3 +159,46 @@ def resampled_sums(
         for sums, total in zip(found, totals, strict=True):
             sums[row] = times @ total
     return found
+
+
+# -- How often each kind of unit occurs in resamples: what a statistic of counts needs of a bootstrap, and all that it costs.
+#
+# Units of one kind are interchangeable, so that counts are drawn, not units: a suite of many cases takes no longer.
+
+_CELLS = 2_000_000
+"""Of a part that is drawn at a time: some tens of megabytes."""
+
+
+def resampled_counts(
+    kinds: Sequence[int], clusters: Sequence[Hashable] | None = None, *, resamples: int, seed: int
+) -> Iterator[numpy.ndarray]:
+    """Yield how often each kind occurs, one row a resample, in parts of several rows. ``kinds``: that of each unit, a number
+    from 0; as many units (whole ``clusters`` of them) are drawn with replacement as there are.
+    """
+    import numpy
+
+    members: dict[Hashable, Counter[int]] = {}
+    for label, kind in zip(range(len(kinds)) if clusters is None else clusters, kinds, strict=True):
+        members.setdefault(label, Counter())[kind] += 1
+    # Clusters of the same content are interchangeable too.
+    bundles = Counter(tuple(sorted(content.items())) for content in members.values())
+    entries = [(row, kind, count) for row, bundle in enumerate(bundles) for kind, count in bundle]
+    rows, found, counts = (numpy.array(column) for column in zip(*entries, strict=True))
+    draw, most = numpy.random.default_rng(seed), max(kinds) + 1
+    step = max(1, _CELLS // max(most, len(bundles)))
+    for start in range(0, resamples, step):
+        times = _draws(draw, list(bundles.values()), min(step, resamples - start))
+        yield numpy.stack([numpy.bincount(found, each[rows] * counts, minlength=most) for each in times])
+
+
+def _draws(draw: numpy.random.Generator, bundles: Sequence[int], resamples: int) -> numpy.ndarray:
+    """Return how often each bundle is drawn, one row a resample, where ``bundles`` occur as often as this."""
+    import numpy
+
+    total = sum(bundles)
+    if 2 * len(bundles) < total:
+        return draw.multinomial(total, numpy.array(bundles) / total, resamples)
+    # Most occur once, and drawing them one by one is faster.
+    places = numpy.repeat(numpy.arange(len(bundles)), bundles)
+    drawn = (draw.integers(0, total, total) for _ in range(resamples))
+    return numpy.stack([numpy.bincount(places[each], minlength=len(bundles)) for each in drawn])

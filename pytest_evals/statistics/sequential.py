@@ -19,7 +19,7 @@ from pytest_evals.statistics.intervals import Interval
 
 _MOST = 0.75
 """The largest share of what could be lost that is put on one bet."""
-Side = Literal["above", "below"]
+BetSide = Literal["above", "below"]
 
 
 @dataclass(slots=True)
@@ -53,8 +53,8 @@ class MeanTest:
     alpha: float = 0.05
     population: int | None = None
     _bets: _Bets = field(init=False)
-    _capital: dict[Side, float] = field(init=False)
-    _verdict: Side | None = field(init=False, default=None)
+    _capital: dict[BetSide, float] = field(init=False)
+    _verdict: BetSide | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self._bets = _Bets(self.alpha)
@@ -66,11 +66,11 @@ class MeanTest:
         return self._bets.seen
 
     @property
-    def verdict(self) -> Side | None:
+    def verdict(self) -> BetSide | None:
         """The side that is shown; `None` while neither is. Once told, it stays."""
         return self._verdict
 
-    def add(self, value: float) -> Side | None:
+    def add(self, value: float) -> BetSide | None:
         """Take a value between 0 and 1 and return the verdict."""
         _check(value)
         if self._verdict is None:
@@ -86,7 +86,7 @@ class MeanTest:
             self._verdict = self._certain(self.population)
         return self._verdict
 
-    def _certain(self, population: int) -> Side | None:
+    def _certain(self, population: int) -> BetSide | None:
         """With so few values left that they cannot change the side, there is no doubt."""
         total, left = self._bets.total, population - self._bets.seen
         needed, rounding = self.threshold * population, 1e-9 * population

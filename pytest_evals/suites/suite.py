@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pytest_evals.case import Case
 from pytest_evals.completion import Message
-from pytest_evals.conversation import CONVERSATION
-from pytest_evals.datasets.dataset import Dataset
-from pytest_evals.declaration import Declaration
-from pytest_evals.errors import GateError, did_you_mean
-from pytest_evals.gates import Gate, has_value, resolve, unresolved
-from pytest_evals.generation import GenerationParams
+from pytest_evals.datasets.loading import load
+from pytest_evals.datasets.rows import Dataset, Row
+from pytest_evals.errors import DatasetError, EvalsError, GateError, SuiteError, did_you_mean
+from pytest_evals.gates import Gate, has_value, parse_gate, resolve, unresolved
+from pytest_evals.generation import GenerationParams, parse_generation
+from pytest_evals.hashing import row_id
+from pytest_evals.suites.conversation import CONVERSATION, prompt_of, recorded_of
+from pytest_evals.suites.declaration import EvalDeclaration
+from pytest_evals.templates.rendering import render
+from pytest_evals.text import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,7 @@ class Prepared:
 class Suite:
     """One dataset under one declaration. ``cases`` keep the order of the rows."""
 
-    declaration: Declaration
+    declaration: EvalDeclaration
     dataset: Dataset
     cases: Mapping[str, Prepared]
     gates: tuple[Gate, ...]
@@ -66,3 +71,154 @@ class Suite:
             raise GateError(
                 f"{self.declaration.place}: gate {gate.text!r}: no row has {field}={value} (values: {', '.join(found[:8])})"
             )
+
+
+# -- A declaration -> its suite. Everything that can be wrong with it alone is found here, before any model loads.
+
+
+def build_suite(declaration: EvalDeclaration, base: Path, limit: int | None) -> Suite:
+    """Read and check everything of a suite.
+
+    ``base`` is the folder of the test file; ``limit`` is ``--evals-limit``, of which and the suite's own the smaller
+    one holds.
+
+    Raises an `EvalsError` that names the place.
+    """
+    place = declaration.place
+    _check_declaration(declaration)
+    try:
+        dataset = load(declaration.data, base)
+        gates = tuple(parse_gate(text) for text in declaration.gates)
+    except EvalsError as error:
+        raise type(error)(f"{place}: {error}") from error
+    sizes = [size for size in (declaration.limit, limit) if size is not None]
+    size = min([*sizes, len(dataset.rows)])
+    ids = case_ids(dataset, declaration, place)
+    prepared: dict[str, Prepared] = {}
+    for index in range(size):
+        row = dataset.rows[index]
+        case = Case(
+            ids[index],
+            row,
+            files=files_of(declaration, dataset, index, base),
+            metadata=metadata_of(declaration, row, dataset.places[index]),
+            place=dataset.places[index],
+        )
+        prepared[case.id] = _prepare(declaration, case, dataset.source(index))
+    return Suite(declaration, dataset, prepared, gates)
+
+
+# What the arguments of ``cases`` may be, besides `None`, where a template or a file would only fail in obscure ways.
+_TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
+    "system": (str, "a string"),
+    "id": (str, "the name of a field"),
+    "cluster": (str, "the name of a field"),
+    "name": (str, "a string"),
+    "generation": (Mapping, "a mapping of parameters"),
+    "metadata": (Mapping, "a mapping"),
+    "files": ((list, tuple), "a list with one mapping of name to path a row"),
+}
+
+
+def _check_declaration(declaration: EvalDeclaration) -> None:
+    place = declaration.place
+    for argument, (kinds, described) in _TYPES.items():
+        value = getattr(declaration, argument)
+        if value is not None and not isinstance(value, kinds):
+            raise SuiteError(f"{place}: {argument} must be {described}, not {type(value).__name__}")
+    if declaration.prompt is not None and declaration.messages is not None:
+        raise SuiteError(f"{place}: give either prompt= or messages=, not both")
+    if declaration.prompt is not None and not isinstance(declaration.prompt, str):
+        raise SuiteError(
+            f"{place}: prompt must be a string, not {type(declaration.prompt).__name__}; a conversation goes into messages="
+        )
+    for argument in ("limit", "repeat"):
+        number = getattr(declaration, argument)
+        if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
+            raise SuiteError(f"{place}: {argument} must be a whole number of at least 1, not {number!r}")
+
+
+def _prepare(declaration: EvalDeclaration, case: Case, source: tuple[Path, int] | None) -> Prepared:
+    where = f"{declaration.place}: {case.place}"
+    try:
+        recorded = recorded_of(case)
+        prompt, problem = prompt_of(declaration, case)
+        params = parse_generation(render(dict(declaration.generation or {}), case.scope))
+        cluster = cluster_of(declaration, case)
+    except EvalsError as error:
+        raise type(error)(f"{where}: {error}") from error
+    return Prepared(case, tuple(prompt), recorded, params, problem, cluster, source)
+
+
+# -- What a row says of its case besides the fields: its id, its files, its metadata, what it belongs to.
+
+
+def case_ids(dataset: Dataset, declaration: EvalDeclaration, place: str) -> list[str]:
+    """Return the id of each row. Raises `DatasetError` for a row without one, and for two that have the same."""
+    field = declaration.id
+    ids: list[str] = []
+    seen: dict[str, int] = {}
+    for index, row in enumerate(dataset.rows):
+        if field is not None and row.get(field) in (None, ""):
+            hint = did_you_mean(field, row)
+            raise DatasetError(
+                f"{place}: {dataset.places[index]}: no field {field!r} for the id (fields: {', '.join(row)}){hint}"
+            )
+        case_id = row_id(row, field)
+        if case_id in seen:
+            first = dataset.places[seen[case_id]]
+            what = f"the id {row[field]!r} (as {case_id!r})" if field is not None else "the same content"
+            advice = "ids must be unique" if field is not None else "remove one, or name an id field with id="
+            raise DatasetError(f"{place}: {first} and {dataset.places[index]} both have {what}; {advice}")
+        seen[case_id] = index
+        ids.append(case_id)
+    return ids
+
+
+def files_of(declaration: EvalDeclaration, dataset: Dataset, index: int, base: Path) -> dict[str, Path]:
+    """Return the files of a row, by name. Raises `SuiteError` where they are not declared as such or do not exist."""
+    listed = declaration.files
+    if listed is None:
+        return {}
+    if len(listed) != len(dataset.rows):
+        raise SuiteError(
+            f"{declaration.place}: files has {counted(len(listed), 'mapping')} for {counted(len(dataset.rows), 'row')}; there must be one a row"
+        )
+    if not isinstance(listed[index], Mapping):
+        raise SuiteError(
+            f"{declaration.place}: entry {index + 1} of files must be a mapping of name to path, not {type(listed[index]).__name__}"
+        )
+    paths = {name: base / path for name, path in listed[index].items()}
+    for name, path in paths.items():
+        if not path.is_file():
+            raise SuiteError(f"{declaration.place}: {dataset.places[index]}: file {name!r} not found: {path}")
+    return paths
+
+
+def metadata_of(declaration: EvalDeclaration, row: Row, place: str) -> dict[str, Any]:
+    """Return the metadata of a row over those of its suite. Raises `DatasetError` for what is no object."""
+    own = row.get("metadata") or {}
+    if not isinstance(own, Mapping):
+        raise DatasetError(
+            f"{declaration.place}: {place}: the field 'metadata' must be an object, not {type(own).__name__}"
+        )
+    return {**(declaration.metadata or {}), **own}
+
+
+def cluster_of(declaration: EvalDeclaration, case: Case) -> str | None:
+    """Return what a case shares with others that belong together, `None` where the suite names no field for it. Raises
+    `DatasetError` for a row without it.
+    """
+    field = declaration.cluster
+    if field is None:
+        return None
+    value = case.get(field)
+    if value is None or value == "":
+        raise DatasetError(
+            f"no field {field!r} for the cluster (fields: {', '.join(case)}){did_you_mean(field, case)}; every row needs one"
+        )
+    if not isinstance(value, (str, int, float)):
+        raise DatasetError(
+            f"the field {field!r} for the cluster must be a text or a number, not {type(value).__name__}"
+        )
+    return str(value)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from pytest_evals.errors import TemplateError
-from pytest_evals.templates.jinja import environment, well_formed
 from pytest_evals.templates.locators import Scope
+from pytest_evals.templates.rendering import environment, well_formed
 
 _ALONE = re.compile(r"(?<![=!<>])=(?!=)")
 """One equals sign, which compares nothing."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_evals.artifacts.artifact import EvaluationArtifact
-from pytest_evals.artifacts.reading import ArtifactReader
+from pytest_evals.artifacts.reader import ArtifactReader
 from pytest_evals.cli import main
 from pytest_evals.cli.annotate import make_desk
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_evals import EvalSample, EvaluationArtifact
-from pytest_evals.artifacts.models import Summary, json_schema
+from pytest_evals.artifacts.schema import Summary, json_schema
 
 from .conftest import Evals
 

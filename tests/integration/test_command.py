@@ -13,8 +13,8 @@ from pkgutil import resolve_name
 import pytest
 
 from pytest_evals import cli
-from pytest_evals.artifacts.models import json_schema
 from pytest_evals.artifacts.provenance import version
+from pytest_evals.artifacts.schema import json_schema
 from pytest_evals.cli import schema
 from pytest_evals.errors import ArtifactError
 from tests.unit.recorded import run_line, sample_line, summary_line

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.artifacts.reading import ArtifactReader
+from pytest_evals.artifacts.reader import ArtifactReader
 from pytest_evals.cli import main
 from pytest_evals.cli.annotate import make_desk
 from pytest_evals.review.answers import answers_path
-from pytest_evals.review.desk import Desk
+from pytest_evals.review.reviewer import ReviewSession
 
 from .conftest import Evals
 
@@ -38,11 +38,11 @@ def test_capitals(polite, form, trusted, named):
 """
 
 
-def desk_of(path: Path, reviewer: str = "ana", queue: str | None = None) -> Desk:
+def desk_of(path: Path, reviewer: str = "ana", queue: str | None = None) -> ReviewSession:
     return make_desk(ArtifactReader(path), path, queue, reviewer, partial=False)[0]
 
 
-def take(desk: Desk, case_id: str, grader: str, value: Any) -> None:
+def take(desk: ReviewSession, case_id: str, grader: str, value: Any) -> None:
     for case in desk.cases:
         for asked in case.asked:
             if (case.case_id, asked.place[1]) == (case_id, grader):

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from pytest_evals.graders.programs.runner import HARNESS, WANTED, HarnessError, Limits, Outcome, run_program
+from pytest_evals.graders.code.runner import HARNESS, WANTED, HarnessError, ProgramLimits, ProgramOutcome, run_program
 
 from .conftest import Evals
 
-LIMITS = Limits(seconds=60)
+LIMITS = ProgramLimits(seconds=60)
 RIGHT = "def f(x):\n    return x + 1\n"
 WRONG = "def f(x):\n    return 0\n"
 ASSERT = "assert f(1) == 2"
 
 
-def run(program: str, *tests: str, entry_point: str | None = None, limits: Limits = LIMITS) -> Outcome:
+def run(program: str, *tests: str, entry_point: str | None = None, limits: ProgramLimits = LIMITS) -> ProgramOutcome:
     return run_program(program, tests or (ASSERT,), entry_point=entry_point, limits=limits)
 
 
@@ -106,7 +106,10 @@ def test_builtins_of_tests_are_those_of_python() -> None:
 def test_what_does_not_end_is_ended() -> None:
     started = time.monotonic()
     for program in ("while True: ...", "import time\ndef f(x):\n    time.sleep(900)"):
-        assert run(program, ASSERT, ASSERT, limits=Limits(seconds=0.5)).errors == ("it did not end within 0.5 s",) * 2
+        assert (
+            run(program, ASSERT, ASSERT, limits=ProgramLimits(seconds=0.5)).errors
+            == ("it did not end within 0.5 s",) * 2
+        )
     assert time.monotonic() - started < 600
 
 
@@ -174,7 +177,7 @@ def test_nothing_of_this_process_is_there_and_nothing_is_left(monkeypatch: pytes
 
 
 def test_a_process_that_does_not_start_is_no_wrong_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_evals.graders.programs.runner.HARNESS", Path("nowhere.py"))
+    monkeypatch.setattr("pytest_evals.graders.code.runner.HARNESS", Path("nowhere.py"))
     with pytest.raises(HarnessError, match=r"did not start: it ended with exit status 2 .*nowhere\.py"):
         run(RIGHT)
 

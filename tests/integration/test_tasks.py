@@ -566,7 +566,7 @@ def quick(case): return case.id
 @cases([{"id": f"c{n}"} for n in range(4)], id="id", prompt="q")
 def test_it(slow, quick): ...
 """
-EVERYTHING_BLOCKS = "import pytest_evals.steps.blocking\n\npytest_evals.steps.blocking.MOST_SECONDS = -1\n"
+EVERYTHING_BLOCKS = "import pytest_evals.runner.threads\n\npytest_evals.steps.blocking.MOST_SECONDS = -1\n"
 
 
 def test_the_score_card_names_a_step_that_holds_up_the_others_once(evals_both: Evals) -> None:

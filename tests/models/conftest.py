@@ -17,11 +17,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from pytest_evals.engines.protocol import Inbox, Request, Result
 from pytest_evals.engines.spec import parse_spec
 from pytest_evals.engines.transformers import engine as engine_module
+from pytest_evals.engines.transformers.backends.packed import PackedBackend
+from pytest_evals.engines.transformers.backends.protocol import AnySequence
 from pytest_evals.engines.transformers.engine import TransformersEngine, load
-from pytest_evals.engines.transformers.loop import AnyRow
-from pytest_evals.engines.transformers.packed import PackedRunner
-from pytest_evals.engines.transformers.packed_loop import PackedLoop
-from pytest_evals.engines.transformers.scheduler import Scheduler
+from pytest_evals.engines.transformers.packed.model_runner import ModelRunner
+from pytest_evals.engines.transformers.scheduling.scheduler import Scheduler
 from pytest_evals.generation import GenerationParams
 
 TEMPLATE = (
@@ -154,17 +154,17 @@ def set_budget(engine: TransformersEngine, **changes: Any) -> None:
     scheduler.budget = replace(scheduler.budget, **changes)
 
 
-def scheduler_of(engine: TransformersEngine) -> Scheduler[AnyRow]:
+def scheduler_of(engine: TransformersEngine) -> Scheduler[AnySequence]:
     """The scheduler of an engine on the fast path."""
     loop = engine._loops[0]
-    assert isinstance(loop, PackedLoop)
+    assert isinstance(loop, PackedBackend)
     return loop._scheduler
 
 
-def runner_of(engine: TransformersEngine) -> PackedRunner:
+def runner_of(engine: TransformersEngine) -> ModelRunner:
     """What computes the forwards of an engine on the fast path."""
     loop = engine._loops[0]
-    assert isinstance(loop, PackedLoop)
+    assert isinstance(loop, PackedBackend)
     return loop._runner
 
 

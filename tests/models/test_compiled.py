@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from pytest_evals.engines.protocol import Request
-from pytest_evals.engines.transformers import compiled_attention, cpu_setup
+from pytest_evals.engines.transformers.cpu import attention, setup
+from pytest_evals.engines.transformers.cpu.int8_head import Int8ArgmaxHead
 from pytest_evals.engines.transformers.engine import TransformersEngine
-from pytest_evals.engines.transformers.packed import PackedRunner
-from pytest_evals.engines.transformers.shortlist import Shortlist
+from pytest_evals.engines.transformers.packed.model_runner import ModelRunner
 
 from .conftest import (
     answers,
@@ -43,8 +43,8 @@ NAMES = ["llama", "qwen3", "gemma2", "gemma3", "mistral", "gpt2", "opt", "phi", 
 @pytest.fixture(autouse=True)
 def loops_win(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiny models would be computed faster without."""
-    monkeypatch.setattr(compiled_attention, "_is_faster", lambda *_: True)
-    monkeypatch.setattr(Shortlist, "is_faster", lambda *_: True)
+    monkeypatch.setattr(attention, "_is_faster", lambda *_: True)
+    monkeypatch.setattr(Int8ArgmaxHead, "is_faster", lambda *_: True)
 
 
 def compiled(folder: Path, **options: Any) -> TransformersEngine:
@@ -107,16 +107,16 @@ def test_numbers_that_are_none_are_an_error_of_their_row_alone(
     asking = [request(f"r{number}", text, max_new_tokens=5) for number, text in enumerate(("a", "fox over", "012"))]
     engine = compiled(folder("llama"))
     expected = texts(engine, asking)
-    usual, spoiled = Shortlist.find, runner_of(engine)
+    usual, spoiled = Int8ArgmaxHead.find, runner_of(engine)
     states = hidden_of(folder("llama"), asking[1])
 
-    def find(self: Shortlist, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def find(self: Int8ArgmaxHead, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         same = (hidden - states).abs().amax(dim=-1, keepdim=True) < 1e-3
         return usual(self, torch.where(same, float("nan"), hidden))
 
     spoiled.clear()
     scheduler_of(engine).clear()
-    monkeypatch.setattr(Shortlist, "find", find)
+    monkeypatch.setattr(Int8ArgmaxHead, "find", find)
     found = answers(engine, asking)
     assert "not finite numbers" in str(found["r1"].error)
     assert {key: found[key].text for key in ("r0", "r2")} == {key: expected[key] for key in ("r0", "r2")}
@@ -135,7 +135,7 @@ def hidden_of(folder: Path, entry: Request) -> torch.Tensor:
 def test_loops_that_do_not_give_the_models_logits_are_not_used(
     folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
-    usual = compiled_attention.attend
+    usual = attention.attend
 
     def attend(*arguments: Any) -> Any:
         if trouble == "raises":
@@ -143,8 +143,8 @@ def test_loops_that_do_not_give_the_models_logits_are_not_used(
         output, sums = usual(*arguments)
         return output * 1.5, sums
 
-    monkeypatch.setattr(compiled_attention, "attend", attend)
-    monkeypatch.setattr(Shortlist, "find", lambda _, hidden: (hidden[:, 0], hidden[:, 0].long() * 0))
+    monkeypatch.setattr(attention, "attend", attend)
+    monkeypatch.setattr(Int8ArgmaxHead, "find", lambda _, hidden: (hidden[:, 0], hidden[:, 0].long() * 0))
     engine = open_engine(folder("llama"), compiled=True)
     assert runner_of(engine).threads is None
     assert runner_of(engine).shortlist is None
@@ -152,8 +152,8 @@ def test_loops_that_do_not_give_the_models_logits_are_not_used(
 
 
 def test_small_models_are_not_worth_compiling(folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    asked_for: list[PackedRunner] = []
-    monkeypatch.setattr(cpu_setup, "compiled_threads", asked_for.append)
+    asked_for: list[ModelRunner] = []
+    monkeypatch.setattr(setup, "compiled_threads", asked_for.append)
     engine = open_engine(folder("llama"))
     assert asked_for == []
     assert runner_of(engine).threads is None

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_evals.engines.protocol import Inbox, Request, Result
 from pytest_evals.engines.transformers.engine import TransformersEngine
-from pytest_evals.engines.transformers.keeping import IDLE_SHARE
+from pytest_evals.engines.transformers.scheduling.retention import IDLE_SHARE
 
 from .conftest import (
     open_engine,

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from pytest_evals.engines.protocol import Inbox, Request, Result
-from pytest_evals.engines.transformers import joints, linear, sampling
+from pytest_evals.engines.transformers import sampler
+from pytest_evals.engines.transformers.backends.reference import ReferenceBackend
+from pytest_evals.engines.transformers.cpu import linear
 from pytest_evals.engines.transformers.engine import TransformersEngine
-from pytest_evals.engines.transformers.reference import ReferenceLoop
-from pytest_evals.engines.transformers.row import Row
+from pytest_evals.engines.transformers.sequence import TokenSequence
 
 from .conftest import (
     FAMILIES,
@@ -43,13 +44,13 @@ def alone(requests: list[Request]) -> list[Request]:
     return [replace(entry, id=f"alone {entry.id}", alone=True) for entry in requests]
 
 
-def questions(engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Row, int]]:
+def questions(engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch) -> list[tuple[TokenSequence, int]]:
     """Note what the arbiter is asked: whose token, and how many tokens the row has."""
-    arbiter, asked_for = engine._loops[-1], list[tuple[Row, int]]()
-    assert isinstance(arbiter, ReferenceLoop)
+    arbiter, asked_for = engine._loops[-1], list[tuple[TokenSequence, int]]()
+    assert isinstance(arbiter, ReferenceBackend)
     next_logits = arbiter.next_logits
 
-    def noted(row: Row) -> torch.Tensor:
+    def noted(row: TokenSequence) -> torch.Tensor:
         asked_for.append((row, len(row.generated)))
         return next_logits(row)
 
@@ -71,7 +72,7 @@ def confused(engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_where_everything_is_a_near_tie_the_arbiter_writes_what_generate_writes(
     folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, family: str
 ) -> None:
-    monkeypatch.setattr(sampling, "NEAR_TIE", 1e9)
+    monkeypatch.setattr(sampler, "NEAR_TIE", 1e9)
     engine = open_engine(folder(family), batch="3", exact=True)
     set_budget(engine, tokens=16, cascade=1)
     asked_for = questions(engine, monkeypatch)
@@ -97,7 +98,7 @@ def test_a_model_that_runs_through_generate_computes_one_prompt_at_a_time(tmp_pa
 def test_without_the_wish_to_be_exact_nobody_is_asked(
     folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sampling, "NEAR_TIE", 1e9)
+    monkeypatch.setattr(sampler, "NEAR_TIE", 1e9)
     engine = open_engine(folder("llama"))
     asked_for = questions(engine, monkeypatch)
     assert texts(engine, asked()) == reference(folder("llama"), asked())
@@ -120,7 +121,7 @@ def test_the_arbiter_is_asked_about_near_ties_only(
         if calls == 4:
             best = logits[2].topk(2).indices
             # The second one gets ahead by less than rounding may do.
-            logits[2, best[1]] = logits[2, best[0]] + sampling.NEAR_TIE / 2
+            logits[2, best[1]] = logits[2, best[0]] + sampler.NEAR_TIE / 2
         return logits
 
     monkeypatch.setattr(runner, "_forward", tied)
@@ -134,7 +135,7 @@ def test_sampled_and_scored_rows_are_not_asked_about(
 ) -> None:
     requests = [*asked(temperature=1.0, seed=3), weigh("w", "x", "a", "the")]
     plain = answers(open_engine(folder("llama")), requests)
-    monkeypatch.setattr(sampling, "NEAR_TIE", 1e9)
+    monkeypatch.setattr(sampler, "NEAR_TIE", 1e9)
     engine = open_engine(folder("llama"), exact=True)
     asked_for = questions(engine, monkeypatch)
     found = answers(engine, requests)
@@ -147,7 +148,7 @@ def test_penalties_and_log_probabilities_stay_with_a_token_that_the_arbiter_chos
 ) -> None:
     requests = asked(repetition_penalty=1.4, logprobs=True)
     plain = answers(open_engine(folder("llama")), requests)
-    monkeypatch.setattr(sampling, "NEAR_TIE", 1e9)
+    monkeypatch.setattr(sampler, "NEAR_TIE", 1e9)
     found = answers(open_engine(folder("llama"), exact=True), requests)
     for key, result in found.items():
         assert result.text == plain[key].text
@@ -196,12 +197,14 @@ def test_they_share_nothing_and_use_nothing_of_the_engines_own(
     folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Packed attention and packed layers compute nonsense: who is alone does not notice."""
-    monkeypatch.setattr(joints, "_LEAST_SIZE", 1)
+    monkeypatch.setattr(linear, "_LEAST_SIZE", 1)
     monkeypatch.setattr(linear, "_LEAST_GAIN", 1e-9)
-    wrong = linear.Kernel("wrong", lambda weight, _: weight, lambda values, packed, _: values @ packed.t() * 3 + 1)
+    wrong = linear.LinearKernel(
+        "wrong", lambda weight, _: weight, lambda values, packed, _: values @ packed.t() * 3 + 1
+    )
     engine = open_engine(folder("llama"))
     with runner_of(engine).detached():
-        found_joints = joints.find_joints(engine.model)
+        found_joints = linear.find_joints(engine.model)
     for joint in found_joints:
         joint.replace(wrong, 4, engine._loops[-1]._layout)  # type: ignore[attr-defined]  # the reference has one
     confused(engine, monkeypatch)

@@ -10,7 +10,7 @@ import pytest
 import transformers
 
 from pytest_evals.engines.protocol import Request
-from pytest_evals.engines.transformers import loops
+from pytest_evals.engines.transformers import selection
 from pytest_evals.engines.transformers.engine import TransformersEngine
 from pytest_evals.errors import ModelError
 
@@ -247,7 +247,7 @@ def test_a_model_that_padding_would_harm_gets_batches_of_prompts_of_one_length(
     family: Callable[[str], Known], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, expected = family("llama")
-    monkeypatch.setattr(loops, "padding_is_harmless", lambda _model: False)
+    monkeypatch.setattr(selection, "padding_is_harmless", lambda _model: False)
     engine = open_engine(folder, "?loop=generate")
     assert "in batches of prompts of one length" in engine.info.notes[0]
     assert texts(engine, asked()) == expected

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from pytest_evals.engines.protocol import Inbox, Request, Result
+from pytest_evals.engines.transformers.backends.generate import GenerateBackend
 from pytest_evals.engines.transformers.engine import TransformersEngine
-from pytest_evals.engines.transformers.generate_loop import GenerateLoop
-from pytest_evals.engines.transformers.row import Row
-from pytest_evals.engines.transformers.slots import Slots
+from pytest_evals.engines.transformers.packed.kv_cache import KVCache
+from pytest_evals.engines.transformers.sequence import TokenSequence
 
 from .conftest import (
     FAMILIES,
@@ -163,16 +163,16 @@ def test_prefixes_are_computed_again_when_a_forward_failed(
 def test_slots_that_do_not_fit_are_made_for_fewer_rows(
     tiny: Path, expected: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reserve, most = Slots.reserve, list[int]()
+    reserve, most = KVCache.reserve, list[int]()
 
-    def scarce(self: Slots, rows: int, *args: Any) -> None:
+    def scarce(self: KVCache, rows: int, *args: Any) -> None:
         most.append(rows)
         if rows > 3:
             raise MemoryError
         reserve(self, rows, *args)
 
     engine = open_engine(tiny)
-    monkeypatch.setattr(Slots, "reserve", scarce)
+    monkeypatch.setattr(KVCache, "reserve", scarce)
     assert texts(engine, asked()) == expected
     assert max(most) > 3
 
@@ -182,15 +182,15 @@ def test_an_allocation_that_failed_is_not_tried_again_as_large(
 ) -> None:
     """Memory for three slots of the longest row: the ninth row's failure must not leave tables of nine slots behind."""
     engine = open_engine(tiny)
-    empty, refused = Slots._empty, list[int]()
+    empty, refused = KVCache._empty, list[int]()
 
-    def scarce(self: Slots, like: torch.Tensor) -> torch.Tensor:
+    def scarce(self: KVCache, like: torch.Tensor) -> torch.Tensor:
         if self._rows * self._capacity > 3 * 256:
             refused.append(self._rows)
             raise MemoryError
         return empty(self, like)
 
-    monkeypatch.setattr(Slots, "_empty", scarce)
+    monkeypatch.setattr(KVCache, "_empty", scarce)
     assert texts(engine, asked()) == expected
     assert max(refused) > 3
     assert usage_of(engine)["most_rows"] > 1
@@ -213,11 +213,11 @@ def test_samples_that_were_drawn_when_memory_ran_out_are_drawn_again(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The choice of a token may run out of memory too, after its number was taken."""
-    from pytest_evals.engines.transformers import sampling
+    from pytest_evals.engines.transformers import sampler
 
     requests = asked(temperature=1.0, seed=3, logprobs=True)
     steady = texts(open_engine(tiny), requests)
-    logprobs, calls = sampling._logprobs, 0
+    logprobs, calls = sampler._logprobs, 0
 
     def scarce(*arguments: Any) -> Any:
         nonlocal calls
@@ -226,7 +226,7 @@ def test_samples_that_were_drawn_when_memory_ran_out_are_drawn_again(
             raise MemoryError
         return logprobs(*arguments)
 
-    monkeypatch.setattr(sampling, "_logprobs", scarce)
+    monkeypatch.setattr(sampler, "_logprobs", scarce)
     assert texts(open_engine(tiny), requests) == steady
     assert calls > 10
 
@@ -274,17 +274,17 @@ def test_what_ended_in_a_forward_that_failed_then_is_delivered_and_not_computed_
     engine = open_engine(tiny)
     requests = [request(f"r{n}", text, max_new_tokens=4) for n, text in enumerate(PROMPTS[:5])]
     layouts = with_fault(monkeypatch, engine, lambda _layout, _done: None)
-    accept, failed = Row.accept, list[Row]()
+    accept, failed = TokenSequence.accept, list[TokenSequence]()
 
-    def fails_once(self: Row, token: int, logprob: float | None) -> bool:
+    def fails_once(self: TokenSequence, token: int, logprob: float | None) -> bool:
         if len(self.generated) == 3 and self is layouts[-1].rows[-1] and not failed:
             failed.append(self)
             raise RuntimeError("no text")
         return accept(self, token, logprob)
 
-    monkeypatch.setattr(Row, "accept", fails_once)
+    monkeypatch.setattr(TokenSequence, "accept", fails_once)
     collected: list[int] = []
-    monkeypatch.setattr("pytest_evals.engines.transformers.packed.gc.collect", lambda: collected.append(1))
+    monkeypatch.setattr("pytest_evals.engines.transformers.packed.model_runner.gc.collect", lambda: collected.append(1))
     assert texts(engine, requests) == reference(tiny, requests)
     assert [layout.rows for layout in layouts[4:]] == [failed]
     # It was no lack of memory: there is nothing to be collected.
@@ -511,7 +511,7 @@ def test_a_request_that_generate_cannot_compute_alone_is_that_cases_error(
     assert f"{said[fault]}: no such state" in str(found["bad"].error)
     assert {key: result.text for key, result in found.items() if not result.error} == expected
     loop = engine._loops[0]
-    assert isinstance(loop, GenerateLoop)
+    assert isinstance(loop, GenerateBackend)
     assert loop._budget.rows == 64
 
 

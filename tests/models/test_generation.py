@@ -11,7 +11,8 @@ import torch
 import transformers
 
 from pytest_evals.engines.protocol import Inbox, Request, Result, Started, Working
-from pytest_evals.engines.transformers import joints, linear, loops
+from pytest_evals.engines.transformers import selection
+from pytest_evals.engines.transformers.cpu import linear
 from pytest_evals.engines.transformers.engine import TransformersEngine
 from pytest_evals.errors import ModelError
 
@@ -294,7 +295,7 @@ def test_what_nobody_needs_any_more_is_kept_while_there_is_room_and_dropped_with
 @pytest.mark.parametrize("kernel", range(len(linear.KERNELS)))
 def test_packed_layers_give_the_same_texts(tiny: Path, monkeypatch: pytest.MonkeyPatch, kernel: int) -> None:
     expected = reference(tiny, mixed())
-    monkeypatch.setattr(joints, "_LEAST_SIZE", 1)
+    monkeypatch.setattr(linear, "_LEAST_SIZE", 1)
     monkeypatch.setattr(linear, "_LEAST_GAIN", 1e-9)
     monkeypatch.setattr(linear, "KERNELS", [linear.KERNELS[kernel]])
     engine = open_engine(tiny)
@@ -304,9 +305,9 @@ def test_packed_layers_give_the_same_texts(tiny: Path, monkeypatch: pytest.Monke
 
 
 def test_without_memory_to_spare_layers_stay_as_they_are(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joints, "_LEAST_SIZE", 1)
+    monkeypatch.setattr(linear, "_LEAST_SIZE", 1)
     monkeypatch.setattr(linear, "_LEAST_GAIN", 1e-9)
-    monkeypatch.setattr(loops, "free_memory", lambda _device: 10_000)
+    monkeypatch.setattr(selection, "free_memory", lambda _device: 10_000)
     engine = open_engine(tiny)
     assert not any("forward" in vars(each) for each in engine.model.modules() if isinstance(each, torch.nn.Linear))
     assert scheduler_of(engine).budget.cells == 1

@@ -15,7 +15,7 @@ import torch
 
 from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.engines.transformers.engine import TransformersEngine
-from pytest_evals.engines.transformers.grammar import Guides
+from pytest_evals.engines.transformers.grammar import GrammarCompiler
 from pytest_evals.generation import GenerationParams
 
 from .conftest import (
@@ -219,7 +219,7 @@ def test_a_grammar_that_cannot_be_enforced_is_that_cases_error(tiny: Path, param
 def test_logits_beyond_the_vocabulary_are_hidden_and_nothing_is_warned_of(eos: str | None) -> None:
     tokenizer = make_tokenizer()
     tokenizer.eos_token = eos
-    guide = Guides(tokenizer, 320, [1] if eos else []).guide(GenerationParams(regex="[0-9]"))
+    guide = GrammarCompiler(tokenizer, 320, [1] if eos else []).guide(GenerationParams(regex="[0-9]"))
     assert guide is not None
     logits = torch.zeros(400)
     guide.hide(logits)

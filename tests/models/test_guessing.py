@@ -80,7 +80,7 @@ def test_near_ties_are_decided_by_the_row_alone_where_exactness_is_asked_for(
     folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Everything is a near-tie: every token is the reference's, whatever the step that was ahead computed."""
-    monkeypatch.setattr("pytest_evals.engines.transformers.sampling.NEAR_TIE", 1e9)
+    monkeypatch.setattr("pytest_evals.engines.transformers.sampler.NEAR_TIE", 1e9)
     engine = open_engine(folder("llama"), exact=True)
     runner = runner_of(engine)
     forward = runner._forward

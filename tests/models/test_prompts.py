@@ -10,7 +10,7 @@ import pytest
 import transformers
 
 from pytest_evals.engines.protocol import Request
-from pytest_evals.engines.transformers.prompts import encode, encode_continuations
+from pytest_evals.engines.transformers.encoding import encode, encode_continuations
 from pytest_evals.errors import ModelError
 from pytest_evals.generation import GenerationParams
 

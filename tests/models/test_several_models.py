@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 
 from pytest_evals.artifacts.artifact import EvaluationArtifact
-from pytest_evals.engines.foresight import foreseen
+from pytest_evals.engines.answer_cache import AnswerCache
+from pytest_evals.engines.deferred_loading import foreseen
 from pytest_evals.engines.pool import EnginePool
 from pytest_evals.engines.protocol import Request, Result
-from pytest_evals.engines.resident import Resident
-from pytest_evals.recall.cache import Cache
-from pytest_evals.recall.memory import Memory
+from pytest_evals.engines.replica import Replica
+from pytest_evals.reuse.cache import Cache
 
 from .conftest import FAMILIES, OPTIONS, answers, make_tokenizer, open_engine, reference, request, save_model
 
@@ -43,7 +43,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Set how much memory is free."""
 
     def set_memory(free: int) -> None:
-        monkeypatch.setattr("pytest_evals.engines.rota.free_memory", lambda: free)
+        monkeypatch.setattr("pytest_evals.engines.device_scheduler.free_memory", lambda: free)
 
     return set_memory
 
@@ -82,11 +82,11 @@ def texts(pool: EnginePool, requests: Sequence[Request]) -> dict[str, str]:
     return {key: result.text for key, result in results(pool, requests).items()}
 
 
-def copies(pool: EnginePool, model: str) -> list[Resident]:
+def copies(pool: EnginePool, model: str) -> list[Replica]:
     return pool.teams()[model].replicas
 
 
-def pid(resident: Resident) -> int:
+def pid(resident: Replica) -> int:
     assert resident.process is not None
     return resident.process._popen.pid
 
@@ -145,7 +145,7 @@ def test_a_model_of_which_all_is_known_is_not_loaded(
     found = []
     for expected in ("starting", "out"):
         cache = Cache(tmp_path, writes=True)
-        pool = EnginePool(tmp_path, options, memory=Memory(tmp_path, sources=[cache], store=cache))
+        pool = EnginePool(tmp_path, options, memory=AnswerCache(tmp_path, sources=[cache], store=cache))
         pool.prepare(str(folder))
         found.append(texts(pool, asked))
         assert any("starting" in note for note in pool.notes) == (expected == "starting")
@@ -259,7 +259,7 @@ def test_a_process_that_has_nothing_left_to_do_ends_by_itself(pool: EnginePool, 
     assert pool.incidents == []
 
 
-def kill(resident: Resident) -> None:
+def kill(resident: Replica) -> None:
     os.kill(pid(resident), signal.SIGKILL)
 
 

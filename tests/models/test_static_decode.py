@@ -14,16 +14,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from pytest_evals.engines.protocol import Request
-from pytest_evals.engines.transformers import attention, filters, kernels, static_decode
-from pytest_evals.engines.transformers.buckets import Room
+from pytest_evals.engines.transformers import sampler
+from pytest_evals.engines.transformers.cuda import static_decode
+from pytest_evals.engines.transformers.cuda.buckets import SlotTableSize
+from pytest_evals.engines.transformers.cuda.graphs import CaptureError, EagerCapture, Launch
+from pytest_evals.engines.transformers.cuda.setup import enable_static_decode, largest_static_difference
+from pytest_evals.engines.transformers.cuda.static_decode import Buffers, StaticDecoder
 from pytest_evals.engines.transformers.engine import TransformersEngine
-from pytest_evals.engines.transformers.filters import Filters
-from pytest_evals.engines.transformers.graphs import CaptureError, Compute, Directly
-from pytest_evals.engines.transformers.packed import PackedRunner
-from pytest_evals.engines.transformers.static_buffers import Buffers
-from pytest_evals.engines.transformers.static_decode import StaticDecoder
-from pytest_evals.engines.transformers.static_setup import decode_statically, largest_static_difference
-from pytest_evals.engines.transformers.steps import Step
+from pytest_evals.engines.transformers.packed import attention, kernels
+from pytest_evals.engines.transformers.packed.forward_context import ForwardContext
+from pytest_evals.engines.transformers.packed.model_runner import ModelRunner
+from pytest_evals.engines.transformers.sampler import Filters
 from tests.unit.test_transformers_graphs import WithoutTheHost
 
 from .conftest import (
@@ -45,7 +46,7 @@ PACKED = ("llama", "qwen2", "gpt2", "gemma2")
 LONG = "The same words before every question, so that they are computed once. "
 
 
-class Watched(Directly):
+class Watched(EagerCapture):
     """Calls, counts, and refuses what a graph could not hold."""
 
     def __init__(self, device: str = "cpu") -> None:
@@ -53,7 +54,7 @@ class Watched(Directly):
         self.captured = 0
         self.waits = 0
 
-    def capture(self, compute: Compute) -> Compute:
+    def capture(self, compute: Launch) -> Launch:
         with WithoutTheHost():
             compute()
         self.captured += 1
@@ -71,7 +72,7 @@ def static_engine(folder: Path, steps: int = 8, query: str = "", **options: Any)
     decoder_of(engine).launches.eager_first = False
     # As where graphs are used: prefixes are copied into the slots, and slots are made for all rows at once.
     set_budget(engine, cascade=None)
-    runner.slots.room = Room(16, 16 * 512)
+    runner.slots.room = SlotTableSize(16, 16 * 512)
     return engine
 
 
@@ -111,7 +112,7 @@ def test_a_model_that_cannot_be_captured_decodes_in_blocks_without_graphs(tmp_pa
     folder = save_model(tmp_path, FAMILIES["gpt2"]())
     engine = open_engine(folder)
     refusing: Callable[[str], Any] = lambda _device: Refusing()  # noqa: E731 - of the type of a capture's class
-    notes = decode_statically(runner_of(engine), engine.model, "cpu", [("CUDA graphs", refusing)])
+    notes = enable_static_decode(runner_of(engine), engine.model, "cpu", [("CUDA graphs", refusing)])
     assert set(notes) == {
         f"decodes {choice} steps without CUDA graphs: a step cannot be captured (RuntimeError: no)"
         for choice in ("greedy", "logits", "sampled")
@@ -131,7 +132,7 @@ def test_sampled_steps_that_cannot_be_captured_are_told_at_load_and_called_while
         made.append(Unsearchable())
         return made[-1]
 
-    notes = decode_statically(runner, engine.model, "cpu", [("CUDA graphs", make)])
+    notes = enable_static_decode(runner, engine.model, "cpu", [("CUDA graphs", make)])
     assert notes == ["decodes sampled steps without CUDA graphs: a step cannot be captured (RuntimeError: no search)"]
     assert len(made) == 1
     before = made[0].captured
@@ -158,7 +159,7 @@ class NoSearch(TorchDispatchMode):
 class Unsearchable(Watched):
     """Refuses what draws."""
 
-    def capture(self, compute: Compute) -> Compute:
+    def capture(self, compute: Launch) -> Launch:
         try:
             with NoSearch():
                 compute()
@@ -167,10 +168,10 @@ class Unsearchable(Watched):
         return super().capture(compute)
 
 
-class Refusing(Directly):
+class Refusing(EagerCapture):
     """No graphs here."""
 
-    def capture(self, compute: Compute) -> Compute:
+    def capture(self, compute: Launch) -> Launch:
         del compute
         raise CaptureError("RuntimeError: no")
 
@@ -318,7 +319,7 @@ def test_running_out_of_memory_makes_the_table_smaller_and_loses_nothing(
     monkeypatch.setattr(decoder, "run", scarce)
     assert texts(engine, mixed()) == reference(tiny, mixed())
     assert calls[0] == 7
-    assert runner.slots.room == Room(8, 8 * 512)
+    assert runner.slots.room == SlotTableSize(8, 8 * 512)
 
 
 def test_logits_that_are_no_numbers_are_the_error_of_their_rows_alone(
@@ -350,18 +351,18 @@ def test_a_decoder_that_computes_something_else_is_not_used(
 ) -> None:
     engine = open_engine(tiny)
     runner = runner_of(engine)
-    assert decode_statically(runner, engine.model, "cpu", [("static tensors", Directly)]) == []
+    assert enable_static_decode(runner, engine.model, "cpu", [("static tensors", EagerCapture)]) == []
     if what == "mask":
-        mask = Step.decode_mask
-        monkeypatch.setattr(Step, "decode_mask", lambda self, *args: mask(self, *args) * 0)
+        mask = ForwardContext.decode_mask
+        monkeypatch.setattr(ForwardContext, "decode_mask", lambda self, *args: mask(self, *args) * 0)
     elif what == "cells":
-        monkeypatch.setattr(PackedRunner, "_logits", misplaced(PackedRunner._logits))
+        monkeypatch.setattr(ModelRunner, "_logits", misplaced(ModelRunner._logits))
     elif what == "tokens":
         monkeypatch.setattr(StaticDecoder, "_step", repeating(StaticDecoder._step))
     else:
-        look_up = filters.looked_up
+        look_up = sampler.sample_by_inverse_cdf
         monkeypatch.setattr(static_decode, "looked_up", lambda shares, numbers: look_up(shares, 1 - numbers))
-    notes = decode_statically(runner, engine.model, "cpu", [("static tensors", Directly)])
+    notes = enable_static_decode(runner, engine.model, "cpu", [("static tensors", EagerCapture)])
     assert len(notes) == 1
     assert notes[0].startswith("decodes without static tensors: its logits would differ by")
     assert runner.decoder is None
@@ -397,7 +398,7 @@ def repeating(step: Callable[..., None]) -> Callable[..., None]:
 def test_what_is_computed_before_the_first_request_is_given_back(tmp_path: Path, family: str) -> None:
     engine = open_engine(save_model(tmp_path, FAMILIES[family]()))
     runner = runner_of(engine)
-    runner.decode_with(Directly())
+    runner.decode_with(EagerCapture())
     assert largest_static_difference(runner, engine.model) < 1e-5
     assert runner.slots.nbytes == 0
     assert decoder_of(engine)._buffers is None
@@ -410,7 +411,7 @@ def test_torchs_own_attention_decodes_as_the_definition_does(
     """Where the device is CUDA. In fp32 it is not used, so that half precision is what can be compared."""
     engine = open_engine(save_model(tmp_path, FAMILIES["llama"]()), dtype=dtype)
     runner = runner_of(engine)
-    runner.decode_with(Directly())
+    runner.decode_with(EagerCapture())
     used: list[torch.dtype] = []
     fused = kernels.fused_decode
 
@@ -445,8 +446,8 @@ def test_a_step_is_computed_on_the_device_alone(
 ) -> None:
     monkeypatch.setattr(attention, "FUSED_DEVICES", {"meta"})
     model = transformers.AutoModelForCausalLM.from_config(FAMILIES[family](), dtype=dtype).to("meta").eval()
-    runner = PackedRunner(model, "meta", 1, capture=Directly())
-    runner.slots.room = Room(16, 16 * 512)
+    runner = ModelRunner(model, "meta", 1, capture=EagerCapture())
+    runner.slots.room = SlotTableSize(16, 16 * 512)
     runner.slots.reserve(8, 100)
     for layer in range(model.config.num_hidden_layers):
         keys = torch.zeros(1, heads_of(model.config), 8, device="meta", dtype=dtype)

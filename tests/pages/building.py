@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_evals.artifacts.reading import ArtifactReader
-from pytest_evals.baseline.loading import load_baseline
-from pytest_evals.pages.report import report_page
-from pytest_evals.pages.writing import write_text
+from pytest_evals.artifacts.reader import ArtifactReader
+from pytest_evals.baselines.loading import load_baseline
+from pytest_evals.reports.html.report import report_page, write_text
 
 RUN: dict[str, Any] = {
     "type": "run",

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_evals.artifacts.reading import ArtifactReader
+from pytest_evals.artifacts.reader import ArtifactReader
 from pytest_evals.cli.annotate import make_desk
-from pytest_evals.review.answers import Answer, AnswerBook, answers_path
-from pytest_evals.review.declaring import make_question
-from pytest_evals.review.questions import Question
+from pytest_evals.questions.declaration import make_question
+from pytest_evals.questions.question import Question
+from pytest_evals.review.answers import AnswerBook, HumanAnswer, answers_path
 from pytest_evals.review.server import AnnotationServer
 from tests.pages.building import RUN, grade, sample, summary, written
 from tests.pages.conftest import PHONE, Watched, expect
@@ -81,7 +81,7 @@ def saved(page: Page) -> None:
     expect(page.locator("#saved")).to_have_text("saved")
 
 
-def kept(folder: Path) -> list[Answer]:
+def kept(folder: Path) -> list[HumanAnswer]:
     return AnswerBook(answers_path(folder / "run.jsonl"), RUN["run_id"]).all()
 
 

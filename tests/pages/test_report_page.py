@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_evals.history import RecordedRun, series
-from pytest_evals.pages.assemble import page as page_of
-from pytest_evals.pages.writing import write_text
+from pytest_evals.reports.history import RecordedRun, series
+from pytest_evals.reports.html.page import page as page_of
+from pytest_evals.reports.html.report import write_text
 from tests.pages.building import RUN, grade, report, sample, summary, written
 from tests.pages.conftest import PHONE, Watched, expect
 

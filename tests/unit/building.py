@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.declaration import Declaration, cases
 from pytest_evals.errors import EvalsError
 from pytest_evals.scores.records import CaseRecord, GradeRecord, Outcome
-from pytest_evals.suites.building import build_suite
-from pytest_evals.suites.suite import Prepared, Suite
+from pytest_evals.suites.declaration import EvalDeclaration, cases
+from pytest_evals.suites.suite import Prepared, Suite, build_suite
 
 _NUMBERS = itertools.count(1)
 ROWS = [
@@ -24,10 +23,10 @@ ROWS = [
 PROMPT = "Capital of {{item.country}}?"
 
 
-def declare(data: object, **arguments: Any) -> Declaration:
+def declare(data: object, **arguments: Any) -> EvalDeclaration:
     """Return what ``@cases(...)`` keeps of its arguments."""
     declaration = cases(data, **arguments).mark.args[0]
-    assert isinstance(declaration, Declaration)
+    assert isinstance(declaration, EvalDeclaration)
     return declaration
 
 

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from pytest_evals.case import Case
-from pytest_evals.completion import Completion, Likelihood
+from pytest_evals.completion import Completion, Likelihood, likeliest
 from pytest_evals.errors import ModelCallError
-from pytest_evals.graders.judges import fixture
-from pytest_evals.graders.likelihood import likeliest
-from pytest_evals.model import Choice
+from pytest_evals.graders.judges import grader
+from pytest_evals.runner.model import Choice
 
 Script = Callable[[list[dict[str, Any]]], str]
 
@@ -78,7 +77,7 @@ class Graded:
             self.settings = settings
             return function
 
-        monkeypatch.setattr(fixture, "grader_fixture", keep)
+        monkeypatch.setattr(grader, "grader_fixture", keep)
         self.function = make()
 
     def __call__(

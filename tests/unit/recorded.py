@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_evals.artifacts.recorder import SCHEMA
+from pytest_evals.artifacts.writer import SCHEMA
 from pytest_evals.grades import Grade
 
 Line = dict[str, Any]

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
+from pytest_evals.agreement.raters import Agreement, agreements, decision
 from pytest_evals.artifacts.sample import to_record
 from pytest_evals.grades import Grade
-from pytest_evals.render.agreement import agreement_lines, agreement_texts
-from pytest_evals.review.declaring import make_question
-from pytest_evals.review.questions import Question
+from pytest_evals.questions.answers import answered, asking, said_of
+from pytest_evals.questions.declaration import make_question
+from pytest_evals.questions.question import Question
+from pytest_evals.reports.agreement import agreement_lines, agreement_texts
 from pytest_evals.scores.records import CaseRecord
-from pytest_evals.trust.agreement import Agreement, agreements, decision
-from pytest_evals.trust.said import answered, asking, said_of
 
 from .recorded import sample_line
 

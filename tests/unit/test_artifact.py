@@ -19,13 +19,13 @@ import pytest
 
 import pytest_evals
 from pytest_evals.artifacts.artifact import EvaluationArtifact
-from pytest_evals.artifacts.models import EvalSample, json_schema
-from pytest_evals.artifacts.reading import ArtifactReader
-from pytest_evals.artifacts.recorder import SCHEMA, Recorder
+from pytest_evals.artifacts.reader import ArtifactReader
 from pytest_evals.artifacts.sample import dump, to_record
+from pytest_evals.artifacts.schema import EvalSample, json_schema
+from pytest_evals.artifacts.writer import SCHEMA, ArtifactWriter
 from pytest_evals.errors import ArtifactError
 from pytest_evals.grades import Grade
-from pytest_evals.scores.scoring import compute_scores
+from pytest_evals.scores.score import compute_scores
 
 from .recorded import Line, errored_line, run_line, sample_line, summary_line
 
@@ -57,7 +57,7 @@ def refusal(path: Path) -> str:
 
 
 def test_an_artifact_is_read_as_it_was_recorded(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path / "run.jsonl")
+    recorder = ArtifactWriter(tmp_path / "run.jsonl")
     recorder.start(LINES[0])
     for line in LINES[1:-1]:
         recorder.write(dump(line))

@@ -12,12 +12,12 @@ import pytest
 from scipy import stats
 from statsmodels.stats.power import TTestPower
 
-from pytest_evals.baseline.comparing import compare
-from pytest_evals.baseline.runs import run_differences
-from pytest_evals.render import numbers
-from pytest_evals.render.comparison import comparison_lines, flip_lines
-from pytest_evals.render.tables import Column, fitted_table
-from pytest_evals.scores.corpus import Part
+from pytest_evals.baselines.comparison import compare
+from pytest_evals.baselines.pairing import run_differences
+from pytest_evals.reports import formatting
+from pytest_evals.reports.comparison import comparison_lines, flip_lines
+from pytest_evals.reports.formatting import Column, fitted_table
+from pytest_evals.scores.corpus import CorpusPart
 from pytest_evals.scores.records import CaseRecord, GradeRecord
 
 from .building import case_record, grade_record
@@ -115,7 +115,7 @@ def test_a_grader_that_only_one_run_has_is_said() -> None:
 
 def test_corpus_level_metrics_are_of_the_compared_cases() -> None:
     def run(*counts: tuple[int, int], model: str = "m") -> list[CaseRecord]:
-        grades = [GradeRecord("micro", hits / n, None, "graded", Part("ratio", (hits, n))) for hits, n in counts]
+        grades = [GradeRecord("micro", hits / n, None, "graded", CorpusPart("ratio", (hits, n))) for hits, n in counts]
         return [case_record(grade, case_id=str(index), model=model) for index, grade in enumerate(grades)]
 
     comparison = compare(run((1, 10), (1, 2), (5, 5)), run((2, 10), (2, 2)))
@@ -141,7 +141,7 @@ def test_means_and_corpus_level_metrics_are_adjusted_together() -> None:
 
     def run(gain: int) -> list[CaseRecord]:
         counts = [(generator.randint(2, 5) + gain, 10) for _ in range(60)]
-        grades = [GradeRecord("micro", hits / n, None, "graded", Part("ratio", (hits, n))) for hits, n in counts]
+        grades = [GradeRecord("micro", hits / n, None, "graded", CorpusPart("ratio", (hits, n))) for hits, n in counts]
         return [case_record(grade, case_id=str(index)) for index, grade in enumerate(grades)]
 
     (change,) = compare(run(3), run(0)).changes
@@ -178,7 +178,7 @@ def test_the_lines_fit_the_terminal() -> None:
     assert "before" in comparison_lines(comparison, 120)[0]
     flips = comparison.changes[0].flips
     assert len(flip_lines(flips, 80)) == len(flips) + 2
-    assert [numbers.p_value(p) for p in (None, 0.0, 0.0494, 1)] == ["-", "<0.001", "0.049", "1.000"]
+    assert [formatting.p_value(p) for p in (None, 0.0, 0.0494, 1)] == ["-", "<0.001", "0.049", "1.000"]
 
 
 def test_a_table_gives_up_the_least_needed_columns_then_shortens_texts() -> None:

@@ -7,17 +7,17 @@ from typing import Any
 import numpy
 import pytest
 
-from pytest_evals.baseline.corpora import CorpusChange, corpus_change, resampled_corpora
-from pytest_evals.scores.corpus import Part
+from pytest_evals.baselines.comparison import CorpusChange, corpus_change, resampled_corpora
+from pytest_evals.scores.corpus import CorpusPart
 from tests.unit.test_scores_corpus import corpus, metrics
 
 SEED, RESAMPLES = 12345, 300
 """The seed is the one that sacrebleu takes by default."""
 
 
-def parts(kind: str, metric: Any, hypotheses: list[str], references: list[list[str]]) -> list[list[Part]]:
+def parts(kind: str, metric: Any, hypotheses: list[str], references: list[list[str]]) -> list[list[CorpusPart]]:
     return [
-        [Part(kind, tuple(metric._extract_corpus_statistics([text], [[reference] for reference in row])[0]))]
+        [CorpusPart(kind, tuple(metric._extract_corpus_statistics([text], [[reference] for reference in row])[0]))]
         for text, row in zip(hypotheses, references, strict=True)
     ]
 
@@ -49,21 +49,21 @@ def test_cases_are_drawn_as_sacrebleu_draws_them() -> None:
 
 
 def test_nothing_is_said_of_too_few_cases_and_of_no_change() -> None:
-    one, two = [[Part("ratio", (1, 2))]], [[Part("ratio", (1, 2))], [Part("ratio", (3, 4))]]
-    assert corpus_change(one, [[Part("ratio", (2, 2))]]) == CorpusChange(0.5, 1.0)
+    one, two = [[CorpusPart("ratio", (1, 2))]], [[CorpusPart("ratio", (1, 2))], [CorpusPart("ratio", (3, 4))]]
+    assert corpus_change(one, [[CorpusPart("ratio", (2, 2))]]) == CorpusChange(0.5, 1.0)
     assert corpus_change(two, two, ["a", "a"]) == CorpusChange(2 / 3, 2 / 3)
     same = corpus_change(two, two)
     assert same is not None
     assert (same.verdict, same.p) == ("same", 1)
-    assert corpus_change(one, [[Part("bleu", (1, 2))]]) is None
+    assert corpus_change(one, [[CorpusPart("bleu", (1, 2))]]) is None
     assert corpus_change([], []) is None
 
 
 def test_clusters_are_drawn_as_a_whole() -> None:
     generator = numpy.random.default_rng(0)
     gains = generator.integers(0, 3, 10)
-    before = [[Part("ratio", (5, 10))] for _ in range(50)]
-    after = [[Part("ratio", (5 + int(gains[index % 10]), 10))] for index in range(50)]
+    before = [[CorpusPart("ratio", (5, 10))] for _ in range(50)]
+    after = [[CorpusPart("ratio", (5 + int(gains[index % 10]), 10))] for index in range(50)]
     alone, together = corpus_change(before, after), corpus_change(before, after, [index % 10 for index in range(50)])
     assert alone is not None
     assert together is not None

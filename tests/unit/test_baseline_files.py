@@ -11,9 +11,9 @@ import pytest
 
 from pytest_evals.artifacts.artifact import EvaluationArtifact
 from pytest_evals.artifacts.sample import dump, to_record
-from pytest_evals.baseline.files import BaselineReader, case_line, write_baseline
-from pytest_evals.baseline.joining import join
-from pytest_evals.baseline.loading import load_baseline
+from pytest_evals.baselines.file import BaselineReader, case_line, write_baseline
+from pytest_evals.baselines.loading import load_baseline
+from pytest_evals.baselines.pairing import join
 from pytest_evals.errors import ArtifactError
 from pytest_evals.grades import Grade
 from pytest_evals.scores.corpus import part_data

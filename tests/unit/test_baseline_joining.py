@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.baseline.content import changes, content_of, digests_of
-from pytest_evals.baseline.joining import Joined, Pair, join, paired_grades
+from pytest_evals.baselines.pairing import Joined, Pair, join, paired_grades
+from pytest_evals.scores.content import changes, content_of, digests_of
 from pytest_evals.scores.records import CaseRecord
 
 from .building import case_record, grade_record

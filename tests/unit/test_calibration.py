@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 
+from pytest_evals.agreement.calibration import Calibration, Labelled, calibrations
+from pytest_evals.collection.labels import read_labels
 from pytest_evals.errors import DatasetError, SuiteError
-from pytest_evals.render.calibration import calibration_texts, confusion_lines
+from pytest_evals.questions.scales import Scale
+from pytest_evals.reports.agreement import calibration_texts, confusion_lines
 from pytest_evals.scores.records import CaseRecord, GradeRecord
-from pytest_evals.trust.calibrating import calibrations
-from pytest_evals.trust.calibration import Calibration, Labelled
-from pytest_evals.trust.labelling import read_labels
-from pytest_evals.trust.scales import Scale
 
 from .building import suite_of
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_evals.cli import main
-from pytest_evals.cli.configured import artifacts_folder, cache_folder, configured_folder, find_run
+from pytest_evals.cli.common import artifacts_folder, cache_folder, configured_folder, find_run
 from pytest_evals.errors import ArtifactError
 
 from .recorded import run_line, sample_line

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_evals.collection.checking import check_settings
+from pytest_evals.collection.checks import check_settings
 from pytest_evals.errors import TemplateError
 from tests.unit.building import ROWS, suite_of
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.collection.asked import Asked
-from pytest_evals.collection.keys import case_keys, item_ids
+from pytest_evals.collection.closure import RequestedFixtures
+from pytest_evals.collection.item import RECORDED, CaseKey
+from pytest_evals.collection.parametrize import case_keys, item_ids
 from pytest_evals.errors import SuiteError
-from pytest_evals.item import RECORDED, CaseKey
-from pytest_evals.steps.workflow import Workflow
+from pytest_evals.fixtures.dependencies import TaskGraph
 from tests.unit.building import suite_of
 
 OPEN = [{"id": "a"}, {"id": "b"}]
@@ -21,7 +21,7 @@ MODELS = ("scripted:one:answer", "scripted:two:answer")
 def keys_of(rows: object, models: tuple[str, ...] = ("m",), prompt: str | None = "x", **wanted: Any) -> list[CaseKey]:
     terms = {"completion": False, "model": False, "judge": False, "asks": {}, **wanted}
     suite = suite_of(rows, prompt=prompt, id="id")
-    return case_keys(suite, models, Asked(Workflow(), {}, conditions={}, **terms), "test_a.py:1: test_a")
+    return case_keys(suite, models, RequestedFixtures(TaskGraph(), {}, conditions={}, **terms), "test_a.py:1: test_a")
 
 
 def test_one_model_s_cases_stand_together() -> None:

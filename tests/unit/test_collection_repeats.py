@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pytest_evals.collection.repeats import repeated, same_note
+from pytest_evals.collection.item import CaseKey, EvalItem
+from pytest_evals.collection.parametrize import repeated, same_note
 from pytest_evals.errors import SuiteError
 from pytest_evals.generation import GenerationParams
-from pytest_evals.item import CaseKey, EvalItem
-from pytest_evals.requests import seeded
-from pytest_evals.suites.info import SuiteInfo
+from pytest_evals.runner.requests import seeded
+from pytest_evals.suites.manifest import SuiteManifest
 from tests.unit.building import suite_of
 
 
@@ -39,7 +39,7 @@ def test_greedy_repeats_are_told(greedy: int, expected: str | None) -> None:
 def test_each_repeat_has_a_seed_of_its_own_also_where_the_suite_gives_one() -> None:
     suite = suite_of([{"q": "x"}], prompt="{{item.q}}")
     (prepared,) = suite.cases.values()
-    info = SuiteInfo("s", "test_a.py", 1, "data", "f00", 1, 1, [], [], [])
+    info = SuiteManifest("s", "test_a.py", 1, "data", "f00", 1, 1, [], [], [])
     item = EvalItem(CaseKey("a", "m"), prepared, info, ("m",), needs_completion=True, graders=(), asks={})
     sampled = GenerationParams(temperature=1.0)
 

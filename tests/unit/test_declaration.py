@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_evals.declaration import MARK, Declaration, cases
 from pytest_evals.errors import SuiteError
+from pytest_evals.suites.declaration import MARK, EvalDeclaration, cases
 from tests.unit.building import declare, suite_of
 
 ROWS = [{"a": 1}]
@@ -32,7 +32,7 @@ def test_the_mark_can_be_put_on_a_test() -> None:
 
     (mark,) = test_of_a_user.pytestmark  # type: ignore[attr-defined]  # the mark puts it there
     assert mark.name == MARK
-    assert isinstance(mark.args[0], Declaration)
+    assert isinstance(mark.args[0], EvalDeclaration)
 
 
 def test_nothing_is_read_before_collection() -> None:

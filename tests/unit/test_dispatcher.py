@@ -14,13 +14,11 @@ import pytest
 
 from pytest_evals.completion import Failure
 from pytest_evals.engines.pool import EnginePool
-from pytest_evals.engines.protocol import Request, Result
+from pytest_evals.engines.protocol import Deliver, Request, Result
 from pytest_evals.engines.remote import RemotePool, serve_workers
-from pytest_evals.engines.service import Deliver
 from pytest_evals.errors import EvalsError, SuiteError
 from pytest_evals.generation import GenerationParams
-from pytest_evals.steps.clock import StepClock
-from pytest_evals.steps.dispatcher import Dispatcher
+from pytest_evals.runner.dispatcher import Dispatcher, StepClock
 
 
 def ask(key: str) -> Request:

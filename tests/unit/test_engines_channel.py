@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_evals.engines.channel import Channel, Message, Switch, connect
+from pytest_evals.engines.ipc import Channel, Hub, Packet, connect
 
 SECONDS = 60
 
@@ -23,8 +23,8 @@ SECONDS = 60
 class Server:
     """A switch that keeps whoever connects."""
 
-    def __init__(self, kind: type[Switch] = Switch) -> None:
-        self.guests: queue.Queue[tuple[str, Message, Channel]] = queue.Queue()
+    def __init__(self, kind: type[Hub] = Hub) -> None:
+        self.guests: queue.Queue[tuple[str, Packet, Channel]] = queue.Queue()
         self.switch = kind(lambda role, hello, channel: self.guests.put((role, hello, channel)))
 
     def close(self) -> bool:
@@ -55,7 +55,7 @@ def join(server: Server, role: str = "engine") -> tuple[Channel, Channel]:
     return channel, other
 
 
-MESSAGES: list[Message] = [
+MESSAGES: list[Packet] = [
     {},
     {"text": "Zürich 東京 \U0001f389"},
     {"text": "lone \ud800 surrogate and \x00"},
@@ -65,7 +65,7 @@ MESSAGES: list[Message] = [
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=["empty", "text", "odd-text", "numbers", "long"])
-def test_a_message_arrives_as_it_was_sent_in_both_directions(message: Message, server: Server) -> None:
+def test_a_message_arrives_as_it_was_sent_in_both_directions(message: Packet, server: Server) -> None:
     guest, host = join(server)
     for sender, receiver in ((guest, host), (host, guest)):
         if "long" in message:
@@ -162,7 +162,7 @@ def test_a_closed_switch_leaves_nothing_behind() -> None:
         connect(server.switch.address, server.switch.key)
 
 
-class Busy(Switch):
+class Busy(Hub):
     """A switch that does not listen at the moment in which it is closed."""
 
     def _accept(self) -> None:

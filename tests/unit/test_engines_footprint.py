@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.engines.footprint import Footprint, footprint
+from pytest_evals.engines.resources import Footprint, footprint
 from pytest_evals.engines.spec import ModelSpec, parse_spec
 from tests.unit.building import model_folder
 

@@ -13,12 +13,12 @@ import huggingface_hub
 import pytest
 from huggingface_hub import constants
 
-from pytest_evals.engines import identity, storage
+from pytest_evals.engines import identity, model_cache
 from pytest_evals.engines.identity import foretold, remember
+from pytest_evals.engines.model_cache import conversion_of, files_digest
 from pytest_evals.engines.protocol import EngineInfo
 from pytest_evals.engines.scripted import ScriptedEngine
 from pytest_evals.engines.spec import ModelSpec
-from pytest_evals.engines.storage import conversion_of, files_digest
 
 OPTIONS = {"device": "auto", "dtype": "auto", "replica": 0, "replicas": 1}
 
@@ -139,13 +139,13 @@ def test_files_are_read_again_only_when_they_changed(
     files = [large(folder / f"{number}.gguf") for number in range(9)]
     first = digest(files[0])
     read: list[object] = []
-    compute = getattr(storage, slow)
+    compute = getattr(model_cache, slow)
 
     def noted(what: object) -> object:
         read.append(what)
         return compute(what)
 
-    monkeypatch.setattr(storage, slow, noted)
+    monkeypatch.setattr(model_cache, slow, noted)
     assert (digest(files[0]), read) == (first, [])
     os.utime(files[0], ns=(1, 1))
     assert (digest(files[0]), len(read)) == (first, 1)

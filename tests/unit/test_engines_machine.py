@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
-from pytest_evals.engines.machine import free_memory, gpu_count
+from pytest_evals.engines.resources import free_memory, gpu_count
 
 Listing = Callable[..., None]
 

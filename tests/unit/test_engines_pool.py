@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from pytest_evals.completion import Failure
-from pytest_evals.engines.foresight import Foresight
+from pytest_evals.engines.answer_cache import AnswerCache
+from pytest_evals.engines.deferred_loading import DeferredLoading
 from pytest_evals.engines.pool import LOAD_ATTEMPTS, EnginePool
 from pytest_evals.engines.protocol import EngineInfo, Request, Result
-from pytest_evals.engines.resident import Resident
+from pytest_evals.engines.replica import Replica
 from pytest_evals.generation import GenerationParams
-from pytest_evals.recall.memory import Memory
 
 ROOM = 10**12
 THEN = {"engine": "some", "loop": "packed"}
@@ -78,10 +78,10 @@ class Stage:
         self.processes.append(FakeProcess(orders))
         return self.processes[-1]
 
-    def copies(self, model: str) -> list[Resident]:
+    def copies(self, model: str) -> list[Replica]:
         return self.pool.teams()[model].replicas
 
-    def hear(self, resident: Resident, **message: Any) -> None:
+    def hear(self, resident: Replica, **message: Any) -> None:
         with self.pool._changed:
             self.pool.heard(resident, message)
 
@@ -124,9 +124,9 @@ def wait_until(condition: Any) -> None:
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     stage = Stage(tmp_path)
-    monkeypatch.setattr("pytest_evals.engines.lifecycle.EngineProcess", stage.make_process)
-    monkeypatch.setattr("pytest_evals.engines.rota.free_memory", lambda: stage.free)
-    monkeypatch.setattr("pytest_evals.engines.roster.gpu_count", lambda: 0)
+    monkeypatch.setattr("pytest_evals.engines.supervisor.EngineProcess", stage.make_process)
+    monkeypatch.setattr("pytest_evals.engines.device_scheduler.free_memory", lambda: stage.free)
+    monkeypatch.setattr("pytest_evals.engines.replica_set.gpu_count", lambda: 0)
     monkeypatch.setattr(stage.pool._processes, "listen", lambda: ("here", "secret"))
     yield stage
     stage.pool.close()
@@ -485,16 +485,16 @@ def foresee(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
 
     def foresee(*known: str, info: EngineInfo | None = FORETOLD) -> None:
         pool = stage.pool
-        pool.memory = Memory(tmp_path, sources=[Known(*known)])
-        pool._foresight = Foresight(tmp_path, pool.options, pool.memory, pool._changed, pool._rota.schedule)
-        monkeypatch.setattr("pytest_evals.engines.foresight.foretold", lambda *_: info)
+        pool.memory = AnswerCache(tmp_path, sources=[Known(*known)])
+        pool._foresight = DeferredLoading(tmp_path, pool.options, pool.memory, pool._changed, pool._rota.schedule)
+        monkeypatch.setattr("pytest_evals.engines.deferred_loading.foretold", lambda *_: info)
 
     return foresee
 
 
 def test_what_is_known_is_not_sent_and_the_next_model_has_its_turn(stage: Stage, tmp_path: Path) -> None:
     stage.free = None
-    stage.pool.memory = Memory(tmp_path, sources=[Known("a", "b", "x")])
+    stage.pool.memory = AnswerCache(tmp_path, sources=[Known("a", "b", "x")])
     twin = ask("c", text="a")
     stage.pool.submit([ask("a"), ask("b"), twin, ask("x", SMALL), ask("y", SMALL)])
     stage.ready(BIG)
@@ -518,7 +518,7 @@ def test_in_a_replay_no_model_is_started(stage: Stage, tmp_path: Path) -> None:
         def answer(self, request: Request, _key: object) -> Result:
             return Result(request.id, error=failure)
 
-    stage.pool.memory = Memory(tmp_path, stage=Nobody())
+    stage.pool.memory = AnswerCache(tmp_path, stage=Nobody())
     stage.pool.submit([ask("a")])
     assert [stage.answer(ask(key)).error for key in "ab"] == [failure, failure]
     assert (stage.processes, stage.pool.teams()) == ([], {})

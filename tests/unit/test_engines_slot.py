@@ -9,7 +9,7 @@ import pytest
 
 from pytest_evals.completion import Failure
 from pytest_evals.engines.protocol import Request, Result
-from pytest_evals.engines.slot import HOPELESS, Slot, request_key
+from pytest_evals.engines.request_tracker import HOPELESS, RequestTracker, request_key
 from pytest_evals.generation import GenerationParams
 
 
@@ -18,13 +18,13 @@ def ask(key: str, text: str | None = None, **params: Any) -> Request:
     return Request(key, "smollm2", messages, GenerationParams(**params))
 
 
-def slot_with(*keys: str) -> Slot:
-    slot = Slot(deduplicates=True)
+def slot_with(*keys: str) -> RequestTracker:
+    slot = RequestTracker(deduplicates=True)
     slot.add(ask(key) for key in keys)
     return slot
 
 
-def send(slot: Slot) -> list[str]:
+def send(slot: RequestTracker) -> list[str]:
     return [request.id for request in slot.next_to_send()]
 
 
@@ -33,17 +33,17 @@ def weigh(key: str, *choices: str, text: str = "same", alone: bool = False, **pa
     return dataclasses.replace(ask(key, text, **params), choices=choices, alone=alone)
 
 
-def send_and_start(slot: Slot) -> list[str]:
+def send_and_start(slot: RequestTracker) -> list[str]:
     keys = send(slot)
     slot.started(keys)
     return keys
 
 
-def finish(slot: Slot, key: str) -> list[str]:
+def finish(slot: RequestTracker, key: str) -> list[str]:
     return [result.id for result in slot.finished(Result(key, f"text of {key}"))]
 
 
-def crash(slot: Slot) -> dict[str, Failure | None]:
+def crash(slot: RequestTracker) -> dict[str, Failure | None]:
     return {result.id: result.error for result in slot.crashed("was killed")}
 
 
@@ -104,7 +104,7 @@ def test_an_engine_that_died_is_not_computing() -> None:
 
 
 def test_identical_greedy_requests_are_computed_once_and_answered_each() -> None:
-    slot = Slot(deduplicates=True)
+    slot = RequestTracker(deduplicates=True)
     assert slot.add([ask("a", "same"), ask("b", "same"), ask("c", "other"), ask("d", "same")]) == 2
     assert send(slot) == ["a", "c"]
     results = slot.finished(Result("a", "text", completion_tokens=3))
@@ -128,12 +128,12 @@ def test_a_copy_of_what_is_finished_is_computed_again() -> None:
 
 
 def test_sampled_requests_are_never_shared() -> None:
-    slot = Slot(deduplicates=True)
+    slot = RequestTracker(deduplicates=True)
     assert slot.add([ask("a", "same", temperature=1.0), ask("b", "same", temperature=1.0)]) == 2
 
 
 def test_likelihoods_are_shared_whatever_the_temperature() -> None:
-    slot = Slot(deduplicates=True)
+    slot = RequestTracker(deduplicates=True)
     requests = [weigh("a", "x", "y"), weigh("b", "x", "y", temperature=1.0), weigh("c", "x", "y", temperature=1.0)]
     assert slot.add(requests) == 2
     assert send(slot) == ["a", "b"]
@@ -142,12 +142,12 @@ def test_likelihoods_are_shared_whatever_the_temperature() -> None:
 
 @pytest.mark.parametrize("choices", [(), ("x",), ("y", "x"), ("x", "y", "z")])
 def test_other_choices_make_another_request(choices: tuple[str, ...]) -> None:
-    slot = Slot(deduplicates=True)
+    slot = RequestTracker(deduplicates=True)
     assert slot.add([weigh("a", "x", "y"), weigh("b", *choices)]) == 2
 
 
 def test_who_wants_to_be_alone_is_computed_beside_its_copies() -> None:
-    slot = Slot(deduplicates=True)
+    slot = RequestTracker(deduplicates=True)
     assert slot.add([ask("a", "same"), weigh("alone", alone=True), weigh("too", alone=True), ask("b", "same")]) == 3
     assert send(slot) == ["a", "alone", "too"]
     assert finish(slot, "alone") == ["alone"]
@@ -156,7 +156,7 @@ def test_who_wants_to_be_alone_is_computed_beside_its_copies() -> None:
 
 
 def test_an_engine_that_must_see_every_request_does() -> None:
-    slot = Slot(deduplicates=False)
+    slot = RequestTracker(deduplicates=False)
     assert slot.add([ask("a", "same"), ask("b", "same")]) == 2
 
 
@@ -185,7 +185,7 @@ def test_another_model_makes_another_request_although_it_may_share_the_weights()
     request = ask("a")
     other = Request("a", "other", request.messages, request.params)
     assert request_key(request) != request_key(other)
-    slot = Slot(deduplicates=True)
+    slot = RequestTracker(deduplicates=True)
     assert slot.add([request, dataclasses.replace(other, id="b")]) == 2
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from pytest_evals.completion import Failure
 from pytest_evals.engines.protocol import EngineInfo, Request, Result
-from pytest_evals.engines.resident import Resident, State, merged_usage
+from pytest_evals.engines.replica import Replica, ReplicaState, merged_usage
+from pytest_evals.engines.replica_set import AHEAD, ReplicaSet, replicas_of, weights_of
 from pytest_evals.engines.spec import parse_spec
-from pytest_evals.engines.team import AHEAD, Team, replicas_of, weights_of
 from pytest_evals.generation import GenerationParams
 from tests.unit.building import model_folder
 
@@ -22,23 +22,23 @@ def ask(key: str, text: str | None = None, tokens: int = 10, **more: Any) -> Req
     return Request(key, "smollm2", ({"role": "user", "content": key if text is None else text},), params)
 
 
-def team_of(replicas: int, state: State = "ready", rows: int = 2) -> Team:
-    team = Team(parse_spec("smollm2", Path()), replicas)
+def team_of(replicas: int, state: ReplicaState = "ready", rows: int = 2) -> ReplicaSet:
+    team = ReplicaSet(parse_spec("smollm2", Path()), replicas)
     for resident in team.replicas:
         set_state(resident, state, rows)
     return team
 
 
-def set_state(resident: Resident, state: State, rows: int = 2) -> None:
+def set_state(resident: Replica, state: ReplicaState, rows: int = 2) -> None:
     resident.state = state
     resident.info = EngineInfo(rows=rows)
 
 
-def sent(resident: Resident) -> list[str]:
+def sent(resident: Replica) -> list[str]:
     return [request.id for request in resident.slot.next_to_send()]
 
 
-def all_sent(team: Team) -> list[list[str]]:
+def all_sent(team: ReplicaSet) -> list[list[str]]:
     return [sent(resident) for resident in team.replicas]
 
 
@@ -217,7 +217,7 @@ def test_a_replica_that_cannot_be_loaded_again_leaves_its_work_to_the_others() -
         (("out", "ready"), "ready"),
     ],
 )
-def test_a_team_stands_where_its_foremost_replica_stands(states: tuple[State, ...], state: State) -> None:
+def test_a_team_stands_where_its_foremost_replica_stands(states: tuple[ReplicaState, ...], state: ReplicaState) -> None:
     team = team_of(2)
     for resident, each in zip(team.replicas, states, strict=True):
         resident.state = each
@@ -253,12 +253,12 @@ def test_a_model_needs_its_weights_in_its_precision_and_once_a_copy(
     query: str, size: int, replicas: int, tmp_path: Path
 ) -> None:
     folder = saved_tensor(tmp_path / "tiny", 1000)
-    team = Team(parse_spec(f"{folder}{query}", tmp_path), replicas)
+    team = ReplicaSet(parse_spec(f"{folder}{query}", tmp_path), replicas)
     assert team.standing("m").need == 1000 * size * replicas
 
 
 def test_what_a_model_of_the_hub_needs_is_not_known() -> None:
-    assert Team(parse_spec("org/name", Path()), 1).standing("m").need is None
+    assert ReplicaSet(parse_spec("org/name", Path()), 1).standing("m").need is None
 
 
 def saved_tensor(folder: Path, numbers: int) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.export.delimited import cell, write_csv
+from pytest_evals.export.csv import cell, write_csv
 from pytest_evals.export.parquet import column_types
 
 

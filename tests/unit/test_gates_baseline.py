@@ -9,8 +9,8 @@ import numpy
 import pytest
 from scipy import stats
 
-from pytest_evals.baseline.joining import join
-from pytest_evals.gates import Comparison, GateResult, compare, decide, parse_gate
+from pytest_evals.baselines.pairing import join
+from pytest_evals.gates import BaselineTest, GateResult, compare, decide, parse_gate
 from pytest_evals.scores.records import CaseRecord
 from tests.unit.building import case_record, grade_record
 
@@ -31,7 +31,7 @@ def run(values: Sequence[float | None], first: int = 0, repeats: int = 1, **fiel
 
 def comparison(
     text: str, before: list[CaseRecord], after: list[CaseRecord], *, missing: int = 0, floor: bool = False
-) -> Comparison:
+) -> BaselineTest:
     joined = join(before, after).of("capitals", "smollm2")
     return compare(
         parse_gate(text), "capitals", "smollm2", "exact", after, joined, missing=missing, floor=floor, absent="absent"

@@ -12,12 +12,10 @@ import pytest
 
 from pytest_evals import graders
 from pytest_evals.errors import GradeError, SuiteError
-from pytest_evals.graders.cascade import first
-from pytest_evals.graders.combining import all_of, any_of, majority, weigh, weighted
-from pytest_evals.graders.parts import part_names
+from pytest_evals.fixtures.declaration import declaration_of
+from pytest_evals.fixtures.grader import grader_fixture
+from pytest_evals.graders.combining import all_of, any_of, first, majority, part_names, weigh, weighted
 from pytest_evals.grades import Grade
-from pytest_evals.grading.fixture import grader_fixture
-from pytest_evals.steps.step import declaration_of
 
 YES, NO = Grade(True, "yes"), Grade(False, "no")
 NA = Grade(None, "na", status="not_applicable")

@@ -7,20 +7,9 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.completion import Likelihood
+from pytest_evals.completion import MEASURES, By, Chosen, Likelihood, check_choices, check_measure, likeliest, measured
 from pytest_evals.errors import SuiteError
-from pytest_evals.graders.likelihood import (
-    MEASURES,
-    By,
-    Chosen,
-    check_choices,
-    check_expected,
-    check_measure,
-    details,
-    likeliest,
-    measured,
-    reason,
-)
+from pytest_evals.graders.multiple_choice import check_expected, details, reason
 
 # The shortest, the one of the best tokens, and the one of the best bytes.
 SHORT = Likelihood(" no", -4.0, 1, 3)

@@ -13,7 +13,7 @@ import pytest
 from benchmarks.metrics_table import comparisons, differences, pairs
 from pytest_evals import graders
 from pytest_evals.errors import SuiteError
-from pytest_evals.graders.metrics import alignment, edits, squad, summary, translation
+from pytest_evals.graders.metrics import lexical
 from pytest_evals.graders.metrics.base import as_references
 
 CORPUS = list(pairs(48, seed=7))
@@ -28,7 +28,7 @@ def test_every_metric_is_that_of_its_reference_library() -> None:
 
 
 def test_the_pairs_that_are_compared_cover_zero_one_and_between() -> None:
-    values = [squad.f1(*pair).value for pair in CORPUS]
+    values = [lexical.f1(*pair).value for pair in CORPUS]
     assert {0.0, 1.0} < set(values)
     assert sum(0.2 < value < 0.8 for value in values) > 10
 
@@ -45,20 +45,18 @@ def test_the_pairs_that_are_compared_cover_zero_one_and_between() -> None:
     ],
 )
 def test_f1_by_hand(text: str, reference: str, value: float) -> None:
-    assert squad.f1(text, [reference]).value == pytest.approx(value)
-    assert squad.f1(text, ["dog", reference]).value == pytest.approx(value)
+    assert lexical.f1(text, [reference]).value == pytest.approx(value)
+    assert lexical.f1(text, ["dog", reference]).value == pytest.approx(value)
 
 
 def test_details_say_how_a_value_is_defined() -> None:
-    assert (
-        "|tok:intl|smooth:exp|" in translation.bleu("a", ["a"], tokenize="intl", lowercase=True).details["definition"]
-    )
-    assert "nc:6|nw:2|" in translation.chrf("a", ["a"], word_order=2, lowercase=False).details["definition"]
-    rouge = summary.rouge("a cat", ["a dog"], kind="1", part="recall", stem=True)
+    assert "|tok:intl|smooth:exp|" in lexical.bleu("a", ["a"], tokenize="intl", lowercase=True).details["definition"]
+    assert "nc:6|nw:2|" in lexical.chrf("a", ["a"], word_order=2, lowercase=False).details["definition"]
+    rouge = lexical.rouge("a cat", ["a dog"], kind="1", part="recall", stem=True)
     assert rouge.details["definition"].endswith("rouge1, recall, Porter stemmer")
     assert (rouge.value, rouge.details["precision"]) == (0.5, 0.5)
-    assert "no synonyms" in alignment.meteor("a", ["a"], synonyms=False).details["definition"]
-    assert edits.levenshtein("kitten", ["sitting"], steps=(), unit="character").reason == (
+    assert "no synonyms" in lexical.meteor("a", ["a"], synonyms=False).details["definition"]
+    assert lexical.levenshtein("kitten", ["sitting"], steps=(), unit="character").reason == (
         "3 edits of 7 characters make 'kitten' of 'sitting'"
     )
 
@@ -110,7 +108,7 @@ def test_a_package_that_is_not_installed_is_named_with_its_command(monkeypatch: 
 
 
 def test_meteor_says_which_command_brings_its_synonyms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(alignment, "_folders", lambda: [tmp_path])
+    monkeypatch.setattr(lexical, "_folders", lambda: [tmp_path])
     with pytest.raises(SuiteError, match=r"python -m nltk\.downloader wordnet; meteor\(\.\.\., synonyms=False\)"):
         graders.meteor("a")
     assert graders.meteor("a", synonyms=False) is not None
@@ -123,4 +121,4 @@ def test_meteor_looks_for_data_where_nltk_does(tmp_path: Path, monkeypatch: pyte
     import nltk.data
 
     monkeypatch.setenv("NLTK_DATA", str(tmp_path))
-    assert set(map(str, alignment._folders())) >= {path for path in nltk.data.path if path}
+    assert set(map(str, lexical._folders())) >= {path for path in nltk.data.path if path}

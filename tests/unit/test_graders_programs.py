@@ -8,9 +8,8 @@ import pytest
 
 from pytest_evals import graders
 from pytest_evals.errors import SuiteError
-from pytest_evals.graders.programs import details, reason
-from pytest_evals.graders.programs.extract import program_in
-from pytest_evals.graders.programs.runner import Outcome
+from pytest_evals.graders.code import details, reason
+from pytest_evals.graders.code.runner import ProgramOutcome, program_in
 
 
 @pytest.mark.parametrize(
@@ -67,7 +66,7 @@ def test_a_reason_counts_and_shows_what_was_wrong() -> None:
     tests = ["assert f(1)\n", "assert f(2)", "assert f(3)", "assert f(4)", "assert f(5)"]
 
     def said(*errors: str | None) -> str:
-        return reason(Outcome(errors, "", ()), tests[: len(errors)])
+        return reason(ProgramOutcome(errors, "", ()), tests[: len(errors)])
 
     assert said(None, None) == "2 of 2 tests passed"
     assert (
@@ -79,7 +78,7 @@ def test_a_reason_counts_and_shows_what_was_wrong() -> None:
 
 
 def test_details_say_what_was_not_limited() -> None:
-    found = details(Outcome((None, "No"), "hello", ("memory", "processor time", "file size")))
+    found = details(ProgramOutcome((None, "No"), "hello", ("memory", "processor time", "file size")))
     assert found["passed"] == [True, False]
     assert found["not_limited"] == ["processes", "network", "signals", "files outside"]
     assert found["output"] == "hello"

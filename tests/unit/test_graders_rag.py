@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_evals.errors import SuiteError
-from pytest_evals.graders.rag import answer_relevancy, context_relevancy, faithfulness, read_claims
-from pytest_evals.graders.sentences import sentences
+from pytest_evals.graders.rag import answer_relevancy, context_relevancy, faithfulness, read_claims, sentences
 
 from .judging import Graded, Handle
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from pytest_evals.errors import SuiteError
-from pytest_evals.grading.fixture import grader
-from pytest_evals.steps.step import grader_of
+from pytest_evals.fixtures.declaration import grader_of
+from pytest_evals.fixtures.grader import grader
 
 
 def test_a_class_is_no_grader() -> None:

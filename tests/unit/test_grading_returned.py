@@ -13,8 +13,8 @@ import numpy
 import pytest
 
 from pytest_evals.errors import GradeError
+from pytest_evals.fixtures.conversion import given_to_test, returned_failure, to_grades
 from pytest_evals.grades import Grade
-from pytest_evals.grading.returned import given_to_test, returned_failure, to_grades
 
 
 def only(value: Any, threshold: float | None = None) -> Grade:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_evals.history import RecordedRun, Series, chosen, series
-from pytest_evals.render.history import history_lines
+from pytest_evals.reports.history import RecordedRun, Series, chosen, history_lines, series
 
 
 def run(

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from pytest_evals.ids import MAX_LENGTH, content_hash, row_id, slug
+from pytest_evals.hashing import MAX_LENGTH, content_hash, row_id, slug
 
 SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 

@@ -11,9 +11,9 @@ import pytest
 
 from pytest_evals.errors import SuiteError
 from pytest_evals.graders.judges import judge
-from pytest_evals.review.declaring import question
-from pytest_evals.review.questions import Question
-from pytest_evals.trust.said import said_of
+from pytest_evals.questions.answers import said_of
+from pytest_evals.questions.declaration import question
+from pytest_evals.questions.question import Question
 
 from .judging import Graded, Handle
 

@@ -6,10 +6,9 @@ import re
 
 import pytest
 
-from pytest_evals.graders.judges.fences import fenced, neutral
-from pytest_evals.graders.judges.replies import last_object
+from pytest_evals.graders.judges.replies import last_object, read_verdict, strip_thoughts
 from pytest_evals.graders.judges.scale import without_total
-from pytest_evals.graders.judges.verdicts import read_verdict, strip_thoughts
+from pytest_evals.graders.judges.subject import fenced, neutral
 
 OFFERED = ("PASS", "FAIL", "NA")
 

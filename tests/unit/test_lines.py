@@ -8,23 +8,23 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.artifacts.lines import RunFacts, run_line, summary_line
 from pytest_evals.engines.protocol import EngineInfo
+from pytest_evals.engines.replica_set import ReplicaSet, weights_of
 from pytest_evals.engines.spec import parse_spec
-from pytest_evals.engines.team import Team, weights_of
-from pytest_evals.scores.card import Ledger, ModelUse, ScoreCard
-from pytest_evals.suites.info import Declared, SuiteInfo
+from pytest_evals.scorecard import Ledger, ModelUse, ScoreCard
+from pytest_evals.session.artifact_lines import RunFacts, run_line, summary_line
+from pytest_evals.suites.manifest import ItemKey, SuiteManifest
 
 INFO = EngineInfo("cpu", "fp32", 256, {"weights": "f00"}, notes=("a note",), rows=8)
 
 
-def suite_info(*models: str) -> SuiteInfo:
-    items = {f"test_a.py::test[{model}]": Declared("a", model) for model in models}
-    return SuiteInfo("capitals", "test_a.py", 3, "a.jsonl", "abc", 1, 1, [], [], ["tag"], items)
+def suite_info(*models: str) -> SuiteManifest:
+    items = {f"test_a.py::test[{model}]": ItemKey("a", model) for model in models}
+    return SuiteManifest("capitals", "test_a.py", 3, "a.jsonl", "abc", 1, 1, [], [], ["tag"], items)
 
 
-def team_of(text: str, *loaded: EngineInfo | None) -> Team:
-    team = Team(weights_of(parse_spec(text, Path())), len(loaded))
+def team_of(text: str, *loaded: EngineInfo | None) -> ReplicaSet:
+    team = ReplicaSet(weights_of(parse_spec(text, Path())), len(loaded))
     for resident, info in zip(team.replicas, loaded, strict=True):
         resident.info = info
     return team
@@ -35,7 +35,7 @@ def facts(tmp_path: Path) -> RunFacts:
     return RunFacts("r1", datetime.datetime(2025, 1, 2, 3, 4, 5, tzinfo=datetime.UTC), tmp_path, ["--evals"])
 
 
-def first_line(facts: RunFacts, models: list[str], teams: dict[str, Team]) -> dict[str, Any]:
+def first_line(facts: RunFacts, models: list[str], teams: dict[str, ReplicaSet]) -> dict[str, Any]:
     return run_line(facts, [suite_info(*models)], teams, judge="smollm2", seed=3, options={"exact": True})
 
 

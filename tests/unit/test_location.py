@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.declaration import Declaration, cases
 from pytest_evals.location import Location, location_of, row_location, seen_from, suite_location
-from pytest_evals.outputs import checkout
+from pytest_evals.session.outputs import checkout
+from pytest_evals.suites.declaration import EvalDeclaration, cases
 from tests.unit.building import suite_of
 
 ROOT = Path("/project")
@@ -42,7 +42,7 @@ def test_a_case_stands_at_its_row_and_without_one_at_its_suite(tmp_path: Path) -
 
 
 def test_a_suite_stands_where_it_is_declared_or_else_used() -> None:
-    declaration: Declaration = cases([{"q": "a"}]).mark.args[0]
+    declaration: EvalDeclaration = cases([{"q": "a"}]).mark.args[0]
     here = Path(__file__)
     used: Any = SimpleNamespace(path=here, nodeid="unit/test_location.py::test_x", location=("other/test_y.py", 4, "y"))
     line = declaration.line

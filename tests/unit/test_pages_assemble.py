@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from pytest_evals.pages.assemble import json_text, page
+from pytest_evals.reports.html.page import json_text, page
 
 HOSTILE = ["</script>", "<!--<script>", "\u2028\u2029", "\ud800", "{{ script }}", "{{ chunks }}", "\x00", "é 東京"]
 

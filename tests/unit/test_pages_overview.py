@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 from scipy.stats import binomtest
 
-from pytest_evals.baseline.comparing import compare
+from pytest_evals.baselines.comparison import compare
 from pytest_evals.gates import GateResult
-from pytest_evals.pages.changes import changes, movements
-from pytest_evals.pages.overview import histogram, slice_value, slices
-from pytest_evals.scores.card import Ledger, ScoreCard, movement
+from pytest_evals.reports.html.overview import changes, histogram, movements, slice_value, slices
+from pytest_evals.scorecard import Ledger, ScoreCard, movement
 from pytest_evals.scores.records import CaseRecord
-from pytest_evals.scores.scoring import compute_scores
+from pytest_evals.scores.score import compute_scores
 from pytest_evals.scores.slices import weak_slices
 from tests.unit.building import case_record, grade_record
 

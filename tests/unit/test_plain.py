@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_evals.plain import one_line, plain, quoted
+from pytest_evals.text import one_line, plain, quoted
 
 
 @pytest.mark.parametrize(

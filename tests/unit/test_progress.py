@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from pytest_evals.engines.pool import EnginePool
-from pytest_evals.engines.resident import Resident
-from pytest_evals.engines.slot import Slot
+from pytest_evals.engines.replica import Replica
+from pytest_evals.engines.request_tracker import RequestTracker
 from pytest_evals.engines.spec import parse_spec
-from pytest_evals.progress import LINE_SECONDS, LIVE_SECONDS, Progress, state
-from pytest_evals.reporting import PytestScreen
+from pytest_evals.session.terminal import LINE_SECONDS, LIVE_SECONDS, ProgressLine, PytestScreen, state
 
 
 class Clock:
@@ -43,28 +42,28 @@ class Shown:
         self.told.append(f"~{text}")
 
 
-def copy_of(spec: str = "smollm2", number: int = 0, **counts: Any) -> Resident:
-    return Resident(parse_spec(spec, Path()), Slot(deduplicates=True), number, **counts)
+def copy_of(spec: str = "smollm2", number: int = 0, **counts: Any) -> Replica:
+    return Replica(parse_spec(spec, Path()), RequestTracker(deduplicates=True), number, **counts)
 
 
 @pytest.fixture
-def resident() -> Resident:
+def resident() -> Replica:
     """A model at work on ten requests."""
     return copy_of(asked=10, working_since=1000.0)
 
 
 @pytest.fixture
-def pool(tmp_path: Path, resident: Resident, monkeypatch: pytest.MonkeyPatch) -> EnginePool:
+def pool(tmp_path: Path, resident: Replica, monkeypatch: pytest.MonkeyPatch) -> EnginePool:
     pool = EnginePool(tmp_path)
     monkeypatch.setattr(pool, "residents", lambda: [resident])
     return pool
 
 
 @pytest.mark.parametrize("live", [True, False])
-def test_notes_are_told_at_once_and_once(clock: Clock, pool: EnginePool, resident: Resident, live: bool) -> None:
+def test_notes_are_told_at_once_and_once(clock: Clock, pool: EnginePool, resident: Replica, live: bool) -> None:
     resident.working_since = None
     screen = Shown(live)
-    progress = Progress(pool, screen)
+    progress = ProgressLine(pool, screen)
     pool.notes.extend(["smollm2: starting the engine", "smollm2: loaded in 1.0 s"])
     progress.tick()
     clock.now += 1
@@ -73,9 +72,9 @@ def test_notes_are_told_at_once_and_once(clock: Clock, pool: EnginePool, residen
     assert screen.told == ["~", "evals: smollm2: starting the engine", "~", "evals: smollm2: loaded in 1.0 s"]
 
 
-def test_on_a_terminal_one_status_is_kept_up_to_date(clock: Clock, pool: EnginePool, resident: Resident) -> None:
+def test_on_a_terminal_one_status_is_kept_up_to_date(clock: Clock, pool: EnginePool, resident: Replica) -> None:
     screen = Shown(live=True)
-    progress = Progress(pool, screen)
+    progress = ProgressLine(pool, screen)
     for tenth in range(1, 21):
         clock.now = 1000.0 + tenth / 10
         resident.done = tenth // 5
@@ -89,9 +88,9 @@ def test_on_a_terminal_one_status_is_kept_up_to_date(clock: Clock, pool: EngineP
     assert LIVE_SECONDS == 0.5
 
 
-def test_in_a_log_a_line_is_written_once_a_minute(clock: Clock, pool: EnginePool, resident: Resident) -> None:
+def test_in_a_log_a_line_is_written_once_a_minute(clock: Clock, pool: EnginePool, resident: Replica) -> None:
     screen = Shown(live=False)
-    progress = Progress(pool, screen)
+    progress = ProgressLine(pool, screen)
     for second in range(1, 181):
         clock.now = 1000.0 + second
         resident.unfinished_tokens = 100 * second
@@ -100,9 +99,9 @@ def test_in_a_log_a_line_is_written_once_a_minute(clock: Clock, pool: EnginePool
     assert LINE_SECONDS == 60
 
 
-def test_who_has_nothing_to_do_is_not_spoken_of(clock: Clock, pool: EnginePool, resident: Resident) -> None:
+def test_who_has_nothing_to_do_is_not_spoken_of(clock: Clock, pool: EnginePool, resident: Replica) -> None:
     screen = Shown(live=True)
-    progress = Progress(pool, screen)
+    progress = ProgressLine(pool, screen)
     resident.working_since = None
     clock.now += 1000
     progress.tick()
@@ -111,7 +110,7 @@ def test_who_has_nothing_to_do_is_not_spoken_of(clock: Clock, pool: EnginePool, 
 
 def test_a_status_follows_a_note_at_once(clock: Clock, pool: EnginePool) -> None:
     screen = Shown(live=True)
-    progress = Progress(pool, screen)
+    progress = ProgressLine(pool, screen)
     clock.now += LIVE_SECONDS
     progress.tick()
     pool.notes.append("smollm2: started again")
@@ -126,13 +125,13 @@ def test_a_status_follows_a_note_at_once(clock: Clock, pool: EnginePool) -> None
 
 def test_at_rest_the_status_goes(pool: EnginePool) -> None:
     screen = Shown(live=True)
-    Progress(pool, screen).rest()
+    ProgressLine(pool, screen).rest()
     assert screen.told == ["~"]
 
 
 def test_what_a_process_printed_is_made_harmless(clock: Clock, pool: EnginePool) -> None:
     screen = Shown(live=False)
-    progress = Progress(pool, screen)
+    progress = ProgressLine(pool, screen)
     clock.now += 1
     pool.notes.append("smollm2: the engine's process ended; it printed last:\n  \x1b[2J\rgone")
     progress.tick()
@@ -151,7 +150,7 @@ def test_models_at_work_stand_side_by_side_and_copies_of_one_together(
     ]
     monkeypatch.setattr(pool, "residents", lambda: residents)
     screen = Shown(live=True)
-    progress = Progress(pool, screen)
+    progress = ProgressLine(pool, screen)
     clock.now += 4
     progress.tick()
     assert screen.told == ["~evals: smollm2 8/20 completions, 20 tokens/s, about 6 s left; other 0/4 completions"]

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.artifacts.flat import FIXED, columns_of, flat_row
-from pytest_evals.artifacts.query import Expression, Names, order
-from pytest_evals.artifacts.unmet import why_none
+from pytest_evals.artifacts.query import Expression, Names, order, why_none
+from pytest_evals.artifacts.table import FIXED, columns_of, flat_row
 from pytest_evals.errors import TemplateError
 from pytest_evals.grades import Grade
 

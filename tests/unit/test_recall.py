@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 
 from pytest_evals.completion import Failure, Likelihood, Origin
+from pytest_evals.engines.answer_cache import AnswerCache, AnswerKey, model_digest, request_key
 from pytest_evals.engines.protocol import EngineInfo, Request, Result
 from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.errors import EvalsError
 from pytest_evals.generation import GenerationParams
-from pytest_evals.recall.cache import Cache, check_folder, clear, connect, measure, shrink
-from pytest_evals.recall.keys import Key, model_digest, request_key
-from pytest_evals.recall.memory import Memory
+from pytest_evals.reuse.cache import Cache, check_folder, clear, connect, measure, shrink
 
 SAMPLED = GenerationParams(temperature=1.0, seed=1)
 
@@ -26,7 +25,7 @@ def ask(key: str = "a", text: str = "x", params: GenerationParams = SAMPLED, **m
     return Request(key, "smollm2", ({"role": "user", "content": text},), params, **more)
 
 
-def key_of(request: Request, *, deterministic: bool = True) -> Key:
+def key_of(request: Request, *, deterministic: bool = True) -> AnswerKey:
     return request_key(request, "f00", deterministic=deterministic)
 
 
@@ -41,8 +40,8 @@ def test_only_what_was_asked_counts() -> None:
     assert len({str(key_of(request)) for request in [ask(), *others]}) == 5
     assert key_of(others[0]).parameters == key_of(ask()).parameters
     assert key_of(others[1]).prompt == key_of(ask()).prompt
-    assert Key.parse(str(key_of(ask()))) == key_of(ask())
-    assert [Key.parse(text) for text in (None, "", "a-b", 3)] == [None] * 4
+    assert AnswerKey.parse(str(key_of(ask()))) == key_of(ask())
+    assert [AnswerKey.parse(text) for text in (None, "", "a-b", 3)] == [None] * 4
 
 
 def test_a_seed_tells_greedy_requests_apart_only_where_the_engine_may_answer_differently() -> None:
@@ -66,7 +65,7 @@ def test_a_model_is_its_identity_and_the_template_that_it_is_given(tmp_path: Pat
 
 def test_a_memory_keeps_what_was_computed_and_recalls_it_for_nobody_who_wants_it_computed(tmp_path: Path) -> None:
     cache, info = Cache(tmp_path, writes=True), EngineInfo(identity={"weights": "f00"})
-    memory = Memory(tmp_path, sources=[cache], store=cache)
+    memory = AnswerCache(tmp_path, sources=[cache], store=cache)
     assert memory.recall(ask("a"), info) is None
     assert memory.recall(ask("bad", "y"), info) is None
     computed = memory.learned(Result("a", "text", likelihoods=(Likelihood("x", -1.5, 2, 3),), queued=3.0))
@@ -81,8 +80,8 @@ def test_a_memory_keeps_what_was_computed_and_recalls_it_for_nobody_who_wants_it
     assert memory.recall(ask("b"), EngineInfo(identity={"weights": "f01"})) is None
 
 
-def key(number: int) -> Key:
-    return Key("m", "p", str(number))
+def key(number: int) -> AnswerKey:
+    return AnswerKey("m", "p", str(number))
 
 
 def test_two_runs_may_write_at_once(tmp_path: Path) -> None:

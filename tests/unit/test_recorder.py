@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.artifacts import recorder as recorder_module
-from pytest_evals.artifacts.recorder import Recorder, check_writable, make_folder
+from pytest_evals.artifacts import writer as recorder_module
+from pytest_evals.artifacts.writer import ArtifactWriter, check_writable, make_folder
 from pytest_evals.errors import ArtifactError
 
 
 def test_every_line_is_on_disk_as_soon_as_it_is_written(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path / "run.jsonl")
+    recorder = ArtifactWriter(tmp_path / "run.jsonl")
     recorder.start({"type": "run"})
     recorder.write('{"type": "sample"}')
     assert recorder.path.read_bytes() == b'{"type": "run"}\n{"type": "sample"}\n'
@@ -27,7 +27,7 @@ def test_an_existing_file_is_replaced_by_the_first_line_and_not_before(tmp_path:
     path = tmp_path / "run.jsonl"
     path.write_text("the run before\n")
     check_writable(path)
-    recorder = Recorder(path)
+    recorder = ArtifactWriter(path)
     assert path.read_text() == "the run before\n"
     assert not recorder.started
     recorder.start({})
@@ -37,14 +37,14 @@ def test_an_existing_file_is_replaced_by_the_first_line_and_not_before(tmp_path:
 
 
 def test_a_run_without_cases_leaves_no_file(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path / "run.jsonl")
+    recorder = ArtifactWriter(tmp_path / "run.jsonl")
     recorder.finish({"type": "summary"})
     assert not recorder.path.exists()
 
 
 def test_writing_before_the_start_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"run\.jsonl was not started"):
-        Recorder(tmp_path / "run.jsonl").write("{}")
+        ArtifactWriter(tmp_path / "run.jsonl").write("{}")
 
 
 def test_what_cannot_be_written_is_tried_again_and_nothing_is_lost(
@@ -71,7 +71,7 @@ def test_what_cannot_be_written_is_tried_again_and_nothing_is_lost(
             return written
 
     monkeypatch.setattr(recorder_module, "_opened", Disk)
-    recorder = Recorder(tmp_path / "run.jsonl")
+    recorder = ArtifactWriter(tmp_path / "run.jsonl")
     recorder.start({"type": "run"})
     assert (recorder.problem, recorder.path.read_bytes()) == ("No space left on device", b'{"type": "')
     recorder.write('{"type": "sample"}')
@@ -94,12 +94,12 @@ def test_an_artifact_that_was_removed_meanwhile_is_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    recorder = Recorder(tmp_path / "run.jsonl")
+    recorder = ArtifactWriter(tmp_path / "run.jsonl")
     recorder.start({"type": "run"})
     recorder.path.unlink()
     assert "is not whole: it was removed while the run went on; all of it is in" in str(recorder.finish({}))
     assert recorder.path.read_text() == '{"type": "run"}\n{}\n'
-    lost = Recorder(tmp_path / "gone" / "run.jsonl")
+    lost = ArtifactWriter(tmp_path / "gone" / "run.jsonl")
     lost.start({})
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
     said = str(lost.finish({}))
@@ -109,7 +109,7 @@ def test_an_artifact_that_was_removed_meanwhile_is_written_again(
 @pytest.mark.skipif(sys.platform == "win32", reason="files are locked on POSIX systems only")
 def test_two_runs_do_not_write_the_same_file(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
-    first, second = Recorder(path), Recorder(path)
+    first, second = ArtifactWriter(path), ArtifactWriter(path)
     check_writable(path)
     first.start({"run": 1})
     with pytest.raises(
@@ -126,7 +126,7 @@ def test_two_runs_do_not_write_the_same_file(tmp_path: Path) -> None:
 
 
 def test_text_is_utf8_whatever_the_platform_prefers(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path / "run.jsonl")
+    recorder = ArtifactWriter(tmp_path / "run.jsonl")
     recorder.start({"city": "Zürich", "broken": "\ud800"})
     recorder.finish({})
     assert json.loads(recorder.path.read_text(encoding="utf-8").partition("\n")[0])["city"] == "Zürich"

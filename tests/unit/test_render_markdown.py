@@ -9,12 +9,10 @@ import pytest
 
 from pytest_evals.gates import GateResult, Verdict
 from pytest_evals.location import Location
-from pytest_evals.render.codequality import code_quality
-from pytest_evals.render.findings import findings
-from pytest_evals.render.github import MOST, workflow_commands
-from pytest_evals.render.markdown import Excerpt, escaped, preformatted, summary_markdown
-from pytest_evals.scores.card import Ledger, Movement, ScoreCard
-from pytest_evals.scores.scoring import compute_scores
+from pytest_evals.reports.ci import MOST, code_quality, findings, workflow_commands
+from pytest_evals.reports.markdown import Excerpt, escaped, preformatted, summary_markdown
+from pytest_evals.scorecard import Ledger, Movement, ScoreCard
+from pytest_evals.scores.score import compute_scores
 from tests.unit.building import case_record, grade_record
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from pytest_evals.gates import GateResult, Verdict
-from pytest_evals.render.lines import Line
-from pytest_evals.render.terminal import score_card_lines
-from pytest_evals.scores.card import Ledger, ModelUse, Movement, ScoreCard, insights, make_ledger
+from pytest_evals.reports.formatting import Line
+from pytest_evals.reports.terminal import score_card_lines
+from pytest_evals.scorecard import Ledger, ModelUse, Movement, ScoreCard, insights, make_ledger
 from pytest_evals.scores.records import CaseRecord
-from pytest_evals.scores.scoring import compute_scores
+from pytest_evals.scores.score import compute_scores
 from tests.unit.building import case_record, grade_record
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_evals.requests import request_seed
+from pytest_evals.runner.requests import request_seed
 
 
 def test_a_seed_is_the_same_on_every_machine() -> None:

@@ -11,20 +11,22 @@ from typing import Any
 import pytest
 
 from pytest_evals.errors import ArtifactError
-from pytest_evals.review.agreement import agreements
-from pytest_evals.review.answers import Answer, AnswerBook, answers_path
-from pytest_evals.review.declaring import make_question
+from pytest_evals.questions.declaration import make_question
+from pytest_evals.questions.question import Question
+from pytest_evals.review.answers import AnswerBook, HumanAnswer, answers_path
+from pytest_evals.review.cases import ReviewCase, ReviewQuestion
 from pytest_evals.review.merging import merge
-from pytest_evals.review.questions import Question
-from pytest_evals.review.work import Asked, ReviewCase
+from pytest_evals.review.reviewer import agreements
 
 RUN = "20261102T090000-abc123"
 POLITE = make_question("Is it polite?", "choice", choices={"yes": True, "no": False, "n/a": None})
 RATING = make_question("How good?", "rating", threshold=3)
 
 
-def answer(value: Any, reviewer: str = "ana", sample: str = "s1", question: Question = POLITE, **more: Any) -> Answer:
-    return Answer(sample, "polite", reviewer, value, question=question.digest, shown="shown", **more)
+def answer(
+    value: Any, reviewer: str = "ana", sample: str = "s1", question: Question = POLITE, **more: Any
+) -> HumanAnswer:
+    return HumanAnswer(sample, "polite", reviewer, value, question=question.digest, shown="shown", **more)
 
 
 def test_the_last_answer_of_a_reviewer_counts_and_survives(tmp_path: Path) -> None:
@@ -122,7 +124,7 @@ def test_a_place_that_cannot_be_written_is_known_beforehand(tmp_path: Path) -> N
     ],
 )
 def test_choices_are_decided_by_the_majority(
-    answers: list[Answer], expected: tuple[str, float | None, bool | None]
+    answers: list[HumanAnswer], expected: tuple[str, float | None, bool | None]
 ) -> None:
     merged = merge(POLITE, answers, "shown")
     assert (merged.status, merged.value, merged.passed) == expected
@@ -159,7 +161,7 @@ def test_agreement_is_over_cases_that_several_answered() -> None:
             f"c{number}",
             "shown",
             {},
-            (Asked((f"s{number}", "polite"), POLITE, "shown", True, 1),),
+            (ReviewQuestion((f"s{number}", "polite"), POLITE, "shown", True, 1),),
         )
         for number in range(5)
     ]

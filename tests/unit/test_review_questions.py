@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from pytest_evals.errors import SuiteError
-from pytest_evals.review.declaring import make_question, question
+from pytest_evals.questions.declaration import make_question, question
+from pytest_evals.questions.question import Question
 from pytest_evals.review.layout import DEFAULT, check_layout, filled, locators
-from pytest_evals.review.questions import Question
 
 RATING = make_question("How good?", "rating", scale=(1, 7), threshold=5)
 FORM = make_question(

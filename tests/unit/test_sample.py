@@ -11,17 +11,18 @@ from typing import Any
 import numpy
 import pytest
 
-from pytest_evals.artifacts.linecheck import checked_sample
-from pytest_evals.artifacts.sample import dump, grades_data, sample_line, to_record
+from pytest_evals.artifacts.sample import dump, to_record
+from pytest_evals.artifacts.validation import checked_sample
 from pytest_evals.case import Case
+from pytest_evals.collection.item import CaseKey, EvalItem
 from pytest_evals.completion import Completion
+from pytest_evals.fixtures.context import GradeSheet
 from pytest_evals.generation import GenerationParams
 from pytest_evals.grades import Grade
-from pytest_evals.grading.sheet import Sheet
-from pytest_evals.item import CaseKey, EvalItem
 from pytest_evals.location import Location
+from pytest_evals.runner.sample import grades_data, sample_line
 from pytest_evals.scores.records import GradeRecord, Outcome
-from pytest_evals.suites.info import SuiteInfo
+from pytest_evals.suites.manifest import SuiteManifest
 from pytest_evals.suites.suite import Prepared
 
 # -- JSON
@@ -69,20 +70,20 @@ def eval_item(*graders: str, row: dict[str, Any] | None = None) -> EvalItem:
     row = row or {"country": "France"}
     case = Case("France", row, files={}, metadata={}, place="data.jsonl:1")
     prepared = Prepared(case, ({"role": "user", "content": "Capital?"},), None, GenerationParams())
-    info = SuiteInfo("capitals", "test_a.py", 3, "data.jsonl", "abc", 1, 1, list(graders), [], [])
+    info = SuiteManifest("capitals", "test_a.py", 3, "data.jsonl", "abc", 1, 1, list(graders), [], [])
     return EvalItem(CaseKey("France", "smollm2"), prepared, info, ("smollm2",), True, graders, {})
 
 
 def line_of(
-    sheet: Sheet, *graders: str, outcome: Outcome = "passed", row: dict[str, Any] | None = None, **given: Any
+    sheet: GradeSheet, *graders: str, outcome: Outcome = "passed", row: dict[str, Any] | None = None, **given: Any
 ) -> dict[str, Any]:
     arguments = {"completion": None, "error": None, "timing": {}, "location": Location("data.jsonl", 1), **given}
     found = eval_item(*graders, row=row)
     return sample_line("test_a.py::test[France]", found, outcome=outcome, sheet=sheet, **arguments)
 
 
-def graded(*grades: Grade) -> Sheet:
-    return Sheet(grades={grade.grader_key: grade for grade in grades})
+def graded(*grades: Grade) -> GradeSheet:
+    return GradeSheet(grades={grade.grader_key: grade for grade in grades})
 
 
 COMPLETION = Completion(
@@ -124,24 +125,26 @@ def test_a_line_has_the_keys_of_the_schema() -> None:
 
 
 def test_without_a_completion_the_thread_is_the_prompt() -> None:
-    line = line_of(Sheet(), outcome="errored")
+    line = line_of(GradeSheet(), outcome="errored")
     assert line["interaction"]["thread"] == [{"role": "user", "content": "Capital?"}]
     assert line["interaction"]["completion"] is None
 
 
 def test_conversation_and_completion_of_a_row_do_not_stand_in_its_metadata_again() -> None:
-    line = line_of(Sheet(), row={"messages": [], "completion": "x", "level": "easy"})
+    line = line_of(GradeSheet(), row={"messages": [], "completion": "x", "level": "easy"})
     assert line["interaction"]["metadata"] == {"level": "easy"}
 
 
 def test_what_was_recorded_stands_under_tasks() -> None:
-    assert line_of(Sheet(recorded={"steps": 3}))["tasks"] == {"steps": 3}
+    assert line_of(GradeSheet(recorded={"steps": 3}))["tasks"] == {"steps": 3}
 
 
 # -- every grader has an entry
 
 
-def statuses(found: EvalItem, sheet: Sheet, outcome: Outcome, error: dict[str, str] | None = None) -> dict[str, Any]:
+def statuses(
+    found: EvalItem, sheet: GradeSheet, outcome: Outcome, error: dict[str, str] | None = None
+) -> dict[str, Any]:
     return {grade["grader_key"]: grade["status"] for grade in grades_data(found, sheet, outcome, error)}
 
 
@@ -158,18 +161,18 @@ def test_a_grader_that_gave_its_grade_has_that() -> None:
 
 def test_a_grader_that_never_ran_is_an_error_with_the_reason() -> None:
     error = {"kind": "engine", "message": "out of memory"}
-    (grade,) = grades_data(eval_item("exact"), Sheet(), "errored", error)
+    (grade,) = grades_data(eval_item("exact"), GradeSheet(), "errored", error)
     assert (grade["status"], grade["value"], grade["passed"]) == ("error", None, None)
     assert grade["reasoning"] == "did not run: out of memory"
 
 
 def test_a_grader_that_a_failed_test_did_not_reach_is_an_error() -> None:
-    (grade,) = grades_data(eval_item("exact"), Sheet(), "failed", None)
+    (grade,) = grades_data(eval_item("exact"), GradeSheet(), "failed", None)
     assert grade["reasoning"] == "did not run: the test ended before it"
 
 
 def test_graders_of_a_skipped_case_do_not_apply() -> None:
-    assert statuses(eval_item("exact", "short"), Sheet(), "skipped") == {
+    assert statuses(eval_item("exact", "short"), GradeSheet(), "skipped") == {
         "exact": "not_applicable",
         "short": "not_applicable",
     }
@@ -205,7 +208,7 @@ def test_a_record_has_what_scores_gates_and_ledger_need() -> None:
 
 
 def test_a_record_of_a_case_without_model_or_completion_is_made_too() -> None:
-    line = line_of(Sheet(), outcome="errored")
+    line = line_of(GradeSheet(), outcome="errored")
     line["interaction"]["source"] = None
     record = to_record(line)
     assert (record.model, record.finish_reason) == ("", None)

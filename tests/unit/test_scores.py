@@ -8,8 +8,7 @@ import pytest
 
 from pytest_evals import statistics
 from pytest_evals.scores.records import GradeRecord
-from pytest_evals.scores.score import Score
-from pytest_evals.scores.scoring import compute_score, compute_scores
+from pytest_evals.scores.score import Score, compute_score, compute_scores
 from pytest_evals.statistics import wilson_interval
 from tests.unit.building import case_record, grade_record
 

@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from pytest_evals.scores.card import Ledger, ModelUse, cut_note, make_ledger
+from pytest_evals.scorecard import Ledger, ModelUse, cut_note, make_ledger
 from pytest_evals.scores.records import Outcome
 from tests.unit.building import case_record
 

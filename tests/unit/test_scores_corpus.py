@@ -8,12 +8,12 @@ from typing import Any
 import numpy
 import pytest
 
-from pytest_evals.baseline.corpora import resampled_corpora
-from pytest_evals.baseline.joining import join
+from pytest_evals.baselines.comparison import resampled_corpora
+from pytest_evals.baselines.pairing import join
 from pytest_evals.gates import GateResult, compare, decide, judge, parse_gate
-from pytest_evals.scores.corpus import Part, bleu, chrf, combine, part_data, part_of, ratio
+from pytest_evals.scores.corpus import CorpusPart, bleu, chrf, combine, part_data, part_of, ratio
 from pytest_evals.scores.records import GradeRecord
-from pytest_evals.scores.scoring import compute_score
+from pytest_evals.scores.score import compute_score
 from tests.unit.building import case_record
 
 WORDS = [
@@ -65,7 +65,7 @@ def test_summed_counts_give_the_reference_librarys_corpus_score(seed: int, size:
     hypotheses, references = corpus(seed, size, longest)
     for kind, metric in metrics():
         parts = [
-            Part(kind, tuple(metric._extract_corpus_statistics([text], [[reference] for reference in row])[0]))
+            CorpusPart(kind, tuple(metric._extract_corpus_statistics([text], [[reference] for reference in row])[0]))
             for text, row in zip(hypotheses, references, strict=True)
         ]
         theirs = metric.corpus_score(hypotheses, columns(references)).score / 100
@@ -73,7 +73,10 @@ def test_summed_counts_give_the_reference_librarys_corpus_score(seed: int, size:
 
 
 def test_a_corpus_score_is_not_the_mean_of_its_cases() -> None:
-    short, long = Part("bleu", (4, 4, 4, 3, 2, 1, 4, 3, 2, 1)), Part("bleu", (40, 40, 4, 3, 2, 1, 40, 39, 38, 37))
+    short, long = (
+        CorpusPart("bleu", (4, 4, 4, 3, 2, 1, 4, 3, 2, 1)),
+        CorpusPart("bleu", (40, 40, 4, 3, 2, 1, 40, 39, 38, 37)),
+    )
     whole = combine([short, long])
     assert whole is not None
     assert abs(whole - (bleu(short.counts) + bleu(long.counts)) / 2) > 0.2
@@ -106,13 +109,13 @@ def test_what_is_no_part_of_a_corpus_metric_is_left_alone(metadata: Any) -> None
 
 
 def test_parts_of_different_metrics_have_no_common_value() -> None:
-    assert part_of(part_data("ratio", [1, 2])) == Part("ratio", (1, 2))
-    assert combine([Part("ratio", (1, 2)), Part("bleu", (1,) * 10)]) is None
-    assert combine([Part("chrf", (1,) * 18), Part("chrf", (1,) * 24)]) is None
+    assert part_of(part_data("ratio", [1, 2])) == CorpusPart("ratio", (1, 2))
+    assert combine([CorpusPart("ratio", (1, 2)), CorpusPart("bleu", (1,) * 10)]) is None
+    assert combine([CorpusPart("chrf", (1,) * 18), CorpusPart("chrf", (1,) * 24)]) is None
 
 
 def record(counts: tuple[float, float] | None, **fields: Any) -> Any:
-    part = Part("ratio", counts) if counts else None
+    part = CorpusPart("ratio", counts) if counts else None
     return case_record(GradeRecord("wer", 0.5, None, "graded", part), **fields)
 
 
@@ -136,7 +139,7 @@ def bleu_run(hypotheses: list[str], references: list[list[str]], metric: Any) ->
         for text, row in zip(hypotheses, references, strict=True)
     ]
     return [
-        case_record(GradeRecord("bleu", 0.5, None, "graded", Part("bleu", tuple(each))), case_id=f"k{number}")
+        case_record(GradeRecord("bleu", 0.5, None, "graded", CorpusPart("bleu", tuple(each))), case_id=f"k{number}")
         for number, each in enumerate(counts)
     ]
 
@@ -177,7 +180,7 @@ def test_a_corpus_metric_is_compared_with_a_baseline_by_paired_resampling() -> N
 
 def test_a_corpus_metric_leaves_out_what_the_denominator_leaves_out() -> None:
     lost = GradeRecord("wer", None, None, "error")
-    graded = GradeRecord("wer", 0.5, None, "graded", Part("ratio", (1, 4)))
+    graded = GradeRecord("wer", 0.5, None, "graded", CorpusPart("ratio", (1, 4)))
     score = compute_score("suite", "model", "wer", [case_record(graded), case_record(lost)])
     assert (score.corpus, score.n, score.errors) == (0.25, 1, 1)
     assert compute_score("suite", "model", "wer", [case_record(lost)]).corpus is None

@@ -9,11 +9,11 @@ import numpy
 import pytest
 from scipy import stats
 
-from pytest_evals.scores.card import leaders
+from pytest_evals.scorecard import leaders
 from pytest_evals.scores.records import CaseRecord
-from pytest_evals.scores.scoring import compute_scores
+from pytest_evals.scores.score import compute_scores
 from pytest_evals.scores.slices import weak_slices
-from pytest_evals.statistics.groups import fisher_tail, lower_tail
+from pytest_evals.statistics.comparison import fisher_tail, lower_tail
 from tests.unit.building import case_record, grade_record
 
 

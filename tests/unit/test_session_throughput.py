@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from pytest_evals.engines.protocol import EngineInfo
+from pytest_evals.engines.replica_set import ReplicaSet
 from pytest_evals.engines.spec import parse_spec
-from pytest_evals.engines.team import Team
-from pytest_evals.session.throughput import Tokens, model_use
+from pytest_evals.session.scorecard import Tokens, model_use
 
 INFO = EngineInfo("cpu", "fp32", rows=8, seconds=1.0)
 
 
-def loaded(replicas: int = 1) -> Team:
-    team = Team(parse_spec("org/base?template=none", Path()), replicas)
+def loaded(replicas: int = 1) -> ReplicaSet:
+    team = ReplicaSet(parse_spec("org/base?template=none", Path()), replicas)
     for resident in team.replicas:
         resident.info = INFO
     return team

@@ -7,9 +7,15 @@ from collections.abc import Sequence
 
 import pytest
 
-from pytest_evals.statistics.agreement import Weights, agreement, cohen_kappa, confusion
-from pytest_evals.statistics.alpha import Measure, krippendorff_alpha
-from pytest_evals.statistics.recounting import resampled_counts
+from pytest_evals.statistics.agreement import (
+    AlphaMetric,
+    Weights,
+    agreement,
+    cohen_kappa,
+    confusion,
+    krippendorff_alpha,
+)
+from pytest_evals.statistics.bootstrap import resampled_counts
 
 
 def pairs_of(seed: int, n: int = 120, k: int = 5) -> list[tuple[int, int]]:
@@ -56,13 +62,13 @@ def units_of(raters: Sequence[Sequence[str]]) -> list[list[str | None]]:
 def test_alpha_is_that_of_the_published_examples() -> None:
     assert krippendorff_alpha(units_of(BINARY), ["0", "1"]).value == pytest.approx(0.095, abs=5e-4)
     four = [[None if label is None else int(label) for label in unit] for unit in units_of([r.split() for r in FOUR])]
-    published: list[tuple[Measure, float]] = [("nominal", 0.743), ("ordinal", 0.815), ("interval", 0.849)]
+    published: list[tuple[AlphaMetric, float]] = [("nominal", 0.743), ("ordinal", 0.815), ("interval", 0.849)]
     for measure, value in published:
         assert krippendorff_alpha(four, [1, 2, 3, 4, 5], measure).value == pytest.approx(value, abs=1e-3)
 
 
 @pytest.mark.parametrize("measure", ["nominal", "ordinal", "interval"])
-def test_alpha_of_several_raters_with_answers_missing_is_that_of_krippendorff(measure: Measure) -> None:
+def test_alpha_of_several_raters_with_answers_missing_is_that_of_krippendorff(measure: AlphaMetric) -> None:
     library = pytest.importorskip("krippendorff")
     import numpy as np
 
@@ -74,7 +80,7 @@ def test_alpha_of_several_raters_with_answers_missing_is_that_of_krippendorff(me
 
 
 @pytest.mark.parametrize("measure", ["nominal", "ordinal", "interval"])
-def test_the_interval_of_alpha_is_that_of_drawing_units_one_by_one(measure: Measure) -> None:
+def test_the_interval_of_alpha_is_that_of_drawing_units_one_by_one(measure: AlphaMetric) -> None:
     units, draw = pairs_of(2), random.Random(9)  # noqa: S311 - resampling
     drawn = [draw.choices(units, k=len(units)) for _ in range(1000)]
     values = sorted(krippendorff_alpha(each, [1, 2, 3, 4, 5], measure).value or 0.0 for each in drawn)

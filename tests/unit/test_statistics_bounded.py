@@ -7,7 +7,7 @@ import pytest
 from statsmodels.stats.proportion import proportion_confint
 
 from pytest_evals.statistics import bounded_interval, estimate_mean, paired_difference
-from pytest_evals.statistics.bounded import check_bounds, within
+from pytest_evals.statistics.intervals import check_bounds, within
 
 TIGHT = [0.8, 0.82, 0.79, 0.81, 0.78, 0.8]
 

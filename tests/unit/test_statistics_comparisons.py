@@ -21,7 +21,7 @@ from pytest_evals.statistics import (
     paired_difference,
     required_size,
 )
-from pytest_evals.statistics.paired import mcnemar_tail, mean_tail
+from pytest_evals.statistics.comparison import mcnemar_tail, mean_tail
 
 RANDOM = numpy.random.default_rng(11)
 BEFORE = RANDOM.normal(0.6, 0.2, 50).tolist()

@@ -25,7 +25,7 @@ from pytest_evals.statistics import (
     wilson_interval,
 )
 from pytest_evals.statistics.bootstrap import bootstrap_interval
-from pytest_evals.statistics.clusters import effective_size
+from pytest_evals.statistics.means import effective_size
 
 RANDOM = numpy.random.default_rng(3)
 NORMAL = RANDOM.normal(3, 2, 40).tolist()

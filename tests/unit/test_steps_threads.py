@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.steps.blocking import STEP, LoopWatch, blocking_note
-from pytest_evals.steps.step import Declaration
-from pytest_evals.steps.threads import StepThreads
+from pytest_evals.fixtures.declaration import FixtureSpec
+from pytest_evals.runner.threads import STEP, BlockingDetector, DaemonThreads, blocking_note
 
 WHO: contextvars.ContextVar[str] = contextvars.ContextVar("who")
 
@@ -34,7 +33,7 @@ def test_functions_run_together_in_threads_that_see_what_their_coroutine_sees() 
         return WHO.get()
 
     async def main() -> None:
-        threads = StepThreads(most=5)
+        threads = DaemonThreads(most=5)
 
         async def one(name: str) -> str:
             WHO.set(name)
@@ -55,7 +54,7 @@ def test_no_more_run_at_a_time_than_there_is_room_for_and_the_others_are_known_t
         events.append(f"{name} goes")
 
     async def main() -> None:
-        threads = StepThreads(most=1)
+        threads = DaemonThreads(most=1)
         names = ("one", "two", "three")
         await asyncio.gather(*(threads.run(lambda name=name: events.append(name), waiting(name)) for name in names))  # type: ignore[misc]  # a lambda's default
 
@@ -74,7 +73,7 @@ def test_what_a_function_raises_is_raised_where_it_is_waited_for(error: BaseExce
 
     async def main() -> None:
         with pytest.raises(type(error)) as caught:
-            await StepThreads().run(step, nullcontext())
+            await DaemonThreads().run(step, nullcontext())
         assert caught.value is error
 
     run(main)
@@ -88,7 +87,7 @@ def test_a_function_that_does_not_end_keeps_neither_its_coroutine_nor_its_place(
         gate.wait(100)
 
     async def main() -> None:
-        threads = StepThreads(most=1)
+        threads = DaemonThreads(most=1)
         stuck = asyncio.create_task(threads.run(step, nullcontext()))
         await asyncio.to_thread(begun.wait, 60)
         stuck.cancel()
@@ -125,19 +124,19 @@ def test_a_turn_that_takes_too_long_is_told_with_the_step_that_took_it() -> None
         await asyncio.sleep(0)
 
     async def step(name: str, *turns: float) -> str:
-        STEP.set((name, Declaration("task", slow)))
+        STEP.set((name, FixtureSpec("task", slow)))
         for seconds in turns:
             await block(seconds)
         return name
 
     async def child(name: str) -> None:
-        STEP.set((name, Declaration("grader", slow)))
+        STEP.set((name, FixtureSpec("grader", slow)))
         # What a step starts is the step's.
         await asyncio.gather(block(0.125), block(2.5))
 
     async def main() -> None:
         nonlocal watch
-        watch = LoopWatch(clock)
+        watch = BlockingDetector(clock)
         watch.watch(asyncio.get_running_loop())
         steps = [step("short", *[0.875] * 5), step("long", 0.125, 1.5, 3.25, 2), child("parent"), block(9)]
         assert (await asyncio.gather(*steps))[:2] == ["short", "long"]
@@ -147,7 +146,7 @@ def test_a_turn_that_takes_too_long_is_told_with_the_step_that_took_it() -> None
             raise LookupError("x")
 
         async def failing() -> None:
-            STEP.set(("fails", Declaration("task", slow)))
+            STEP.set(("fails", FixtureSpec("task", slow)))
             await asyncio.sleep(0)
             await fails()
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from pytest_evals.gates import parse_gate
+from pytest_evals.gates.early_stopping import ALPHA, GateWatch, SuiteWatch, visiting_order, why_unsettleable
 from pytest_evals.gates.statistics import value_of
 from pytest_evals.scores.records import CaseRecord
-from pytest_evals.scores.scoring import compute_score
-from pytest_evals.stopping import ALPHA, GateWatch, SuiteWatch, visiting_order, why_unsettleable
+from pytest_evals.scores.score import compute_score
 from tests.unit.building import case_record, grade_record
 
 

@@ -11,7 +11,7 @@ from types import FrameType
 
 import pytest
 
-from pytest_evals.timelimit import TimeLimitExceeded, time_limit
+from pytest_evals.fixtures.limits import TimeLimitExceeded, time_limit
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs interval timers")
 

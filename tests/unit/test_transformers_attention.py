@@ -15,16 +15,16 @@ import pytest
 import torch
 
 from pytest_evals.engines.protocol import Request
-from pytest_evals.engines.transformers.attention import packed_attention
-from pytest_evals.engines.transformers.kernels import HIDDEN, fused_causal, fused_cpu, merged, plain
-from pytest_evals.engines.transformers.loop import AnyRow
-from pytest_evals.engines.transformers.meter import Meter
-from pytest_evals.engines.transformers.packed import PackedRunner
-from pytest_evals.engines.transformers.packed_loop import PackedLoop
-from pytest_evals.engines.transformers.plans import Budget
-from pytest_evals.engines.transformers.row import Row, ScoredRow
-from pytest_evals.engines.transformers.scheduler import Scheduler
-from pytest_evals.engines.transformers.selfcheck import Mute
+from pytest_evals.engines.transformers.backends.packed import PackedBackend
+from pytest_evals.engines.transformers.backends.protocol import AnySequence
+from pytest_evals.engines.transformers.packed.attention import packed_attention
+from pytest_evals.engines.transformers.packed.kernels import HIDDEN, fused_causal, fused_cpu, merged, plain
+from pytest_evals.engines.transformers.packed.model_runner import ModelRunner
+from pytest_evals.engines.transformers.scheduling.plan import BatchLimits
+from pytest_evals.engines.transformers.scheduling.scheduler import Scheduler
+from pytest_evals.engines.transformers.sequence import ScoringSequence, TokenSequence
+from pytest_evals.engines.transformers.usage import UsageMeter
+from pytest_evals.engines.transformers.verification import NullTokenizer
 from pytest_evals.generation import GenerationParams
 
 VOCABULARY = 11
@@ -149,7 +149,7 @@ class Keeping:
     def __init__(self) -> None:
         self.logits: dict[int, list[torch.Tensor]] = {}
 
-    def choose(self, logits: torch.Tensor, rows: Sequence[Row]) -> list[tuple[int, float | None]]:
+    def choose(self, logits: torch.Tensor, rows: Sequence[TokenSequence]) -> list[tuple[int, float | None]]:
         for each, values in zip(rows, logits, strict=True):
             self.logits.setdefault(id(each), []).append(values)
         return [(int(values[:VOCABULARY].argmax()), None) for values in logits]
@@ -173,25 +173,27 @@ def prompts() -> list[list[int]]:
     ]
 
 
-def row(prompt: Sequence[int], new: int) -> Row:
-    return Row(Request("r", "m", (), GenerationParams(max_new_tokens=new)), prompt, Mute(), frozenset())
+def row(prompt: Sequence[int], new: int) -> TokenSequence:
+    return TokenSequence(
+        Request("r", "m", (), GenerationParams(max_new_tokens=new)), prompt, NullTokenizer(), frozenset()
+    )
 
 
 class Computing:
     """A loop as the engine has it."""
 
-    def __init__(self, model: Attending, budget: Budget) -> None:
-        self.runner, self.sampler = PackedRunner(model, "cpu", 1), Keeping()
+    def __init__(self, model: Attending, budget: BatchLimits) -> None:
+        self.runner, self.sampler = ModelRunner(model, "cpu", 1), Keeping()
         self.runner.use(self.sampler)
-        self.meter = Meter("cpu")
-        self.loop = PackedLoop(Scheduler(budget, self.runner.slots), self.runner, self.meter, "cpu")
+        self.meter = UsageMeter("cpu")
+        self.loop = PackedBackend(Scheduler(budget, self.runner.slots), self.runner, self.meter, "cpu")
 
     def finish(self) -> None:
         while self.loop:
             assert not self.loop.step().failed
 
 
-def compute(model: Attending, rows: Sequence[AnyRow], budget: Budget) -> Keeping:
+def compute(model: Attending, rows: Sequence[AnySequence], budget: BatchLimits) -> Keeping:
     computing = Computing(model, budget)
     half = len(rows) // 2
     computing.loop.add(rows[:half])
@@ -202,11 +204,11 @@ def compute(model: Attending, rows: Sequence[AnyRow], budget: Budget) -> Keeping
 
 
 BUDGETS = {
-    "all at once": Budget(32, 100_000, 10_000, cascade=None),
-    "in pieces": Budget(3, 100_000, 7, cascade=None),
-    "shared in place": Budget(32, 100_000, 10_000, cascade=1),
-    "shared in place, in pieces": Budget(4, 100_000, 7, cascade=1),
-    "some levels shared in place": Budget(4, 100_000, 16, cascade=85),
+    "all at once": BatchLimits(32, 100_000, 10_000, cascade=None),
+    "in pieces": BatchLimits(3, 100_000, 7, cascade=None),
+    "shared in place": BatchLimits(32, 100_000, 10_000, cascade=1),
+    "shared in place, in pieces": BatchLimits(4, 100_000, 7, cascade=1),
+    "some levels shared in place": BatchLimits(4, 100_000, 16, cascade=85),
 }
 
 
@@ -228,7 +230,7 @@ def test_rows_that_go_on_from_finished_ones_compute_the_rest_alone(kind: str, bu
     """Second and third turns of conversations, other beginnings than were kept, and room for half of it all."""
     model = Attending([KINDS[kind], Kind()])
     limits = BUDGETS[budget]
-    computing = Computing(model, Budget(limits.rows, 1000, limits.tokens, limits.cascade))
+    computing = Computing(model, BatchLimits(limits.rows, 1000, limits.tokens, limits.cascade))
     turn = [row(prompt, 3 + 5 * (index % 4)) for index, prompt in enumerate(prompts())]
     everyone = list(turn)
     for more in ([1, 2, 3], [4] * 12):
@@ -253,7 +255,7 @@ def test_levels_are_shared_in_place_where_a_test_says_so() -> None:
     """Else the tests above would not compare what they say."""
     shared: dict[str, list[int]] = {}
     for name, budget in BUDGETS.items():
-        scheduler: Scheduler[AnyRow] = Scheduler(budget)
+        scheduler: Scheduler[AnySequence] = Scheduler(budget)
         rows = [row(prompt, 3) for prompt in prompts()[:7]]
         scheduler.add(rows)
         scheduler.plan()
@@ -266,7 +268,7 @@ def test_levels_are_shared_in_place_where_a_test_says_so() -> None:
         "some levels shared in place": [40],
     }
     rows = [row(prompt, 3) for prompt in prompts()[:7]]
-    scheduler = Scheduler(Budget(8, 100_000, 10_000, cascade=100))
+    scheduler = Scheduler(BatchLimits(8, 100_000, 10_000, cascade=100))
     scheduler.add(rows)
     scheduler.plan()
     assert {each.shared for each in rows} == {17}
@@ -278,7 +280,7 @@ def test_scored_rows_beside_rows_that_decode_see_what_they_would_see_alone(kind:
     model = Attending([KINDS[kind]])
     decoding = [row(prompt, 9) for prompt in prompts()[:5]]
     request = Request("s", "m", (), GenerationParams(), choices=("a", "b"))
-    scored = [ScoredRow(request, prompt, prompt[: 1 + index], index) for index, prompt in enumerate(prompts())]
+    scored = [ScoringSequence(request, prompt, prompt[: 1 + index], index) for index, prompt in enumerate(prompts())]
     compute(model, [*decoding[:3], *scored, *decoding[3:]], BUDGETS[budget])
     for each in scored:
         expected = model.expected(each.tokens)[-len(each.continuation) :].log_softmax(-1)
@@ -291,7 +293,7 @@ def test_a_row_sees_nothing_of_others_and_nothing_that_was_in_its_slot() -> None
     """The same rows in other company, and in slots that others had before: the same logits to the last digits."""
     model = Attending([Kind(), Kind(window=9)])
     found = []
-    for company, budget in ((0, Budget(1, 10_000, 10_000, None)), (8, Budget(2, 10_000, 10_000, None))):
+    for company, budget in ((0, BatchLimits(1, 10_000, 10_000, None)), (8, BatchLimits(2, 10_000, 10_000, None))):
         one = row(prompts()[10], 20)
         others = [row(prompt, 4) for prompt in prompts()[:company]]
         sampler = compute(model, [*others, one, *(row(prompt, 2) for prompt in prompts()[:company])], budget)

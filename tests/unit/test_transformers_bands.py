@@ -6,27 +6,27 @@ import random
 
 import pytest
 
-from pytest_evals.engines.transformers.bands import LEAST_ROWS, Band, bands_of
+from pytest_evals.engines.transformers.packed.forward_context import LEAST_ROWS, LengthBucket, bands_of
 
 
 def test_rows_of_one_length_are_one_band() -> None:
-    assert bands_of([100] * 64) == [Band(0, 64, 100)]
+    assert bands_of([100] * 64) == [LengthBucket(0, 64, 100)]
 
 
 def test_short_rows_are_not_read_to_the_end_of_long_ones() -> None:
-    assert bands_of([300] * 16 + [100] * 16) == [Band(0, 16, 300), Band(16, 32, 100)]
+    assert bands_of([300] * 16 + [100] * 16) == [LengthBucket(0, 16, 300), LengthBucket(16, 32, 100)]
 
 
 def test_lengths_that_are_close_share_a_band() -> None:
-    assert bands_of([100] * 8 + [95] * 8) == [Band(0, 16, 100)]
+    assert bands_of([100] * 8 + [95] * 8) == [LengthBucket(0, 16, 100)]
 
 
 def test_a_band_reaches_to_its_own_longest_row() -> None:
-    assert bands_of([10] * 7 + [90] + [10] * 8) == [Band(0, 8, 90), Band(8, 16, 10)]
+    assert bands_of([10] * 7 + [90] + [10] * 8) == [LengthBucket(0, 8, 90), LengthBucket(8, 16, 10)]
 
 
 def test_a_few_rows_at_the_end_join_the_band_before() -> None:
-    assert bands_of([50] * 8 + [500]) == [Band(0, 9, 500)]
+    assert bands_of([50] * 8 + [500]) == [LengthBucket(0, 9, 500)]
 
 
 def test_no_slots_are_no_bands() -> None:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from pytest_evals.engines.transformers import compiled_attention
-from pytest_evals.engines.transformers.kernels import plain
-from pytest_evals.engines.transformers.steps import Span
-from pytest_evals.engines.transformers.stores import Store
+from pytest_evals.engines.transformers.cpu import attention
+from pytest_evals.engines.transformers.packed.forward_context import Span
+from pytest_evals.engines.transformers.packed.kernels import plain
+from pytest_evals.engines.transformers.packed.kv_cache import PrefixKV
 
 pytest.importorskip("numba", reason="needs numba (pytest-evals-hf[cpu])")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="loops run on GNU's OpenMP")
@@ -54,9 +54,9 @@ def test_attention_of_rows_and_spans(threads: int, share: int, head: int, window
         )
     )
     expected = tuple(held.clone() for held in slots)
-    runs = compiled_attention.runs_of(cells, spans, width, threads)
+    runs = attention.runs_of(cells, spans, width, threads)
     assert runs.others == []
-    output, sums = compiled_attention.attend(query, key, value, slots, runs, window, 0.3)
+    output, sums = attention.attend(query, key, value, slots, runs, window, 0.3)
 
     places: list[tuple[int, int | None, int, int]] = [
         (row * width + step, row, cell + step, 0) for row, cell in enumerate(cells) for step in range(width)
@@ -86,8 +86,8 @@ def test_large_scores_and_numbers_that_are_none() -> None:
     keys = torch.randn(3, KV_HEADS, CELLS, 8) * 200
     keys[1, :, 4] = float("nan")
     values, query = torch.randn(3, KV_HEADS, CELLS, 8), torch.randn(3, 2 * KV_HEADS, 8)
-    runs = compiled_attention.runs_of([20, 20, 20], [], 1, 2)
-    output, sums = compiled_attention.attend(query, keys[:, :, 20], values[:, :, 20], (keys, values), runs, None, 1.0)
+    runs = attention.runs_of([20, 20, 20], [], 1, 2)
+    output, sums = attention.attend(query, keys[:, :, 20], values[:, :, 20], (keys, values), runs, None, 1.0)
     assert output[1].isnan().all()
     for row in (0, 2):
         found, total = seen_by(query[row], keys[row, :, :21], values[row, :, :21], 1.0)
@@ -99,33 +99,32 @@ def test_a_single_token_whose_heads_lie_as_if_there_were_more() -> None:
     """The distance between tokens says nothing where there is one."""
     keys, values = torch.randn(1, KV_HEADS, CELLS, 8), torch.randn(1, KV_HEADS, CELLS, 8)
     query, key, value = (torch.randn(heads, 1, 8).transpose(0, 1) for heads in (6, KV_HEADS, KV_HEADS))
-    runs = compiled_attention.runs_of([9], [], 1, 2)
-    output, _ = compiled_attention.attend(query, key, value, (keys, values), runs, None, 1.0)
+    runs = attention.runs_of([9], [], 1, 2)
+    output, _ = attention.attend(query, key, value, (keys, values), runs, None, 1.0)
     assert torch.equal(keys[0, :, 9], key[0])
     torch.testing.assert_close(output[0], seen_by(query[0].contiguous(), keys[0, :, :10], values[0, :, :10], 1.0)[0])
 
 
 def test_what_torch_is_better_at_is_left_to_it() -> None:
     short, long = Span(0, 200, 0, slot=0), Span(200, 700, 0, slot=1)
-    behind, stored = Span(700, 740, 0, slot=2, cell=3000, first=0), Span(740, 750, 0, store=Store(10))
-    runs = compiled_attention.runs_of([], [short, long, behind, stored], 1, 2)
+    behind, stored = Span(700, 740, 0, slot=2, cell=3000, first=0), Span(740, 750, 0, store=PrefixKV(10))
+    runs = attention.runs_of([], [short, long, behind, stored], 1, 2)
     assert runs.others == [long, behind, stored]
     assert runs.table.tolist() == [[0, 200, 0, 0, 0]]
-    assert compiled_attention.runs_of([], [long], 1, 2).table.shape == (0, 5)
+    assert attention.runs_of([], [long], 1, 2).table.shape == (0, 5)
 
 
 @pytest.mark.parametrize("threads", THREADS)
 def test_every_run_is_dealt_once_and_threads_have_about_as_much_to_do(threads: int) -> None:
     cells = [3 * number % 101 for number in range(1, 61)]
-    table = compiled_attention.runs_of(cells, [], 1, threads).table
+    table = attention.runs_of(cells, [], 1, threads).table
     assert sorted(row[2] for row in table.tolist()) == list(range(len(cells)))
     work = [sum(row[3] for row in part.tolist()) for part in table.tensor_split(threads)]
     assert max(work) <= 1.2 * min(work)
 
 
 def test_parts_of_layers() -> None:
-    from pytest_evals.engines.transformers.lean import OPERATORS
-    from pytest_evals.engines.transformers.lean_compiled import compiled_ways
+    from pytest_evals.engines.transformers.cpu.fused_layers import OPERATORS, compiled_ways
 
     torch.manual_seed(0)
     weight, values = torch.randn(48), torch.randn(1, 7, 96) * 3
@@ -156,9 +155,9 @@ def test_the_exponential_is_that_of_twice_the_precision() -> None:
     values = torch.zeros_like(keys)
     values[:, 0, 0, 0] = 1
     query = torch.ones(len(distances), 1, 1)
-    runs = compiled_attention.runs_of([1] * len(distances), [], 1, 2)
+    runs = attention.runs_of([1] * len(distances), [], 1, 2)
     new = torch.zeros(len(distances), 1, 1)
-    output, _ = compiled_attention.attend(query, new, new, (keys, values), runs, None, 1.0)
+    output, _ = attention.attend(query, new, new, (keys, values), runs, None, 1.0)
     share = torch.exp(-distances.double())
     expected = share / (1 + share)
     assert ((output[:, 0, 0] - expected).abs() <= 3e-7 * expected + 2e-38).all()
@@ -169,19 +168,19 @@ def test_without_them_torch_computes(monkeypatch: pytest.MonkeyPatch, trouble: s
     import transformers
 
     config = transformers.LlamaConfig(hidden_size=32, num_attention_heads=4, num_key_value_heads=2)
-    monkeypatch.setattr(compiled_attention, "_LEAST_GAIN", 0.0)
-    assert compiled_attention.compiled_threads(config) == torch.get_num_threads()
+    monkeypatch.setattr(attention, "_LEAST_GAIN", 0.0)
+    assert attention.compiled_threads(config) == torch.get_num_threads()
     if trouble == "slower":
         times = itertools.cycle([2.0, 1.0])
-        monkeypatch.setattr(compiled_attention, "_LEAST_GAIN", 1.1)
-        monkeypatch.setattr(compiled_attention, "least_seconds", lambda _: next(times))
+        monkeypatch.setattr(attention, "_LEAST_GAIN", 1.1)
+        monkeypatch.setattr(attention, "least_seconds", lambda _: next(times))
     else:
         usual = builtins.__import__
 
         def refused(name: str, *arguments: Any, **options: Any) -> Any:
-            if "compiled.attention" in name:
+            if "numba.attention" in name:
                 raise ImportError if trouble == "no numba" else SystemError("LLVM")
             return usual(name, *arguments, **options)
 
         monkeypatch.setattr(builtins, "__import__", refused)
-    assert compiled_attention.compiled_threads(config) is None
+    assert attention.compiled_threads(config) is None

@@ -12,19 +12,19 @@ import pytest
 from pytest_evals.engines.transformers.device import (
     CASCADE,
     CPU_CELLS,
-    Shape,
+    ModelShape,
     choose_budget,
     choose_device,
     choose_dtype,
     shape_of,
 )
-from pytest_evals.engines.transformers.plans import Budget
+from pytest_evals.engines.transformers.scheduling.plan import BatchLimits
 from pytest_evals.errors import ModelError
 
 
 def test_the_policy_needs_no_torch() -> None:
     code = (
-        "import sys, pytest_evals.engines.transformers.device, pytest_evals.engines.transformers.scheduler;"
+        "import sys, pytest_evals.engines.transformers.device, pytest_evals.engines.transformers.scheduling.scheduler;"
         "print([name for name in ('torch', 'transformers') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -114,13 +114,13 @@ PASSING = 8 * 32 + 3 * 64
 def test_a_token_takes_its_keys_values_and_activations(
     changes: dict[str, Any], kept: int, passing: int, size: int
 ) -> None:
-    assert shape_of(config(**changes), size) == Shape(size * kept, size * passing, 4 * 100)
+    assert shape_of(config(**changes), size) == ModelShape(size * kept, size * passing, 4 * 100)
 
 
-def budget(wish: str = "auto", device: str = "cuda", *, packed: bool = True, **changes: Any) -> Budget:
+def budget(wish: str = "auto", device: str = "cuda", *, packed: bool = True, **changes: Any) -> BatchLimits:
     free = changes.pop("free", 10**9)
     return choose_budget(
-        wish, device, free=free, shape=Shape(**{"kept": 1000, "passing": 0, "logits": 0, **changes}), packed=packed
+        wish, device, free=free, shape=ModelShape(**{"kept": 1000, "passing": 0, "logits": 0, **changes}), packed=packed
     )
 
 

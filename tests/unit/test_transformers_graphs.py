@@ -15,18 +15,39 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from pytest_evals.engines.protocol import Request
 from pytest_evals.engines.transformers import device
-from pytest_evals.engines.transformers.buckets import ALIGNED, Room, block_length, cells_bucket, rows_bucket
-from pytest_evals.engines.transformers.filters import UNLIMITED, Filters, filters_of, knobs_of, restricted
-from pytest_evals.engines.transformers.graphs import CaptureError, Compute, CudaGraphs, Directly
-from pytest_evals.engines.transformers.kernels import HIDDEN, fused_decode, plain
-from pytest_evals.engines.transformers.launches import Key, Launches
-from pytest_evals.engines.transformers.plans import Budget, Piece, Plan
-from pytest_evals.engines.transformers.row import Row
-from pytest_evals.engines.transformers.sampling import NotANumberError, Uniforms, draw, uniforms
-from pytest_evals.engines.transformers.selfcheck import Mute
-from pytest_evals.engines.transformers.slots import Slots
-from pytest_evals.engines.transformers.static_decode import StaticDecoder
-from pytest_evals.engines.transformers.steps import Step
+from pytest_evals.engines.transformers.cuda.buckets import (
+    ALIGNED,
+    SlotTableSize,
+    block_length,
+    cells_bucket,
+    rows_bucket,
+)
+from pytest_evals.engines.transformers.cuda.graphs import (
+    CaptureError,
+    CudaGraphs,
+    EagerCapture,
+    GraphCache,
+    GraphKey,
+    Launch,
+)
+from pytest_evals.engines.transformers.cuda.static_decode import StaticDecoder
+from pytest_evals.engines.transformers.packed.forward_context import ForwardContext
+from pytest_evals.engines.transformers.packed.kernels import HIDDEN, fused_decode, plain
+from pytest_evals.engines.transformers.packed.kv_cache import KVCache
+from pytest_evals.engines.transformers.sampler import (
+    UNLIMITED,
+    Filters,
+    NotANumberError,
+    Uniforms,
+    draw,
+    filtered_probabilities,
+    filters_of,
+    knobs_of,
+    uniforms,
+)
+from pytest_evals.engines.transformers.scheduling.plan import BatchLimits, PrefillChunk, SchedulerOutput
+from pytest_evals.engines.transformers.sequence import TokenSequence
+from pytest_evals.engines.transformers.verification import NullTokenizer
 from pytest_evals.generation import GenerationParams
 
 VOCABULARY = 97
@@ -69,23 +90,23 @@ def test_a_block_is_as_long_as_it_pays(left: list[int], steps: int) -> None:
 
 
 def test_a_table_is_made_for_all_rows_that_there_is_room_for() -> None:
-    assert Room(64, 100_000).table(3, 300) == (64, 512)
+    assert SlotTableSize(64, 100_000).table(3, 300) == (64, 512)
     # Longer rows leave room for fewer.
-    assert Room(64, 10_000).table(3, 300) == (19, 512)
+    assert SlotTableSize(64, 10_000).table(3, 300) == (19, 512)
     # What is needed now is never cut; the cells of a slot are then no more than that.
-    assert Room(64, 10_000).table(30, 300) == (31, 320)
-    assert Room(4, 100).table(30, 300) == (30, 320)
-    assert Room(64, 10_000).smaller() == Room(32, 5_000)
+    assert SlotTableSize(64, 10_000).table(30, 300) == (31, 320)
+    assert SlotTableSize(4, 100).table(30, 300) == (30, 320)
+    assert SlotTableSize(64, 10_000).smaller() == SlotTableSize(32, 5_000)
 
 
 @pytest.mark.parametrize("cells", [1, 63, 64, 65, 255, 1000, 5001])
 def test_cells_of_a_table_are_whole_blocks(cells: int) -> None:
-    for room in (Room(8, 100), Room(8, 10**9)):
+    for room in (SlotTableSize(8, 100), SlotTableSize(8, 10**9)):
         assert room.table(8, cells)[1] % ALIGNED == 0
 
 
 def test_slots_are_made_for_no_more_cells_than_the_budget_has() -> None:
-    budget = Budget(16, 10_000)
+    budget = BatchLimits(16, 10_000)
     room = device.table_room(budget)
     assert room.rows == 16
     assert room.cells <= budget.cells
@@ -94,14 +115,14 @@ def test_slots_are_made_for_no_more_cells_than_the_budget_has() -> None:
 # -- slots of a table that is made at once
 
 
-def row(length: int = 3, **params: Any) -> Row:
+def row(length: int = 3, **params: Any) -> TokenSequence:
     """A row with a prompt of so many tokens, the last of which is ``length``."""
     request = Request("r", "m", (), GenerationParams(**{"max_new_tokens": 40, **params}))
-    return Row(request, [*[5] * (length - 1), length], Mute(), frozenset({END}))
+    return TokenSequence(request, [*[5] * (length - 1), length], NullTokenizer(), frozenset({END}))
 
 
-def stored(rows: int, cells: int, room: Room) -> Slots:
-    slots = Slots(1)
+def stored(rows: int, cells: int, room: SlotTableSize) -> KVCache:
+    slots = KVCache(1)
     slots.room = room
     slots.reserve(rows, cells)
     slots.layer(0, torch.zeros(1, 1, 2), torch.zeros(1, 1, 2))
@@ -109,7 +130,7 @@ def stored(rows: int, cells: int, room: Room) -> Slots:
 
 
 def test_a_table_stays_where_it_is_until_it_does_not_suffice() -> None:
-    slots = stored(2, 100, Room(8, 4096))
+    slots = stored(2, 100, SlotTableSize(8, 4096))
     version, keys = slots.version, slots.layer(0, torch.zeros(1, 1, 2), torch.zeros(1, 1, 2))[0]
     assert (slots.rows, slots.capacity) == (8, 256)
     slots.reserve(8, 256)
@@ -120,7 +141,7 @@ def test_a_table_stays_where_it_is_until_it_does_not_suffice() -> None:
 
 
 def test_rows_keep_what_they_have_when_the_table_gets_another_shape() -> None:
-    slots = stored(8, 100, Room(8, 2048))
+    slots = stored(8, 100, SlotTableSize(8, 2048))
     rows = [row(20) for _ in range(8)]
     slots.seat([], rows)
     for mark, each in enumerate(rows):
@@ -144,7 +165,7 @@ def test_rows_keep_what_they_have_when_the_table_gets_another_shape() -> None:
 
 
 def test_an_empty_table_is_given_back_before_another_is_made() -> None:
-    slots = stored(2, 100, Room(8, 4096))
+    slots = stored(2, 100, SlotTableSize(8, 4096))
     slots.reserve(2, 1000)
     assert slots.nbytes == 0
     slots.layer(0, torch.zeros(1, 1, 2), torch.zeros(1, 1, 2))
@@ -154,7 +175,7 @@ def test_an_empty_table_is_given_back_before_another_is_made() -> None:
 # -- what is captured, and when
 
 
-class Counting(Directly):
+class Counting(EagerCapture):
     """Calls, and counts what graphs would cost."""
 
     def __init__(self, refuses: Callable[[], bool] = lambda: False) -> None:
@@ -163,7 +184,7 @@ class Counting(Directly):
         self.waits = 0
         self.refuses = refuses
 
-    def capture(self, compute: Compute) -> Compute:
+    def capture(self, compute: Launch) -> Launch:
         if self.refuses():
             raise CaptureError("RuntimeError: not while capturing")
         for _ in range(2):
@@ -177,8 +198,8 @@ class Counting(Directly):
 
 def test_a_size_is_captured_when_it_comes_again() -> None:
     capture = Counting()
-    launches, computed = Launches(capture), list[Key]()
-    key: Key = ("greedy", 8, 256)
+    launches, computed = GraphCache(capture), list[GraphKey]()
+    key: GraphKey = ("greedy", 8, 256)
     launches.find(key, lambda: None, computed.append)()
     assert (capture.captured, computed) == (0, [key])
     for _ in range(3):
@@ -189,22 +210,9 @@ def test_a_size_is_captured_when_it_comes_again() -> None:
     assert capture.captured == 1
 
 
-def test_a_larger_step_serves_until_its_size_comes_again() -> None:
-    capture = Counting()
-    launches, computed = Launches(capture), list[Key]()
-    large: Key = ("greedy", 16, 256)
-    for _ in range(2):
-        launches.find(large, lambda: None, computed.append)
-    computed.clear()
-    for key in [("greedy", 8, 256), ("greedy", 1, 256), ("greedy", 24, 256), ("logits", 8, 256)]:
-        launches.find(key, lambda: None, computed.append)()  # type: ignore[arg-type]  # keys, as mypy would see in a list of them
-    # Only the first is covered by a step that is not much larger and does the same.
-    assert computed == [large, ("greedy", 1, 256), ("greedy", 24, 256), ("logits", 8, 256)]
-
-
 def test_what_cannot_be_captured_is_called_and_said_once() -> None:
     capture = Counting(refuses=lambda: True)
-    launches, computed = Launches(capture), list[Key]()
+    launches, computed = GraphCache(capture), list[GraphKey]()
     launches.eager_first = False
     for cells in (256, 512):
         launches.find(("greedy", 8, cells), lambda: None, computed.append)()
@@ -325,11 +333,13 @@ def test_filters_that_no_row_uses_change_nothing(more: Filters) -> None:
     ]
     expected = torch.cat(
         [
-            restricted(logits[[n]], knobs_of([each], VOCABULARY, logits.device), filters_of([each], VOCABULARY))
+            filtered_probabilities(
+                logits[[n]], knobs_of([each], VOCABULARY, logits.device), filters_of([each], VOCABULARY)
+            )
             for n, each in enumerate(params)
         ]
     )
-    found = restricted(logits, knobs_of(params, UNLIMITED, logits.device), more)
+    found = filtered_probabilities(logits, knobs_of(params, UNLIMITED, logits.device), more)
     assert torch.equal(found, expected)
 
 
@@ -371,7 +381,7 @@ class WithoutTheHost(TorchDispatchMode):  # type: ignore[no-untyped-call]  # tor
 class Strict(Counting):
     """Makes sure that every step could be captured."""
 
-    def capture(self, compute: Compute) -> Compute:
+    def capture(self, compute: Launch) -> Launch:
         def watched() -> None:
             with WithoutTheHost():  # type: ignore[no-untyped-call]  # as above
                 compute()
@@ -389,15 +399,17 @@ def count_up(tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
     return (following.unsqueeze(1) == torch.arange(VOCABULARY)).float()
 
 
-def decoder_of(rows: Sequence[Row], steps: int = 8, write: Writer = count_up, slots: int = 8) -> StaticDecoder:
+def decoder_of(
+    rows: Sequence[TokenSequence], steps: int = 8, write: Writer = count_up, slots: int = 8
+) -> StaticDecoder:
     """A decoder whose rows are seated, with their prompts stored and a first token generated."""
-    table = stored(slots, 256, Room(slots, slots * 256))
+    table = stored(slots, 256, SlotTableSize(slots, slots * 256))
     table.seat([], rows)
     for each in rows:
         each.stored = len(each.prompt)
         each.accept(each.prompt[-1] + 1, None)
 
-    def forward(ids: torch.Tensor, step: Step) -> torch.Tensor:
+    def forward(ids: torch.Tensor, step: ForwardContext) -> torch.Tensor:
         assert len(ids) == step.decoding == len(step.positions)
         return write(ids, step.positions)
 
@@ -406,7 +418,7 @@ def decoder_of(rows: Sequence[Row], steps: int = 8, write: Writer = count_up, sl
     return decoder
 
 
-def run_to_the_end(decoder: StaticDecoder, rows: Sequence[Row]) -> int:
+def run_to_the_end(decoder: StaticDecoder, rows: Sequence[TokenSequence]) -> int:
     """Decode until all rows have ended; return the number of blocks."""
     blocks = 0
     left = list(rows)
@@ -457,12 +469,12 @@ def test_positions_go_on_with_the_tokens_and_never_beyond_a_rows_own() -> None:
         return count_up(tokens, positions)
 
     rows = [row(3, max_new_tokens=5), *(row(10, max_new_tokens=40) for _ in range(7))]
-    table = stored(8, 256, Room(8, 2048))
+    table = stored(8, 256, SlotTableSize(8, 2048))
     table.seat([], rows)
     for each in rows:
         each.stored = len(each.prompt)
         each.accept(each.prompt[-1] + 1, None)
-    decoder = StaticDecoder(lambda ids, step: write(ids, step.positions), table, "cpu", Directly(), 8)
+    decoder = StaticDecoder(lambda ids, step: write(ids, step.positions), table, "cpu", EagerCapture(), 8)
     assert decoder.run(rows) == [rows[0]]
     assert [positions[0] for positions in seen] == [3, 4, 5, 6, 7, 7, 7, 7]
     assert [positions[1] for positions in seen] == list(range(10, 18))
@@ -484,7 +496,7 @@ def test_slots_in_the_middle_may_be_free_until_there_are_too_many() -> None:
 
 def test_rows_of_other_lengths_and_counts_are_steps_of_other_sizes() -> None:
     rows = [row(3, max_new_tokens=250), row(4, max_new_tokens=10), row(5, max_new_tokens=10)]
-    table = stored(3, 300, Room(4, 4096))
+    table = stored(3, 300, SlotTableSize(4, 4096))
     table.seat([], rows)
     for each in rows:
         each.stored = len(each.prompt)
@@ -505,7 +517,7 @@ def test_sampled_rows_draw_what_they_draw_alone_whatever_the_length_of_blocks(st
     def write(tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         return table[tokens] + positions.unsqueeze(1) / 50
 
-    def rows() -> list[Row]:
+    def rows() -> list[TokenSequence]:
         return [
             row(3, temperature=1.0, seed=1, max_new_tokens=21),
             row(4, temperature=0.8, seed=2, top_k=5, max_new_tokens=30),
@@ -584,11 +596,11 @@ def test_the_host_gets_the_logits_of_rows_in_their_order() -> None:
 def test_plans_with_anything_else_to_do_are_not_taken() -> None:
     rows = [row(9), row(3)]
     decoder = decoder_of(rows)
-    plan: Plan[Row] = Plan(decode=rows)
+    plan: SchedulerOutput[TokenSequence] = SchedulerOutput(decode=rows)
     assert decoder.takes(plan)
-    assert not decoder.takes(Plan())
-    assert not decoder.takes(Plan(decode=rows, pieces=[Piece(row(4), 0, 4, last=True)]))
-    assert not decoder.takes(Plan(decode=rows, admitted=[row(4)]))
+    assert not decoder.takes(SchedulerOutput())
+    assert not decoder.takes(SchedulerOutput(decode=rows, pieces=[PrefillChunk(row(4), 0, 4, last=True)]))
+    assert not decoder.takes(SchedulerOutput(decode=rows, admitted=[row(4)]))
     rows[0].shared = 2
     assert not decoder.takes(plan)
     rows[0].shared, rows[0].slot = 0, None

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from pytest_evals.engines.protocol import Request
-from pytest_evals.engines.transformers.guessing import FEW_ROWS, TOKENS, Guesser, Memory
-from pytest_evals.engines.transformers.row import Row
-from pytest_evals.engines.transformers.selfcheck import Mute
+from pytest_evals.engines.transformers.packed.speculation import FEW_ROWS, TOKENS, AcceptanceHistory, PromptLookup
+from pytest_evals.engines.transformers.sequence import TokenSequence
+from pytest_evals.engines.transformers.verification import NullTokenizer
 from pytest_evals.generation import GenerationParams
 
 
-def trusting(tokens: list[int]) -> Memory:
-    memory = Memory(tokens)
+def trusting(tokens: list[int]) -> AcceptanceHistory:
+    memory = AcceptanceHistory(tokens)
     memory.trust = TOKENS
     return memory
 
@@ -45,15 +45,17 @@ def test_what_followed_the_last_tokens_before_is_guessed(tokens: list[int], most
 
 
 def test_more_is_guessed_after_right_guesses_and_less_after_wrong_ones() -> None:
-    memory, counts = Memory([5] * 9), list[int]()
+    memory, counts = AcceptanceHistory([5] * 9), list[int]()
     for right in (True, True, True, True, True, False, True):
         counts.append(len(memory.guess(100)))
         memory.judge(counts[-1], counts[-1] if right else 2)
     assert counts == [1, 2, 4, 8, 16, TOKENS, 3]
 
 
-def row(prompt: list[int], generated: list[int], limit: int = 50) -> Row:
-    made = Row(Request("r", "", (), GenerationParams(max_new_tokens=limit)), prompt, Mute(), frozenset({99}))
+def row(prompt: list[int], generated: list[int], limit: int = 50) -> TokenSequence:
+    made = TokenSequence(
+        Request("r", "", (), GenerationParams(max_new_tokens=limit)), prompt, NullTokenizer(), frozenset({99})
+    )
     for token in generated:
         made.accept(token, None)
     made.stored = len(prompt) + len(generated) - 1
@@ -62,7 +64,7 @@ def row(prompt: list[int], generated: list[int], limit: int = 50) -> Row:
 
 def test_few_rows_share_the_tokens_of_a_step_and_none_gets_more_than_there_is_room_for() -> None:
     told: list[tuple[int, int]] = []
-    guesser = Guesser(lambda guessed, right: told.append((guessed, right)))
+    guesser = PromptLookup(lambda guessed, right: told.append((guessed, right)))
     rows = [row([5] * 6, [5, 5]) for _ in range(FEW_ROWS)]
     for _ in range(6):
         for each, guessed in zip(rows, guesser.guess(rows), strict=True):

@@ -9,8 +9,8 @@ import pytest
 import torch
 import transformers
 
-from pytest_evals.engines.transformers.lean import make_lean
-from pytest_evals.engines.transformers.linear import Layout
+from pytest_evals.engines.transformers.cpu.fused_layers import fuse_layers
+from pytest_evals.engines.transformers.cpu.linear import PackedWeights
 
 SMALL: dict[str, Any] = {
     "vocab_size": 64,
@@ -45,8 +45,8 @@ def test_a_model_computes_the_same_with_lean_parts_and_its_own_again_without(fam
         parameter.add_(torch.randn_like(parameter) * 0.1)
     ids = torch.randint(0, 64, (2, 11))
     before = model(input_ids=ids).logits
-    layout = Layout()
-    make_lean(model, layout)
+    layout = PackedWeights()
+    fuse_layers(model, layout)
     assert layout.lean == parts
     found = model(input_ids=ids).logits
     torch.testing.assert_close(found, before, rtol=1e-4, atol=1e-4)
@@ -89,19 +89,19 @@ class Demanding(Norm):
 
 @pytest.mark.parametrize(("kind", "lean"), [(Norm, 1), (Other, 0), (Centred, 0), (Demanding, 0)])
 def test_only_what_computes_the_same_is_replaced(kind: type[Norm], lean: int) -> None:
-    layout = Layout()
-    make_lean(torch.nn.ModuleList([kind()]), layout)
+    layout = PackedWeights()
+    fuse_layers(torch.nn.ModuleList([kind()]), layout)
     assert layout.lean == lean
 
 
 def test_numbers_of_another_precision_go_the_modules_own_way() -> None:
-    norm, layout = Norm(), Layout()
+    norm, layout = Norm(), PackedWeights()
     values = torch.randn(3, 16, dtype=torch.float64)
     expected = norm(values)
-    make_lean(norm, layout)
+    fuse_layers(norm, layout)
     assert layout.lean == 1
     assert norm(values).dtype == torch.float64
     assert torch.equal(norm(values), expected)
     half = Norm().bfloat16()
-    make_lean(half, layout)
+    fuse_layers(half, layout)
     assert layout.lean == 1

@@ -8,9 +8,15 @@ import pytest
 import torch
 from torch.nn.functional import linear as plain
 
-from pytest_evals.engines.transformers import joints, linear
-from pytest_evals.engines.transformers.joints import Joint, find_joints
-from pytest_evals.engines.transformers.linear import KERNELS, Kernel, fastest, lay_out
+from pytest_evals.engines.transformers.cpu import linear
+from pytest_evals.engines.transformers.cpu.linear import (
+    KERNELS,
+    FusedLinear,
+    LinearKernel,
+    fastest,
+    find_joints,
+    lay_out,
+)
 
 ROWS = 16
 
@@ -44,7 +50,7 @@ def stack(*sizes: tuple[int, int], bias: bool = True) -> Stack:
     return Stack(*([size] for size in sizes), bias=bias)
 
 
-def available(make: Callable[[], Kernel]) -> Kernel:
+def available(make: Callable[[], LinearKernel]) -> LinearKernel:
     try:
         kernel = make()
         kernel.apply(torch.zeros(1, 8), kernel.pack(torch.zeros(8, 8), 1), None)
@@ -56,7 +62,7 @@ def available(make: Callable[[], Kernel]) -> Kernel:
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the clock says: layers of any size are packed by the first kernel that computes rightly."""
-    monkeypatch.setattr(joints, "_LEAST_SIZE", 1)
+    monkeypatch.setattr(linear, "_LEAST_SIZE", 1)
     monkeypatch.setattr(linear, "_LEAST_GAIN", 1e-9)
 
 
@@ -69,7 +75,7 @@ def slow(_weight: torch.Tensor, _rows: int) -> torch.Tensor:
 @pytest.mark.parametrize("shape", [(1,), (ROWS,), (ROWS + 21,), (1, 1), (1, ROWS + 5)])
 @pytest.mark.parametrize("bias", [True, False])
 def test_each_kernel_multiplies_like_torch_whatever_the_number_of_rows(
-    make: Callable[[], Kernel], inputs: int, outputs: int, shape: tuple[int, ...], bias: bool
+    make: Callable[[], LinearKernel], inputs: int, outputs: int, shape: tuple[int, ...], bias: bool
 ) -> None:
     kernel = available(make)
     torch.manual_seed(1)
@@ -84,7 +90,7 @@ def test_each_kernel_multiplies_like_torch_whatever_the_number_of_rows(
 @pytest.mark.parametrize("make", KERNELS)
 @pytest.mark.parametrize("bias", [True, False])
 def test_packed_layers_compute_what_they_computed_and_off_brings_the_old_ones_back(
-    monkeypatch: pytest.MonkeyPatch, make: Callable[[], Kernel], bias: bool
+    monkeypatch: pytest.MonkeyPatch, make: Callable[[], LinearKernel], bias: bool
 ) -> None:
     kernel = available(make)
     calls: list[int] = []
@@ -93,7 +99,7 @@ def test_packed_layers_compute_what_they_computed_and_off_brings_the_old_ones_ba
         calls.append(len(values))
         return kernel.apply(values, packed, added)
 
-    monkeypatch.setattr(linear, "KERNELS", [lambda: Kernel("counted", kernel.pack, counted)])
+    monkeypatch.setattr(linear, "KERNELS", [lambda: LinearKernel("counted", kernel.pack, counted)])
     # The first three read the same input: one product.
     model, values = Stack([(40, 70), (40, 20), (40, 10)], [(100, 40)], [(40, 70)], bias=bias), torch.randn(9, 40)
     before = model(values=values)
@@ -117,7 +123,7 @@ def test_packed_layers_compute_what_they_computed_and_off_brings_the_old_ones_ba
 
 
 def test_layers_with_one_input_are_found_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joints, "_LEAST_SIZE", 1)
+    monkeypatch.setattr(linear, "_LEAST_SIZE", 1)
     model = Stack([(8, 3), (8, 5)], [(8, 4)], [(4, 2), (4, 2), (4, 1)])
     found = find_joints(model)
     assert [[(layer.in_features, layer.out_features) for layer in joint.layers] for joint in found] == [
@@ -130,7 +136,7 @@ def test_layers_with_one_input_are_found_together(monkeypatch: pytest.MonkeyPatc
 
 
 def test_layers_that_are_called_twice_or_not_at_all_stay_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joints, "_LEAST_SIZE", 1)
+    monkeypatch.setattr(linear, "_LEAST_SIZE", 1)
     twice = Stack([(8, 4), (8, 4)], [(8, 8)])
     twice.stages.append(torch.nn.ModuleList([twice.layers()[2]]))
     assert [len(joint.layers) for joint in find_joints(twice)] == [1, 1, 1]
@@ -142,7 +148,7 @@ def test_layers_that_are_called_twice_or_not_at_all_stay_by_themselves(monkeypat
 @pytest.mark.parametrize("biased", [(True, False), (False, True), (True, True), (False, False)])
 def test_joined_layers_keep_their_own_biases(biased: tuple[bool, bool]) -> None:
     layers = [torch.nn.Linear(8, 4, bias=bias) for bias in biased]
-    joint = Joint(layers)
+    joint = FusedLinear(layers)
     values = torch.randn(3, 8)
     expected = torch.cat([layer(values) for layer in layers], dim=-1)
     torch.testing.assert_close(plain(values, joint.weight(), joint.bias()), expected)
@@ -179,14 +185,14 @@ def test_small_layers_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("eager")
 def test_a_kernel_that_computes_wrongly_or_not_at_all_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing() -> Kernel:
+    def missing() -> LinearKernel:
         raise AttributeError("no such operator")
 
-    wrong = Kernel("wrong", lambda weight, _: weight, lambda values, packed, _: plain(values, packed) * 1.01)
-    refusing = Kernel("refusing", slow, plain)
-    right = Kernel("right", lambda weight, _: weight, plain)
+    wrong = LinearKernel("wrong", lambda weight, _: weight, lambda values, packed, _: plain(values, packed) * 1.01)
+    refusing = LinearKernel("refusing", slow, plain)
+    right = LinearKernel("right", lambda weight, _: weight, plain)
     monkeypatch.setattr(linear, "KERNELS", [missing, lambda: wrong, lambda: refusing])
-    layers = [Joint([torch.nn.Linear(64, 64)])]
+    layers = [FusedLinear([torch.nn.Linear(64, 64)])]
     assert fastest(layers, ROWS) is None
     monkeypatch.setattr(linear, "KERNELS", [missing, lambda: wrong, lambda: refusing, lambda: right])
     assert fastest(layers, ROWS) is right
@@ -195,15 +201,15 @@ def test_a_kernel_that_computes_wrongly_or_not_at_all_is_not_taken(monkeypatch: 
 def test_a_kernel_must_be_clearly_faster_to_be_worth_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = {"torch": 1.0, "same": 0.97, "faster": 0.5, "fastest": 0.4}
 
-    def named(name: str) -> Callable[[], Kernel]:
+    def named(name: str) -> Callable[[], LinearKernel]:
         def apply(values: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
             return plain(values, packed, bias)
 
         apply.__name__ = name
-        return lambda: Kernel(name, lambda weight, _: weight, apply)
+        return lambda: LinearKernel(name, lambda weight, _: weight, apply)
 
     monkeypatch.setattr(linear, "_seconds", lambda apply, *_: seconds.get(apply.__name__, 1.0))
-    layers = [Joint([torch.nn.Linear(8, 8)])]
+    layers = [FusedLinear([torch.nn.Linear(8, 8)])]
     monkeypatch.setattr(linear, "KERNELS", [named("same")])
     assert fastest(layers, ROWS) is None
     monkeypatch.setattr(linear, "KERNELS", [named("faster"), named("fastest"), named("same")])

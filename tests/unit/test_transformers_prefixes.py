@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from pytest_evals.engines.transformers.beginnings import common_lengths
-from pytest_evals.engines.transformers.prefixes import LEAST_SAVED, PrefixForest
-from pytest_evals.engines.transformers.siblings import LEAST_TOKENS
-from pytest_evals.engines.transformers.stretches import Prefix
+from pytest_evals.engines.transformers.scheduling.prefix_cache import LEAST_SAVED, PrefixCache
+from pytest_evals.engines.transformers.scheduling.prefix_tree import LEAST_TOKENS, PrefixNode, common_lengths
 
 SYSTEM = range(1000, 1020)
 SHOTS = {"a": range(2000, 2030), "b": range(3000, 3030)}
@@ -23,7 +21,7 @@ class Row:
     tokens: list[int]
     own: int = 1
     """So many tokens at the end are the row's own."""
-    prefix: Prefix | None = None
+    prefix: PrefixNode | None = None
 
     @property
     def left(self) -> list[int]:
@@ -44,16 +42,16 @@ def ends(row: Row) -> list[int]:
     return [prefix.end for prefix in row.prefix.path] if row.prefix else []
 
 
-def grown(*groups: list[Row]) -> PrefixForest:
+def grown(*groups: list[Row]) -> PrefixCache:
     """A forest to which groups of rows came one after another, with everything computed."""
-    forest = PrefixForest()
+    forest = PrefixCache()
     for group in groups:
         forest.attach(group)
     compute(forest)
     return forest
 
 
-def compute(forest: PrefixForest) -> None:
+def compute(forest: PrefixCache) -> None:
     for prefix in forest.all():
         forest.store(prefix, len(prefix.tokens))
 
@@ -208,7 +206,7 @@ def test_a_late_row_that_leaves_a_path_midway_shares_what_comes_before() -> None
 
 def test_a_stretch_in_the_making_and_the_end_of_one_are_not_cut_off() -> None:
     early = rows_below(SYSTEM, SHOTS["a"])
-    forest = PrefixForest(lambda _upper, _lower: None)
+    forest = PrefixCache(lambda _upper, _lower: None)
     forest.attach(early)
     (whole,) = forest.all()
     forest.store(whole, 3)
@@ -260,7 +258,7 @@ def test_users_are_counted_on_the_whole_path_until_they_leave() -> None:
     assert (root.users, below.users) == (9, 5)
 
 
-def release_all(forest: PrefixForest, rows: list[Row]) -> None:
+def release_all(forest: PrefixCache, rows: list[Row]) -> None:
     for row in rows:
         forest.release(row)
 
@@ -312,7 +310,7 @@ def test_unused_stretches_leave_children_first_and_the_oldest_first_until_the_re
 
 
 def test_a_stretch_takes_cells_as_it_is_computed() -> None:
-    forest = PrefixForest()
+    forest = PrefixCache()
     rows = [*rows_below(SYSTEM, SHOTS["a"]), *rows_below(SYSTEM)]
     forest.attach(rows)
     root, child = forest.all()
@@ -340,7 +338,7 @@ def test_what_nobody_uses_and_nobody_computed_is_dropped_however_much_may_be_kep
 
 def test_what_a_row_computed_is_kept_below_its_path_and_the_oldest_goes_first() -> None:
     rows = [Row([*SYSTEM, *range(number, number + 20)], own=0) for number in (100, 200, 300)]
-    forest = PrefixForest()
+    forest = PrefixCache()
     forest.attach([*rows, *rows_below(SYSTEM)])
     compute(forest)
     kept = [forest.keep(row) for row in rows]
@@ -392,7 +390,7 @@ def test_common_lengths_stop_where_the_row_computes_itself() -> None:
     assert common_lengths(rows) == [2, 2, 0, 0]
 
 
-def check(forest: PrefixForest, rows: list[Row]) -> None:
+def check(forest: PrefixCache, rows: list[Row]) -> None:
     """What holds whatever the rows are."""
     users: dict[int, int] = {}
     for row in rows:
@@ -414,7 +412,7 @@ def check(forest: PrefixForest, rows: list[Row]) -> None:
 def test_every_path_is_the_beginning_of_its_row_however_rows_come_and_go(seed: int) -> None:
     dice = random.Random(seed)  # noqa: S311 - data of a test
     stretches = [[dice.randrange(3) for _ in range(dice.randint(3, 25))] for _ in range(4)]
-    forest, there = PrefixForest((lambda _upper, _lower: None) if seed % 2 else None), list[Row]()
+    forest, there = PrefixCache((lambda _upper, _lower: None) if seed % 2 else None), list[Row]()
     for _ in range(6):
         arriving = [
             Row(

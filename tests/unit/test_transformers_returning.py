@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from pytest_evals.engines.transformers import returning
-from pytest_evals.engines.transformers.returning import GAIN, MARGIN, Returns
-from pytest_evals.engines.transformers.siblings import LEAST_TOKENS
-from pytest_evals.engines.transformers.stretches import Prefix
+from pytest_evals.engines.transformers.scheduling import retention
+from pytest_evals.engines.transformers.scheduling.prefix_tree import LEAST_TOKENS, PrefixNode
+from pytest_evals.engines.transformers.scheduling.retention import GAIN, MARGIN, ReuseEstimator
 
 LENGTH = 20
 CELLS = 15
@@ -19,7 +18,7 @@ CELLS = 15
 @dataclass
 class Row:
     tokens: list[int]
-    prefix: Prefix | None = None
+    prefix: PrefixNode | None = None
 
     @property
     def left(self) -> list[int]:
@@ -35,9 +34,9 @@ def asked(number: int, *more: int) -> Row:
     return Row([number, *range(LENGTH - 1), *more])
 
 
-def after(left: int, arriving: Sequence[Row]) -> Returns:
+def after(left: int, arriving: Sequence[Row]) -> ReuseEstimator:
     """What was learned when conversations 0, 1, ... had been left, and then these rows arrived."""
-    returns = Returns()
+    returns = ReuseEstimator()
     for number in range(left):
         returns.leave(asked(number), CELLS)
     for row in arriving:
@@ -62,7 +61,7 @@ def test_a_single_one_makes_room_for_a_few_like_it() -> None:
 
 
 def test_turns_that_come_soon_need_no_more_however_many_there_are() -> None:
-    returns = Returns()
+    returns = ReuseEstimator()
     for number in range(1000):
         returns.leave(asked(number), CELLS)
         returns.arrive(asked(number, 7, 7))
@@ -77,14 +76,14 @@ def test_the_turn_before_counts_not_the_first_one() -> None:
 
 
 def test_a_prompt_too_short_to_be_found_again_is_not_taken_for_one() -> None:
-    returns = Returns()
+    returns = ReuseEstimator()
     returns.leave(Row(list(range(LEAST_TOKENS))), CELLS)
     returns.arrive(Row(list(range(50))))
     assert returns.cells == 0
 
 
 def test_only_so_many_prompts_are_remembered_the_latest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(returning, "MOST_REMEMBERED", 3)
+    monkeypatch.setattr(retention, "MOST_REMEMBERED", 3)
     assert after(9, [asked(number, 7) for number in range(6)]).cells == 0
     assert after(9, [asked(6, 7)]).cells == MARGIN * 3 * CELLS
     returns = after(3, [])

@@ -10,11 +10,10 @@ import torch
 
 from pytest_evals.completion import Failure
 from pytest_evals.engines.protocol import Request
-from pytest_evals.engines.transformers.answers import Answer
-from pytest_evals.engines.transformers.faults import explain, is_fatal, is_out_of_memory
-from pytest_evals.engines.transformers.row import Row, ScoredRow
-from pytest_evals.engines.transformers.sampling import NotANumberError
-from pytest_evals.engines.transformers.scoring import score
+from pytest_evals.engines.transformers.engine import PendingRequest
+from pytest_evals.engines.transformers.errors import explain, is_fatal, is_out_of_memory
+from pytest_evals.engines.transformers.sampler import NotANumberError, score
+from pytest_evals.engines.transformers.sequence import ScoringSequence, TokenSequence
 from pytest_evals.generation import GenerationParams
 
 END = 0
@@ -42,11 +41,11 @@ def ask(**params: Any) -> Request:
     return Request("r", "m", (), GenerationParams(**params), choices)
 
 
-def row(prompt: Sequence[int] = (9, 9), sample: int = 0, guide: Any = None, **params: Any) -> Row:
-    return Row(ask(**params), prompt, Letters(), frozenset({END, 26}), sample=sample, guide=guide)
+def row(prompt: Sequence[int] = (9, 9), sample: int = 0, guide: Any = None, **params: Any) -> TokenSequence:
+    return TokenSequence(ask(**params), prompt, Letters(), frozenset({END, 26}), sample=sample, guide=guide)
 
 
-def accepted(each: Row, *tokens: int) -> list[bool]:
+def accepted(each: TokenSequence, *tokens: int) -> list[bool]:
     return [each.accept(token, None) for token in tokens]
 
 
@@ -92,7 +91,7 @@ def test_a_stop_string_is_looked_for_at_the_end_of_the_text_alone() -> None:
 @pytest.mark.parametrize("silent", [0, 3, 30])
 def test_tokens_without_text_do_not_hide_a_stop_string(silent: int) -> None:
     """Special tokens are no text, and a token may be a part of a character."""
-    each = Row(ask(stop=("xyz",), max_new_tokens=100), [9], Letters(), frozenset({99}))
+    each = TokenSequence(ask(stop=("xyz",), max_new_tokens=100), [9], Letters(), frozenset({99}))
     assert not any(accepted(each, *[3] * 20, 24, 25, *[END] * silent))
     assert accepted(each, 26) == [True]
     assert each.text == "c" * 20
@@ -132,17 +131,17 @@ def test_starting_again_keeps_what_was_generated_and_forgets_where_it_was_kept()
 
 
 def test_a_scored_row_reads_all_but_the_last_token_and_shares_all_but_the_last_of_its_context() -> None:
-    each = ScoredRow(ask(choices=("x",)), [1, 2, 3], [4, 5], 0)
+    each = ScoringSequence(ask(choices=("x",)), [1, 2, 3], [4, 5], 0)
     assert each.tokens == [1, 2, 3, 4]
     assert (each.shareable, each.cells) == (2, 4)
-    each = ScoredRow(ask(choices=("x",)), [1, 2, 3], [4], 0)
+    each = ScoringSequence(ask(choices=("x",)), [1, 2, 3], [4], 0)
     assert each.tokens == [1, 2, 3]
     assert each.shareable == 2
 
 
 def test_a_score_is_the_share_of_each_token_and_tells_whether_it_was_the_likeliest() -> None:
     logits = torch.tensor([[1.0, 2.0, 0.0], [0.0, 0.5, 3.0]])
-    likely, unlikely = (ScoredRow(ask(choices=("x",)), [0], tokens, 0) for tokens in ([1, 2], [1, 0]))
+    likely, unlikely = (ScoringSequence(ask(choices=("x",)), [0], tokens, 0) for tokens in ([1, 2], [1, 0]))
     score(likely, logits)
     score(unlikely, logits)
     expected = logits.log_softmax(-1)
@@ -152,7 +151,7 @@ def test_a_score_is_the_share_of_each_token_and_tells_whether_it_was_the_likelie
 
 
 def test_a_score_of_logits_that_are_no_numbers_is_an_error_and_no_score() -> None:
-    each = ScoredRow(ask(choices=("x",)), [0], [1], 0)
+    each = ScoringSequence(ask(choices=("x",)), [0], [1], 0)
     with pytest.raises(NotANumberError, match="not finite numbers"):
         score(each, torch.tensor([[0.0, 1.0, torch.nan]]))
     assert each.logprobs == []
@@ -163,7 +162,7 @@ def test_a_score_of_logits_that_are_no_numbers_is_an_error_and_no_score() -> Non
 
 def test_an_answer_is_complete_with_its_last_row_and_its_text_is_the_first_sample() -> None:
     rows = [row((1, 2, 3), sample, temperature=1.0, n=2, logprobs=True, max_new_tokens=2) for sample in range(2)]
-    answer = Answer(rows[0].request, rows, 10.0, {"weights": "w"})
+    answer = PendingRequest(rows[0].request, rows, 10.0, {"weights": "w"})
     for each, tokens in zip(rows, ([1, 2], [3, END]), strict=True):
         each.started = 11.0
         for token in tokens:
@@ -178,7 +177,7 @@ def test_an_answer_is_complete_with_its_last_row_and_its_text_is_the_first_sampl
 
 def test_one_sample_is_no_list_of_samples() -> None:
     each = row(max_new_tokens=1)
-    answer = Answer(each.request, [each], 0.0, {})
+    answer = PendingRequest(each.request, [each], 0.0, {})
     accepted(each, 1)
     answer.take(each, None)
     assert answer.result(1.0).samples is None
@@ -187,7 +186,7 @@ def test_one_sample_is_no_list_of_samples() -> None:
 
 def test_the_failure_of_one_row_is_the_requests_when_all_are_done() -> None:
     rows = [row(sample=sample, temperature=1.0, n=3) for sample in range(3)]
-    answer = Answer(rows[0].request, rows, 0.0, {})
+    answer = PendingRequest(rows[0].request, rows, 0.0, {})
     failure = Failure("engine", "broken")
     assert not answer.take(rows[1], failure)
     assert not answer.take(rows[0], None)
@@ -197,10 +196,10 @@ def test_the_failure_of_one_row_is_the_requests_when_all_are_done() -> None:
 
 def test_an_answer_to_choices_holds_a_likelihood_for_each_in_their_order() -> None:
     request = ask(choices=("yes", "näh"))
-    rows = [ScoredRow(request, [1, 2, 3], [4] * count, index) for index, count in enumerate((1, 3))]
+    rows = [ScoringSequence(request, [1, 2, 3], [4] * count, index) for index, count in enumerate((1, 3))]
     rows[1].accept([-1.0, -0.5, -0.25], likeliest=True)
     rows[0].accept([-2.0], likeliest=False)
-    answer = Answer(request, rows, 0.0, {})
+    answer = PendingRequest(request, rows, 0.0, {})
     answer.take(rows[1], None)
     assert answer.take(rows[0], None)
     result = answer.result(1.0)

@@ -11,10 +11,10 @@ import transformers
 from scipy import stats
 
 from pytest_evals.engines.protocol import Request
-from pytest_evals.engines.transformers import sampling
-from pytest_evals.engines.transformers.row import Row
-from pytest_evals.engines.transformers.sampling import NEAR_TIE, NotANumberError, Sampler, draw, filtered, penalise
-from pytest_evals.engines.transformers.selfcheck import Mute
+from pytest_evals.engines.transformers import sampler
+from pytest_evals.engines.transformers.sampler import NEAR_TIE, NotANumberError, Sampler, draw, filtered, penalise
+from pytest_evals.engines.transformers.sequence import TokenSequence
+from pytest_evals.engines.transformers.verification import NullTokenizer
 from pytest_evals.generation import GenerationParams
 
 SIZE = 50
@@ -43,9 +43,9 @@ def logits_of(*rows: int) -> torch.Tensor:
     return torch.stack([torch.randn(SIZE, generator=torch.Generator().manual_seed(seed)) * 3 for seed in rows])
 
 
-def row(prompt: tuple[int, ...] = (1,), *, sample: int = 0, **params: Any) -> Row:
+def row(prompt: tuple[int, ...] = (1,), *, sample: int = 0, **params: Any) -> TokenSequence:
     request = Request("r", "m", (), GenerationParams(**{"max_new_tokens": 100_000, **params}))
-    return Row(request, prompt, Mute(), frozenset(), sample=sample)
+    return TokenSequence(request, prompt, NullTokenizer(), frozenset(), sample=sample)
 
 
 def warped(logits: torch.Tensor, params: GenerationParams) -> torch.Tensor:
@@ -223,7 +223,7 @@ def test_samples_of_one_request_have_numbers_of_their_own_and_the_first_those_of
 def test_the_ends_of_the_range_lead_to_tokens_that_may_be_drawn(
     monkeypatch: pytest.MonkeyPatch, number: float, token: int
 ) -> None:
-    monkeypatch.setattr(sampling, "_uniform", lambda _row: number)
+    monkeypatch.setattr(sampler, "_uniform", lambda _row: number)
     logits = torch.tensor([[-torch.inf, -torch.inf, 0.1, 0.3, 0.2, -torch.inf]])
     assert draw(logits, [row(temperature=1.0)]).tolist() == [token]
 
@@ -281,9 +281,9 @@ class Judge:
 
     def __init__(self, logits: torch.Tensor) -> None:
         self.logits = logits
-        self.asked: list[Row] = []
+        self.asked: list[TokenSequence] = []
 
-    def next_logits(self, each: Row) -> torch.Tensor:
+    def next_logits(self, each: TokenSequence) -> torch.Tensor:
         self.asked.append(each)
         return self.logits
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from pytest_evals.engines.transformers.keeping import FEW, IDLE_SHARE
-from pytest_evals.engines.transformers.plans import Budget, Plan, slots_of
-from pytest_evals.engines.transformers.scheduler import Scheduler
-from pytest_evals.engines.transformers.stretches import Prefix
+from pytest_evals.engines.transformers.scheduling.plan import BatchLimits, SchedulerOutput, slots_of
+from pytest_evals.engines.transformers.scheduling.prefix_tree import PrefixNode
+from pytest_evals.engines.transformers.scheduling.retention import FEW, IDLE_SHARE
+from pytest_evals.engines.transformers.scheduling.scheduler import Scheduler
 
 
 @dataclass(eq=False)
@@ -25,7 +25,7 @@ class Row:
     generates: bool = True
     brings: int | None = None
     """It ends after so many tokens; by default after all that it may generate."""
-    prefix: Prefix | None = None
+    prefix: PrefixNode | None = None
     shared: int = 0
     computed: int | None = None
     generated: int = 0
@@ -64,22 +64,22 @@ class Shelf:
         self.size = 0
         self.stored: dict[int, tuple[int, ...]] = {}
         self.kept: list[tuple[Row, int, int]] = []
-        self.cut: list[tuple[Prefix, Prefix]] = []
-        self.dropped: list[Prefix] = []
+        self.cut: list[tuple[PrefixNode, PrefixNode]] = []
+        self.dropped: list[PrefixNode] = []
 
-    def keep(self, row: Row, prefix: Prefix) -> None:
+    def keep(self, row: Row, prefix: PrefixNode) -> None:
         assert row.left[prefix.start : prefix.end] == list(prefix.tokens)
         self.kept.append((row, prefix.start, prefix.end))
         self.stored[id(prefix)] = prefix.tokens
 
-    def split(self, upper: Prefix, lower: Prefix) -> None:
+    def split(self, upper: PrefixNode, lower: PrefixNode) -> None:
         self.cut.append((upper, lower))
         if lower.stored:
             whole = self.stored.pop(id(lower))
             assert whole == upper.tokens + lower.tokens
             self.stored[id(upper)], self.stored[id(lower)] = upper.tokens, lower.tokens
 
-    def drop(self, prefix: Prefix) -> None:
+    def drop(self, prefix: PrefixNode) -> None:
         self.dropped.append(prefix)
         self.stored.pop(id(prefix), None)
 
@@ -89,15 +89,15 @@ class Machine:
     """Carries out plans as the runner would, and checks that they can be carried out."""
 
     scheduler: Scheduler[Row]
-    fails: Callable[[Plan[Row]], bool] = lambda _plan: False
+    fails: Callable[[SchedulerOutput[Row]], bool] = lambda _plan: False
     shrink: bool = True
-    plans: list[Plan[Row]] = field(default_factory=list)
+    plans: list[SchedulerOutput[Row]] = field(default_factory=list)
     finished: list[Row] = field(default_factory=list)
     failed: list[Row] = field(default_factory=list)
     under_way: list[Row] = field(default_factory=list)
     shelf: Shelf = field(default_factory=Shelf)
 
-    def step(self) -> Plan[Row]:
+    def step(self) -> SchedulerOutput[Row]:
         plan = self.scheduler.plan()
         assert plan
         self.plans.append(plan)
@@ -133,7 +133,7 @@ class Machine:
     def is_finished(each: Row) -> bool:
         return not each.generates or each.generated >= (each.brings or each.new)
 
-    def check(self, plan: Plan[Row]) -> None:
+    def check(self, plan: SchedulerOutput[Row]) -> None:
         """Everything that is read was computed before, or stands before it in the plan; nothing is computed twice."""
         done: set[int] = set()
         for each in plan.decode:
@@ -141,7 +141,7 @@ class Machine:
             assert each.computed == len(each.tokens)
         for piece in plan.pieces:
             target = piece.target
-            if isinstance(target, Prefix):
+            if isinstance(target, PrefixNode):
                 assert not target.done
                 self.shelf.stored[id(target)] = target.tokens
                 assert piece.begin == target.start + target.stored < piece.end <= target.end
@@ -182,13 +182,13 @@ def machine(
     cells: int = 10_000,
     tokens: int = 1000,
     cascade: int | None = 4096,
-    fails: Callable[[Plan[Row]], bool] = lambda _plan: False,
+    fails: Callable[[SchedulerOutput[Row]], bool] = lambda _plan: False,
     *,
     shrink: bool = True,
     keeps: bool = True,
 ) -> Machine:
     shelf = Shelf()
-    scheduler: Scheduler[Row] = Scheduler(Budget(batch, cells, tokens, cascade), shelf if keeps else None)
+    scheduler: Scheduler[Row] = Scheduler(BatchLimits(batch, cells, tokens, cascade), shelf if keeps else None)
     scheduler.add(rows)
     return Machine(scheduler, fails, shrink, shelf=shelf)
 
@@ -197,7 +197,7 @@ def names(rows: Sequence[Row]) -> list[str]:
     return [each.name for each in rows]
 
 
-def started(plan: Plan[Row]) -> list[str]:
+def started(plan: SchedulerOutput[Row]) -> list[str]:
     return names(plan.admitted)
 
 
@@ -205,7 +205,7 @@ def started(plan: Plan[Row]) -> list[str]:
 
 
 def test_nothing_waits_at_first() -> None:
-    scheduler: Scheduler[Row] = Scheduler(Budget(4, 100))
+    scheduler: Scheduler[Row] = Scheduler(BatchLimits(4, 100))
     assert not scheduler
     assert not scheduler.plan()
 
@@ -370,7 +370,7 @@ def test_a_prefix_is_computed_once_and_before_the_rows_below_it() -> None:
         Row([1] * 40 + [3, number]) for number in range(4)
     ]
     done = machine(rows, batch=8).run()
-    prefixes = [piece.target for plan in done.plans for piece in plan.pieces if isinstance(piece.target, Prefix)]
+    prefixes = [piece.target for plan in done.plans for piece in plan.pieces if isinstance(piece.target, PrefixNode)]
     assert [(prefix.start, prefix.end) for prefix in prefixes] == [(0, 40), (40, 80)]
 
 
@@ -503,7 +503,7 @@ def test_conversations_that_all_wait_for_another_model_are_kept_from_their_secon
     # Of most the first turn is gone: that so many come back was not to be known.
     assert computed_by_the_last(run, 60) > 20 * 32
     assert [computed_by_the_last(run, 60) for _ in range(8)] == [60 * 3] * 8
-    run.scheduler.budget = Budget(4, 2000)
+    run.scheduler.budget = BatchLimits(4, 2000)
     assert computed_by_the_last(run, 60) > 40 * 100
 
 
@@ -516,7 +516,7 @@ def test_what_rows_wait_for_leaves_too_when_others_need_the_room() -> None:
     assert run.scheduler.prefixes.cells == 0
     run.run()
     assert names(run.finished[-3:]) == ["long", "after", "after"]
-    pieces = [piece for plan in run.plans for piece in plan.pieces if isinstance(piece.target, Prefix)]
+    pieces = [piece for plan in run.plans for piece in plan.pieces if isinstance(piece.target, PrefixNode)]
     assert [(piece.begin, piece.end) for piece in pieces] == [(0, 59)]
 
 
@@ -603,7 +603,7 @@ def test_rows_of_a_group_that_had_not_begun_when_it_failed_are_tried_after_its_h
     run = machine(rows, tokens=1000)
     run.fails = lambda plan: len(plan.rows) == 4 or names(plan.rows) == ["0"]
     run.step()
-    run.scheduler.budget = Budget(2, 10_000, 10)
+    run.scheduler.budget = BatchLimits(2, 10_000, 10)
     run.run()
     assert names(run.failed) == ["0"]
     assert names(run.finished) == ["1", "2", "3"]
@@ -627,7 +627,7 @@ def test_prefixes_are_computed_again_after_a_failure() -> None:
     run.step()
     run.fails = lambda plan: len(plan.rows) > 2
     run.run()
-    computed = [piece.begin for plan in run.plans for piece in plan.pieces if isinstance(piece.target, Prefix)]
+    computed = [piece.begin for plan in run.plans for piece in plan.pieces if isinstance(piece.target, PrefixNode)]
     assert computed == [0, 0]
     assert sorted(names(run.finished)) == list("0123")
 
@@ -668,7 +668,7 @@ def test_a_row_that_fits_nowhere_leaves_the_others_the_budget_that_they_had() ->
     run.fails = lambda plan: "5" in names(plan.rows)
     run.run()
     assert names(run.failed) == ["5"]
-    assert run.scheduler.budget == Budget(8, 10_000, 1000)
+    assert run.scheduler.budget == BatchLimits(8, 10_000, 1000)
     # A batch that was too large by itself stays smaller, also when such a row comes later.
     run.scheduler.add([row(5, name=str(number)) for number in range(10, 18)])
     run.fails = lambda plan: len(plan.rows) > 4
@@ -682,7 +682,7 @@ def test_a_row_that_fits_nowhere_leaves_the_others_the_budget_that_they_had() ->
 
 def test_what_had_ended_when_a_forward_failed_is_done() -> None:
     rows = [row(5, name=str(number)) for number in range(3)]
-    scheduler: Scheduler[Row] = Scheduler(Budget(4, 1000))
+    scheduler: Scheduler[Row] = Scheduler(BatchLimits(4, 1000))
     scheduler.add(rows)
     plan = scheduler.plan()
     assert names(scheduler.failed(plan, shrink=False, ended=rows[:2])) == ["2"]
@@ -693,7 +693,7 @@ def test_what_had_ended_when_a_forward_failed_is_done() -> None:
 # -- whatever comes
 
 
-def check_budget(run: Machine, budget: Budget) -> None:
+def check_budget(run: Machine, budget: BatchLimits) -> None:
     """What is under way fits, unless a row is too large even alone."""
     rows = [each for each in run.under_way if each.generates]
     slots = len(rows) * max((each.cells - each.shared for each in rows), default=0)
@@ -703,7 +703,9 @@ def check_budget(run: Machine, budget: Budget) -> None:
     assert run.scheduler.prefixes.unused <= max(0, budget.cells - run.scheduler.prefixes.used)
     plan = run.plans[-1]
     sized = sum(
-        piece.end - piece.begin for piece in plan.pieces if isinstance(piece.target, Prefix) or piece.target.generates
+        piece.end - piece.begin
+        for piece in plan.pieces
+        if isinstance(piece.target, PrefixNode) or piece.target.generates
     )
     # The first token of a row may come on top.
     assert sized <= budget.tokens + 1
@@ -712,7 +714,7 @@ def check_budget(run: Machine, budget: Budget) -> None:
 @pytest.mark.parametrize("seed", range(60))
 def test_every_row_is_finished_exactly_once_whatever_comes(seed: int) -> None:
     dice = random.Random(seed)  # noqa: S311 - data of a test
-    budget = Budget(
+    budget = BatchLimits(
         dice.choice([1, 2, 3, 8, 16]),
         dice.choice([60, 200, 1000, 5000]),
         dice.choice([5, 20, 100, 1000]),
@@ -733,7 +735,7 @@ def test_every_row_is_finished_exactly_once_whatever_comes(seed: int) -> None:
     most = 100 if calm else dice.choice([1, 2, 5, 100])
     breakdowns = 0.0 if calm else dice.choice([0.0, 0.05])
 
-    def fails(plan: Plan[Row]) -> bool:
+    def fails(plan: SchedulerOutput[Row]) -> bool:
         together = len(plan.rows)
         return bool(poison & set(names(plan.rows))) or together > most or (together > 1 and dice.random() < breakdowns)
 

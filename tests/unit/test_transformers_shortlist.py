@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from pytest_evals.engines.transformers.shortlist import Found, Shortlist
+from pytest_evals.engines.transformers.cpu.int8_head import HeadTokens, Int8ArgmaxHead
 
 pytest.importorskip("numba", reason="needs numba (pytest-evals-hf[cpu])")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="loops run on GNU's OpenMP")
@@ -47,7 +47,7 @@ def test_the_token_and_its_logit(
     torch.manual_seed(0)
     weight, hidden, bias = weights(VOCABULARY, HIDDEN), states(70, HIDDEN), torch.randn(VOCABULARY)
     for own_bias in (None, bias):
-        shortlist = Shortlist(head_of(weight, own_bias), states(8, HIDDEN), threads)
+        shortlist = Int8ArgmaxHead(head_of(weight, own_bias), states(8, HIDDEN), threads)
         logits = hidden.double() @ weight.double().t() + (0 if own_bias is None else own_bias.double())
         for count in (1, 70):
             values, tokens = shortlist.find(hidden[:count])
@@ -63,7 +63,7 @@ def test_the_token_and_its_logit(
 def test_the_first_of_equals_is_found_and_zeros_have_a_token_too() -> None:
     weight = torch.randn(VOCABULARY, HIDDEN)
     weight[[7, 400, 990]] = weight[400] * 0 + torch.linspace(-1, 1, HIDDEN)
-    shortlist = Shortlist(head_of(weight), torch.randn(8, HIDDEN), 2)
+    shortlist = Int8ArgmaxHead(head_of(weight), torch.randn(8, HIDDEN), 2)
     _, tokens = shortlist.find(torch.linspace(-1, 1, HIDDEN).unsqueeze(0) * 50)
     assert tokens.tolist() == [7], "the first of equals"
     values, tokens = shortlist.find(torch.zeros(2, HIDDEN))
@@ -76,7 +76,7 @@ def test_the_first_of_equals_is_found_and_zeros_have_a_token_too() -> None:
 def test_numbers_that_are_none_are_told(number: float) -> None:
     hidden = torch.randn(3, HIDDEN)
     hidden[1, 5] = number
-    shortlist = Shortlist(head_of(torch.randn(VOCABULARY, HIDDEN)), torch.randn(8, HIDDEN), 2)
+    shortlist = Int8ArgmaxHead(head_of(torch.randn(VOCABULARY, HIDDEN)), torch.randn(8, HIDDEN), 2)
     values, _ = shortlist.find(hidden)
     assert values.isfinite().tolist() == [True, False, True]
 
@@ -86,7 +86,7 @@ def test_it_stands_in_for_the_layer_while_it_is_on() -> None:
     head = head_of(torch.randn(VOCABULARY, HIDDEN))
     hidden = torch.randn(1, 5, HIDDEN)
     logits = head(hidden)
-    shortlist = Shortlist(head, hidden[0], 1)
+    shortlist = Int8ArgmaxHead(head, hidden[0], 1)
     shortlist.stand_in(head)
     assert torch.equal(head(hidden), logits)
     with shortlist.on():
@@ -94,5 +94,7 @@ def test_it_stands_in_for_the_layer_while_it_is_on() -> None:
     assert values.shape == (1, 5, 1)
     torch.testing.assert_close(values[..., 0], logits.max(dim=-1).values)
     assert torch.equal(shortlist.tokens, logits.argmax(dim=-1)[0])
-    assert Found.choose(shortlist.tokens.unsqueeze(1), []) == [(token, None) for token in shortlist.tokens.tolist()]
+    assert HeadTokens.choose(shortlist.tokens.unsqueeze(1), []) == [
+        (token, None) for token in shortlist.tokens.tolist()
+    ]
     assert torch.equal(head(hidden), logits)

@@ -10,13 +10,12 @@ import pytest
 import torch
 
 from pytest_evals.engines.protocol import Request
-from pytest_evals.engines.transformers.buckets import Room
-from pytest_evals.engines.transformers.packed_cache import PackedCache
-from pytest_evals.engines.transformers.row import Row
-from pytest_evals.engines.transformers.selfcheck import Mute
-from pytest_evals.engines.transformers.slots import GROW_BY, ROUND_TO, Slots
-from pytest_evals.engines.transformers.stores import Store, copied, zeros_like
-from pytest_evals.engines.transformers.stretches import Prefix
+from pytest_evals.engines.transformers.cuda.buckets import SlotTableSize
+from pytest_evals.engines.transformers.packed.kv_cache import GROW_BY, ROUND_TO, KVCache, PrefixKV, copied, zeros_like
+from pytest_evals.engines.transformers.packed.model_runner import PackedCache
+from pytest_evals.engines.transformers.scheduling.prefix_tree import PrefixNode
+from pytest_evals.engines.transformers.sequence import TokenSequence
+from pytest_evals.engines.transformers.verification import NullTokenizer
 from pytest_evals.generation import GenerationParams
 
 HEADS, SIZE = 2, 3
@@ -24,21 +23,21 @@ ALIGNED = 64
 LAYERS = (0, 4)
 
 
-def row(stored: int = 0, shared: int = 0) -> Row:
-    made = Row(Request("r", "m", (), GenerationParams()), [1] * max(stored, 1), Mute(), frozenset())
+def row(stored: int = 0, shared: int = 0) -> TokenSequence:
+    made = TokenSequence(Request("r", "m", (), GenerationParams()), [1] * max(stored, 1), NullTokenizer(), frozenset())
     made.stored, made.shared = stored, shared
     return made
 
 
-def slots_of(rows: int, cells: int = 16) -> Slots:
-    slots = Slots(rows)
+def slots_of(rows: int, cells: int = 16) -> KVCache:
+    slots = KVCache(rows)
     slots.reserve(rows, cells)
     for layer in LAYERS:
         slots.layer(layer, torch.zeros(1, HEADS, SIZE), torch.zeros(1, HEADS, SIZE + 1))
     return slots
 
 
-def tensors(slots: Slots) -> Iterator[torch.Tensor]:
+def tensors(slots: KVCache) -> Iterator[torch.Tensor]:
     for layer in LAYERS:
         yield from slots.layer(layer, torch.zeros(1, HEADS, SIZE), torch.zeros(1, HEADS, SIZE + 1))
 
@@ -48,14 +47,14 @@ def contents(kind: int, mark: int, length: int) -> torch.Tensor:
     return (mark * 1000 + kind * 100 + torch.arange(length)).float().expand(HEADS, length)
 
 
-def write(slots: Slots, each: Row, mark: int) -> None:
+def write(slots: KVCache, each: TokenSequence, mark: int) -> None:
     assert each.slot is not None
     length = each.stored - each.shared
     for kind, tensor in enumerate(tensors(slots)):
         tensor[each.slot, :, :length] = contents(kind, mark, length).unsqueeze(-1)
 
 
-def holds(slots: Slots, each: Row, mark: int) -> bool:
+def holds(slots: KVCache, each: TokenSequence, mark: int) -> bool:
     assert each.slot is not None
     length = each.stored - each.shared
     return all(
@@ -125,8 +124,8 @@ def test_everybody_keeps_what_they_have_however_rows_come_and_go(seed: int) -> N
     dice = random.Random(seed)  # noqa: S311 - data of a test
     slots = slots_of(1, 4)
     marks: dict[int, int] = {}
-    decoding: list[Row] = []
-    filling: list[Row] = []
+    decoding: list[TokenSequence] = []
+    filling: list[TokenSequence] = []
     for number in range(150):
         others = [*filling, *(row(stored=0, shared=dice.choice([0, 3])) for _ in range(dice.randint(0, 2)))]
         slots.reserve(len(decoding) + len(others), dice.randint(1, 40))
@@ -227,8 +226,8 @@ def test_slots_stay_within_the_limit_and_everybody_keeps_what_they_have() -> Non
 
 
 def test_a_table_made_ahead_leaves_room_for_prefixes() -> None:
-    slots = Slots(1)
-    slots.room = Room(16, 16 * 256)
+    slots = KVCache(1)
+    slots.room = SlotTableSize(16, 16 * 256)
     slots.reserve(2, 100, limit=10_000)
     list(tensors(slots))
     assert (slots.rows, slots.capacity) == (16, 256)
@@ -241,13 +240,13 @@ def test_bytes_are_those_of_slots_and_stores() -> None:
     slots = slots_of(2, 64)
     assert slots.nbytes == len(LAYERS) * 2 * HEADS * 64 * (SIZE + SIZE + 1) * 4
     before = slots.nbytes
-    slots.store_of(Prefix((1, 2, 3))).write(0, torch.zeros(3, HEADS, SIZE), torch.zeros(3, HEADS, SIZE))
+    slots.store_of(PrefixNode((1, 2, 3))).write(0, torch.zeros(3, HEADS, SIZE), torch.zeros(3, HEADS, SIZE))
     assert slots.nbytes == before + 3 * HEADS * 2 * SIZE * 4
 
 
 def test_after_a_failure_all_memory_is_given_back_and_fewer_rows_take_less() -> None:
     slots = slots_of(64, 200)
-    slots.store_of(Prefix((1,)))
+    slots.store_of(PrefixNode((1,)))
     slots.clear()
     assert (slots.nbytes, slots.capacity, slots.stores) == (0, 0, {})
     slots.reserve(2, 10)
@@ -259,7 +258,7 @@ def test_after_a_failure_all_memory_is_given_back_and_fewer_rows_take_less() -> 
 
 def test_a_store_keeps_what_it_is_given_by_head() -> None:
     keys, values = torch.randn(5, HEADS, SIZE), torch.randn(5, HEADS, SIZE + 1)
-    store = Store(5)
+    store = PrefixKV(5)
     store.write(0, keys, values)
     kept_keys, kept_values = store.layers[0]
     assert torch.equal(kept_keys, keys.transpose(0, 1))
@@ -299,19 +298,19 @@ def test_where_the_system_maps_no_more_memory_the_process_has_some(monkeypatch: 
 
 def test_what_is_kept_of_a_single_head_does_not_hold_what_was_computed_beside_it() -> None:
     computed = torch.randn(100, 1, SIZE)
-    store = Store(5)
+    store = PrefixKV(5)
     store.write(0, computed[:5], computed[:5])
     assert store.layers[0][0].untyped_storage().nbytes() == 5 * SIZE * 4
 
 
 def test_a_store_is_filled_in_pieces_and_divided() -> None:
     keys, values = torch.randn(9, HEADS, SIZE), torch.randn(9, HEADS, SIZE + 1)
-    slots = Slots(1)
-    lower = Prefix(tuple(range(9)))
+    slots = KVCache(1)
+    lower = PrefixNode(tuple(range(9)))
     for piece in (slice(0, 4), slice(4, 5), slice(5, 9)):
         slots.store_of(lower).write(0, keys[piece], values[piece], at=piece.start)
     assert torch.equal(slots.store_of(lower).layers[0][0], keys.transpose(0, 1))
-    upper = Prefix(lower.tokens[:3])
+    upper = PrefixNode(lower.tokens[:3])
     lower.tokens, lower.parent, lower.start = lower.tokens[3:], upper, 3
     slots.split(upper, lower)
     for prefix, part in ((upper, slice(0, 3)), (lower, slice(3, 9))):
@@ -328,7 +327,7 @@ def test_a_row_that_has_just_left_its_slot_leaves_its_cells_to_a_stretch() -> No
     slots.seat([], [row(), each])
     write(slots, each, 5)
     slots.release(each)
-    kept = Prefix(tuple(range(6)), start=5)
+    kept = PrefixNode(tuple(range(6)), start=5)
     slots.keep(each, kept)
     for index, layer in enumerate(LAYERS):
         for kind, found in enumerate(slots.store_of(kept).layers[layer]):
@@ -337,8 +336,8 @@ def test_a_row_that_has_just_left_its_slot_leaves_its_cells_to_a_stretch() -> No
 
 
 def test_a_prefix_has_one_store_until_it_is_dropped() -> None:
-    slots = Slots(1)
-    one, other = Prefix((1, 2)), Prefix((1, 2))
+    slots = KVCache(1)
+    one, other = PrefixNode((1, 2)), PrefixNode((1, 2))
     store = slots.store_of(one)
     assert store.length == 2
     assert slots.store_of(one) is store
@@ -351,8 +350,8 @@ def test_a_prefix_has_one_store_until_it_is_dropped() -> None:
 @pytest.mark.parametrize("shared", [0, 4, 9])
 def test_what_prefixes_hold_beyond_the_shared_part_is_copied_before_the_rows_own_cells(shared: int) -> None:
     slots = slots_of(2)
-    upper = Prefix(tuple(range(4)))
-    lower = Prefix(tuple(range(5)), upper, start=4)
+    upper = PrefixNode(tuple(range(4)))
+    lower = PrefixNode(tuple(range(5)), upper, start=4)
     for prefix, mark in ((upper, 1), (lower, 2)):
         for index, layer in enumerate(LAYERS):
             keys = contents(2 * index, mark, len(prefix.tokens)).t().unsqueeze(-1)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pytest_evals.engines.transformers import threads
-from pytest_evals.engines.transformers.threads import candidates, fastest, set_threads
+from pytest_evals.engines.transformers.cpu import tuning
+from pytest_evals.engines.transformers.cpu.tuning import candidates, fastest, set_threads
 
 
 @pytest.mark.parametrize(
@@ -44,9 +44,9 @@ def test_a_single_candidate_is_not_measured() -> None:
 
 def test_torch_computes_with_the_number_that_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
-    monkeypatch.setattr(threads, "_seconds", float)
-    monkeypatch.setattr(threads, "_allowed", lambda: 4)
-    monkeypatch.setattr(threads, "_quota", lambda: None)
+    monkeypatch.setattr(tuning, "_seconds", float)
+    monkeypatch.setattr(tuning, "_allowed", lambda: 4)
+    monkeypatch.setattr(tuning, "_quota", lambda: None)
     try:
         torch.set_num_threads(4)
         assert set_threads(1) == 2
@@ -61,10 +61,10 @@ def test_the_quota_of_the_control_group_is_read(
 ) -> None:
     path = tmp_path / "cpu.max"
     path.write_text(text)
-    monkeypatch.setattr(threads, "_QUOTA", path)
-    assert threads._quota() == expected
+    monkeypatch.setattr(tuning, "_QUOTA", path)
+    assert tuning._quota() == expected
 
 
 def test_without_a_control_group_there_is_no_quota(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "_QUOTA", tmp_path / "missing")
-    assert threads._quota() is None
+    monkeypatch.setattr(tuning, "_QUOTA", tmp_path / "missing")
+    assert tuning._quota() is None

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pytest_evals.engines.transformers import timing
+from pytest_evals.engines.transformers.cpu import tuning
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,6 @@ def test_runs_and_the_time_that_counts(
             now += next(seconds)
         return now
 
-    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=read))
-    assert timing.least_seconds(lambda: calls.append(1)) == pytest.approx(least)
+    monkeypatch.setattr(tuning, "time", SimpleNamespace(perf_counter=read))
+    assert tuning.least_seconds(lambda: calls.append(1)) == pytest.approx(least)
     assert len(calls) == count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_evals.completion import Completion, Origin
 from pytest_evals.engines.protocol import Result
-from pytest_evals.turn import completion_of
+from pytest_evals.runner.completions import completion_of
 
 QUESTION = {"role": "user", "content": "Capital?"}
 

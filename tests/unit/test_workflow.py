@@ -14,16 +14,16 @@ import pytest
 
 from pytest_evals.completion import Completion
 from pytest_evals.errors import NotApplicable, SuiteError, TemplateError
-from pytest_evals.steps.budget import Budget, LimitExceeded, Limits
-from pytest_evals.steps.step import Absent, Declaration
-from pytest_evals.steps.tasks import plain_data
-from pytest_evals.steps.workflow import Workflow, build_workflow
+from pytest_evals.fixtures.declaration import FixtureSpec, NotApplicableResult
+from pytest_evals.fixtures.dependencies import TaskGraph, build_task_graph
+from pytest_evals.fixtures.limits import CallBudget, CallLimits, LimitExceeded
+from pytest_evals.fixtures.task import plain_data
 from pytest_evals.templates.expressions import check_condition, holds
 from pytest_evals.templates.locators import may_name_a_task, with_tasks
 from pytest_evals.templates.rendering import names_in, render, render_apart_from
 
 
-def definition(declaration: Declaration | None = None, scope: str = "function", **marks: str) -> Any:
+def definition(declaration: FixtureSpec | None = None, scope: str = "function", **marks: str) -> Any:
     function = SimpleNamespace(**marks)
     if declaration is not None:
         function.__evals_step__ = declaration
@@ -38,14 +38,14 @@ PROVIDED = {
 }
 
 
-def workflow(names: str, **fixtures: Any) -> Workflow:
+def workflow(names: str, **fixtures: Any) -> TaskGraph:
     table = {**PROVIDED}
     for name, given in fixtures.items():
         table[name] = [
             *table.get(name, ()),
             *(definition(each) for each in (given if isinstance(given, list) else [given])),
         ]
-    return build_workflow(names.split(), lambda name: table.get(name, ()), lambda: table)
+    return build_task_graph(names.split(), lambda name: table.get(name, ()), lambda: table)
 
 
 def test_each_step_follows_what_it_builds_on_by_name_and_in_templates() -> None:
@@ -58,12 +58,12 @@ def test_each_step_follows_what_it_builds_on_by_name_and_in_templates() -> None:
 
     found = workflow(
         "last reader unrelated",
-        last=Declaration("task", last),
-        middle=Declaration("grader", middle),
-        checked=Declaration("grader", checked),
-        first=Declaration("task", first),
-        apart=Declaration("task", apart),
-        reader=Declaration("grader", reader, settings={"needles": ["{{apart}} and {{ item.x }}", "first.y", "plain"]}),
+        last=FixtureSpec("task", last),
+        middle=FixtureSpec("grader", middle),
+        checked=FixtureSpec("grader", checked),
+        first=FixtureSpec("task", first),
+        apart=FixtureSpec("task", apart),
+        reader=FixtureSpec("grader", reader, settings={"needles": ["{{apart}} and {{ item.x }}", "first.y", "plain"]}),
     )
     assert list(found.steps) == ["first", "checked", "middle", "last", "apart"]
     assert found.steps["last"].needs == ("middle", "first")
@@ -78,7 +78,7 @@ def test_a_step_that_overrides_another_builds_on_it() -> None:
     async def lower(completion: Any) -> None: ...
     async def upper(completion: Any) -> None: ...
 
-    found = workflow("completion", completion=[Declaration("task", lower), Declaration("task", upper)])
+    found = workflow("completion", completion=[FixtureSpec("task", lower), FixtureSpec("task", upper)])
     assert list(found.steps) == ["completion^1", "completion"]
     assert found.steps["completion"].arguments == {"completion": "completion^1"}
     assert found.steps["completion^1"].sources == {"completion": "completion"}
@@ -87,7 +87,7 @@ def test_a_step_that_overrides_another_builds_on_it() -> None:
 def test_what_no_step_asks_for_makes_no_step() -> None:
     def sync() -> None: ...
 
-    assert workflow("sync completion model", sync=Declaration("grader", sync)).steps == {}
+    assert workflow("sync completion model", sync=FixtureSpec("grader", sync)).steps == {}
 
 
 # -- what templates may name
@@ -195,7 +195,7 @@ def test_the_result_of_a_task_becomes_plain_data() -> None:
 
 
 def test_whoever_looks_into_a_task_that_does_not_apply_does_not_apply() -> None:
-    absent = Absent("the task 'x', which does not apply: no rag")
+    absent = NotApplicableResult("the task 'x', which does not apply: no rag")
     for look in (bool, str, len, iter, lambda value: value.text, lambda value: value["a"], lambda value: "a" in value):
         with pytest.raises(NotApplicable, match="no rag"):
             look(absent)
@@ -203,7 +203,7 @@ def test_whoever_looks_into_a_task_that_does_not_apply_does_not_apply() -> None:
 
 
 def test_a_case_may_not_call_for_ever() -> None:
-    budget = Budget(Limits(calls=2, tokens=10))
+    budget = CallBudget(CallLimits(calls=2, tokens=10))
     budget.count_call()
     budget.count_tokens(10)
     budget.count_call()
@@ -214,7 +214,7 @@ def test_a_case_may_not_call_for_ever() -> None:
     with pytest.raises(LimitExceeded, match="used 11 tokens"):
         budget.count_call()
     assert not issubclass(LimitExceeded, Exception)
-    unlimited = Budget(Limits())
+    unlimited = CallBudget(CallLimits())
     for _ in range(1000):
         unlimited.count_call()
         unlimited.count_tokens(1000)

@@ -7,9 +7,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_evals.engines.footprint import cache_numbers
-from pytest_evals.engines.transformers.buckets import Room
-from pytest_evals.engines.transformers.plans import Budget
+from pytest_evals.engines.resources import cache_numbers
+from pytest_evals.engines.transformers.cuda.buckets import SlotTableSize
+from pytest_evals.engines.transformers.scheduling.plan import BatchLimits
 from pytest_evals.errors import ModelError
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
@@ -49,7 +49,7 @@ def choose_dtype(wish: str, device: str, *, bf16: bool) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class ModelShape:
     """What one token takes on the device, in bytes.
 
     ``kept``: its keys and values in all layers. ``passing``: its activations while it is computed. ``logits``: those of
@@ -61,15 +61,15 @@ class Shape:
     logits: int
 
 
-def shape_of(config: Any, size: int) -> Shape:
+def shape_of(config: Any, size: int) -> ModelShape:
     """Return what a token of a model takes; ``config`` is a transformers text config, ``size`` the bytes of a number."""
     kept = cache_numbers(lambda name: getattr(config, name, None))
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     passing = 8 * config.hidden_size + 3 * (inner if isinstance(inner, int) else max(inner))
-    return Shape(int(size * kept), int(size * passing), 4 * config.vocab_size)
+    return ModelShape(int(size * kept), int(size * passing), 4 * config.vocab_size)
 
 
-def choose_budget(wish: str, device: str, *, free: int, shape: Shape, packed: bool) -> Budget:
+def choose_budget(wish: str, device: str, *, free: int, shape: ModelShape, packed: bool) -> BatchLimits:
     """Return what may be under way at once, so that it fits before anything is allocated.
 
     Args:
@@ -87,15 +87,15 @@ def choose_budget(wish: str, device: str, *, free: int, shape: Shape, packed: bo
     usable -= 2 * rows * shape.logits
     if not packed:
         cells = max(1, usable // (shape.kept + shape.passing))
-        return Budget(rows, min(cells, CPU_CELLS) if kind == "cpu" else cells)
+        return BatchLimits(rows, min(cells, CPU_CELLS) if kind == "cpu" else cells)
     cells = max(1, (usable - tokens * shape.passing) // max(1, shape.kept))
     # CUDA graphs want one table of keys; there is memory for copies.
-    return Budget(rows, cells, tokens, cascade=CASCADE if kind != "cuda" else None)
+    return BatchLimits(rows, cells, tokens, cascade=CASCADE if kind != "cuda" else None)
 
 
-def table_room(budget: Budget) -> Room:
+def table_room(budget: BatchLimits) -> SlotTableSize:
     """Return the slots that are made at once where graphs read them: for all rows that may decode together."""
-    return Room(budget.rows, int(budget.cells * TABLE_SHARE))
+    return SlotTableSize(budget.rows, int(budget.cells * TABLE_SHARE))
 
 
 def settle_on(device: str, dtype: str) -> None:

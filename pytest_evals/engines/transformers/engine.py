@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_evals.completion import Failure
+from pytest_evals.completion import Failure, Likelihood
 from pytest_evals.engines.protocol import (
     Capabilities,
     EngineInfo,
@@ -20,15 +20,16 @@ from pytest_evals.engines.protocol import (
     Working,
 )
 from pytest_evals.engines.spec import ModelSpec
-from pytest_evals.engines.transformers import parallel
-from pytest_evals.engines.transformers.answers import Answer
-from pytest_evals.engines.transformers.intake import Intake
-from pytest_evals.engines.transformers.loop import AnyRow, Loop
-from pytest_evals.engines.transformers.loops import Machinery, make_machinery
-from pytest_evals.engines.transformers.meter import Meter
-from pytest_evals.engines.transformers.threads import set_threads
-from pytest_evals.engines.transformers.weights import Loaded, load_model
+from pytest_evals.engines.transformers import tensor_parallel
+from pytest_evals.engines.transformers.backends.protocol import AnySequence, Backend
+from pytest_evals.engines.transformers.cpu.tuning import set_threads
+from pytest_evals.engines.transformers.encoding import RequestEncoder
+from pytest_evals.engines.transformers.loading import LoadedModel, load_model
+from pytest_evals.engines.transformers.selection import Backends, select_backend
+from pytest_evals.engines.transformers.sequence import ScoringSequence, TokenSequence
+from pytest_evals.engines.transformers.usage import UsageMeter
 from pytest_evals.generation import GenerationParams
+from pytest_evals.hashing import content_hash
 
 VERSION = 3
 """Part of every fingerprint; raise it when the same request may give another text."""
@@ -39,7 +40,7 @@ _ALL_PARAMS = frozenset(GenerationParams.__slots__)
 class TransformersEngine:
     """A language model of transformers, generating in batches."""
 
-    def __init__(self, loaded: Loaded, machinery: Machinery, seconds: float = 0.0) -> None:
+    def __init__(self, loaded: LoadedModel, machinery: Backends, seconds: float = 0.0) -> None:
         identity = {**loaded.identity, "version": VERSION, "loop": machinery.name}
         self.model, self.tokenizer = loaded.model, loaded.tokenizer
         self.info = EngineInfo(
@@ -52,17 +53,17 @@ class TransformersEngine:
             seconds=seconds,
         )
         self.capabilities = Capabilities(likelihoods=True, params=_ALL_PARAMS)
-        self._intake = Intake(loaded, self.info, self.capabilities)
-        self._loops: list[Loop] = machinery.loops
-        self._meter: Meter = machinery.meter
-        self._answers: dict[str, Answer] = {}
+        self._intake = RequestEncoder(loaded, self.info, self.capabilities)
+        self._loops: list[Backend] = machinery.loops
+        self._meter: UsageMeter = machinery.meter
+        self._answers: dict[str, PendingRequest] = {}
         self._ranks = loaded.ranks
 
     def generate(self, requests: Inbox) -> Iterator[Event]:
         """See `Engine.generate`."""
         told, tokens = time.perf_counter(), 0
-        if self._ranks > 1 and not isinstance(requests, parallel.SharedInbox):
-            requests = parallel.SharedInbox(requests)
+        if self._ranks > 1 and not isinstance(requests, tensor_parallel.SharedInbox):
+            requests = tensor_parallel.SharedInbox(requests)
         while True:
             arrived = requests.take(wait=not any(self._loops))
             if not arrived and not any(self._loops):
@@ -94,20 +95,20 @@ class TransformersEngine:
 
     def _accept(self, arrived: list[Request]) -> Iterator[Result]:
         """Hand rows of new requests to their loops; those that cannot be answered are answered with why."""
-        rows: dict[bool, list[AnyRow]] = {False: [], True: []}
+        rows: dict[bool, list[AnySequence]] = {False: [], True: []}
         for request in arrived:
             accepted = self._intake.accept(request)
             if isinstance(accepted, Failure):
                 yield Result(request.id, error=accepted)
                 continue
-            self._answers[request.id] = Answer(request, accepted, time.perf_counter(), self.info.identity)
+            self._answers[request.id] = PendingRequest(request, accepted, time.perf_counter(), self.info.identity)
             rows[request.alone].extend(accepted)
         if rows[False]:
             self._loops[0].add(rows[False])
         if rows[True]:
             self._loops[-1].add(rows[True])
 
-    def _collect(self, rows: list[tuple[AnyRow, Failure | None]]) -> Iterator[Result]:
+    def _collect(self, rows: list[tuple[AnySequence, Failure | None]]) -> Iterator[Result]:
         """Yield the result of each request whose last row this was."""
         for row, failure in rows:
             answer = self._answers[row.request.id]
@@ -121,7 +122,7 @@ def load(spec: ModelSpec, options: dict[str, Any], report: Callable[[str], None]
     ranks = int(spec.options.get("tp", 1))
     if ranks > 1:
         report(f"starting {ranks} ranks")
-        parallel.start(ranks, {"spec": spec.text, "root": str(Path.cwd()), "options": options})
+        tensor_parallel.start(ranks, {"spec": spec.text, "root": str(Path.cwd()), "options": options})
     return open_rank(spec, options, report)
 
 
@@ -131,7 +132,76 @@ def open_rank(spec: ModelSpec, options: dict[str, Any], report: Callable[[str], 
     loaded = load_model(spec, options, report)
     if loaded.device == "cpu":
         set_threads(options.get("replicas", 1) * loaded.ranks)
-    machinery = make_machinery(loaded, spec, options)
+    machinery = select_backend(loaded, spec, options)
     seconds = time.perf_counter() - started
     report(f"loaded in {seconds:.1f} s")
     return TransformersEngine(loaded, machinery, seconds)
+
+
+# -- Rows -> the result of the request that they belong to.
+
+
+class PendingRequest:
+    """A request in the making: one row for each sample or choice."""
+
+    def __init__(
+        self, request: Request, rows: Sequence[AnySequence], arrived: float, identity: Mapping[str, Any]
+    ) -> None:
+        self._request = request
+        self._rows = list(rows)
+        self._arrived = arrived
+        self._identity = identity
+        self._open = {id(row) for row in rows}
+        self._failure: Failure | None = None
+
+    def take(self, row: AnySequence, failure: Failure | None) -> bool:
+        """Take note that a row is done; return whether that was the last one."""
+        self._open.discard(id(row))
+        self._failure = self._failure or failure
+        return not self._open
+
+    def result(self, now: float) -> Result:
+        """Return the result, at the time ``now``."""
+        if self._failure is not None:
+            return Result(self._request.id, error=self._failure)
+        begun = min((row.started for row in self._rows if row.started is not None), default=now)
+        latency, queued = now - begun, max(0.0, begun - self._arrived)
+        first = self._rows[0]
+        if isinstance(first, TokenSequence):
+            return self._completion(first, latency, queued)
+        scored = [row for row in self._rows if isinstance(row, ScoringSequence)]
+        likelihoods = tuple(map(_likelihood, self._request.choices, scored))
+        return Result(
+            self._request.id,
+            prompt_tokens=first.shareable + 1,
+            completion_tokens=0,
+            likelihoods=likelihoods,
+            fingerprint=self._fingerprint([row.tokens for row in scored]),
+            latency=latency,
+            queued=queued,
+        )
+
+    def _completion(self, first: TokenSequence, latency: float, queued: float) -> Result:
+        samples = tuple(row.text for row in self._rows if isinstance(row, TokenSequence))
+        return Result(
+            self._request.id,
+            text=first.text,
+            finish_reason=first.finish_reason or "stop",
+            prompt_tokens=first.prompt_tokens,
+            completion_tokens=len(first.generated),
+            logprobs=tuple(first.logprobs) if self._request.params.logprobs else None,
+            samples=samples if len(samples) > 1 else None,
+            fingerprint=self._fingerprint(first.prompt),
+            latency=latency,
+            queued=queued,
+        )
+
+    def _fingerprint(self, tokens: Any) -> str:
+        """Cover weights, tokenizer, template, dtype, versions, token ids and parameters."""
+        return content_hash(
+            [dict(self._identity), tokens, self._request.params.to_dict(), self._request.choices], length=24
+        )
+
+
+def _likelihood(text: str, row: ScoringSequence) -> Likelihood:
+    return Likelihood(text, sum(row.logprobs), len(row.continuation), len(text.encode()), row.likeliest)

@@ -16,7 +16,7 @@ _BITS = 32
 """Tokens of a number of a bitmask."""
 
 
-class Guide:
+class GrammarState:
     """Follows the grammar of one row: says what is allowed next, and is told what was chosen."""
 
     def __init__(self, matcher: Any, bitmask: torch.Tensor) -> None:
@@ -40,7 +40,7 @@ class Guide:
         return ended
 
 
-class Guides:
+class GrammarCompiler:
     """Compiles grammars for one tokenizer; equal ones are compiled once."""
 
     def __init__(self, tokenizer: Any, vocabulary: int, ends: Collection[int]) -> None:
@@ -49,7 +49,7 @@ class Guides:
         self._ends = list(ends)
         self._compiler: Any = None
 
-    def guide(self, params: GenerationParams) -> Guide | None:
+    def guide(self, params: GenerationParams) -> GrammarState | None:
         """Return the guide for a row, `None` when it may write anything.
 
         Raises `UnsupportedError` when xgrammar is not installed or cannot do what the grammar asks.
@@ -69,7 +69,7 @@ class Guides:
             raise UnsupportedError(f"this structured output cannot be enforced: {reason}") from error
         # Without a token that ends a text, the end of the grammar is the end.
         matcher = xgrammar.GrammarMatcher(compiled, terminate_without_stop_token=not self._ends)
-        return Guide(matcher, xgrammar.allocate_token_bitmask(1, self._vocabulary))
+        return GrammarState(matcher, xgrammar.allocate_token_bitmask(1, self._vocabulary))
 
     def _compile(self, params: GenerationParams) -> Any:
         import xgrammar

@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
+from pytest_evals.fixtures.grader import Fixture
 from pytest_evals.graders.judges.options import Common
 from pytest_evals.graders.judges.preflight import Preflight
-from pytest_evals.grading.fixture import Fixture
-from pytest_evals.review.questions import Question
+from pytest_evals.questions.question import Question
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from pytest_evals.graders.judges.custom import Score
-    from pytest_evals.graders.judges.scale import By
+    from pytest_evals.graders.judges.custom import CustomScore
+    from pytest_evals.graders.judges.scale import ScaleReading
 
 __all__ = ["Judge", "Preflight", "judge"]
 
@@ -32,7 +32,7 @@ class Judge:
         template: str,
         *,
         response: type[BaseModel],
-        score: Score = "score",
+        score: CustomScore = "score",
         reason: str | None = None,
         **common: Unpack[Common],
     ) -> Fixture:
@@ -54,7 +54,7 @@ class Judge:
 
         Of a yes-or-no ``question(...)`` PASS is the choice that is True, FAIL the one that is False, NA the one that is None.
         """
-        from pytest_evals.graders.judges.labelled import binary
+        from pytest_evals.graders.judges.labels import binary
 
         return binary(criterion, not_applicable=not_applicable, **common)
 
@@ -70,7 +70,7 @@ class Judge:
         A value of True or False is a verdict, `None` does not apply. Labels in a list are worth their place in it, from 0 for
         the first to 1 for the last. A ``question(...)`` of choices brings them.
         """
-        from pytest_evals.graders.judges.labelled import labels as make
+        from pytest_evals.graders.judges.labels import labels as make
 
         return make(asked, labels, **common)
 
@@ -82,7 +82,7 @@ class Judge:
         high: int | None = None,
         levels: Mapping[int, str] | None = None,
         normalize: bool = False,
-        by: By = "auto",
+        by: ScaleReading = "auto",
         **common: Unpack[Common],
     ) -> Fixture:
         """How far the answer meets ``criterion``: a number from ``low`` to ``high`` (1 to 5), or from 0 to 1 with

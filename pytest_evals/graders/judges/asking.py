@@ -11,13 +11,13 @@ from weakref import WeakKeyDictionary
 from pytest_evals.completion import Completion, Message
 from pytest_evals.errors import ModelCallError
 from pytest_evals.graders.judges.prompts import follow_up
-from pytest_evals.graders.judges.verdicts import strip_thoughts
+from pytest_evals.graders.judges.replies import strip_thoughts
 
 if TYPE_CHECKING:
-    from pytest_evals.model import Model
+    from pytest_evals.runner.model import Model
 
 T = TypeVar("T")
-Guide = Mapping[str, Any]
+ReplyConstraint = Mapping[str, Any]
 """A generation parameter that allows nothing but replies of the right form: ``choice`` or ``json_schema``."""
 
 # What models of a run were found unable to do. A run has one event loop.
@@ -42,7 +42,7 @@ async def ask(
     messages: Sequence[Message],
     read: Read[T],
     *,
-    guide: Guide,
+    guide: ReplyConstraint,
     generation: Mapping[str, Any],
     remind: str,
     guided_first: bool = True,
@@ -63,7 +63,9 @@ async def ask(
     return Answered(value, (reply, second), again)
 
 
-async def _generate(model: Model, messages: Sequence[Message], generation: Mapping[str, Any], guide: Guide) -> str:
+async def _generate(
+    model: Model, messages: Sequence[Message], generation: Mapping[str, Any], guide: ReplyConstraint
+) -> str:
     name = next(iter(guide), None)
     if name is not None and able(model, name):
         try:

@@ -9,29 +9,28 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_evals.completion import Message
 from pytest_evals.errors import SuiteError, did_you_mean
+from pytest_evals.fixtures.grader import Fixture
 from pytest_evals.graders.judges.asking import ask, together
 from pytest_evals.graders.judges.decisions import Ballot, broken_decision, decide_by_value, judges_of
-from pytest_evals.graders.judges.fences import neutral
-from pytest_evals.graders.judges.fixture import Scene, check_text, judge_fixture
+from pytest_evals.graders.judges.grader import Scene, check_text, judge_fixture
 from pytest_evals.graders.judges.options import Options, read_options
 from pytest_evals.graders.judges.prompts import SYSTEM
-from pytest_evals.graders.judges.replies import last_object
-from pytest_evals.graders.judges.verdicts import strip_thoughts
-from pytest_evals.grading.fixture import Fixture
-from pytest_evals.plain import one_line
+from pytest_evals.graders.judges.replies import last_object, strip_thoughts
+from pytest_evals.graders.judges.subject import neutral
 from pytest_evals.templates.rendering import render_text
+from pytest_evals.text import one_line
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from pytest_evals.model import Model
+    from pytest_evals.runner.model import Model
 
-Score = str | Sequence[str] | Callable[[Any], Any]
+CustomScore = str | Sequence[str] | Callable[[Any], Any]
 _TOKENS = 512
 
 
 def custom(
-    template: str, *, response: type[BaseModel], score: Score = "score", reason: str | None = None, **common: Any
+    template: str, *, response: type[BaseModel], score: CustomScore = "score", reason: str | None = None, **common: Any
 ) -> Fixture:
     """See `Judge.__call__`."""
     kind = "judge"

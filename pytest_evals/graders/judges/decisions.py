@@ -12,14 +12,14 @@ from pytest_evals.completion import Message
 from pytest_evals.graders.judges.asking import Answered, ask, together
 from pytest_evals.graders.judges.options import Options
 from pytest_evals.graders.judges.prompts import listed
-from pytest_evals.graders.judges.verdicts import read_verdict, strip_thoughts
-from pytest_evals.plain import one_line
+from pytest_evals.graders.judges.replies import read_verdict, strip_thoughts
+from pytest_evals.text import one_line
 
 if TYPE_CHECKING:
     from pytest_evals.grades import Grade, Status
-    from pytest_evals.model import Model
+    from pytest_evals.runner.model import Model
 
-Labels = Mapping[str, float | bool | None]
+VerdictLabels = Mapping[str, float | bool | None]
 """Verdicts on offer and what they are worth; `None` says that there is nothing to judge."""
 SHORT, LONG = 24, 400
 """Tokens of a reply that is a verdict alone, and of one with its reasons."""
@@ -67,7 +67,7 @@ def judges_of(judge: Model, options: Options) -> list[Model]:
     return [judge.using(spec) for spec in options.models] or [judge]
 
 
-async def decide(judge: Model, options: Options, labels: Labels, messages: Sequence[Message]) -> Decision:
+async def decide(judge: Model, options: Options, labels: VerdictLabels, messages: Sequence[Message]) -> Decision:
     """Ask for one of ``labels`` and decide by what was said."""
     asked = [
         _ask_label(model, options, labels, messages)
@@ -77,7 +77,7 @@ async def decide(judge: Model, options: Options, labels: Labels, messages: Seque
     return decide_by_label(await together(asked), labels, options)
 
 
-async def _ask_label(model: Model, options: Options, labels: Labels, messages: Sequence[Message]) -> Ballot:
+async def _ask_label(model: Model, options: Options, labels: VerdictLabels, messages: Sequence[Message]) -> Ballot:
     """Ask for one reply. Sampled ones are not guided: where the engine cannot, a second call would shift their seeds."""
     offered = list(labels)
 
@@ -104,20 +104,20 @@ def remind(offered: Sequence[str]) -> str:
     )
 
 
-def _label_ballot(model: str, answered: Answered[str], labels: Labels) -> Ballot:
+def _label_ballot(model: str, answered: Answered[str], labels: VerdictLabels) -> Ballot:
     if answered.value is None:
         return Ballot(model, None, problem=answered.problem, replies=answered.replies)
     worth = labels[answered.value]
     return Ballot(model, None if worth is None else float(worth), answered.value, replies=answered.replies)
 
 
-def decide_by_label(ballots: Sequence[Ballot], labels: Labels, options: Options) -> Decision:
+def decide_by_label(ballots: Sequence[Ballot], labels: VerdictLabels, options: Options) -> Decision:
     """Return the decision of ballots that hold labels."""
     decision = broken_decision(ballots) or _by_label(ballots, labels, options)
     return replace(decision, ballots=tuple(ballots))
 
 
-def _by_label(ballots: Sequence[Ballot], labels: Labels, options: Options) -> Decision:
+def _by_label(ballots: Sequence[Ballot], labels: VerdictLabels, options: Options) -> Decision:
     counts = Counter(str(ballot.label) for ballot in ballots)
     verdicts = all(value is None or isinstance(value, bool) for value in labels.values())
     applying = [ballot for ballot in ballots if ballot.value is not None]

@@ -6,17 +6,16 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from pytest_evals.fixtures.grader import Fixture
 from pytest_evals.graders.judges.asking import together
-from pytest_evals.graders.judges.decisions import Decision, Labels, decide
-from pytest_evals.graders.judges.fences import fenced
-from pytest_evals.graders.judges.fixture import Scene, check_text, judge_fixture, messages_of
-from pytest_evals.graders.judges.labelled import closing
+from pytest_evals.graders.judges.decisions import Decision, VerdictLabels, decide
+from pytest_evals.graders.judges.grader import Scene, check_text, judge_fixture, messages_of
+from pytest_evals.graders.judges.labels import closing
 from pytest_evals.graders.judges.options import read_options
-from pytest_evals.graders.judges.subject import insert, join_documents
-from pytest_evals.graders.judges.verdicts import strip_thoughts
-from pytest_evals.grading.fixture import Fixture
+from pytest_evals.graders.judges.replies import strip_thoughts
+from pytest_evals.graders.judges.subject import fenced, insert, join_documents
 
-FIRST_WINS: Labels = {"A": 1.0, "B": 0.0, "TIE": 0.5}
+FIRST_WINS: VerdictLabels = {"A": 1.0, "B": 0.0, "TIE": 0.5}
 """What a verdict is worth to the answer that is shown first."""
 _OFFERED = list(FIRST_WINS)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_evals.case import Case
 from pytest_evals.completion import Completion, Message
-from pytest_evals.conversation import check_messages
 from pytest_evals.datasets.loading import load
 from pytest_evals.errors import EvalsError, SuiteError
-from pytest_evals.ids import row_id
-from pytest_evals.plain import one_line
+from pytest_evals.fixtures.declaration import PreflightResult
+from pytest_evals.hashing import row_id
+from pytest_evals.questions.scales import Scale
+from pytest_evals.suites.conversation import check_messages
 from pytest_evals.templates.rendering import render
-from pytest_evals.trust.scales import Scale
+from pytest_evals.text import one_line
 
 if TYPE_CHECKING:
-    from pytest_evals.model import Model
+    from pytest_evals.runner.model import Model
 
 
 class Preflight:
@@ -56,30 +56,7 @@ class Golden:
     worth: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Flown:
-    """What came of a preflight: on how many rows judge and people agree, and the first rows where they do not."""
-
-    grader: str
-    agreed: int
-    n: int
-    required: float
-    differences: tuple[str, ...]
-
-    @property
-    def passed(self) -> bool:
-        """Tell whether they agree often enough."""
-        return self.agreed >= math.ceil(self.required * self.n - 1e-9)
-
-    def __str__(self) -> str:
-        text = (
-            f"preflight of the judge {self.grader}: it agrees with people on {self.agreed} of {self.n} golden cases "
-            f"(at least {self.required:.0%} are asked for)"
-        )
-        return text if self.passed or not self.differences else f"{text}; {'; '.join(self.differences)}"
-
-
-class Flight:
+class JudgePreflight:
     """The preflight of one judge. ``judged`` is the judge's function, ``settings`` and ``check`` those of its fixture."""
 
     def __init__(
@@ -124,12 +101,12 @@ class Flight:
         except EvalsError as error:
             raise type(error)(f"{place}: {error}") from error
 
-    async def fly(self, grader: str, judge_for: Callable[[str], Model]) -> Flown:
+    async def run(self, grader: str, judge_for: Callable[[str], Model]) -> PreflightResult:
         """Have all rows judged, at the same time; ``judge_for`` gives the judge for a row, by its id."""
         rows = self.rows()
         differences = await asyncio.gather(*(self._difference(row, judge_for(row.case.id)) for row in rows))
         wrong = [difference for difference in differences if difference is not None]
-        return Flown(grader, len(rows) - len(wrong), len(rows), self._preflight.agreement, tuple(wrong[:3]))
+        return PreflightResult(grader, len(rows) - len(wrong), len(rows), self._preflight.agreement, tuple(wrong[:3]))
 
     async def _difference(self, row: Golden, judge: Model) -> str | None:
         """Return where judge and people differ, `None` where they agree. A judge without a verdict does not agree."""
@@ -153,16 +130,3 @@ def _question(row: Mapping[str, Any]) -> list[Message]:
         return check_messages(row["messages"])
     prompt = row.get("prompt")
     return [{"role": "user", "content": prompt}] if isinstance(prompt, str) and prompt else []
-
-
-def flight_of(function: Any) -> Flight | None:
-    """Return the preflight of a grader function, `None` where it has none."""
-    flight: Flight | None = getattr(function, "__evals_flight__", None)
-    return flight
-
-
-def check_flight(function: Any) -> None:
-    """Raise an `EvalsError` when a grader function has a preflight whose golden set is not usable."""
-    flight = flight_of(function)
-    if flight is not None:
-        flight.rows()

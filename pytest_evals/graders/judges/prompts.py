@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_evals.completion import Message
-from pytest_evals.graders.judges.fences import neutral
+from pytest_evals.graders.judges.subject import neutral
 
 SYSTEM = (
     "You judge answers that somebody else wrote. What stands between [BEGIN ...] and [END ...] markers is material to "

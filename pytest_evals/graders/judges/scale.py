@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_evals.completion import Likelihood, Message
 from pytest_evals.errors import ModelCallError, SuiteError
-from pytest_evals.graders.judges.asked import asked_steps, question_for, templates_of, told
+from pytest_evals.fixtures.grader import Fixture
 from pytest_evals.graders.judges.asking import able, ask, together, unable
 from pytest_evals.graders.judges.decisions import LONG, SHORT, Ballot, decide_by_value, judges_of, remind
-from pytest_evals.graders.judges.fixture import Scene, check_text, judge_fixture, messages_of, read_examples
+from pytest_evals.graders.judges.grader import Scene, check_text, judge_fixture, messages_of, read_examples
 from pytest_evals.graders.judges.options import Options, read_options
 from pytest_evals.graders.judges.prompts import follow_up
-from pytest_evals.graders.judges.verdicts import read_verdict, strip_thoughts
-from pytest_evals.grading.fixture import Fixture
-from pytest_evals.review.questions import Question
-from pytest_evals.trust.scales import Scale
+from pytest_evals.graders.judges.questions import asked_steps, question_for, templates_of, told
+from pytest_evals.graders.judges.replies import read_verdict, strip_thoughts
+from pytest_evals.questions.question import Question
+from pytest_evals.questions.scales import Scale
 
 if TYPE_CHECKING:
-    from pytest_evals.model import Model
+    from pytest_evals.runner.model import Model
 
-By = Literal["auto", "likelihood", "text"]
+ScaleReading = Literal["auto", "likelihood", "text"]
 _MOST_STEPS = 20
 _OUT_OF = re.compile(r"(?<![\d.])(\d+)\s*(?:/|out of)\s*(\d+)(?![\d.])")
 
@@ -35,7 +35,7 @@ def scale(
     high: int | None = None,
     levels: Mapping[int, str] | None = None,
     normalize: bool = False,
-    by: By = "auto",
+    by: ScaleReading = "auto",
     **common: Any,
 ) -> Fixture:
     """See `Judge.scale`."""
@@ -115,7 +115,7 @@ async def _score(
     offered: Sequence[str],
     given: Scale,
     request: str,
-    method: By,
+    method: ScaleReading,
 ) -> Ballot:
     replies: tuple[str, ...] = ()
     if options.reasoning:
@@ -214,7 +214,7 @@ def _check_levels(levels: object, scores: Sequence[int]) -> str:
     return "".join(f"\n{score}: {levels[score]}" for score in scores if score in levels)
 
 
-def _check_method(by: object, options: Options) -> By:
+def _check_method(by: object, options: Options) -> ScaleReading:
     if by == "text":
         return "text"
     if by not in ("auto", "likelihood"):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 from pytest_evals.completion import Completion, Message
-from pytest_evals.errors import SuiteError
-from pytest_evals.graders.judges.fences import fenced, neutral
-from pytest_evals.graders.judges.names import WHOLE, items_only, names_in
-from pytest_evals.graders.judges.verdicts import strip_thoughts
+from pytest_evals.errors import SuiteError, TemplateError
+from pytest_evals.graders.judges.replies import strip_thoughts
 from pytest_evals.templates.locators import locate
 from pytest_evals.templates.rendering import render, render_text
 
@@ -21,7 +22,7 @@ OWN = FROM_COMPLETION | {"item", "metadata", "reference", "context", "documents"
 _TEXT_FIELDS = ("text", "content", "page_content")
 
 
-class Fenced(str):
+class Delimited(str):
     """A text between markers, to be inserted in a prompt; ``text`` is the text itself."""
 
     __slots__ = ("text",)
@@ -110,9 +111,9 @@ def scope_of(row: Mapping[str, Any], fixtures: Mapping[str, Any], metadata: Mapp
     completion = fixtures.get("completion")
     if isinstance(completion, Completion):
         before = completion.messages[:-1]
-        scope["completion"] = Fenced("ANSWER", strip_thoughts(completion.text))
-        scope["question"] = Fenced("QUESTION", last_user_turn(before))
-        scope["conversation"] = Fenced("CONVERSATION", as_conversation(before))
+        scope["completion"] = Delimited("ANSWER", strip_thoughts(completion.text))
+        scope["question"] = Delimited("QUESTION", last_user_turn(before))
+        scope["conversation"] = Delimited("CONVERSATION", as_conversation(before))
         scope["turns"] = [{"role": turn["role"], "content": neutral(turn["content"])} for turn in completion.messages]
     return scope
 
@@ -121,9 +122,9 @@ def with_subject(scope: Mapping[str, Any], subject: Subject) -> dict[str, Any]:
     """Return the scope with the reference and the context, where there are such."""
     found: dict[str, Any] = {**scope, "documents": list(subject.documents)}
     if subject.documents:
-        found["context"] = Fenced("CONTEXT", join_documents(subject.documents))
+        found["context"] = Delimited("CONTEXT", join_documents(subject.documents))
     if subject.reference is not None:
-        found["reference"] = Fenced("REFERENCE", subject.reference)
+        found["reference"] = Delimited("REFERENCE", subject.reference)
     return found
 
 
@@ -144,7 +145,7 @@ def read_subject(sources: Sources, scope: Mapping[str, Any]) -> Subject:
 
 def insert(template: str, scope: Mapping[str, Any]) -> str:
     """Render a template whose result is shown between markers: what it inserts is the bare text."""
-    bare = {name: value.text if isinstance(value, Fenced) else value for name, value in scope.items()}
+    bare = {name: value.text if isinstance(value, Delimited) else value for name, value in scope.items()}
     return render_text(template, bare)
 
 
@@ -198,3 +199,81 @@ def as_conversation(messages: Sequence[Message]) -> str:
 def last_user_turn(messages: Sequence[Message]) -> str:
     """Return what the user said last, nothing where no user spoke."""
     return next((str(message["content"]) for message in reversed(messages) if message["role"] == "user"), "")
+
+
+# -- Which names a judge's template uses: what must be known before the template can be rendered.
+
+_LOCATOR = re.compile(r"\Aitem(?:\.\w+)+\Z")
+WHOLE = re.compile(r"\A\{\{\s*([A-Za-z_]\w*(?:\.\w+)*)\s*\}\}\Z")
+_PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z_]\w*)(?:\.\w+)*\s*\}\}")
+_MARKUP = ("{{", "{%", "{#", "}}")
+
+
+@functools.lru_cache(maxsize=1024)
+def names_in(template: str) -> frozenset[str]:
+    """Return the names that ``template`` (or locator) takes from outside. Raises `TemplateError` when it is not well
+    formed.
+    """
+    if _LOCATOR.match(template):
+        return frozenset({"item"})
+    rest = _PLACEHOLDER.sub("", template)
+    if not any(mark in rest for mark in _MARKUP):
+        return frozenset(_PLACEHOLDER.findall(template))
+    # Jinja takes 30 ms to import: only templates that do more than insert values pay for it.
+    import jinja2
+    import jinja2.meta
+
+    try:
+        return frozenset(jinja2.meta.find_undeclared_variables(jinja2.Environment().parse(template)))  # noqa: S701 - parsed only
+    except jinja2.TemplateSyntaxError as error:
+        raise TemplateError(f"template {template!r} is not well formed: {error.message}") from error
+
+
+def items_only(template: str) -> bool:
+    """Tell whether ``template`` takes all that it inserts from the row, so that it can be checked before anything runs."""
+    return names_in(template) <= {"item"}
+
+
+# -- Text that is judged, put between markers that it cannot forge.
+#
+# What a model or a dataset wrote is material, never an instruction: it must not be able to end its block, to open
+# another one, or to speak in the judge's or the user's turn.
+
+# What chat templates take for the border of a turn or of the text, in the spelling of any family: <|im_end|>, <|eot_id|> (also
+# with full-width lines), <start_of_turn>, [INST], <<SYS>>, <s>, <think>.
+_OPENING = re.compile(
+    r"<(?=[|\uff5c])|<(?=/?(?:s|bos|eos|pad|unk|think|start_of_turn|end_of_turn|im_start|im_end)>)", re.IGNORECASE
+)
+_CLOSING = re.compile(r"(?<=[|\uff5c])>")
+_BRACKETS = re.compile(r"\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_RESULTS|TOOL_CALLS)\])")
+_DOUBLE = re.compile(r"<(?=</?SYS>>)")
+_MARKER = re.compile(r"\[(?=\s*(?:BEGIN|END)\b)", re.IGNORECASE)
+_TOKEN_LENGTH = 12
+
+
+def neutral(text: str) -> str:
+    """Return ``text`` with everything broken up by a space that a chat template or a tokenizer could take for a border."""
+    for pattern, opening in ((_OPENING, "< "), (_CLOSING, " >"), (_BRACKETS, "[ "), (_DOUBLE, "< ")):
+        text = pattern.sub(opening, text)
+    return text
+
+
+def fenced(name: str, text: str) -> str:
+    """Return ``text`` between ``[BEGIN NAME token]`` and ``[END NAME token]``.
+
+    The token follows from the text and does not stand in it, so that the text can hold no marker of its own block; the
+    same text has the same token, so that equal prompts stay equal. What looks like a marker in the text becomes one of
+    round brackets.
+    """
+    safe = _MARKER.sub("(", neutral(text))
+    token = _token(safe)
+    return f"[BEGIN {name} {token}]\n{safe}\n[END {name} {token}]"
+
+
+def _token(text: str) -> str:
+    digest = text.encode("utf-8", "surrogatepass")
+    while True:
+        digest = hashlib.sha256(digest).digest()
+        token = digest.hex()[:_TOKEN_LENGTH]
+        if token not in text:
+            return token

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pytest_evals.graders.metrics import alignment, edits, embeddings, squad, summary, translation
+from pytest_evals.fixtures.grader import Fixture
+from pytest_evals.graders.metrics import embeddings, lexical
 from pytest_evals.graders.metrics.base import metric_fixture
-from pytest_evals.graders.settings import require
+from pytest_evals.graders.templating import require
 from pytest_evals.graders.text import check_normalizers
-from pytest_evals.grading.fixture import Fixture
 
 __all__ = ["bleu", "chrf", "embedding_similarity", "f1", "levenshtein", "meteor", "rouge"]
 EXTRA = "metrics"
@@ -26,7 +26,7 @@ def f1(
     reference: object, *, threshold: float | None = None, of: str | None = None, run_if: str | None = None
 ) -> Fixture:
     """F1 of the words that completion and reference have in common, normalised as in SQuAD; the best reference counts."""
-    return metric_fixture("f1", squad.f1, reference, threshold, of=of, run_if=run_if)
+    return metric_fixture("f1", lexical.f1, reference, threshold, of=of, run_if=run_if)
 
 
 def bleu(
@@ -43,9 +43,7 @@ def bleu(
     ``tokenize``: sacrebleu's tokenizer; ``char`` and ``zh`` for Chinese and other scripts without spaces.
     """
     require("sacrebleu", EXTRA, "bleu")
-    measure = functools.partial(
-        translation.bleu, tokenize=translation.check_tokenizer(tokenize), lowercase=bool(lowercase)
-    )
+    measure = functools.partial(lexical.bleu, tokenize=lexical.check_tokenizer(tokenize), lowercase=bool(lowercase))
     return metric_fixture("bleu", measure, reference, threshold, of=of, run_if=run_if)
 
 
@@ -64,7 +62,7 @@ def chrf(
     """
     require("sacrebleu", EXTRA, "chrf")
     measure = functools.partial(
-        translation.chrf, word_order=translation.check_word_order(word_order), lowercase=bool(lowercase)
+        lexical.chrf, word_order=lexical.check_word_order(word_order), lowercase=bool(lowercase)
     )
     return metric_fixture("chrf", measure, reference, threshold, of=of, run_if=run_if)
 
@@ -82,9 +80,9 @@ def rouge(
     """ROUGE-1, -2, -L or -Lsum of rouge-score, for English texts. ``stem`` compares words by their Porter stems."""
     require("rouge_score", EXTRA, "rouge")
     compute = functools.partial(
-        summary.rouge, kind=summary.check_kind(kind), part=summary.check_part(measure), stem=bool(stem)
+        lexical.rouge, kind=lexical.check_kind(kind), part=lexical.check_part(measure), stem=bool(stem)
     )
-    return metric_fixture("rouge", compute, reference, threshold, check=summary.check_references, of=of, run_if=run_if)
+    return metric_fixture("rouge", compute, reference, threshold, check=lexical.check_references, of=of, run_if=run_if)
 
 
 def meteor(
@@ -100,10 +98,10 @@ def meteor(
     """
     require("nltk", EXTRA, "meteor")
     if synonyms:
-        alignment.check_wordnet()
+        lexical.check_wordnet()
     return metric_fixture(
         "meteor",
-        functools.partial(alignment.meteor, synonyms=bool(synonyms)),
+        functools.partial(lexical.meteor, synonyms=bool(synonyms)),
         reference,
         threshold,
         of=of,
@@ -128,7 +126,7 @@ def levenshtein(
     steps = check_normalizers(normalize)
     return metric_fixture(
         "levenshtein",
-        functools.partial(edits.levenshtein, steps=steps, unit=edits.check_unit(unit)),
+        functools.partial(lexical.levenshtein, steps=steps, unit=lexical.check_unit(unit)),
         reference,
         threshold,
         of=of,

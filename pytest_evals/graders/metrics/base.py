@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_evals.errors import SuiteError
-from pytest_evals.graders.settings import check_static, depends_on_case, grading_text
-from pytest_evals.grading.fixture import Fixture, grader_fixture
-from pytest_evals.grading.scope import current_scope
-from pytest_evals.plain import one_line
+from pytest_evals.fixtures.context import current_scope
+from pytest_evals.fixtures.grader import Fixture, grader_fixture
+from pytest_evals.graders.templating import check_static, depends_on_case, grading_text
 from pytest_evals.templates.rendering import render
+from pytest_evals.text import one_line
 
 if TYPE_CHECKING:
     import pytest
@@ -25,7 +25,7 @@ class Measured(NamedTuple):
     details: Mapping[str, Any]
 
 
-Measure = Callable[[str, Sequence[str]], Measured]
+MetricFunction = Callable[[str, Sequence[str]], Measured]
 """A completion's text and its references -> what was measured."""
 
 
@@ -56,7 +56,7 @@ def check_threshold(threshold: float | None, grader: str, lowest: float = 0) -> 
 
 def metric_fixture(
     name: str,
-    measure: Measure,
+    measure: MetricFunction,
     reference: object,
     threshold: float | None,
     *,

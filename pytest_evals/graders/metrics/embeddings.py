@@ -17,11 +17,11 @@ from typing import Any
 
 from pytest_evals.errors import EvalsError, SuiteError
 from pytest_evals.graders.metrics.base import Measured
-from pytest_evals.graders.settings import require
-from pytest_evals.plain import quoted
+from pytest_evals.graders.templating import require
+from pytest_evals.text import quoted
 
 WORDLLAMA = "wordllama"
-HOST = Path(__file__).with_name("encoder_host.py")
+HOST = Path(__file__).with_name("embeddings_worker.py")
 
 
 def check_model(model: str, base: Path) -> str:

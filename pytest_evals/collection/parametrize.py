@@ -1,0 +1,131 @@
+"""The items of a test: one for each case and model, with ids that stay the same."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pytest_evals.collection.closure import RequestedFixtures
+from pytest_evals.collection.item import RECORDED, CaseKey
+from pytest_evals.engines.spec import EMBEDDED, spec_of_record
+from pytest_evals.errors import EvalsError, SuiteError
+from pytest_evals.settings import Settings, model_text
+from pytest_evals.suites.declaration import EvalDeclaration
+from pytest_evals.suites.suite import Prepared, Suite
+
+
+def case_keys(suite: Suite, models: Sequence[str], asked: RequestedFixtures, where: str) -> list[CaseKey]:
+    """Return what tells the items apart, model by model, so that one model's cases stand together.
+
+    Raises `SuiteError` for a case that brings a completion where a model is asked too, and for one without a prompt where
+    there must be one.
+    """
+    keys: list[CaseKey] = []
+    open_cases: list[Prepared] = []
+    for prepared in suite.cases.values():
+        if not (asked.completion or asked.asks or asked.model):
+            keys.append(CaseKey(prepared.case.id, None))
+        elif asked.completion and prepared.recorded is not None:
+            if asked.asks or asked.model:
+                raise SuiteError(
+                    f"{where}: {prepared.case.place} brings a completion, and the test or a grader of it asks a model: "
+                    "which one wrote the completion is not known; grade recorded completions in a test of their own"
+                )
+            keys.append(CaseKey(prepared.case.id, RECORDED))
+        elif prepared.problem and (asked.completion or asked.asks):
+            raise SuiteError(f"{where}: {prepared.case.place} {prepared.problem}")
+        else:
+            open_cases.append(prepared)
+    return [*keys, *(CaseKey(prepared.case.id, model) for model in models for prepared in open_cases)]
+
+
+def item_ids(keys: Sequence[CaseKey], models: Sequence[str], root: Path) -> list[str]:
+    """Return the ids of items: those of their cases, with the model's short name where there are several."""
+    shorts = short_names(models, root) if len(models) > 1 else {}
+    return [f"{key.case_id}-{shorts[key.model]}" if key.model in shorts else key.case_id for key in keys]
+
+
+# -- Which models a test is run with, and what they are called in the ids of its items.
+
+
+def models_for(definition: pytest.Item, declaration: EvalDeclaration, settings: Settings) -> tuple[str, ...]:
+    """Return the models of a test: those of the command line, else of the suite, else of the nearest conftest, else of the
+    configuration file, else the embedded default. Raises an `EvalsError` for a specification that is wrong.
+    """
+    if settings.models:
+        return settings.models
+    own = [declaration.model] if isinstance(declaration.model, str) else declaration.model
+    found = own or definition.ihook.pytest_evals_models(config=definition.config)
+    if isinstance(found, str):
+        found = [found]
+    if not found:
+        return settings.default_models or (EMBEDDED,)
+    base = definition.path.parent if own else settings.root
+    try:
+        return tuple(dict.fromkeys(model_text(text, base, settings.root, settings.aliases) for text in found))
+    except EvalsError as error:
+        raise type(error)(f"{declaration.place}: {error}") from error
+
+
+def check_models(models: Iterable[str], settings: Settings, where: str) -> None:
+    """Raise `ModelError` for a model that a grader names and nobody can load."""
+    for model in models:
+        try:
+            model_text(model, settings.root, settings.root, settings.aliases)
+        except EvalsError as error:
+            raise type(error)(f"{where}: {error}") from error
+
+
+def short_names(models: Sequence[str], root: Path) -> dict[str | None, str]:
+    """Return a name for each model, for ids; equal ones are numbered."""
+    names: dict[str | None, str] = {}
+    for model in models:
+        short = spec_of_record(model, root).short
+        taken = sum(name == short or name.startswith(f"{short}-") for name in names.values())
+        names[model] = f"{short}-{taken + 1}" if taken else short
+    return names
+
+
+# -- Repeats: the same case several times, as items of their own with ids that stay the same.
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedParametrization:
+    """The models of a suite, and how often each case runs, where a recorded run decides."""
+
+    models: tuple[str, ...]
+    repeats: int
+
+
+def repeated(keys: Sequence[CaseKey], ids: Sequence[str], counts: Sequence[int]) -> tuple[list[CaseKey], list[str]]:
+    """Return keys and ids with each as often as ``counts`` says, repeats of a case together.
+
+    The number joins the id only where there are several.
+    """
+    found = [
+        (dataclasses.replace(key, repeat=number), f"{name}-r{number}" if count > 1 else name)
+        for key, name, count in zip(keys, ids, counts, strict=True)
+        for number in range(1, count + 1)
+    ]
+    return [key for key, _ in found], [name for _, name in found]
+
+
+def count_greedy(suite: Suite, keys: Sequence[CaseKey], root: Path) -> int:
+    """Return how many completions are greedy, of models that give the same answer each time."""
+    models = {key.model for key in keys} - {None, RECORDED}
+    same = {model for model in models if spec_of_record(str(model), root).deduplicates}
+    return sum(key.model in same and suite.cases[key.case_id].params.greedy for key in keys)
+
+
+def same_note(suite: str, greedy: int, total: int) -> list[str]:
+    """Say that repeats of ``greedy`` of ``total`` cases tell nothing new; nothing where there are none."""
+    if not greedy:
+        return []
+    which = "its completions are greedy" if greedy == total else f"{greedy} of {total} completions are greedy"
+    return [
+        f"{suite}: {which}, and repeats of a greedy completion are the same; a temperature above 0 makes them differ"
+    ]

@@ -1,0 +1,46 @@
+"""A dataset: its rows, and where each stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_evals.errors import DatasetError
+from pytest_evals.hashing import content_hash
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Rows in their order. ``places[i]`` says where row ``i`` stands, as ``file:line`` or ``row 3 of data``.
+
+    ``lines`` are those of ``path`` where the rows start: none where the rows do not come from a file of text.
+    """
+
+    key: str
+    rows: tuple[Row, ...]
+    places: tuple[str, ...]
+    path: Path | None = None
+    lines: tuple[int, ...] = ()
+
+    def source(self, index: int) -> tuple[Path, int] | None:
+        """Return the file and the line where a row starts; `None` where no reader could go there."""
+        return (self.path, self.lines[index]) if self.path and self.lines else None
+
+    @property
+    def hash(self) -> str:
+        """Hash of the content of all rows, in order; the same data in another file format hashes the same."""
+        return content_hash([dict(row) for row in self.rows], length=16)
+
+
+def as_row(value: object, where: str) -> Row:
+    """Return a row. Raises `DatasetError`, with ``where``, for what has no named fields."""
+    if not isinstance(value, Mapping):
+        raise DatasetError(f"{where}: a row must be an object with named fields, not {type(value).__name__}")
+    for name in value:
+        if not isinstance(name, str):
+            raise DatasetError(f"{where}: field names must be strings, not {name!r}")
+    return value

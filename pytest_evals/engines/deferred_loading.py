@@ -1,0 +1,137 @@
+"""Keeps models from being loaded for answers that are known from before.
+
+Before a model is loaded, `identity` tells what it would be loaded as. If everything that is asked of it is known of such a
+model, it is answered from that; if anything is not, the model is loaded and asked as ever, and what it was loaded as
+decides what is known. The pool's lock guards all of it; finding out takes a thread of its own, since it reads files.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_evals.engines.answer_cache import AnswerCache
+from pytest_evals.engines.identity import foretold, remember
+from pytest_evals.engines.protocol import EngineInfo, Result
+from pytest_evals.engines.replica_set import ReplicaSet, replicas_of, weights_of
+from pytest_evals.engines.resources import gpu_count
+from pytest_evals.engines.spec import spec_of_record
+
+
+class DeferredLoading:
+    """See the module.
+
+    Args:
+        root: Resolves paths and modules.
+        options: What every engine is told.
+        memory: What is known from before.
+        lock: The pool's.
+        go_on: Called with the lock held once more is known.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        options: Mapping[str, Any],
+        memory: AnswerCache | None,
+        lock: threading.Condition,
+        go_on: Callable[[], None],
+    ) -> None:
+        self._root = root
+        self._options = options
+        self._memory = memory if memory is not None and memory.sources else None
+        self._lock = lock
+        self._go_on = go_on
+        self._looking: set[str] = set()
+        self._found: dict[str, EngineInfo | None] = {}
+        self._needed: set[str] = set()
+
+    def prepare(self, team: ReplicaSet, model: str) -> bool:
+        """Take note that ``model`` will be asked; return whether it may be loaded for that ahead of time."""
+        if self._memory is None or team.loaded:
+            return True
+        name = team.spec.text
+        if name not in self._found:
+            team.announced.add(model)
+            self._look(team)
+            return False
+        info = self._found[name]
+        return info is None or not self._memory.knows(model, info)
+
+    def undecided(self, team: ReplicaSet) -> bool:
+        """Tell whether it is still being found out what the model would be loaded as; that begins here."""
+        name = team.spec.text
+        if self._memory is None or team.loaded or name in self._found or name in self._needed:
+            return False
+        self._look(team)
+        return True
+
+    def answers(self, team: ReplicaSet) -> list[Result]:
+        """Return the answers to everything that waits for a model that is not loaded, none unless all are known."""
+        name = team.spec.text
+        info = self._found.get(name)
+        if self._memory is None or info is None or team.loaded or name in self._needed:
+            return []
+        found = []
+        for request in team.pending():
+            known = self._memory.recall(request, info)
+            if known is None:
+                self._needed.add(name)
+                return []
+            found.append(known)
+        if found and team.foretold is None:
+            team.foretold = info
+        return found
+
+    def loaded(self, team: ReplicaSet, info: EngineInfo) -> str | None:
+        """Take note of what a model was loaded as; return what the user should know of it."""
+        name = team.spec.text
+        self._needed.discard(name)
+        self._found[name] = info
+        remember(team.spec, self._told(team), info)
+        then = team.foretold.identity if team.foretold is not None else info.identity
+        changed = [key for key in {**then, **info.identity} if then.get(key) != info.identity.get(key)]
+        if not changed:
+            return None
+        listed = ", ".join(f"{key} {then.get(key)} then, {info.identity.get(key)} now" for key in changed)
+        return f"answers were taken from before while it was not loaded, and it is another model now: {listed}"
+
+    def _told(self, team: ReplicaSet) -> dict[str, Any]:
+        return _told(self._options, len(team.replicas))
+
+    def _look(self, team: ReplicaSet) -> None:
+        name = team.spec.text
+        if name not in self._looking:
+            self._looking.add(name)
+            look = threading.Thread(target=self._find_out, args=(team,), name="evals-identify", daemon=True)
+            look.start()
+
+    def _find_out(self, team: ReplicaSet) -> None:
+        try:
+            info = foretold(team.spec, self._told(team), _path(self._root))
+        except Exception:  # noqa: BLE001 - whatever is odd about its files is said when the model is loaded, which must not wait for ever
+            info = None
+        with self._lock:
+            self._found.setdefault(team.spec.text, info)
+            announced, team.announced = team.announced, set()
+            if any(self.prepare(team, model) for model in announced):
+                team.expect()
+            self._go_on()
+
+
+def foreseen(model: str, root: Path, options: Mapping[str, Any]) -> EngineInfo | None:
+    """Return what ``model`` would be loaded as, `None` where that is not known."""
+    spec = weights_of(spec_of_record(model, root))
+    replicas = replicas_of(spec, str(options.get("device", "auto")), gpu_count())
+    return foretold(spec, _told(options, replicas), _path(root))
+
+
+def _told(options: Mapping[str, Any], replicas: int) -> dict[str, Any]:
+    return {**options, "replicas": replicas}
+
+
+def _path(root: Path) -> list[str]:
+    return [str(root), *(entry for entry in sys.path if entry)]

@@ -1,0 +1,89 @@
+"""One copy of a model: its requests, and the process that holds it while it is loaded."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pytest_evals.engines.ipc import Channel, Packet
+from pytest_evals.engines.process import EngineProcess
+from pytest_evals.engines.protocol import EngineInfo
+from pytest_evals.engines.request_tracker import RequestTracker
+from pytest_evals.engines.spec import ModelSpec
+
+ReplicaState = Literal["out", "starting", "ready", "leaving"]
+
+
+@dataclass
+class Replica:
+    """One copy of a model, ``number`` among its replicas.
+
+    ``wanted``: somebody said that it will be needed. ``failure``: why it cannot be loaded. ``working_since`` is the time
+    at which it got work, `None` while it has none; ``seconds`` is how long it worked before. ``heard`` is when the process last
+    gave a sign of life, which it must within ``stall_seconds`` while it has work; ``usage`` is what it accounts for, of which ``past`` is what earlier processes had come to.
+    """
+
+    spec: ModelSpec
+    slot: RequestTracker
+    number: int = 0
+    process: EngineProcess | None = None
+    channel: Channel | None = None
+    reader: threading.Thread | None = None
+    token: str = ""
+    state: ReplicaState = "out"
+    info: EngineInfo | None = None
+    wanted: bool = False
+    attempts: int = 0
+    failure: str | None = None
+    asked: int = 0
+    done: int = 0
+    tokens: int = 0
+    unfinished_tokens: int = 0
+    working_since: float | None = None
+    seconds: float = 0.0
+    duplicates: int = 0
+    heard: float = 0.0
+    stall_seconds: float = 0.0
+    loading_seconds: float = 0.0
+    usage: dict[str, float] = field(default_factory=dict)
+    past: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int | None:
+        """Rows of the engine's largest batch."""
+        return self.info.rows if self.info else None
+
+    @property
+    def all_usage(self) -> dict[str, float]:
+        """What all processes of this copy came to: sums, and the largest of what is a level (``most_``, ``peak_``)."""
+        return merged_usage(self.past, self.usage)
+
+    def bury_usage(self) -> None:
+        """Keep what a process that ended had come to."""
+        self.past, self.usage = self.all_usage, {}
+
+    @property
+    def label(self) -> str:
+        """The name in messages."""
+        return f"{self.spec.short} (replica {self.number + 1})" if self.number else self.spec.short
+
+    def tell(self, message: Packet) -> None:
+        """Send a message to the process, if there is one; a process that is gone is noticed by its watcher."""
+        if self.channel:
+            with contextlib.suppress(OSError):
+                self.channel.send(message)
+
+
+_LEVELS = ("most_", "peak_", "weights_")
+
+
+def merged_usage(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, float]:
+    """Return two usages as one."""
+    merged = dict(first)
+    for name, value in second.items():
+        level = name.startswith(_LEVELS)
+        merged[name] = max(merged.get(name, 0), value) if level else merged.get(name, 0) + value
+    return merged

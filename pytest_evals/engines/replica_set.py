@@ -1,0 +1,205 @@
+"""The replicas of one model, and the requests that none of them has been given yet."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pytest_evals.engines.device_policy import ModelStatus
+from pytest_evals.engines.protocol import EngineInfo, Request, Result
+from pytest_evals.engines.replica import Replica, ReplicaState
+from pytest_evals.engines.request_tracker import RequestTracker, request_key
+from pytest_evals.engines.resources import footprint, gpu_count
+from pytest_evals.engines.spec import ModelSpec, parse_spec
+
+AHEAD = 2
+"""Batches that a replica is given at a time: enough to keep it busy, few enough that the others share the rest."""
+
+
+class ReplicaSet:
+    """One model. With a single replica every request is its at once; several take from a common backlog, longest first.
+
+    ``members`` are the specifications under which the model is asked: those that differ only in how prompts are written
+    share one copy of the weights.
+    """
+
+    def __init__(self, spec: ModelSpec, replicas: int) -> None:
+        self.spec = spec
+        self.replicas = [
+            Replica(spec, RequestTracker(deduplicates=spec.deduplicates), number) for number in range(replicas)
+        ]
+        self._need = footprint(spec)
+        self._backlog: dict[str, list[Request]] = {}
+        self._waiting: set[str] = set()
+        self.foretold: EngineInfo | None = None
+        """What answers were taken for, from before, while the model was not loaded."""
+        self.announced: set[str] = set()
+        """Members that will be asked, while it is being found out what the model would be loaded as."""
+
+    @property
+    def loaded(self) -> bool:
+        """Tell whether a copy is there, or about to be."""
+        return any(resident.state != "out" for resident in self.replicas)
+
+    def expect(self) -> None:
+        """Take note that somebody will ask."""
+        for resident in self.replicas:
+            resident.wanted = True
+
+    @property
+    def busy(self) -> bool:
+        """Tell whether somebody waits for a result."""
+        return bool(self._backlog) or any(resident.slot.busy for resident in self.replicas)
+
+    @property
+    def needs_start(self) -> bool:
+        """Tell whether somebody waits, or will, and no copy is there."""
+        wanted = self.busy or any(resident.wanted for resident in self.replicas)
+        return wanted and all(resident.state == "out" for resident in self.replicas)
+
+    def standing(self, name: str) -> ModelStatus:
+        """Return what the policy of turns needs to know."""
+        states = {resident.state for resident in self.replicas}
+        order: tuple[ReplicaState, ...] = ("ready", "starting", "leaving", "out")
+        dtype = self.spec.options.get("dtype", "fp32").replace("auto", "fp32")
+        return ModelStatus(
+            name,
+            next(state for state in order if state in states),
+            self.busy,
+            wanted=any(resident.wanted for resident in self.replicas),
+            failed=all(resident.failure for resident in self.replicas),
+            need=len(self.replicas) * self._need.weights_bytes(dtype) if self._need else None,
+        )
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._waiting or any(key in resident.slot for resident in self.replicas)
+
+    def add(self, requests: Sequence[Request]) -> None:
+        """Take new requests."""
+        first = self.replicas[0]
+        first.asked += len(requests)
+        if len(self.replicas) == 1:
+            first.duplicates += len(requests) - first.slot.add(requests)
+            return
+        self._put_off(requests)
+
+    def _put_off(self, requests: Sequence[Request]) -> None:
+        for request in requests:
+            # Identical ones stay together, so that one computation answers them all.
+            key = request_key(request) if request.repeatable and self.spec.deduplicates else request.id
+            self._backlog.setdefault(key, []).append(request)
+            self._waiting.add(request.id)
+        self._backlog = dict(sorted(self._backlog.items(), key=lambda entry: -_length(entry[1][0])))
+
+    def feed(self) -> None:
+        """Give replicas that are ready and short of work some of the backlog."""
+        open_to = [resident for resident in self.replicas if resident.state == "ready"]
+        while self._backlog and open_to:
+            resident = min(open_to, key=lambda each: each.slot.unfinished)
+            if resident.slot.unfinished >= AHEAD * (resident.rows or 1):
+                return
+            _, requests = next(iter(self._backlog.items()))
+            del self._backlog[next(iter(self._backlog))]
+            self._waiting.difference_update(request.id for request in requests)
+            resident.duplicates += len(requests) - resident.slot.add(requests)
+
+    @property
+    def fallen(self) -> list[Replica]:
+        """Replicas that ended with work left while others go on; when all did, it is a matter of turns."""
+        if not any(resident.state in ("starting", "ready") for resident in self.replicas):
+            return []
+        return [
+            resident
+            for resident in self.replicas
+            if resident.state == "out" and not resident.failure and (resident.slot.busy or self._backlog)
+        ]
+
+    def hand_over(self, resident: Replica) -> None:
+        """Leave the work of a replica that cannot be loaded again to the others."""
+        self._put_off(resident.slot.take_back())
+
+    def pending(self) -> list[Request]:
+        """Return what no copy has been sent, without what an identical request will answer."""
+        sent = [request for resident in self.replicas for request in resident.slot.pending()]
+        return [*sent, *(requests[0] for requests in self._backlog.values())]
+
+    def answered(self, results: Iterable[Result]) -> list[tuple[Replica, list[Result]]]:
+        """Take the answers to all that is `pending`; return them for each request that waits for them, and who had it."""
+        known = {result.id: result for result in results}
+        slots = [(resident, resident.slot) for resident in self.replicas]
+        found = [(resident, slot.answered([known[each.id] for each in slot.pending()])) for resident, slot in slots]
+        shared = [(known[requests[0].id], request.id) for requests in self._backlog.values() for request in requests]
+        self.take_back()
+        return [*found, (self.replicas[0], [dataclasses.replace(result, id=key) for result, key in shared])]
+
+    def take_back(self) -> list[Request]:
+        """Return the whole backlog, which nobody is left to compute."""
+        requests = [request for group in self._backlog.values() for request in group]
+        self._backlog.clear()
+        self._waiting.clear()
+        return requests
+
+
+def _length(request: Request) -> int:
+    return request.params.max_new_tokens * 4 + sum(len(str(message.get("content", ""))) for message in request.messages)
+
+
+def weights_of(spec: ModelSpec) -> ModelSpec:
+    """Return the specification of what is loaded: without the options that only say how prompts are written."""
+    options = {name: value for name, value in sorted(spec.options.items()) if name != "template"}
+    query = "&".join(f"{name}={value}" for name, value in options.items())
+    revision = f"@{spec.revision}" if spec.revision else ""
+    text = f"{spec.engine}:{spec.name}{revision}" + (f"?{query}" if query else "")
+    return dataclasses.replace(spec, text=text, options=options)
+
+
+def replicas_of(spec: ModelSpec, device: str, gpus: int) -> int:
+    """Return how many copies of a model are loaded: ``?replicas=N``, or one for each GPU where the device is left to us."""
+    wish = spec.options.get("replicas", "auto")
+    if wish != "auto":
+        return int(wish)
+    alone = spec.engine != "hf" or spec.options.get("device", device) not in ("auto", "cuda") or "tp" in spec.options
+    return 1 if alone else max(1, gpus)
+
+
+# -- The models of a session, by the text that names each. Texts that mean the same weights mean one team.
+
+
+class ReplicaRegistry:
+    """Makes a team of a model when it is first named. ``root`` resolves paths; ``device`` is the option."""
+
+    def __init__(self, root: Path, device: str) -> None:
+        self._root = root
+        self._device = device
+        self._teams: dict[str, ReplicaSet] = {}
+        self._team_of: dict[str, ReplicaSet] = {}
+
+    def team(self, model: str) -> ReplicaSet:
+        """Return the team of the model that a text names."""
+        if model not in self._team_of:
+            spec = weights_of(parse_spec(model, self._root))
+            if spec.text not in self._teams:
+                self._teams[spec.text] = ReplicaSet(spec, replicas_of(spec, self._device, gpu_count()))
+            self._team_of[model] = self._teams[spec.text]
+        return self._team_of[model]
+
+    def of(self, resident: Replica) -> ReplicaSet:
+        """Return the team of a copy."""
+        return self._teams[resident.spec.text]
+
+    def teams(self) -> dict[str, ReplicaSet]:
+        """Return every team by its weights."""
+        return dict(self._teams)
+
+    def by_name(self) -> dict[str, ReplicaSet]:
+        """Return the team of every text that was used."""
+        return dict(self._team_of)
+
+    def residents(self) -> list[Replica]:
+        """Return every copy of every model."""
+        return [resident for team in self._teams.values() for resident in team.replicas]
+
+    def __contains__(self, request: Request) -> bool:
+        """Tell whether a request waits, or is computed."""
+        return request.model in self._team_of and request.id in self._team_of[request.model]

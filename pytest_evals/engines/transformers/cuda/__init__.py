@@ -1,0 +1,1 @@
+"""What makes decoding fast on CUDA devices."""

@@ -1,0 +1,107 @@
+"""Whether a model may decode with static tensors, and with graphs of them: tried when it is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from pytest_evals.engines.transformers.backends.packed import PackedBackend
+from pytest_evals.engines.transformers.backends.protocol import StepProgress
+from pytest_evals.engines.transformers.cuda.graphs import Capture, CudaGraphs, EagerCapture
+from pytest_evals.engines.transformers.cuda.static_decode import CountBlock
+from pytest_evals.engines.transformers.errors import is_fatal
+from pytest_evals.engines.transformers.packed.model_runner import ModelRunner, TokenSampler
+from pytest_evals.engines.transformers.sampler import Sampler
+from pytest_evals.engines.transformers.sequence import TokenSequence
+from pytest_evals.engines.transformers.usage import UsageMeter
+from pytest_evals.engines.transformers.verification import (
+    GREEDY,
+    SAMPLED,
+    TOLERANCE,
+    Recording,
+    difference,
+    generate_sample,
+    logit_gap,
+    reference_logits,
+    sampling_mismatch,
+)
+from pytest_evals.generation import GenerationParams
+
+_Way = tuple[str, Callable[[str], Capture]]
+_GRAPHS: _Way = ("CUDA graphs", CudaGraphs)
+_STATIC: _Way = ("static tensors", EagerCapture)
+DECODE_MODES: Mapping[str, Sequence[_Way]] = {"graphs": (_GRAPHS,), "static": (_STATIC,), "plain": ()}
+"""What is tried by what was asked for; ``static`` is for tests of the decoder on a CPU."""
+
+
+def enable_static_decode(runner: ModelRunner, model: Any, device: str, ways: Sequence[_Way]) -> list[str]:
+    """Let the runner decode in the first of ``ways`` that gives the model's own logits, else as it did.
+
+    Returns what the user should know. Raises only what leaves the device unusable.
+    """
+    notes: list[str] = []
+    for name, make in ways:
+        try:
+            runner.decode_with(make(device))
+            found = largest_static_difference(runner, model)
+            if found <= TOLERANCE.get(model.dtype, 1e-3):
+                return notes + runner.take_notes()
+            reason = f"its logits would differ by {found:.1%}"
+        except Exception as error:
+            if is_fatal(error):
+                raise
+            reason = f"{type(error).__name__}: {error}"
+        runner.decode_with(None)
+        runner.clear()
+        notes.append(f"decodes without {name}: {reason}")
+    return notes
+
+
+@torch.inference_mode()
+def largest_static_difference(runner: ModelRunner, model: Any) -> float:
+    """Return the largest difference of logits between the runner's decoder and the model, as a share of the largest.
+
+    All ways are asked: steps whose logits the host sees, and blocks of steps which choose by themselves, the likeliest
+    token or a drawn one. So a step that cannot be captured is known before anybody waits for it.
+    """
+    recording = Recording()
+    seen = _played(runner, model, recording, GREEDY)
+    chosen, drawn = (_played(runner, model, Sampler(), params) for params in (GREEDY, SAMPLED))
+    with runner.detached():
+        differences = [difference(torch.stack(recording.logits[id(row)]), reference_logits(model, row)) for row in seen]
+        return max(*differences, logit_gap(model, chosen), sampling_mismatch(model, drawn))
+
+
+def _played(runner: ModelRunner, model: Any, sampler: TokenSampler, params: GenerationParams) -> list[TokenSequence]:
+    """Return rows that were written with the runner, every step of a new size captured at once."""
+    if runner.decoder is None:
+        return generate_sample(runner, model, sampler, params)
+    runner.decoder.launches.eager_first = False
+    try:
+        return generate_sample(runner, model, sampler, params)
+    finally:
+        runner.decoder.launches.eager_first = True
+
+
+def tally_of(meter: UsageMeter) -> CountBlock:
+    """Return what tells the meter of the steps of a block after its first, which counts as the plan's forward."""
+
+    def tally(live: Sequence[int], slots: int) -> None:
+        meter.usage.padding_tokens += sum(slots - count for count in live)
+        for count in live[1:]:
+            meter.count(meter.now(), prompt=0, decode=count, generated=count)
+
+    return tally
+
+
+class BlockBackend(PackedBackend):
+    """A packed loop whose steps may bring several tokens to each row."""
+
+    def step(self) -> StepProgress:
+        """See `Loop.step`."""
+        before = self._meter.usage.generated_tokens
+        progress = super().step()
+        progress.tokens = self._meter.usage.generated_tokens - before
+        return progress

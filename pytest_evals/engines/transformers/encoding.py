@@ -1,0 +1,268 @@
+"""A conversation -> token ids, as the model was trained to see it."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import jinja2
+import transformers
+
+from pytest_evals.completion import Failure
+from pytest_evals.engines.protocol import Capabilities, EngineInfo, Request, refusal
+from pytest_evals.engines.transformers.backends.protocol import AnySequence
+from pytest_evals.engines.transformers.grammar import GrammarCompiler
+from pytest_evals.engines.transformers.loading import LoadedModel, end_tokens
+from pytest_evals.engines.transformers.sequence import ScoringSequence, TokenSequence
+from pytest_evals.errors import ModelError, UnsupportedError
+
+# Newer transformers can tell the control tokens that a template writes from those that stand in a message.
+_SANITIZE = "sanitize_control_tokens"
+_can_sanitize = _SANITIZE in inspect.signature(transformers.PreTrainedTokenizerBase.apply_chat_template).parameters
+
+
+def encode(tokenizer: Any, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any]) -> list[int]:
+    """Return the token ids of the conversation, ready for the answer.
+
+    With a chat template, the template alone places special tokens; control tokens written inside a message are
+    encoded as text where transformers can do that.
+    A conversation that ends in the assistant's turn is continued. Without one (``?template=none``) the contents are
+    joined by newlines and the tokenizer adds its own special tokens.
+
+    Raises `ModelError` when the template refuses the conversation.
+    """
+    if tokenizer.chat_template is None:
+        ids = tokenizer("\n".join(str(message["content"]) for message in messages))["input_ids"]
+    else:
+        ids = _apply(tokenizer, [dict(message) for message in messages], variables)
+    if not ids:
+        raise ModelError("the prompt is empty: it has no tokens")
+    return list(ids)
+
+
+def encode_continuations(
+    tokenizer: Any,
+    messages: Sequence[Mapping[str, Any]],
+    variables: Mapping[str, Any],
+    texts: Sequence[str],
+    *,
+    apart: bool = False,
+) -> list[tuple[list[int], list[int]]]:
+    """Return, for each of ``texts``, the token ids of the conversation and of the text as its continuation.
+
+    Both are tokenised in one piece and then divided, as lm-evaluation-harness does: a token may hold the end of one and
+    the beginning of the other, and spaces at the end of the conversation belong to the continuation. ``apart`` is for
+    encoder-decoders, which read one and write the other.
+
+    Raises `ModelError` when a text comes to no tokens of its own.
+    """
+    context = encode(tokenizer, messages, variables)
+    special, tail = False, ""
+    if apart:
+        written, alone = "", []
+    elif tokenizer.chat_template is None:
+        special = True
+        written = "\n".join(str(message["content"]) for message in messages)
+        head = written.rstrip()
+        written, tail = (head, written[len(head) :]) if head else (written, "")
+        alone = context = list(tokenizer(written)["input_ids"])
+    else:
+        conversation = _decode(tokenizer, context)
+        while len(context) > 1 and not _decode(tokenizer, context[-1:]).strip(" \t"):
+            context.pop()
+        written = _decode(tokenizer, context)
+        tail = conversation[len(written) :]
+        alone = list(tokenizer(written, add_special_tokens=False)["input_ids"])
+    pairs = []
+    for text in texts:
+        whole = list(tokenizer(written + tail + text, add_special_tokens=special)["input_ids"])
+        continuation = whole[len(alone) :]
+        if not continuation:
+            raise ModelError(f"the choice {text!r} comes to no tokens after this prompt")
+        pairs.append((context, continuation))
+    return pairs
+
+
+def _decode(tokenizer: Any, ids: Sequence[int]) -> str:
+    text: str = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    return text
+
+
+def _apply(tokenizer: Any, messages: list[dict[str, Any]], variables: Mapping[str, Any]) -> list[int]:
+    try:
+        return _render(tokenizer, messages, variables)
+    except jinja2.TemplateError as error:
+        if messages[0]["role"] != "system" or len(messages) < 2:
+            raise ModelError(f"the model's chat template refuses this conversation: {error}") from error
+    # Some templates know no system role. What it says then opens the first turn, as their authors advise.
+    system, first, *rest = messages
+    merged = {**first, "content": f"{system['content']}\n\n{first['content']}"}
+    try:
+        return _render(tokenizer, [merged, *rest], variables)
+    except jinja2.TemplateError as error:
+        raise ModelError(f"the model's chat template refuses this conversation: {error}") from error
+
+
+def _render(tokenizer: Any, messages: list[dict[str, Any]], variables: Mapping[str, Any]) -> list[int]:
+    continued = messages[-1]["role"] == "assistant"
+    options: dict[str, Any] = {
+        "add_generation_prompt": not continued,
+        "continue_final_message": continued,
+        "tokenize": True,
+        "return_dict": False,
+        **({_SANITIZE: True} if _can_sanitize else {}),
+        **variables,
+    }
+    try:
+        ids: list[int] = tokenizer.apply_chat_template(messages, **options)
+    except ValueError as error:
+        if "sanitize" not in str(error):
+            raise
+        # The model makes a control token of plain text (of a role's name, say): there is nothing that a message could forge.
+        ids = _without_plain_controls(tokenizer).apply_chat_template(messages, **options)
+    return ids
+
+
+@functools.lru_cache(maxsize=8)
+def _without_plain_controls(tokenizer: Any) -> Any:
+    """Return the tokenizer with no other control tokens than those that it never makes of plain text."""
+    usual = tokenizer._get_control_tokens  # noqa: SLF001 - there is no public way to say which tokens are control tokens
+
+    def never_plain(token: str) -> bool:
+        plain = tokenizer.encode(f"\n{token}", add_special_tokens=False, split_special_tokens=True)
+        return tokenizer.convert_tokens_to_ids(token) not in plain
+
+    lenient = copy.copy(tokenizer)
+    lenient._get_control_tokens = lambda template: tuple(filter(never_plain, usual(template)))  # noqa: SLF001 - as above
+    return lenient
+
+
+# -- Which chat template writes a model's prompts: its own, another one (``?template=FILE``) or none.
+#
+# Models that differ in this alone share one copy of the weights, so it is looked up for each request.
+
+
+class Tokenizers:
+    """The tokenizer of the loaded model, with the chat template that each model's specification asks for.
+
+    ``default`` is what is asked for by those that do not say.
+    """
+
+    def __init__(self, tokenizer: Any, default: str | None = None) -> None:
+        self._own = tokenizer
+        self._default = default
+        self._made: dict[str, Any] = {}
+
+    def of(self, model: str) -> Any:
+        """Return the tokenizer for the model that ``model`` specifies; without a chat template if it says none.
+
+        Raises `ModelError` for a model that has no template and was given none, and for a file that cannot be read.
+        """
+        wish = parse_qs(model.partition("?")[2]).get("template", [self._default])[-1]
+        if wish is None:
+            if self._own.chat_template is None:
+                raise ModelError(
+                    f"model {model!r} has no chat template; give a base model plain prompts with ?template=none, "
+                    "or another template with ?template=FILE"
+                )
+            return self._own
+        if wish not in self._made:
+            tokenizer = copy.copy(self._own)
+            tokenizer.chat_template = None if wish == "none" else _read(model, wish)
+            self._made[wish] = tokenizer
+        return self._made[wish]
+
+
+def _read(model: str, path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ModelError(f"model {model!r}: the chat template {path!r} cannot be read: {error.strerror}") from error
+
+
+# -- A request -> the rows that answer it, or why it cannot be answered.
+
+
+class RequestEncoder:
+    """Checks and tokenises requests for one model."""
+
+    def __init__(self, loaded: LoadedModel, info: EngineInfo, capabilities: Capabilities) -> None:
+        config = loaded.model.config
+        self._tokenizers = Tokenizers(loaded.tokenizer, loaded.template)
+        self._context = info.context
+        self._capabilities = capabilities
+        self._ends = end_tokens(loaded.model, loaded.tokenizer)
+        self._guides = GrammarCompiler(loaded.tokenizer, config.get_text_config(decoder=True).vocab_size, self._ends)
+        self._reads_and_writes = bool(config.is_encoder_decoder)
+
+    def accept(self, request: Request) -> list[AnySequence] | Failure:
+        """Return the rows of a request."""
+        refused = refusal(request, self._capabilities)
+        if refused:
+            return refused
+        try:
+            return self._choices(request) if request.choices else self._samples(request)
+        except UnsupportedError as error:
+            return Failure("unsupported", str(error))
+        except ModelError as error:
+            return Failure("model", str(error))
+        except Exception as error:  # noqa: BLE001 - templates are programs: what they do with odd content is theirs
+            return Failure("model", f"the prompt cannot be encoded: {type(error).__name__}: {error}")
+
+    def _samples(self, request: Request) -> list[AnySequence]:
+        tokenizer = self._tokenizers.of(request.model)
+        prompt = encode(tokenizer, request.messages, request.params.template)
+        self._check_room(len(prompt), request.params.max_new_tokens)
+        return [
+            TokenSequence(
+                request,
+                prompt,
+                tokenizer,
+                self._ends,
+                sample=sample,
+                guide=self._guides.guide(request.params),
+            )
+            for sample in range(request.params.n)
+        ]
+
+    def _choices(self, request: Request) -> list[AnySequence]:
+        pairs = encode_continuations(
+            self._tokenizers.of(request.model),
+            request.messages,
+            request.params.template,
+            request.choices,
+            apart=self._reads_and_writes,
+        )
+        for context, continuation in pairs:
+            if self._reads_and_writes:
+                self._check_both_rooms(len(context), len(continuation), "the choice")
+            else:
+                self._check_room(len(context) + len(continuation) - 1, 0)
+        return [
+            ScoringSequence(request, context, continuation, index)
+            for index, (context, continuation) in enumerate(pairs)
+        ]
+
+    def _check_room(self, prompt: int, new: int) -> None:
+        if self._reads_and_writes:
+            self._check_both_rooms(prompt, new, "max_new_tokens")
+            return
+        if self._context is None or prompt + new <= self._context:
+            return
+        room = self._context - prompt
+        counts = f"{prompt} tokens" + (f" and max_new_tokens {new}" if new else "")
+        advice = f"max_new_tokens of at most {room}" if room > 0 else "a shorter prompt"
+        raise ModelError(f"the prompt has {counts}, more than the model's context of {self._context}; use {advice}")
+
+    def _check_both_rooms(self, read: int, written: int, what: str) -> None:
+        """Check the tokens that an encoder reads and those that its decoder writes, each by itself."""
+        # Where positions are learned, there are no more than these; a model that knows none has no limit.
+        if self._context is not None and read > self._context:
+            raise ModelError(f"the prompt has {read} tokens, more than the {self._context} that the model reads")
+        if self._context is not None and written > self._context:
+            raise ModelError(f"{what} comes to {written} tokens, more than the {self._context} that the model writes")

@@ -1,0 +1,151 @@
+"""Which way a model is run: found out when it is loaded, so that every model is run rightly and most of them fast."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+import torch
+
+from pytest_evals.engines.spec import ModelSpec
+from pytest_evals.engines.transformers import tensor_parallel
+from pytest_evals.engines.transformers.backends.generate import GenerateBackend
+from pytest_evals.engines.transformers.backends.packed import PackedBackend
+from pytest_evals.engines.transformers.backends.protocol import AnySequence, Backend
+from pytest_evals.engines.transformers.backends.reference import ReferenceBackend
+from pytest_evals.engines.transformers.cpu.linear import PackedWeights, lay_out
+from pytest_evals.engines.transformers.cpu.setup import speed_up
+from pytest_evals.engines.transformers.cuda.setup import DECODE_MODES, BlockBackend, enable_static_decode, tally_of
+from pytest_evals.engines.transformers.device import choose_budget, settle_on, shape_of, table_room
+from pytest_evals.engines.transformers.loading import LoadedModel
+from pytest_evals.engines.transformers.packed.model_runner import ModelRunner
+from pytest_evals.engines.transformers.packed.speculation import PromptLookup
+from pytest_evals.engines.transformers.sampler import Sampler
+from pytest_evals.engines.transformers.scheduling.plan import BatchLimits
+from pytest_evals.engines.transformers.scheduling.scheduler import Scheduler
+from pytest_evals.engines.transformers.usage import UsageMeter
+from pytest_evals.engines.transformers.verification import TOLERANCE, largest_difference, padding_is_harmless
+from pytest_evals.errors import ModelError
+
+_LEAST_BYTES = 1 << 27
+"""Weights of a model for which loops are compiled: that takes seconds the first time, which a small one does not earn."""
+_LAYOUT_SHARE = 0.25
+"""Share of the free memory that packed copies of the weights may take."""
+
+
+@dataclass(slots=True)
+class Backends:
+    """How one model is run: the loop for most requests first, the one for those that want to be alone last."""
+
+    name: str
+    loops: list[Backend]
+    budget: BatchLimits
+    meter: UsageMeter
+    notes: list[str] = field(default_factory=list)
+
+
+def select_backend(loaded: LoadedModel, spec: ModelSpec, options: Mapping[str, Any]) -> Backends:
+    """Choose the fastest way of running the model that gives its own logits. Raises `ModelError` for a refused wish.
+
+    For measurements and tests, ``options`` may say how to ``decode``, a key of `DECODE_MODES`, and whether loops are ``compiled``.
+    """
+    wish = spec.options.get("loop", "auto")
+    on_cuda = loaded.device.startswith("cuda")
+    if on_cuda:
+        settle_on(loaded.device, loaded.dtype)
+    meter = UsageMeter(loaded.device)
+    meter.usage.weights_bytes = sum(parameter.nbytes for parameter in loaded.model.parameters())
+    runner, why_not = (None, "asked for with ?loop=generate") if wish == "generate" else _packed_runner(loaded)
+    if runner is None and wish == "packed":
+        raise ModelError(f"model {spec.text!r} cannot be run with loop={wish}: {why_not}")
+    notes = []
+    if runner is not None:
+        ways = DECODE_MODES[str(options.get("decode", "graphs" if on_cuda and loaded.ranks == 1 else "plain"))]
+        notes += enable_static_decode(runner, loaded.model, loaded.device, ways)
+    batch = str(spec.options.get("batch", options["batch"]))
+    shape = shape_of(loaded.model.config.get_text_config(decoder=True), loaded.model.dtype.itemsize)
+    budget = choose_budget(
+        batch, loaded.device, free=_own_share(loaded, options), shape=shape, packed=runner is not None
+    )
+    if loaded.ranks > 1:
+        # Every rank must make the same plans.
+        budget = BatchLimits(**tensor_parallel.shared(dataclasses.asdict(budget)))
+    if runner is None:
+        return _generating(loaded, budget, meter, why_not, exact=bool(options.get("exact")))
+    return _packing(loaded, runner, Backends("packed", [], budget, meter, notes), options)
+
+
+def _packing(loaded: LoadedModel, runner: ModelRunner, machinery: Backends, options: Mapping[str, Any]) -> Backends:
+    """Return the machinery of a model that can be packed; what is known of it is in ``machinery``."""
+    budget, meter = machinery.budget, machinery.meter
+    if runner.decoder is not None:
+        runner.slots.room = table_room(budget)
+        runner.decoder.tally = tally_of(meter)
+    elif loaded.device == "cpu":
+        runner.guesser = PromptLookup(meter.guessed)
+    layout = PackedWeights()
+    if loaded.device == "cpu" and loaded.ranks == 1:
+        with runner.detached():
+            layout = lay_out(loaded.model, budget.rows, int(_own_share(loaded, options) * _LAYOUT_SHARE))
+        wanted = options.get("compiled", meter.usage.weights_bytes >= _LEAST_BYTES)
+        speed_up(runner, loaded.model, layout, budget.rows, compiled=bool(wanted))
+    reference = ReferenceBackend(loaded.model, runner, layout, meter, loaded.device)
+    sampler = Sampler(reference if options.get("exact") else None)
+    runner.use(tensor_parallel.SharedSampler(sampler) if loaded.ranks > 1 else sampler)
+    scheduler: Scheduler[AnySequence] = Scheduler(budget, runner.slots)
+    usual_loop = (BlockBackend if runner.decoder else PackedBackend)(scheduler, runner, meter, loaded.device)
+    machinery.loops = [usual_loop, reference]
+    return machinery
+
+
+def _generating(loaded: LoadedModel, budget: BatchLimits, meter: UsageMeter, why_not: str, *, exact: bool) -> Backends:
+    """Return the machinery of a model that cannot be packed. ``exact``: as if nothing else were computed."""
+    alone = GenerateBackend(loaded.model, BatchLimits(1, 1), meter, loaded.device, pads=False)
+    if exact:
+        note = f"runs through transformers' generate, one prompt at a time for exactness: {why_not}"
+        return Backends("generate", [alone], dataclasses.replace(budget, rows=1), meter, [note])
+    pads = padding_is_harmless(loaded.model)
+    usual = GenerateBackend(loaded.model, budget, meter, loaded.device, pads=pads)
+    kind = "padded batches" if pads else "batches of prompts of one length"
+    note = f"runs through transformers' generate in {kind}: {why_not}"
+    return Backends("generate", [usual, alone], budget, meter, [note])
+
+
+def _packed_runner(loaded: LoadedModel) -> tuple[ModelRunner | None, str]:
+    """Return a runner that computes what the model computes, or why there is none."""
+    model = loaded.model
+    config = model.config
+    if config.is_encoder_decoder:
+        return None, "it is an encoder-decoder"
+    if getattr(model, "_is_stateful", False):
+        return None, "it keeps a state instead of keys and values"
+    text = config.get_text_config(decoder=True)
+    kinds = set(getattr(text, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
+    if kinds:
+        return None, f"it has layers of {', '.join(sorted(kinds))}"
+    before = config._attn_implementation  # noqa: SLF001 - transformers has a setter only
+    try:
+        runner = ModelRunner(model, loaded.device, 1)
+        difference = largest_difference(model, runner, text.vocab_size)
+        if difference <= TOLERANCE.get(model.dtype, 1e-3):
+            return runner, ""
+        reason = f"its logits would differ by {difference:.1%}"
+    except Exception as error:  # noqa: BLE001 - a model's own code may do anything with attention that it does not know
+        reason = f"its attention cannot be plugged in ({type(error).__name__}: {error})"
+    model.set_attn_implementation(before)
+    return None, reason
+
+
+def _own_share(loaded: LoadedModel, options: Mapping[str, Any]) -> int:
+    """Return the free bytes that this process may use; replicas on a CPU divide them."""
+    return free_memory(loaded.device) // (int(options.get("replicas", 1)) if loaded.device == "cpu" else 1)
+
+
+def free_memory(device: str) -> int:
+    """Return the bytes that are free on the device now."""
+    if device.startswith("cuda"):
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)

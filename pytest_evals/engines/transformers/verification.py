@@ -1,0 +1,207 @@
+"""Does the fast way compute what the model computes? Asked of every model when it is loaded, with a few tokens.
+
+Whether a model's attention can be plugged in is written nowhere reliably; what comes out tells. The same tokens go
+through the packed runner (two rows below a shared prefix, one without, a prompt in pieces, some decoding) and through
+the model as transformers runs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from pytest_evals.engines.protocol import Request
+from pytest_evals.engines.transformers.backends.protocol import AnySequence
+from pytest_evals.engines.transformers.packed.model_runner import ModelRunner, TokenSampler
+from pytest_evals.engines.transformers.sampler import Uniforms, filtered
+from pytest_evals.engines.transformers.scheduling.plan import BatchLimits
+from pytest_evals.engines.transformers.scheduling.scheduler import Scheduler
+from pytest_evals.engines.transformers.sequence import TokenSequence
+from pytest_evals.generation import GenerationParams
+
+_NEW_TOKENS = 2
+_LENGTHS = (5, 11, 3)
+_SHARED = 33
+_PIECE = 16
+TOLERANCE = {torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 2e-1}
+"""Largest difference of two logits, as a share of the largest logit; rounding alone stays far below."""
+
+
+class NullTokenizer:
+    """Stands in for a tokenizer: nobody reads these texts."""
+
+    def decode(self, ids: Sequence[int], **_options: Any) -> str:
+        """Return no text."""
+        del ids
+        return ""
+
+
+class Recording:
+    """A sampler that takes the likeliest token and keeps the logits."""
+
+    def __init__(self) -> None:
+        self.logits: dict[int, list[torch.Tensor]] = {}
+
+    def choose(self, logits: torch.Tensor, rows: Sequence[TokenSequence]) -> list[tuple[int, float | None]]:
+        """See `Sampler.choose`."""
+        for row, values in zip(rows, logits, strict=True):
+            self.logits.setdefault(id(row), []).append(values.float())
+        return [(int(values.argmax()), None) for values in logits]
+
+
+@torch.inference_mode()
+def largest_difference(model: Any, runner: ModelRunner, vocabulary: int) -> float:
+    """Return the largest difference of logits between runner and model, as a share of the largest logit.
+
+    Raises whatever a model raises that cannot be run this way.
+    """
+    prompts = _prompts(vocabulary)
+    params = GenerationParams(max_new_tokens=_NEW_TOKENS)
+    rows = [
+        TokenSequence(Request(str(index), "", (), params), prompt, NullTokenizer(), frozenset())
+        for index, prompt in enumerate(prompts)
+    ]
+    recording = Recording()
+    scheduler: Scheduler[AnySequence] = Scheduler(BatchLimits(len(rows), 1 << 20, _PIECE, cascade=1))
+    scheduler.add(rows)
+    with runner.sampling_with(recording):
+        while plan := scheduler.plan():
+            scheduler.done(plan, runner.run(plan))
+    runner.clear()
+    differences = []
+    with runner.detached():
+        for row in rows:
+            ids = torch.tensor([[*row.prompt, *row.generated[:-1]]], device=model.device)
+            expected = model(input_ids=ids).logits[0, len(row.prompt) - 1 :].float()
+            found = torch.stack(recording.logits[id(row)])
+            differences.append(((found - expected).abs().max() / expected.abs().max().clamp(min=1e-6)).item())
+    # max() of a NaN and a number depends on their order; a sum does not.
+    return max(differences) if sum(differences) == sum(differences) else float("inf")
+
+
+@torch.inference_mode()
+def padding_is_harmless(model: Any) -> bool:
+    """Tell whether a prompt beside a longer one, padded on the left, gets the logits that it gets alone."""
+    config = model.config.get_text_config(decoder=True)
+    generator = torch.Generator().manual_seed(0)
+    short, long = (torch.randint(3, config.vocab_size, (1, count), generator=generator) for count in _LENGTHS[:2])
+    padded = torch.zeros((2, long.shape[1]), dtype=torch.long)
+    mask = torch.zeros_like(padded)
+    for index, prompt in enumerate((short, long)):
+        padded[index, -prompt.shape[1] :] = prompt
+        mask[index, -prompt.shape[1] :] = 1
+    options = {"do_sample": False, "pad_token_id": 0, "output_logits": True, "return_dict_in_generate": True}
+
+    def logits(ids: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
+        ids, attended = ids.to(model.device), attended.to(model.device)
+        output = model.generate(
+            ids, attention_mask=attended, max_new_tokens=_NEW_TOKENS, min_new_tokens=_NEW_TOKENS, **options
+        )
+        return torch.stack(output.logits).float()
+
+    try:
+        alone, beside = logits(short, torch.ones_like(short))[:, 0], logits(padded, mask)[:, 0]
+    except Exception:  # noqa: BLE001 - a model's own code may refuse padding in any way
+        return False
+    difference = (alone - beside).abs().max() / alone.abs().max().clamp(min=1e-6)
+    return bool(difference <= TOLERANCE.get(model.dtype, 1e-3))
+
+
+def _prompts(vocabulary: int) -> list[list[int]]:
+    generator = torch.Generator().manual_seed(0)
+
+    def some(count: int) -> list[int]:
+        return torch.randint(0, vocabulary, (count,), generator=generator).tolist()
+
+    shared = some(_SHARED)
+    return [*([*shared, *some(length)] for length in _LENGTHS[:2]), some(_PIECE + _LENGTHS[2])]
+
+
+# -- Short texts written in a fast way and judged by the model as transformers runs it, before that way is relied on.
+
+LENGTHS = (5, 19, 11, 3, 26)
+NEW_TOKENS = 12
+GREEDY = GenerationParams(max_new_tokens=NEW_TOKENS)
+SAMPLED = replace(GREEDY, temperature=0.8, top_k=20, top_p=0.95, min_p=0.02, seed=1)
+"""Every filter is used."""
+
+
+def rehearsed_rows(vocabulary: int, params: GenerationParams = GREEDY) -> list[TokenSequence]:
+    """Return rows with prompts of several lengths, always the same, two of them with a common beginning."""
+    generator = torch.Generator().manual_seed(1)
+    shared, *prompts = (
+        torch.randint(0, vocabulary, (length,), generator=generator).tolist() for length in (9, *LENGTHS)
+    )
+    prompts[:2] = ([*shared, *prompt] for prompt in prompts[:2])
+    return [
+        TokenSequence(Request(str(index), "", (), params), prompt, NullTokenizer(), frozenset())
+        for index, prompt in enumerate(prompts)
+    ]
+
+
+def generate_sample(
+    runner: ModelRunner, model: Any, sampler: TokenSampler, params: GenerationParams = GREEDY
+) -> list[TokenSequence]:
+    """Return `rehearsed_rows` that were written with the runner."""
+    rows = rehearsed_rows(model.config.get_text_config(decoder=True).vocab_size, params)
+    scheduler: Scheduler[AnySequence] = Scheduler(BatchLimits(len(rows), 1 << 20, cascade=None))
+    scheduler.add(rows)
+    try:
+        with runner.sampling_with(sampler):
+            while plan := scheduler.plan():
+                scheduler.done(plan, runner.run(plan))
+    finally:
+        runner.clear()
+    return rows
+
+
+@torch.inference_mode()
+def reference_logits(model: Any, row: TokenSequence) -> torch.Tensor:
+    """Return the logits from which the row's tokens should have been chosen, ``[tokens, vocabulary]``.
+
+    The model must compute with its own attention.
+    """
+    ids = torch.tensor([[*row.prompt, *row.generated[:-1]]], device=model.device)
+    logits: torch.Tensor = model(input_ids=ids).logits[0, len(row.prompt) - 1 :]
+    return logits.float()
+
+
+def difference(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """Return the largest difference of two logits as a share of the largest logit; infinite for what is no number."""
+    value = ((found - expected).abs().max() / expected.abs().max().clamp(min=1e-6)).item()
+    return value if value == value else float("inf")  # noqa: PLR0124 - what differs from itself is no number
+
+
+def logit_gap(model: Any, rows: Sequence[TokenSequence]) -> float:
+    """Return how far below the likeliest token a chosen one lies, as a share of the largest logit; for greedy rows."""
+    worst = 0.0
+    for row in rows:
+        expected = reference_logits(model, row)
+        chosen = expected.gather(1, torch.tensor(row.generated, device=expected.device).unsqueeze(1))
+        worst = max(worst, difference(chosen, expected.max(dim=-1, keepdim=True).values))
+    return worst
+
+
+def sampling_mismatch(model: Any, rows: Sequence[TokenSequence]) -> float:
+    """Return how far a row's uniform number lies from the range of the distribution in which it leads to the token that
+    the row got; for sampled rows.
+    """
+    worst = 0.0
+    for row in rows:
+        params, count = row.request.params, len(row.generated)
+        probabilities = filtered(reference_logits(model, row), [params] * count).double()
+        tokens = torch.tensor(row.generated, device=probabilities.device).unsqueeze(1)
+        ends = (probabilities.cumsum(dim=-1) / probabilities.sum(dim=-1, keepdim=True)).gather(1, tokens)
+        begins = ends - (probabilities / probabilities.sum(dim=-1, keepdim=True)).gather(1, tokens)
+        numbers = torch.tensor(Uniforms(params.sample_seed(row.sample)).ahead(count), device=ends.device).unsqueeze(1)
+        worst = max(worst, difference_of(torch.maximum(begins - numbers, numbers - ends)))
+    return worst
+
+
+def difference_of(distances: torch.Tensor) -> float:
+    """Return the largest distance, at least 0; infinite for what is no number."""
+    value = distances.max().item()
+    return max(value, 0.0) if value == value else float("inf")  # noqa: PLR0124 - as above

@@ -1,0 +1,95 @@
+"""What ready-made graders have in common: templates in their settings, the text that they grade, and what they need to be
+installed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from pytest_evals.completion import Completion
+from pytest_evals.errors import SuiteError
+from pytest_evals.fixtures.task import plain_data
+from pytest_evals.templates.locators import is_dynamic, locate, may_name_a_task
+
+
+def depends_on_case(value: object) -> bool:
+    """Tell whether a setting, or an entry of a list of them, is a locator or a template, or may be the alias of a task."""
+    entries = value if isinstance(value, (list, tuple)) else [value]
+    return any(isinstance(entry, str) and (is_dynamic(entry) or may_name_a_task(entry)) for entry in entries)
+
+
+def check_static(value: object, check: Callable[[Any], object]) -> None:
+    """Check a setting where it is written, unless it depends on the case. ``"draft.value"`` may do so, if ``draft`` is a task;
+    a single word is taken for what it is.
+    """
+    entries = value if isinstance(value, (list, tuple)) else [value]
+    dotted = any(isinstance(entry, str) and "." in entry and may_name_a_task(entry) for entry in entries)
+    if not dotted and not any(isinstance(entry, str) and is_dynamic(entry) for entry in entries):
+        check(value)
+
+
+def grading_text(grade: Callable[[str, pytest.FixtureRequest], Any], of: str | None, who: str) -> Callable[..., Any]:
+    """Return the function of a grader that grades a text: the completion's, or what ``of`` names: the result of a task
+    (``"draft"``) or a field of it, as templates name it (``"draft.title"``, ``"draft.points.0.text"``).
+    """
+    path = "completion" if of is None else of
+    if not isinstance(path, str) or not _is_path(path):
+        raise SuiteError(
+            f"{who}: of is the name of a task, perhaps with a field of its result ('draft', 'draft.title'), not {of!r}"
+        )
+    name = path.partition(".")[0]
+
+    def ready_made(*, request: pytest.FixtureRequest, **given: Any) -> Any:
+        return grade(_text(given[name] if path == name else _located(path, name, given[name]), path), request)
+
+    kind = inspect.Parameter.KEYWORD_ONLY
+    ready_made.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # pytest reads the names of fixtures from it
+        [inspect.Parameter(name, kind), inspect.Parameter("request", kind)]
+    )
+    return ready_made
+
+
+def _is_path(text: str) -> bool:
+    name, *fields = text.split(".")
+    return name.isidentifier() and all(f"_{field}".isidentifier() and field for field in fields)
+
+
+def _located(path: str, name: str, value: object) -> object:
+    """Return the field of a task's result that ``path`` names. Raises `TemplateError` with the fields that there are."""
+    return locate(path, {name: plain_data(value)})
+
+
+def _text(value: object, path: str) -> str:
+    if isinstance(value, Completion):
+        return value.text
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    if value is None:
+        raise SuiteError(f"{path!r} is None for this case, and this grader reads text")
+    data = _opened(value)
+    fields = f"; name one of its fields, as {path}.{next(iter(data))}" if isinstance(data, Mapping) and data else ""
+    raise SuiteError(
+        f"{path!r} gave {type(value).__name__}, and this grader reads text{fields or '; let the task return the text'}"
+    )
+
+
+def _opened(value: object) -> object:
+    try:
+        return plain_data(value)
+    except SuiteError:
+        return None
+
+
+def require(module: str, extra: str, grader: str) -> None:
+    """Raise `SuiteError` with the command that brings a package, unless it is installed. Nothing is imported."""
+    if importlib.util.find_spec(module) is None:
+        raise SuiteError(
+            f"{grader} needs the package {module!r}, which is not installed: pip install 'pytest-evals-hf[{extra}]'"
+        )

@@ -1,0 +1,156 @@
+"""Sets up what this process does when evals are on: collect, run cases, own the session, or print a plan."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_evals.artifacts.provenance import DISTRIBUTION, rival_installed
+from pytest_evals.collection.plugin import Collection
+from pytest_evals.errors import EvalsError
+from pytest_evals.fixtures.context import RUN_CODE, TIME_LIMIT
+from pytest_evals.session.setup import artifact_path, check_outputs, read_baseline, recollection
+from pytest_evals.settings import Settings, read_settings
+from pytest_evals.suites.declaration import MARK
+from pytest_evals.suites.manifest import SuiteManifest
+
+if TYPE_CHECKING:
+    from pytest_evals.baselines.loading import Baseline
+
+
+def activate(config: pytest.Config) -> None:
+    """Register the plugins of this process. Raises `pytest.UsageError` for options that make no sense."""
+    rival = rival_installed()
+    if rival:
+        raise pytest.UsageError(
+            f"pytest-evals {rival} is installed beside {DISTRIBUTION}: they are different projects with the same import package, and one "
+            f"has overwritten files of the other; run: pip uninstall -y pytest-evals {DISTRIBUTION}; pip install {DISTRIBUTION}"
+        )
+    settings = read_settings(config)
+    if settings.stop_early:
+        from pytest_evals.runner.early_stopping import check_stop_early
+
+        check_stop_early(settings, config)
+    config.stash[TIME_LIMIT] = settings.grader_timeout
+    config.stash[RUN_CODE] = settings.run_code
+    collection = Collection(settings)
+    config.pluginmanager.register(collection, "evals-collection")
+    if settings.reuse.replay:
+        _recast(config, settings.reuse.replay, collection)
+    if config.getoption("evals_plan"):
+        _plan(config, settings, collection)
+    elif not config.option.collectonly:
+        _run(config, settings, collection)
+
+
+def collect_only(config: pytest.Config) -> None:
+    """Make cases of suites although evals are off, so that one which is named on the command line exists."""
+    # Nothing runs, so there is nothing to refuse.
+    settings = dataclasses.replace(read_settings(config), run_code=True)
+    config.pluginmanager.register(Collection(settings), "evals-collection")
+
+
+def _run(config: pytest.Config, settings: Settings, collection: Collection) -> None:
+    worker_input: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if worker_input is not None:
+        from pytest_evals.engines.remote import ADDRESS
+        from pytest_evals.xdist import activate_worker
+
+        activate_worker(config, settings, collection, worker_input[ADDRESS])
+        return
+    path = artifact_path(settings)
+    check_outputs(settings, path)
+    distributed = config.getoption("dist", "no") != "no"
+    _own(config, settings, collection, path, distributed=distributed)
+
+
+def _recast(config: pytest.Config, replay: Path, collection: Collection) -> None:
+    from pytest_evals.collection.replay import LeftOut, SuiteCheck, recasts
+    from pytest_evals.review.replay import ANSWERS, load_answers
+
+    try:
+        collection.recast = recasts(replay)
+        config.stash[ANSWERS] = load_answers(replay)
+    except EvalsError as error:
+        raise pytest.UsageError(str(error)) from error
+    config.pluginmanager.register(LeftOut(collection.recast), "evals-left-out")
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(SuiteCheck(collection.recast, collection.infos), "evals-suite-check")
+
+
+def _own(config: pytest.Config, settings: Settings, collection: Collection, path: Path, *, distributed: bool) -> None:
+    from pytest_evals.engines.pool import EnginePool
+    from pytest_evals.runner.plugin import register_run
+    from pytest_evals.session.gates import GateCheck
+    from pytest_evals.session.plugin import EvalSession
+    from pytest_evals.session.terminal import ProgressLine, PytestScreen, Terminal
+
+    baseline = read_baseline(settings, config.invocation_params.dir)
+    infos: dict[str, SuiteManifest] = collection.infos
+    recalled = recollection(settings, infos)
+    pool = EnginePool(settings.root, settings.engine_options, settings.stall_timeout, recalled.memory)
+    config.pluginmanager.register(
+        EvalSession(settings, infos, pool, path, config.invocation_params.args, recalled, baseline), "evals-session"
+    )
+    config.pluginmanager.register(Terminal(config, settings, path, recalled.header()), "evals-terminal")
+    gate_check = GateCheck(settings, infos, baseline)
+    _register_outputs(config, settings, infos, path, baseline)
+    progress = ProgressLine(pool, PytestScreen(config, live=not distributed))
+    if distributed:
+        from pytest_evals.xdist import Controller
+
+        config.pluginmanager.register(Controller(pool, infos, progress, gate_check), "evals-controller")
+        return
+    if not settings.reuse.replay:
+        collection.on_model_needed = pool.prepare
+    supply = register_run(config, settings, pool, progress)
+    if settings.stop_early:
+        from pytest_evals.runner.early_stopping import EarlyStopping
+
+        supply.pace = EarlyStopping(settings, infos)
+        config.pluginmanager.register(supply.pace, "evals-pace")
+    config.pluginmanager.register(gate_check, "evals-gate-check")
+
+
+def _register_outputs(
+    config: pytest.Config,
+    settings: Settings,
+    infos: Mapping[str, SuiteManifest],
+    artifact: Path,
+    baseline: Baseline | None,
+) -> None:
+    from pytest_evals.session.outputs import Outputs, requested_outputs
+
+    asked = requested_outputs(settings, os.environ)
+    if asked:
+        config.pluginmanager.register(Outputs(config, infos, artifact, asked, baseline), "evals-outputs")
+
+
+def _plan(config: pytest.Config, settings: Settings, collection: Collection) -> None:
+    from pytest_evals.session.gates import GateCheck
+    from pytest_evals.session.terminal import PlanPrinter
+
+    # A plan is one process's work: the controller of pytest-xdist collects nothing.
+    if config.getoption("dist", "no") != "no":
+        config.option.dist, config.option.tx, config.option.numprocesses = "no", [], 0
+    # Looking is not writing.
+    cache = settings.reuse.cache.replace("write", "read")
+    settings = dataclasses.replace(settings, reuse=dataclasses.replace(settings.reuse, cache=cache))
+    recalled = recollection(settings, collection.infos)
+    config.pluginmanager.register(PlanPrinter(settings, collection.infos, recalled), "evals-plan")
+    config.pluginmanager.register(GateCheck(settings, collection.infos), "evals-gate-check")
+
+
+def skip_evals(items: list[pytest.Item]) -> None:
+    """Mark every eval to be skipped, with the reason that says how to run it."""
+    skip = pytest.mark.skip(
+        reason="an eval: run it with --evals (or 'evals = true' in the configuration file, or PYTEST_EVALS=1)"
+    )
+    for item in items:
+        if item.get_closest_marker(MARK) is not None:
+            item.add_marker(skip)

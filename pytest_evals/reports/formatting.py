@@ -1,0 +1,189 @@
+"""Rows -> a table that fits: less needed columns go first, then texts are shortened."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tabulate import tabulate
+
+from pytest_evals.text import one_line, plain
+
+_NARROWEST = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: its head, its cells, and how much it is needed: of ``rank`` 0 it always stays, higher ones go first."""
+
+    name: str
+    cells: Sequence[str]
+    numeric: bool = False
+    rank: int = 0
+
+
+def fitted_table(columns: Sequence[Column], width: int) -> list[str]:
+    """Return the lines of a table of at most ``width`` characters, if that is possible at all."""
+    columns = [
+        Column(column.name, [one_line(cell, 500) for cell in column.cells], column.numeric, column.rank)
+        for column in columns
+    ]
+    while (lines := _table(columns)) and max(map(len, lines)) > width:
+        rank = max(column.rank for column in columns)
+        if rank:
+            columns = [column for column in columns if column.rank != rank]
+            continue
+        texts = [column for column in columns if not column.numeric and _width(column) > _NARROWEST]
+        if not texts:
+            break
+        widest = max(texts, key=_width)
+        others = [_width(column) for column in texts if column is not widest]
+        # Down to what fits, or to the next widest, and on from there.
+        target = max(_width(widest) - (max(map(len, lines)) - width), *others, _NARROWEST)
+        limit = min(target, _width(widest) - 1)
+        columns = [_shortened(column, limit) if column is widest else column for column in columns]
+    return lines
+
+
+def _width(column: Column) -> int:
+    return max(map(len, (column.name, *column.cells)))
+
+
+def _shortened(column: Column, limit: int) -> Column:
+    cells = [cell if len(cell) <= limit else f"{cell[: limit - 2]}.." for cell in column.cells]
+    return Column(column.name[:limit], cells, column.numeric, column.rank)
+
+
+def _table(columns: Sequence[Column]) -> list[str]:
+    # With the heads as a row of its own: tabulate would make columns two wider than their heads.
+    head = [column.name for column in columns], ["-" * _width(column) for column in columns]
+    text = tabulate(
+        [*head, *zip(*(column.cells for column in columns), strict=True)],
+        tablefmt="plain",
+        colalign=["right" if column.numeric else "left" for column in columns],
+        disable_numparse=True,
+    )
+    return [line.rstrip() for line in text.splitlines()]
+
+
+def without_repeats(cells: Sequence[str]) -> list[str]:
+    """Return the cells with those that say the same as the one above left empty."""
+    return ["" if index and cell == cells[index - 1] else cell for index, cell in enumerate(cells)]
+
+
+# -- How a number looks, in one place.
+
+ABSENT = "-"
+
+
+def value(number: float | None) -> str:
+    """A score: three decimals, as many digits as it takes for large ones."""
+    if number is None:
+        return ABSENT
+    return f"{number:.3f}" if abs(number) < 1000 else f"{number:,.1f}"
+
+
+def percent(share: float | None) -> str:
+    """A share of one. 100% and 0% are exact: what only rounds to them keeps a decimal."""
+    if share is None:
+        return ABSENT
+    text = f"{share:.0%}"
+    return f"{min(max(share, 0.001), 0.999):.1%}" if text in ("100%", "0%") and share not in (0, 1) else text
+
+
+def signed(number: float | None) -> str:
+    """A difference, always with its sign."""
+    return ABSENT if number is None else f"{number:+.3f}" if abs(number) < 1000 else f"{number:+,.1f}"
+
+
+def interval(ends: Sequence[float] | None) -> str:
+    """An interval: its ends as `value` shows them."""
+    return ABSENT if ends is None else f"{value(ends[0])} .. {value(ends[1])}"
+
+
+def p_value(p: float | None) -> str:
+    """A p value: tiny ones are only said to be tiny."""
+    return ABSENT if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def count(number: int) -> str:
+    """A whole number with thousands separated."""
+    return f"{number:,}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, or minutes and seconds."""
+    return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds // 60)} min {int(seconds % 60)} s"
+
+
+def size(number_of_bytes: float) -> str:
+    """Bytes, in the unit that fits."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number_of_bytes < 1000 or unit == "GB":
+            break
+        number_of_bytes /= 1000
+    return f"{number_of_bytes:.0f} {unit}" if unit in ("B", "kB", "MB") else f"{number_of_bytes:.1f} {unit}"
+
+
+# -- A line for a terminal, with how it may be marked.
+
+# Texts of a score card come from users, models and data; this is far more than any of them should need.
+_LONGEST = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line, and how the terminal may mark it; the text says everything without the mark."""
+
+    text: str
+    markup: dict[str, bool] = field(default_factory=dict)
+
+
+def wrapped_lines(text: str, width: int, markup: dict[str, bool] | None = None) -> list[Line]:
+    """Break at spaces; what follows is indented, so that a reader sees that it belongs to the line above."""
+    lines: list[str] = []
+    for word in one_line(text, _LONGEST).split(" "):
+        if lines and len(lines[-1]) + 1 + len(word) <= max(width, 20):
+            lines[-1] = f"{lines[-1]} {word}"
+        else:
+            lines.append(word if not lines else f"    {word}")
+    return [Line(line.rstrip(), markup or {}) for line in lines]
+
+
+# -- Sentences and longer texts in lines of a given width.
+
+_LABEL = 11
+
+
+def wrap_text(text: str, width: int) -> list[str]:
+    """Return a sentence in as many lines as it takes."""
+    return textwrap.wrap(one_line(text, _LONGEST), max(width, 20), subsequent_indent="    ", break_on_hyphens=False)
+
+
+def labelled(label: str, text: str, width: int) -> list[str]:
+    """Return a labelled text, wrapped and indented; its own line breaks stay."""
+    lines = [
+        part
+        for line in plain(text, _LONGEST).splitlines() or [""]
+        for part in textwrap.wrap(line, max(width - _LABEL, 20)) or [""]
+    ]
+    return [f"{label + ':':<{_LABEL}}{lines[0]}".rstrip(), *(f"{'':<{_LABEL}}{line}".rstrip() for line in lines[1:])]
+
+
+# -- The first line of an artifact as text: which run it is.
+
+
+def run_lines(run: Mapping[str, Any], width: int) -> list[str]:
+    """Return when and with what a run was made, in as many lines as it takes."""
+    return wrap_text(run_words(run), width)
+
+
+def run_words(run: Mapping[str, Any]) -> str:
+    """Name a run: its id, when it started, its commit, its models."""
+    git = run.get("git")
+    commit = f"commit {str(git.get('commit'))[:10]}" + (" with changes" if git.get("dirty") else "") if git else None
+    models = ", ".join(str(model.get("model")) for model in run.get("models") or [])
+    started = str(run.get("started")).replace("T", " ").replace("+00:00", " UTC")
+    return "; ".join(part for part in (f"run {run.get('run_id')} of {started}", commit, models) if part)

@@ -1,0 +1,164 @@
+"""How scores went from run to run, as lines of text: a run a line, its interval drawn on a common scale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_evals.reports import formatting
+from pytest_evals.text import one_line
+
+_LEAST_PLOT, _MOST_PLOT = 11, 41
+_COMMIT = 9
+
+
+def history_lines(found: Sequence[Series], width: int, *, several_models: bool) -> list[str]:
+    """Return the lines: each series with its name above its runs."""
+    lines: list[str] = []
+    for series in found:
+        name = f"{series.suite}.{series.grader}" + (f" ({series.model or 'recorded'})" if several_models else "")
+        lines += [*([""] if lines else []), one_line(name, width), *_runs(series, width)]
+    return lines
+
+
+def _runs(series: Series, width: int) -> list[str]:
+    rows = [_columns(point) for point in series.points]
+    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
+    room = min(width - sum(widths) - 2 * len(widths) - 2, _MOST_PLOT)
+    low, high = _scale(series.points)
+    lines = []
+    for point, row in zip(series.points, rows, strict=True):
+        text = "  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True))
+        plot = f"  {_plot(point, low, high, room)}" if room >= _LEAST_PLOT else ""
+        lines.append(f"  {text}{plot}".rstrip())
+    return lines
+
+
+def _columns(point: Point) -> list[str]:
+    commit = (point.commit or "")[:_COMMIT] + ("+" if point.dirty else "")
+    interval = (
+        ""
+        if point.low is None or point.high is None
+        else f"{formatting.value(point.low)} to {formatting.value(point.high)}"
+    )
+    count = formatting.count(point.n) + ("" if point.complete else " (partial)")
+    return [
+        point.started[:16].replace("T", " "),
+        one_line(commit),
+        formatting.value(point.value),
+        interval,
+        f"n={count}",
+    ]
+
+
+def _scale(points: Sequence[Point]) -> tuple[float, float]:
+    """From 0 to 1 where everything fits, else from the lowest to the highest that there is."""
+    seen = [number for point in points for number in (point.value, point.low, point.high) if number is not None]
+    low, high = min(seen, default=0.0), max(seen, default=1.0)
+    return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
+
+
+def _plot(point: Point, low: float, high: float, size: int) -> str:
+    """Draw ``|  --o-- |``."""
+    if point.value is None:
+        return ""
+    inner = size - 2
+
+    def place(number: float) -> int:
+        return round((number - low) / (high - low) * (inner - 1)) if high > low else inner // 2
+
+    cells = [" "] * inner
+    if point.low is not None and point.high is not None:
+        for index in range(place(point.low), place(point.high) + 1):
+            cells[index] = "-"
+    cells[place(point.value)] = "o"
+    return f"|{''.join(cells)}|"
+
+
+# -- Several runs -> how each score went from run to run. Pure.
+
+SeriesKey = tuple[str, str, str]
+"""Suite, model, grader."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A score of one run. The interval is that of the mean; `None` where the run recorded none."""
+
+    run_id: str
+    started: str
+    commit: str | None
+    dirty: bool
+    complete: bool
+    n: int
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One grader of one suite and model over the runs, the oldest first."""
+
+    suite: str
+    model: str
+    grader: str
+    points: list[Point] = field(default_factory=list)
+
+    def to_data(self) -> dict[str, Any]:
+        """Return plain data."""
+        points = [{name: getattr(point, name) for name in Point.__slots__} for point in self.points]
+        return {"suite": self.suite, "model": self.model, "grader": self.grader, "points": points}
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRun:
+    """What a series needs of a run: its first line, whether it came to its end, and its score rows."""
+
+    run: Mapping[str, Any]
+    complete: bool
+    scores: Sequence[Mapping[str, Any]]
+
+
+def series(runs: Iterable[RecordedRun], statistic: str = "mean") -> list[Series]:
+    """Return a series for each suite, grader and model that some run has, in the order of their first appearance; the
+    models of one grader stand together.
+    """
+    found: dict[SeriesKey, Series] = {}
+    for recorded in sorted(runs, key=lambda each: str(each.run["started"])):
+        for row in recorded.scores:
+            key = (row["suite"], row["model"], row["grader"])
+            found.setdefault(key, Series(*key)).points.append(_point(recorded, row, statistic))
+    places: dict[tuple[str, str], int] = {}
+    for suite, _, grader in found:
+        places.setdefault((suite, grader), len(places))
+    suites = list(dict.fromkeys(suite for suite, _, _ in found))
+    return sorted(found.values(), key=lambda each: (suites.index(each.suite), places[each.suite, each.grader]))
+
+
+def _point(recorded: RecordedRun, row: Mapping[str, Any], statistic: str) -> Point:
+    git = recorded.run.get("git") or {}
+    bounds = (row.get("ci_low"), row.get("ci_high")) if statistic == "mean" else (None, None)
+    return Point(
+        run_id=recorded.run["run_id"],
+        started=recorded.run["started"],
+        commit=git.get("commit"),
+        dirty=bool(git.get("dirty")),
+        complete=recorded.complete,
+        n=row["n"],
+        value=row.get(statistic),
+        low=bounds[0],
+        high=bounds[1],
+    )
+
+
+def chosen(found: Iterable[Series], *, suite: str | None, model: str | None, grader: str | None) -> list[Series]:
+    """Return the series of one suite, model or grader, where these are given; a model also by the end of its name."""
+    return [
+        each
+        for each in found
+        if suite in (None, each.suite)
+        and grader in (None, each.grader)
+        and (model is None or model == each.model or each.model.endswith(f"/{model}"))
+    ]

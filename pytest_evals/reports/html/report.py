@@ -1,0 +1,31 @@
+"""The report page: written from an artifact, whole or cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pytest_evals.artifacts.reader import ArtifactReader
+from pytest_evals.artifacts.writer import replacing
+from pytest_evals.baselines.loading import Baseline
+from pytest_evals.reports.html.overview import overview
+from pytest_evals.reports.html.page import page
+from pytest_evals.reports.html.samples import chunks, samples_before
+from pytest_evals.reports.recorded import card_of_artifact
+
+
+def report_page(artifact: ArtifactReader, baseline: Baseline | None = None) -> Iterable[str]:
+    """Return the report as pieces of one HTML document. ``baseline``: the run that it is compared with."""
+    card = card_of_artifact(artifact)
+    before = samples_before(baseline, card.records) if baseline else None
+    title = f"Evaluation {artifact.run['run_id']}"
+    return page("report", title, overview(artifact, card, baseline), chunks(artifact.samples(), before))
+
+
+# -- Writes what was rendered, as a whole or not at all.
+
+
+def write_text(path: Path, pieces: Iterable[str]) -> None:
+    """Write a file; folders are made. Raises `ArtifactError` when it cannot be written."""
+    with replacing(path) as file:
+        file.writelines(pieces)

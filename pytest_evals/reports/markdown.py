@@ -1,0 +1,247 @@
+"""A score card as Markdown, for the summary of a CI job or a comment on a change.
+
+What models, data and users wrote is text in it, never markup; a limit of size is kept by leaving cases out, and said so.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_evals.gates import GateResult
+from pytest_evals.location import Location
+from pytest_evals.reports import formatting
+from pytest_evals.reports.agreement import agreement_texts, calibration_texts
+from pytest_evals.reports.scores import insight_lines, legend
+from pytest_evals.scorecard import Ledger, Movement, ScoreCard
+from pytest_evals.scores.score import Score
+from pytest_evals.text import counted, one_line, plain
+
+STEP_LIMIT = 1024 * 1024
+"""What GitHub takes as the summary of one step, in bytes. A larger one is refused as a whole."""
+_TEXT_LIMIT = 2000
+_MOST_OPEN = 5
+"""Gates that are met and stand there without a click."""
+_RESERVE = 400
+"""Bytes kept for the note that something was left out."""
+_MARKUP = re.compile(r"[\\`*_{}\[\]#|~$&<>@]")
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "@&#8288;"}
+"""A word joiner after an at sign: nobody is notified of what a model wrote."""
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """A case that did not pass: what a reader of the summary may want to see of it."""
+
+    suite: str
+    model: str
+    case_id: str
+    outcome: str
+    prompt: str
+    text: str
+    reason: str
+    location: Location | None = None
+    sample_id: str = ""
+
+
+def summary_markdown(card: ScoreCard, excerpts: Sequence[Excerpt], limit: int = STEP_LIMIT) -> str:
+    """Return the summary in at most ``limit`` bytes: verdict, gates, scores, ledger, notes, and the cases of ``excerpts``."""
+    places = {(score.suite, score.model) for score in card.scores} | {(gate.suite, gate.model) for gate in card.gates}
+    several = len(places) > len({suite for suite, _ in places})
+    met = [gate for gate in card.gates if gate.verdict == "passed"]
+    folded = met if len(met) > _MOST_OPEN else []
+    shown = [gate for gate in card.gates if gate not in folded]
+    blocks = [
+        Block([f"### Evals: {verdict(card)}"]),
+        _gates(shown, card, several=several),
+        _folded(_gates(folded, card, several=several), f"{counted(len(folded), 'gate')} met"),
+        _scores(card, several=several),
+        Block([_ledger(card.ledger)]),
+        Block([f"- {escaped(note)}" for note in _notes(card)]),
+        *(_cases(excerpts, card, outcome) for outcome in ("errored", "failed", "missed")),
+    ]
+    return fitted([block for block in blocks if block.rows], limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Rows between an opening and a closing; rows can be left out from the end."""
+
+    rows: Sequence[str]
+    opening: str = ""
+    closing: str = ""
+
+
+def fitted(blocks: Iterable[Block], limit: int) -> str:
+    """Join blocks, leaving out rows that would make the text longer than ``limit`` bytes, with a note of how many."""
+    text, room, left = [], limit - _RESERVE, 0
+    for block in blocks:
+        frame = _bytes(block.opening) + _bytes(block.closing) + 1
+        kept = []
+        for row in block.rows:
+            if left or room - frame - _bytes(row) < 0:
+                left += 1
+                continue
+            room -= _bytes(row)
+            kept.append(row)
+        if kept:
+            room -= frame
+            text.append("\n".join(part for part in (block.opening, *kept, block.closing) if part))
+    if left:
+        text.append(
+            f"{formatting.count(left)} more lines or cases were left out: this summary is cut at {formatting.size(limit)}."
+        )
+    return "\n\n".join(text) + "\n"
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode()) + 1
+
+
+def verdict(card: ScoreCard) -> str:
+    """Return the outcome of the gates in a few words."""
+    gates = card.gates
+    failed = sum(gate.fails for gate in gates)
+    met = sum(gate.verdict == "passed" for gate in gates)
+    if not gates:
+        return f"{counted(card.ledger.collected, 'case')}, no gates"
+    if failed:
+        return f"{failed} of {counted(len(gates), 'gate')} not met"
+    return f"{met} of {counted(len(gates), 'gate')} met" + (
+        f", {len(gates) - met} undecided" if met < len(gates) else ""
+    )
+
+
+def _folded(block: Block, title: str) -> Block:
+    """Return a table that a click opens."""
+    return Block(block.rows, f"<details><summary>{title}</summary>\n\n{block.opening}", "\n</details>")
+
+
+def _gates(gates: Sequence[GateResult], card: ScoreCard, *, several: bool) -> Block:
+    rows = [
+        _row(
+            f"{'❌' if gate.fails else '✅' if gate.verdict == 'passed' else '⚪'} {gate.verdict}",
+            # Below each other: long names beside each other make a table that nobody sees as a whole.
+            f"<code>{escaped(gate.gate)}</code><br>{_where(gate, card, several=several)}",
+            escaped(gate.reason),
+        )
+        for gate in sorted(gates, key=lambda gate: (not gate.fails, gate.verdict == "passed"))
+    ]
+    return _table(["verdict", "gate", "found"], rows)
+
+
+def _where(gate: GateResult, card: ScoreCard, *, several: bool) -> str:
+    model = [card.shorts.get(gate.model, gate.model)] if several else []
+    return escaped(", ".join([gate.suite, *model]))
+
+
+def _scores(card: ScoreCard, *, several: bool) -> Block:
+    extra = [
+        (title, name)
+        for title, name in (("errors", "errors"), ("pending", "pending"), ("n/a", "not_applicable"))
+        if any(getattr(score, name) for score in card.scores)
+    ]
+    marks = {place: escaped(mark) for place, mark in card.leaders.items()}
+    moved = {(each.suite, each.model, each.grader): each for each in card.movements}
+    change = ["change", "since the baseline"] if moved else []
+    rows = [
+        _row(
+            escaped(score.suite),
+            *([escaped(card.shorts.get(score.model, score.model))] if several else []),
+            escaped(score.grader),
+            f"{score.n}/{score.applicable}",
+            f"{marks.get((score.suite, score.model, score.grader), '')} {formatting.value(score.mean)}".strip(),
+            _interval(score),
+            *_moved(moved, score),
+            formatting.percent(score.pass_rate),
+            *(str(getattr(score, name) or "") for _, name in extra),
+        )
+        for score in card.scores
+    ]
+    model = ["model"] if several else []
+    return _table(
+        ["suite", *model, "grader", "n", "mean", "95% interval", *change, "passed", *(title for title, _ in extra)],
+        rows,
+        2 + len(model),
+    )
+
+
+def _interval(score: Score) -> str:
+    row: dict[str, Any] = score.to_row()
+    low, high = row.get("ci_low"), row.get("ci_high")
+    return formatting.ABSENT if low is None or high is None else f"{formatting.value(low)} to {formatting.value(high)}"
+
+
+def _moved(moved: Mapping[tuple[str, str, str], Movement], score: Score) -> list[str]:
+    """What the score did since the baseline, over the cases that both runs have; nothing where there is no baseline."""
+    if not moved:
+        return []
+    found = moved.get((score.suite, score.model, score.grader))
+    if found is None or found.difference is None:
+        return [formatting.ABSENT, "not compared"]
+    change = formatting.signed(found.difference)
+    if found.interval and found.verdict != "same":
+        change += f" ({formatting.signed(found.interval[0])} to {formatting.signed(found.interval[1])})"
+    return [change, found.verdict]
+
+
+def _table(names: Sequence[str], rows: Sequence[str], left: int | None = None) -> Block:
+    rule = ["---" if left is None or number < left else "---:" for number in range(len(names))]
+    return Block(rows, f"{_row(*names)}\n{_row(*rule)}", "")
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _ledger(ledger: Ledger) -> str:
+    words = {name: name.replace("_", " ") for name in ledger.to_dict() if name != "collected"}
+    parts = [
+        f"{formatting.count(number)} {words[name]}"
+        for name, number in ledger.to_dict().items()
+        if name in words and number
+    ]
+    return f"**{counted(ledger.collected, 'case')}**: {', '.join(parts) or 'none ran'}"
+
+
+def _notes(card: ScoreCard) -> list[str]:
+    interrupted = [f"interrupted: {card.interruption}"] if card.interruption else []
+    trust = [text for made in card.calibrations for text in calibration_texts(made, card.shorts)]
+    trust += agreement_texts(card.agreements, whole=False)
+    return [
+        *interrupted,
+        *legend(card),
+        *insight_lines(card),
+        *trust,
+        *card.notes,
+        *([f"artifact: {card.artifact}"] if card.artifact else []),
+    ]
+
+
+def _cases(excerpts: Sequence[Excerpt], card: ScoreCard, outcome: str) -> Block:
+    chosen = [excerpt for excerpt in excerpts if excerpt.outcome == outcome]
+    opening = f"<details><summary>{counted(len(chosen), 'case')} {outcome}</summary>\n"
+    return Block([_case(excerpt, card) for excerpt in chosen], opening, "\n</details>")
+
+
+def _case(excerpt: Excerpt, card: ScoreCard) -> str:
+    model = card.shorts.get(excerpt.model, excerpt.model)
+    parts = {"Asked": excerpt.prompt, "Answered": excerpt.text}
+    texts = [f"{name}\n<pre>{preformatted(text)}</pre>" for name, text in parts.items() if text]
+    texts += [f"\nBecause {escaped(excerpt.reason)}"] if excerpt.reason else []
+    where = ", ".join(escaped(part) for part in (excerpt.case_id, model, str(excerpt.location or "")) if part)
+    return "\n".join([f"\n**{escaped(excerpt.suite)}** {where}\n", *texts])
+
+
+def escaped(text: str) -> str:
+    """Return one line of text for a paragraph or a cell, without a meaning in Markdown or HTML."""
+    return _MARKUP.sub(lambda match: _ENTITIES.get(match[0], f"\\{match[0]}"), one_line(text, _TEXT_LIMIT))
+
+
+def preformatted(text: str) -> str:
+    """Return text for a ``pre`` element. A blank line gets a space: it would end the element for some readers."""
+    lines = plain(text.strip(), _TEXT_LIMIT).split("\n")
+    return "\n".join(html.escape(line, quote=False) or " " for line in lines)

@@ -1,0 +1,58 @@
+"""One turn: from what an engine, a dataset or a task gave to the completion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pytest_evals.collection.item import RECORDED, EvalItem
+from pytest_evals.completion import Completion, FinishReason, Message
+from pytest_evals.engines.protocol import Result
+from pytest_evals.errors import SuiteError
+
+
+def recorded_completion(found: EvalItem) -> Completion:
+    """Return the completion that the row of the case brings."""
+    return Completion(**_turn(found.prepared.prompt, found.prepared.recorded or "", "recorded"), model=RECORDED)
+
+
+def generated_completion(result: Result, found: EvalItem) -> Completion:
+    """Return the completion that a model gave in the default turn of a case."""
+    return completion_of(result, found.prepared.prompt, found.key.model or found.models[0])
+
+
+def completion_of(result: Result, prompt: Sequence[Message], model: str) -> Completion:
+    """Return the completion of a conversation that ``result`` is the answer to."""
+    return Completion(
+        **_turn(prompt, result.text, result.finish_reason),
+        model=model,
+        prompt_tokens=result.prompt_tokens,
+        completion_tokens=result.completion_tokens,
+        logprobs=result.logprobs,
+        samples=result.samples or (),
+        queued=result.queued,
+        latency=result.latency,
+        fingerprint=result.fingerprint,
+        origin=result.origin,
+    )
+
+
+def made_completion(value: object, found: EvalItem) -> Completion:
+    """Return the completion that a task in the place of the default turn made. Raises `SuiteError` for what is none."""
+    if isinstance(value, Completion):
+        return value
+    if not isinstance(value, str):
+        raise SuiteError(
+            f"a task named completion returns the text or a Completion, not {type(value).__name__}; give it another name if it "
+            "makes something else"
+        )
+    return Completion(**_turn(found.prepared.prompt, value, "stop"), model=found.key.model)
+
+
+def _turn(prompt: Sequence[Message], text: str, finish_reason: FinishReason) -> dict[str, Any]:
+    said = list(prompt)
+    answer = {"role": "assistant", "content": text}
+    if finish_reason != "recorded" and said and said[-1]["role"] == "assistant":
+        # The model continued the last turn; as a message it is one.
+        answer["content"] = f"{said.pop()['content']}{text}"
+    return {"text": text, "messages": (*said, answer), "finish_reason": finish_reason}

@@ -1,0 +1,143 @@
+"""The fixtures ``model`` and ``judge``: calls of a model beyond the default turn."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Generic, TypeVar
+
+from pytest_evals.completion import By, Completion, Likelihood, Message, check_choices, check_measure, likeliest
+from pytest_evals.engines.protocol import Request, Result
+from pytest_evals.errors import DatasetError, SuiteError
+from pytest_evals.generation import GenerationParams, parse_generation
+from pytest_evals.runner.calls import Caller
+from pytest_evals.runner.completions import completion_of
+from pytest_evals.suites.conversation import check_messages
+
+T = TypeVar("T")
+Named = Callable[[str], str]
+"""From a model specification as somebody wrote it to how the session names the model; raises `ModelError`."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Choice:
+    """What a model chose: the likeliest of the ``likelihoods``. ``probabilities`` are theirs among themselves."""
+
+    index: int
+    text: str
+    probabilities: tuple[float, ...]
+    likelihoods: tuple[Likelihood, ...]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class PendingCall(Generic[T]):
+    """A call that is on its way: ``await`` it, or ask for its ``result()``. Calls made before waiting are batched."""
+
+    def __init__(self, caller: Caller, request: Request, handle: str, finish: Callable[[Result], T]) -> None:
+        __tracebackhide__ = True
+        self._caller = caller
+        self._finish = finish
+        self._pending, self._entry = caller.open(request, handle)
+
+    def __getattr__(self, name: str) -> Any:
+        __tracebackhide__ = True
+        raise AttributeError(f"this is a call on its way, which has no {name!r}: await it, or take its result()")
+
+    def result(self) -> T:
+        """Wait and return the answer. Raises `ModelCallError` when there is none."""
+        __tracebackhide__ = True
+        return self._answer(self._pending.result())
+
+    def __await__(self) -> Generator[Any, None, T]:
+        __tracebackhide__ = True
+        return self._answer((yield from self._pending.wait().__await__()))
+
+    def _answer(self, result: Result) -> T:
+        __tracebackhide__ = True
+        self._caller.close(self._entry, result)
+        return self._finish(result)
+
+
+class Model:
+    """A model that may be called for the case that runs: the one under test, the judge, or another. Where no prompt is
+    given, it is the case's.
+    """
+
+    def __init__(self, name: str, caller: Caller, *, named: Named, handle: str = "model") -> None:
+        self.name = name
+        self._caller = caller
+        self._named = named
+        self._handle = handle
+
+    def using(self, spec: str) -> Model:
+        """Return the handle of another model, for this case. Raises `ModelError` for a specification that is wrong."""
+        return Model(self._named(spec), self._caller, named=self._named, handle=self._handle)
+
+    def generate(self, prompt: str | Sequence[Message] | None = None, **generation: Any) -> PendingCall[Completion]:
+        """Complete a conversation: a `Completion`. ``generation`` takes the parameters of ``cases(generation=...)``.
+
+        A sampled call's seed follows from the case, from who calls, and from the calls that it made before; in a task or
+        grader from those that asked the same.
+        """
+        __tracebackhide__ = True
+        request = self._request(prompt, parse_generation(generation), ())
+        return PendingCall(
+            self._caller, request, self._handle, lambda result: completion_of(result, request.messages, request.model)
+        )
+
+    def choose(
+        self, choices: Sequence[str], prompt: str | Sequence[Message] | None = None, *, by: By = "sum"
+    ) -> PendingCall[Choice]:
+        """Weigh ``choices`` as the answer: a `Choice`. ``by``: compare sums, or means a ``token`` or a ``byte``."""
+        measure = check_measure(by)
+        request = self._request(prompt, GenerationParams(), check_choices(choices))
+
+        def finish(result: Result) -> Choice:
+            found = result.likelihoods or ()
+            chosen = likeliest(found, measure)
+            return Choice(chosen.index, chosen.text, chosen.probabilities, found)
+
+        return PendingCall(self._caller, request, self._handle, finish)
+
+    def score(self, text: str, prompt: str | Sequence[Message] | None = None) -> PendingCall[Likelihood]:
+        """Ask how likely ``text`` is as the answer: a `Likelihood`."""
+        if not isinstance(text, str) or not text:
+            raise SuiteError(f"model.score takes a non-empty text, not {text!r}")
+        request = self._request(prompt, GenerationParams(), (text,))
+        return PendingCall(self._caller, request, self._handle, lambda result: (result.likelihoods or ())[0])
+
+    def _request(
+        self, prompt: str | Sequence[Message] | None, params: GenerationParams, choices: tuple[str, ...]
+    ) -> Request:
+        return self._caller.request(self.name, self._messages(prompt), params, choices)
+
+    def _messages(self, prompt: str | Sequence[Message] | None) -> tuple[Message, ...]:
+        if isinstance(prompt, str):
+            return ({"role": "user", "content": prompt},)
+        if prompt is not None:
+            try:
+                return tuple(check_messages(prompt))
+            except DatasetError as error:
+                raise SuiteError(f"the prompt of a call is a string or a conversation: {error}") from error
+        found = self._caller.found
+        if found.prepared.problem:
+            raise SuiteError(f"{found.info.name}: {found.prepared.case.place} {found.prepared.problem}")
+        return found.prepared.prompt
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ModelProvider:
+    """Makes handles for cases. ``judge_name`` is the model that judges."""
+
+    judge_name: str
+    named: Named
+
+    def model(self, caller: Caller) -> Model:
+        """Return the model under test."""
+        return Model(caller.found.key.model or caller.found.models[0], caller, named=self.named)
+
+    def judge(self, caller: Caller) -> Model:
+        """Return the model that judges."""
+        return Model(self.judge_name, caller, named=self.named, handle="judge")

@@ -1,0 +1,184 @@
+"""Hooks around each case: its answers before it starts, its grades after its setup, its outcome on its reports."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import pytest
+
+from pytest_evals.artifacts.sample import dump
+from pytest_evals.collection.item import EVAL
+from pytest_evals.engines.protocol import ModelService
+from pytest_evals.errors import EvalsError, NotApplicable, SuiteError
+from pytest_evals.fixtures.context import GRADE_SHEET, ITEM, GradeSheet
+from pytest_evals.fixtures.declaration import CASE_TASKS, NotApplicableResult
+from pytest_evals.fixtures.factory import only_setup
+from pytest_evals.fixtures.limits import CallBudget
+from pytest_evals.location import location_of, row_location
+from pytest_evals.runner.calls import Caller, CallLog, DirectAsker
+from pytest_evals.runner.case_tasks import CaseTaskRun
+from pytest_evals.runner.early_stopping import STOPPED
+from pytest_evals.runner.outcome import (
+    CALLS,
+    COMPLETION,
+    STATE,
+    CaseState,
+    add_properties,
+    describe,
+    forget,
+    judge_phase,
+    make_harmless,
+    without_hint,
+)
+from pytest_evals.runner.prefetch import SUPPLY, Prefetcher
+from pytest_evals.runner.sample import last_completion, sample_of
+from pytest_evals.runner.task_runner import News
+from pytest_evals.settings import Settings
+from pytest_evals.text import described, one_line, plain
+
+_NO_ASYNC = "async def functions are not natively supported"
+
+
+def register_run(
+    config: pytest.Config, settings: Settings, engines: ModelService, news: News | None = None
+) -> Prefetcher:
+    """Have this process run cases; return the supply of their answers."""
+    supply = config.stash[SUPPLY] = Prefetcher(settings, engines, news)
+    config.pluginmanager.register(CaseRun(settings, supply), "evals-run")
+    if settings.audit:
+        from pytest_evals.runner.audit import Audit
+
+        config.pluginmanager.register(Audit(supply, settings.audit, settings.seed), "evals-audit")
+    return supply
+
+
+class CaseRun:
+    """Hooks of a process that runs cases."""
+
+    def __init__(self, settings: Settings, supply: Prefetcher) -> None:
+        self._settings = settings
+        self._supply = supply
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> Any:
+        """Have the completion and the results of steps at hand before the item starts: capture is off here, and no timeout
+        of the test runs.
+        """
+        token = ITEM.set(item)
+        try:
+            if EVAL in item.stash and not only_setup(item.config) and not self._supply.stopped(item):
+                self._supply.prepare(item, nextitem)
+            return (yield)
+        finally:
+            ITEM.reset(token)
+            self._supply.end(item)
+
+    def pytest_unconfigure(self) -> None:
+        """Stop what steps still do, however the session ended."""
+        self._supply.close()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Any:
+        """After all graders gave their grades, let what one of them raised be the error of this case."""
+        __tracebackhide__ = True
+        if EVAL in item.stash and STOPPED not in item.stash:
+            # Fresh for every attempt: a rerun of the item must not see what the attempt before left.
+            self._fresh(item)
+            if self._supply.grounded is not None:
+                pytest.fail(plain(self._supply.grounded, 2000), pytrace=False)
+        try:
+            yield
+        except NotApplicable as reason:
+            if EVAL not in item.stash:
+                raise
+            # A fixture looked into the result of a task that does not apply.
+            _not_applicable(str(reason))
+        sheet = item.stash.get(GRADE_SHEET, None)
+        if sheet is not None and sheet.failures:
+            raise next(iter(sheet.failures.values()))
+
+    def _fresh(self, item: pytest.Item) -> None:
+        sheet = item.stash[GRADE_SHEET] = GradeSheet()
+        item.stash[STATE] = CaseState()
+        forget(item, COMPLETION)
+        flow = item.stash.get(CASE_TASKS, None)
+        used = CallBudget(self._settings.limits)
+        if isinstance(flow, CaseTaskRun):
+            # Results and grades of steps stand there whatever happens to the test.
+            flow.results.post(sheet)
+            used = flow.calls.budget
+        calls = CallLog(CallBudget(self._settings.limits, used.calls, used.tokens))
+        item.stash[CALLS] = (
+            calls,
+            Caller(
+                item.nodeid,
+                None,
+                DirectAsker(self._supply),
+                calls,
+                found=item.stash[EVAL],
+                base_seed=self._settings.seed,
+            ),
+        )
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Any:
+        """A test that needs a grade which does not apply is itself not applicable."""
+        __tracebackhide__ = True
+        if CASE_TASKS in pyfuncitem.stash:
+            _skip_without_task(pyfuncitem)
+        try:
+            return (yield)
+        except NotApplicable as reason:
+            if EVAL not in pyfuncitem.stash:
+                raise
+            _not_applicable(str(reason))
+        except pytest.fail.Exception as failure:
+            if EVAL in pyfuncitem.stash and _NO_ASYNC in str(failure):
+                # Where a gate decides it would look like a wrong answer, and nothing was tested.
+                raise SuiteError(
+                    "the test is async, and no plugin that runs such tests is in charge of it; write a plain def: what it asks for "
+                    "was awaited before (or install and set up pytest-asyncio)"
+                ) from None
+            raise
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+        """Turn a miss into an xfail, keep what the phase showed, and send the finished case along with its last report."""
+        found = item.stash.get(EVAL, None)
+        state = item.stash.get(STATE, None)
+        if found is None or state is None:
+            return (yield)
+        sheet = item.stash[GRADE_SHEET]
+        if call.when == "teardown":
+            add_properties(item, sheet, location_of(found, item.config.rootpath))
+        report: pytest.TestReport = yield
+        state.timing[str(report.when)] = report.duration
+        flow = item.stash.get(CASE_TASKS, None)
+        if isinstance(flow, CaseTaskRun) and call.excinfo is not None and flow.results.raised(call.excinfo.value):
+            state.error = {"kind": "task", "message": described(call.excinfo.value)}
+        judge_phase(report, call, state, sheet, gated=bool(found.info.gates) and not self._settings.strict_cases)
+        if report.failed and report.when != "teardown" and (report.when == "call" or sheet.failures):
+            row = row_location(found, item.config.rootpath)
+            if text := describe(last_completion(item), sheet, row):
+                report.sections.append(("Eval", text))
+        make_harmless(report)
+        if call.excinfo is not None and isinstance(call.excinfo.value, EvalsError):
+            without_hint(report)
+        if report.when == "teardown" and not only_setup(item.config):
+            report.evals = dump(sample_of(item))  # type: ignore[attr-defined]  # extra attributes travel with a report
+        return report
+
+
+def _not_applicable(reason: str) -> NoReturn:
+    """Skip the test, and not this line."""
+    __tracebackhide__ = True
+    raise pytest.skip.Exception(one_line(reason), _use_item_location=True)
+
+
+def _skip_without_task(item: pytest.Function) -> None:
+    """A test that asks for a task which does not apply to the case does not apply either."""
+    __tracebackhide__ = True
+    for name in item._fixtureinfo.argnames:  # noqa: SLF001 - not public in pytest, which calls the test by it
+        value = item.funcargs.get(name)
+        if isinstance(value, NotApplicableResult):
+            _not_applicable(value.reason)

@@ -1,0 +1,170 @@
+"""Hands in what cases ask of models, ahead of the tests, and starts their steps; waits for answers and results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from pytest_evals.collection.item import EVAL
+from pytest_evals.completion import Failure
+from pytest_evals.engines.protocol import ModelService, Request, Result
+from pytest_evals.errors import EvalsError
+from pytest_evals.fixtures.context import ITEM
+from pytest_evals.fixtures.declaration import CASE_TASKS
+from pytest_evals.notes import add_note
+from pytest_evals.runner.case_tasks import CaseTaskRun, RunContext
+from pytest_evals.runner.early_stopping import EarlyStopping
+from pytest_evals.runner.model import ModelProvider
+from pytest_evals.runner.outcome import RESULTS, forget_case
+from pytest_evals.runner.preflight import run_preflights
+from pytest_evals.runner.requests import requests_for, requests_of
+from pytest_evals.runner.task_runner import News, TaskRunner, coming_up
+from pytest_evals.runner.threads import blocking_note
+from pytest_evals.settings import Settings, model_text
+
+# The supply of this process.
+SUPPLY: pytest.StashKey[Prefetcher] = pytest.StashKey()
+
+_POLL_SECONDS = 0.5
+
+
+class Prefetcher:
+    """Has the completion of a case, and the results of its steps, at hand before the case runs. ``news`` is told while a
+    case waits.
+    """
+
+    def __init__(self, settings: Settings, engines: ModelService, news: News | None = None) -> None:
+        root = settings.root
+        handles = ModelProvider(settings.judge_name, lambda spec: model_text(spec, root, root, settings.aliases))
+        self.kit = RunContext(handles, settings.seed, settings.limits, settings.grader_timeout)
+        self.pace: EarlyStopping | None = None
+        """Who decides how far ahead cases are generated, and which are not needed; `None` where all are."""
+        self.grounded: str | None = None
+        """Why no case is to be generated: a judge failed its preflight."""
+        self._engines = engines
+        self._news = news
+        self._runner = TaskRunner(engines, news)
+        self._flown = False
+        self._submitted = False
+        self._requests: dict[str, list[Request]] = {}
+        self._flows: dict[str, CaseTaskRun] = {}
+        self._begun: set[str] = set()
+
+    # -- ahead of a case
+
+    def stopped(self, item: pytest.Item) -> bool:
+        """Tell whether the case is not needed any more; what was begun for it is dropped."""
+        if self.pace is None or not self.pace.stop(item):
+            return False
+        self._requests.pop(item.nodeid, None)
+        flow = self._flows.pop(item.nodeid, None)
+        if flow is not None:
+            self._runner.drop(flow)
+        return True
+
+    def prepare(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
+        """Wait until the answers to the requests of a case are there, and its steps are as far as they come without it."""
+        if not self._flown:
+            self._flown = True
+            self.grounded = run_preflights(item.session, self._runner, self.kit)
+        if self.grounded is not None:
+            return
+        self._begin_steps(item, self._hand_in(item, nextitem))
+        requests = self._requests.pop(item.nodeid, [])
+        flow = self._flows.pop(item.nodeid, None)
+        if flow is not None:
+            self._await_steps(item, flow)
+        answers = item.stash.setdefault(RESULTS, {})
+        answers.update({request.id: self.wait(request) for request in requests if request.id not in answers})
+
+    def _hand_in(self, item: pytest.Item, nextitem: pytest.Item | None) -> Iterable[pytest.Item]:
+        """Hand in the requests of the cases to come; return those that this process is going to run, as far as it knows them."""
+        if self.pace is not None:
+            ahead = self.pace.admit(item)
+            self._submit_all(ahead)
+            return [item, *ahead]
+        if not self._submitted:
+            # One hand-over of everything that will run: the more there is to choose from, the fuller the batches.
+            self._submit_all(item.session.items)
+            self._submitted = True
+        return coming_up(item, nextitem, first=not self._begun)
+
+    def _submit_all(self, items: Iterable[pytest.Item]) -> None:
+        asked = requests_of(items, self.kit.base_seed)
+        self._requests.update(asked)
+        self._engines.submit([request for requests in asked.values() for request in requests])
+
+    def _begin_steps(self, item: pytest.Item, coming: Iterable[pytest.Item]) -> None:
+        """Start the steps of the cases to come."""
+        flows = []
+        for other in coming:
+            if other.nodeid in self._begun:
+                continue
+            self._begun.add(other.nodeid)
+            found = other.stash.get(EVAL, None)
+            if found is None or not found.workflow.steps:
+                continue
+            if "skip" not in other.keywords or (other is item and item.get_closest_marker("skip") is None):
+                flows.append(self._flow(other, self._requests.get(other.nodeid, [])))
+        self._flows.update((flow.item.nodeid, flow) for flow in flows)
+        self._runner.start(flows)
+
+    def _flow(self, item: pytest.Item, requests: Sequence[Request], answers: Iterable[Result] = ()) -> CaseTaskRun:
+        flow = CaseTaskRun(item, requests, self.kit, self._runner, {result.id: result for result in answers})
+        item.stash[RESULTS] = flow.answers
+        return flow
+
+    def _await_steps(self, item: pytest.Item, flow: CaseTaskRun) -> None:
+        item.stash[CASE_TASKS] = flow
+        with suppress(EvalsError):
+            # Whoever asks for a result that is missing says so, in the setup of the case.
+            self._runner.wait(lambda: flow.ahead)
+
+    # -- while it runs, and after it
+
+    def submit(self, request: Request) -> None:
+        """Hand in one more request, without waiting."""
+        self._engines.submit([request])
+
+    def wait(self, request: Request) -> Result:
+        """Wait for the answer to a request, handing it in if nobody has."""
+        try:
+            while (result := self._engines.result(request, timeout=_POLL_SECONDS)) is None:
+                if self._news:
+                    self._news.tick()
+        except EvalsError as error:
+            return Result(request.id, error=Failure("engine", str(error)))
+        finally:
+            if self._news:
+                self._news.rest()
+        return result
+
+    @contextmanager
+    def answering(self, item: pytest.Item, result: Result) -> Iterator[None]:
+        """Let the item run with ``result`` as the answer to its request."""
+        token = ITEM.set(item)
+        item.stash[RESULTS] = {result.id: result}
+        try:
+            if item.stash[EVAL].workflow.steps:
+                flow = self._flow(item, requests_for(item, self.kit.base_seed), [result])
+                self._runner.start([flow])
+                self._await_steps(item, flow)
+            yield
+        finally:
+            ITEM.reset(token)
+            self.end(item)
+
+    def end(self, item: pytest.Item) -> None:
+        """Drop what is left of a case that has run."""
+        flow = item.stash.get(CASE_TASKS, None)
+        if isinstance(flow, CaseTaskRun):
+            self._runner.drop(flow)
+        for who, seconds in dict(self._runner.watch.held).items():
+            add_note(item.config, who, blocking_note(who, seconds))
+        forget_case(item)
+
+    def close(self) -> None:
+        """Stop what steps still do."""
+        self._runner.close()

@@ -1,0 +1,240 @@
+"""The score card: what came out of a run, as a value. `render` makes text of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pytest_evals import statistics
+from pytest_evals.agreement.calibration import Calibration
+from pytest_evals.agreement.raters import Agreement
+from pytest_evals.baselines.comparison import Change
+from pytest_evals.gates import GateResult
+from pytest_evals.scores.records import CaseRecord
+from pytest_evals.scores.score import Score
+from pytest_evals.scores.slices import WeakSlice, weak_slices
+
+_ALPHA = 0.05
+FailurePlace = tuple[str, str, str]
+"""Suite, model and grader of a score."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Where every collected case ended up: ``collected`` is the sum of all the others."""
+
+    collected: int = 0
+    passed: int = 0
+    missed: int = 0
+    failed: int = 0
+    errored: int = 0
+    not_applicable: int = 0
+    pending: int = 0
+    """Cases whose test needs a grade that people have yet to give."""
+    not_run: int = 0
+
+    def to_dict(self) -> dict[str, int]:
+        """Return plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUse:
+    """What one model did. ``seconds`` is the time in which it had work.
+
+    ``duplicates`` were answered by an identical request. ``usage`` is what its engine accounts for; see there.
+    Of a model that was not loaded, with no ``replicas``, ``recalled`` answers were known from before.
+    """
+
+    model: str
+    short: str
+    device: str | None
+    dtype: str | None
+    completions: int
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+    duplicates: int = 0
+    replicas: int = 1
+    loading_seconds: float = 0.0
+    rows: int | None = None
+    recalled: int = 0
+    usage: Mapping[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data, with the rates."""
+        data = {**asdict(self), "usage": dict(self.usage)}
+        if self.seconds > 0:
+            data["tokens_per_second"] = round(self.completion_tokens / self.seconds, 2)
+            data["completions_per_second"] = round(self.completions / self.seconds, 3)
+        shares = {
+            "occupancy": self.occupancy,
+            "shared_prompt": self.shared_prompt,
+            "reused_prompt": self.reused_prompt,
+            "padding": self.padding,
+        }
+        return {**data, **{name: round(share, 4) for name, share in shares.items() if share is not None}}
+
+    @property
+    def occupancy(self) -> float | None:
+        """How full batches were while they decoded: rows, as a share of the fullest one."""
+        return _share(self.usage.get("decode_rows"), self.usage.get("decodes", 0) * self.usage.get("most_rows", 0))
+
+    @property
+    def shared_prompt(self) -> float | None:
+        """Share of prompt tokens that were not computed because a common prefix held them."""
+        return _share(self.usage.get("shared_tokens", 0), self._prompt)
+
+    @property
+    def reused_prompt(self) -> float | None:
+        """Share of prompt tokens that were not computed because an earlier request had left them."""
+        return _share(self.usage.get("reused_tokens", 0), self._prompt)
+
+    @property
+    def _prompt(self) -> float:
+        """Prompt tokens, computed or not."""
+        return sum(self.usage.get(f"{name}_tokens", 0) for name in ("prompt", "shared", "reused"))
+
+    @property
+    def padding(self) -> float | None:
+        """Share of the prompt tokens in the forwards that were padding."""
+        padding = self.usage.get("padding_tokens", 0)
+        return _share(padding, padding + self.usage.get("prompt_tokens", 0))
+
+
+def _share(part: float | None, whole: float) -> float | None:
+    return None if not part and not whole else (part or 0) / whole if whole else None
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """What a score did since the baseline, over the cases that can be compared: see `baseline.comparison.Change`.
+
+    ``rose`` and ``fell`` count the cases whose grade did; ``p`` is adjusted for the number of scores that were compared.
+    """
+
+    suite: str
+    model: str
+    grader: str
+    n: int
+    difference: float | None
+    interval: tuple[float, float] | None
+    verdict: str
+    before: float | None = None
+    after: float | None = None
+    p: float | None = None
+    rose: int | None = None
+    fell: int | None = None
+
+
+def movement(change: Change) -> Movement:
+    """Return what a score card has of a change."""
+    difference = change.difference
+    return Movement(
+        change.suite,
+        change.model,
+        change.grader,
+        len(change.grades.pairs),
+        difference.mean if difference else None,
+        difference.interval if difference else None,
+        change.verdict,
+        change.before,
+        change.after,
+        change.p,
+        difference.better if difference else None,
+        difference.worse if difference else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreCard:
+    """Everything that a report shows, already computed."""
+
+    scores: tuple[Score, ...]
+    gates: tuple[GateResult, ...]
+    ledger: Ledger
+    uses: tuple[ModelUse, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What a reader should know beside the numbers: completions that were cut, a dataset that was limited."""
+    audit: Mapping[str, Any] | None = None
+    """What an audit found, as plain data."""
+    artifact: str | None = None
+    unwritten: str | None = None
+    """What became of an artifact that could not be written to its end."""
+    interruption: str | None = None
+    records: tuple[CaseRecord, ...] = ()
+    shorts: Mapping[str, str] = field(default_factory=dict)
+    """Model -> the name that tables show."""
+    calibrations: tuple[Calibration, ...] = ()
+    """Graders against the labels of people."""
+    agreements: tuple[Agreement, ...] = ()
+    """Those who answered the same question, beside each other."""
+    baseline: str | None = None
+    """What the run was compared with."""
+    movements: tuple[Movement, ...] = ()
+    slices: tuple[WeakSlice, ...] = ()
+    leaders: Mapping[FailurePlace, str] = field(default_factory=dict)
+    """Of several models: ``*`` for the highest mean, ``~`` for those that are not clearly lower."""
+
+
+def insights(scores: Sequence[Score], records: Sequence[CaseRecord]) -> dict[str, Any]:
+    """Return the fields of a score card that are found in scores and cases."""
+    return {"slices": weak_slices(scores, records), "leaders": leaders(scores)}
+
+
+def leaders(scores: Sequence[Score]) -> dict[FailurePlace, str]:
+    """Mark the best models of each suite and grader, compared case by case."""
+    grouped: dict[tuple[str, str], list[Score]] = {}
+    for score in scores:
+        if score.n:
+            grouped.setdefault((score.suite, score.grader), []).append(score)
+    marks: dict[FailurePlace, str] = {}
+    for models in grouped.values():
+        best = max(models, key=lambda score: score.mean or 0.0)
+        others = [score for score in models if score.mean != best.mean]
+        adjusted = statistics.holm([_p_as_good(score, best) for score in others])
+        lower = {score.model for score, p in zip(others, adjusted, strict=True) if p <= _ALPHA}
+        for score in models if len(models) > 1 else ():
+            mark = "*" if score.mean == best.mean else "" if score.model in lower else "~"
+            marks[score.suite, score.model, score.grader] = mark
+    return marks
+
+
+def _p_as_good(score: Score, best: Score) -> float:
+    """Return the p value that a model is as good as the best one, of the cases that both have; 1 where it is above there."""
+    own, other = ({case.case_id: case for case in each.cases} for each in (score, best))
+    both = [case_id for case_id in own if case_id in other]
+    difference = statistics.paired_difference(
+        [own[case_id].mean for case_id in both],
+        [other[case_id].mean for case_id in both],
+        score.of_cases([own[case_id] for case_id in both]).clusters,
+    )
+    return 1.0 if difference is None or difference.mean <= 0 else difference.p
+
+
+def make_ledger(collected: int, records: Sequence[CaseRecord]) -> Ledger:
+    """Count the outcomes of ``collected`` cases, of which those without a record did not run."""
+    counts = Counter(record.outcome for record in records)
+    pending = sum(record.outcome == "skipped" and _waits(record) for record in records)
+    return Ledger(
+        collected=collected,
+        passed=counts["passed"],
+        missed=counts["missed"],
+        failed=counts["failed"],
+        errored=counts["errored"],
+        not_applicable=counts["skipped"] - pending,
+        pending=pending,
+        not_run=collected - len(records),
+    )
+
+
+def _waits(record: CaseRecord) -> bool:
+    return any(grade.status == "pending" for grade in record.grades)
+
+
+def cut_note(records: Sequence[CaseRecord]) -> str | None:
+    """Say how many completions ended at ``max_new_tokens``: a low score may only mean that the answer was cut off."""
+    cut = sum(record.finish_reason == "length" for record in records)
+    return f"{cut} of {len(records)} completions were cut at max_new_tokens" if cut else None

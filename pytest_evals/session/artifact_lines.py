@@ -1,0 +1,133 @@
+"""The first and the last line of an artifact, and the sample of a case whose process died."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_evals.artifacts.provenance import provenance
+from pytest_evals.artifacts.sample import sample_id
+from pytest_evals.artifacts.writer import SCHEMA
+from pytest_evals.engines.protocol import EngineInfo
+from pytest_evals.engines.replica_set import ReplicaSet
+from pytest_evals.gates import GateResult
+from pytest_evals.reuse.setup import ReuseContext
+from pytest_evals.scorecard import ScoreCard
+from pytest_evals.suites.manifest import SuiteManifest
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What tells a run from others."""
+
+    run_id: str
+    started: datetime.datetime
+    root: Path
+    command: Sequence[str]
+
+
+def run_line(
+    run: RunFacts,
+    suites: Iterable[SuiteManifest],
+    teams: Mapping[str, ReplicaSet],
+    *,
+    judge: str,
+    seed: int,
+    options: Mapping[str, Any],
+    recalled: ReuseContext | None = None,
+) -> dict[str, Any]:
+    """Return the first line. What a model was loaded as is known of those that are loaded by then; one that need not be has
+    no device. ``judge`` stands there where a suite asks for it.
+    """
+    suites = list(suites)
+    loaded = {model: info for model, team in teams.items() for info in [_info(team)] if info}
+    models = dict.fromkeys(model for suite in suites for model in suite.models if model)
+    return {
+        "type": "run",
+        "schema": SCHEMA,
+        "run_id": run.run_id,
+        "started": run.started.isoformat(timespec="seconds"),
+        **provenance(run.root, run.command),
+        "device": next((info.device for info in loaded.values() if info.device), None),
+        "models": [_model(model, loaded.get(model), recalled) for model in models],
+        "judge": _model(judge, loaded.get(judge), None) if any(suite.judges for suite in suites) else None,
+        "seed": seed,
+        "options": dict(options),
+        "suites": [_suite(suite) for suite in suites],
+        "reused": recalled.reused if recalled is not None else None,
+    }
+
+
+def _info(team: ReplicaSet) -> EngineInfo | None:
+    return next((resident.info for resident in team.replicas if resident.info), team.foretold)
+
+
+def _model(model: str, info: EngineInfo | None, recalled: ReuseContext | None) -> dict[str, Any]:
+    names = ("device", "dtype", "context", "identity")
+    if info is None and recalled is not None and model in recalled.models:
+        return dict(recalled.models[model])
+    return {"model": model, **({name: getattr(info, name) for name in names} if info else {})}
+
+
+def _suite(suite: SuiteManifest) -> dict[str, Any]:
+    return {name: getattr(suite, name) for name in ("name", "dataset_key", "dataset_hash", "n", "tags")}
+
+
+def summary_line(card: ScoreCard, *, complete: bool) -> dict[str, Any]:
+    """Return the last line; ``complete`` tells whether the run came to its end."""
+    return {
+        "type": "summary",
+        "complete": complete,
+        "interruption": None if complete else card.interruption,
+        "scores": [score.to_row() for score in card.scores],
+        "gates": [_gate(result) for result in card.gates],
+        "ledger": card.ledger.to_dict(),
+        "throughput": {"models": [use.to_dict() for use in card.uses]},
+        "calibrations": [calibration.to_dict() for calibration in card.calibrations],
+        "agreements": [agreement.to_dict() for agreement in card.agreements],
+        "baseline": _baseline(card),
+        **({"audit": dict(card.audit)} if card.audit else {}),
+    }
+
+
+def _baseline(card: ScoreCard) -> dict[str, Any] | None:
+    if card.baseline is None:
+        return None
+    return {"run": card.baseline, "movements": [asdict(each) for each in card.movements]}
+
+
+def _gate(result: GateResult) -> dict[str, Any]:
+    return {name: getattr(result, name) for name in result.__slots__}
+
+
+def crashed_line(nodeid: str, suite: SuiteManifest, message: str) -> dict[str, Any]:
+    """Return the sample of a case in which a worker of pytest-xdist died: nothing of it came through."""
+    case_id, model, repeat = suite.items[nodeid]
+    grade: dict[str, Any] = {
+        "value": None,
+        "reasoning": f"did not run: {message}",
+        "passed": None,
+        "status": "error",
+        "metadata": {},
+    }
+    return {
+        "type": "sample",
+        "id": sample_id(nodeid, model or None),
+        "nodeid": nodeid,
+        "suite": suite.name,
+        "case_id": case_id,
+        "repeat": repeat,
+        "dataset_key": suite.dataset_key,
+        "location": {"path": suite.path, "line": suite.line},
+        "interaction": {"thread": [], "source": model or None, "completion": None, "metadata": {}},
+        "tasks": {},
+        "grades": [{**grade, "grader_key": key} for key in suite.graders],
+        "outcome": "errored",
+        "error": {"kind": "crash", "message": message},
+        "timing": {},
+        "fingerprint": None,
+        "content": {},
+    }

@@ -1,0 +1,215 @@
+"""Refuses gates that cannot be judged, once everything is collected and before anything is generated."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_evals.baselines.pairing import Joined
+from pytest_evals.errors import did_you_mean
+from pytest_evals.gates import BaselineTest, Gate, GateResult, compare, decide, is_budget, judge, resolve, unresolved
+from pytest_evals.scores.records import CaseRecord
+from pytest_evals.settings import Settings
+from pytest_evals.suites.manifest import SuiteManifest, gates_of
+from pytest_evals.text import counted, one_line, plain
+
+if TYPE_CHECKING:
+    from pytest_evals.baselines.loading import Baseline
+
+
+class GateCheck:
+    """``infos`` are the collected suites, by name; ``baseline`` is the run to compare with, if it was read."""
+
+    def __init__(
+        self, settings: Settings, infos: Mapping[str, SuiteManifest], baseline: Baseline | None = None
+    ) -> None:
+        self._settings = settings
+        self._infos = infos
+        self._baseline = baseline
+
+    def pytest_collection_finish(self) -> None:
+        """See `check`."""
+        self.check()
+
+    def check(self) -> None:
+        """Raise `pytest.UsageError` for a gate of the session that no suite answers to, and for one that needs another
+        baseline.
+        """
+        for gate in self._settings.gates:
+            if self._infos and not any(gate.text in info.gates for info in self._infos.values()):
+                raise pytest.UsageError(f"gate {gate.text!r}: {self._why(gate)}")
+        relative = next((gate for info in self._infos.values() for gate in gates_of(info) if gate.relative), None)
+        if relative:
+            self._check_baseline(relative)
+
+    def _why(self, gate: Gate) -> str:
+        infos = self._infos.values()
+        if gate.slice and any(resolve(gate, info.name, info.graders) for info in infos):
+            return f"no suite with this grader has rows with {'='.join(gate.slice)}"
+        budget = gate.target.rpartition(".")[2]
+        if is_budget(budget, [name for info in infos for name in info.graders]) and gate.target == budget:
+            return f"there is {unresolved(gate, ())}"
+        known = "; ".join(f"{info.name}: {', '.join(info.graders) or 'none'}" for info in infos)
+        names = [name for info in infos for grader in info.graders for name in (grader, f"{info.name}.{grader}")]
+        return f"no suite has a grader {gate.target!r} (graders of {known}){did_you_mean(gate.target, names)}"
+
+    def _check_baseline(self, gate: Gate) -> None:
+        if self._settings.baseline is None:
+            raise pytest.UsageError(
+                f"gate {gate.text!r} compares with a baseline, and none is given: name one with --evals-baseline "
+                "(or evals_baseline in the configuration file)"
+            )
+        if self._baseline is None:
+            return
+        suites = dict.fromkeys(record.suite for record in self._baseline.records)
+        if not any(name in suites for name in self._infos):
+            raise pytest.UsageError(
+                f"--evals-baseline: {self._baseline.path} has none of the suites of this run ({', '.join(self._infos)}), "
+                f"only {one_line(', '.join(suites), 300) or 'no case at all'}"
+            )
+
+
+# -- All gates of a session and its finished cases -> their verdicts.
+
+
+def judge_all(
+    infos: Iterable[SuiteManifest], records: Sequence[CaseRecord], joined: Joined | None = None, *, strict: bool = False
+) -> list[GateResult]:
+    """Judge every gate of every suite and model.
+
+    ``joined`` are the cases that the run shares with its baseline, where it has one; ``strict`` tells that an
+    inconclusive gate fails.
+    """
+    comparisons = [
+        comparison for info in infos for model in info.models for comparison in _of_model(info, model, records, joined)
+    ]
+    return [replace(result, strict=strict) for result in decide(comparisons)]
+
+
+def _of_model(
+    info: SuiteManifest, model: str, records: Sequence[CaseRecord], joined: Joined | None
+) -> list[BaselineTest]:
+    chosen = [record for record in records if (record.suite, record.model) == (info.name, model)]
+    stopped = info.stopped.get(model, 0)
+    missing = sum(item.model == model for item in info.items.values()) - len(chosen) - stopped
+    part = joined.of(info.name, model) if joined else None
+    absent = _absent(joined, info.name) if joined else ""
+    gates = gates_of(info)
+    found = []
+    for gate in gates:
+        name = str(resolve(gate, info.name, info.graders))
+        floor, budget = _has_floor(gate, gates), is_budget(name, info.graders)
+        if gate.relative and part:
+            found.append(
+                compare(
+                    gate,
+                    info.name,
+                    model,
+                    name,
+                    chosen,
+                    part,
+                    missing=missing,
+                    floor=floor,
+                    budget=budget,
+                    absent=absent,
+                )
+            )
+        else:
+            result = judge(gate, info.name, model, name, chosen, missing=missing, floor=floor, budget=budget)
+            if stopped:
+                total = len(chosen) + stopped
+                result = replace(
+                    result, reason=f"{result.reason}; stopped early, after {len(chosen):,} of {counted(total, 'case')}"
+                )
+            found.append(BaselineTest(result))
+    return found
+
+
+def _absent(joined: Joined, suite: str) -> str:
+    """Say what the baseline has instead, where it has nothing of a suite and model."""
+    models = dict.fromkeys(case[0].model for case in joined.gone if case[0].suite == suite)
+    if models:
+        return f"the baseline has other models of {suite}: {', '.join(models)}"
+    return f"the baseline has no suite {suite}"
+
+
+def _has_floor(gate: Gate, gates: Iterable[Gate]) -> bool:
+    """Tell whether another gate says how many cases may have no grade: one on the same coverage, or on errors."""
+    return any(
+        (other.statistic == "coverage" and (other.target, other.slice) == (gate.target, gate.slice))
+        or (other.target.rpartition(".")[2] == "errors" and other.statistic in ("count", "rate"))
+        for other in gates
+    )
+
+
+# -- A judged gate as a test report of its own: a red summary, exit status 1 and a JUnit test case, in pytest's own words.
+#
+# Logged after everything ran.
+
+CLASSNAME = "evals.gates"
+SHOWN = {"failed": "", "regressed": "regressed: ", "inconclusive": "inconclusive: "}
+_SLICE = re.compile(r"\[([^\]]*)\]")
+
+
+class GateReport(pytest.TestReport):
+    """The report of one gate. Only a failed one is counted and shown by pytest; JUnit gets all of them."""
+
+    logged = False
+
+    @classmethod
+    def make(cls, result: GateResult, path: str, line: int, *, several_models: bool) -> GateReport:
+        """Make the report of ``result``; ``path`` and ``line`` are those of the suite. An inconclusive gate that does not
+        fail is a passed test.
+        """
+        name = gate_name(result, several_models=several_models)
+        outcome = "failed" if result.fails else "skipped" if result.verdict == "not judged" else "passed"
+        skipped = (path, line, f"Skipped: not judged: {result.reason}")
+        return cls(
+            nodeid=f"{CLASSNAME}::{name}",
+            location=(path, line - 1, name),
+            keywords={},
+            outcome=outcome,  # type: ignore[arg-type]  # the values above are pytest's three outcomes
+            longrepr={"passed": None, "failed": f"{SHOWN.get(result.verdict, '')}{result.reason}", "skipped": skipped}[
+                outcome
+            ],
+            when="call",
+        )
+
+
+def gate_name(result: GateResult, *, several_models: bool) -> str:
+    """Return ``suite.grader.statistic OP number``, with slice and model in brackets at the end: pytest takes what follows
+    a bracket in a nodeid as parameters.
+    """
+    slices = _SLICE.findall(result.gate)
+    expression = _SLICE.sub("", result.gate)
+    name = expression if expression.startswith(f"{result.suite}.") else f"{result.suite}.{expression}"
+    parameters = [*slices, *([result.model] if several_models else [])]
+    return f"{name}[{', '.join(parameters)}]" if parameters else name
+
+
+def teststatus(report: GateReport) -> tuple[str, str, str]:
+    """Answer pytest's question how a gate is shown: no letter in the progress line, a word once it stands in the
+    summary.
+
+    A passed gate, or one that was not judged, is in no category: the counts of the last line stay those of the tests.
+    """
+    if not report.failed:
+        return "", "", ""
+    return report.outcome, "", "FAILED" if report.logged else ""
+
+
+def warn_of_inconclusive(config: pytest.Config, result: GateResult, *, several_models: bool) -> None:
+    """Put a warning about an inconclusive gate into pytest's summary.
+
+    Recorded, not raised: ``-W error`` is about the code of tests, and what this does is set by ``evals_inconclusive``.
+    """
+    text = f"gate {gate_name(result, several_models=several_models)} is inconclusive: {result.reason}"
+    message = warnings.WarningMessage(pytest.PytestWarning(plain(text)), pytest.PytestWarning, CLASSNAME, 0)
+    config.hook.pytest_warning_recorded.call_historic(
+        kwargs={"warning_message": message, "when": "runtest", "nodeid": CLASSNAME, "location": None}
+    )

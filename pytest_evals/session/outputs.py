@@ -1,0 +1,209 @@
+"""What a run writes for people and CI beside its artifact: the report page, a summary in Markdown, GitHub's own two, and
+GitLab's code quality report.
+
+By the process that owns the session, once everything is recorded. A file that cannot be written fails the run and costs
+nothing else: the artifact is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_evals.errors import EvalsError
+from pytest_evals.location import Location, seen_from
+from pytest_evals.reports.ci import Finding, code_quality, findings, workflow_commands
+from pytest_evals.reports.markdown import STEP_LIMIT, Excerpt, summary_markdown
+from pytest_evals.scorecard import ScoreCard
+from pytest_evals.session.plugin import CARD
+from pytest_evals.suites.manifest import SuiteManifest
+
+if TYPE_CHECKING:
+    from pytest_evals.baselines.loading import Baseline
+    from pytest_evals.settings import Settings
+
+FILE_LIMIT = 64 * 1024 * 1024
+"""Nobody reads a summary of this size; it only keeps a run of millions of misses from filling a disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedOutputs:
+    """What to write. ``step_summary`` is GitHub's file, ``annotate`` whether its workflow commands are read."""
+
+    html: Path | None = None
+    summary: Path | None = None
+    codequality: Path | None = None
+    step_summary: Path | None = None
+    annotate: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.html or self.needs_cases)
+
+    @property
+    def needs_cases(self) -> bool:
+        """Tell whether something of it is about single cases, beside the report."""
+        return bool(self.summary or self.codequality or self.step_summary or self.annotate)
+
+
+def requested_outputs(settings: Settings, environment: Mapping[str, str]) -> RequestedOutputs:
+    """Return what the options and GitHub's environment ask for."""
+    step = environment.get("GITHUB_STEP_SUMMARY")
+    return RequestedOutputs(
+        settings.html,
+        settings.summary,
+        settings.codequality,
+        Path(step) if step else None,
+        environment.get("GITHUB_ACTIONS") == "true",
+    )
+
+
+def checkout(root: Path, environment: Mapping[str, str]) -> Path:
+    """Return the folder from which a forge sees paths: what its runner says, else the repository around ``root``."""
+    named = [Path(value) for name in ("GITHUB_WORKSPACE", "CI_PROJECT_DIR") if (value := environment.get(name))]
+    repository = [folder for folder in (root, *root.parents) if (folder / ".git").exists()]
+    return next((folder for folder in (*named, *repository) if root.is_relative_to(folder)), root)
+
+
+class Outputs:
+    """Hooks that write at the end of the session, and say where."""
+
+    def __init__(
+        self,
+        config: pytest.Config,
+        infos: Mapping[str, SuiteManifest],
+        artifact: Path,
+        asked: RequestedOutputs,
+        baseline: Baseline | None = None,
+    ) -> None:
+        self._config = config
+        self._infos = infos
+        self._artifact = artifact
+        self._asked = asked
+        self._baseline = baseline
+        self._checkout = checkout(config.rootpath, os.environ)
+        self._lines: list[tuple[str, dict[str, bool]]] = []
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write everything that was asked for."""
+        card = self._config.stash.get(CARD, None)
+        if card is None:
+            return
+        asked = self._asked
+        excerpts = self._excerpts() if asked.needs_cases else []
+        suites = {name: self._suite_location(info) for name, info in self._infos.items()}
+        found = findings(card, excerpts, suites)
+        if asked.html:
+            self._try(session, asked.html, "report", self._write_page)
+        if asked.summary:
+            self._try(session, asked.summary, "summary", lambda path: _write_summary(path, card, excerpts))
+        if asked.codequality:
+            self._try(session, asked.codequality, "code quality", lambda path: _write_quality(path, found))
+        if asked.step_summary:
+            self._try(session, asked.step_summary, "", lambda path: _append_summary(path, card, excerpts))
+        if asked.annotate:
+            self._lines += [(line, {}) for line in workflow_commands(found)]
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Say below the score card where files are, and give GitHub its commands."""
+        for line, markup in self._lines:
+            terminalreporter.write_line(line, **markup)
+
+    def _try(self, session: pytest.Session, path: Path, label: str, write: Callable[[Path], None]) -> None:
+        try:
+            write(path)
+        except (OSError, EvalsError) as error:
+            message = f"{label or 'job summary'} not written: {error}; the artifact is whole: {self._artifact}"
+            self._lines.append((message, {"red": True}))
+            if session.exitstatus == pytest.ExitCode.OK:
+                # A file that a later step of the job counts on.
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            return
+        if label:
+            self._lines.append((f"{label}: {_display(path)}", {}))
+
+    def _write_page(self, path: Path) -> None:
+        from pytest_evals.artifacts.reader import ArtifactReader
+        from pytest_evals.reports.html.report import report_page, write_text
+
+        write_text(path, report_page(ArtifactReader(self._artifact), self._baseline))
+
+    def _excerpts(self) -> list[Excerpt]:
+        """Return the cases that did not pass, from the artifact."""
+        from pytest_evals.artifacts.reader import ArtifactReader
+
+        found = map(self._excerpt, ArtifactReader(self._artifact).samples())
+        return [excerpt for excerpt in found if excerpt is not None]
+
+    def _excerpt(self, sample: Mapping[str, Any]) -> Excerpt | None:
+        if sample["outcome"] not in ("missed", "failed", "errored"):
+            return None
+        info = self._infos.get(sample["suite"])
+        interaction = sample["interaction"]
+        asked = [message for message in interaction["thread"] if message.get("role") == "user"]
+        return Excerpt(
+            suite=sample["suite"],
+            model=interaction["source"] or "",
+            case_id=sample["case_id"],
+            outcome=sample["outcome"],
+            prompt=_text(asked[-1]["content"]) if asked else "",
+            text=(interaction["completion"] or {}).get("text", ""),
+            reason=sample_reason(sample),
+            location=self._in_checkout(sample.get("location")) or (self._suite_location(info) if info else None),
+            sample_id=sample["id"],
+        )
+
+    def _in_checkout(self, location: Mapping[str, Any] | None) -> Location | None:
+        """Return a recorded location as a forge knows it: relative to the checkout; `None` of a file outside of it."""
+        if location is None:
+            return None
+        path = seen_from(self._checkout, self._config.rootpath / location["path"])
+        return None if path.startswith("../") or Path(path).is_absolute() else Location(path, location["line"])
+
+    def _suite_location(self, info: SuiteManifest) -> Location:
+        location = Location(info.path, info.line)
+        return self._in_checkout(location._asdict()) or location
+
+
+def sample_reason(sample: Mapping[str, Any]) -> str:
+    """Return why a case did not pass, from its error or its grades."""
+    if sample["error"]:
+        return f"{sample['error']['kind']} error: {sample['error']['message']}"
+    grades = [grade for grade in sample["grades"] if grade["passed"] is False or grade["status"] == "error"]
+    shown = [f"{grade['grader_key']}: {grade['reasoning'] or grade['status']}" for grade in grades]
+    values = [f"{grade['grader_key']} {grade['value']:.4g}" for grade in sample["grades"] if grade["value"] is not None]
+    return "; ".join(shown) or "the test's assert failed" + (f" ({', '.join(values)})" if values else "")
+
+
+def _text(content: Any) -> str:
+    return content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+
+
+def _write_summary(path: Path, card: ScoreCard, excerpts: list[Excerpt]) -> None:
+    from pytest_evals.reports.html.report import write_text
+
+    write_text(path, [summary_markdown(card, excerpts, FILE_LIMIT)])
+
+
+def _write_quality(path: Path, found: list[Finding]) -> None:
+    from pytest_evals.reports.html.report import write_text
+
+    write_text(path, [code_quality(found)])
+
+
+def _append_summary(path: Path, card: ScoreCard, excerpts: list[Excerpt]) -> None:
+    """Other commands of the same step may have written there before."""
+    used = path.stat().st_size if path.exists() else 0
+    with path.open("a", encoding="utf-8", newline="\n") as file:
+        file.write(summary_markdown(card, excerpts, max(STEP_LIMIT - used, 0)))
+
+
+def _display(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,181 @@
+"""Hooks of the process that owns the session.
+
+The same with and without pytest-xdist: cases arrive with their reports, wherever they ran.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_evals.artifacts.sample import dump
+from pytest_evals.artifacts.writer import ArtifactWriter
+from pytest_evals.engines.pool import EnginePool
+from pytest_evals.gates import GateResult
+from pytest_evals.notes import notes_of
+from pytest_evals.reuse.setup import ReuseContext
+from pytest_evals.runner.audit import FINDINGS
+from pytest_evals.scorecard import ScoreCard
+from pytest_evals.scores.records import CaseRecord
+from pytest_evals.session.artifact_lines import RunFacts, crashed_line, run_line, summary_line
+from pytest_evals.session.gates import GateReport, judge_all, teststatus, warn_of_inconclusive
+from pytest_evals.session.scorecard import SampleCollector, ScoreCardBuilder, display
+from pytest_evals.settings import Settings
+from pytest_evals.suites.manifest import SuiteManifest
+from pytest_evals.text import one_line
+
+if TYPE_CHECKING:
+    from pytest_evals.baselines.comparison import Comparison
+    from pytest_evals.baselines.loading import Baseline
+
+# The score card of the session, once everything ran.
+CARD: pytest.StashKey[ScoreCard] = pytest.StashKey()
+
+
+class EvalSession:
+    """Hooks of the owning process. ``infos`` are the collected suites by name; they fill up during collection."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        infos: Mapping[str, SuiteManifest],
+        pool: EnginePool,
+        path: Path,
+        command: Sequence[str],
+        recalled: ReuseContext,
+        baseline: Baseline | None = None,
+    ) -> None:
+        self._settings = settings
+        self._infos = infos
+        self._pool = pool
+        self._baseline = baseline
+        self._recorder = ArtifactWriter(path)
+        self._command = command
+        self._recalled = recalled
+        self._tally = SampleCollector()
+        self._cards = ScoreCardBuilder(settings, infos, pool, recalled, baseline)
+        self._interruption: str | None = None
+        self._started = datetime.datetime.now(datetime.UTC)
+        self._run_id = f"{self._started:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+
+    # -- cases as they finish
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Any:
+        """Run everything, then judge; whatever ends the run, the artifact gets its last line."""
+        complete = False
+        try:
+            result = yield
+            complete = not (session.shouldstop or session.shouldfail)
+            return result
+        except BaseException as error:
+            self._interruption = self._interruption or f"{type(error).__name__}: {error}".rstrip(": ")
+            raise
+        finally:
+            self._finish(session, complete=complete)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take a finished case. The last report of a case carries it; a rerun replaces what came before."""
+        line = getattr(report, "evals", None)
+        if line is not None:
+            self._take(line)
+        elif report.when not in ("setup", "call", "teardown") and report.failed:
+            self._crashed(report)
+
+    def _take(self, line: str) -> None:
+        self._tally.add(json.loads(line))
+        self._write(line)
+
+    def _crashed(self, report: pytest.TestReport) -> None:
+        """A worker of pytest-xdist died in a case: the case is an error, not a gap."""
+        for info in self._infos.values():
+            if report.nodeid in info.items and report.nodeid not in self._tally:
+                message = one_line(str(report.longrepr), 500)
+                self._take(dump(crashed_line(report.nodeid, info, message)))
+
+    def _write(self, line: str) -> None:
+        if not self._recorder.started:
+            run = RunFacts(self._run_id, self._started, self._settings.root, self._command)
+            self._recorder.start(
+                run_line(
+                    run,
+                    self._infos.values(),
+                    self._pool.teams(),
+                    judge=self._settings.judge_name,
+                    seed=self._settings.seed,
+                    options=self._settings.run_options,
+                    recalled=self._recalled,
+                )
+            )
+        self._recorder.write(line)
+
+    # -- the end
+
+    def _finish(self, session: pytest.Session, *, complete: bool) -> None:
+        self._interruption = self._interruption or _reason(session)
+        records = self._tally.records(self._infos.values())
+        compared = self._compared(records)
+        joined = compared.joined if compared else None
+        strict = self._settings.inconclusive == "fail"
+        gates = judge_all(self._infos.values(), records, joined, strict=strict)
+        # A worker that was told to stop cannot tell that from the end, and may have begun its audit.
+        findings = session.config.stash.get(FINDINGS, None) if complete else None
+        if records:
+            artifact = self._recorder.path if self._recorder.started else None
+            card = self._cards.make(
+                self._tally,
+                gates,
+                compared,
+                findings,
+                notes_of(session.config),
+                artifact=artifact,
+                interruption=self._interruption,
+            )
+            unwritten = self._recorder.finish(summary_line(card, complete=complete))
+            if unwritten:
+                # Results that are not where they are looked for must not pass for a success.
+                session.testsfailed += 1
+                card = replace(card, artifact=display(self._recorder.path), unwritten=unwritten)
+            session.config.stash[CARD] = card
+        if complete:
+            self._report(session, gates)
+
+    def _compared(self, records: Sequence[CaseRecord]) -> Comparison | None:
+        """Compare with the baseline, as far as it is about suites of this run."""
+        if self._baseline is None:
+            return None
+        from pytest_evals.baselines.comparison import compare
+
+        return compare([record for record in self._baseline.records if record.suite in self._infos], records)
+
+    def _report(self, session: pytest.Session, gates: Sequence[GateResult]) -> None:
+        for result in gates:
+            info = self._infos[result.suite]
+            several = len(info.models) > 1
+            report = GateReport.make(result, info.path, info.line, several_models=several)
+            session.config.hook.pytest_runtest_logreport(report=report)
+            report.logged = True
+            if result.verdict == "inconclusive" and self._settings.inconclusive == "warn":
+                warn_of_inconclusive(session.config, result, several_models=several)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> Any:
+        """Gates have no letter in the progress line."""
+        return teststatus(report) if isinstance(report, GateReport) else None
+
+    def pytest_unconfigure(self) -> None:
+        """End the engines, however the session ended."""
+        self._pool.close()
+        self._recalled.close()
+
+
+def _reason(session: pytest.Session) -> str | None:
+    reason = session.shouldstop or session.shouldfail
+    return str(reason) if reason else None

@@ -1,0 +1,251 @@
+"""Makes the score card of a session, once everything ran."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_evals.agreement.calibration import Calibration, Labelled, calibrations
+from pytest_evals.agreement.raters import agreements
+from pytest_evals.artifacts.sample import source_of, to_record
+from pytest_evals.collection.item import RECORDED
+from pytest_evals.engines.pool import EnginePool
+from pytest_evals.engines.replica import merged_usage
+from pytest_evals.engines.replica_set import ReplicaSet
+from pytest_evals.engines.spec import spec_of_record
+from pytest_evals.gates import GateResult
+from pytest_evals.reuse.setup import ReuseContext
+from pytest_evals.runner.audit import Findings
+from pytest_evals.scorecard import ModelUse, ScoreCard, cut_note, insights, make_ledger, movement
+from pytest_evals.scores.records import CaseRecord
+from pytest_evals.scores.score import compute_scores
+from pytest_evals.settings import Settings
+from pytest_evals.suites.manifest import SuiteManifest
+from pytest_evals.text import counted
+
+if TYPE_CHECKING:
+    from pytest_evals.baselines.comparison import Comparison
+    from pytest_evals.baselines.loading import Baseline
+
+
+class ScoreCardBuilder:
+    """``infos`` are the collected suites by name, ``recalled`` are the answers from before."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        infos: Mapping[str, SuiteManifest],
+        pool: EnginePool,
+        recalled: ReuseContext,
+        baseline: Baseline | None,
+    ) -> None:
+        self._settings = settings
+        self._infos = infos
+        self._pool = pool
+        self._recalled = recalled
+        self._baseline = baseline
+
+    def make(
+        self,
+        tally: SampleCollector,
+        gates: Sequence[GateResult],
+        compared: Comparison | None,
+        findings: Findings | None,
+        told: Iterable[str],
+        *,
+        artifact: Path | None,
+        interruption: str | None,
+    ) -> ScoreCard:
+        """Return the score card. ``compared`` is the comparison with the baseline, ``findings`` those of an audit, ``told``
+        what those who run the cases have to say.
+        """
+        records = tally.records(self._infos.values())
+        scores = compute_scores(records)
+        return ScoreCard(
+            scores=tuple(scores),
+            gates=tuple(gates),
+            ledger=make_ledger(self._collected, records),
+            uses=tuple(self._uses(tally, {*tally.tokens, *(record.model for record in records)})),
+            notes=tuple(self._notes(tally, records, compared, findings, told)),
+            audit=findings.to_dict() if findings else None,
+            artifact=display(artifact) if artifact else None,
+            interruption=interruption,
+            records=tuple(records),
+            shorts=self._shorts(dict.fromkeys(record.model for record in records)),
+            calibrations=tuple(self._calibrations(records)),
+            agreements=tuple(agreements(records)),
+            baseline=str(self._baseline.path) if self._baseline else None,
+            movements=tuple(map(movement, compared.changes)) if compared else (),
+            **insights(scores, records),
+        )
+
+    @property
+    def _collected(self) -> int:
+        return sum(len(info.items) for info in self._infos.values())
+
+    def _notes(
+        self,
+        tally: SampleCollector,
+        records: Sequence[CaseRecord],
+        compared: Comparison | None,
+        findings: Findings | None,
+        told: Iterable[str],
+    ) -> list[str]:
+        cut = cut_note(records)
+        notes = [*([cut] if cut else []), *self._judge_note(), *told, *self._recall_notes(tally)]
+        infos = self._infos.values()
+        notes += [
+            f"{info.name}: {'the first' if info.n == 1 else f'the first {info.n}'} of {counted(info.total, 'row')}"
+            for info in infos
+            if info.n < info.total
+        ]
+        notes += [note for info in infos for note in info.notes]
+        if self._baseline and compared:
+            from pytest_evals.baselines.loading import baseline_notes
+
+            notes += baseline_notes(self._baseline, compared, whole=len(records) == self._collected)
+        return [*notes, *self._pool.incidents, *([findings.note()] if findings else [])]
+
+    def _judge_note(self) -> list[str]:
+        """Say who judges where nobody chose."""
+        if self._settings.judge is not None or not any(info.judges for info in self._infos.values()):
+            return []
+        return [f"judge: {self._settings.judge_name}, since none was named; --evals-judge or evals_judge names one"]
+
+    def _recall_notes(self, tally: SampleCollector) -> list[str]:
+        cases = {nodeid: (info.name, *item) for info in self._infos.values() for nodeid, item in info.items.items()}
+        return self._recalled.notes(tally.sources, tally.call_sources, cases)
+
+    def _uses(self, tally: SampleCollector, models: Collection[str]) -> list[ModelUse]:
+        """Return what each model did that was loaded, or need not be; models that differ only in their prompts share one."""
+        named: dict[int, tuple[ReplicaSet, list[str]]] = {}
+        for model, team in self._pool.teams().items():
+            if model in models and (team.foretold or any(resident.info for resident in team.replicas)):
+                named.setdefault(id(team), (team, []))[1].append(model)
+        return [
+            model_use(texts[0], team, [tally.tokens.get(text, Tokens()) for text in texts])
+            for team, texts in named.values()
+        ]
+
+    def _calibrations(self, records: Sequence[CaseRecord]) -> list[Calibration]:
+        infos = self._infos.values()
+        labelled = {
+            info.name: {grader: Labelled.from_dict(data) for grader, data in info.labelled.items()} for info in infos
+        }
+        return calibrations(records, labelled, {info.name: info.identities for info in infos})
+
+    def _shorts(self, models: Iterable[str]) -> dict[str, str]:
+        """Return the names that tables show: the whole one where the short one does not tell models apart."""
+        found = {model: self._short(model) for model in models}
+        return {model: short if list(found.values()).count(short) == 1 else model for model, short in found.items()}
+
+    def _short(self, model: str) -> str:
+        return model if model in ("", RECORDED) else spec_of_record(model, self._settings.root).short
+
+
+def display(path: Path) -> str:
+    """Return the path as it is shown: from the current folder, where it is in it."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+# -- What the engines did, as the score card tells it.
+
+
+@dataclass(slots=True)
+class Tokens:
+    """Completions that reached their case, also by calls of tasks and graders, and their tokens."""
+
+    completions: int = 0
+    prompt: int = 0
+    generated: int = 0
+
+    def count(self, prompt: int, generated: int) -> None:
+        """Count one completion."""
+        self.completions += 1
+        self.prompt += prompt
+        self.generated += generated
+
+
+def model_use(model: str, team: ReplicaSet, tokens: Sequence[Tokens]) -> ModelUse:
+    """Sum up the replicas of a model. ``tokens``: of each model that shares its weights."""
+    info = next((resident.info for resident in team.replicas if resident.info is not None), None)
+    if info is None:
+        return _unloaded(model, team)
+    usage: dict[str, float] = {}
+    for resident in team.replicas:
+        usage = merged_usage(usage, resident.all_usage)
+    return ModelUse(
+        model=model,
+        short=team.spec.short,
+        device=info.device,
+        dtype=info.dtype,
+        completions=sum(each.completions for each in tokens),
+        prompt_tokens=sum(each.prompt for each in tokens),
+        completion_tokens=sum(each.generated for each in tokens),
+        seconds=max(resident.seconds for resident in team.replicas),
+        duplicates=sum(resident.duplicates for resident in team.replicas),
+        replicas=len(team.replicas),
+        loading_seconds=max(resident.loading_seconds for resident in team.replicas),
+        rows=info.rows,
+        usage=usage,
+    )
+
+
+def _unloaded(model: str, team: ReplicaSet) -> ModelUse:
+    """Return the use of a model of which everything that was asked was known: it had no device, and computed nothing."""
+    recalled = sum(resident.done for resident in team.replicas)
+    return ModelUse(model, team.spec.short, None, None, 0, 0, 0, 0.0, replicas=0, recalled=recalled)
+
+
+# -- What the finished cases of a session come to so far.
+
+
+class SampleCollector:
+    """``tokens``: what reached the cases, by model. A rerun of a case replaces its record."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, CaseRecord] = {}
+        self._sources: dict[str, str | None] = {}
+        self._call_sources: dict[str, list[str]] = {}
+        self.tokens: dict[str, Tokens] = {}
+
+    def __contains__(self, nodeid: str) -> bool:
+        return nodeid in self._records
+
+    def add(self, sample: Mapping[str, Any]) -> None:
+        """Take a finished case."""
+        completion = sample["interaction"]["completion"]
+        source = source_of(completion)
+        self._records[sample["nodeid"]] = to_record(sample)
+        self._sources[sample["nodeid"]] = source
+        if completion and completion["completion_tokens"] is not None and source is None:
+            self._count(sample["interaction"]["source"] or "", completion)
+        calls = [(call, source_of(call)) for call in sample.get("calls") or ()]
+        self._call_sources[sample["nodeid"]] = [source for _, source in calls if source]
+        for call, source in calls:
+            if call.get("text") is not None and source is None:
+                self._count(call["model"], call)
+
+    def _count(self, model: str, answer: Mapping[str, Any]) -> None:
+        tokens = self.tokens.setdefault(model, Tokens())
+        tokens.count(answer["prompt_tokens"] or 0, answer["completion_tokens"] or 0)
+
+    def records(self, infos: Iterable[SuiteManifest]) -> list[CaseRecord]:
+        """Return the records of the suites, in the order in which their cases were declared."""
+        return [self._records[nodeid] for info in infos for nodeid in info.items if nodeid in self._records]
+
+    @property
+    def sources(self) -> Counter[str]:
+        """How many completions were not computed in this run, by where they come from."""
+        return Counter(source for source in self._sources.values() if source)
+
+    @property
+    def call_sources(self) -> Counter[str]:
+        """The same of calls that tasks and graders made."""
+        return Counter(source for sources in self._call_sources.values() for source in sources)

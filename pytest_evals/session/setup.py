@@ -1,0 +1,82 @@
+"""What a session must have before anything is collected: places to write to, the baseline, the answers from before."""
+
+from __future__ import annotations
+
+import datetime
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_evals.artifacts.writer import check_writable, make_folder
+from pytest_evals.errors import EvalsError
+from pytest_evals.settings import Settings
+from pytest_evals.suites.manifest import SuiteManifest, place_of, under_test
+
+if TYPE_CHECKING:
+    from pytest_evals.baselines.loading import Baseline
+    from pytest_evals.reuse.setup import ReuseContext
+
+
+def artifact_path(settings: Settings) -> Path:
+    """Return where the artifact goes. Raises `pytest.UsageError` when it cannot be written there."""
+    try:
+        if settings.artifact is None:
+            make_folder(settings.folder)
+        path = (
+            settings.artifact
+            or settings.folder
+            / f"{datetime.datetime.now().astimezone():%Y-%m-%dT%H-%M-%S}-{secrets.token_hex(2)}.jsonl"
+        )
+        check_writable(path)
+    except EvalsError as error:
+        raise pytest.UsageError(str(error)) from error
+    return path
+
+
+def check_outputs(settings: Settings, artifact: Path) -> None:
+    """Find out before any model loads whether what was asked for beside the artifact can be written."""
+    taken = {artifact.resolve(): "the artifact"}
+    try:
+        for option, path in (
+            ("--evals-html", settings.html),
+            ("--evals-summary", settings.summary),
+            ("--evals-codequality", settings.codequality),
+        ):
+            if path is None:
+                continue
+            check_writable(path, f"{option}: the file")
+            other = taken.setdefault(path.resolve(), option)
+            if other != option:
+                raise pytest.UsageError(f"{option}: {path} is where {other} goes already")
+    except EvalsError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def read_baseline(settings: Settings, here: Path) -> Baseline | None:
+    """Return the run to compare with. Raises `pytest.UsageError` when there is none or it cannot be read."""
+    if settings.baseline is None:
+        return None
+    from pytest_evals.baselines.loading import load_baseline
+
+    try:
+        return load_baseline(settings.baseline, here, settings.folder)
+    except EvalsError as error:
+        raise pytest.UsageError(f"--evals-baseline: {error}") from error
+
+
+def recollection(settings: Settings, infos: dict[str, SuiteManifest]) -> ReuseContext:
+    """Return the answers that are known from before. Raises `pytest.UsageError` when they cannot be read."""
+    from pytest_evals.reuse.setup import open_recollection
+
+    try:
+        return open_recollection(
+            settings.reuse,
+            settings.root,
+            lambda nodeid: place_of(infos, nodeid),
+            replaced=lambda model: under_test(infos, model, settings.judge_name),
+            exact=settings.exact,
+        )
+    except EvalsError as error:
+        raise pytest.UsageError(str(error)) from error

@@ -1,0 +1,216 @@
+"""What the process that owns the session prints: header, score card, plan, news while it waits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from pytest_evals.engines.pool import EnginePool
+from pytest_evals.engines.replica import Replica
+from pytest_evals.engines.spec import EMBEDDED
+from pytest_evals.reuse.setup import ReuseContext
+from pytest_evals.runner.plan import make_plan
+from pytest_evals.runner.requests import requests_of
+from pytest_evals.settings import Settings
+from pytest_evals.suites.manifest import SuiteManifest
+from pytest_evals.text import plain
+
+
+class Terminal:
+    """Header and score card."""
+
+    def __init__(self, config: pytest.Config, settings: Settings, path: Path, recalled: Sequence[str] = ()) -> None:
+        self._config = config
+        self._settings = settings
+        self._path = path
+        self._recalled = recalled
+
+    def pytest_report_header(self) -> list[str]:
+        """One line: models, device, dtype; and what is taken from earlier runs."""
+        settings = self._settings
+        if settings.reuse.replay:
+            return list(self._recalled)
+        models = ", ".join(settings.models or settings.default_models)
+        shown = models or f"{EMBEDDED} unless a suite names another (--evals-model chooses)"
+        judge = f"; judge {settings.judge}" if settings.judge else ""
+        return [f"evals: {shown}{judge}; device {settings.device}, dtype {settings.dtype}", *self._recalled]
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print the score card, where there is one."""
+        from pytest_evals.session.plugin import CARD
+
+        card = self._config.stash.get(CARD, None)
+        if card is None:
+            return
+        from pytest_evals.reports.terminal import score_card_lines
+
+        width: int = terminalreporter._tw.fullwidth  # noqa: SLF001 - pytest has no public name for the width
+        terminalreporter.section("score card")
+        for line in score_card_lines(card, width, self._config.get_verbosity()):
+            terminalreporter.write_line(line.text, **line.markup)
+
+
+class PlanPrinter:
+    """Runs nothing and prints the plan."""
+
+    def __init__(self, settings: Settings, infos: Mapping[str, SuiteManifest], recalled: ReuseContext) -> None:
+        self._settings = settings
+        self._infos = infos
+        self._recalled = recalled
+
+    def pytest_report_header(self) -> list[str]:
+        """Say what would be taken from earlier runs."""
+        return self._recalled.header()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Any:
+        """Print instead of running; errors of collection are left to pytest."""
+        if session.testsfailed:
+            return None
+        from pytest_evals.reports.plan import plan_lines
+
+        selected = {item.nodeid for item in session.items}
+        cases = sum(nodeid in selected for info in self._infos.values() for nodeid in info.items)
+        requests = [request for asked in requests_of(session.items, self._settings.seed).values() for request in asked]
+        plan = make_plan(self._infos, requests, cases, self._settings, self._recalled.memory)
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.section("eval plan")
+            for line in plan_lines(plan):
+                reporter.write_line(line)
+        return True
+
+    def pytest_unconfigure(self) -> None:
+        """Let go of files."""
+        self._recalled.close()
+
+
+class PytestScreen:
+    """Shows news through pytest's own terminal. Quiet under ``-q``; ``live`` is never true in a log or a pipe."""
+
+    def __init__(self, config: pytest.Config, *, live: bool = True) -> None:
+        self._config = config
+        self._allowed = live
+        self._shown = False
+
+    @property
+    def _reporter(self) -> Any:
+        # Looked up each time: pytest makes it after this plugin was set up.
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        return reporter if self._config.get_verbosity() >= 0 else None
+
+    @property
+    def live(self) -> bool:
+        """See `Screen.live`."""
+        return self._allowed and bool(getattr(self._reporter, "isatty", False))
+
+    def line(self, text: str) -> None:
+        """See `Screen.line`."""
+        reporter = self._reporter
+        if reporter is not None:
+            with self._uncaptured():
+                reporter.write_line(text)
+                reporter.flush()
+
+    def status(self, text: str) -> None:
+        """See `Screen.status`."""
+        if not (text or self._shown) or not self.live:
+            return
+        reporter = self._reporter
+        width: int = reporter._tw.fullwidth  # noqa: SLF001 - as above
+        with self._uncaptured():
+            if not self._shown:
+                reporter.ensure_newline()
+            # Back to the first column, and everything right of it away.
+            reporter.write(f"\r\x1b[2K{text[: width - 1]}", flush=True)
+        self._shown = bool(text)
+
+    def _uncaptured(self) -> AbstractContextManager[None]:
+        """A test that waits for a call of its own has its output captured, and this is none of it."""
+        manager: Any = self._config.pluginmanager.get_plugin("capturemanager")
+        return nullcontext() if manager is None else manager.global_and_fixture_disabled()
+
+
+# -- News for a person who waits: what the engines are doing.
+#
+# On a terminal one line is kept up to date below what pytest printed last. Elsewhere (a log, a pipe) only whole lines are
+# written: what happens to the engines, and how far generation is, once a minute.
+
+LIVE_SECONDS = 0.5
+LINE_SECONDS = 60.0
+
+
+class Screen(Protocol):
+    """Where news are shown."""
+
+    @property
+    def live(self) -> bool:
+        """Tell whether a line can be overwritten."""
+        ...
+
+    def line(self, text: str) -> None:
+        """Write a whole line."""
+        ...
+
+    def status(self, text: str) -> None:
+        """Show ``text`` in the place of the last status; an empty one takes it away."""
+        ...
+
+
+class ProgressLine:
+    """Tells the pool's notes as they come, and how far generation is."""
+
+    def __init__(self, pool: EnginePool, screen: Screen) -> None:
+        self._pool = pool
+        self._screen = screen
+        self._told = time.monotonic()
+
+    def tick(self) -> None:
+        """Tell what is new, if anything is."""
+        while self._pool.notes:
+            self._screen.status("")
+            # A note may quote what a process printed.
+            self._screen.line(f"evals: {plain(self._pool.notes.popleft())}")
+            self._told = time.monotonic() - LIVE_SECONDS
+        now = time.monotonic()
+        if now - self._told < (LIVE_SECONDS if self._screen.live else LINE_SECONDS):
+            return
+        self._told = now
+        models: dict[str, list[Replica]] = {}
+        for resident in self._pool.residents():
+            models.setdefault(resident.spec.text, []).append(resident)
+        working = [state(copies, now) for copies in models.values() if any(map(_works, copies))]
+        if working:
+            tell = self._screen.status if self._screen.live else self._screen.line
+            tell(f"evals: {'; '.join(working)}")
+
+    def rest(self) -> None:
+        """Take the status away: somebody else is going to print."""
+        self._screen.status("")
+
+
+def state(copies: Sequence[Replica], now: float) -> str:
+    """Return how far the copies of one model are together: completions, tokens a second, time left."""
+    seconds = max(copy.seconds + (now - copy.working_since if copy.working_since is not None else 0) for copy in copies)
+    # Tokens of finished completions are in both counts once they finish; the larger one is the better estimate.
+    tokens = sum(max(copy.tokens, copy.unfinished_tokens) for copy in copies)
+    done, asked = sum(copy.done for copy in copies), sum(copy.asked for copy in copies)
+    parts = [f"{copies[0].spec.short} {done}/{asked} completions"]
+    if tokens and seconds > 1:
+        parts.append(f"{tokens / seconds:.0f} tokens/s")
+    if 0 < done < asked and seconds > 1:
+        parts.append(f"about {_time((asked - done) * seconds / done)} left")
+    return ", ".join(parts)
+
+
+def _works(copy: Replica) -> bool:
+    return copy.working_since is not None
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
