@@ -54,22 +54,22 @@ class AnswerCache:
 
     root: Path
     exact: bool = False
-    stage: ReplaySource | None = None
+    replay: ReplaySource | None = None
     sources: Sequence[AnswerSource] = ()
-    store: AnswerStore | None = None
+    answer_store: AnswerStore | None = None
     _keys: dict[str, AnswerKey] = field(default_factory=dict)
     _specs: dict[str, ModelSpec] = field(default_factory=dict)
     _digests: dict[str, tuple[Mapping[str, object], str]] = field(default_factory=dict)
 
-    def before(self, request: Request) -> Result | None:
+    def replayed(self, request: Request) -> Result | None:
         """Return the answer to a request for which no engine is needed, or `None`."""
-        if self.stage is None:
+        if self.replay is None:
             return None
         # What is not loaded need not be there.
         deterministic = self._spec(request.model).deduplicates
-        return self.stage.answer(request, request_key(request, "", deterministic=deterministic))
+        return self.replay.answer(request, request_key(request, "", deterministic=deterministic))
 
-    def recall(self, request: Request, info: EngineInfo) -> Result | None:
+    def lookup(self, request: Request, info: EngineInfo) -> Result | None:
         """Return the known answer to what is about to be sent to the engine that ``info`` describes, or `None`."""
         if request.alone:
             # Asked for to be computed.
@@ -83,18 +83,18 @@ class AnswerCache:
         self._keys[request.id] = key
         return None
 
-    def knows(self, model: str, info: EngineInfo) -> bool:
+    def has_any(self, model: str, info: EngineInfo) -> bool:
         """Tell whether there is any answer of ``model`` if ``info`` describes it."""
         digest = self._digest(self._spec(model), info.identity)
         return any(source.has(digest) for source in self.sources)
 
-    def learned(self, result: Result) -> Result:
+    def store(self, result: Result) -> Result:
         """Take a result that was computed, and return it with its origin."""
         key = self._keys.pop(result.id, None)
         if key is None or result.error is not None:
             return result
-        if self.store is not None:
-            self.store.keep(key, result)
+        if self.answer_store is not None:
+            self.answer_store.keep(key, result)
         return dataclasses.replace(result, origin=Origin(str(key)))
 
     def _spec(self, model: str) -> ModelSpec:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_evals.engines.answer_cache import AnswerCache
-from pytest_evals.engines.identity import foretold, remember
+from pytest_evals.engines.identity import cached_identity, remember
 from pytest_evals.engines.protocol import EngineInfo, Result
 from pytest_evals.engines.replica_set import ReplicaSet, replicas_of, weights_of
 from pytest_evals.engines.resources import gpu_count
@@ -49,84 +49,84 @@ class DeferredLoading:
         self._found: dict[str, EngineInfo | None] = {}
         self._needed: set[str] = set()
 
-    def prepare(self, team: ReplicaSet, model: str) -> bool:
+    def prepare(self, replica_set: ReplicaSet, model: str) -> bool:
         """Take note that ``model`` will be asked; return whether it may be loaded for that ahead of time."""
-        if self._memory is None or team.loaded:
+        if self._memory is None or replica_set.loaded:
             return True
-        name = team.spec.text
+        name = replica_set.spec.text
         if name not in self._found:
-            team.announced.add(model)
-            self._look(team)
+            replica_set.announced.add(model)
+            self._look(replica_set)
             return False
         info = self._found[name]
-        return info is None or not self._memory.knows(model, info)
+        return info is None or not self._memory.has_any(model, info)
 
-    def undecided(self, team: ReplicaSet) -> bool:
+    def undecided(self, replica_set: ReplicaSet) -> bool:
         """Tell whether it is still being found out what the model would be loaded as; that begins here."""
-        name = team.spec.text
-        if self._memory is None or team.loaded or name in self._found or name in self._needed:
+        name = replica_set.spec.text
+        if self._memory is None or replica_set.loaded or name in self._found or name in self._needed:
             return False
-        self._look(team)
+        self._look(replica_set)
         return True
 
-    def answers(self, team: ReplicaSet) -> list[Result]:
+    def answers(self, replica_set: ReplicaSet) -> list[Result]:
         """Return the answers to everything that waits for a model that is not loaded, none unless all are known."""
-        name = team.spec.text
+        name = replica_set.spec.text
         info = self._found.get(name)
-        if self._memory is None or info is None or team.loaded or name in self._needed:
+        if self._memory is None or info is None or replica_set.loaded or name in self._needed:
             return []
         found = []
-        for request in team.pending():
-            known = self._memory.recall(request, info)
+        for request in replica_set.pending():
+            known = self._memory.lookup(request, info)
             if known is None:
                 self._needed.add(name)
                 return []
             found.append(known)
-        if found and team.foretold is None:
-            team.foretold = info
+        if found and replica_set.predicted_info is None:
+            replica_set.predicted_info = info
         return found
 
-    def loaded(self, team: ReplicaSet, info: EngineInfo) -> str | None:
+    def loaded(self, replica_set: ReplicaSet, info: EngineInfo) -> str | None:
         """Take note of what a model was loaded as; return what the user should know of it."""
-        name = team.spec.text
+        name = replica_set.spec.text
         self._needed.discard(name)
         self._found[name] = info
-        remember(team.spec, self._told(team), info)
-        then = team.foretold.identity if team.foretold is not None else info.identity
+        remember(replica_set.spec, self._told(replica_set), info)
+        then = replica_set.predicted_info.identity if replica_set.predicted_info is not None else info.identity
         changed = [key for key in {**then, **info.identity} if then.get(key) != info.identity.get(key)]
         if not changed:
             return None
         listed = ", ".join(f"{key} {then.get(key)} then, {info.identity.get(key)} now" for key in changed)
         return f"answers were taken from before while it was not loaded, and it is another model now: {listed}"
 
-    def _told(self, team: ReplicaSet) -> dict[str, Any]:
-        return _told(self._options, len(team.replicas))
+    def _told(self, replica_set: ReplicaSet) -> dict[str, Any]:
+        return _told(self._options, len(replica_set.replicas))
 
-    def _look(self, team: ReplicaSet) -> None:
-        name = team.spec.text
+    def _look(self, replica_set: ReplicaSet) -> None:
+        name = replica_set.spec.text
         if name not in self._looking:
             self._looking.add(name)
-            look = threading.Thread(target=self._find_out, args=(team,), name="evals-identify", daemon=True)
+            look = threading.Thread(target=self._find_out, args=(replica_set,), name="evals-identify", daemon=True)
             look.start()
 
-    def _find_out(self, team: ReplicaSet) -> None:
+    def _find_out(self, replica_set: ReplicaSet) -> None:
         try:
-            info = foretold(team.spec, self._told(team), _path(self._root))
+            info = cached_identity(replica_set.spec, self._told(replica_set), _path(self._root))
         except Exception:  # noqa: BLE001 - whatever is odd about its files is said when the model is loaded, which must not wait for ever
             info = None
         with self._lock:
-            self._found.setdefault(team.spec.text, info)
-            announced, team.announced = team.announced, set()
-            if any(self.prepare(team, model) for model in announced):
-                team.expect()
+            self._found.setdefault(replica_set.spec.text, info)
+            announced, replica_set.announced = replica_set.announced, set()
+            if any(self.prepare(replica_set, model) for model in announced):
+                replica_set.expect()
             self._go_on()
 
 
-def foreseen(model: str, root: Path, options: Mapping[str, Any]) -> EngineInfo | None:
+def predicted_info(model: str, root: Path, options: Mapping[str, Any]) -> EngineInfo | None:
     """Return what ``model`` would be loaded as, `None` where that is not known."""
     spec = weights_of(spec_of_record(model, root))
     replicas = replicas_of(spec, str(options.get("device", "auto")), gpu_count())
-    return foretold(spec, _told(options, replicas), _path(root))
+    return cached_identity(spec, _told(options, replicas), _path(root))
 
 
 def _told(options: Mapping[str, Any], replicas: int) -> dict[str, Any]:

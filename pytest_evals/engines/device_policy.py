@@ -46,15 +46,15 @@ def next_action(standings: Sequence[ModelStatus], turn: str | None, free: int | 
     """
     by_name = {standing.name: standing for standing in standings}
     working = by_name.get(turn or "")
-    if working is not None and working.busy and working.state != "out":
+    if working is not None and working.busy and working.state != "stopped":
         return None
     ready = [standing for standing in standings if standing.busy and standing.state in ("ready", "starting")]
     if ready and ready[0] is not working:
         return Action("work", ready[0].name)
     if ready:
         return None
-    loaded = [standing for standing in standings if standing.state != "out"]
-    waiting = [standing for standing in standings if standing.state == "out" and not standing.failed]
+    loaded = [standing for standing in standings if standing.state != "stopped"]
+    waiting = [standing for standing in standings if standing.state == "stopped" and not standing.failed]
     following = next((standing for standing in waiting if standing.busy), None)
     if following is None:
         # What will be wanted is loaded ahead of time only where it pushes nobody out.

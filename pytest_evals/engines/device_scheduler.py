@@ -22,11 +22,11 @@ class Sender(Protocol):
     options: Mapping[str, Any]
     stall_seconds: float
 
-    def ready(self, team: ReplicaSet) -> bool:
+    def ready(self, replica_set: ReplicaSet) -> bool:
         """Answer what is known without the model; return whether it is known what the model needs to be loaded for."""
         ...
 
-    def send(self, resident: Replica) -> None:
+    def send(self, replica: Replica) -> None:
         """Send a copy what it has to compute; one that is not ready gets nothing."""
         ...
 
@@ -34,8 +34,8 @@ class Sender(Protocol):
 class DeviceScheduler:
     """See the module."""
 
-    def __init__(self, roster: ReplicaRegistry, processes: ProcessSupervisor, sender: Sender) -> None:
-        self._roster = roster
+    def __init__(self, registry: ReplicaRegistry, processes: ProcessSupervisor, sender: Sender) -> None:
+        self._registry = registry
         self._processes = processes
         self._sender = sender
         self._turn: str | None = None
@@ -54,41 +54,47 @@ class DeviceScheduler:
             self._schedule_once()
 
     def _schedule_once(self) -> None:
-        teams = {name: team for name, team in self._roster.teams().items() if self._sender.ready(team)}
-        self._take_turns({name: team for name, team in teams.items() if team.spec.heavy})
-        for name, team in teams.items():
-            if team.spec.heavy and name != self._turn:
+        replica_sets = {
+            name: replica_set
+            for name, replica_set in self._registry.replica_sets().items()
+            if self._sender.ready(replica_set)
+        }
+        self._take_turns({name: replica_set for name, replica_set in replica_sets.items() if replica_set.spec.heavy})
+        for name, replica_set in replica_sets.items():
+            if replica_set.spec.heavy and name != self._turn:
                 continue
-            if not team.spec.heavy and team.needs_start:
-                self._start(team.replicas[0])
-            for resident in team.fallen:
-                self._start(resident)
-            team.feed()
-            for resident in team.replicas:
-                self._sender.send(resident)
+            if not replica_set.spec.heavy and replica_set.needs_start:
+                self._start(replica_set.replicas[0])
+            for replica in replica_set.fallen:
+                self._start(replica)
+            replica_set.feed()
+            for replica in replica_set.replicas:
+                self._sender.send(replica)
 
     def _take_turns(self, heavy: Mapping[str, ReplicaSet]) -> None:
-        while move := next_action([team.standing(name) for name, team in heavy.items()], self._turn, free_memory()):
-            team = heavy[move.name]
+        while move := next_action(
+            [replica_set.status(name) for name, replica_set in heavy.items()], self._turn, free_memory()
+        ):
+            replica_set = heavy[move.name]
             if move.kind == "unload":
-                for resident in team.replicas:
-                    self._unload(resident)
+                for replica in replica_set.replicas:
+                    self._unload(replica)
                 return
             self._turn = move.name
             if move.kind == "load":
-                for resident in team.replicas:
-                    self._start(resident)
+                for replica in replica_set.replicas:
+                    self._start(replica)
 
-    def _start(self, resident: Replica) -> None:
-        if resident.failure is not None or resident.state != "out":
+    def _start(self, replica: Replica) -> None:
+        if replica.failure is not None or replica.state != "stopped":
             return
-        self._sender.notes.append(f"{resident.label}: starting the engine")
-        resident.stall_seconds = self._sender.stall_seconds
-        replicas = len(self._roster.of(resident).replicas)
-        self._processes.start(resident, {**self._sender.options, "replica": resident.number, "replicas": replicas})
+        self._sender.notes.append(f"{replica.label}: starting the engine")
+        replica.stall_seconds = self._sender.stall_seconds
+        replicas = len(self._registry.of(replica).replicas)
+        self._processes.start(replica, {**self._sender.options, "replica": replica.number, "replicas": replicas})
 
-    def _unload(self, resident: Replica) -> None:
-        if resident.state not in ("ready", "starting"):
+    def _unload(self, replica: Replica) -> None:
+        if replica.state not in ("ready", "starting"):
             return
-        self._sender.notes.append(f"{resident.label}: done, unloading")
-        self._processes.unload(resident)
+        self._sender.notes.append(f"{replica.label}: done, unloading")
+        self._processes.unload(replica)

@@ -33,7 +33,7 @@ _SWITCHES = ("CUDA_", "HIP_", "ROCR_", "HSA_", "NVIDIA_", "TORCH", "PYTORCH_", "
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def foretold(spec: ModelSpec, options: Mapping[str, Any], path: Sequence[str]) -> EngineInfo | None:
+def cached_identity(spec: ModelSpec, options: Mapping[str, Any], path: Sequence[str]) -> EngineInfo | None:
     """Return what the model would be loaded as, `None` where that is not known. Its device is nobody's yet.
 
     Args:

@@ -1,7 +1,7 @@
 """The engines of this session, shared by everything that runs in it.
 
 The pool knows who asked for what: it sends requests, keeps results until somebody takes them, and says which processes
-are started and ended. `roster` has the models that were named, `rota` and `turns` decide which one works, `team` which
+are started and ended. `registry` has the models that were named, `rota` and `turns` decide which one works, `replica_set` which
 replica gets a request, `slot` what a death means; `lifecycle` starts, watches and ends the processes.
 """
 
@@ -46,31 +46,31 @@ class EnginePool:
         """What a person who waits should know, in order: loading, loaded, restarted."""
         self.incidents: list[str] = []
         """What belongs in the report also where all went well afterwards: deaths of processes, ways of running."""
-        self._roster = ReplicaRegistry(self.root, str(self.options.get("device", "auto")))
+        self._registry = ReplicaRegistry(self.root, str(self.options.get("device", "auto")))
         self._results = Results()
         self._changed = threading.Condition()
         self._processes = ProcessSupervisor(self.root, self._changed, self)
-        self._rota = DeviceScheduler(self._roster, self._processes, self)
-        self._foresight = DeferredLoading(self.root, self.options, self.memory, self._changed, self._rota.schedule)
+        self._scheduler = DeviceScheduler(self._registry, self._processes, self)
+        self._deferred = DeferredLoading(self.root, self.options, self.memory, self._changed, self._scheduler.schedule)
 
     # -- what others ask for
 
     def prepare(self, model: str) -> None:
         """See `Generation.prepare`."""
         with self._changed:
-            team = self._roster.team(model)
-            if self._foresight.prepare(team, model):
-                team.expect()
-            self._rota.schedule()
+            replica_set = self._registry.replica_set(model)
+            if self._deferred.prepare(replica_set, model):
+                replica_set.expect()
+            self._scheduler.schedule()
 
     def submit(self, requests: Sequence[Request]) -> None:
         """See `Generation.submit`."""
         with self._changed:
             fresh = self._without_engine([request for request in requests if not self._known(request)])
             for model in dict.fromkeys(request.model for request in fresh):
-                self._roster.team(model).add([request for request in fresh if request.model == model])
-                self._give_up_if_failed(self._roster.team(model))
-            self._rota.schedule()
+                self._registry.replica_set(model).add([request for request in fresh if request.model == model])
+                self._give_up_if_failed(self._registry.replica_set(model))
+            self._scheduler.schedule()
 
     def result(self, request: Request, timeout: float | None = None) -> Result | None:
         """See `Generation.result`."""
@@ -92,15 +92,15 @@ class EnginePool:
             self._results.subscribe(requests, deliver)
             self.submit([request for request in requests if self._results.unanswered(request)])
 
-    def teams(self) -> dict[str, ReplicaSet]:
+    def replica_sets(self) -> dict[str, ReplicaSet]:
         """Return every model of the session by the text that names it, for progress and throughput."""
         with self._changed:
-            return self._roster.by_name()
+            return self._registry.by_name()
 
-    def residents(self) -> list[Replica]:
+    def all_replicas(self) -> list[Replica]:
         """Return every copy of every model."""
         with self._changed:
-            return self._roster.residents()
+            return self._registry.all_replicas()
 
     def serve(self, role: str, handler: Callable[[Packet, Channel], None]) -> tuple[str, str]:
         """Let ``handler`` answer connections of ``role`` (see `remote`); return the address and key to connect with."""
@@ -111,139 +111,139 @@ class EnginePool:
         """End every process; unfinished requests get no result."""
         with self._changed:
             self._processes.closing = True
-            residents = [resident for resident in self.residents() if resident.process]
+            replicas = [replica for replica in self.all_replicas() if replica.process]
             self._changed.notify_all()
-        self._processes.close(residents)
+        self._processes.close(replicas)
 
     # -- requests
 
     def _known(self, request: Request) -> bool:
-        return self._results.knows(request.id) or request in self._roster
+        return self._results.knows(request.id) or request in self._registry
 
     def _without_engine(self, requests: Sequence[Request]) -> list[Request]:
         """Answer the requests that need no engine, and return the others."""
         if self.memory is None:
             return list(requests)
-        found = [(request, self.memory.before(request)) for request in requests]
+        found = [(request, self.memory.replayed(request)) for request in requests]
         self._results.keep([result for _, result in found if result is not None])
         return [request for request, result in found if result is None]
 
-    def _fail(self, resident: Replica, why: str) -> None:
+    def _fail(self, replica: Replica, why: str) -> None:
         """A copy cannot be loaded: the others go on without it, if there are others."""
-        resident.failure = why
-        team = self._roster.of(resident)
-        if not all(other.failure for other in team.replicas):
-            self.incidents.append(f"{resident.label}: {why.splitlines()[0]}")
-            team.hand_over(resident)
-            self._keep(resident, [])
-        self._give_up_if_failed(team)
+        replica.failure = why
+        replica_set = self._registry.of(replica)
+        if not all(other.failure for other in replica_set.replicas):
+            self.incidents.append(f"{replica.label}: {why.splitlines()[0]}")
+            replica_set.hand_over(replica)
+            self._keep(replica, [])
+        self._give_up_if_failed(replica_set)
 
-    def _give_up_if_failed(self, team: ReplicaSet) -> None:
+    def _give_up_if_failed(self, replica_set: ReplicaSet) -> None:
         """Answer everything with the error of a model of which no copy can be loaded."""
-        if not all(resident.failure for resident in team.replicas):
+        if not all(replica.failure for replica in replica_set.replicas):
             return
-        for resident in team.replicas:
-            self._keep(resident, resident.slot.give_up(str(resident.failure)))
-        failure = Failure("engine", str(team.replicas[0].failure))
-        self._keep(team.replicas[0], [Result(request.id, error=failure) for request in team.take_back()])
+        for replica in replica_set.replicas:
+            self._keep(replica, replica.tracker.give_up(str(replica.failure)))
+        failure = Failure("engine", str(replica_set.replicas[0].failure))
+        self._keep(replica_set.replicas[0], [Result(request.id, error=failure) for request in replica_set.take_back()])
 
-    def _keep(self, resident: Replica, results: Sequence[Result]) -> None:
+    def _keep(self, replica: Replica, results: Sequence[Result]) -> None:
         self._results.keep(results)
         for result in results:
-            resident.done += 1
+            replica.done += 1
             if result.origin is None or result.origin.source is None:
-                resident.tokens += result.completion_tokens or 0
-        if resident.working_since is not None and not resident.slot.busy:
-            resident.seconds += time.monotonic() - resident.working_since
-            resident.working_since = None
+                replica.tokens += result.completion_tokens or 0
+        if replica.working_since is not None and not replica.tracker.busy:
+            replica.seconds += time.monotonic() - replica.working_since
+            replica.working_since = None
         self._changed.notify_all()
 
-    def ready(self, team: ReplicaSet) -> bool:
+    def ready(self, replica_set: ReplicaSet) -> bool:
         """See `Sender.ready`."""
-        known = self._foresight.answers(team)
-        for resident, results in team.answered(known) if known else ():
-            self._keep(resident, results)
-        return not self._foresight.undecided(team)
+        known = self._deferred.answers(replica_set)
+        for replica, results in replica_set.answered(known) if known else ():
+            self._keep(replica, results)
+        return not self._deferred.undecided(replica_set)
 
-    def send(self, resident: Replica) -> None:
+    def send(self, replica: Replica) -> None:
         """See `Sender.send`."""
-        requests = self._unknown(resident, resident.slot.next_to_send()) if resident.state == "ready" else []
+        requests = self._unknown(replica, replica.tracker.next_to_send()) if replica.state == "ready" else []
         if not requests:
             return
-        resident.heard = time.monotonic()
-        if resident.working_since is None:
-            resident.working_since = resident.heard
+        replica.heard = time.monotonic()
+        if replica.working_since is None:
+            replica.working_since = replica.heard
         # A process that dies at this moment is noticed by its watcher, and what it was sent is sent again.
-        resident.tell({"type": "generate", "requests": [request.to_dict() for request in requests]})
+        replica.tell({"type": "generate", "requests": [request.to_dict() for request in requests]})
 
-    def _unknown(self, resident: Replica, requests: list[Request]) -> list[Request]:
+    def _unknown(self, replica: Replica, requests: list[Request]) -> list[Request]:
         """Answer what is known from before, and return the rest."""
-        if self.memory is None or resident.info is None:
+        if self.memory is None or replica.info is None:
             return requests
-        found = [(request, self.memory.recall(request, resident.info)) for request in requests]
+        found = [(request, self.memory.lookup(request, replica.info)) for request in requests]
         for known in [known for _, known in found if known is not None]:
-            self._keep(resident, resident.slot.finished(known))
-            self._rota.again()
+            self._keep(replica, replica.tracker.finished(known))
+            self._scheduler.again()
         return [request for request, known in found if known is None]
 
     def _learned(self, result: Result) -> Result:
-        return result if self.memory is None else self.memory.learned(result)
+        return result if self.memory is None else self.memory.store(result)
 
     # -- what the processes say: see `Owner`
 
-    def heard(self, resident: Replica, message: Packet) -> None:
+    def heard(self, replica: Replica, message: Packet) -> None:
         """See `Owner.heard`."""
         kind = message["type"]
-        resident.heard = time.monotonic()
+        replica.heard = time.monotonic()
         if kind == "results":
-            found = [resident.slot.finished(self._learned(Result.from_dict(data))) for data in message["results"]]
-            self._keep(resident, [result for delivered in found for result in delivered])
-            self._rota.schedule()
+            found = [replica.tracker.finished(self._learned(Result.from_dict(data))) for data in message["results"]]
+            self._keep(replica, [result for delivered in found for result in delivered])
+            self._scheduler.schedule()
         elif kind == "started":
-            resident.slot.started(message["ids"])
+            replica.tracker.started(message["ids"])
         elif kind == "working":
-            resident.unfinished_tokens += message["tokens"]
-            resident.usage = message["usage"] or resident.usage
+            replica.unfinished_tokens += message["tokens"]
+            replica.usage = message["usage"] or replica.usage
         elif kind == "status":
-            self.notes.append(f"{resident.label}: {message['text']}")
+            self.notes.append(f"{replica.label}: {message['text']}")
         elif kind == "noted":
-            self._note(resident, [message["text"]])
+            self._note(replica, [message["text"]])
         elif kind == "failed":
-            self._fail(resident, message["message"])
+            self._fail(replica, message["message"])
         elif kind == "ready":
-            self._ready(resident, message["info"])
+            self._ready(replica, message["info"])
 
-    def _ready(self, resident: Replica, info: dict[str, Any]) -> None:
-        if resident.state != "starting":
+    def _ready(self, replica: Replica, info: dict[str, Any]) -> None:
+        if replica.state != "starting":
             # It was told to leave while it loaded, and had not heard of it yet.
             return
-        resident.info = EngineInfo(**{**info, "notes": tuple(info["notes"])})
-        resident.state = "ready"
-        resident.attempts = 0
-        resident.loading_seconds += resident.info.seconds
-        said = self._foresight.loaded(self._roster.of(resident), resident.info)
-        self._note(resident, [*resident.info.notes, *([said] if said else [])])
-        self._rota.schedule()
+        replica.info = EngineInfo(**{**info, "notes": tuple(info["notes"])})
+        replica.state = "ready"
+        replica.attempts = 0
+        replica.loading_seconds += replica.info.seconds
+        said = self._deferred.loaded(self._registry.of(replica), replica.info)
+        self._note(replica, [*replica.info.notes, *([said] if said else [])])
+        self._scheduler.schedule()
 
-    def _note(self, resident: Replica, notes: Sequence[str]) -> None:
-        known = [f"{resident.spec.short}: {note}" for note in notes]
+    def _note(self, replica: Replica, notes: Sequence[str]) -> None:
+        known = [f"{replica.spec.short}: {note}" for note in notes]
         self.incidents.extend(note for note in known if note not in self.incidents)
 
-    def ended(self, resident: Replica, crash: str | None, *, loading: bool) -> None:
+    def ended(self, replica: Replica, crash: str | None, *, loading: bool) -> None:
         """See `Owner.ended`: do what it takes to go on."""
         if crash is not None:
-            self._bury(resident, crash, loading=loading)
-        self._rota.schedule()
+            self._bury(replica, crash, loading=loading)
+        self._scheduler.schedule()
 
-    def _bury(self, resident: Replica, how: str, *, loading: bool) -> None:
-        self.notes.append(f"{resident.label}: the engine's process {how}")
-        self.incidents.append(f"{resident.label}: an engine process {how.splitlines()[0]}")
+    def _bury(self, replica: Replica, how: str, *, loading: bool) -> None:
+        self.notes.append(f"{replica.label}: the engine's process {how}")
+        self.incidents.append(f"{replica.label}: an engine process {how.splitlines()[0]}")
         if loading:
-            resident.attempts += 1
-            if resident.attempts >= LOAD_ATTEMPTS:
-                self._fail(resident, f"model {resident.spec.text!r}: the engine's process {how}")
+            replica.attempts += 1
+            if replica.attempts >= LOAD_ATTEMPTS:
+                self._fail(replica, f"model {replica.spec.text!r}: the engine's process {how}")
         else:
-            self._keep(resident, resident.slot.crashed(how))
+            self._keep(replica, replica.tracker.crashed(how))
 
 
 # -- Results on their way from an engine to whoever asked: kept until they are taken, or handed to a subscriber at once.

@@ -56,8 +56,8 @@ class EngineProcess:
         except subprocess.TimeoutExpired:
             return None
 
-    def condemn(self, reason: str) -> None:
-        """End the process by force; its obituary will give the reason."""
+    def kill(self, reason: str) -> None:
+        """End the process by force; its exit_report will give the reason."""
         self._reason = reason
         self._popen.kill()
 
@@ -73,7 +73,7 @@ class EngineProcess:
                 self._popen.wait(_GRACE_SECONDS)
                 return
 
-    def obituary(self, status: int) -> str:
+    def exit_report(self, status: int) -> str:
         """Say how the process ended, with the last lines that it printed."""
         try:
             how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"

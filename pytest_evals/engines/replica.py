@@ -14,7 +14,7 @@ from pytest_evals.engines.protocol import EngineInfo
 from pytest_evals.engines.request_tracker import RequestTracker
 from pytest_evals.engines.spec import ModelSpec
 
-ReplicaState = Literal["out", "starting", "ready", "leaving"]
+ReplicaState = Literal["stopped", "starting", "ready", "stopping"]
 
 
 @dataclass
@@ -27,13 +27,13 @@ class Replica:
     """
 
     spec: ModelSpec
-    slot: RequestTracker
+    tracker: RequestTracker
     number: int = 0
     process: EngineProcess | None = None
     channel: Channel | None = None
     reader: threading.Thread | None = None
     token: str = ""
-    state: ReplicaState = "out"
+    state: ReplicaState = "stopped"
     info: EngineInfo | None = None
     wanted: bool = False
     attempts: int = 0
@@ -61,7 +61,7 @@ class Replica:
         """What all processes of this copy came to: sums, and the largest of what is a level (``most_``, ``peak_``)."""
         return merged_usage(self.past, self.usage)
 
-    def bury_usage(self) -> None:
+    def archive_usage(self) -> None:
         """Keep what a process that ended had come to."""
         self.past, self.usage = self.all_usage, {}
 

@@ -32,7 +32,7 @@ class ReplicaSet:
         self._need = footprint(spec)
         self._backlog: dict[str, list[Request]] = {}
         self._waiting: set[str] = set()
-        self.foretold: EngineInfo | None = None
+        self.predicted_info: EngineInfo | None = None
         """What answers were taken for, from before, while the model was not loaded."""
         self.announced: set[str] = set()
         """Members that will be asked, while it is being found out what the model would be loaded as."""
@@ -40,47 +40,47 @@ class ReplicaSet:
     @property
     def loaded(self) -> bool:
         """Tell whether a copy is there, or about to be."""
-        return any(resident.state != "out" for resident in self.replicas)
+        return any(replica.state != "stopped" for replica in self.replicas)
 
     def expect(self) -> None:
         """Take note that somebody will ask."""
-        for resident in self.replicas:
-            resident.wanted = True
+        for replica in self.replicas:
+            replica.wanted = True
 
     @property
     def busy(self) -> bool:
         """Tell whether somebody waits for a result."""
-        return bool(self._backlog) or any(resident.slot.busy for resident in self.replicas)
+        return bool(self._backlog) or any(replica.tracker.busy for replica in self.replicas)
 
     @property
     def needs_start(self) -> bool:
         """Tell whether somebody waits, or will, and no copy is there."""
-        wanted = self.busy or any(resident.wanted for resident in self.replicas)
-        return wanted and all(resident.state == "out" for resident in self.replicas)
+        wanted = self.busy or any(replica.wanted for replica in self.replicas)
+        return wanted and all(replica.state == "stopped" for replica in self.replicas)
 
-    def standing(self, name: str) -> ModelStatus:
+    def status(self, name: str) -> ModelStatus:
         """Return what the policy of turns needs to know."""
-        states = {resident.state for resident in self.replicas}
-        order: tuple[ReplicaState, ...] = ("ready", "starting", "leaving", "out")
+        states = {replica.state for replica in self.replicas}
+        order: tuple[ReplicaState, ...] = ("ready", "starting", "stopping", "stopped")
         dtype = self.spec.options.get("dtype", "fp32").replace("auto", "fp32")
         return ModelStatus(
             name,
             next(state for state in order if state in states),
             self.busy,
-            wanted=any(resident.wanted for resident in self.replicas),
-            failed=all(resident.failure for resident in self.replicas),
+            wanted=any(replica.wanted for replica in self.replicas),
+            failed=all(replica.failure for replica in self.replicas),
             need=len(self.replicas) * self._need.weights_bytes(dtype) if self._need else None,
         )
 
     def __contains__(self, key: str) -> bool:
-        return key in self._waiting or any(key in resident.slot for resident in self.replicas)
+        return key in self._waiting or any(key in replica.tracker for replica in self.replicas)
 
     def add(self, requests: Sequence[Request]) -> None:
         """Take new requests."""
         first = self.replicas[0]
         first.asked += len(requests)
         if len(self.replicas) == 1:
-            first.duplicates += len(requests) - first.slot.add(requests)
+            first.duplicates += len(requests) - first.tracker.add(requests)
             return
         self._put_off(requests)
 
@@ -94,41 +94,41 @@ class ReplicaSet:
 
     def feed(self) -> None:
         """Give replicas that are ready and short of work some of the backlog."""
-        open_to = [resident for resident in self.replicas if resident.state == "ready"]
+        open_to = [replica for replica in self.replicas if replica.state == "ready"]
         while self._backlog and open_to:
-            resident = min(open_to, key=lambda each: each.slot.unfinished)
-            if resident.slot.unfinished >= AHEAD * (resident.rows or 1):
+            replica = min(open_to, key=lambda each: each.tracker.unfinished)
+            if replica.tracker.unfinished >= AHEAD * (replica.rows or 1):
                 return
             _, requests = next(iter(self._backlog.items()))
             del self._backlog[next(iter(self._backlog))]
             self._waiting.difference_update(request.id for request in requests)
-            resident.duplicates += len(requests) - resident.slot.add(requests)
+            replica.duplicates += len(requests) - replica.tracker.add(requests)
 
     @property
     def fallen(self) -> list[Replica]:
         """Replicas that ended with work left while others go on; when all did, it is a matter of turns."""
-        if not any(resident.state in ("starting", "ready") for resident in self.replicas):
+        if not any(replica.state in ("starting", "ready") for replica in self.replicas):
             return []
         return [
-            resident
-            for resident in self.replicas
-            if resident.state == "out" and not resident.failure and (resident.slot.busy or self._backlog)
+            replica
+            for replica in self.replicas
+            if replica.state == "stopped" and not replica.failure and (replica.tracker.busy or self._backlog)
         ]
 
-    def hand_over(self, resident: Replica) -> None:
+    def hand_over(self, replica: Replica) -> None:
         """Leave the work of a replica that cannot be loaded again to the others."""
-        self._put_off(resident.slot.take_back())
+        self._put_off(replica.tracker.take_back())
 
     def pending(self) -> list[Request]:
         """Return what no copy has been sent, without what an identical request will answer."""
-        sent = [request for resident in self.replicas for request in resident.slot.pending()]
+        sent = [request for replica in self.replicas for request in replica.tracker.pending()]
         return [*sent, *(requests[0] for requests in self._backlog.values())]
 
     def answered(self, results: Iterable[Result]) -> list[tuple[Replica, list[Result]]]:
         """Take the answers to all that is `pending`; return them for each request that waits for them, and who had it."""
         known = {result.id: result for result in results}
-        slots = [(resident, resident.slot) for resident in self.replicas]
-        found = [(resident, slot.answered([known[each.id] for each in slot.pending()])) for resident, slot in slots]
+        slots = [(replica, replica.tracker) for replica in self.replicas]
+        found = [(replica, slot.answered([known[each.id] for each in slot.pending()])) for replica, slot in slots]
         shared = [(known[requests[0].id], request.id) for requests in self._backlog.values() for request in requests]
         self.take_back()
         return [*found, (self.replicas[0], [dataclasses.replace(result, id=key) for result, key in shared])]
@@ -163,43 +163,43 @@ def replicas_of(spec: ModelSpec, device: str, gpus: int) -> int:
     return 1 if alone else max(1, gpus)
 
 
-# -- The models of a session, by the text that names each. Texts that mean the same weights mean one team.
+# -- The models of a session, by the text that names each. Texts that mean the same weights mean one replica_set.
 
 
 class ReplicaRegistry:
-    """Makes a team of a model when it is first named. ``root`` resolves paths; ``device`` is the option."""
+    """Makes a replica_set of a model when it is first named. ``root`` resolves paths; ``device`` is the option."""
 
     def __init__(self, root: Path, device: str) -> None:
         self._root = root
         self._device = device
-        self._teams: dict[str, ReplicaSet] = {}
-        self._team_of: dict[str, ReplicaSet] = {}
+        self._sets: dict[str, ReplicaSet] = {}
+        self._set_of: dict[str, ReplicaSet] = {}
 
-    def team(self, model: str) -> ReplicaSet:
-        """Return the team of the model that a text names."""
-        if model not in self._team_of:
+    def replica_set(self, model: str) -> ReplicaSet:
+        """Return the replica_set of the model that a text names."""
+        if model not in self._set_of:
             spec = weights_of(parse_spec(model, self._root))
-            if spec.text not in self._teams:
-                self._teams[spec.text] = ReplicaSet(spec, replicas_of(spec, self._device, gpu_count()))
-            self._team_of[model] = self._teams[spec.text]
-        return self._team_of[model]
+            if spec.text not in self._sets:
+                self._sets[spec.text] = ReplicaSet(spec, replicas_of(spec, self._device, gpu_count()))
+            self._set_of[model] = self._sets[spec.text]
+        return self._set_of[model]
 
-    def of(self, resident: Replica) -> ReplicaSet:
-        """Return the team of a copy."""
-        return self._teams[resident.spec.text]
+    def of(self, replica: Replica) -> ReplicaSet:
+        """Return the replica_set of a copy."""
+        return self._sets[replica.spec.text]
 
-    def teams(self) -> dict[str, ReplicaSet]:
-        """Return every team by its weights."""
-        return dict(self._teams)
+    def replica_sets(self) -> dict[str, ReplicaSet]:
+        """Return every replica_set by its weights."""
+        return dict(self._sets)
 
     def by_name(self) -> dict[str, ReplicaSet]:
-        """Return the team of every text that was used."""
-        return dict(self._team_of)
+        """Return the replica_set of every text that was used."""
+        return dict(self._set_of)
 
-    def residents(self) -> list[Replica]:
+    def all_replicas(self) -> list[Replica]:
         """Return every copy of every model."""
-        return [resident for team in self._teams.values() for resident in team.replicas]
+        return [replica for replica_set in self._sets.values() for replica in replica_set.replicas]
 
     def __contains__(self, request: Request) -> bool:
         """Tell whether a request waits, or is computed."""
-        return request.model in self._team_of and request.id in self._team_of[request.model]
+        return request.model in self._set_of and request.id in self._set_of[request.model]

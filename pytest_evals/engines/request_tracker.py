@@ -16,9 +16,9 @@ from pytest_evals.completion import Failure
 from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.hashing import content_hash
 
-DEADLY = 2
+MAX_CRASHES_PER_REQUEST = 2
 """Crashes during one request after which it is given up."""
-HOPELESS = 3
+MAX_CONSECUTIVE_CRASHES = 3
 """Crashes in a row, with no result in between and nobody else to blame, after which the engine is given up."""
 
 
@@ -123,7 +123,7 @@ class RequestTracker:
         suspects = [key for key in self._sent if key in self._started and key in self._unfinished]
         self._crashes.update(suspects)
         self._crashes_in_a_row += 1
-        guilty = [key for key in suspects if self._crashes[key] >= DEADLY]
+        guilty = [key for key in suspects if self._crashes[key] >= MAX_CRASHES_PER_REQUEST]
         self._alone.extend(key for key in suspects if key not in guilty)
         # What was suspected before and had not started yet stays apart from the others.
         innocent = [key for key in self._sent if key not in self._crashes]
@@ -134,9 +134,11 @@ class RequestTracker:
         errors = []
         for key in guilty:
             del self._crashes[key]
-            message = f"this request ended the engine's process {DEADLY} times; the process {how}"
+            message = f"this request ended the engine's process {MAX_CRASHES_PER_REQUEST} times; the process {how}"
             errors += self._deliver(Result(key, error=Failure("engine", message)))
-        if self._crashes_in_a_row >= HOPELESS and (not suspects or self._crashes_in_a_row >= 2 * HOPELESS):
+        if self._crashes_in_a_row >= MAX_CONSECUTIVE_CRASHES and (
+            not suspects or self._crashes_in_a_row >= 2 * MAX_CONSECUTIVE_CRASHES
+        ):
             errors += self.give_up(f"the engine's process died {self._crashes_in_a_row} times in a row; it {how}")
         return errors
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_evals.engines.answer_cache import AnswerCache
-from pytest_evals.engines.deferred_loading import foreseen
+from pytest_evals.engines.deferred_loading import predicted_info
 from pytest_evals.engines.protocol import Request
 from pytest_evals.errors import ArtifactError
 from pytest_evals.reuse.cache import Cache, check_folder
@@ -135,14 +135,14 @@ def known_answers(
     memory: AnswerCache, model: str, requests: Sequence[Request], root: Path, options: Mapping[str, Any]
 ) -> Known:
     """Look up what would be asked of ``model``. ``options`` are what every engine is told."""
-    if memory.stage is not None:
-        found = {request.id: memory.before(request) for request in requests}
+    if memory.replay is not None:
+        found = {request.id: memory.replayed(request) for request in requests}
         errors = {key for key, result in found.items() if result is not None and result.error is not None}
         answered = {key for key, result in found.items() if result is not None} - errors
         return Known(frozenset(answered), frozenset(errors))
     if not memory.sources:
         return Known()
-    info = foreseen(model, root, options)
+    info = predicted_info(model, root, options)
     if info is None:
         return Known(told=False)
-    return Known(frozenset(request.id for request in requests if memory.recall(request, info) is not None))
+    return Known(frozenset(request.id for request in requests if memory.lookup(request, info) is not None))

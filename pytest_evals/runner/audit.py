@@ -67,8 +67,8 @@ FINDINGS: pytest.StashKey[Findings] = pytest.StashKey()
 class Audit:
     """Hooks of a process that runs cases."""
 
-    def __init__(self, supply: Prefetcher, count: int, seed: int) -> None:
-        self._supply = supply
+    def __init__(self, prefetcher: Prefetcher, count: int, seed: int) -> None:
+        self._prefetcher = prefetcher
         self._count = count
         self._seed = seed
         self._samples: dict[str, dict[str, Any] | None] = {}
@@ -107,9 +107,9 @@ class Audit:
         answered = [nodeid for nodeid, sample in samples.items() if sample["interaction"]["completion"] is not None]
         again = {nodeid: self._request(items[nodeid]) for nodeid in answered}
         for request in again.values():
-            self._supply.submit(request)
+            self._prefetcher.submit(request)
         for nodeid, request in again.items():
-            result, sample = self._supply.wait(request), samples[nodeid]
+            result, sample = self._prefetcher.wait(request), samples[nodeid]
             if result.error is not None:
                 findings.failed[nodeid] = result.error.message
                 continue
@@ -127,7 +127,7 @@ class Audit:
 
     def _graded_again(self, item: pytest.Item, result: Result) -> list[Any]:
         """Run the case once more with another completion, without reporting it, and return its grades."""
-        with self._supply.answering(item, dataclasses.replace(result, id=item.nodeid)):
+        with self._prefetcher.answering(item, dataclasses.replace(result, id=item.nodeid)):
             reports = runtestprotocol(item, log=False, nextitem=None)
         lines: Sequence[str] = [line for report in reports if (line := getattr(report, "evals", None))]
         return _verdicts(json.loads(lines[-1])["grades"]) if lines else []

@@ -32,7 +32,7 @@ class CaseState:
         self.timing: dict[str, float] = {}
 
 
-def judge_phase(
+def update_outcome(
     report: pytest.TestReport, call: pytest.CallInfo[None], state: CaseState, sheet: GradeSheet, *, gated: bool
 ) -> None:
     """Let one phase's report decide the case's outcome, and the outcome the report."""

@@ -66,7 +66,7 @@ def make_plan(
     for model in dict.fromkeys(request.model for request in requests):
         mine = [request for request in requests if request.model == model]
         models.append(_model_plan(spec_of_record(model, settings.root), mine, memory, settings))
-    recalls = bool(memory.stage or memory.sources)
+    recalls = bool(memory.replay or memory.sources)
     return DryRunPlan(tuple(infos.values()), selected, tuple(models), settings.dtype, settings.judge_name, recalls)
 
 

@@ -26,8 +26,8 @@ from pytest_evals.runner.outcome import (
     add_properties,
     describe,
     forget,
-    judge_phase,
     make_harmless,
+    update_outcome,
     without_hint,
 )
 from pytest_evals.runner.prefetch import SUPPLY, Prefetcher
@@ -42,22 +42,22 @@ _NO_ASYNC = "async def functions are not natively supported"
 def register_run(
     config: pytest.Config, settings: Settings, engines: ModelService, news: News | None = None
 ) -> Prefetcher:
-    """Have this process run cases; return the supply of their answers."""
-    supply = config.stash[SUPPLY] = Prefetcher(settings, engines, news)
-    config.pluginmanager.register(CaseRun(settings, supply), "evals-run")
+    """Have this process run cases; return the prefetcher of their answers."""
+    prefetcher = config.stash[SUPPLY] = Prefetcher(settings, engines, news)
+    config.pluginmanager.register(CaseRun(settings, prefetcher), "evals-run")
     if settings.audit:
         from pytest_evals.runner.audit import Audit
 
-        config.pluginmanager.register(Audit(supply, settings.audit, settings.seed), "evals-audit")
-    return supply
+        config.pluginmanager.register(Audit(prefetcher, settings.audit, settings.seed), "evals-audit")
+    return prefetcher
 
 
 class CaseRun:
     """Hooks of a process that runs cases."""
 
-    def __init__(self, settings: Settings, supply: Prefetcher) -> None:
+    def __init__(self, settings: Settings, prefetcher: Prefetcher) -> None:
         self._settings = settings
-        self._supply = supply
+        self._prefetcher = prefetcher
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> Any:
@@ -66,16 +66,16 @@ class CaseRun:
         """
         token = ITEM.set(item)
         try:
-            if EVAL in item.stash and not only_setup(item.config) and not self._supply.stopped(item):
-                self._supply.prepare(item, nextitem)
+            if EVAL in item.stash and not only_setup(item.config) and not self._prefetcher.stopped(item):
+                self._prefetcher.prepare(item, nextitem)
             return (yield)
         finally:
             ITEM.reset(token)
-            self._supply.end(item)
+            self._prefetcher.end(item)
 
     def pytest_unconfigure(self) -> None:
         """Stop what steps still do, however the session ended."""
-        self._supply.close()
+        self._prefetcher.close()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Any:
@@ -84,8 +84,8 @@ class CaseRun:
         if EVAL in item.stash and STOPPED not in item.stash:
             # Fresh for every attempt: a rerun of the item must not see what the attempt before left.
             self._fresh(item)
-            if self._supply.grounded is not None:
-                pytest.fail(plain(self._supply.grounded, 2000), pytrace=False)
+            if self._prefetcher.abort_reason is not None:
+                pytest.fail(plain(self._prefetcher.abort_reason, 2000), pytrace=False)
         try:
             yield
         except NotApplicable as reason:
@@ -113,7 +113,7 @@ class CaseRun:
             Caller(
                 item.nodeid,
                 None,
-                DirectAsker(self._supply),
+                DirectAsker(self._prefetcher),
                 calls,
                 found=item.stash[EVAL],
                 base_seed=self._settings.seed,
@@ -156,7 +156,7 @@ class CaseRun:
         flow = item.stash.get(CASE_TASKS, None)
         if isinstance(flow, CaseTaskRun) and call.excinfo is not None and flow.results.raised(call.excinfo.value):
             state.error = {"kind": "task", "message": described(call.excinfo.value)}
-        judge_phase(report, call, state, sheet, gated=bool(found.info.gates) and not self._settings.strict_cases)
+        update_outcome(report, call, state, sheet, gated=bool(found.info.gates) and not self._settings.strict_cases)
         if report.failed and report.when != "teardown" and (report.when == "call" or sheet.failures):
             row = row_location(found, item.config.rootpath)
             if text := describe(last_completion(item), sheet, row):

@@ -20,11 +20,11 @@ from pytest_evals.runner.model import ModelProvider
 from pytest_evals.runner.outcome import RESULTS, forget_case
 from pytest_evals.runner.preflight import run_preflights
 from pytest_evals.runner.requests import requests_for, requests_of
-from pytest_evals.runner.task_runner import News, TaskRunner, coming_up
+from pytest_evals.runner.task_runner import News, TaskRunner, upcoming_items
 from pytest_evals.runner.threads import blocking_note
 from pytest_evals.settings import Settings, model_text
 
-# The supply of this process.
+# The prefetcher of this process.
 SUPPLY: pytest.StashKey[Prefetcher] = pytest.StashKey()
 
 _POLL_SECONDS = 0.5
@@ -41,12 +41,12 @@ class Prefetcher:
         self.kit = RunContext(handles, settings.seed, settings.limits, settings.grader_timeout)
         self.pace: EarlyStopping | None = None
         """Who decides how far ahead cases are generated, and which are not needed; `None` where all are."""
-        self.grounded: str | None = None
+        self.abort_reason: str | None = None
         """Why no case is to be generated: a judge failed its preflight."""
         self._engines = engines
         self._news = news
         self._runner = TaskRunner(engines, news)
-        self._flown = False
+        self._preflights_done = False
         self._submitted = False
         self._requests: dict[str, list[Request]] = {}
         self._flows: dict[str, CaseTaskRun] = {}
@@ -66,10 +66,10 @@ class Prefetcher:
 
     def prepare(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
         """Wait until the answers to the requests of a case are there, and its steps are as far as they come without it."""
-        if not self._flown:
-            self._flown = True
-            self.grounded = run_preflights(item.session, self._runner, self.kit)
-        if self.grounded is not None:
+        if not self._preflights_done:
+            self._preflights_done = True
+            self.abort_reason = run_preflights(item.session, self._runner, self.kit)
+        if self.abort_reason is not None:
             return
         self._begin_steps(item, self._hand_in(item, nextitem))
         requests = self._requests.pop(item.nodeid, [])
@@ -89,7 +89,7 @@ class Prefetcher:
             # One hand-over of everything that will run: the more there is to choose from, the fuller the batches.
             self._submit_all(item.session.items)
             self._submitted = True
-        return coming_up(item, nextitem, first=not self._begun)
+        return upcoming_items(item, nextitem, first=not self._begun)
 
     def _submit_all(self, items: Iterable[pytest.Item]) -> None:
         asked = requests_of(items, self.kit.base_seed)

@@ -144,14 +144,14 @@ class TaskRunner:
 
 
 def _fixtures_of(flow: CaseTaskRun, step: TaskNode) -> Hashable:
-    fixtures = tuple(shared_by(flow.item, definition) for definition in step.fixtures.values())
+    fixtures = tuple(fixture_instance_key(flow.item, definition) for definition in step.fixtures.values())
     return id(step.declaration), fixtures
 
 
 # -- Which cases this process is going to run: all of the session, or those in the queue of a worker of pytest-xdist.
 
 
-def coming_up(item: pytest.Item, nextitem: pytest.Item | None, *, first: bool) -> Sequence[pytest.Item]:
+def upcoming_items(item: pytest.Item, nextitem: pytest.Item | None, *, first: bool) -> Sequence[pytest.Item]:
     """Return ``item`` and what this process will run that it may not have known before: all of the session for the ``first``
     item; in a worker what it was given.
     """
@@ -184,7 +184,7 @@ _NODES: dict[str, type[pytest.Item | pytest.Collector]] = {
 }
 
 
-def shared_by(item: pytest.Item, definition: Any) -> Hashable:
+def fixture_instance_key(item: pytest.Item, definition: Any) -> Hashable:
     """Return what is equal for the items of one process that share the instance of a fixture (a ``FixtureDef``)."""
     # Without such a parent the fixture is the item's own; a test outside of classes has a class-scoped one for itself.
     node: Any = item.getparent(_NODES[definition.scope]) if definition.scope in _NODES else None

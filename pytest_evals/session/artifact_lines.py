@@ -32,7 +32,7 @@ class RunFacts:
 def run_line(
     run: RunFacts,
     suites: Iterable[SuiteManifest],
-    teams: Mapping[str, ReplicaSet],
+    replica_sets: Mapping[str, ReplicaSet],
     *,
     judge: str,
     seed: int,
@@ -43,7 +43,7 @@ def run_line(
     no device. ``judge`` stands there where a suite asks for it.
     """
     suites = list(suites)
-    loaded = {model: info for model, team in teams.items() for info in [_info(team)] if info}
+    loaded = {model: info for model, replica_set in replica_sets.items() for info in [_info(replica_set)] if info}
     models = dict.fromkeys(model for suite in suites for model in suite.models if model)
     return {
         "type": "run",
@@ -61,8 +61,8 @@ def run_line(
     }
 
 
-def _info(team: ReplicaSet) -> EngineInfo | None:
-    return next((resident.info for resident in team.replicas if resident.info), team.foretold)
+def _info(replica_set: ReplicaSet) -> EngineInfo | None:
+    return next((replica.info for replica in replica_set.replicas if replica.info), replica_set.predicted_info)
 
 
 def _model(model: str, info: EngineInfo | None, recalled: ReuseContext | None) -> dict[str, Any]:

@@ -107,7 +107,7 @@ class EvalSession:
                 run_line(
                     run,
                     self._infos.values(),
-                    self._pool.teams(),
+                    self._pool.replica_sets(),
                     judge=self._settings.judge_name,
                     seed=self._settings.seed,
                     options=self._settings.run_options,

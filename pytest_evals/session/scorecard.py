@@ -122,12 +122,14 @@ class ScoreCardBuilder:
     def _uses(self, tally: SampleCollector, models: Collection[str]) -> list[ModelUse]:
         """Return what each model did that was loaded, or need not be; models that differ only in their prompts share one."""
         named: dict[int, tuple[ReplicaSet, list[str]]] = {}
-        for model, team in self._pool.teams().items():
-            if model in models and (team.foretold or any(resident.info for resident in team.replicas)):
-                named.setdefault(id(team), (team, []))[1].append(model)
+        for model, replica_set in self._pool.replica_sets().items():
+            if model in models and (
+                replica_set.predicted_info or any(replica.info for replica in replica_set.replicas)
+            ):
+                named.setdefault(id(replica_set), (replica_set, []))[1].append(model)
         return [
-            model_use(texts[0], team, [tally.tokens.get(text, Tokens()) for text in texts])
-            for team, texts in named.values()
+            model_use(texts[0], replica_set, [tally.tokens.get(text, Tokens()) for text in texts])
+            for replica_set, texts in named.values()
         ]
 
     def _calibrations(self, records: Sequence[CaseRecord]) -> list[Calibration]:
@@ -172,35 +174,35 @@ class Tokens:
         self.generated += generated
 
 
-def model_use(model: str, team: ReplicaSet, tokens: Sequence[Tokens]) -> ModelUse:
+def model_use(model: str, replica_set: ReplicaSet, tokens: Sequence[Tokens]) -> ModelUse:
     """Sum up the replicas of a model. ``tokens``: of each model that shares its weights."""
-    info = next((resident.info for resident in team.replicas if resident.info is not None), None)
+    info = next((replica.info for replica in replica_set.replicas if replica.info is not None), None)
     if info is None:
-        return _unloaded(model, team)
+        return _unloaded(model, replica_set)
     usage: dict[str, float] = {}
-    for resident in team.replicas:
-        usage = merged_usage(usage, resident.all_usage)
+    for replica in replica_set.replicas:
+        usage = merged_usage(usage, replica.all_usage)
     return ModelUse(
         model=model,
-        short=team.spec.short,
+        short=replica_set.spec.short,
         device=info.device,
         dtype=info.dtype,
         completions=sum(each.completions for each in tokens),
         prompt_tokens=sum(each.prompt for each in tokens),
         completion_tokens=sum(each.generated for each in tokens),
-        seconds=max(resident.seconds for resident in team.replicas),
-        duplicates=sum(resident.duplicates for resident in team.replicas),
-        replicas=len(team.replicas),
-        loading_seconds=max(resident.loading_seconds for resident in team.replicas),
+        seconds=max(replica.seconds for replica in replica_set.replicas),
+        duplicates=sum(replica.duplicates for replica in replica_set.replicas),
+        replicas=len(replica_set.replicas),
+        loading_seconds=max(replica.loading_seconds for replica in replica_set.replicas),
         rows=info.rows,
         usage=usage,
     )
 
 
-def _unloaded(model: str, team: ReplicaSet) -> ModelUse:
+def _unloaded(model: str, replica_set: ReplicaSet) -> ModelUse:
     """Return the use of a model of which everything that was asked was known: it had no device, and computed nothing."""
-    recalled = sum(resident.done for resident in team.replicas)
-    return ModelUse(model, team.spec.short, None, None, 0, 0, 0, 0.0, replicas=0, recalled=recalled)
+    recalled = sum(replica.done for replica in replica_set.replicas)
+    return ModelUse(model, replica_set.spec.short, None, None, 0, 0, 0, 0.0, replicas=0, recalled=recalled)
 
 
 # -- What the finished cases of a session come to so far.

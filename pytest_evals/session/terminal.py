@@ -182,8 +182,8 @@ class ProgressLine:
             return
         self._told = now
         models: dict[str, list[Replica]] = {}
-        for resident in self._pool.residents():
-            models.setdefault(resident.spec.text, []).append(resident)
+        for replica in self._pool.all_replicas():
+            models.setdefault(replica.spec.text, []).append(replica)
         working = [state(copies, now) for copies in models.values() if any(map(_works, copies))]
         if working:
             tell = self._screen.status if self._screen.live else self._screen.line

@@ -18,7 +18,7 @@ import pytest
 
 from pytest_evals.artifacts.artifact import EvaluationArtifact
 from pytest_evals.engines.answer_cache import AnswerCache
-from pytest_evals.engines.deferred_loading import foreseen
+from pytest_evals.engines.deferred_loading import predicted_info
 from pytest_evals.engines.pool import EnginePool
 from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.engines.replica import Replica
@@ -83,12 +83,12 @@ def texts(pool: EnginePool, requests: Sequence[Request]) -> dict[str, str]:
 
 
 def copies(pool: EnginePool, model: str) -> list[Replica]:
-    return pool.teams()[model].replicas
+    return pool.replica_sets()[model].replicas
 
 
-def pid(resident: Replica) -> int:
-    assert resident.process is not None
-    return resident.process._popen.pid
+def pid(replica: Replica) -> int:
+    assert replica.process is not None
+    return replica.process._popen.pid
 
 
 def wait_until(condition: Callable[[], Any]) -> None:
@@ -110,7 +110,7 @@ def test_with_little_memory_one_is_unloaded_before_the_next_is_loaded(
     pool.submit([request for pair in zip(first, second, strict=True) for request in pair])
     assert texts(pool, second) == reference(other, second)
     assert texts(pool, first) == reference(tiny, first)
-    assert [resident.state for resident in copies(pool, str(tiny))] == ["out"]
+    assert [replica.state for replica in copies(pool, str(tiny))] == ["stopped"]
     told = [note for note in pool.notes if "starting" in note or "unloading" in note]
     one, two = (copies(pool, str(folder))[0].label for folder in (tiny, other))
     assert told == [f"{one}: starting the engine", f"{one}: done, unloading", f"{two}: starting the engine"]
@@ -143,26 +143,26 @@ def test_a_model_of_which_all_is_known_is_not_loaded(
     shutil.copytree(tiny, folder)
     asked = ask(str(folder), "a", 4)
     found = []
-    for expected in ("starting", "out"):
+    for expected in ("starting", "stopped"):
         cache = Cache(tmp_path, writes=True)
-        pool = EnginePool(tmp_path, options, memory=AnswerCache(tmp_path, sources=[cache], store=cache))
+        pool = EnginePool(tmp_path, options, memory=AnswerCache(tmp_path, sources=[cache], answer_store=cache))
         pool.prepare(str(folder))
         found.append(texts(pool, asked))
         assert any("starting" in note for note in pool.notes) == (expected == "starting")
-        team = pool.teams()[str(folder)]
+        replica_set = pool.replica_sets()[str(folder)]
         if expected == "starting":
-            loaded = team.replicas[0].info
+            loaded = replica_set.replicas[0].info
         pool.close()
         cache.close()
     assert found[0] == found[1]
     assert loaded is not None
-    assert team.foretold == dataclasses.replace(loaded, device=None, notes=(), rows=None, seconds=0.0)
+    assert replica_set.predicted_info == dataclasses.replace(loaded, device=None, notes=(), rows=None, seconds=0.0)
     # Other weights are another model, whatever was kept of these.
-    assert foreseen(str(folder), tmp_path, options) is not None
-    assert foreseen(str(folder), tmp_path, {**options, "dtype": "bf16"}) is None
+    assert predicted_info(str(folder), tmp_path, options) is not None
+    assert predicted_info(str(folder), tmp_path, {**options, "dtype": "bf16"}) is None
     with (folder / "model.safetensors").open("ab") as file:
         file.write(b" ")
-    assert foreseen(str(folder), tmp_path, options) is None
+    assert predicted_info(str(folder), tmp_path, options) is None
 
 
 SUITE = """
@@ -215,7 +215,7 @@ def test_two_replicas_give_the_texts_of_one_and_share_the_work(pool: EnginePool,
     requests = ask(model, "a", 24)
     expected = reference(tiny, requests)
     pool.prepare(model)
-    wait_until(lambda: all(resident.state == "ready" for resident in copies(pool, model)))
+    wait_until(lambda: all(replica.state == "ready" for replica in copies(pool, model)))
     assert texts(pool, requests) == expected
     first, second = copies(pool, model)
     assert first.done + second.done == len(requests)
@@ -237,13 +237,13 @@ def test_a_process_that_is_killed_at_work_costs_no_result(pool: EnginePool, tiny
     requests = ask(model, "a", 16, tokens=40)
     pool.submit(requests)
     # In the midst: some are finished, others are not.
-    (resident,) = copies(pool, model)
-    wait_until(lambda: resident.done > 0)
-    assert resident.done < len(requests)
-    before = pid(resident)
-    kill(resident)
+    (replica,) = copies(pool, model)
+    wait_until(lambda: replica.done > 0)
+    assert replica.done < len(requests)
+    before = pid(replica)
+    kill(replica)
     assert texts(pool, requests) == reference(tiny, requests)
-    assert pid(resident) != before
+    assert pid(replica) != before
     (incident,) = pool.incidents
     assert "an engine process ended by SIGKILL (out of memory?)" in incident
 
@@ -251,16 +251,16 @@ def test_a_process_that_is_killed_at_work_costs_no_result(pool: EnginePool, tiny
 def test_a_process_that_has_nothing_left_to_do_ends_by_itself(pool: EnginePool, tiny: Path) -> None:
     (entry,) = ask(str(tiny), "a", 1)
     assert texts(pool, [entry]) == reference(tiny, [entry])
-    (resident,) = copies(pool, str(tiny))
-    process = resident.process
+    (replica,) = copies(pool, str(tiny))
+    process = replica.process
     assert process is not None
     pool.close()
     assert process.wait(0) == 0
     assert pool.incidents == []
 
 
-def kill(resident: Replica) -> None:
-    os.kill(pid(resident), signal.SIGKILL)
+def kill(replica: Replica) -> None:
+    os.kill(pid(replica), signal.SIGKILL)
 
 
 # -- one copy

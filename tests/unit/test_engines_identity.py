@@ -14,7 +14,7 @@ import pytest
 from huggingface_hub import constants
 
 from pytest_evals.engines import identity, model_cache
-from pytest_evals.engines.identity import foretold, remember
+from pytest_evals.engines.identity import cached_identity, remember
 from pytest_evals.engines.model_cache import conversion_of, files_digest
 from pytest_evals.engines.protocol import EngineInfo
 from pytest_evals.engines.scripted import ScriptedEngine
@@ -50,24 +50,24 @@ def load(spec: ModelSpec, **options: Any) -> EngineInfo:
 def test_what_was_loaded_before_is_told_until_something_changes(
     spec: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert foretold(spec, OPTIONS, []) is None
+    assert cached_identity(spec, OPTIONS, []) is None
     expected = load(spec)
-    assert foretold(spec, OPTIONS, []) == expected
+    assert cached_identity(spec, OPTIONS, []) == expected
     # Another copy of the same; the same files in another folder.
-    assert foretold(spec, {**OPTIONS, "replica": 1}, []) == expected
+    assert cached_identity(spec, {**OPTIONS, "replica": 1}, []) == expected
     moved = Path(spec.name).rename(tmp_path / "moved")
     spec = replace(spec, name=str(moved))
-    assert foretold(spec, OPTIONS, []) == expected
-    assert foretold(spec, {**OPTIONS, "dtype": "bf16"}, []) is None
-    assert foretold(spec, {**OPTIONS, "replicas": 2}, []) is None
-    assert foretold(replace(spec, options={"loop": "generate"}), OPTIONS, []) is None
+    assert cached_identity(spec, OPTIONS, []) == expected
+    assert cached_identity(spec, {**OPTIONS, "dtype": "bf16"}, []) is None
+    assert cached_identity(spec, {**OPTIONS, "replicas": 2}, []) is None
+    assert cached_identity(replace(spec, options={"loop": "generate"}), OPTIONS, []) is None
     for what in ("_versions", "_code", "_machine"):
         with monkeypatch.context() as patch:
             patch.setattr(identity, what, lambda: "another")
-            assert foretold(spec, OPTIONS, []) is None
+            assert cached_identity(spec, OPTIONS, []) is None
     (moved / "model.safetensors").write_bytes(b"WEIGHTS")
-    assert foretold(spec, OPTIONS, []) is None
-    assert foretold(replace(spec, name=str(tmp_path / "gone")), OPTIONS, []) is None
+    assert cached_identity(spec, OPTIONS, []) is None
+    assert cached_identity(replace(spec, name=str(tmp_path / "gone")), OPTIONS, []) is None
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", "{}", '{"identity": 3}', '{"identity": {"weights": "others"}}'])
@@ -75,7 +75,7 @@ def test_what_is_kept_and_damaged_tells_nothing(spec: ModelSpec, kept: Path, dam
     load(spec)
     (path,) = kept.glob("identities/*")
     path.write_text(damage, encoding="utf-8")
-    assert foretold(spec, OPTIONS, []) is None
+    assert cached_identity(spec, OPTIONS, []) is None
 
 
 def test_the_devices_and_versions_of_this_machine_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +88,7 @@ def test_the_devices_and_versions_of_this_machine_are_looked_at(monkeypatch: pyt
 def test_where_nothing_can_be_kept_all_goes_on(spec: ModelSpec, kept: Path) -> None:
     kept.write_text("a file where the folder should be", encoding="utf-8")
     load(spec)
-    assert foretold(spec, OPTIONS, []) is None
+    assert cached_identity(spec, OPTIONS, []) is None
 
 
 def test_a_model_on_the_hub_is_its_name_and_commit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,16 +110,16 @@ def test_a_model_on_the_hub_is_its_name_and_commit(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", ask)
-    assert [foretold(spec, OPTIONS, []) is not None for _ in range(3)] == [True, False, False]
+    assert [cached_identity(spec, OPTIONS, []) is not None for _ in range(3)] == [True, False, False]
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     cached = {"main": f"/cache/snapshots/{commit}/config.json"}
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda _name, _file, revision: cached.get(revision))
-    assert foretold(spec, OPTIONS, []) is not None
-    assert foretold(replace(spec, revision="other"), OPTIONS, []) is None
+    assert cached_identity(spec, OPTIONS, []) is not None
+    assert cached_identity(replace(spec, revision="other"), OPTIONS, []) is None
     # A commit needs nobody who says what it stands for.
     pinned = replace(spec, revision=commit)
     remember(pinned, OPTIONS, info)
-    assert foretold(pinned, OPTIONS, []) is not None
+    assert cached_identity(pinned, OPTIONS, []) is not None
 
 
 def large(path: Path) -> Path:
@@ -182,10 +182,10 @@ def test_a_script_is_told_from_its_file_if_its_function_stands_there(
     (package / "__init__.py").write_text("", encoding="utf-8")
     (package / f"{name}.py").write_text(source, encoding="utf-8")
     spec = ModelSpec(f"scripted:{scripts}.{name}:answer", "scripted", f"{scripts}.{name}:answer")
-    found = foretold(spec, OPTIONS, [str(tmp_path)])
+    found = cached_identity(spec, OPTIONS, [str(tmp_path)])
     assert (found is not None) == told
-    assert foretold(replace(spec, name=f"{scripts}.{name}:gone"), OPTIONS, [str(tmp_path)]) is None
-    assert foretold(spec, OPTIONS, [str(package)]) is None
+    assert cached_identity(replace(spec, name=f"{scripts}.{name}:gone"), OPTIONS, [str(tmp_path)]) is None
+    assert cached_identity(spec, OPTIONS, [str(package)]) is None
     if found is not None:
         monkeypatch.syspath_prepend(tmp_path)
         assert found.identity == ScriptedEngine(spec.name).info.identity

@@ -43,14 +43,14 @@ class FakeProcess:
         self._status = status
         self._ended.set()
 
-    def condemn(self, reason: str) -> None:
+    def kill(self, reason: str) -> None:
         self._reason = reason
         self.die()
 
     def end(self, *, patient: bool) -> None:
         self.die(0 if patient else -15)
 
-    def obituary(self, status: int) -> str:
+    def exit_report(self, status: int) -> str:
         return f"ended with {status}{self._reason and f' ({self._reason})'}"
 
     def forget(self) -> None: ...
@@ -79,16 +79,16 @@ class Stage:
         return self.processes[-1]
 
     def copies(self, model: str) -> list[Replica]:
-        return self.pool.teams()[model].replicas
+        return self.pool.replica_sets()[model].replicas
 
-    def hear(self, resident: Replica, **message: Any) -> None:
+    def hear(self, replica: Replica, **message: Any) -> None:
         with self.pool._changed:
-            self.pool.heard(resident, message)
+            self.pool.heard(replica, message)
 
     def ready(self, model: str, number: int = 0, identity: Mapping[str, str] | None = None) -> None:
-        resident = self.copies(model)[number]
-        resident.channel = FakeChannel()  # type: ignore[assignment]  # all that is used of a channel
-        self.hear(resident, type="ready", info=asdict(EngineInfo("cpu", rows=1, identity=identity or {})))
+        replica = self.copies(model)[number]
+        replica.channel = FakeChannel()  # type: ignore[assignment]  # all that is used of a channel
+        self.hear(replica, type="ready", info=asdict(EngineInfo("cpu", rows=1, identity=identity or {})))
 
     def sent(self, model: str, number: int = 0) -> list[str]:
         channel: Any = self.copies(model)[number].channel
@@ -100,13 +100,13 @@ class Stage:
 
     def gone(self, model: str, status: int = -9, number: int = 0) -> None:
         """Let a process die, and wait until the pool knows."""
-        resident = self.copies(model)[number]
-        process: Any = resident.process
+        replica = self.copies(model)[number]
+        process: Any = replica.process
         process.die(status)
-        wait_until(lambda: resident.process is not process)
+        wait_until(lambda: replica.process is not process)
 
     def states(self, *models: str) -> list[str]:
-        return [resident.state for model in models for resident in self.copies(model)]
+        return [replica.state for model in models for replica in self.copies(model)]
 
     def answer(self, request: Request) -> Result:
         result = self.pool.result(request, timeout=60)
@@ -229,11 +229,11 @@ def test_a_process_that_dies_while_it_loads_is_tried_again_and_then_given_up(sta
 
 def test_with_room_for_both_models_stay_loaded_and_work_in_turns(stage: Stage) -> None:
     stage.pool.submit([ask("a1"), ask("b1", SMALL), ask("a2")])
-    assert stage.states(BIG, SMALL) == ["starting", "out"]
+    assert stage.states(BIG, SMALL) == ["starting", "stopped"]
     stage.ready(BIG)
     assert stage.sent(BIG) == ["a1", "a2"]
     stage.finish(BIG, "a1")
-    assert stage.states(BIG, SMALL) == ["ready", "out"]
+    assert stage.states(BIG, SMALL) == ["ready", "stopped"]
     stage.finish(BIG, "a2")
     assert stage.states(BIG, SMALL) == ["ready", "starting"]
     # What comes meanwhile waits for its turn, and needs no loading.
@@ -251,7 +251,7 @@ def test_without_room_a_model_leaves_before_the_next_one_is_loaded(stage: Stage,
     stage.pool.submit([ask("a"), ask("b", SMALL)])
     stage.ready(BIG)
     stage.finish(BIG, "a")
-    wait_until(lambda: stage.states(BIG, SMALL) == ["out", "starting"])
+    wait_until(lambda: stage.states(BIG, SMALL) == ["stopped", "starting"])
     assert list(stage.pool.notes) == [
         "smollm2: starting the engine",
         "smollm2: done, unloading",
@@ -262,7 +262,7 @@ def test_without_room_a_model_leaves_before_the_next_one_is_loaded(stage: Stage,
     stage.pool.submit([ask("later")])
     stage.ready(SMALL)
     stage.finish(SMALL, "b")
-    wait_until(lambda: stage.states(BIG, SMALL) == ["starting", "out"])
+    wait_until(lambda: stage.states(BIG, SMALL) == ["starting", "stopped"])
     stage.ready(BIG)
     assert stage.sent(BIG) == ["later"]
 
@@ -274,10 +274,10 @@ def test_a_model_that_leaves_while_it_loads_does_not_come_back(stage: Stage) -> 
     process: Any = stage.processes[0]
     process.end = lambda **_how: ends.wait(60) and process.die(0)
     stage.pool.submit([ask("b", SMALL)])
-    assert stage.states(BIG, SMALL) == ["leaving", "out"]
+    assert stage.states(BIG, SMALL) == ["stopping", "stopped"]
     # It had not heard yet that it should leave.
     stage.ready(BIG)
-    assert stage.states(BIG, SMALL) == ["leaving", "out"]
+    assert stage.states(BIG, SMALL) == ["stopping", "stopped"]
     assert list(stage.pool.notes) == ["smollm2: starting the engine", "smollm2: done, unloading"]
     # Somebody needs it after all: a process of its own is started for that.
     stage.pool.submit([ask("a")])
@@ -350,7 +350,7 @@ def test_a_replica_that_dies_for_good_leaves_its_work_to_the_other(stage: Stage)
     started_twice(stage, 5)
     for _ in range(1 + LOAD_ATTEMPTS):
         stage.gone(TWO, number=1)
-    assert stage.states(TWO) == ["ready", "out"]
+    assert stage.states(TWO) == ["ready", "stopped"]
     stage.finish(TWO, "a", "b")
     assert stage.sent(TWO) == ["a", "b", "c", "d"]
     stage.finish(TWO, "c")
@@ -359,7 +359,7 @@ def test_a_replica_that_dies_for_good_leaves_its_work_to_the_other(stage: Stage)
     assert (
         "smollm2 (replica 2): model 'hf:smollm2?replicas=2': the engine's process ended with -9" in stage.pool.incidents
     )
-    assert all(resident.working_since is None for resident in stage.copies(TWO))
+    assert all(replica.working_since is None for replica in stage.copies(TWO))
 
 
 def test_a_replica_that_cannot_be_loaded_is_reported_and_missed_by_nobody(stage: Stage) -> None:
@@ -388,10 +388,10 @@ def test_an_engine_that_has_work_and_gives_no_sign_of_life_is_ended(
     stage.pool.stall_seconds = limit
     stage.pool.submit([ask("a")])
     stage.ready(BIG)
-    (resident,) = stage.copies(BIG)
-    process: Any = resident.process
-    resident.heard = time.monotonic() - silent
-    stage.pool._processes.end_if_stalled(resident, process, resident.stall_seconds)
+    (replica,) = stage.copies(BIG)
+    process: Any = replica.process
+    replica.heard = time.monotonic() - silent
+    stage.pool._processes.end_if_stalled(replica, process, replica.stall_seconds)
     assert (process.wait(0) is not None) == ended
     if ended:
         wait_until(lambda: stage.pool.incidents)
@@ -403,14 +403,14 @@ def test_an_engine_that_has_work_and_gives_no_sign_of_life_is_ended(
 def test_an_engine_that_loads_or_has_nothing_to_do_does_not_stall(stage: Stage) -> None:
     stage.pool.stall_seconds = 1.0
     stage.pool.submit([ask("a")])
-    (resident,) = stage.copies(BIG)
-    process: Any = resident.process
-    resident.heard = time.monotonic() - 100
-    stage.pool._processes.end_if_stalled(resident, process, resident.stall_seconds)
+    (replica,) = stage.copies(BIG)
+    process: Any = replica.process
+    replica.heard = time.monotonic() - 100
+    stage.pool._processes.end_if_stalled(replica, process, replica.stall_seconds)
     stage.ready(BIG)
     stage.finish(BIG, "a")
-    resident.heard = time.monotonic() - 100
-    stage.pool._processes.end_if_stalled(resident, process, resident.stall_seconds)
+    replica.heard = time.monotonic() - 100
+    stage.pool._processes.end_if_stalled(replica, process, replica.stall_seconds)
     assert process.wait(0) is None
 
 
@@ -425,20 +425,20 @@ def test_an_engine_that_loads_or_has_nothing_to_do_does_not_stall(stage: Stage) 
 def test_everything_that_is_heard_is_a_sign_of_life(stage: Stage, message: dict[str, Any]) -> None:
     stage.pool.submit([ask("a"), ask("b")])
     stage.ready(BIG)
-    (resident,) = stage.copies(BIG)
-    resident.heard = 0.0
-    stage.hear(resident, **message)
-    assert time.monotonic() - resident.heard < 60
+    (replica,) = stage.copies(BIG)
+    replica.heard = 0.0
+    stage.hear(replica, **message)
+    assert time.monotonic() - replica.heard < 60
 
 
 def test_work_that_is_sent_starts_the_clock(stage: Stage) -> None:
     stage.pool.submit([ask("a")])
     stage.ready(BIG)
     stage.finish(BIG, "a")
-    (resident,) = stage.copies(BIG)
-    resident.heard = 0.0
+    (replica,) = stage.copies(BIG)
+    replica.heard = 0.0
     stage.pool.submit([ask("b")])
-    assert time.monotonic() - resident.heard < 60
+    assert time.monotonic() - replica.heard < 60
 
 
 # -- time
@@ -446,19 +446,19 @@ def test_work_that_is_sent_starts_the_clock(stage: Stage) -> None:
 
 def test_an_engine_works_from_its_first_request_to_its_last_answer(stage: Stage) -> None:
     stage.pool.submit([ask("a"), ask("b")])
-    (resident,) = stage.copies(BIG)
-    assert resident.working_since is None
+    (replica,) = stage.copies(BIG)
+    assert replica.working_since is None
     stage.ready(BIG)
-    assert resident.working_since is not None
+    assert replica.working_since is not None
     stage.finish(BIG, "a")
-    assert resident.working_since is not None
-    resident.working_since = time.monotonic() - 5
+    assert replica.working_since is not None
+    replica.working_since = time.monotonic() - 5
     stage.finish(BIG, "b")
-    assert resident.working_since is None
-    assert 5 <= resident.seconds < 65
+    assert replica.working_since is None
+    assert 5 <= replica.seconds < 65
     stage.pool.submit([ask("c")])
-    assert resident.working_since is not None
-    assert (resident.asked, resident.done) == (3, 2)
+    assert replica.working_since is not None
+    assert (replica.asked, replica.done) == (3, 2)
 
 
 # -- what is known from before
@@ -486,8 +486,8 @@ def foresee(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
     def foresee(*known: str, info: EngineInfo | None = FORETOLD) -> None:
         pool = stage.pool
         pool.memory = AnswerCache(tmp_path, sources=[Known(*known)])
-        pool._foresight = DeferredLoading(tmp_path, pool.options, pool.memory, pool._changed, pool._rota.schedule)
-        monkeypatch.setattr("pytest_evals.engines.deferred_loading.foretold", lambda *_: info)
+        pool._deferred = DeferredLoading(tmp_path, pool.options, pool.memory, pool._changed, pool._scheduler.schedule)
+        monkeypatch.setattr("pytest_evals.engines.deferred_loading.predicted_info", lambda *_: info)
 
     return foresee
 
@@ -501,7 +501,7 @@ def test_what_is_known_is_not_sent_and_the_next_model_has_its_turn(stage: Stage,
     assert stage.sent(BIG) == []
     assert [stage.answer(request).text for request in (ask("a"), ask("b"), twin)] == ["known a", "known b", "known a"]
     # Nothing is left to do for it, so it has left, as it was told.
-    wait_until(lambda: stage.states(BIG) == ["out"])
+    wait_until(lambda: stage.states(BIG) == ["stopped"])
     stage.ready(SMALL)
     assert stage.sent(SMALL) == ["y"]
     stage.finish(SMALL, "y")
@@ -518,10 +518,10 @@ def test_in_a_replay_no_model_is_started(stage: Stage, tmp_path: Path) -> None:
         def answer(self, request: Request, _key: object) -> Result:
             return Result(request.id, error=failure)
 
-    stage.pool.memory = AnswerCache(tmp_path, stage=Nobody())
+    stage.pool.memory = AnswerCache(tmp_path, replay=Nobody())
     stage.pool.submit([ask("a")])
     assert [stage.answer(ask(key)).error for key in "ab"] == [failure, failure]
-    assert (stage.processes, stage.pool.teams()) == ([], {})
+    assert (stage.processes, stage.pool.replica_sets()) == ([], {})
 
 
 @pytest.mark.parametrize("model", [BIG, f"{BIG}?replicas=2"])
@@ -531,11 +531,11 @@ def test_a_model_of_which_all_is_known_is_not_loaded(stage: Stage, foresee: Call
     asked = [ask("a", model), ask("b", model), ask("c", model, text="a")]
     stage.pool.submit(asked)
     assert [stage.answer(request).text for request in asked] == ["known a", "known b", "known a"]
-    team = stage.pool.teams()[model]
-    assert (stage.processes, team.busy, team.foretold) == ([], False, FORETOLD)
-    assert sum(copy.done for copy in team.replicas) == 3
+    replica_set = stage.pool.replica_sets()[model]
+    assert (stage.processes, replica_set.busy, replica_set.predicted_info) == ([], False, FORETOLD)
+    assert sum(copy.done for copy in replica_set.replicas) == 3
     # Who asks for it once more gets the same, and nothing is left to be sent.
-    assert (stage.answer(asked[0]).text, team.pending()) == ("known a", [])
+    assert (stage.answer(asked[0]).text, replica_set.pending()) == ("known a", [])
 
 
 def test_a_model_is_loaded_for_what_is_not_known_and_then_tells_what_is(

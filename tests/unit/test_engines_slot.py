@@ -9,7 +9,7 @@ import pytest
 
 from pytest_evals.completion import Failure
 from pytest_evals.engines.protocol import Request, Result
-from pytest_evals.engines.request_tracker import HOPELESS, RequestTracker, request_key
+from pytest_evals.engines.request_tracker import MAX_CONSECUTIVE_CRASHES, RequestTracker, request_key
 from pytest_evals.generation import GenerationParams
 
 
@@ -283,7 +283,7 @@ def test_a_suspect_stays_apart_when_the_process_dies_before_it_started() -> None
 
 def test_an_engine_that_dies_without_a_cause_is_given_up() -> None:
     slot = slot_with("a", "b")
-    for _ in range(HOPELESS - 1):
+    for _ in range(MAX_CONSECUTIVE_CRASHES - 1):
         send(slot)
         assert crash(slot) == {}
     send(slot)
@@ -295,7 +295,7 @@ def test_an_engine_that_dies_without_a_cause_is_given_up() -> None:
 
 def test_a_result_in_between_gives_hope_again() -> None:
     slot = slot_with("a", "b")
-    for _ in range(HOPELESS - 1):
+    for _ in range(MAX_CONSECUTIVE_CRASHES - 1):
         send(slot)
         crash(slot)
     send(slot)
@@ -311,7 +311,7 @@ def test_an_engine_that_every_request_kills_is_given_up_in_the_end() -> None:
         send_and_start(slot)
         errors.update(crash(slot))
         crashes += 1
-    assert crashes == 2 * HOPELESS
+    assert crashes == 2 * MAX_CONSECUTIVE_CRASHES
     assert set(errors) == set(keys)
 
 

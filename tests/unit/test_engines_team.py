@@ -22,186 +22,186 @@ def ask(key: str, text: str | None = None, tokens: int = 10, **more: Any) -> Req
     return Request(key, "smollm2", ({"role": "user", "content": key if text is None else text},), params)
 
 
-def team_of(replicas: int, state: ReplicaState = "ready", rows: int = 2) -> ReplicaSet:
-    team = ReplicaSet(parse_spec("smollm2", Path()), replicas)
-    for resident in team.replicas:
-        set_state(resident, state, rows)
-    return team
+def replica_set_of(replicas: int, state: ReplicaState = "ready", rows: int = 2) -> ReplicaSet:
+    replica_set = ReplicaSet(parse_spec("smollm2", Path()), replicas)
+    for replica in replica_set.replicas:
+        set_state(replica, state, rows)
+    return replica_set
 
 
-def set_state(resident: Replica, state: ReplicaState, rows: int = 2) -> None:
-    resident.state = state
-    resident.info = EngineInfo(rows=rows)
+def set_state(replica: Replica, state: ReplicaState, rows: int = 2) -> None:
+    replica.state = state
+    replica.info = EngineInfo(rows=rows)
 
 
-def sent(resident: Replica) -> list[str]:
-    return [request.id for request in resident.slot.next_to_send()]
+def sent(replica: Replica) -> list[str]:
+    return [request.id for request in replica.tracker.next_to_send()]
 
 
-def all_sent(team: ReplicaSet) -> list[list[str]]:
-    return [sent(resident) for resident in team.replicas]
+def all_sent(replica_set: ReplicaSet) -> list[list[str]]:
+    return [sent(replica) for replica in replica_set.replicas]
 
 
 # -- a single replica
 
 
 def test_a_single_replica_gets_everything_at_once_and_in_order() -> None:
-    team = team_of(1, "out")
-    team.add([ask("short"), ask("long", tokens=500), *(ask(str(number)) for number in range(20))])
-    team.feed()
-    assert all_sent(team) == [["short", "long", *map(str, range(20))]]
-    (resident,) = team.replicas
-    assert (resident.asked, resident.duplicates) == (22, 0)
+    replica_set = replica_set_of(1, "stopped")
+    replica_set.add([ask("short"), ask("long", tokens=500), *(ask(str(number)) for number in range(20))])
+    replica_set.feed()
+    assert all_sent(replica_set) == [["short", "long", *map(str, range(20))]]
+    (replica,) = replica_set.replicas
+    assert (replica.asked, replica.duplicates) == (22, 0)
 
 
 def test_duplicates_are_counted() -> None:
-    team = team_of(1)
-    team.add([ask("a", "same"), ask("b", "same"), ask("c", "other")])
-    assert (team.replicas[0].asked, team.replicas[0].duplicates) == (3, 1)
+    replica_set = replica_set_of(1)
+    replica_set.add([ask("a", "same"), ask("b", "same"), ask("c", "other")])
+    assert (replica_set.replicas[0].asked, replica_set.replicas[0].duplicates) == (3, 1)
 
 
 # -- several
 
 
 def test_several_replicas_get_two_batches_each_and_the_longest_first() -> None:
-    team = team_of(2, rows=2)
-    team.add([ask(f"q{number:02}", tokens=number) for number in range(1, 21)])
-    team.feed()
+    replica_set = replica_set_of(2, rows=2)
+    replica_set.add([ask(f"q{number:02}", tokens=number) for number in range(1, 21)])
+    replica_set.feed()
     assert AHEAD == 2
-    assert all_sent(team) == [["q20", "q18", "q16", "q14"], ["q19", "q17", "q15", "q13"]]
-    team.feed()
-    assert all_sent(team) == [[], []]
+    assert all_sent(replica_set) == [["q20", "q18", "q16", "q14"], ["q19", "q17", "q15", "q13"]]
+    replica_set.feed()
+    assert all_sent(replica_set) == [[], []]
 
 
 def test_a_long_prompt_counts_like_a_long_answer() -> None:
-    team = team_of(2, rows=1)
-    team.add([ask("short", "x"), ask("long", "x" * 1000), ask("longest", "x", tokens=500)])
-    team.feed()
-    assert all_sent(team) == [["longest", "short"], ["long"]]
+    replica_set = replica_set_of(2, rows=1)
+    replica_set.add([ask("short", "x"), ask("long", "x" * 1000), ask("longest", "x", tokens=500)])
+    replica_set.feed()
+    assert all_sent(replica_set) == [["longest", "short"], ["long"]]
 
 
 def test_who_finishes_first_gets_the_next_one() -> None:
-    team = team_of(2, rows=1)
-    team.add([ask(f"q{number}", tokens=10 - number) for number in range(1, 8)])
-    team.feed()
-    assert all_sent(team) == [["q1", "q3"], ["q2", "q4"]]
-    second = team.replicas[1]
-    second.slot.finished(Result("q2"))
-    team.feed()
-    assert all_sent(team) == [[], ["q5"]]
-    second.slot.finished(Result("q4"))
-    second.slot.finished(Result("q5"))
-    team.feed()
-    assert all_sent(team) == [[], ["q6", "q7"]]
+    replica_set = replica_set_of(2, rows=1)
+    replica_set.add([ask(f"q{number}", tokens=10 - number) for number in range(1, 8)])
+    replica_set.feed()
+    assert all_sent(replica_set) == [["q1", "q3"], ["q2", "q4"]]
+    second = replica_set.replicas[1]
+    second.tracker.finished(Result("q2"))
+    replica_set.feed()
+    assert all_sent(replica_set) == [[], ["q5"]]
+    second.tracker.finished(Result("q4"))
+    second.tracker.finished(Result("q5"))
+    replica_set.feed()
+    assert all_sent(replica_set) == [[], ["q6", "q7"]]
 
 
 def test_only_replicas_that_are_ready_are_given_work() -> None:
-    team = team_of(3, "starting", rows=1)
-    team.add([ask("a"), ask("b"), ask("c")])
-    team.feed()
-    assert all_sent(team) == [[], [], []]
-    set_state(team.replicas[1], "ready", rows=1)
-    team.feed()
-    assert all_sent(team) == [[], ["a", "b"], []]
-    assert "c" in team
+    replica_set = replica_set_of(3, "starting", rows=1)
+    replica_set.add([ask("a"), ask("b"), ask("c")])
+    replica_set.feed()
+    assert all_sent(replica_set) == [[], [], []]
+    set_state(replica_set.replicas[1], "ready", rows=1)
+    replica_set.feed()
+    assert all_sent(replica_set) == [[], ["a", "b"], []]
+    assert "c" in replica_set
 
 
 def test_identical_requests_stay_together_and_are_computed_once() -> None:
-    team = team_of(2, rows=1)
-    team.add([ask("a1", "a"), ask("b1", "bb"), ask("a2", "a"), ask("b2", "bb"), ask("a3", "a")])
-    team.feed()
-    first, second = team.replicas
-    assert all_sent(team) == [["b1"], ["a1"]]
-    assert [result.id for result in first.slot.finished(Result("b1"))] == ["b1", "b2"]
-    assert [result.id for result in second.slot.finished(Result("a1"))] == ["a1", "a2", "a3"]
+    replica_set = replica_set_of(2, rows=1)
+    replica_set.add([ask("a1", "a"), ask("b1", "bb"), ask("a2", "a"), ask("b2", "bb"), ask("a3", "a")])
+    replica_set.feed()
+    first, second = replica_set.replicas
+    assert all_sent(replica_set) == [["b1"], ["a1"]]
+    assert [result.id for result in first.tracker.finished(Result("b1"))] == ["b1", "b2"]
+    assert [result.id for result in second.tracker.finished(Result("a1"))] == ["a1", "a2", "a3"]
     assert (first.duplicates, second.duplicates) == (1, 2)
 
 
 def test_sampled_requests_are_spread_also_when_they_look_alike() -> None:
-    team = team_of(2, rows=1)
-    team.add([ask("a", "same", temperature=1.0), ask("b", "same", temperature=1.0)])
-    team.feed()
-    assert all_sent(team) == [["a"], ["b"]]
+    replica_set = replica_set_of(2, rows=1)
+    replica_set.add([ask("a", "same", temperature=1.0), ask("b", "same", temperature=1.0)])
+    replica_set.feed()
+    assert all_sent(replica_set) == [["a"], ["b"]]
 
 
 def test_a_request_is_known_from_the_backlog_to_its_result() -> None:
-    team = team_of(2, "starting")
-    assert "a" not in team
-    assert not team.busy
-    team.add([ask("a")])
-    assert "a" in team
-    assert team.busy
-    for resident in team.replicas:
-        resident.state = "ready"
-    team.feed()
-    assert "a" in team
-    assert team.busy
-    all_sent(team)
-    team.replicas[0].slot.finished(Result("a"))
-    assert "a" not in team
-    assert not team.busy
+    replica_set = replica_set_of(2, "starting")
+    assert "a" not in replica_set
+    assert not replica_set.busy
+    replica_set.add([ask("a")])
+    assert "a" in replica_set
+    assert replica_set.busy
+    for replica in replica_set.replicas:
+        replica.state = "ready"
+    replica_set.feed()
+    assert "a" in replica_set
+    assert replica_set.busy
+    all_sent(replica_set)
+    replica_set.replicas[0].slot.finished(Result("a"))
+    assert "a" not in replica_set
+    assert not replica_set.busy
 
 
 def test_the_backlog_can_be_taken_back() -> None:
-    team = team_of(2, "starting")
-    team.add([ask("a", "same"), ask("b", "other"), ask("c", "same")])
-    assert {request.id for request in team.take_back()} == {"a", "b", "c"}
-    assert not team.busy
-    assert "a" not in team
-    assert team.take_back() == []
+    replica_set = replica_set_of(2, "starting")
+    replica_set.add([ask("a", "same"), ask("b", "other"), ask("c", "same")])
+    assert {request.id for request in replica_set.take_back()} == {"a", "b", "c"}
+    assert not replica_set.busy
+    assert "a" not in replica_set
+    assert replica_set.take_back() == []
 
 
 def test_what_a_replica_asked_adds_up_to_what_the_team_was_asked() -> None:
-    team = team_of(2, rows=1)
-    team.add([ask(str(number)) for number in range(3)])
-    team.add([ask("later")])
-    team.feed()
-    assert sum(resident.asked for resident in team.replicas) == 4
+    replica_set = replica_set_of(2, rows=1)
+    replica_set.add([ask(str(number)) for number in range(3)])
+    replica_set.add([ask("later")])
+    replica_set.feed()
+    assert sum(replica.asked for replica in replica_set.replicas) == 4
 
 
 # -- a replica that is gone
 
 
 def test_a_replica_that_died_with_work_is_started_again_beside_the_others() -> None:
-    team = team_of(2, rows=1)
-    team.add([ask("a"), ask("b")])
-    team.feed()
-    all_sent(team)
-    first, second = team.replicas
-    first.state = "out"
-    first.slot.crashed("was killed")
-    assert team.fallen == [first]
+    replica_set = replica_set_of(2, rows=1)
+    replica_set.add([ask("a"), ask("b")])
+    replica_set.feed()
+    all_sent(replica_set)
+    first, second = replica_set.replicas
+    first.state = "stopped"
+    first.tracker.crashed("was killed")
+    assert replica_set.fallen == [first]
     first.state = "starting"
-    assert team.fallen == []
-    for state in ("out", "leaving"):
+    assert replica_set.fallen == []
+    for state in ("stopped", "stopping"):
         # Nobody is left: that is for the policy of turns.
-        first.state, second.state = "out", state
-        assert team.fallen == []
+        first.state, second.state = "stopped", state
+        assert replica_set.fallen == []
 
 
 def test_a_replica_that_died_before_it_had_work_is_started_again_for_the_backlog() -> None:
-    team = team_of(2, "starting")
-    team.replicas[1].state = "out"
-    assert team.fallen == []
-    team.add([ask("a")])
-    assert team.fallen == [team.replicas[1]]
+    replica_set = replica_set_of(2, "starting")
+    replica_set.replicas[1].state = "stopped"
+    assert replica_set.fallen == []
+    replica_set.add([ask("a")])
+    assert replica_set.fallen == [replica_set.replicas[1]]
 
 
 def test_a_replica_that_cannot_be_loaded_again_leaves_its_work_to_the_others() -> None:
-    team = team_of(2, rows=1)
-    team.add([ask("a", "same"), ask("b", "other"), ask("c", "same")])
-    team.feed()
-    assert all_sent(team) == [["b"], ["a"]]
-    first, second = team.replicas
-    second.state, second.failure = "out", "no memory"
-    team.hand_over(second)
-    assert team.fallen == []
-    assert not second.slot.busy
-    team.feed()
+    replica_set = replica_set_of(2, rows=1)
+    replica_set.add([ask("a", "same"), ask("b", "other"), ask("c", "same")])
+    replica_set.feed()
+    assert all_sent(replica_set) == [["b"], ["a"]]
+    first, second = replica_set.replicas
+    second.state, second.failure = "stopped", "no memory"
+    replica_set.hand_over(second)
+    assert replica_set.fallen == []
+    assert not second.tracker.busy
+    replica_set.feed()
     assert sent(first) == ["a"]
-    assert [result.id for result in first.slot.finished(Result("a"))] == ["a", "c"]
-    first.slot.finished(Result("b"))
-    assert not team.busy
+    assert [result.id for result in first.tracker.finished(Result("a"))] == ["a", "c"]
+    first.tracker.finished(Result("b"))
+    assert not replica_set.busy
 
 
 # -- what the policy of turns is told
@@ -210,41 +210,53 @@ def test_a_replica_that_cannot_be_loaded_again_leaves_its_work_to_the_others() -
 @pytest.mark.parametrize(
     ("states", "state"),
     [
-        (("out", "out"), "out"),
-        (("out", "leaving"), "leaving"),
-        (("starting", "leaving"), "starting"),
+        (("stopped", "stopped"), "stopped"),
+        (("stopped", "stopping"), "stopping"),
+        (("starting", "stopping"), "starting"),
         (("starting", "ready"), "ready"),
-        (("out", "ready"), "ready"),
+        (("stopped", "ready"), "ready"),
     ],
 )
 def test_a_team_stands_where_its_foremost_replica_stands(states: tuple[ReplicaState, ...], state: ReplicaState) -> None:
-    team = team_of(2)
-    for resident, each in zip(team.replicas, states, strict=True):
-        resident.state = each
-    assert team.standing("m").state == state
-    team.replicas.reverse()
-    assert team.standing("m").state == state
+    replica_set = replica_set_of(2)
+    for replica, each in zip(replica_set.replicas, states, strict=True):
+        replica.state = each
+    assert replica_set.status("m").state == state
+    replica_set.replicas.reverse()
+    assert replica_set.status("m").state == state
 
 
 def test_a_team_failed_when_all_replicas_did() -> None:
-    team = team_of(2, "out")
-    assert not team.standing("m").failed
-    team.replicas[0].failure = "no memory"
-    assert not team.standing("m").failed
-    team.replicas[1].failure = "no memory"
-    assert team.standing("m").failed
+    replica_set = replica_set_of(2, "stopped")
+    assert not replica_set.status("m").failed
+    replica_set.replicas[0].failure = "no memory"
+    assert not replica_set.status("m").failed
+    replica_set.replicas[1].failure = "no memory"
+    assert replica_set.status("m").failed
 
 
 def test_a_team_is_wanted_and_busy_as_its_replicas_are() -> None:
-    team = team_of(2, "out")
-    assert (team.standing("m").busy, team.standing("m").wanted, team.needs_start) == (False, False, False)
-    team.replicas[1].wanted = True
-    assert (team.standing("m").busy, team.standing("m").wanted, team.needs_start) == (False, True, True)
-    team.replicas[1].wanted = False
-    team.add([ask("a")])
-    assert (team.standing("m").busy, team.standing("m").wanted, team.needs_start) == (True, False, True)
-    team.replicas[1].state = "starting"
-    assert not team.needs_start
+    replica_set = replica_set_of(2, "stopped")
+    assert (replica_set.status("m").busy, replica_set.status("m").wanted, replica_set.needs_start) == (
+        False,
+        False,
+        False,
+    )
+    replica_set.replicas[1].wanted = True
+    assert (replica_set.status("m").busy, replica_set.status("m").wanted, replica_set.needs_start) == (
+        False,
+        True,
+        True,
+    )
+    replica_set.replicas[1].wanted = False
+    replica_set.add([ask("a")])
+    assert (replica_set.status("m").busy, replica_set.status("m").wanted, replica_set.needs_start) == (
+        True,
+        False,
+        True,
+    )
+    replica_set.replicas[1].state = "starting"
+    assert not replica_set.needs_start
 
 
 @pytest.mark.parametrize(("query", "size"), [("", 4), ("?dtype=auto", 4), ("?dtype=bf16", 2), ("?dtype=fp16", 2)])
@@ -253,12 +265,12 @@ def test_a_model_needs_its_weights_in_its_precision_and_once_a_copy(
     query: str, size: int, replicas: int, tmp_path: Path
 ) -> None:
     folder = saved_tensor(tmp_path / "tiny", 1000)
-    team = ReplicaSet(parse_spec(f"{folder}{query}", tmp_path), replicas)
-    assert team.standing("m").need == 1000 * size * replicas
+    replica_set = ReplicaSet(parse_spec(f"{folder}{query}", tmp_path), replicas)
+    assert replica_set.status("m").need == 1000 * size * replicas
 
 
 def test_what_a_model_of_the_hub_needs_is_not_known() -> None:
-    assert ReplicaSet(parse_spec("org/name", Path()), 1).standing("m").need is None
+    assert ReplicaSet(parse_spec("org/name", Path()), 1).status("m").need is None
 
 
 def saved_tensor(folder: Path, numbers: int) -> Path:
@@ -345,7 +357,7 @@ def test_a_model_has_a_copy_for_each_gpu_or_as_many_as_it_says(
 
 
 def test_a_replica_is_named_by_its_number_from_the_second_on() -> None:
-    assert [resident.label for resident in team_of(2).replicas] == ["smollm2", "smollm2 (replica 2)"]
+    assert [replica.label for replica in replica_set_of(2).replicas] == ["smollm2", "smollm2 (replica 2)"]
 
 
 def test_sums_of_two_usages_are_added_and_levels_are_not() -> None:
@@ -357,22 +369,22 @@ def test_sums_of_two_usages_are_added_and_levels_are_not() -> None:
 
 
 def test_what_a_process_that_died_had_done_is_not_forgotten() -> None:
-    (resident,) = team_of(1).replicas
-    resident.usage = {"decodes": 5, "most_rows": 4}
-    resident.bury_usage()
-    assert resident.all_usage == {"decodes": 5, "most_rows": 4}
+    (replica,) = replica_set_of(1).replicas
+    replica.usage = {"decodes": 5, "most_rows": 4}
+    replica.archive_usage()
+    assert replica.all_usage == {"decodes": 5, "most_rows": 4}
     # The next process counts from zero, and tells its sums again and again.
     for decodes in (1, 2):
-        resident.usage = {"decodes": decodes, "most_rows": 6}
-    assert resident.all_usage == {"decodes": 7, "most_rows": 6}
-    resident.bury_usage()
-    resident.bury_usage()
-    assert resident.all_usage == {"decodes": 7, "most_rows": 6}
+        replica.usage = {"decodes": decodes, "most_rows": 6}
+    assert replica.all_usage == {"decodes": 7, "most_rows": 6}
+    replica.archive_usage()
+    replica.archive_usage()
+    assert replica.all_usage == {"decodes": 7, "most_rows": 6}
 
 
 def test_what_was_sent_to_a_replica_that_was_given_up_is_answered_once() -> None:
-    (resident,) = team_of(1).replicas
-    resident.slot.add([ask("a")])
-    errors = resident.slot.give_up("gone")
+    (replica,) = replica_set_of(1).replicas
+    replica.tracker.add([ask("a")])
+    errors = replica.tracker.give_up("gone")
     assert errors == [Result("a", error=Failure("engine", "gone"))]
-    assert resident.slot.unfinished == 0
+    assert replica.tracker.unfinished == 0

@@ -15,7 +15,7 @@ ROOM = int(NEED * ROOM_FACTOR)
 
 
 def model(
-    name: str, state: ReplicaState = "out", *, busy: bool = False, wanted: bool = False, failed: bool = False, need: int | None = NEED
+    name: str, state: ReplicaState = "stopped", *, busy: bool = False, wanted: bool = False, failed: bool = False, need: int | None = NEED
 ) -> ModelStatus:  # fmt: skip
     return ModelStatus(name, state, busy, wanted, failed, need)
 
@@ -41,7 +41,7 @@ def test_a_loaded_model_works_when_it_has_work() -> None:
     assert next_action([model("a", "ready", busy=True)], None, ROOM) == Action("work", "a")
 
 
-@pytest.mark.parametrize("state", ["starting", "ready", "leaving"])
+@pytest.mark.parametrize("state", ["starting", "ready", "stopping"])
 def test_a_model_that_works_is_not_disturbed(state: ReplicaState) -> None:
     others = [model("b", "ready", busy=True), model("c", busy=True, wanted=True)]
     assert next_action([model("a", state, busy=True), *others], "a", 10 * ROOM) is None
@@ -106,7 +106,7 @@ def test_a_model_that_is_still_loading_makes_room_too_when_nobody_waits_for_it()
 
 
 def test_while_one_leaves_nothing_is_loaded_into_its_place() -> None:
-    assert next_action([model("a", "leaving"), model("b", busy=True)], "a", 0) is None
+    assert next_action([model("a", "stopping"), model("b", busy=True)], "a", 0) is None
 
 
 def test_only_one_leaves_at_a_time_and_the_oldest_first() -> None:
@@ -127,7 +127,7 @@ def test_a_model_that_somebody_waits_for_is_loaded_before_one_that_is_only_wante
 
 def carried_out(standings: tuple[ModelStatus, ...], move: Action) -> tuple[ModelStatus, ...]:
     """Return the standings after the pool did what it was told."""
-    after: dict[str, ReplicaState] = {"load": "starting", "unload": "leaving"}
+    after: dict[str, ReplicaState] = {"load": "starting", "unload": "stopping"}
     return tuple(
         ModelStatus(each.name, after.get(move.kind, each.state), each.busy, each.wanted, each.failed, each.need)
         if each.name == move.name
@@ -141,7 +141,7 @@ SINGLES = [
     for state, busy, wanted, failed in itertools.product(
         get_args(ReplicaState), (False, True), (False, True), (False, True)
     )
-    if not failed or state == "out"
+    if not failed or state == "stopped"
 ]
 
 
@@ -157,7 +157,7 @@ def test_moves_are_possible_and_come_to_an_end(turn: str | None, free: int | Non
                 break
             moved = next(each for each in standings if each.name == move.name)
             if move.kind == "load":
-                assert moved.state == "out"
+                assert moved.state == "stopped"
                 assert not moved.failed
             elif move.kind == "unload":
                 assert moved.state in ("ready", "starting")
@@ -170,4 +170,4 @@ def test_moves_are_possible_and_come_to_an_end(turn: str | None, free: int | Non
             pytest.fail(f"no end of moves: {first} {second}")
         # Somebody waits, and nothing is under way that would end the wait.
         if any(each.busy and not each.failed for each in standings):
-            assert any(each.state != "out" for each in standings)
+            assert any(each.state != "stopped" for each in standings)

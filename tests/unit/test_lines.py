@@ -23,11 +23,11 @@ def suite_info(*models: str) -> SuiteManifest:
     return SuiteManifest("capitals", "test_a.py", 3, "a.jsonl", "abc", 1, 1, [], [], ["tag"], items)
 
 
-def team_of(text: str, *loaded: EngineInfo | None) -> ReplicaSet:
-    team = ReplicaSet(weights_of(parse_spec(text, Path())), len(loaded))
-    for resident, info in zip(team.replicas, loaded, strict=True):
-        resident.info = info
-    return team
+def replica_set_of(text: str, *loaded: EngineInfo | None) -> ReplicaSet:
+    replica_set = ReplicaSet(weights_of(parse_spec(text, Path())), len(loaded))
+    for replica, info in zip(replica_set.replicas, loaded, strict=True):
+        replica.info = info
+    return replica_set
 
 
 @pytest.fixture
@@ -35,12 +35,12 @@ def facts(tmp_path: Path) -> RunFacts:
     return RunFacts("r1", datetime.datetime(2025, 1, 2, 3, 4, 5, tzinfo=datetime.UTC), tmp_path, ["--evals"])
 
 
-def first_line(facts: RunFacts, models: list[str], teams: dict[str, ReplicaSet]) -> dict[str, Any]:
-    return run_line(facts, [suite_info(*models)], teams, judge="smollm2", seed=3, options={"exact": True})
+def first_line(facts: RunFacts, models: list[str], replica_sets: dict[str, ReplicaSet]) -> dict[str, Any]:
+    return run_line(facts, [suite_info(*models)], replica_sets, judge="smollm2", seed=3, options={"exact": True})
 
 
 def test_the_run_names_its_models_with_what_they_were_loaded_as(facts: RunFacts) -> None:
-    line = first_line(facts, ["org/one", "org/two"], {"org/one": team_of("org/one", INFO)})
+    line = first_line(facts, ["org/one", "org/two"], {"org/one": replica_set_of("org/one", INFO)})
     assert line["models"] == [
         {"model": "org/one", "device": "cpu", "dtype": "fp32", "context": 256, "identity": {"weights": "f00"}},
         {"model": "org/two"},
@@ -58,8 +58,10 @@ def test_the_run_names_its_models_with_what_they_were_loaded_as(facts: RunFacts)
 
 
 def test_models_that_share_a_copy_are_both_named_as_they_were_written(facts: RunFacts) -> None:
-    team = team_of("org/one", INFO)
-    line = first_line(facts, ["org/one", "org/one?template=none"], {"org/one": team, "org/one?template=none": team})
+    replica_set = replica_set_of("org/one", INFO)
+    line = first_line(
+        facts, ["org/one", "org/one?template=none"], {"org/one": replica_set, "org/one?template=none": replica_set}
+    )
     assert [(model["model"], model["dtype"]) for model in line["models"]] == [
         ("org/one", "fp32"),
         ("org/one?template=none", "fp32"),
@@ -67,12 +69,12 @@ def test_models_that_share_a_copy_are_both_named_as_they_were_written(facts: Run
 
 
 def test_any_replica_tells_what_was_loaded(facts: RunFacts) -> None:
-    line = first_line(facts, ["org/one"], {"org/one": team_of("org/one?replicas=2", None, INFO)})
+    line = first_line(facts, ["org/one"], {"org/one": replica_set_of("org/one?replicas=2", None, INFO)})
     assert line["models"][0]["dtype"] == "fp32"
 
 
 def test_where_nothing_is_loaded_yet_only_the_names_are_known(facts: RunFacts) -> None:
-    line = first_line(facts, ["org/one", ""], {"org/one": team_of("org/one", None)})
+    line = first_line(facts, ["org/one", ""], {"org/one": replica_set_of("org/one", None)})
     assert (line["models"], line["device"]) == ([{"model": "org/one"}], None)
 
 

@@ -47,21 +47,21 @@ def copy_of(spec: str = "smollm2", number: int = 0, **counts: Any) -> Replica:
 
 
 @pytest.fixture
-def resident() -> Replica:
+def replica() -> Replica:
     """A model at work on ten requests."""
     return copy_of(asked=10, working_since=1000.0)
 
 
 @pytest.fixture
-def pool(tmp_path: Path, resident: Replica, monkeypatch: pytest.MonkeyPatch) -> EnginePool:
+def pool(tmp_path: Path, replica: Replica, monkeypatch: pytest.MonkeyPatch) -> EnginePool:
     pool = EnginePool(tmp_path)
-    monkeypatch.setattr(pool, "residents", lambda: [resident])
+    monkeypatch.setattr(pool, "replicas", lambda: [replica])
     return pool
 
 
 @pytest.mark.parametrize("live", [True, False])
-def test_notes_are_told_at_once_and_once(clock: Clock, pool: EnginePool, resident: Replica, live: bool) -> None:
-    resident.working_since = None
+def test_notes_are_told_at_once_and_once(clock: Clock, pool: EnginePool, replica: Replica, live: bool) -> None:
+    replica.working_since = None
     screen = Shown(live)
     progress = ProgressLine(pool, screen)
     pool.notes.extend(["smollm2: starting the engine", "smollm2: loaded in 1.0 s"])
@@ -72,12 +72,12 @@ def test_notes_are_told_at_once_and_once(clock: Clock, pool: EnginePool, residen
     assert screen.told == ["~", "evals: smollm2: starting the engine", "~", "evals: smollm2: loaded in 1.0 s"]
 
 
-def test_on_a_terminal_one_status_is_kept_up_to_date(clock: Clock, pool: EnginePool, resident: Replica) -> None:
+def test_on_a_terminal_one_status_is_kept_up_to_date(clock: Clock, pool: EnginePool, replica: Replica) -> None:
     screen = Shown(live=True)
     progress = ProgressLine(pool, screen)
     for tenth in range(1, 21):
         clock.now = 1000.0 + tenth / 10
-        resident.done = tenth // 5
+        replica.done = tenth // 5
         progress.tick()
     assert screen.told == [
         "~evals: smollm2 1/10 completions",
@@ -88,21 +88,21 @@ def test_on_a_terminal_one_status_is_kept_up_to_date(clock: Clock, pool: EngineP
     assert LIVE_SECONDS == 0.5
 
 
-def test_in_a_log_a_line_is_written_once_a_minute(clock: Clock, pool: EnginePool, resident: Replica) -> None:
+def test_in_a_log_a_line_is_written_once_a_minute(clock: Clock, pool: EnginePool, replica: Replica) -> None:
     screen = Shown(live=False)
     progress = ProgressLine(pool, screen)
     for second in range(1, 181):
         clock.now = 1000.0 + second
-        resident.unfinished_tokens = 100 * second
+        replica.unfinished_tokens = 100 * second
         progress.tick()
     assert screen.told == ["evals: smollm2 0/10 completions, 100 tokens/s"] * 3
     assert LINE_SECONDS == 60
 
 
-def test_who_has_nothing_to_do_is_not_spoken_of(clock: Clock, pool: EnginePool, resident: Replica) -> None:
+def test_who_has_nothing_to_do_is_not_spoken_of(clock: Clock, pool: EnginePool, replica: Replica) -> None:
     screen = Shown(live=True)
     progress = ProgressLine(pool, screen)
-    resident.working_since = None
+    replica.working_since = None
     clock.now += 1000
     progress.tick()
     assert screen.told == []
@@ -142,13 +142,13 @@ def test_models_at_work_stand_side_by_side_and_copies_of_one_together(
     clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = EnginePool(tmp_path)
-    residents = [
+    replicas = [
         copy_of(asked=20, done=5, tokens=50, working_since=1000.0),
         copy_of(number=1, done=3, tokens=30, working_since=1000.0),
         copy_of("org/other", asked=4, working_since=1001.0),
         copy_of("org/idle", asked=4),
     ]
-    monkeypatch.setattr(pool, "residents", lambda: residents)
+    monkeypatch.setattr(pool, "replicas", lambda: replicas)
     screen = Shown(live=True)
     progress = ProgressLine(pool, screen)
     clock.now += 4

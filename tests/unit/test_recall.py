@@ -65,19 +65,19 @@ def test_a_model_is_its_identity_and_the_template_that_it_is_given(tmp_path: Pat
 
 def test_a_memory_keeps_what_was_computed_and_recalls_it_for_nobody_who_wants_it_computed(tmp_path: Path) -> None:
     cache, info = Cache(tmp_path, writes=True), EngineInfo(identity={"weights": "f00"})
-    memory = AnswerCache(tmp_path, sources=[cache], store=cache)
-    assert memory.recall(ask("a"), info) is None
-    assert memory.recall(ask("bad", "y"), info) is None
-    computed = memory.learned(Result("a", "text", likelihoods=(Likelihood("x", -1.5, 2, 3),), queued=3.0))
+    memory = AnswerCache(tmp_path, sources=[cache], answer_store=cache)
+    assert memory.lookup(ask("a"), info) is None
+    assert memory.lookup(ask("bad", "y"), info) is None
+    computed = memory.store(Result("a", "text", likelihoods=(Likelihood("x", -1.5, 2, 3),), queued=3.0))
     digest = model_digest({"weights": "f00"}, ModelSpec("smollm2", "hf", "smollm2"))
     origin = Origin(str(request_key(ask(), digest, deterministic=True)))
     assert computed.origin == origin
-    memory.learned(Result("bad", error=Failure("model", "refused")))
-    again = memory.recall(ask("b"), info)
+    memory.store(Result("bad", error=Failure("model", "refused")))
+    again = memory.lookup(ask("b"), info)
     assert again == replace(computed, id="b", origin=replace(origin, source="cache"), queued=None)
-    assert memory.recall(ask("bad", "y"), info) is None
-    assert memory.recall(ask("c", alone=True), info) is None
-    assert memory.recall(ask("b"), EngineInfo(identity={"weights": "f01"})) is None
+    assert memory.lookup(ask("bad", "y"), info) is None
+    assert memory.lookup(ask("c", alone=True), info) is None
+    assert memory.lookup(ask("b"), EngineInfo(identity={"weights": "f01"})) is None
 
 
 def key(number: int) -> AnswerKey:

@@ -13,10 +13,10 @@ INFO = EngineInfo("cpu", "fp32", rows=8, seconds=1.0)
 
 
 def loaded(replicas: int = 1) -> ReplicaSet:
-    team = ReplicaSet(parse_spec("org/base?template=none", Path()), replicas)
-    for resident in team.replicas:
-        resident.info = INFO
-    return team
+    replica_set = ReplicaSet(parse_spec("org/base?template=none", Path()), replicas)
+    for replica in replica_set.replicas:
+        replica.info = INFO
+    return replica_set
 
 
 def test_completions_are_counted_with_their_tokens() -> None:
@@ -27,11 +27,11 @@ def test_completions_are_counted_with_their_tokens() -> None:
 
 
 def test_the_use_of_a_model_is_what_its_copy_did() -> None:
-    team = loaded()
-    (resident,) = team.replicas
-    resident.seconds, resident.loading_seconds, resident.duplicates = 2.0, 1.5, 3
-    resident.usage = {"decodes": 4, "decode_rows": 12, "most_rows": 4}
-    use = model_use("org/base?template=none", team, [Tokens(5, 50, 20)])
+    replica_set = loaded()
+    (replica,) = replica_set.replicas
+    replica.seconds, replica.loading_seconds, replica.duplicates = 2.0, 1.5, 3
+    replica.usage = {"decodes": 4, "decode_rows": 12, "most_rows": 4}
+    use = model_use("org/base?template=none", replica_set, [Tokens(5, 50, 20)])
     assert (use.model, use.short, use.device, use.dtype, use.rows) == (
         "org/base?template=none",
         "base",
@@ -45,13 +45,13 @@ def test_the_use_of_a_model_is_what_its_copy_did() -> None:
 
 
 def test_replicas_work_side_by_side_so_that_counts_add_up_and_times_do_not() -> None:
-    team = loaded(2)
-    first, second = team.replicas
+    replica_set = loaded(2)
+    first, second = replica_set.replicas
     first.seconds, first.loading_seconds, first.duplicates = 2.0, 1.0, 1
     second.seconds, second.loading_seconds, second.duplicates = 3.0, 0.5, 2
     first.usage = {"decodes": 10, "decode_rows": 40, "most_rows": 4, "peak_bytes": 100}
     second.usage = {"decodes": 10, "decode_rows": 20, "most_rows": 2, "peak_bytes": 300}
-    use = model_use("m", team, [Tokens()])
+    use = model_use("m", replica_set, [Tokens()])
     assert (use.seconds, use.loading_seconds, use.duplicates, use.replicas) == (3.0, 1.0, 3, 2)
     assert use.usage == {"decodes": 20, "decode_rows": 60, "most_rows": 4, "peak_bytes": 300}
     assert use.occupancy == 0.75
@@ -63,15 +63,15 @@ def test_what_specifications_that_share_a_copy_asked_for_is_added() -> None:
 
 
 def test_a_process_that_died_counts_too() -> None:
-    team = loaded()
-    (resident,) = team.replicas
-    resident.usage = {"prompt_tokens": 30}
-    resident.bury_usage()
-    resident.usage = {"prompt_tokens": 10, "shared_tokens": 40}
-    assert model_use("m", team, []).shared_prompt == 0.5
+    replica_set = loaded()
+    (replica,) = replica_set.replicas
+    replica.usage = {"prompt_tokens": 30}
+    replica.archive_usage()
+    replica.usage = {"prompt_tokens": 10, "shared_tokens": 40}
+    assert model_use("m", replica_set, []).shared_prompt == 0.5
 
 
 def test_a_copy_that_could_not_be_loaded_does_not_hide_the_other() -> None:
-    team = loaded(2)
-    team.replicas[0].info = None
-    assert model_use("m", team, []).device == "cpu"
+    replica_set = loaded(2)
+    replica_set.replicas[0].info = None
+    assert model_use("m", replica_set, []).device == "cpu"
