@@ -6,7 +6,7 @@ Loaded in every pytest run, so it imports nothing that takes time; everything el
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,6 +18,45 @@ if TYPE_CHECKING:
     from pytest_evals.completion import Completion
     from pytest_evals.fixtures.context import CaseRecorder
     from pytest_evals.runner.model import Model
+
+__all__ = ["case", "completion", "judge", "model", "record"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Register options and ini values."""
+    add_options(parser)
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Register the hooks that conftests may implement."""
+    from pytest_evals import hookspecs
+
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker always, and the working parts only when evals are on."""
+    config.addinivalue_line(
+        "markers", "evals(declaration): an eval with a case for each row of a dataset; made by pytest_evals.cases(...)"
+    )
+    if enabled(config):
+        from pytest_evals.registration import activate
+
+        activate(config)
+    elif any("[" in argument for argument in config.args):
+        # A single case was named: it should be found, and then skipped with the reason.
+        from pytest_evals.registration import collect_only
+
+        collect_only(config)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip evals when they are off. Where no suite was imported there is nothing to look for."""
+    if "pytest_evals.suites.declaration" in sys.modules and not enabled(config):
+        from pytest_evals.registration import skip_evals
+
+        skip_evals(items)
 
 
 # -- The fixtures that the plugin provides.
@@ -84,48 +123,3 @@ def record() -> CaseRecorder:
 
     item, _ = eval_item("record")
     return CaseRecorder(sheet_of(item))
-
-
-__all__: list[Any] = ["case", "completion", "judge", "model", "record"]
-
-
-# -- main
-
-__all__ = ["case", "completion", "judge", "model", "record"]
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Register options and ini values."""
-    add_options(parser)
-
-
-def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Register the hooks that conftests may implement."""
-    from pytest_evals import hookspecs
-
-    pluginmanager.add_hookspecs(hookspecs)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker always, and the working parts only when evals are on."""
-    config.addinivalue_line(
-        "markers", "evals(declaration): an eval with a case for each row of a dataset; made by pytest_evals.cases(...)"
-    )
-    if enabled(config):
-        from pytest_evals.registration import activate
-
-        activate(config)
-    elif any("[" in argument for argument in config.args):
-        # A single case was named: it should be found, and then skipped with the reason.
-        from pytest_evals.registration import collect_only
-
-        collect_only(config)
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip evals when they are off. Where no suite was imported there is nothing to look for."""
-    if "pytest_evals.suites.declaration" in sys.modules and not enabled(config):
-        from pytest_evals.registration import skip_evals
-
-        skip_evals(items)

@@ -1,4 +1,4 @@
-"""The score card: what came out of a run, as a value. `render` makes text of it."""
+"""The score card: what came out of a run, as a value. `reports` makes text of it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""How far judges can be trusted: labels of people, calibration, preflights, agreement of all who answered a question."""
+"""How far judges can be trusted: agreement of all who answered a question, and calibration against people's labels."""

@@ -1,6 +1,6 @@
 """The command ``pytest-evals``: looks at runs that were recorded, and runs nothing itself.
 
-Each subcommand is a module of this package with ``add_parser(subparsers)``, which calls `parsing.subcommand`, and ``run(arguments) -> int``,
+Each subcommand is a module of this package with ``add_parser(subparsers)``, which calls `common.subcommand`, and ``run(arguments) -> int``,
 which returns the exit status. A new one needs its name in `COMMANDS`.
 
 Exit status: 0 done, 1 a finding where the subcommand's help says so, 2 a usage error or a file that cannot be used, 130

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-if TYPE_CHECKING:
-    from pytest_evals.collection.item import EvalItem
-    from pytest_evals.suites.declaration import EvalDeclaration
+from pytest_evals.collection.item import EvalItem
+from pytest_evals.suites.declaration import EvalDeclaration
 
 
 class Location(NamedTuple):

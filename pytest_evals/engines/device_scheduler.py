@@ -1,4 +1,4 @@
-"""Starts the models whose turn it is, makes room for the next one, and has what is new sent; `turns` is the policy."""
+"""Starts the models whose turn it is, makes room for the next one, and has what is new sent; `device_policy` decides."""
 
 from __future__ import annotations
 

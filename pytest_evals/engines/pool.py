@@ -1,8 +1,9 @@
 """The engines of this session, shared by everything that runs in it.
 
-The pool knows who asked for what: it sends requests, keeps results until somebody takes them, and says which processes
-are started and ended. `registry` has the models that were named, `rota` and `turns` decide which one works, `replica_set` which
-replica gets a request, `slot` what a death means; `lifecycle` starts, watches and ends the processes.
+The pool knows who asked for what: it sends requests, keeps results until they are taken, and says which processes are
+started and ended. `replica_set` has the models that were named and decides which replica gets a request; `device_scheduler`
+and `device_policy` decide which model works, `request_tracker` what a crash means; `supervisor` starts, watches and ends
+the processes.
 """
 
 from __future__ import annotations

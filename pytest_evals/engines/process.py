@@ -30,7 +30,7 @@ _ENVIRONMENT = {
 
 
 class EngineProcess:
-    """A fresh interpreter that runs ``host``. What it prints goes to a log, of which an error shows the end."""
+    """A fresh interpreter that runs `worker`. What it prints goes to a log, of which an error shows the end."""
 
     def __init__(self, orders: dict[str, Any]) -> None:
         descriptor, name = tempfile.mkstemp(prefix="evals-engine-", suffix=".log")

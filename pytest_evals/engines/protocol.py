@@ -1,6 +1,6 @@
 """What an engine is: requests in, results out, as they finish.
 
-An engine runs in a process of its own (see ``host``), so everything here travels as plain data.
+An engine runs in a process of its own (see `worker`), so everything here travels as plain data.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""A score card or a plan -> text. Nothing is computed here, and nothing is written."""
+"""A score card, a comparison or a plan becomes text for a terminal, Markdown, CI or a page. Nothing is computed or written here."""

@@ -1,5 +1,5 @@
 """Answers that are known from before: those of a recorded run (replay, resume) and those in the cache.
 
-`memory` stands in front of the engines and answers a request before it is sent; `keys` says when two requests are the same,
-`recorded` reads a run, `replay`, `resume` and `cache` are where answers come from.
+`engines.answer_cache` answers a request before it is sent, and says when two requests are the same. `recorded_run` reads a
+run; `replay`, `resume` and `cache` are where answers come from; `setup` puts them together for a session.
 """

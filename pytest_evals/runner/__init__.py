@@ -1,1 +1,1 @@
-"""Running cases: requests handed in ahead, answers waited for, completions delivered, outcomes reported."""
+"""Runs cases: requests are handed in ahead, tasks and async graders run together, completions are delivered, outcomes reported."""

@@ -224,19 +224,19 @@ class CaseTaskRun:
     # -- for the fixtures of the case (the main thread)
 
     def knows(self, name: str, declaration: FixtureSpec) -> bool:
-        """See `steps.Flow`."""
+        """See `CaseTasks`."""
         return self.workflow.find(name, declaration) is not None
 
     def aliases_of(self, grader: str) -> Sequence[str]:
-        """See `steps.Flow`."""
+        """See `CaseTasks`."""
         return self.workflow.aliases.get(grader, ())
 
     def scope_of(self, grader: str) -> Mapping[str, Any] | None:
-        """See `steps.Flow`."""
+        """See `CaseTasks`."""
         return self.results.scope_of(grader)
 
     def hand_over(self, name: str, declaration: FixtureSpec, given: Mapping[str, Any]) -> Any:
-        """See `steps.Flow`."""
+        """See `CaseTasks`."""
         __tracebackhide__ = True
         try:
             return self._runner.hand_over(self, name, declaration, given)

@@ -1,7 +1,6 @@
 """How far two who label the same cases agree: raw agreement, a confusion table, Cohen's kappa.
 
-Labels are of any kind that can be a key. Where their order counts, ``categories`` gives it. For more than two see
-`pytest_evals.statistics.agreement`.
+Labels are of any kind that can be a key. Where their order counts, ``categories`` gives it. For more than two see `alpha`.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class LoadedModel:
     dtype: str
     identity: dict[str, Any]
     ranks: int = 1
-    """Processes that the model is divided over; see `parallel`."""
+    """Processes that the model is divided over; see `tensor_parallel`."""
     template: str | None = None
     """The chat template that the specification asks for: a file, ``none``, or nothing."""
 

@@ -45,9 +45,9 @@ class TokenSequence:
         self.finish_reason: FinishReason | None = None
         self.text = ""
         self.generator: Any = None
-        """The random generator of a sampled request; `sampling` makes it from the request's own seed, one number a token."""
+        """The random generator of a sampled request; `sampler` makes it from the request's own seed, one number a token."""
         self.memory: Any = None
-        """Where the row's tokens stood before; `guessing` makes it."""
+        """Where the row's tokens stood before; `speculation` makes it."""
         self.guide = guide
         self.started: float | None = None
         self.prefix: PrefixNode | None = None

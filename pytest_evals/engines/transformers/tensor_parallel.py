@@ -1,6 +1,6 @@
 """Tensor parallelism: one model divided over several processes that compute every forward together.
 
-The first rank is the engine's own process. It starts the others (see ``follower``), and they do what it does, step by
+The first rank is the engine's own process. It starts the others (see `tensor_parallel_worker`), and they do what it does, step by
 step: each is told which requests arrived and which tokens were chosen, and everything else follows from these. What
 travels is JSON in tensors of bytes; nothing is pickled.
 """

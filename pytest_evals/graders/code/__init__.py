@@ -1,6 +1,6 @@
 """Runs the program that a model wrote against the tests of its case, in a process of its own.
 
-This package says what is run and grades it; `runner` starts and stops the process, `harness` is what runs in it, and `confine`
+This package says what is run and grades it; `runner` starts and stops the process, `harness` is what runs in it, and `sandbox`
 what it may not do.
 """
 

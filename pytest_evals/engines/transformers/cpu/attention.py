@@ -1,6 +1,6 @@
 """Attention on a CPU through compiled loops, where numba is installed and they are faster than torch's operators.
 
-What attends to slots, and short spans of prompts, is computed in one call a layer: see `compiled.attention`. Long spans
+What attends to slots, and short spans of prompts, is computed in one call a layer: see `numba.attention`. Long spans
 and shared prefixes are products of many queries, for which torch has good kernels.
 """
 

@@ -192,7 +192,7 @@ def _rotates(rotate: Callable[..., Any], way: FusedOps) -> bool:
 OPERATORS = FusedOps(_norm, lambda activate, gates, values: activate(gates).mul_(values), _rotated)
 
 
-# -- The parts of `lean` as compiled loops: tensors in, tensors out.
+# -- The fused parts as compiled loops: tensors in, tensors out.
 
 
 def compiled_ways(threads: int) -> FusedOps:

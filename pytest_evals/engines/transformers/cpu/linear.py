@@ -67,7 +67,7 @@ class PackedWeights:
     """Layers by the kernel that they use."""
     nbytes: int = 0
     lean: int = 0
-    """Parts that are computed in fewer passes: see `lean`."""
+    """Parts that are computed in fewer passes: see `fused_layers`."""
 
     @contextmanager
     def off(self) -> Iterator[None]:

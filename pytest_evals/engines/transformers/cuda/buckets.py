@@ -1,6 +1,6 @@
 """Sizes that decoding on a GPU is prepared for: few enough that most are met again, near enough to waste little.
 
-Pure arithmetic: what a size is used for stands in `static_decode` and `slots`.
+Pure arithmetic: `static_decode` and `kv_cache` use the sizes.
 """
 
 from __future__ import annotations

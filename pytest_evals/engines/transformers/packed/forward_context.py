@@ -46,7 +46,7 @@ class Group:
 @dataclass(frozen=True, slots=True)
 class Runs:
     """What compiled loops attend to in a step, in so many ``threads``: a row of ``table`` for each run of tokens, as in
-    `compiled.attention`. Of the step's spans the ``others`` are left.
+    `numba.attention`. Of the step's spans the ``others`` are left.
     """
 
     table: Tensor

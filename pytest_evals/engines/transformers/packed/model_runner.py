@@ -1,6 +1,6 @@
 """Carries out plans: token ids and tables of a plan -> one forward of the model -> the next token of each row.
 
-`scheduler` says what is computed, `arranging` makes tensors of it, `slots` hold keys and values, `attention` reads them;
+`scheduler` says what is computed, `batch_builder` makes tensors of it, `kv_cache` holds keys and values, `attention` reads them;
 here the model is called.
 """
 

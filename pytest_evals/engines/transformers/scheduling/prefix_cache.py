@@ -1,7 +1,7 @@
 """Which rows begin with the same tokens: what they share is computed once. Pure policy on token ids.
 
 Shared beginnings form trees: a system prompt shared by all rows, below it a few-shot block shared by one suite, and so
-on. A `PrefixNode` is one stretch of such a path; its keys and values live in `slots`. What a finished row has computed may
+on. A `PrefixNode` is one stretch of such a path; its keys and values live in `kv_cache`. What a finished row has computed may
 be kept as a stretch too, so that a row which goes on from there (the next turn of a conversation) begins where that one
 ended.
 """

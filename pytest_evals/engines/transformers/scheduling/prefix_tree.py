@@ -71,9 +71,6 @@ def shared_length(tokens: Sequence[int], start: int, end: int, stretch: Sequence
     return int((np.asarray(mine) != np.asarray(theirs)).argmax())
 
 
-# -- main
-
-
 class Sharing(Protocol):
     """What is read and set of a row: its tokens, how many of them others may compute, and the path that it is given."""
 

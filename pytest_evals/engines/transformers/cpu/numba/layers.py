@@ -1,4 +1,4 @@
-"""Parts of layers, each one pass over its numbers: see `lean`, which uses them.
+"""Parts of layers, each one pass over its numbers: see `fused_layers`, which uses them.
 
 Rows of an input are as far apart as they are in the tensor of which they are a part.
 """
@@ -88,7 +88,7 @@ gate = CompiledLoop(_gate)
 rotate = CompiledLoop(_rotate)
 
 
-# -- The end of a `shortlist`: of products in 8 bits and how far off they may be, the token with the largest logit.
+# -- The end of an `int8_head`: of products in 8 bits and how far off they may be, the token with the largest logit.
 
 _BLOCK = 64
 _SLACK = np.float32(1.001)
