@@ -59,7 +59,7 @@ def engine_work(loaded: LoadedModel, setting: Setting, decode: str | None) -> tu
             raise RuntimeError(f"{len(failed)} rows failed, the first because {failed[0].error}")
         found = {result.id: list(result.logprobs) for result in results if result.logprobs is not None}
         tokens = sum(result.completion_tokens or 0 for result in results)
-        return Outcome({result.id: result.text for result in results}, tokens, found)
+        return Outcome({result.id: result.answer.text for result in results}, tokens, found)
 
     return work, list(engine.info.notes)
 

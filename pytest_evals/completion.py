@@ -4,13 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Required, TypedDict
 
 from pytest_evals.errors import SuiteError
 from pytest_evals.text import one_line
 
-Message = Mapping[str, Any]
+
+class TextPart(TypedDict):
+    """A part of a message's content that is a text."""
+
+    type: Literal["text"]
+    text: str
+
+
+ContentPart = TextPart
+
+
+class Message(TypedDict, total=False):
+    """One turn of a conversation. ``content`` is a text or a list of parts; `text_of` reads either."""
+
+    role: Required[str]
+    content: Required[str | list[ContentPart]]
+    name: str
+
+
 FinishReason = Literal["stop", "length", "recorded"]
 FailureKind = Literal["model", "engine", "unsupported", "replay"]
 
@@ -31,19 +49,20 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A model's answer to one conversation.
+    """A model's answer to one conversation: made where the model runs, and the same until it stands in the artifact.
 
     ``text`` holds no special tokens. ``messages`` is the whole conversation; the answer is its last message.
     ``finish_reason`` is ``stop`` (end-of-text token or stop string), ``length`` (``max_new_tokens``) or ``recorded``
     (it came from the dataset). Token counts are exact, without padding; ``completion_tokens`` includes the end-of-text
     token. ``logprobs`` (natural log, one a generated token) only when asked for. ``samples`` holds all texts where
     ``n`` of them were asked for; ``text`` and the counts are those of the first. ``latency`` is seconds from the start of
-    the computation to this answer, ``queued`` those it waited before.
+    the computation to this answer, ``queued`` those it waited before. Where choices were weighed nothing was generated:
+    ``likelihoods`` are theirs, in their order.
     """
 
-    text: str
-    messages: tuple[Message, ...]
-    finish_reason: FinishReason
+    text: str = ""
+    messages: tuple[Message, ...] = ()
+    finish_reason: FinishReason = "stop"
     model: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -53,9 +72,40 @@ class Completion:
     queued: float | None = None
     fingerprint: str | None = None
     origin: Origin | None = None
+    likelihoods: tuple[Likelihood, ...] | None = None
 
     def __str__(self) -> str:
         return self.text
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the answer as plain data, without its conversation and its model; what is not known is left out."""
+        known = [(name, getattr(self, name)) for name in _ANSWER]
+        data = {name: value for name, value in known if value is not None and value != ()}
+        if self.logprobs is not None:
+            data["logprobs"] = list(self.logprobs)
+        if self.samples:
+            data["samples"] = list(self.samples)
+        if self.origin is not None:
+            data["origin"] = asdict(self.origin)
+        if self.likelihoods is not None:
+            data["likelihoods"] = [asdict(likelihood) for likelihood in self.likelihoods]
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Completion:
+        """Return the answer that `to_dict` described. Other keys are passed over; raises as the constructor does."""
+        values = {name: data[name] for name in _ANSWER if data.get(name) is not None}
+        for name in ("logprobs", "samples"):
+            if name in values:
+                values[name] = tuple(values[name])
+        if "origin" in values:
+            values["origin"] = Origin(**values["origin"])
+        if "likelihoods" in values:
+            values["likelihoods"] = tuple(Likelihood(**each) for each in values["likelihoods"])
+        return cls(**values)
+
+
+_ANSWER = tuple(name for name in Completion.__slots__ if name not in ("messages", "model"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +131,12 @@ class Likelihood:
     def per_byte(self) -> float:
         """``logprob`` divided by the number of bytes: fair to long and short texts, whatever the tokenizer."""
         return self.logprob / self.bytes
+
+
+def text_of(message: Message) -> str:
+    """Return the text of a message: its content, or the texts of its parts, one after another."""
+    content = message["content"]
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PrivateAttr, model_validator
 
@@ -13,6 +13,8 @@ from pytest_evals.statistics.intervals import check_bounds, within
 from pytest_evals.text import one_line
 
 Status = Literal["graded", "not_applicable", "error", "pending"]
+LEFT_OUT = "left out where it is empty"
+"""Marks a field that a line of the artifact has only where there is something to say; readers ask for it with ``get``."""
 
 
 class Grade(BaseModel):
@@ -37,7 +39,7 @@ class Grade(BaseModel):
     passed: bool | None = None
     status: Status = "graded"
     metadata: Mapping[str, Any] = Field(default_factory=dict)
-    bounds: tuple[FiniteFloat, FiniteFloat] | None = None
+    bounds: Annotated[tuple[FiniteFloat, FiniteFloat] | None, LEFT_OUT] = None
     _parts: Mapping[str, Grade] = PrivateAttr(default_factory=dict)
 
     def __init__(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_evals.completion import Completion
+from pytest_evals.completion import Completion, Message
 from pytest_evals.fixtures.conversion import to_grades
 from pytest_evals.grades import Grade
 
@@ -17,7 +17,7 @@ __all__ = ["as_grade", "echo", "make_completion"]
 
 def make_completion(text: str, prompt: str = "") -> Completion:
     """Return a completion with this text, as the answer to ``prompt``: for calling grader functions in unit tests."""
-    messages = ({"role": "user", "content": prompt}, {"role": "assistant", "content": text})
+    messages: tuple[Message, Message] = ({"role": "user", "content": prompt}, {"role": "assistant", "content": text})
     return Completion(text, messages, "recorded")
 
 

@@ -22,9 +22,9 @@ from typing import cast
 from pytest_evals.artifacts.validation import (
     ParsedLine,
     checked_run,
-    checked_sample,
     checked_summary,
     parsed,
+    read_sample,
     unexpected,
 )
 from pytest_evals.errors import ArtifactError
@@ -67,7 +67,7 @@ class ArtifactReader:
         """Yield the samples, of each case the last attempt. They have at least the keys of this version's schema."""
         for number, line in self._lines():
             if number in self._last_attempts:
-                yield checked_sample(parsed(line, self._where(number)), self._where(number))
+                yield read_sample(line, self._where(number))
 
     # -- the first pass
 

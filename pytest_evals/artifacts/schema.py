@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import types
+import typing
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic.fields import FieldInfo
+from typing_extensions import TypedDict
 
 from pytest_evals.artifacts.writer import SCHEMA
-from pytest_evals.grades import Grade
+from pytest_evals.grades import LEFT_OUT, Grade
 
 
-class _Line(BaseModel):
+class _Record(BaseModel):
     # A later version of the same schema may add fields; reading and saving keeps them.
     model_config = ConfigDict(extra="allow")
 
 
-class MessageRecord(_Line):
+class MessageRecord(_Record):
     """One turn of a conversation."""
 
     role: str
     content: Any
 
 
-class OriginRecord(_Line):
+class OriginRecord(_Record):
     """Where an answer comes from: see `pytest_evals.completion.Origin`."""
 
     key: str
@@ -30,7 +34,7 @@ class OriginRecord(_Line):
     drift: str | None = None
 
 
-class CompletionRecord(_Line):
+class CompletionRecord(_Record):
     """A completion as the artifact has it. Token counts are without padding; ``latency`` is seconds."""
 
     text: str
@@ -40,9 +44,10 @@ class CompletionRecord(_Line):
     logprobs: list[float] | None = None
     latency: float | None = None
     origin: OriginRecord | None = None
+    samples: Annotated[list[str], LEFT_OUT] = Field(default_factory=list)
 
 
-class EvalSampleInteraction(_Line):
+class EvalSampleInteraction(_Record):
     """The conversation of a sample, and the model it came from. ``metadata`` holds the fields of the row."""
 
     thread: list[MessageRecord]
@@ -51,14 +56,14 @@ class EvalSampleInteraction(_Line):
     metadata: dict[str, Any] = Field(default_factory=dict)
 
 
-class SampleError(_Line):
+class SampleError(_Record):
     """Why a case errored: ``kind`` is model, engine, unsupported, replay, task, grader, setup, test, teardown or crash."""
 
     kind: str
     message: str
 
 
-class LikelihoodRecord(_Line):
+class LikelihoodRecord(_Record):
     """How likely a text is: see `pytest_evals.completion.Likelihood`."""
 
     text: str
@@ -68,7 +73,7 @@ class LikelihoodRecord(_Line):
     greedy: bool = False
 
 
-class CallRecord(_Line):
+class CallRecord(_Record):
     """A call of a model that a task, a grader or the test made: ``by`` names it (``test`` for the test). There is a ``text``,
     or ``likelihoods``, or an ``error``, or none of them if nobody waited for it. Without ``messages`` the prompt was the case's.
     """
@@ -87,14 +92,14 @@ class CallRecord(_Line):
     origin: OriginRecord | None = None
 
 
-class LocationRecord(_Line):
+class LocationRecord(_Record):
     """A line of a file, its path seen from pytest's root folder."""
 
     path: str
     line: int
 
 
-class EvalSample(_Line):
+class EvalSample(_Record):
     """One finished case."""
 
     type: Literal["sample"] = "sample"
@@ -119,7 +124,7 @@ class EvalSample(_Line):
     content: dict[str, str] = Field(default_factory=dict)
 
 
-class SuiteEntry(_Line):
+class SuiteEntry(_Record):
     """A suite of the run: its dataset, and how many cases of it were taken."""
 
     name: str
@@ -128,7 +133,7 @@ class SuiteEntry(_Line):
     n: int
 
 
-class RunRecord(_Line):
+class RunRecord(_Record):
     """The first line: what ran, with what, where."""
 
     type: Literal["run"] = "run"
@@ -151,7 +156,7 @@ class RunRecord(_Line):
     reused: dict[str, Any] | None = None
 
 
-class Summary(_Line):
+class Summary(_Record):
     """The last line. Absent from an artifact whose run was killed."""
 
     type: Literal["summary"] = "summary"
@@ -166,6 +171,44 @@ class Summary(_Line):
     """How far those who answered the same question agree; `None` where an older version wrote the artifact."""
     baseline: dict[str, Any] | None = None
     """What the run was compared with, and what its scores did since."""
+
+
+def defaults_of(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the fields of a line that have a default, at that, as a line has them."""
+    fields = [(name, info) for name, info in model.model_fields.items() if not info.is_required()]
+    return {name: info.get_default(call_default_factory=True) for name, info in fields if not _may_be_absent(info)}
+
+
+def _may_be_absent(info: FieldInfo) -> bool:
+    return LEFT_OUT in info.metadata
+
+
+def line_type(model: type[BaseModel]) -> Any:
+    """Return the type of a line that ``model`` describes, as it is written: a `TypedDict` with every field, in which only
+    those that are `LEFT_OUT` may be missing. Checking a line against it makes no objects of it.
+    """
+    fields = {}
+    for name, info in model.model_fields.items():
+        annotation = _plain(info.annotation)
+        fields[info.alias or name] = NotRequired[annotation] if _may_be_absent(info) else annotation
+    line = TypedDict(model.__name__, fields)  # type: ignore[misc]  # its fields are those of the model
+    line.__pydantic_config__ = ConfigDict(extra="allow", strict=True)  # type: ignore[attr-defined]  # where pydantic looks for it
+    return line
+
+
+def _plain(annotation: Any) -> Any:
+    """Return the type that JSON makes of an annotation: objects for models, lists for tuples."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return line_type(annotation)
+    inner = tuple(_plain(each) for each in typing.get_args(annotation))
+    origin = typing.get_origin(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return typing.Union[inner]  # noqa: UP007 - of types that are known only now
+    if origin is Annotated:
+        return inner[0]
+    if origin is tuple:
+        return list[inner[0]]  # type: ignore[valid-type]  # as above
+    return origin[inner] if origin in (list, dict) else annotation
 
 
 def json_schema() -> dict[str, Any]:

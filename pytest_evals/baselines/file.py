@@ -26,18 +26,8 @@ from pytest_evals.scores.score import Score, compute_scores
 _COMPLETION = ("finish_reason", "prompt_tokens", "completion_tokens", "latency")
 _GRADE = ("grader_key", "value", "passed", "status")
 _SCORE = ("suite", "model", "grader", "n", "mean", "stderr", "pass_rate", "errors")
-# What a sample of the artifact has and a case of a baseline lacks.
-_ABSENT: ParsedLine = {
-    "id": "",
-    "nodeid": "",
-    "dataset_key": "",
-    "repeat": 1,
-    "tasks": {},
-    "error": None,
-    "timing": {},
-    "fingerprint": None,
-    "content": {},
-}
+# What every sample of an artifact has, and a case of a baseline lacks.
+_NAMES: ParsedLine = {"type": "sample", "id": "", "nodeid": "", "dataset_key": ""}
 
 
 class BaselineReader:
@@ -94,16 +84,19 @@ class BaselineReader:
 
 
 def _as_sample(case: ParsedLine, where: str) -> ParsedLine:
+    from pytest_evals.artifacts.schema import CompletionRecord, EvalSample, EvalSampleInteraction, defaults_of
+    from pytest_evals.grades import Grade
+
     interaction, grades = case.get("interaction"), case.get("grades")
     completion = interaction.get("completion") if isinstance(interaction, dict) else None
     if isinstance(interaction, dict):
-        filled = {"text": "", **completion} if isinstance(completion, dict) else completion
-        interaction = {"thread": [], "metadata": {}, **interaction, "completion": filled}
+        if isinstance(completion, dict):
+            completion = {"text": "", **defaults_of(CompletionRecord), **completion}
+        interaction = {"thread": [], **defaults_of(EvalSampleInteraction), **interaction, "completion": completion}
     if isinstance(grades, list):
-        grades = [
-            {"reasoning": None, "metadata": {}, **grade} if isinstance(grade, dict) else grade for grade in grades
-        ]
-    return checked_sample({**_ABSENT, **case, "type": "sample", "interaction": interaction, "grades": grades}, where)
+        grades = [{**defaults_of(Grade), **grade} if isinstance(grade, dict) else grade for grade in grades]
+    sample = {**defaults_of(EvalSample), **case, **_NAMES, "interaction": interaction, "grades": grades}
+    return checked_sample(sample, where)
 
 
 def is_baseline(path: Path) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from pytest_evals.completion import Origin
+from pytest_evals.completion import Completion, Origin
 from pytest_evals.engines.protocol import EngineInfo, Request, Result
 from pytest_evals.engines.spec import ModelSpec, spec_of_record
 from pytest_evals.hashing import content_hash
@@ -23,7 +23,7 @@ class AnswerSource(Protocol):
 
     name: str
 
-    def find(self, key: AnswerKey, request: Request) -> Result | None:
+    def find(self, key: AnswerKey, request: Request) -> Completion | None:
         """Return the answer to the request, if it is known."""
         ...
 
@@ -35,7 +35,7 @@ class AnswerSource(Protocol):
 class AnswerStore(Protocol):
     """Where answers are kept for later runs."""
 
-    def keep(self, key: AnswerKey, result: Result) -> None:
+    def keep(self, key: AnswerKey, completion: Completion) -> None:
         """Keep an answer."""
         ...
 
@@ -79,7 +79,7 @@ class AnswerCache:
         for source in self.sources:
             found = source.find(key, request)
             if found is not None:
-                return dataclasses.replace(found, id=request.id, origin=Origin(str(key), source.name))
+                return Result(request.id, dataclasses.replace(found, origin=Origin(str(key), source.name)))
         self._keys[request.id] = key
         return None
 
@@ -91,11 +91,11 @@ class AnswerCache:
     def store(self, result: Result) -> Result:
         """Take a result that was computed, and return it with its origin."""
         key = self._keys.pop(result.id, None)
-        if key is None or result.error is not None:
+        if key is None or result.completion is None:
             return result
         if self.answer_store is not None:
-            self.answer_store.keep(key, result)
-        return dataclasses.replace(result, origin=Origin(str(key)))
+            self.answer_store.keep(key, result.completion)
+        return Result(result.id, dataclasses.replace(result.completion, origin=Origin(str(key))))
 
     def _spec(self, model: str) -> ModelSpec:
         if model not in self._specs:

@@ -152,8 +152,9 @@ class EnginePool:
         self._results.keep(results)
         for result in results:
             replica.done += 1
-            if result.origin is None or result.origin.source is None:
-                replica.tokens += result.completion_tokens or 0
+            completion = result.completion
+            if completion is not None and (completion.origin is None or completion.origin.source is None):
+                replica.tokens += completion.completion_tokens or 0
         if replica.working_since is not None and not replica.tracker.busy:
             replica.seconds += time.monotonic() - replica.working_since
             replica.working_since = None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-from pytest_evals.completion import Failure, FinishReason, Likelihood, Message, Origin
+from pytest_evals.completion import Completion, Failure, Message
 from pytest_evals.generation import GenerationParams
 
 
@@ -62,55 +62,31 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The answer to the request of the same ``id``, or the ``error`` that took its place.
-
-    ``samples`` are all texts where several were asked for. ``likelihoods`` belong to the request's choices, in their
-    order. ``latency`` is seconds from the start of the computation to the answer, ``queued`` those before that start.
-    """
+    """What became of the request of the same ``id``: a completion, or the ``error`` that took its place."""
 
     id: str
-    text: str = ""
-    finish_reason: FinishReason = "stop"
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    logprobs: tuple[float, ...] | None = None
-    samples: tuple[str, ...] | None = None
-    likelihoods: tuple[Likelihood, ...] | None = None
-    latency: float | None = None
-    queued: float | None = None
-    fingerprint: str | None = None
-    origin: Origin | None = None
+    completion: Completion | None = None
     error: Failure | None = None
 
+    @property
+    def answer(self) -> Completion:
+        """The completion. Raises `RuntimeError` where there is none: look at ``error`` first."""
+        if self.completion is None:
+            raise RuntimeError(f"request {self.id!r} has no completion: {self.error}")
+        return self.completion
+
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data, for the wire; fields at their default are left out."""
-        data = {name: value for name, value in _shallow(self).items() if value is not None}
-        if self.error is not None:
-            data["error"] = asdict(self.error)
-        if self.origin is not None:
-            data["origin"] = asdict(self.origin)
-        if self.likelihoods is not None:
-            data["likelihoods"] = [asdict(likelihood) for likelihood in self.likelihoods]
-        return data
+        """Return plain data, for the wire."""
+        if self.completion is None:
+            return {"id": self.id, "error": None if self.error is None else asdict(self.error)}
+        return {"id": self.id, "completion": self.completion.to_dict()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Result:
         """Return the result that `to_dict` described."""
-        values = dict(data)
-        if "error" in values:
-            values["error"] = Failure(**values["error"])
-        if "origin" in values:
-            values["origin"] = Origin(**values["origin"])
-        for name in ("logprobs", "samples"):
-            if name in values:
-                values[name] = tuple(values[name])
-        if "likelihoods" in values:
-            values["likelihoods"] = tuple(Likelihood(**likelihood) for likelihood in values["likelihoods"])
-        return cls(**values)
-
-
-def _shallow(result: Result) -> dict[str, Any]:
-    return {name: getattr(result, name) for name in result.__slots__}
+        if "completion" in data:
+            return cls(data["id"], Completion.from_dict(data["completion"]))
+        return cls(data["id"], error=Failure(**data["error"]) if data["error"] else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from pytest_evals.completion import text_of
 from pytest_evals.engines.device_policy import ModelStatus
 from pytest_evals.engines.protocol import EngineInfo, Request, Result
 from pytest_evals.engines.replica import Replica, ReplicaState
@@ -142,7 +143,7 @@ class ReplicaSet:
 
 
 def _length(request: Request) -> int:
-    return request.params.max_new_tokens * 4 + sum(len(str(message.get("content", ""))) for message in request.messages)
+    return request.params.max_new_tokens * 4 + sum(len(text_of(message)) for message in request.messages)
 
 
 def weights_of(spec: ModelSpec) -> ModelSpec:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, cast
 
-from pytest_evals.completion import Failure, Likelihood
+from pytest_evals.completion import Completion, Failure, Likelihood, text_of
 from pytest_evals.engines.identity import identity_of
 from pytest_evals.engines.protocol import Capabilities, EngineInfo, Event, Inbox, Request, Result, Started, refusal
 from pytest_evals.errors import ModelError, did_you_mean
@@ -109,13 +109,14 @@ class ScriptedEngine:
             return Result(request.id, error=Failure("model", message))
         cuts = [text.find(stop) for stop in request.params.stop if stop in text]
         text = text[: min(cuts)] if cuts else text
-        words = sum(len(str(message.get("content", "")).split()) for message in request.messages)
+        words = sum(len(text_of(message).split()) for message in request.messages)
         latency = time.perf_counter() - started
         fingerprint = content_hash([self.info.identity, list(request.messages), request.params.to_dict()], length=24)
         tokens = len(text.split())
-        return Result(
-            request.id, text, prompt_tokens=words, completion_tokens=tokens, latency=latency, fingerprint=fingerprint
+        completion = Completion(
+            text, prompt_tokens=words, completion_tokens=tokens, latency=latency, fingerprint=fingerprint
         )
+        return Result(request.id, completion)
 
     def _likelihoods(self, request: Request, started: float) -> Result:
         score = cast("ScoreFunction", self._score)
@@ -130,7 +131,8 @@ class ScriptedEngine:
         likelihoods = tuple(
             Likelihood(text, value, max(1, len(text.split())), len(text.encode())) for text, value in found
         )
-        return Result(request.id, completion_tokens=0, likelihoods=likelihoods, latency=time.perf_counter() - started)
+        latency = time.perf_counter() - started
+        return Result(request.id, Completion(completion_tokens=0, likelihoods=likelihoods, latency=latency))
 
     def _raised(self, error: Exception) -> Failure:
         return Failure("model", f"scripted:{self._name} raised {type(error).__name__}: {error}")

@@ -13,8 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pytest_evals.completion import Completion
 from pytest_evals.engines.answer_cache import AnswerKey
-from pytest_evals.engines.protocol import Request, Result
+from pytest_evals.engines.protocol import Request
 from pytest_evals.errors import EvalsError
 from pytest_evals.text import counted
 
@@ -52,7 +53,7 @@ class Cache:
             with self._guarded():
                 self._database = connect(self.path, writes=writes)
 
-    def find(self, key: AnswerKey, request: Request) -> Result | None:
+    def find(self, key: AnswerKey, request: Request) -> Completion | None:
         """Return the answer to the same request; one that cannot be read is none."""
         del request  # the key says all
         with self._guarded():
@@ -72,11 +73,11 @@ class Cache:
             return self._run("SELECT 1 FROM answers WHERE key > ? AND key < ?", f"{model}-", f"{model}.") is not None
         return False
 
-    def keep(self, key: AnswerKey, result: Result) -> None:
+    def keep(self, key: AnswerKey, completion: Completion) -> None:
         """Keep an answer."""
         if not self._writes:
             return
-        data = replace(result, id="", origin=None, queued=None).to_dict()
+        data = replace(completion, origin=None, queued=None).to_dict()
         with self._guarded():
             self._run("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", str(key), json.dumps(data), time.time())
             self._added += 1
@@ -196,8 +197,9 @@ def check_folder(folder: Path) -> None:
         raise EvalsError(f"--evals-cache: {folder} cannot be written: {error.strerror or error}") from error
 
 
-def _answer(text: str) -> Result | None:
+def _answer(text: str) -> Completion | None:
     try:
-        return Result.from_dict(json.loads(text))
+        data = json.loads(text)
+        return Completion.from_dict(data) if "text" in data or "likelihoods" in data else None
     except (ValueError, TypeError, KeyError, AttributeError):
         return None

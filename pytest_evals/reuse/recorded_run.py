@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pytest_evals.artifacts.reader import ArtifactReader
-from pytest_evals.completion import Failure, FailureKind, Likelihood
+from pytest_evals.completion import Completion, Failure, FailureKind
 from pytest_evals.engines.answer_cache import AnswerKey
-from pytest_evals.engines.protocol import Result
 from pytest_evals.text import counted
 
 CasePlace = tuple[str, str, str, int]
@@ -25,7 +24,7 @@ class RecordedTurn:
     place: CasePlace
     outcome: str
     key: AnswerKey | None
-    answer: Result | None
+    answer: Completion | None
     failure: Failure | None
 
 
@@ -42,9 +41,9 @@ class Recorded:
     """By nodeid."""
     places: dict[CasePlace, RecordedTurn | None] = field(default_factory=dict)
     """The same by place; `None` where several tests of one suite have it."""
-    answers: dict[str, Result] = field(default_factory=dict)
+    answers: dict[str, Completion] = field(default_factory=dict)
     """Completions and answers to calls, by their whole key."""
-    calls: dict[tuple[str, str], Result] = field(default_factory=dict)
+    calls: dict[tuple[str, str], Completion] = field(default_factory=dict)
     """Answers to calls by model, as it is written, and `AnswerKey.asked`."""
 
     def turn(self, nodeid: str, place: CasePlace) -> RecordedTurn | None:
@@ -106,30 +105,14 @@ def _turn(sample: Mapping[str, Any]) -> RecordedTurn:
         (sample["suite"], sample["case_id"], interaction["source"] or "", sample.get("repeat") or 1),
         sample["outcome"],
         AnswerKey.parse(((completion or {}).get("origin") or {}).get("key")),
-        _answer({**completion, "fingerprint": sample.get("fingerprint")}) if completion else None,
+        Completion.from_dict({**completion, "fingerprint": sample.get("fingerprint")}) if completion else None,
         Failure(error["kind"], error["message"]) if failed else None,
     )
 
 
-def _calls(sample: Mapping[str, Any]) -> Iterator[tuple[str, AnswerKey, Result]]:
+def _calls(sample: Mapping[str, Any]) -> Iterator[tuple[str, AnswerKey, Completion]]:
     """Yield the answered calls of a sample: model, key, answer."""
     for call in sample.get("calls") or ():
         key = AnswerKey.parse((call.get("origin") or {}).get("key"))
         if key is not None and ("text" in call or "likelihoods" in call):
-            yield str(call["model"]), key, _answer(call)
-
-
-_FIELDS = ("text", "finish_reason", "prompt_tokens", "completion_tokens", "latency", "fingerprint")
-
-
-def _answer(data: Mapping[str, Any]) -> Result:
-    """Return a completion or a call of an artifact as the result that it once was."""
-    found = {name: data[name] for name in _FIELDS if data.get(name) is not None}
-    likelihoods = data.get("likelihoods")
-    return Result(
-        "",
-        **found,
-        logprobs=tuple(data["logprobs"]) if data.get("logprobs") is not None else None,
-        samples=tuple(data["samples"]) if data.get("samples") else None,
-        likelihoods=tuple(Likelihood(**each) for each in likelihoods) if likelihoods is not None else None,
-    )
+            yield str(call["model"]), key, Completion.from_dict(call)

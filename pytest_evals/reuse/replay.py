@@ -31,13 +31,13 @@ class Replay:
     """Cases whose prompt or parameters are not those that were recorded, and which of the two."""
 
     def answer(self, request: Request, key: AnswerKey) -> Result | None:
-        """See `Stage.answer`."""
+        """See `ReplaySource.answer`."""
         place = self.place_of(request.id)
         if place is not None:
             return self._turn(request, key, self.recorded.turn(request.id, place))
         known = self.recorded.calls.get((request.model, key.asked))
         if known is not None:
-            return replace(known, id=request.id, origin=Origin(f"-{key.asked}", NAME))
+            return Result(request.id, replace(known, origin=Origin(f"-{key.asked}", NAME)))
         if not self.replaced(request.model):
             return None
         return _failure(
@@ -58,7 +58,7 @@ class Replay:
             self.drifted[request.id] = drift
             if self.strict:
                 return _failure(request, f"{drift} changed since {shown} (evals_replay_strict)")
-        return replace(turn.answer, id=request.id, origin=Origin(str(turn.key or ""), NAME, drift))
+        return Result(request.id, replace(turn.answer, origin=Origin(str(turn.key or ""), NAME, drift)))
 
     def notes(self, cases: Iterable[CasePlace]) -> list[str]:
         """Say what is not as it was: prompts, cases that are gone."""

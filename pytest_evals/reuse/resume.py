@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+from pytest_evals.completion import Completion
 from pytest_evals.engines.answer_cache import AnswerKey
-from pytest_evals.engines.protocol import Request, Result
+from pytest_evals.engines.protocol import Request
 from pytest_evals.reuse.recorded_run import Recorded, RecordedTurn
 
 _CHANGES = {"model": "another model", "prompt": "another prompt", "parameters": "other parameters"}
@@ -21,7 +22,7 @@ class Resumed:
         self.recorded = recorded
         self._missing: dict[str, str] = {}
 
-    def find(self, key: AnswerKey, request: Request) -> Result | None:
+    def find(self, key: AnswerKey, request: Request) -> Completion | None:
         """Return the answer to the same request."""
         found = self.recorded.answers.get(str(key))
         if found is None:

@@ -114,7 +114,7 @@ class Audit:
                 findings.failed[nodeid] = result.error.message
                 continue
             findings.checked += 1
-            if result.text != sample["interaction"]["completion"]["text"]:
+            if result.answer.text != sample["interaction"]["completion"]["text"]:
                 findings.texts.append(nodeid)
                 if self._graded_again(items[nodeid], result) != _verdicts(sample["grades"]):
                     findings.grades.append(nodeid)

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pytest_evals.completion import Message
+from pytest_evals.completion import Completion, Message
 from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.errors import ModelCallError
 from pytest_evals.fixtures.context import GRADER
@@ -105,26 +105,19 @@ class Caller:
             entry["error"] = {"kind": result.error.kind, "message": result.error.message}
             raise ModelCallError(f"no answer ({result.error.kind} error): {result.error.message}", result.error.kind)
         first = "latency" not in entry
-        entry.update(answer_data(result))
+        entry.update(answer_data(result.answer))
         if first:
-            self._calls.budget.count_tokens((result.prompt_tokens or 0) + (result.completion_tokens or 0))
+            self._calls.budget.count_tokens((result.answer.prompt_tokens or 0) + (result.answer.completion_tokens or 0))
 
 
-def answer_data(result: Result) -> dict[str, Any]:
+_ALWAYS = ("prompt_tokens", "completion_tokens", "latency", "origin")
+
+
+def answer_data(completion: Completion) -> dict[str, Any]:
     """Return what a call's entry has of its answer: enough to give it again."""
-    data: dict[str, Any] = {}
-    if result.likelihoods is not None:
-        data["likelihoods"] = [asdict(each) for each in result.likelihoods]
-    else:
-        data |= {"text": result.text, "finish_reason": result.finish_reason}
-    data |= {
-        "prompt_tokens": result.prompt_tokens,
-        "completion_tokens": result.completion_tokens,
-        "latency": result.latency,
-    }
-    more = {"samples": result.samples, "logprobs": result.logprobs}
-    data |= {name: list(values) for name, values in more.items() if values is not None}
-    return {**data, "origin": None if result.origin is None else asdict(result.origin)}
+    data = completion.to_dict()
+    apart = ("queued", "fingerprint") + (("text", "finish_reason") if completion.likelihoods is not None else ())
+    return dict.fromkeys(_ALWAYS) | {name: value for name, value in data.items() if name not in apart}
 
 
 def grader_call(grader: str, model: str | None, result: Result) -> dict[str, Any]:
@@ -134,7 +127,7 @@ def grader_call(grader: str, model: str | None, result: Result) -> dict[str, Any
     entry: dict[str, Any] = {"by": grader, "handle": "model", "model": model, "messages": []}
     if result.error is not None:
         return {**entry, "error": asdict(result.error)}
-    return {**entry, **answer_data(result)}
+    return {**entry, **answer_data(result.answer)}
 
 
 # -- Calls that a test makes itself, in its own time: each goes to the engines at once.

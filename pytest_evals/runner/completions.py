@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,18 +24,9 @@ def generated_completion(result: Result, found: EvalItem) -> Completion:
 
 def completion_of(result: Result, prompt: Sequence[Message], model: str) -> Completion:
     """Return the completion of a conversation that ``result`` is the answer to."""
-    return Completion(
-        **_turn(prompt, result.text, result.finish_reason),
-        model=model,
-        prompt_tokens=result.prompt_tokens,
-        completion_tokens=result.completion_tokens,
-        logprobs=result.logprobs,
-        samples=result.samples or (),
-        queued=result.queued,
-        latency=result.latency,
-        fingerprint=result.fingerprint,
-        origin=result.origin,
-    )
+    answer = result.answer
+    turn = _turn(prompt, answer.text, answer.finish_reason)
+    return dataclasses.replace(answer, messages=turn["messages"], model=model)
 
 
 def made_completion(value: object, found: EvalItem) -> Completion:

@@ -79,7 +79,7 @@ def likelihoods_for(item: pytest.Item, grader: str) -> tuple[Likelihood, ...]:
         if key not in asked:
             raise SuiteError(f"the grader {grader!r} asks a model: name it among the arguments of the test")
         results[key] = supply.wait(asked[key])
-    return _answered(item, results[key], "likelihoods").likelihoods or ()
+    return _answered(item, results[key], "likelihoods").answer.likelihoods or ()
 
 
 def _skip_where_only_set_up(item: pytest.Item) -> None:

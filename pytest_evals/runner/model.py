@@ -95,7 +95,7 @@ class Model:
         request = self._request(prompt, GenerationParams(), check_choices(choices))
 
         def finish(result: Result) -> Choice:
-            found = result.likelihoods or ()
+            found = result.answer.likelihoods or ()
             chosen = likeliest(found, measure)
             return Choice(chosen.index, chosen.text, chosen.probabilities, found)
 
@@ -106,7 +106,7 @@ class Model:
         if not isinstance(text, str) or not text:
             raise SuiteError(f"model.score takes a non-empty text, not {text!r}")
         request = self._request(prompt, GenerationParams(), (text,))
-        return PendingCall(self._caller, request, self._handle, lambda result: (result.likelihoods or ())[0])
+        return PendingCall(self._caller, request, self._handle, lambda result: (result.answer.likelihoods or ())[0])
 
     def _request(
         self, prompt: str | Sequence[Message] | None, params: GenerationParams, choices: tuple[str, ...]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pytest_evals.completion import text_of
 from pytest_evals.engines.answer_cache import AnswerCache
 from pytest_evals.engines.protocol import Request
 from pytest_evals.engines.request_tracker import request_key
@@ -98,4 +99,4 @@ def _most_new_tokens(request: Request) -> int:
 
 def _tokens(request: Request) -> int:
     choices = sum(len(choice) for choice in request.choices) // CHARACTERS_PER_TOKEN
-    return choices + sum(len(str(message["content"])) for message in request.messages) // CHARACTERS_PER_TOKEN + 1
+    return choices + sum(len(text_of(message)) for message in request.messages) // CHARACTERS_PER_TOKEN + 1

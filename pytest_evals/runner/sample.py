@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -113,14 +112,15 @@ def sample_line(
     }
 
 
+_ALWAYS = ("text", "finish_reason", "prompt_tokens", "completion_tokens", "logprobs", "latency", "origin")
+_APART = ("queued", "fingerprint", "likelihoods")
+
+
 def completion_data(completion: Completion | None) -> dict[str, Any] | None:
-    """Return a completion as plain data; the conversation stands in the thread."""
+    """Return a completion as the artifact has it: its conversation is the thread, and some of it stands in the sample."""
     if completion is None:
         return None
-    names = ("text", "finish_reason", "prompt_tokens", "completion_tokens", "logprobs", "latency")
-    data = {name: getattr(completion, name) for name in names}
-    data["origin"] = None if completion.origin is None else dataclasses.asdict(completion.origin)
-    return {**data, "samples": list(completion.samples)} if completion.samples else data
+    return dict.fromkeys(_ALWAYS) | {name: value for name, value in completion.to_dict().items() if name not in _APART}
 
 
 def grades_data(

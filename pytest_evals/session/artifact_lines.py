@@ -14,6 +14,7 @@ from pytest_evals.artifacts.writer import SCHEMA
 from pytest_evals.engines.protocol import EngineInfo
 from pytest_evals.engines.replica_set import ReplicaSet
 from pytest_evals.gates import GateResult
+from pytest_evals.grades import Grade
 from pytest_evals.reuse.setup import ReuseContext
 from pytest_evals.scorecard import ScoreCard
 from pytest_evals.suites.manifest import SuiteManifest
@@ -105,29 +106,20 @@ def _gate(result: GateResult) -> dict[str, Any]:
 
 def crashed_line(nodeid: str, suite: SuiteManifest, message: str) -> dict[str, Any]:
     """Return the sample of a case in which a worker of pytest-xdist died: nothing of it came through."""
+    from pytest_evals.artifacts.schema import EvalSample, EvalSampleInteraction, LocationRecord, SampleError
+
     case_id, model, repeat = suite.items[nodeid]
-    grade: dict[str, Any] = {
-        "value": None,
-        "reasoning": f"did not run: {message}",
-        "passed": None,
-        "status": "error",
-        "metadata": {},
-    }
-    return {
-        "type": "sample",
-        "id": sample_id(nodeid, model or None),
-        "nodeid": nodeid,
-        "suite": suite.name,
-        "case_id": case_id,
-        "repeat": repeat,
-        "dataset_key": suite.dataset_key,
-        "location": {"path": suite.path, "line": suite.line},
-        "interaction": {"thread": [], "source": model or None, "completion": None, "metadata": {}},
-        "tasks": {},
-        "grades": [{**grade, "grader_key": key} for key in suite.graders],
-        "outcome": "errored",
-        "error": {"kind": "crash", "message": message},
-        "timing": {},
-        "fingerprint": None,
-        "content": {},
-    }
+    sample = EvalSample(
+        id=sample_id(nodeid, model or None),
+        nodeid=nodeid,
+        suite=suite.name,
+        case_id=case_id,
+        repeat=repeat,
+        dataset_key=suite.dataset_key,
+        location=LocationRecord(path=suite.path, line=suite.line),
+        interaction=EvalSampleInteraction(thread=[], source=model or None),
+        grades=[Grade(None, key, f"did not run: {message}", None, "error") for key in suite.graders],
+        outcome="errored",
+        error=SampleError(kind="crash", message=message),
+    )
+    return sample.model_dump()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from pytest_evals.case import Case
 from pytest_evals.completion import Message
@@ -28,7 +28,7 @@ def prompt_of(declaration: EvalDeclaration, case: Case) -> tuple[list[Message], 
         return [], "has no prompt: give cases(..., prompt=...) or messages=, or rows with a 'messages' field"
     checked = check_messages(messages)
     if declaration.system is not None:
-        system = {"role": "system", "content": render_text(declaration.system, case.scope)}
+        system: Message = {"role": "system", "content": render_text(declaration.system, case.scope)}
         checked = [system, *(message for message in checked if message["role"] != "system")]
     return checked, None
 
@@ -59,7 +59,7 @@ def check_messages(messages: object) -> list[Message]:
             raise DatasetError(f"message {number} must be an object with 'role' and a text 'content'")
         if message.get("role") not in ROLES:
             raise DatasetError(f"message {number} has the role {message.get('role')!r} (known: {', '.join(ROLES)})")
-    return [dict(message) for message in messages]
+    return [cast("Message", dict(message)) for message in messages]
 
 
 def recorded_of(case: Case) -> str | None:

@@ -188,7 +188,7 @@ def texts(engine: TransformersEngine, requests: Sequence[Request]) -> dict[str, 
     """The texts of requests, none of which may be an error."""
     found = answers(engine, requests)
     assert {key: result.error for key, result in found.items() if result.error} == {}
-    return {key: result.text for key, result in found.items()}
+    return {key: result.answer.text for key, result in found.items()}
 
 
 def usage_of(engine: TransformersEngine) -> dict[str, Any]:

@@ -86,8 +86,11 @@ def test_rows_of_all_kinds_beside_each_other(folder: Callable[[str], Path]) -> N
     for batch in ("auto", "1"):
         found = answers(compiled(folder("llama"), batch=batch), of_all_kinds())
         for key, result in expected.items():
-            assert (found[key].text, found[key].finish_reason) == (result.text, result.finish_reason), key
-        assert found["r1"].logprobs == pytest.approx(expected["r1"].logprobs, rel=1e-3, abs=1e-3)
+            assert (found[key].answer.text, found[key].answer.finish_reason) == (
+                result.answer.text,
+                result.answer.finish_reason,
+            ), key
+        assert found["r1"].answer.logprobs == pytest.approx(expected["r1"].answer.logprobs, rel=1e-3, abs=1e-3)
 
 
 def test_choices_are_scored_as_without(folder: Callable[[str], Path]) -> None:
@@ -95,7 +98,7 @@ def test_choices_are_scored_as_without(folder: Callable[[str], Path]) -> None:
     expected = answers(open_engine(folder("llama"), compiled=False), asking)
     found = answers(compiled(folder("llama")), asking)
     for key, result in expected.items():
-        sums = [[each.logprob for each in of.likelihoods or ()] for of in (found[key], result)]
+        sums = [[each.logprob for each in of.answer.likelihoods or ()] for of in (found[key], result)]
         assert len(sums[1]) == 3
         assert sums[0] == pytest.approx(sums[1], abs=1e-4)
 
@@ -119,7 +122,7 @@ def test_numbers_that_are_none_are_an_error_of_their_row_alone(
     monkeypatch.setattr(Int8ArgmaxHead, "find", find)
     found = answers(engine, asking)
     assert "not finite numbers" in str(found["r1"].error)
-    assert {key: found[key].text for key in ("r0", "r2")} == {key: expected[key] for key in ("r0", "r2")}
+    assert {key: found[key].answer.text for key in ("r0", "r2")} == {key: expected[key] for key in ("r0", "r2")}
 
 
 def hidden_of(folder: Path, entry: Request) -> torch.Tensor:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_evals.completion import Message
 from pytest_evals.engines.protocol import Inbox, Request, Result
 from pytest_evals.engines.transformers.engine import TransformersEngine
 from pytest_evals.engines.transformers.scheduling.retention import IDLE_SHARE
@@ -36,7 +37,7 @@ def following(before: Request, text: str) -> Request | None:
     number, turn = map(int, before.id.split("."))
     if turn == len(TURNS):
         return None
-    said = ({"role": "assistant", "content": text}, {"role": "user", "content": TURNS[turn]})
+    said: tuple[Message, Message] = ({"role": "assistant", "content": text}, {"role": "user", "content": TURNS[turn]})
     return replace(before, id=f"{number}.{turn + 1}", messages=(*before.messages, *said))
 
 
@@ -50,7 +51,7 @@ def conversed(engine: TransformersEngine) -> Iterator[tuple[Request, Result]]:
             continue
         left -= 1
         yield asked[event.id], event
-        if follow := following(asked[event.id], event.text):
+        if follow := following(asked[event.id], event.answer.text):
             asked[follow.id] = follow
             inbox.put([follow])
         if not left:
@@ -59,7 +60,7 @@ def conversed(engine: TransformersEngine) -> Iterator[tuple[Request, Result]]:
 
 def check(folder: Path, turns: Sequence[tuple[Request, Result]]) -> None:
     assert [result.error for _, result in turns if result.error] == []
-    found = {result.id: result.text for _, result in turns}
+    found = {result.id: result.answer.text for _, result in turns}
     assert found == reference(folder, [entry for entry, _ in turns])
 
 
@@ -82,7 +83,7 @@ def test_texts_are_those_of_generate_and_earlier_turns_are_not_computed_again(
     set_budget(engine, **budget)
     turns = list(conversed(engine))
     check(folder(family), turns)
-    prompts = {result.id: result.prompt_tokens or 0 for _, result in turns}
+    prompts = {result.id: result.answer.prompt_tokens or 0 for _, result in turns}
     usage = usage_of(engine)
     assert usage["prompt_tokens"] + usage["shared_tokens"] + usage["reused_tokens"] == sum(prompts.values())
     # What the turn before had as its prompt is there; what it wrote too, unless the text comes to other tokens.
@@ -112,8 +113,10 @@ def test_what_many_answered_rows_leave_is_bounded_and_a_next_turn_finds_its_own(
     before = usage_of(engine)["prompt_tokens"]
     turns = list(conversed(engine))
     check(tiny, turns)
-    prompts = sum(result.prompt_tokens or 0 for _, result in turns)
-    earlier = sum(result.prompt_tokens or 0 for entry, result in turns if not entry.id.endswith(f".{len(TURNS)}"))
+    prompts = sum(result.answer.prompt_tokens or 0 for _, result in turns)
+    earlier = sum(
+        result.answer.prompt_tokens or 0 for entry, result in turns if not entry.id.endswith(f".{len(TURNS)}")
+    )
     assert usage_of(engine)["prompt_tokens"] - before < prompts - 0.9 * earlier
     assert scheduler.prefixes.cells <= max(slots.size, bound)
 
@@ -130,7 +133,7 @@ def test_prompts_that_come_one_by_one_share_what_the_first_has_computed(tiny: Pa
         if not waiting:
             inbox.close()
         if isinstance(event, Result):
-            found[event.id] = event.text
+            found[event.id] = event.answer.text
     assert found == reference(tiny, requests)
     usage = usage_of(engine)
     assert usage["reused_tokens"] > 3 * 0.8 * len(engine.tokenizer("Is it so? " * 5)["input_ids"])

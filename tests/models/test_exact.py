@@ -139,7 +139,9 @@ def test_sampled_and_scored_rows_are_not_asked_about(
     engine = open_engine(folder("llama"), exact=True)
     asked_for = questions(engine, monkeypatch)
     found = answers(engine, requests)
-    assert {key: result.text for key, result in found.items()} == {key: result.text for key, result in plain.items()}
+    assert {key: result.answer.text for key, result in found.items()} == {
+        key: result.answer.text for key, result in plain.items()
+    }
     assert asked_for == []
 
 
@@ -151,8 +153,8 @@ def test_penalties_and_log_probabilities_stay_with_a_token_that_the_arbiter_chos
     monkeypatch.setattr(sampler, "NEAR_TIE", 1e9)
     found = answers(open_engine(folder("llama"), exact=True), requests)
     for key, result in found.items():
-        assert result.text == plain[key].text
-        assert result.logprobs == pytest.approx(plain[key].logprobs, abs=1e-4)
+        assert result.answer.text == plain[key].answer.text
+        assert result.answer.logprobs == pytest.approx(plain[key].answer.logprobs, abs=1e-4)
 
 
 def test_to_be_exact_a_model_computes_in_fp32(folder: Callable[[str], Path]) -> None:
@@ -224,10 +226,10 @@ def test_a_sampled_request_alone_draws_what_it_draws_in_company(folder: Callable
     found = answers(open_engine(folder("llama")), [*requests, *alone(requests)])
     several = request("n", "x", temperature=1.0, seed=1, n=3, max_new_tokens=5)
     for entry in requests:
-        assert found[f"alone {entry.id}"].text == found[entry.id].text
-        assert found[f"alone {entry.id}"].fingerprint == found[entry.id].fingerprint
+        assert found[f"alone {entry.id}"].answer.text == found[entry.id].answer.text
+        assert found[f"alone {entry.id}"].answer.fingerprint == found[entry.id].answer.fingerprint
     both = answers(open_engine(folder("llama")), [several, *alone([several])])
-    assert both["alone n"].samples == both["n"].samples
+    assert both["alone n"].answer.samples == both["n"].answer.samples
 
 
 @pytest.mark.parametrize("family", ["llama", "mamba", "t5"])
@@ -236,7 +238,7 @@ def test_likelihoods_alone_are_those_in_company(folder: Callable[[str], Path], f
     requests = [weigh(f"w{n}", text, " the", "zebra", "x") for n, text in enumerate(PROMPTS)]
     found = answers(engine, [*requests, *alone(requests)])
     for entry in requests:
-        usual, single = found[entry.id].likelihoods, found[f"alone {entry.id}"].likelihoods
+        usual, single = found[entry.id].answer.likelihoods, found[f"alone {entry.id}"].answer.likelihoods
         assert usual is not None
         assert single is not None
         assert [each.logprob for each in usual] == pytest.approx([each.logprob for each in single], abs=1e-4)

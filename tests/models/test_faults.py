@@ -116,11 +116,11 @@ def test_running_out_of_memory_while_rows_decode(
         monkeypatch, engine, lambda layout, done: MemoryError() if done >= 9 and len(layout.rows) > 3 else None
     )
     found = results(engine, asked())
-    assert {result.id: result.text for result in found} == expected
+    assert {result.id: result.answer.text for result in found} == expected
     assert len(found) == len(PROMPTS)
     # Two rows had finished by then, and nothing that was generated is generated again.
     assert [result.id for result in found[:2]] == ["r0", "r1"]
-    assert usage_of(engine)["generated_tokens"] == sum(result.completion_tokens or 0 for result in found)
+    assert usage_of(engine)["generated_tokens"] == sum(result.answer.completion_tokens or 0 for result in found)
     assert max(len(layout.rows) for layout in layouts[:9]) == len(PROMPTS)
     assert scheduler_of(engine).budget.rows <= 4
 
@@ -151,12 +151,15 @@ def test_prefixes_are_computed_again_when_a_forward_failed(
 
     with_fault(monkeypatch, engine, once)
     found = answers(engine, asked())
-    assert {key: result.text for key, result in found.items()} == expected
+    assert {key: result.answer.text for key, result in found.items()} == expected
     # The shared beginning, and what the first rows that finished have left.
     assert stores[6] >= 1
     # The row in the first half is tried without the shared beginning, whose rows are in the second.
     usage = usage_of(engine)
-    assert usage["prompt_tokens"] > sum(result.prompt_tokens or 0 for result in found.values()) - usage["shared_tokens"]
+    assert (
+        usage["prompt_tokens"]
+        > sum(result.answer.prompt_tokens or 0 for result in found.values()) - usage["shared_tokens"]
+    )
     assert all(prefix.users == 0 for prefix in scheduler_of(engine).prefixes.all())
 
 
@@ -205,8 +208,8 @@ def test_sampled_rows_go_on_with_their_own_numbers(tiny: Path, monkeypatch: pyte
     )
     found = answers(engine, requests)
     for key, result in found.items():
-        assert result.text == steady[key].text
-        assert result.logprobs == pytest.approx(steady[key].logprobs, abs=1e-4)
+        assert result.answer.text == steady[key].answer.text
+        assert result.answer.logprobs == pytest.approx(steady[key].answer.logprobs, abs=1e-4)
 
 
 def test_samples_that_were_drawn_when_memory_ran_out_are_drawn_again(
@@ -244,7 +247,7 @@ def test_requests_that_arrive_meanwhile_wait_until_all_that_failed_is_done(
             inbox.close()
             layouts = []
         if isinstance(event, Result):
-            found[event.id] = event.text
+            found[event.id] = event.answer.text
     assert found == expected
     # Those that failed came first.
     assert {*list(found)[-4:]} == {f"r{n}" for n in range(5, 9)}
@@ -261,7 +264,7 @@ def test_a_row_that_fits_nowhere_is_that_cases_error(
     assert error is not None
     assert error.kind == "engine"
     assert error.message.startswith("not enough memory on cpu for this request alone: DefaultCPUAllocator")
-    assert {key: result.text for key, result in found.items() if not result.error} == {
+    assert {key: result.answer.text for key, result in found.items() if not result.error} == {
         key: text for key, text in expected.items() if key != "r3"
     }
     # The others need not do with less because of it.
@@ -300,7 +303,7 @@ def test_choices_that_run_out_of_memory_are_tried_in_smaller_company(
     layouts = with_fault(monkeypatch, engine, lambda layout, _: MemoryError() if len(layout.scored) > 2 else None)
     found = answers(engine, [*requests, *asked()])
     for entry in requests:
-        weighed, wanted = found[entry.id].likelihoods, steady[entry.id].likelihoods
+        weighed, wanted = found[entry.id].answer.likelihoods, steady[entry.id].answer.likelihoods
         assert weighed is not None
         assert wanted is not None
         assert [each.logprob for each in weighed] == pytest.approx([each.logprob for each in wanted], abs=1e-4)
@@ -338,7 +341,7 @@ def test_an_error_of_one_row_is_narrowed_down_to_it(
     assert found["bad"].error is not None
     assert found["bad"].error.kind == "engine"
     assert found["bad"].error.message == "generation failed: RuntimeError: index out of range"
-    assert {key: result.text for key, result in found.items() if not result.error} == expected
+    assert {key: result.answer.text for key, result in found.items() if not result.error} == expected
     # It was no lack of memory: batches stay as large.
     assert scheduler_of(engine).budget.rows == 64
 
@@ -369,7 +372,7 @@ def test_logits_that_are_no_numbers_are_their_rows_error_and_nobody_elses(
         assert error is not None
         assert error.kind == "engine"
         assert error.message == "generation failed: NotANumberError: the model's logits are not finite numbers"
-    assert {key: result.text for key, result in found.items() if not result.error} == expected
+    assert {key: result.answer.text for key, result in found.items() if not result.error} == expected
 
 
 def test_weights_that_are_no_numbers_are_an_error_and_no_text(tmp_path: Path) -> None:
@@ -451,7 +454,7 @@ def test_a_batch_of_generate_that_does_not_fit_is_tried_in_halves_and_keeps_what
     # The first batch fails when some of its rows have finished, its halves when others have.
     sizes = with_model_fault(monkeypatch, engine, lambda rows, done: MemoryError() if done > 8 and rows > 3 else None)
     found = results(engine, asked())
-    assert {result.id: result.text for result in found} == expected
+    assert {result.id: result.answer.text for result in found} == expected
     assert len(found) == len(PROMPTS)
     assert max(sizes[:9]) == len(PROMPTS)
     assert max(size for size in sizes[12:]) <= 3
@@ -509,7 +512,7 @@ def test_a_request_that_generate_cannot_compute_alone_is_that_cases_error(
     assert {key for key, result in found.items() if result.error} == {"bad", "bad too"}
     said = {ValueError: "generation failed: ValueError", MemoryError: "not enough memory on cpu for this request alone"}
     assert f"{said[fault]}: no such state" in str(found["bad"].error)
-    assert {key: result.text for key, result in found.items() if not result.error} == expected
+    assert {key: result.answer.text for key, result in found.items() if not result.error} == expected
     loop = engine._loops[0]
     assert isinstance(loop, GenerateBackend)
     assert loop._budget.rows == 64

@@ -68,22 +68,22 @@ def test_the_end_token_ends_a_row_and_is_counted_but_not_shown(tmp_path: Path, t
     common = tokenizer(plain["r7"])["input_ids"][3]
     folder = save_model(tmp_path, FAMILIES["llama"](), ends=(1, common))
     found = answers(open_engine(folder), requests)
-    assert {key: result.text for key, result in found.items()} == reference(folder, requests)
-    ended = [result for result in found.values() if result.finish_reason == "stop"]
+    assert {key: result.answer.text for key, result in found.items()} == reference(folder, requests)
+    ended = [result for result in found.values() if result.answer.finish_reason == "stop"]
     assert ended
-    assert all(result.completion_tokens is not None and result.completion_tokens >= 1 for result in ended)
-    assert found["r7"].completion_tokens is not None
-    assert found["r7"].completion_tokens < 5 + 4 * 7
+    assert all(result.answer.completion_tokens is not None and result.answer.completion_tokens >= 1 for result in ended)
+    assert found["r7"].answer.completion_tokens is not None
+    assert found["r7"].answer.completion_tokens < 5 + 4 * 7
 
 
 def test_a_stop_string_ends_the_text_before_it(engine: TransformersEngine) -> None:
     full = answers(engine, [request("r", PROMPTS[1], max_new_tokens=20)])["r"]
-    stop = full.text[7:9]
+    stop = full.answer.text[7:9]
     cut = answers(engine, [request("r", PROMPTS[1], max_new_tokens=20, stop=(stop, "never there"))])["r"]
-    assert cut.text == full.text[: full.text.index(stop)]
-    assert cut.finish_reason == "stop"
-    assert cut.completion_tokens is not None
-    assert cut.completion_tokens < 20
+    assert cut.answer.text == full.answer.text[: full.answer.text.index(stop)]
+    assert cut.answer.finish_reason == "stop"
+    assert cut.answer.completion_tokens is not None
+    assert cut.answer.completion_tokens < 20
 
 
 def test_a_model_that_never_ends_is_cut_at_the_limit(tmp_path: Path) -> None:
@@ -99,8 +99,8 @@ def test_a_model_that_never_ends_is_cut_at_the_limit(tmp_path: Path) -> None:
     engine = open_engine(folder)
     assert engine._intake._ends == frozenset()
     for result in answers(engine, mixed()).values():
-        assert result.finish_reason == "length"
-        assert result.completion_tokens == 5 + 4 * int(result.id[1:])
+        assert result.answer.finish_reason == "length"
+        assert result.answer.completion_tokens == 5 + 4 * int(result.id[1:])
 
 
 def test_token_counts_are_exact_and_without_padding(engine: TransformersEngine) -> None:
@@ -108,10 +108,10 @@ def test_token_counts_are_exact_and_without_padding(engine: TransformersEngine) 
     found = answers(engine, mixed())
     for entry in mixed():
         result = found[entry.id]
-        assert result.prompt_tokens == len(prompt_ids(tokenizer, entry))
-        assert result.completion_tokens == entry.params.max_new_tokens
-        assert result.finish_reason == "length"
-        assert answers(engine, [entry])[entry.id].prompt_tokens == result.prompt_tokens
+        assert result.answer.prompt_tokens == len(prompt_ids(tokenizer, entry))
+        assert result.answer.completion_tokens == entry.params.max_new_tokens
+        assert result.answer.finish_reason == "length"
+        assert answers(engine, [entry])[entry.id].answer.prompt_tokens == result.answer.prompt_tokens
 
 
 def test_logprobs_are_those_of_a_plain_forward(engine: TransformersEngine, tiny: Path) -> None:
@@ -124,8 +124,8 @@ def test_logprobs_are_those_of_a_plain_forward(engine: TransformersEngine, tiny:
             logits = torch.log_softmax(model(torch.tensor([ids])).logits[0, -1].float(), -1)
         ids = [*ids, int(logits.argmax())]
         expected.append(logits.max().item())
-    assert found["r"].logprobs == pytest.approx(expected, abs=1e-4)
-    assert found["r0"].logprobs is None
+    assert found["r"].answer.logprobs == pytest.approx(expected, abs=1e-4)
+    assert found["r0"].answer.logprobs is None
 
 
 # -- what is under way together
@@ -173,7 +173,7 @@ def test_late_requests_give_what_they_would_have_given_at_once(tiny: Path) -> No
             inbox.put(shots[4:])
             inbox.close()
         if isinstance(event, Result):
-            found[event.id] = event.text
+            found[event.id] = event.answer.text
     assert found == reference(tiny, [*mixed(), *shots])
     # The late ones found the examples computed.
     assert usage_of(engine)["shared_tokens"] > 4 * 20
@@ -199,10 +199,10 @@ def test_latency_begins_with_the_computation_and_waiting_before_it_is_apart(tiny
     found = answers(open_engine(tiny, batch="1"), mixed())
     # The longest come first: this one waits for all others.
     last = found["r0"]
-    assert last.latency is not None
-    assert last.queued is not None
-    assert last.queued > 3 * last.latency
-    assert found["r7"].queued == pytest.approx(0, abs=last.queued / 2)
+    assert last.answer.latency is not None
+    assert last.answer.queued is not None
+    assert last.answer.queued > 3 * last.answer.latency
+    assert found["r7"].answer.queued == pytest.approx(0, abs=last.answer.queued / 2)
 
 
 # -- the account
@@ -213,8 +213,8 @@ def test_prompt_tokens_are_computed_or_shared_and_generated_ones_are_all_counted
     set_budget(engine, tokens=16, cascade=1)
     found = answers(engine, [*mixed(), *few_shot()])
     usage = usage_of(engine)
-    prompts = sum(result.prompt_tokens or 0 for result in found.values())
-    completions = sum(result.completion_tokens or 0 for result in found.values())
+    prompts = sum(result.answer.prompt_tokens or 0 for result in found.values())
+    completions = sum(result.answer.completion_tokens or 0 for result in found.values())
     assert usage["prompt_tokens"] + usage["shared_tokens"] + usage["reused_tokens"] == prompts
     assert usage["shared_tokens"] > 0
     assert usage["padding_tokens"] == 0
@@ -231,9 +231,9 @@ def test_likelihoods_are_counted_as_prompts(tiny: Path) -> None:
     engine = open_engine(tiny)
     found = answers(engine, [weigh("w", PROMPTS[2], " Paris", " Rome")])["w"]
     usage = usage_of(engine)
-    assert found.likelihoods is not None
-    assert found.prompt_tokens is not None
-    read = sum(found.prompt_tokens + each.tokens - 1 for each in found.likelihoods)
+    assert found.answer.likelihoods is not None
+    assert found.answer.prompt_tokens is not None
+    read = sum(found.answer.prompt_tokens + each.tokens - 1 for each in found.answer.likelihoods)
     assert usage["prompt_tokens"] + usage["shared_tokens"] == read
     assert (usage["generated_tokens"], usage["decodes"]) == (0, 0)
 
@@ -243,13 +243,13 @@ def test_the_account_of_padded_batches_tells_padding_apart(tmp_path: Path, famil
     engine = open_engine(save_model(tmp_path, FAMILIES[family]()), batch="4")
     found = answers(engine, mixed())
     usage = usage_of(engine)
-    assert usage["prompt_tokens"] == sum(result.prompt_tokens or 0 for result in found.values())
-    assert usage["generated_tokens"] == sum(result.completion_tokens or 0 for result in found.values())
+    assert usage["prompt_tokens"] == sum(result.answer.prompt_tokens or 0 for result in found.values())
+    assert usage["generated_tokens"] == sum(result.answer.completion_tokens or 0 for result in found.values())
     assert usage["padding_tokens"] > 0
     assert (usage["most_rows"], usage["shared_tokens"]) == (4, 0)
     # As in the account of packed batches: a row's first token comes with its prompt, each other with a forward.
     assert usage["decode_rows"] == usage["generated_tokens"] - len(found)
-    assert usage["forwards"] > usage["decodes"] > max(result.completion_tokens or 0 for result in found.values())
+    assert usage["forwards"] > usage["decodes"] > max(result.answer.completion_tokens or 0 for result in found.values())
     assert usage["decode_rows"] < 4 * usage["decodes"]
 
 
@@ -322,9 +322,9 @@ def test_other_precisions_run_the_fast_way_too(tiny: Path, dtype: str) -> None:
     exact = answers(open_engine(tiny), mixed(logprobs=True))
     for key, result in found.items():
         assert result.error is None
-        assert result.logprobs is not None
-        assert all(math.isfinite(logprob) for logprob in result.logprobs)
-        assert (exact[key].logprobs or ())[0] == pytest.approx(result.logprobs[0], abs=0.1)
+        assert result.answer.logprobs is not None
+        assert all(math.isfinite(logprob) for logprob in result.answer.logprobs)
+        assert (exact[key].answer.logprobs or ())[0] == pytest.approx(result.answer.logprobs[0], abs=0.1)
 
 
 # -- what cannot be loaded

@@ -83,8 +83,8 @@ def check(entry: Request, result: Result) -> None:
     assert result.error is None
     if not params.guided:
         return
-    assert result.finish_reason == "stop"
-    for text in result.samples or (result.text,):
+    assert result.answer.finish_reason == "stop"
+    for text in result.answer.samples or (result.answer.text,):
         if params.json_schema is not None:
             jsonschema.validate(json.loads(text), dict(params.json_schema))
         elif params.regex is not None:
@@ -109,7 +109,7 @@ def test_everything_written_is_what_its_grammar_allows(tiny: Path, way: str, bat
     for entry in requests:
         check(entry, found[entry.id])
     free = [entry for entry in requests if not entry.params.guided]
-    assert {entry.id: found[entry.id].text for entry in free} == reference(tiny, free)
+    assert {entry.id: found[entry.id].answer.text for entry in free} == reference(tiny, free)
 
 
 @pytest.mark.parametrize("family", ["mamba", "t5"])
@@ -134,16 +134,16 @@ def test_a_guided_text_is_the_likeliest_that_is_allowed(tiny: Path) -> None:
     letters = tuple("abcdefgh")
     for n, prompt in enumerate(PROMPTS):
         found = answers(engine, [request("g", prompt, choice=letters, max_new_tokens=3), weigh("w", prompt, *letters)])
-        best = max(found["w"].likelihoods or (), key=lambda each: each.logprob)
-        assert found["g"].text == best.text, n
+        best = max(found["w"].answer.likelihoods or (), key=lambda each: each.logprob)
+        assert found["g"].answer.text == best.text, n
 
 
 def test_logprobs_are_those_of_the_model_and_not_of_what_is_allowed(tiny: Path) -> None:
     engine = open_engine(tiny)
     found = answers(engine, [request("g", "x", choice=("q",), logprobs=True, max_new_tokens=3), weigh("w", "x", "q")])
-    assert found["w"].likelihoods is not None
-    assert found["g"].logprobs is not None
-    assert found["g"].logprobs[0] == pytest.approx(found["w"].likelihoods[0].logprob, abs=1e-4)
+    assert found["w"].answer.likelihoods is not None
+    assert found["g"].answer.logprobs is not None
+    assert found["g"].answer.logprobs[0] == pytest.approx(found["w"].answer.likelihoods[0].logprob, abs=1e-4)
 
 
 def test_any_text_can_be_the_only_choice(tiny: Path) -> None:
@@ -163,7 +163,7 @@ def test_each_sample_follows_the_grammar_for_itself(tiny: Path) -> None:
     entry = request("r", "x", temperature=3.0, n=6, seed=1, json_schema=SCHEMA, max_new_tokens=120)
     result = answers(open_engine(tiny, batch="4"), [entry])["r"]
     check(entry, result)
-    assert len(set(result.samples or ())) > 1
+    assert len(set(result.answer.samples or ())) > 1
 
 
 def test_json_is_written_on_one_line_without_needless_spaces(tiny: Path) -> None:
@@ -173,9 +173,9 @@ def test_json_is_written_on_one_line_without_needless_spaces(tiny: Path) -> None
 
 def test_a_limit_may_cut_a_text_before_its_grammar_ends(tiny: Path) -> None:
     result = answers(open_engine(tiny), [request("r", "x", choice=("a very long text",), max_new_tokens=3)])["r"]
-    assert result.finish_reason == "length"
-    assert "a very long text".startswith(result.text)
-    assert result.completion_tokens == 3
+    assert result.answer.finish_reason == "length"
+    assert "a very long text".startswith(result.answer.text)
+    assert result.answer.completion_tokens == 3
 
 
 @pytest.mark.filterwarnings("ignore:When constructing TokenizerInfo from a huggingface")

@@ -69,11 +69,19 @@ def test_whatever_a_request_asks_for_is_what_it_gets(folder: Callable[[str], Pat
     assert usage_of(engine)["right_tokens"] > 0
     for key, result in expected.items():
         assert taken(found[key]) == taken(result)
-        assert found[key].logprobs == (result.logprobs and pytest.approx(result.logprobs, abs=1e-4))
+        assert found[key].answer.logprobs == (
+            result.answer.logprobs and pytest.approx(result.answer.logprobs, abs=1e-4)
+        )
 
 
 def taken(result: Result) -> tuple[object, ...]:
-    return result.text, result.samples, result.finish_reason, result.completion_tokens, result.error
+    return (
+        result.answer.text,
+        result.answer.samples,
+        result.answer.finish_reason,
+        result.answer.completion_tokens,
+        result.error,
+    )
 
 
 def test_near_ties_are_decided_by_the_row_alone_where_exactness_is_asked_for(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import transformers
 
+from pytest_evals.completion import Message
 from pytest_evals.engines.protocol import Request
 from pytest_evals.engines.transformers.encoding import encode, encode_continuations
 from pytest_evals.errors import ModelError
@@ -16,10 +17,10 @@ from pytest_evals.generation import GenerationParams
 
 from .conftest import FAMILIES, TEMPLATE, answers, make_tokenizer, open_engine, request, save_model, weigh
 
-USER = {"role": "user", "content": "Hi"}
+USER: Message = {"role": "user", "content": "Hi"}
 
 
-def shown(tokenizer: Any, *messages: dict[str, str], **variables: Any) -> str:
+def shown(tokenizer: Any, *messages: Message, **variables: Any) -> str:
     text: str = tokenizer.decode(encode(tokenizer, messages, variables))
     return text
 
@@ -79,7 +80,7 @@ def test_a_base_model_gets_plain_prompts_when_asked_to(tmp_path: Path) -> None:
     folder = save_model(tmp_path, FAMILIES["llama"](), make_tokenizer(None))
     found = answers(open_engine(folder, "?template=none"), [request("r", "Hi", max_new_tokens=3)])["r"]
     assert found.error is None
-    assert found.prompt_tokens == len(make_tokenizer(None)("Hi")["input_ids"])
+    assert found.answer.prompt_tokens == len(make_tokenizer(None)("Hi")["input_ids"])
 
 
 def test_another_template_can_be_given_as_a_file(tmp_path: Path) -> None:
@@ -88,7 +89,7 @@ def test_another_template_can_be_given_as_a_file(tmp_path: Path) -> None:
     found = answers(
         open_engine(folder, f"?template={tmp_path / 'chat.jinja'}"), [request("r", "Hi", max_new_tokens=3)]
     )["r"]
-    assert found.prompt_tokens == len(make_tokenizer()("Hi", add_special_tokens=False)["input_ids"])
+    assert found.answer.prompt_tokens == len(make_tokenizer()("Hi", add_special_tokens=False)["input_ids"])
     error = answers(open_engine(folder, "?template=no.jinja"), [request("r", "Hi")])["r"].error
     assert error is not None
     assert "the chat template 'no.jinja' cannot be read: No such file" in error.message
@@ -112,7 +113,7 @@ def test_a_tokenizer_without_a_padding_token_or_a_beginning_is_fine(tmp_path: Pa
             open_engine(folder, "?template=none", batch="2"),
             [request(f"r{n}", "fox " * (n + 1), max_new_tokens=3) for n in range(4)],
         )
-        assert all(result.error is None and result.completion_tokens == 3 for result in found.values())
+        assert all(result.error is None and result.answer.completion_tokens == 3 for result in found.values())
 
 
 def test_a_model_without_a_template_says_what_to_do(tmp_path: Path) -> None:
@@ -128,7 +129,7 @@ def test_a_prompt_that_does_not_fit_is_that_cases_error_and_says_what_would(
     tiny: Path, query: str, prompt: str
 ) -> None:
     engine = open_engine(tiny, query)
-    room = 256 - (answers(engine, [request("r", "a", max_new_tokens=1)])["r"].prompt_tokens or 0)
+    room = 256 - (answers(engine, [request("r", "a", max_new_tokens=1)])["r"].answer.prompt_tokens or 0)
     requests = [
         request("long", prompt),
         request("greedy", "a", max_new_tokens=room + 1),
@@ -146,7 +147,7 @@ def test_a_prompt_that_does_not_fit_is_that_cases_error_and_says_what_would(
     assert "use a shorter prompt" in str(found["long"].error)
     assert "use a shorter prompt" in str(found["choices"].error)
     assert str(found["greedy"].error).endswith(f'use max_new_tokens of at most {room}")')
-    assert (found["just"].error, found["just"].completion_tokens) == (None, room)
+    assert (found["just"].error, found["just"].answer.completion_tokens) == (None, room)
     assert found["usual"].error is None
 
 
@@ -178,7 +179,7 @@ def test_an_encoder_decoder_reads_and_writes_no_more_than_it_has_positions_for(t
 # -- texts that are only weighed
 
 
-def divided(tokenizer: Any, messages: Sequence[dict[str, str]], *choices: str) -> list[tuple[str, str]]:
+def divided(tokenizer: Any, messages: Sequence[Message], *choices: str) -> list[tuple[str, str]]:
     """The conversation and each choice, as tokens whose texts are joined by bars."""
     pairs = encode_continuations(tokenizer, messages, {}, choices)
     return [("|".join(map(tokenizer.decode, head)), "|".join(map(tokenizer.decode, tail))) for head, tail in pairs]
@@ -192,8 +193,8 @@ def test_a_choice_stands_after_the_assistants_beginning() -> None:
 
 def test_spaces_at_the_end_of_a_plain_prompt_belong_to_the_choice() -> None:
     tokenizer = make_tokenizer(None)
-    plain = [{"role": "user", "content": "x:"}]
-    spaced = [{"role": "user", "content": "x: "}]
+    plain: list[Message] = [{"role": "user", "content": "x:"}]
+    spaced: list[Message] = [{"role": "user", "content": "x: "}]
     assert divided(tokenizer, plain, " the", "the") == [("x|:", " the"), ("x|:", "the")]
     assert divided(tokenizer, spaced, "the", " the") == [("x|:", " the"), ("x|:", " | the")]
 
@@ -218,7 +219,7 @@ def test_a_newline_at_the_end_of_the_template_stays_with_the_prompt() -> None:
 @pytest.mark.parametrize("last", ["user", "assistant"])
 def test_prompt_and_choice_together_are_what_was_written(template: str | None, content: str, last: str) -> None:
     tokenizer = make_tokenizer(template)
-    messages = [USER, {"role": last, "content": content}]
+    messages: list[Message] = [USER, {"role": last, "content": content}]
     choices = ["the", " the", "the quick brown", "x", "  ", "\n"]
     prompt = tokenizer.decode(encode(tokenizer, messages, {}))
     pairs = encode_continuations(tokenizer, messages, {}, choices)
@@ -249,8 +250,8 @@ def test_a_choice_that_comes_to_no_tokens_is_the_cases_error(tiny: Path) -> None
 
 def fingerprints(folder: Path, *requests: Request, query: str = "", **options: Any) -> list[str | None]:
     found = answers(open_engine(folder, query, **options), requests)
-    assert all(result.fingerprint for result in found.values())
-    return [found[entry.id].fingerprint for entry in requests]
+    assert all(result.answer.fingerprint for result in found.values())
+    return [found[entry.id].answer.fingerprint for entry in requests]
 
 
 def test_the_fingerprint_covers_prompt_parameters_and_choices(tiny: Path) -> None:

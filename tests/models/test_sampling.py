@@ -100,7 +100,7 @@ def test_a_single_candidate_is_the_greedy_token(engine: TransformersEngine) -> N
 
 def drawn(engine: TransformersEngine, requests: Sequence[Request]) -> list[float]:
     """The log-probability of the first token of each request, which tells tokens apart."""
-    return [(result.logprobs or (math.nan,))[0] for result in answers(engine, requests).values()]
+    return [(result.answer.logprobs or (math.nan,))[0] for result in answers(engine, requests).values()]
 
 
 @pytest.mark.parametrize("loop", ["packed", "generate"])
@@ -127,17 +127,17 @@ def test_samples_are_drawn_as_often_as_they_are_likely(tiny: Path) -> None:
     draws = 300
     entry = request("r", "a", max_new_tokens=1, temperature=1.0, top_k=4, n=draws, seed=3)
     result = answers(open_engine(tiny), [entry])["r"]
-    assert result.samples is not None
-    assert len(result.samples) == draws
+    assert result.answer.samples is not None
+    assert len(result.answer.samples) == draws
     with torch.no_grad():
         logits = reference_model(tiny)(torch.tensor([prompt_ids(tokenizer_of_all(), entry)])).logits[0, -1]
     best = logits.topk(4)
     shown = [tokenizer_of_all().decode([token], skip_special_tokens=True) for token in best.indices.tolist()]
-    assert set(result.samples) <= set(shown)
+    assert set(result.answer.samples) <= set(shown)
     wanted: dict[str, float] = {}
     for text, share in zip(shown, best.values.softmax(-1).tolist(), strict=True):
         wanted[text] = wanted.get(text, 0) + share * draws
-    seen = [result.samples.count(text) for text in wanted]
+    seen = [result.answer.samples.count(text) for text in wanted]
     assert stats.chisquare(seen, list(wanted.values()), sum_check=False).pvalue > 1e-3
 
 
@@ -150,14 +150,14 @@ def test_samples_differ_and_the_first_is_what_one_alone_would_be(tmp_path: Path,
     several = request("n", PROMPTS[1], max_new_tokens=10, temperature=1.0, seed=4, n=5)
     single = request("1", PROMPTS[1], max_new_tokens=10, temperature=1.0, seed=4)
     found = answers(engine, [several, single])
-    samples = found["n"].samples
+    samples = found["n"].answer.samples
     assert samples is not None
     assert len(set(samples)) == 5
-    assert samples[0] == found["n"].text == found["1"].text
-    assert found["1"].samples is None
-    assert (found["n"].prompt_tokens, found["n"].completion_tokens) == (
-        found["1"].prompt_tokens,
-        found["1"].completion_tokens,
+    assert samples[0] == found["n"].answer.text == found["1"].answer.text
+    assert found["1"].answer.samples is None
+    assert (found["n"].answer.prompt_tokens, found["n"].answer.completion_tokens) == (
+        found["1"].answer.prompt_tokens,
+        found["1"].answer.completion_tokens,
     )
 
 
@@ -165,14 +165,16 @@ def test_more_samples_begin_with_the_ones_that_fewer_would_be(engine: Transforme
     found = answers(
         engine, [request(f"{n}", PROMPTS[2], max_new_tokens=8, temperature=1.0, seed=4, n=n) for n in (2, 4, 6)]
     )
-    samples = [found[key].samples or () for key in ("2", "4", "6")]
+    samples = [found[key].answer.samples or () for key in ("2", "4", "6")]
     assert samples[2][:2] == samples[1][:2] == samples[0]
     assert samples[2][:4] == samples[1]
 
 
 def test_the_prompt_of_several_samples_is_computed_once(tiny: Path) -> None:
     engine = open_engine(tiny)
-    prompt = answers(engine, [request("n", "zebra " * 20, max_new_tokens=2, temperature=1.0, n=8)])["n"].prompt_tokens
+    prompt = answers(engine, [request("n", "zebra " * 20, max_new_tokens=2, temperature=1.0, n=8)])[
+        "n"
+    ].answer.prompt_tokens
     assert prompt is not None
     usage = engine._meter.snapshot()
     assert usage["prompt_tokens"] == prompt + 7

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from pytest_evals.completion import Likelihood
+from pytest_evals.completion import Likelihood, Message
 from pytest_evals.engines.protocol import Request
 from pytest_evals.engines.transformers.engine import TransformersEngine
 
@@ -78,7 +78,7 @@ def expected(model: Any, entry: Request, *, template: bool = True) -> list[tuple
 def likelihoods(engine: TransformersEngine, requests: Sequence[Request]) -> dict[str, tuple[Likelihood, ...]]:
     found = answers(engine, requests)
     assert {key: result.error for key, result in found.items() if result.error} == {}
-    return {key: result.likelihoods or () for key, result in found.items()}
+    return {key: result.answer.likelihoods or () for key, result in found.items()}
 
 
 def compare(found: dict[str, tuple[Likelihood, ...]], model: Any, requests: Sequence[Request], **options: Any) -> None:
@@ -114,8 +114,8 @@ def test_sums_do_not_depend_on_pieces_batches_or_company(folder: Callable[[str],
     set_budget(engine, tokens=7, cascade=1)
     mixed = [entry for pair in zip(requests, generating * 3, strict=True) for entry in pair][: 2 * len(generating)]
     found = answers(engine, [*mixed, *requests[len(generating) :]])
-    compare({entry.id: found[entry.id].likelihoods or () for entry in requests}, plainly, requests)
-    assert {entry.id: found[entry.id].text for entry in generating} == reference(folder(family), generating)
+    compare({entry.id: found[entry.id].answer.likelihoods or () for entry in requests}, plainly, requests)
+    assert {entry.id: found[entry.id].answer.text for entry in generating} == reference(folder(family), generating)
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2"])
@@ -137,8 +137,12 @@ def test_a_text_longer_than_the_budget_is_computed_in_pieces_of_it(
     requests = [weigh("long", SHOTS, "zebra 0123 " * 9, " Rome"), weigh("alone", "x", "The fox jumps. " * 8)]
     generating = request("g", PROMPTS[0], max_new_tokens=30)
     found = answers(engine, [generating, *requests, *asked()[:3]])
-    compare({key: result.likelihoods or () for key, result in found.items()}, reference_model(folder(family)), requests)
-    assert found["g"].text == reference(folder(family), [generating])["g"]
+    compare(
+        {key: result.answer.likelihoods or () for key, result in found.items()},
+        reference_model(folder(family)),
+        requests,
+    )
+    assert found["g"].answer.text == reference(folder(family), [generating])["g"]
     assert max(sizes) == 16
     assert sizes.count(16) > 8
     assert set(slots.stores) == {id(prefix) for prefix in scheduler.prefixes.all() if prefix.stored}
@@ -149,10 +153,10 @@ def test_the_shared_prompt_of_choices_is_computed_once(folder: Callable[[str], P
     entry = weigh("r", SHOTS, *(f" {letter}" for letter in "abcdefgh"))
     result = answers(engine, [entry])["r"]
     usage = usage_of(engine)
-    assert result.prompt_tokens == len(prompt_ids(tokenizer_of_all(), entry))
-    assert usage["prompt_tokens"] < 2 * result.prompt_tokens
-    assert usage["shared_tokens"] > 6 * result.prompt_tokens
-    assert (result.text, result.completion_tokens, result.samples) == ("", 0, None)
+    assert result.answer.prompt_tokens == len(prompt_ids(tokenizer_of_all(), entry))
+    assert usage["prompt_tokens"] < 2 * result.answer.prompt_tokens
+    assert usage["shared_tokens"] > 6 * result.answer.prompt_tokens
+    assert (result.answer.text, result.answer.completion_tokens, result.answer.samples) == ("", 0, ())
 
 
 def test_spaces_after_a_plain_prompt_count_with_the_choice(folder: Callable[[str], Path]) -> None:
@@ -169,7 +173,10 @@ def test_spaces_after_an_answer_that_is_continued_count_with_the_choice(folder: 
     engine = open_engine(folder("llama"))
 
     def after(beginning: str, choice: str) -> Request:
-        messages = ({"role": "user", "content": "?"}, {"role": "assistant", "content": beginning})
+        messages: tuple[Message, Message] = (
+            {"role": "user", "content": "?"},
+            {"role": "assistant", "content": beginning},
+        )
         return Request(beginning, "m", messages, request("", "").params, (choice,))
 
     found = likelihoods(engine, [after("x: ", "the fox"), after("x:", " the fox")])

@@ -79,7 +79,7 @@ def results(pool: EnginePool, requests: Sequence[Request]) -> dict[str, Result]:
 
 
 def texts(pool: EnginePool, requests: Sequence[Request]) -> dict[str, str]:
-    return {key: result.text for key, result in results(pool, requests).items()}
+    return {key: result.answer.text for key, result in results(pool, requests).items()}
 
 
 def copies(pool: EnginePool, model: str) -> list[Replica]:
@@ -271,7 +271,7 @@ def test_models_that_differ_in_their_template_use_one_process(pool: EnginePool, 
     # The same conversations, and yet other prompts.
     first, second = ask(chat, "a", 4), [dataclasses.replace(entry, model=plain) for entry in ask(chat, "b", 4)]
     pool.submit([*first, *second])
-    expected = {key: result.text for key, result in answers(open_engine(tiny, "?template=none"), second).items()}
+    expected = {key: result.answer.text for key, result in answers(open_engine(tiny, "?template=none"), second).items()}
     assert texts(pool, first) == reference(tiny, first)
     assert texts(pool, second) == expected
     assert list(expected.values()) != list(reference(tiny, first).values())
@@ -281,7 +281,9 @@ def test_models_that_differ_in_their_template_use_one_process(pool: EnginePool, 
 
 def test_a_base_model_without_a_template_is_loaded_with_template_none(pool: EnginePool, base: Path) -> None:
     requests = ask(f"{base}?template=none", "a", 2)
-    expected = {key: result.text for key, result in answers(open_engine(base, "?template=none"), requests).items()}
+    expected = {
+        key: result.answer.text for key, result in answers(open_engine(base, "?template=none"), requests).items()
+    }
     assert texts(pool, requests) == expected
 
 

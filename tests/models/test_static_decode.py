@@ -186,12 +186,12 @@ def test_an_end_token_in_the_middle_of_a_block_ends_the_text_there(tmp_path: Pat
     folder = save_model(tmp_path, FAMILIES["llama"](), ends=ends)
     engine = static_engine(folder, steps)
     found = answers(engine, mixed())
-    assert {key: result.text for key, result in found.items()} == reference(folder, mixed())
+    assert {key: result.answer.text for key, result in found.items()} == reference(folder, mixed())
     plain = answers(open_engine(folder), mixed())
-    stopped = [key for key, result in found.items() if result.finish_reason == "stop"]
+    stopped = [key for key, result in found.items() if result.answer.finish_reason == "stop"]
     assert len(stopped) > 2
-    assert {key: (result.finish_reason, result.completion_tokens) for key, result in found.items()} == {
-        key: (result.finish_reason, result.completion_tokens) for key, result in plain.items()
+    assert {key: (result.answer.finish_reason, result.answer.completion_tokens) for key, result in found.items()} == {
+        key: (result.answer.finish_reason, result.answer.completion_tokens) for key, result in plain.items()
     }
 
 
@@ -211,10 +211,12 @@ def test_a_sampled_text_does_not_depend_on_the_length_of_blocks(tiny: Path, para
         for n, text in enumerate(PROMPTS)
     ]
     requests += mixed()[3:5]
-    plain = {key: (result.text, result.samples) for key, result in answers(open_engine(tiny), requests).items()}
+    plain = {
+        key: (result.answer.text, result.answer.samples) for key, result in answers(open_engine(tiny), requests).items()
+    }
     for steps, batch in ((1, "16"), (8, "16"), (8, "3"), (5, "1")):
         found = answers(static_engine(tiny, steps, batch=batch), requests)
-        assert {key: (result.text, result.samples) for key, result in found.items()} == plain
+        assert {key: (result.answer.text, result.answer.samples) for key, result in found.items()} == plain
 
 
 def test_prefixes_are_in_the_slots_of_the_rows_below_them(tiny: Path) -> None:
@@ -254,8 +256,10 @@ def test_where_the_host_must_see_logits_it_takes_one_step_at_a_time(tiny: Path, 
     requests = [*mixed(), request("seen", "x", max_new_tokens=30, **params)]
     engine, plain = static_engine(tiny), open_engine(tiny)
     found, expected = answers(engine, requests), answers(plain, requests)
-    assert {key: result.text for key, result in found.items()} == {key: each.text for key, each in expected.items()}
-    assert found["seen"].logprobs == pytest.approx(expected["seen"].logprobs, abs=1e-4)
+    assert {key: result.answer.text for key, result in found.items()} == {
+        key: each.answer.text for key, each in expected.items()
+    }
+    assert found["seen"].answer.logprobs == pytest.approx(expected["seen"].answer.logprobs, abs=1e-4)
     # The longest row is alone in the end, and free to go on in blocks.
     assert capture_of(engine).waits == math.ceil((mixed()[-1].params.max_new_tokens - 30) / 8)
 
@@ -271,9 +275,9 @@ def test_stop_strings_end_a_text_in_the_middle_of_a_block(tiny: Path) -> None:
     full = texts(open_engine(tiny), [request("r", PROMPTS[1], max_new_tokens=30)])["r"]
     requests = [request("r", PROMPTS[1], max_new_tokens=30, stop=(full[9:11], "never there"))]
     found = answers(static_engine(tiny), requests)["r"]
-    assert found.finish_reason == "stop"
-    assert full.startswith(found.text)
-    assert found.text == texts(open_engine(tiny), requests)["r"]
+    assert found.answer.finish_reason == "stop"
+    assert full.startswith(found.answer.text)
+    assert found.answer.text == texts(open_engine(tiny), requests)["r"]
 
 
 # -- accounts, memory, mistakes
@@ -341,7 +345,7 @@ def test_logits_that_are_no_numbers_are_the_error_of_their_rows_alone(
     assert {key for key, result in found.items() if result.error} == {"bad"}
     assert "not finite numbers" in str(found["bad"].error)
     expected = reference(tiny, mixed())
-    assert {key: result.text for key, result in found.items() if key != "bad"} == expected
+    assert {key: result.answer.text for key, result in found.items() if key != "bad"} == expected
     assert bad.decoder is decoder
 
 

@@ -52,7 +52,7 @@ def test_two_ranks_give_the_texts_of_one_and_leave_with_the_engine(pool: EngineP
     whole = texts(open_engine(tiny), asked(str(tiny)))
     divided = results(pool, asked(f"{tiny}?tp=2"))
     assert all(result.error is None for result in divided)
-    assert [result.text for result in divided] == [whole[f"{tiny}-{index}"] for index in range(len(TEXTS))]
+    assert [result.answer.text for result in divided] == [whole[f"{tiny}-{index}"] for index in range(len(TEXTS))]
     left = followers()
     assert len(left) == 1
     pool.close()

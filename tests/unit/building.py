@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pytest_evals.completion import text_of
 from pytest_evals.errors import EvalsError
 from pytest_evals.scores.records import CaseRecord, GradeRecord, Outcome
 from pytest_evals.suites.declaration import EvalDeclaration, cases
@@ -50,7 +51,7 @@ def first(data: object = ROWS, **arguments: Any) -> Prepared:
 
 def talk(prepared: Prepared) -> list[tuple[str, str]]:
     """Return the conversation of a case: who says what."""
-    return [(message["role"], message["content"]) for message in prepared.prompt]
+    return [(message["role"], text_of(message)) for message in prepared.prompt]
 
 
 def grade_record(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_evals.case import Case
-from pytest_evals.completion import Completion, Likelihood, likeliest
+from pytest_evals.completion import Completion, Likelihood, Message, likeliest
 from pytest_evals.errors import ModelCallError
 from pytest_evals.graders.judges import grader
 from pytest_evals.runner.model import Choice
@@ -43,7 +43,7 @@ class Handle:
     def using(self, spec: str) -> Handle:
         return self._others[spec]
 
-    async def generate(self, messages: Sequence[Mapping[str, Any]], **generation: Any) -> Completion:
+    async def generate(self, messages: Sequence[Message], **generation: Any) -> Completion:
         for name in ("choice", "json_schema"):
             if name in generation and name not in self._able:
                 raise ModelCallError(f"cannot honour {name}", "unsupported")
@@ -63,7 +63,7 @@ class Handle:
 
 
 def completion(text: str, question: str = "What is the capital of France?") -> Completion:
-    asked = {"role": "user", "content": question}
+    asked: Message = {"role": "user", "content": question}
     return Completion(text, (asked, {"role": "assistant", "content": text}), "stop")
 
 

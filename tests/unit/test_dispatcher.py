@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.completion import Failure
+from pytest_evals.completion import Completion, Failure
 from pytest_evals.engines.pool import EnginePool
 from pytest_evals.engines.protocol import Deliver, Request, Result
 from pytest_evals.engines.remote import RemotePool, serve_workers
@@ -36,7 +36,7 @@ class FakeEngines:
         if self.gone:
             raise EvalsError("gone")
         self.parcels.append([request.id for request in requests])
-        results = [Result(request.id, text=request.id.upper()) for request in requests]
+        results = [Result(request.id, Completion(request.id.upper())) for request in requests]
         half = len(results) // 2
         parts = [part for part in (results[half:], results[:half]) if part]
 
@@ -71,9 +71,9 @@ def test_what_is_asked_together_leaves_together_whatever_way_it_took() -> None:
         # Some need a turn of the loop or two before they ask.
         for _ in range(number % 3):
             await asyncio.sleep(0)
-        assert (await dispatcher.ask(ask(f"first {number}")).wait()).text == f"FIRST {number}"
+        assert (await dispatcher.ask(ask(f"first {number}")).wait()).answer.text == f"FIRST {number}"
         texts = await asyncio.gather(*(dispatcher.ask(ask(f"{letter} {number}")).wait() for letter in "xy"))
-        assert [result.text for result in texts] == [f"X {number}", f"Y {number}"]
+        assert [result.answer.text for result in texts] == [f"X {number}", f"Y {number}"]
 
     async def main(dispatcher: Dispatcher, _: FakeEngines) -> None:
         await asyncio.gather(*(step(dispatcher, number) for number in range(200)))
@@ -90,7 +90,7 @@ def test_ten_thousand_calls_may_be_open_and_need_no_threads() -> None:
         answers = [dispatcher.ask(ask(f"n{number}")) for number in range(10_000)]
         before = threading.active_count()
         results = await asyncio.gather(*(answer.wait() for answer in answers))
-        assert [result.text for result in results] == [f"N{number}" for number in range(10_000)]
+        assert [result.answer.text for result in results] == [f"N{number}" for number in range(10_000)]
         assert threading.active_count() <= before + 1
 
     started = time.monotonic()
@@ -102,8 +102,12 @@ def test_the_same_id_is_asked_once_and_a_sync_asker_waits_in_its_own_thread() ->
     async def main(dispatcher: Dispatcher, engines: FakeEngines) -> None:
         one, two = dispatcher.ask(ask("a")), dispatcher.ask(ask("a"))
         in_thread = asyncio.to_thread(lambda: dispatcher.ask(ask("b")).result())
-        assert [result.text for result in await asyncio.gather(one.wait(), two.wait(), in_thread)] == ["A", "A", "B"]
-        assert (await one.wait()).text == "A"
+        assert [result.answer.text for result in await asyncio.gather(one.wait(), two.wait(), in_thread)] == [
+            "A",
+            "A",
+            "B",
+        ]
+        assert (await one.wait()).answer.text == "A"
         assert sorted(key for parcel in engines.parcels for key in parcel) == ["a", "b"]
         with pytest.raises(SuiteError, match="await the call"):
             dispatcher.ask(ask("c")).result()
@@ -112,7 +116,7 @@ def test_the_same_id_is_asked_once_and_a_sync_asker_waits_in_its_own_thread() ->
         waiting = asyncio.create_task(answer.wait())
         await asyncio.sleep(0)
         waiting.cancel()
-        assert (await answer.wait()).text == "D"
+        assert (await answer.wait()).answer.text == "D"
 
     run(main)
 
@@ -168,7 +172,7 @@ def test_a_subscriber_hears_of_what_is_there_and_of_what_comes_also_from_afar(po
     everything = threading.Event()
 
     def deliver(results: list[Result]) -> None:
-        heard.update((result.id, result.text) for result in results)
+        heard.update((result.id, result.answer.text) for result in results)
         if len(heard) == 6:
             everything.set()
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.completion import Failure
+from pytest_evals.completion import Completion, Failure, Message
 from pytest_evals.engines.answer_cache import AnswerCache
 from pytest_evals.engines.deferred_loading import DeferredLoading
 from pytest_evals.engines.pool import LOAD_ATTEMPTS, EnginePool
@@ -95,7 +95,7 @@ class Stage:
         return channel.sent if channel else []
 
     def finish(self, model: str, *keys: str, number: int = 0) -> None:
-        results = [Result(key, f"text of {key}").to_dict() for key in keys]
+        results = [Result(key, Completion(f"text of {key}")).to_dict() for key in keys]
         self.hear(self.copies(model)[number], type="results", results=results)
 
     def gone(self, model: str, status: int = -9, number: int = 0) -> None:
@@ -133,7 +133,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
 
 
 def ask(key: str, model: str = BIG, text: str | None = None, tokens: int = 10) -> Request:
-    messages = ({"role": "user", "content": key if text is None else text},)
+    messages: tuple[Message] = ({"role": "user", "content": key if text is None else text},)
     return Request(key, model, messages, GenerationParams(max_new_tokens=tokens))
 
 
@@ -150,7 +150,7 @@ def test_a_model_is_loaded_when_it_is_announced_and_sent_what_was_asked_meanwhil
     stage.ready(BIG)
     assert stage.sent(BIG) == ["a", "b"]
     stage.finish(BIG, "b", "a")
-    assert stage.answer(ask("a")).text == "text of a"
+    assert stage.answer(ask("a")).answer.text == "text of a"
     assert len(stage.processes) == 1
 
 
@@ -161,7 +161,7 @@ def test_what_was_asked_before_is_not_asked_again(stage: Stage) -> None:
     assert stage.sent(BIG) == ["a", "b"]
     stage.finish(BIG, "a")
     stage.pool.submit([ask("a")])
-    assert stage.answer(ask("a")).text == "text of a"
+    assert stage.answer(ask("a")).answer.text == "text of a"
     stage.pool.submit([ask("a")])
     assert stage.sent(BIG) == ["a", "b"]
 
@@ -187,7 +187,7 @@ def test_a_process_that_dies_at_work_is_replaced_and_sent_the_rest(stage: Stage)
     stage.ready(BIG)
     assert stage.sent(BIG) == ["b"]
     stage.finish(BIG, "b")
-    assert [stage.answer(ask(key)).text for key in "ab"] == ["text of a", "text of b"]
+    assert [stage.answer(ask(key)).answer.text for key in "ab"] == ["text of a", "text of b"]
 
 
 def test_what_a_process_that_died_had_used_is_kept(stage: Stage) -> None:
@@ -306,7 +306,7 @@ def test_specifications_that_differ_in_their_template_share_one_process_and_no_a
     stage.ready(BIG)
     assert stage.sent(BIG) == ["a", "b"]
     stage.finish(BIG, "a", "b")
-    assert [stage.answer(ask(key, plain)).text for key in "bc"] == ["text of b"] * 2
+    assert [stage.answer(ask(key, plain)).answer.text for key in "bc"] == ["text of b"] * 2
 
 
 # -- replicas
@@ -343,7 +343,7 @@ def test_a_replica_that_dies_at_work_is_started_again_and_the_other_goes_on(stag
     assert stage.sent(TWO, 1) == ["c", "d"]
     stage.finish(TWO, "b", "e")
     stage.finish(TWO, "c", "d", number=1)
-    assert {stage.answer(ask(key, TWO)).text for key in "abcde"} == {f"text of {key}" for key in "abcde"}
+    assert {stage.answer(ask(key, TWO)).answer.text for key in "abcde"} == {f"text of {key}" for key in "abcde"}
 
 
 def test_a_replica_that_dies_for_good_leaves_its_work_to_the_other(stage: Stage) -> None:
@@ -472,8 +472,8 @@ class Known:
     def __init__(self, *known: str) -> None:
         self.known = known
 
-    def find(self, _key: object, request: Request) -> Result | None:
-        return Result("", f"known {request.id}", completion_tokens=7) if request.id in self.known else None
+    def find(self, _key: object, request: Request) -> Completion | None:
+        return Completion(f"known {request.id}", completion_tokens=7) if request.id in self.known else None
 
     def has(self, _model: str) -> bool:
         return bool(self.known)
@@ -487,7 +487,7 @@ def foresee(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
         pool = stage.pool
         pool.memory = AnswerCache(tmp_path, sources=[Known(*known)])
         pool._deferred = DeferredLoading(tmp_path, pool.options, pool.memory, pool._changed, pool._scheduler.schedule)
-        monkeypatch.setattr("pytest_evals.engines.deferred_loading.predicted_info", lambda *_: info)
+        monkeypatch.setattr("pytest_evals.engines.deferred_loading.cached_identity", lambda *_: info)
 
     return foresee
 
@@ -499,13 +499,17 @@ def test_what_is_known_is_not_sent_and_the_next_model_has_its_turn(stage: Stage,
     stage.pool.submit([ask("a"), ask("b"), twin, ask("x", SMALL), ask("y", SMALL)])
     stage.ready(BIG)
     assert stage.sent(BIG) == []
-    assert [stage.answer(request).text for request in (ask("a"), ask("b"), twin)] == ["known a", "known b", "known a"]
+    assert [stage.answer(request).answer.text for request in (ask("a"), ask("b"), twin)] == [
+        "known a",
+        "known b",
+        "known a",
+    ]
     # Nothing is left to do for it, so it has left, as it was told.
     wait_until(lambda: stage.states(BIG) == ["stopped"])
     stage.ready(SMALL)
     assert stage.sent(SMALL) == ["y"]
     stage.finish(SMALL, "y")
-    origins = [stage.answer(ask(key, SMALL)).origin for key in "xy"]
+    origins = [stage.answer(ask(key, SMALL)).answer.origin for key in "xy"]
     assert [origin and origin.source for origin in origins] == ["cache", None]
     assert [copy.tokens for model in (BIG, SMALL) for copy in stage.copies(model)] == [0, 0]
     assert [copy.done for model in (BIG, SMALL) for copy in stage.copies(model)] == [3, 2]
@@ -530,12 +534,12 @@ def test_a_model_of_which_all_is_known_is_not_loaded(stage: Stage, foresee: Call
     stage.pool.prepare(model)
     asked = [ask("a", model), ask("b", model), ask("c", model, text="a")]
     stage.pool.submit(asked)
-    assert [stage.answer(request).text for request in asked] == ["known a", "known b", "known a"]
+    assert [stage.answer(request).answer.text for request in asked] == ["known a", "known b", "known a"]
     replica_set = stage.pool.replica_sets()[model]
     assert (stage.processes, replica_set.busy, replica_set.predicted_info) == ([], False, FORETOLD)
     assert sum(copy.done for copy in replica_set.replicas) == 3
     # Who asks for it once more gets the same, and nothing is left to be sent.
-    assert (stage.answer(asked[0]).text, replica_set.pending()) == ("known a", [])
+    assert (stage.answer(asked[0]).answer.text, replica_set.pending()) == ("known a", [])
 
 
 def test_a_model_is_loaded_for_what_is_not_known_and_then_tells_what_is(
@@ -547,7 +551,7 @@ def test_a_model_is_loaded_for_what_is_not_known_and_then_tells_what_is(
     # What it is loaded as decides, so nothing is answered before.
     assert stage.pool.result(ask("a"), timeout=0) is None
     stage.ready(BIG, identity=THEN)
-    assert (stage.answer(ask("a")).text, stage.sent(BIG)) == ("known a", ["b"])
+    assert (stage.answer(ask("a")).answer.text, stage.sent(BIG)) == ("known a", ["b"])
     assert stage.pool.incidents == []
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.completion import Failure, Likelihood
+from pytest_evals.completion import Completion, Failure, Likelihood
 from pytest_evals.engines.protocol import Capabilities, Inbox, Request, Result, refusal
 from pytest_evals.generation import GenerationParams
 
@@ -55,12 +55,14 @@ def test_greedy_texts_and_likelihoods_are_the_same_again(request_: Request, repe
 @pytest.mark.parametrize(
     "result",
     [
-        Result("a"),
-        Result("a", "", finish_reason="length", prompt_tokens=0, completion_tokens=0, logprobs=()),
-        Result("a", "text \ud800", "stop", 5, 2, (-0.5, -1e-9), latency=0.25, fingerprint="f00"),
+        Result("a", Completion()),
+        Result("a", Completion("", finish_reason="length", prompt_tokens=0, completion_tokens=0)),
+        Result("a", Completion("text \ud800", (), "stop", None, 5, 2, (-0.5, -1e-9), latency=0.25, fingerprint="f00")),
         Result("a", error=Failure("model", "refused")),
-        Result("a", "one", samples=("one", "two \ud800"), latency=0.5, queued=1.5),
-        Result("a", likelihoods=(Likelihood(" yes", -1.5, 2, 4, greedy=True), Likelihood("no", -2.5, 1, 2))),
+        Result("a", Completion("one", samples=("one", "two \ud800"), latency=0.5, queued=1.5)),
+        Result(
+            "a", Completion(likelihoods=(Likelihood(" yes", -1.5, 2, 4, greedy=True), Likelihood("no", -2.5, 1, 2)))
+        ),
     ],
     ids=["plain", "empty", "full", "error", "samples", "likelihoods"],
 )
@@ -69,7 +71,13 @@ def test_a_result_survives_the_wire(result: Result) -> None:
 
 
 def test_what_a_result_does_not_have_does_not_travel() -> None:
-    assert Result("a", "text").to_dict() == {"id": "a", "text": "text", "finish_reason": "stop"}
+    completion = {"text": "text", "finish_reason": "stop"}
+    assert Result("a", Completion("text")).to_dict() == {"id": "a", "completion": completion}
+
+
+def test_an_error_in_the_place_of_an_answer_is_not_overlooked() -> None:
+    with pytest.raises(RuntimeError, match="refused"):
+        _ = Result("a", error=Failure("model", "refused")).answer
 
 
 # -- refusals

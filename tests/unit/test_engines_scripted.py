@@ -75,7 +75,7 @@ async def answer(messages):
 @pytest.mark.parametrize("source", [PLAIN, ASYNC], ids=["sync", "async"])
 def test_a_script_answers_every_request(source: str, script: Script) -> None:
     results = answers(script(source), *(ask(str(number), f"hello {number}") for number in range(40)))
-    assert {key: result.text for key, result in results.items()} == {
+    assert {key: result.answer.text for key, result in results.items()} == {
         str(number): f"You said: hello {number}" for number in range(40)
     }
 
@@ -83,9 +83,9 @@ def test_a_script_answers_every_request(source: str, script: Script) -> None:
 @pytest.mark.parametrize("source", [PLAIN, ASYNC], ids=["sync", "async"])
 def test_tokens_are_counted_in_words(source: str, script: Script) -> None:
     result = answers(script(source), ask("a", "one two three"))["a"]
-    assert (result.prompt_tokens, result.completion_tokens, result.finish_reason) == (3, 5, "stop")
-    assert result.latency is not None
-    assert result.latency >= 0
+    assert (result.answer.prompt_tokens, result.answer.completion_tokens, result.answer.finish_reason) == (3, 5, "stop")
+    assert result.answer.latency is not None
+    assert result.answer.latency >= 0
 
 
 @pytest.mark.parametrize("word", ["", "async "], ids=["sync", "async"])
@@ -98,7 +98,7 @@ def test_what_a_script_raises_is_the_error_of_that_case_alone(word: str, script:
     """)
     results = answers(engine, ask("a", "bad"), ask("b", "good"))
     assert message(results["a"]).endswith(":answer raised KeyError: 'no such city'")
-    assert results["b"].text == "fine"
+    assert results["b"].answer.text == "fine"
 
 
 @pytest.mark.parametrize("word", ["", "async "], ids=["sync", "async"])
@@ -118,7 +118,7 @@ def test_a_script_that_returns_no_text_is_told_so(word: str, returned: str, kind
 )
 def test_the_text_ends_before_the_first_stop_string(stop: tuple[str, ...], text: str, script: Script) -> None:
     engine = script("def answer(messages): return 'one two three'")
-    assert answers(engine, ask(stop=stop))["a"].text == text
+    assert answers(engine, ask(stop=stop))["a"].answer.text == text
 
 
 @pytest.mark.parametrize("source", [PLAIN, ASYNC], ids=["sync", "async"])
@@ -130,7 +130,7 @@ def test_log_probabilities_are_refused(source: str, script: Script) -> None:
 
 def test_sampling_parameters_mean_nothing_to_a_script(script: Script) -> None:
     result = answers(script(PLAIN), ask(temperature=0.7, top_k=5, top_p=0.5, seed=3, max_new_tokens=1))["a"]
-    assert result.text == "You said: What is it?"
+    assert result.answer.text == "You said: What is it?"
 
 
 @pytest.mark.parametrize("source", [PLAIN, ASYNC], ids=["sync", "async"])
@@ -170,7 +170,7 @@ def test_a_script_cannot_change_the_conversation(script: Script) -> None:
 
 def test_the_fingerprint_depends_on_conversation_and_parameters(script: Script) -> None:
     requests = [ask("a"), ask("b"), ask("c", "another"), ask("d", stop=("x",))]
-    prints = [result.fingerprint for result in answers(script(PLAIN), *requests).values()]
+    prints = [result.answer.fingerprint for result in answers(script(PLAIN), *requests).values()]
     assert prints[0] == prints[1]
     assert len(set(prints)) == 3
 
@@ -188,7 +188,7 @@ def test_async_calls_run_at_the_same_time(script: Script) -> None:
             await asyncio.wait_for(everybody.wait(), 60)
             return "together"
     """)
-    assert {result.text for result in answers(engine, *(ask(key) for key in "abcde")).values()} == {"together"}
+    assert {result.answer.text for result in answers(engine, *(ask(key) for key in "abcde")).values()} == {"together"}
 
 
 @pytest.mark.parametrize("source", [PLAIN, ASYNC], ids=["sync", "async"])
@@ -241,21 +241,23 @@ def weigh(*choices: str, key: str = "a", text: str = "What is it?", **params: An
 @pytest.mark.parametrize("source", [PLAIN, ASYNC], ids=["sync", "async"])
 def test_the_function_score_gives_the_likelihood_of_each_choice(source: str, script: Script) -> None:
     results = answers(script(source + SCORE), weigh("yes", "not at all", " ä"), ask("b"), weigh("x", key="c", text="!"))
-    assert results["a"].likelihoods == (
+    assert results["a"].answer.likelihoods == (
         Likelihood("yes", -4.5, 1, 3),
         Likelihood("not at all", -15.0, 3, 10),
         Likelihood(" ä", -3.0, 1, 3),
     )
-    assert results["a"].text == ""
-    assert results["a"].completion_tokens == 0
-    assert results["b"].text == "You said: What is it?"
-    assert results["b"].likelihoods is None
+    assert results["a"].answer.text == ""
+    assert results["a"].answer.completion_tokens == 0
+    assert results["b"].answer.text == "You said: What is it?"
+    assert results["b"].answer.likelihoods is None
     # A whole number is one too.
-    assert results["c"].likelihoods == (Likelihood("x", 0.0, 1, 1),)
+    assert results["c"].answer.likelihoods == (Likelihood("x", 0.0, 1, 1),)
 
 
 def test_blank_texts_count_as_one_token(script: Script) -> None:
-    (found,) = answers(script(PLAIN + SCORE), weigh("  "))["a"].likelihoods or ()
+    likelihoods = answers(script(PLAIN + SCORE), weigh("  "))["a"].answer.likelihoods
+    assert likelihoods is not None
+    (found,) = likelihoods
     assert (found.tokens, found.per_token) == (1, -3.0)
 
 
@@ -274,7 +276,7 @@ def test_a_model_named_score_does_not_score(script: Script) -> None:
     engine = script("def score(messages): return 'five'", function="score")
     results = answers(engine, weigh("yes", "no"), ask("b"))
     assert "cannot tell how likely a text is" in message(results["a"], "unsupported")
-    assert results["b"].text == "five"
+    assert results["b"].answer.text == "five"
 
 
 @pytest.mark.parametrize("source", [PLAIN, ASYNC], ids=["sync", "async"])
@@ -292,12 +294,12 @@ def test_a_score_that_fails_is_the_error_of_that_case_alone(source: str, body: s
     engine = script(f"{source}\ndef score(messages, text):\n    if text == 'bad':\n        {body}\n    return -1.0\n")
     results = answers(engine, weigh("bad"), weigh("good", key="b"))
     assert words in message(results["a"])
-    assert results["b"].likelihoods == (Likelihood("good", -1.0, 1, 4),)
+    assert results["b"].answer.likelihoods == (Likelihood("good", -1.0, 1, 4),)
 
 
 def test_a_score_cannot_change_the_conversation_for_the_next_choice(script: Script) -> None:
     engine = script(PLAIN + "\ndef score(messages, text):\n    return -float(len(messages.pop()['content']))\n")
-    found = answers(engine, weigh("a", "b"))["a"].likelihoods or ()
+    found = answers(engine, weigh("a", "b"))["a"].answer.likelihoods or ()
     assert [each.logprob for each in found] == [-11.0, -11.0]
 
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.completion import Failure
+from pytest_evals.completion import Completion, Failure, Message
 from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.engines.request_tracker import MAX_CONSECUTIVE_CRASHES, RequestTracker, request_key
 from pytest_evals.generation import GenerationParams
 
 
 def ask(key: str, text: str | None = None, **params: Any) -> Request:
-    messages = ({"role": "user", "content": key if text is None else text},)
+    messages: tuple[Message] = ({"role": "user", "content": key if text is None else text},)
     return Request(key, "smollm2", messages, GenerationParams(**params))
 
 
@@ -40,7 +40,7 @@ def send_and_start(slot: RequestTracker) -> list[str]:
 
 
 def finish(slot: RequestTracker, key: str) -> list[str]:
-    return [result.id for result in slot.finished(Result(key, f"text of {key}"))]
+    return [result.id for result in slot.finished(Result(key, Completion(f"text of {key}")))]
 
 
 def crash(slot: RequestTracker) -> dict[str, Failure | None]:
@@ -107,8 +107,8 @@ def test_identical_greedy_requests_are_computed_once_and_answered_each() -> None
     slot = RequestTracker(deduplicates=True)
     assert slot.add([ask("a", "same"), ask("b", "same"), ask("c", "other"), ask("d", "same")]) == 2
     assert send(slot) == ["a", "c"]
-    results = slot.finished(Result("a", "text", completion_tokens=3))
-    assert results == [Result(key, "text", completion_tokens=3) for key in "abd"]
+    results = slot.finished(Result("a", Completion("text", completion_tokens=3)))
+    assert results == [Result(key, Completion("text", completion_tokens=3)) for key in "abd"]
 
 
 def test_a_copy_that_arrives_later_joins_the_one_that_is_computed() -> None:

@@ -137,7 +137,7 @@ def test_a_request_is_known_from_the_backlog_to_its_result() -> None:
     assert "a" in replica_set
     assert replica_set.busy
     all_sent(replica_set)
-    replica_set.replicas[0].slot.finished(Result("a"))
+    replica_set.replicas[0].tracker.finished(Result("a"))
     assert "a" not in replica_set
     assert not replica_set.busy
 

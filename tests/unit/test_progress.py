@@ -55,7 +55,7 @@ def replica() -> Replica:
 @pytest.fixture
 def pool(tmp_path: Path, replica: Replica, monkeypatch: pytest.MonkeyPatch) -> EnginePool:
     pool = EnginePool(tmp_path)
-    monkeypatch.setattr(pool, "replicas", lambda: [replica])
+    monkeypatch.setattr(pool, "all_replicas", lambda: [replica])
     return pool
 
 
@@ -148,7 +148,7 @@ def test_models_at_work_stand_side_by_side_and_copies_of_one_together(
         copy_of("org/other", asked=4, working_since=1001.0),
         copy_of("org/idle", asked=4),
     ]
-    monkeypatch.setattr(pool, "replicas", lambda: replicas)
+    monkeypatch.setattr(pool, "all_replicas", lambda: replicas)
     screen = Shown(live=True)
     progress = ProgressLine(pool, screen)
     clock.now += 4

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.completion import Failure, Likelihood, Origin
+from pytest_evals.completion import Completion, Failure, Likelihood, Origin
 from pytest_evals.engines.answer_cache import AnswerCache, AnswerKey, model_digest, request_key
 from pytest_evals.engines.protocol import EngineInfo, Request, Result
 from pytest_evals.engines.spec import ModelSpec
@@ -68,13 +68,13 @@ def test_a_memory_keeps_what_was_computed_and_recalls_it_for_nobody_who_wants_it
     memory = AnswerCache(tmp_path, sources=[cache], answer_store=cache)
     assert memory.lookup(ask("a"), info) is None
     assert memory.lookup(ask("bad", "y"), info) is None
-    computed = memory.store(Result("a", "text", likelihoods=(Likelihood("x", -1.5, 2, 3),), queued=3.0))
+    computed = memory.store(Result("a", Completion("text", likelihoods=(Likelihood("x", -1.5, 2, 3),), queued=3.0)))
     digest = model_digest({"weights": "f00"}, ModelSpec("smollm2", "hf", "smollm2"))
     origin = Origin(str(request_key(ask(), digest, deterministic=True)))
-    assert computed.origin == origin
+    assert computed.answer.origin == origin
     memory.store(Result("bad", error=Failure("model", "refused")))
     again = memory.lookup(ask("b"), info)
-    assert again == replace(computed, id="b", origin=replace(origin, source="cache"), queued=None)
+    assert again == Result("b", replace(computed.answer, origin=replace(origin, source="cache"), queued=None))
     assert memory.lookup(ask("bad", "y"), info) is None
     assert memory.lookup(ask("c", alone=True), info) is None
     assert memory.lookup(ask("b"), EngineInfo(identity={"weights": "f01"})) is None
@@ -89,7 +89,7 @@ def test_two_runs_may_write_at_once(tmp_path: Path) -> None:
 
     def write(cache: Cache, first: int) -> None:
         for number in range(first, first + 200):
-            cache.keep(key(number), Result("", f"text {number}"))
+            cache.keep(key(number), Completion(f"text {number}"))
 
     threads = [threading.Thread(target=write, args=(cache, 100 * index)) for index, cache in enumerate(caches)]
     for thread in threads:
@@ -99,7 +99,7 @@ def test_two_runs_may_write_at_once(tmp_path: Path) -> None:
     reader = Cache(tmp_path, writes=False)
     texts = [found.text if (found := reader.find(key(number), ask())) else None for number in range(300)]
     assert texts == [f"text {number}" for number in range(300)]
-    reader.keep(key(999), Result("", "not written"))
+    reader.keep(key(999), Completion("not written"))
     for cache in (*caches, reader):
         cache.close()
         assert cache.problem is None
@@ -109,7 +109,7 @@ def test_two_runs_may_write_at_once(tmp_path: Path) -> None:
 def test_what_was_not_used_for_the_longest_time_makes_room(tmp_path: Path) -> None:
     cache = Cache(tmp_path, writes=True, most_bytes=1000)
     for number in range(20):
-        cache.keep(key(number), Result("", "x" * 100))
+        cache.keep(key(number), Completion("x" * 100))
     cache.find(key(0), ask())
     cache.close()
     count, size = measure(cache.path)
@@ -122,11 +122,11 @@ def test_what_was_not_used_for_the_longest_time_makes_room(tmp_path: Path) -> No
 def test_a_cache_that_breaks_is_not_used_and_can_be_removed(tmp_path: Path) -> None:
     check_folder(tmp_path / "new")
     cache = Cache(tmp_path / "new", writes=True)
-    cache.keep(key(1), Result("", "text"))
+    cache.keep(key(1), Completion("text"))
     assert cache._database is not None
     cache._database.execute("DROP TABLE answers")
     assert cache.find(key(1), ask()) is None
-    cache.keep(key(2), Result("", "text"))
+    cache.keep(key(2), Completion("text"))
     cache.close()
     (note,) = cache.notes("nothing")
     assert "is not used: no such table: answers; 'pytest-evals cache clear' removes it" in note

@@ -11,16 +11,19 @@ from typing import Any
 import numpy
 import pytest
 
+from pytest_evals.artifacts.artifact import EvaluationArtifact
 from pytest_evals.artifacts.sample import dump, to_record
-from pytest_evals.artifacts.validation import checked_sample
+from pytest_evals.artifacts.schema import CompletionRecord, EvalSample, EvalSampleInteraction
+from pytest_evals.artifacts.validation import checked_sample, read_sample
 from pytest_evals.case import Case
 from pytest_evals.collection.item import CaseKey, EvalItem
 from pytest_evals.collection.location import Location
 from pytest_evals.completion import Completion
+from pytest_evals.errors import ArtifactError
 from pytest_evals.fixtures.context import GradeSheet
 from pytest_evals.generation import GenerationParams
 from pytest_evals.grades import Grade
-from pytest_evals.runner.sample import grades_data, sample_line
+from pytest_evals.runner.sample import completion_data, grades_data, sample_line
 from pytest_evals.scores.records import GradeRecord, Outcome
 from pytest_evals.suites.manifest import SuiteManifest
 from pytest_evals.suites.suite import Prepared
@@ -213,3 +216,81 @@ def test_a_record_of_a_case_without_model_or_completion_is_made_too() -> None:
     record = to_record(line)
     assert (record.model, record.finish_reason) == ("", None)
     assert (record.prompt_tokens, record.tokens, record.latency) == (None, None, None)
+
+
+# -- one description
+
+
+def test_a_sample_has_the_keys_that_the_schema_describes() -> None:
+    line = line_of(graded(Grade(0.5, "exact")))
+    assert line.keys() == EvalSample.model_fields.keys()
+    assert line["interaction"].keys() == EvalSampleInteraction.model_fields.keys()
+    written = completion_data(Completion("text", samples=("text", "other")))
+    assert written is not None
+    assert written.keys() == CompletionRecord.model_fields.keys()
+
+
+def test_a_line_as_this_version_writes_it_is_read_without_making_objects_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = line_of(graded(Grade(0.5, "exact", bounds=(0, 1)), Grade(None, "other", "why", None, "error")))
+    monkeypatch.setattr(EvalSample, "model_validate", None)
+    assert read_sample(dump(line).encode(), "here") == json.loads(dump(line))
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("outcome",), "green"),
+        (("repeat",), "first"),
+        (("interaction", "thread"), [{"content": "no role"}]),
+        (("interaction", "completion", "prompt_tokens"), 1.5),
+        (("grades", 0, "value"), "high"),
+        (("grades", 0, "passed"), 3),
+        (("grades", 0, "status"), "pending"),
+        (("grades", 0, "bounds"), [1.0, 0.0]),
+        (("grades", 0, "bounds"), [2.0, 3.0]),
+        (("error",), {"kind": "model"}),
+        (("location",), {"path": "x"}),
+    ],
+)
+def test_a_line_that_is_not_as_the_schema_says_is_an_error_that_names_the_field(
+    place: tuple[str | int, ...], value: object
+) -> None:
+    line = json.loads(dump(line_of(graded(Grade(0.5, "exact", bounds=(0, 1))), completion=Completion("text"))))
+    target = line
+    for step in place[:-1]:
+        target = target[step]
+    target[place[-1]] = value
+    with pytest.raises(ArtifactError, match=rf"run.jsonl:7: not a valid sample line: {place[0]}"):
+        read_sample(json.dumps(line).encode(), "run.jsonl:7")
+
+
+def test_what_a_line_of_a_later_version_has_more_is_kept() -> None:
+    line = {**line_of(graded(Grade(0.5, "exact"))), "novel": {"x": 1}}
+    assert read_sample(dump(line).encode(), "here")["novel"] == {"x": 1}
+
+
+def test_numbers_that_are_none_and_half_a_character_are_told_apart() -> None:
+    line = line_of(graded(Grade(0.5, "exact")))
+    with pytest.raises(ArtifactError, match="NaN is no number of JSON"):
+        read_sample(dump(line).replace("0.5", "NaN").encode(), "here")
+    surrogate = {**line, "tasks": {"draft": "half \ud800"}}
+    assert read_sample(dump(surrogate).encode(), "here")["tasks"] == {"draft": "half \ud800"}
+
+
+def test_an_artifact_of_the_first_version_is_read() -> None:
+    artifact = EvaluationArtifact.load(Path(__file__).parent / "data" / "artifact_schema_1.jsonl")
+    assert artifact.complete
+    outcomes = [(sample.suite, sample.case_id, sample.outcome) for sample in artifact.samples]
+    assert outcomes == [
+        ("test_capitals", "fr", "passed"),
+        ("test_capitals", "it", "missed"),
+        ("test_capitals", "boom", "errored"),
+        ("test_judged", "fr", "passed"),
+        ("test_judged", "it", "passed"),
+    ]
+    first = artifact.samples[0]
+    assert first.interaction.completion is not None
+    assert first.interaction.completion.text == "The capital of France is Paris."
+    assert [(call.by, call.text) for call in first.calls] == [("draft", "The capital of France is Paris.")]
+    assert {grade.grader_key: grade.passed for grade in first.grades}["contains"] is True
+    assert [row["grader"] for row in artifact.scores()] == ["contains", "f1", "short", "polite", "picked"]

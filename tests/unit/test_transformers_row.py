@@ -170,9 +170,13 @@ def test_an_answer_is_complete_with_its_last_row_and_its_text_is_the_first_sampl
     assert not answer.take(rows[1], None)
     assert answer.take(rows[0], None)
     result = answer.result(12.5)
-    assert (result.text, result.samples, result.finish_reason) == ("ab", ("ab", "c"), "length")
-    assert (result.prompt_tokens, result.completion_tokens, result.logprobs) == (3, 2, (-1.0, -2.0))
-    assert (result.latency, result.queued) == (1.5, 1.0)
+    assert (result.answer.text, result.answer.samples, result.answer.finish_reason) == ("ab", ("ab", "c"), "length")
+    assert (result.answer.prompt_tokens, result.answer.completion_tokens, result.answer.logprobs) == (
+        3,
+        2,
+        (-1.0, -2.0),
+    )
+    assert (result.answer.latency, result.answer.queued) == (1.5, 1.0)
 
 
 def test_one_sample_is_no_list_of_samples() -> None:
@@ -180,8 +184,8 @@ def test_one_sample_is_no_list_of_samples() -> None:
     answer = PendingRequest(each.request, [each], 0.0, {})
     accepted(each, 1)
     answer.take(each, None)
-    assert answer.result(1.0).samples is None
-    assert answer.result(1.0).logprobs is None
+    assert answer.result(1.0).answer.samples == ()
+    assert answer.result(1.0).answer.logprobs is None
 
 
 def test_the_failure_of_one_row_is_the_requests_when_all_are_done() -> None:
@@ -203,12 +207,12 @@ def test_an_answer_to_choices_holds_a_likelihood_for_each_in_their_order() -> No
     answer.take(rows[1], None)
     assert answer.take(rows[0], None)
     result = answer.result(1.0)
-    assert result.likelihoods is not None
-    first, second = result.likelihoods
+    assert result.answer.likelihoods is not None
+    first, second = result.answer.likelihoods
     assert (first.text, first.logprob, first.tokens, first.bytes, first.greedy) == ("yes", -2.0, 1, 3, False)
     assert (second.text, second.logprob, second.tokens, second.bytes, second.greedy) == ("näh", -1.75, 3, 4, True)
     assert (second.per_token, second.per_byte) == (-1.75 / 3, -1.75 / 4)
-    assert (result.prompt_tokens, result.completion_tokens, result.text) == (3, 0, "")
+    assert (result.answer.prompt_tokens, result.answer.completion_tokens, result.answer.text) == (3, 0, "")
 
 
 # -- faults

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 import jinja2
 import transformers
 
-from pytest_evals.completion import Failure
+from pytest_evals.completion import Failure, Message, text_of
 from pytest_evals.engines.protocol import Capabilities, EngineInfo, Request, refusal
 from pytest_evals.engines.transformers.backends.protocol import AnySequence
 from pytest_evals.engines.transformers.grammar import GrammarCompiler
@@ -26,7 +26,7 @@ _SANITIZE = "sanitize_control_tokens"
 _can_sanitize = _SANITIZE in inspect.signature(transformers.PreTrainedTokenizerBase.apply_chat_template).parameters
 
 
-def encode(tokenizer: Any, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any]) -> list[int]:
+def encode(tokenizer: Any, messages: Sequence[Message], variables: Mapping[str, Any]) -> list[int]:
     """Return the token ids of the conversation, ready for the answer.
 
     With a chat template, the template alone places special tokens; control tokens written inside a message are
@@ -37,7 +37,7 @@ def encode(tokenizer: Any, messages: Sequence[Mapping[str, Any]], variables: Map
     Raises `ModelError` when the template refuses the conversation.
     """
     if tokenizer.chat_template is None:
-        ids = tokenizer("\n".join(str(message["content"]) for message in messages))["input_ids"]
+        ids = tokenizer("\n".join(map(text_of, messages)))["input_ids"]
     else:
         ids = _apply(tokenizer, [dict(message) for message in messages], variables)
     if not ids:
@@ -47,7 +47,7 @@ def encode(tokenizer: Any, messages: Sequence[Mapping[str, Any]], variables: Map
 
 def encode_continuations(
     tokenizer: Any,
-    messages: Sequence[Mapping[str, Any]],
+    messages: Sequence[Message],
     variables: Mapping[str, Any],
     texts: Sequence[str],
     *,
@@ -67,7 +67,7 @@ def encode_continuations(
         written, alone = "", []
     elif tokenizer.chat_template is None:
         special = True
-        written = "\n".join(str(message["content"]) for message in messages)
+        written = "\n".join(map(text_of, messages))
         head = written.rstrip()
         written, tail = (head, written[len(head) :]) if head else (written, "")
         alone = context = list(tokenizer(written)["input_ids"])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_evals.completion import Failure, Likelihood
+from pytest_evals.completion import Completion, Failure, Likelihood
 from pytest_evals.engines.protocol import (
     Capabilities,
     EngineInfo,
@@ -168,11 +168,10 @@ class PendingRequest:
         latency, queued = now - begun, max(0.0, begun - self._arrived)
         first = self._rows[0]
         if isinstance(first, TokenSequence):
-            return self._completion(first, latency, queued)
+            return Result(self._request.id, self._completion(first, latency, queued))
         scored = [row for row in self._rows if isinstance(row, ScoringSequence)]
         likelihoods = tuple(map(_likelihood, self._request.choices, scored))
-        return Result(
-            self._request.id,
+        weighed = Completion(
             prompt_tokens=first.shareable + 1,
             completion_tokens=0,
             likelihoods=likelihoods,
@@ -180,17 +179,17 @@ class PendingRequest:
             latency=latency,
             queued=queued,
         )
+        return Result(self._request.id, weighed)
 
-    def _completion(self, first: TokenSequence, latency: float, queued: float) -> Result:
+    def _completion(self, first: TokenSequence, latency: float, queued: float) -> Completion:
         samples = tuple(row.text for row in self._rows if isinstance(row, TokenSequence))
-        return Result(
-            self._request.id,
-            text=first.text,
+        return Completion(
+            first.text,
             finish_reason=first.finish_reason or "stop",
             prompt_tokens=first.prompt_tokens,
             completion_tokens=len(first.generated),
             logprobs=tuple(first.logprobs) if self._request.params.logprobs else None,
-            samples=samples if len(samples) > 1 else None,
+            samples=samples if len(samples) > 1 else (),
             fingerprint=self._fingerprint(first.prompt),
             latency=latency,
             queued=queued,

@@ -72,7 +72,7 @@ def custom(
 def _messages(scene: Scene, template: str, shown: str) -> list[Message]:
     scope = {**scene.scope, "output_schema": shown}
     system = SYSTEM if scene.options.system is None else scene.options.system
-    opening = [{"role": "system", "content": neutral(render_text(system, scope))}] if system else []
+    opening: list[Message] = [{"role": "system", "content": neutral(render_text(system, scope))}] if system else []
     return [*opening, {"role": "user", "content": neutral(render_text(template, scope))}]
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_evals.case import Case
+from pytest_evals.completion import Message
 from pytest_evals.errors import SuiteError
 from pytest_evals.fixtures.grader import Fixture, grader_fixture
 from pytest_evals.graders.judges.options import Options
@@ -150,7 +151,7 @@ def _example(options: Options, number: int, given: Mapping[str, Any], offered: S
 
 def messages_of(
     scene: Scene, head: str, tail: str, examples: Sequence[Example] = (), blocks: Sequence[str] | None = None
-) -> list[Mapping[str, Any]]:
+) -> list[Message]:
     """Return the conversation in which the judge is asked about the case."""
     shown = scene.subject.blocks() if blocks is None else blocks
     return conversation(head, shown, tail, examples, scene.options.system)

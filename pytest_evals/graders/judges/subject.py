@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from pytest_evals.completion import Completion, Message
+from pytest_evals.completion import Completion, Message, text_of
 from pytest_evals.errors import SuiteError, TemplateError
 from pytest_evals.graders.judges.replies import strip_thoughts
 from pytest_evals.templates.locators import locate
@@ -114,7 +114,7 @@ def scope_of(row: Mapping[str, Any], fixtures: Mapping[str, Any], metadata: Mapp
         scope["completion"] = Delimited("ANSWER", strip_thoughts(completion.text))
         scope["question"] = Delimited("QUESTION", last_user_turn(before))
         scope["conversation"] = Delimited("CONVERSATION", as_conversation(before))
-        scope["turns"] = [{"role": turn["role"], "content": neutral(turn["content"])} for turn in completion.messages]
+        scope["turns"] = [{"role": turn["role"], "content": neutral(text_of(turn))} for turn in completion.messages]
     return scope
 
 
