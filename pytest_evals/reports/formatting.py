@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tabulate import tabulate
-
 from pytest_evals.text import one_line, plain
 
 _NARROWEST = 8
@@ -57,6 +55,8 @@ def _shortened(column: Column, limit: int) -> Column:
 
 
 def _table(columns: Sequence[Column]) -> list[str]:
+    from tabulate import tabulate
+
     # With the heads as a row of its own: tabulate would make columns two wider than their heads.
     head = [column.name for column in columns], ["-" * _width(column) for column in columns]
     text = tabulate(

@@ -104,7 +104,7 @@ def test_setup_plan_and_setup_only_ask_no_model(suite: pytest.Pytester, option: 
 
 def test_the_fixtures_are_listed_with_their_documentation(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess("--fixtures")
-    result.stdout.fnmatch_lines(["*case -- *", "*completion -- *", "*record -- *"])
+    result.stdout.fnmatch_lines_random(["*case -- *", "*completion -- *", "*record -- *"])
 
 
 def test_an_unrelated_distribution_of_the_same_package_name_is_refused(

@@ -157,7 +157,7 @@ try:
 except BlockingIOError:
     print("forbidden")
 """
-    command = [sys.executable, "-c", code, str(HARNESS.with_name("confine.py"))]
+    command = [sys.executable, "-c", code, str(HARNESS.with_name("sandbox.py"))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout == "forbidden\n", done.stderr
 

@@ -550,7 +550,7 @@ def test_plain_functions_are_tasks_whose_calls_meet_too(evals: Evals) -> None:
     errors = {name: sample.error.message for name, sample in found.items() if sample.error}
     assert errors == {
         "test_odd[c1]": "RuntimeError: coroutine raised StopIteration",
-        "test_forgotten[c0]": "SuiteError: returned Call, which has yet to be waited for; await it, or take its result()",
+        "test_forgotten[c0]": "SuiteError: returned PendingCall, which has yet to be waited for; await it, or take its result()",
     }
 
 
@@ -566,7 +566,7 @@ def quick(case): return case.id
 @cases([{"id": f"c{n}"} for n in range(4)], id="id", prompt="q")
 def test_it(slow, quick): ...
 """
-EVERYTHING_BLOCKS = "import pytest_evals.runner.threads\n\npytest_evals.steps.blocking.MOST_SECONDS = -1\n"
+EVERYTHING_BLOCKS = "import pytest_evals.runner.threads\n\npytest_evals.runner.threads.MOST_SECONDS = -1\n"
 
 
 def test_the_score_card_names_a_step_that_holds_up_the_others_once(evals_both: Evals) -> None:

@@ -124,7 +124,7 @@ def test_a_slip_is_told_in_a_sentence_without_the_frames_of_this_package(evals: 
     for sentence in (
         "AttributeError: this is a call on its way, which has no 'text': await it, or take its result()",
         "GradeError: grader 'worded' returned str ('yes'); a grader returns a bool, a finite number, a Grade, a dict of these, or None",
-        "GradeError: grader 'unawaited' returned Call, which has yet to be waited for; await it in an async grader, or take its result()",
+        "GradeError: grader 'unawaited' returned PendingCall, which has yet to be waited for; await it in an async grader, or take its result()",
         "the fixture 'case' is for evals: put @cases(...) on test_suite.py::test_ordinary, and run it with --evals",
     ):
         assert sentence in output
