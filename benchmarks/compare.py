@@ -35,7 +35,7 @@ from benchmarks.workloads import NAMES, ROOT, make_workload
 
 RESULTS = ROOT / "benchmarks" / "results"
 _FIND_MODEL = """
-from pytest_evals.engines.spec import embedded_weights
+from pytest_evals.engines.embedded import embedded_weights
 from pytest_evals.engines.transformers.weights import converted
 weights = embedded_weights()
 if weights is None:

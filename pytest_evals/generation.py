@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 from pytest_evals.errors import SuiteError, did_you_mean
 
@@ -15,38 +15,54 @@ from pytest_evals.errors import SuiteError, did_you_mean
 _SAMPLE_STEP = 5700357409661599241
 
 
+UsesLogits = Literal["no", "device", "host"]
+"""What a parameter does with the logits of the next token: nothing; something that many rows can have done at once on the
+device; or something for which the host has to see them, so that steps cannot be captured or left out.
+"""
+
+
+def _declared(default: Any, logits: UsesLogits) -> Any:
+    """Return a field with this default (called where it makes one) that says how it uses logits."""
+    metadata = {"logits": logits}
+    if callable(default):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
 @dataclass(frozen=True, slots=True)
 class GenerationParams:
     """How one completion is generated. Greedy unless ``temperature`` is above 0.
 
+    Each parameter declares how it uses logits; engines refuse one that does not.
+
     A model's own sampling defaults are not used: what a suite does not say is what stands here.
     """
 
-    max_new_tokens: int = 256
-    temperature: float = 0.0
-    top_k: int = 0
+    max_new_tokens: int = _declared(256, "no")
+    temperature: float = _declared(0.0, "device")
+    top_k: int = _declared(0, "device")
     """Sample among the k likeliest tokens; 0 is all of them."""
-    top_p: float = 1.0
+    top_p: float = _declared(1.0, "device")
     """Sample among the likeliest tokens that together hold this probability."""
-    min_p: float = 0.0
+    min_p: float = _declared(0.0, "device")
     """Sample among the tokens that have at least this share of the likeliest one's probability."""
-    repetition_penalty: float = 1.0
+    repetition_penalty: float = _declared(1.0, "host")
     """Above 1 makes tokens less likely that stand in the prompt or the completion so far; also without sampling."""
-    n: int = 1
+    n: int = _declared(1, "no")
     """Samples for each case: ``completion.samples``; ``completion.text`` is the first."""
-    stop: tuple[str, ...] = ()
+    stop: tuple[str, ...] = _declared((), "no")
     """Strings that end the completion; the text ends before the first of them."""
-    seed: int | None = None
+    seed: int | None = _declared(None, "no")
     """Seed of this request; by default it follows from ``--evals-seed`` and the case's id."""
-    logprobs: bool = False
+    logprobs: bool = _declared(False, "host")
     """Return the log-probability of each generated token."""
-    template: Mapping[str, Any] = field(default_factory=dict)
+    template: Mapping[str, Any] = _declared(dict, "no")
     """Variables for the chat template, as ``{"enable_thinking": False}``."""
-    json_schema: Mapping[str, Any] | None = None
+    json_schema: Mapping[str, Any] | None = _declared(None, "host")
     """The completion is JSON that is valid under this schema."""
-    regex: str | None = None
+    regex: str | None = _declared(None, "host")
     """The completion matches this regular expression, from its first to its last character."""
-    choice: tuple[str, ...] = ()
+    choice: tuple[str, ...] = _declared((), "host")
     """The completion is one of these strings."""
 
     @property
@@ -73,6 +89,17 @@ class GenerationParams:
         return cls(**{**data, "stop": tuple(data["stop"]), "choice": tuple(data["choice"])})
 
 
+def params_by_use(*uses: UsesLogits) -> frozenset[str]:
+    """Return the names of the parameters that declare to use logits in one of these ways."""
+    return frozenset(entry.name for entry in fields(GenerationParams) if entry.metadata.get("logits") in uses)
+
+
+def changed_params(params: GenerationParams) -> set[str]:
+    """Return the names of the parameters that are not at their default."""
+    return {entry.name for entry in fields(params) if getattr(params, entry.name) != getattr(_DEFAULT, entry.name)}
+
+
+_DEFAULT = GenerationParams()
 _KNOWN = tuple(entry.name for entry in fields(GenerationParams))
 
 

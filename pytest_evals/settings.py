@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from pytest_evals.artifacts.locating import locate
-from pytest_evals.engines.spec import EMBEDDED, ENGINES, parse_spec
+from pytest_evals.engines.embedded import EMBEDDED
+from pytest_evals.engines.kinds import engine_names
+from pytest_evals.engines.spec import parse_spec
 from pytest_evals.errors import ArtifactError, EvalsError, did_you_mean
 from pytest_evals.fixtures.limits import CallLimits
 from pytest_evals.gates import Gate, parse_gate
@@ -158,7 +160,7 @@ def _aliases(config: pytest.Config) -> dict[str, str]:
     aliases: dict[str, str] = {}
     for line in config.getini("evals_aliases"):
         name, equals, spec = (part.strip() for part in line.partition("="))
-        if not equals or not name or not spec or name.partition(":")[0] in ENGINES:
+        if not equals or not name or not spec or name.partition(":")[0] in engine_names():
             raise pytest.UsageError(f"evals_aliases: {line!r} is not 'name = spec'")
         aliases[name] = spec
     return aliases

@@ -11,7 +11,8 @@ import pytest
 
 from pytest_evals.collection.closure import RequestedFixtures
 from pytest_evals.collection.item import RECORDED, CaseKey
-from pytest_evals.engines.spec import EMBEDDED, spec_of_record
+from pytest_evals.engines.embedded import EMBEDDED
+from pytest_evals.engines.spec import spec_of_record
 from pytest_evals.errors import EvalsError, SuiteError
 from pytest_evals.settings import Settings, model_text
 from pytest_evals.suites.declaration import EvalDeclaration

@@ -20,10 +20,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pytest_evals.engines.embedded import EMBEDDED, EMBEDDED_REPOSITORY, embedded_weights
 from pytest_evals.engines.model_cache import conversion_of, files_digest, keep, read_kept
 from pytest_evals.engines.protocol import EngineInfo
 from pytest_evals.engines.resources import gpu_count
-from pytest_evals.engines.spec import EMBEDDED, EMBEDDED_REPOSITORY, ModelSpec, embedded_weights
+from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.hashing import content_hash
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "flash_attn", "flash_attn_3", "kernels")
@@ -41,11 +42,11 @@ def cached_identity(spec: ModelSpec, options: Mapping[str, Any], path: Sequence[
         options: What its engine would be told.
         path: Where modules are looked for.
     """
-    if spec.engine == "scripted":
-        # EMPTY
+    return spec.kind.identity(spec, options, path)
 
-        identity = script_identity(spec.name, path)
-        return EngineInfo(identity=identity) if identity else None
+
+def kept_identity(spec: ModelSpec, options: Mapping[str, Any]) -> EngineInfo | None:
+    """Return what a model of transformers was loaded as the last time, if everything is still as it was then."""
     weights = _weights(spec)
     kept = read_kept(_place(spec, options, weights)) if weights else {}
     identity = kept.get("identity")
@@ -57,7 +58,7 @@ def cached_identity(spec: ModelSpec, options: Mapping[str, Any], path: Sequence[
 def remember(spec: ModelSpec, options: Mapping[str, Any], info: EngineInfo) -> None:
     """Keep what a model was loaded as."""
     weights = info.identity.get("weights")
-    if spec.engine == "hf" and weights:
+    if spec.kind.keeps_identity and weights:
         data = {"model": spec.text, "dtype": info.dtype, "context": info.context, "identity": dict(info.identity)}
         keep(_place(spec, options, str(weights)), data)
 

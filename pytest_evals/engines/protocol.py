@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from pytest_evals.completion import Completion, Failure, Message
-from pytest_evals.generation import GenerationParams
+from pytest_evals.generation import GenerationParams, changed_params
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,14 +220,13 @@ def refusal(request: Request, capabilities: Capabilities) -> Failure | None:
         return Failure(
             "unsupported", f"{request.model} cannot tell how likely a text is; choices need a model that can"
         )
-    default = GenerationParams()
-    for name in default.__slots__:
-        if name not in capabilities.params and getattr(request.params, name) != getattr(default, name):
-            return Failure(
-                "unsupported",
-                f"{request.model} cannot honour the generation parameter {name!r}; leave it out for this model",
-            )
-    return None
+    beyond = sorted(changed_params(request.params) - capabilities.params)
+    if not beyond:
+        return None
+    return Failure(
+        "unsupported",
+        f"{request.model} cannot honour the generation parameter {beyond[0]!r}; leave it out for this model",
+    )
 
 
 # -- What the process that runs tests needs of engines, wherever they are.

@@ -11,7 +11,7 @@ from pytest_evals.engines.device_policy import ModelStatus
 from pytest_evals.engines.protocol import EngineInfo, Request, Result
 from pytest_evals.engines.replica import Replica, ReplicaState
 from pytest_evals.engines.request_tracker import RequestTracker, request_key
-from pytest_evals.engines.resources import footprint, gpu_count
+from pytest_evals.engines.resources import gpu_count
 from pytest_evals.engines.spec import ModelSpec, parse_spec
 
 AHEAD = 2
@@ -30,7 +30,7 @@ class ReplicaSet:
         self.replicas = [
             Replica(spec, RequestTracker(deduplicates=spec.deduplicates), number) for number in range(replicas)
         ]
-        self._need = footprint(spec)
+        self._need = spec.kind.footprint(spec)
         self._backlog: dict[str, list[Request]] = {}
         self._waiting: set[str] = set()
         self.predicted_info: EngineInfo | None = None
@@ -148,7 +148,7 @@ def _length(request: Request) -> int:
 
 def weights_of(spec: ModelSpec) -> ModelSpec:
     """Return the specification of what is loaded: without the options that only say how prompts are written."""
-    options = {name: value for name, value in sorted(spec.options.items()) if name != "template"}
+    options = {name: value for name, value in sorted(spec.options.items()) if not spec.kind.options[name].of_prompts}
     query = "&".join(f"{name}={value}" for name, value in options.items())
     revision = f"@{spec.revision}" if spec.revision else ""
     text = f"{spec.engine}:{spec.name}{revision}" + (f"?{query}" if query else "")
@@ -160,7 +160,9 @@ def replicas_of(spec: ModelSpec, device: str, gpus: int) -> int:
     wish = spec.options.get("replicas", "auto")
     if wish != "auto":
         return int(wish)
-    alone = spec.engine != "hf" or spec.options.get("device", device) not in ("auto", "cuda") or "tp" in spec.options
+    alone = (
+        not spec.kind.on_each_gpu or spec.options.get("device", device) not in ("auto", "cuda") or "tp" in spec.options
+    )
     return 1 if alone else max(1, gpus)
 
 

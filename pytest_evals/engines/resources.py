@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_evals.engines.spec import EMBEDDED, ModelSpec
+from pytest_evals.engines.embedded import EMBEDDED
 
 EMBEDDED_FOOTPRINT_PARAMETERS = 134_515_008
 EMBEDDED_CACHE_NUMBERS = 2 * 30 * 3 * 64
@@ -36,13 +36,11 @@ class Footprint:
         return self.cache_numbers * BYTES[dtype]
 
 
-def footprint(spec: ModelSpec) -> Footprint | None:
-    """Return what the model takes, `None` for one that is not on this disk or is no model."""
-    if spec.engine != "hf":
-        return None
-    if spec.name == EMBEDDED:
+def footprint_of_files(name: str) -> Footprint | None:
+    """Return what a model of transformers takes, `None` for one that is not on this disk or is no model."""
+    if name == EMBEDDED:
         return Footprint(EMBEDDED_FOOTPRINT_PARAMETERS, EMBEDDED_CACHE_NUMBERS)
-    folder = Path(spec.name)
+    folder = Path(name)
     if not folder.is_dir():
         return None
     try:

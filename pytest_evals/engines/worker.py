@@ -66,13 +66,7 @@ class Outbox:
 
 def load_engine(spec: ModelSpec, options: dict[str, Any], report: Callable[[str], None]) -> Engine:
     """Load the engine that ``spec`` names; ``report`` is told what takes long."""
-    if spec.engine == "scripted":
-        from pytest_evals.engines.scripted import ScriptedEngine
-
-        return ScriptedEngine(spec.name)
-    from pytest_evals.engines.transformers.engine import load
-
-    return load(spec, options, report)
+    return spec.kind.load(spec, options, report)
 
 
 def _listen(channel: Channel, inbox: Inbox) -> None:

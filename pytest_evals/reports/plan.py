@@ -60,7 +60,7 @@ def _work(model: ModelPlan, dtype: str) -> list[str]:
         f"at most {counted(model.max_new_tokens, 'new token')}"
     )
     lines = [f"    {tokens}"]
-    if model.spec.engine == "scripted":
+    if not model.spec.heavy:
         return lines
     if model.footprint is None:
         return [*lines, "    memory: unknown until the model is on this disk"]

@@ -9,7 +9,7 @@ from pytest_evals.completion import text_of
 from pytest_evals.engines.answer_cache import AnswerCache
 from pytest_evals.engines.protocol import Request
 from pytest_evals.engines.request_tracker import request_key
-from pytest_evals.engines.resources import Footprint, footprint
+from pytest_evals.engines.resources import Footprint
 from pytest_evals.engines.spec import ModelSpec, spec_of_record
 from pytest_evals.reuse.setup import known_answers
 from pytest_evals.settings import Settings
@@ -89,7 +89,7 @@ def _model_plan(spec: ModelSpec, requests: Sequence[Request], memory: AnswerCach
         prompt_tokens=sum(lengths),
         longest_tokens=max(lengths, default=0),
         max_new_tokens=sum(map(_most_new_tokens, left)),
-        footprint=footprint(spec),
+        footprint=spec.kind.footprint(spec),
     )
 
 

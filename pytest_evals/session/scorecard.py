@@ -226,7 +226,7 @@ class SampleCollector:
         source = source_of(completion)
         self._records[sample["nodeid"]] = to_record(sample)
         self._sources[sample["nodeid"]] = source
-        if completion and completion["completion_tokens"] is not None and source is None:
+        if completion and source is None and (completion["origin"] or completion["completion_tokens"] is not None):
             self._count(sample["interaction"]["source"] or "", completion)
         calls = [(call, source_of(call)) for call in sample.get("calls") or ()]
         self._call_sources[sample["nodeid"]] = [source for _, source in calls if source]

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 import pytest
 
+from pytest_evals.engines.embedded import EMBEDDED
 from pytest_evals.engines.pool import EnginePool
 from pytest_evals.engines.replica import Replica
-from pytest_evals.engines.spec import EMBEDDED
 from pytest_evals.reuse.setup import ReuseContext
 from pytest_evals.runner.plan import make_plan
 from pytest_evals.runner.requests import requests_of

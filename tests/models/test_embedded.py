@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_evals.artifacts.artifact import EvaluationArtifact
-from pytest_evals.engines.spec import embedded_weights
+from pytest_evals.engines.embedded import embedded_weights
 from pytest_evals.engines.transformers import loading
 from pytest_evals.errors import ModelError
 

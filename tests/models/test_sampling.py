@@ -154,7 +154,7 @@ def test_samples_differ_and_the_first_is_what_one_alone_would_be(tmp_path: Path,
     assert samples is not None
     assert len(set(samples)) == 5
     assert samples[0] == found["n"].answer.text == found["1"].answer.text
-    assert found["1"].answer.samples is None
+    assert found["1"].answer.samples == ()
     assert (found["n"].answer.prompt_tokens, found["n"].answer.completion_tokens) == (
         found["1"].answer.prompt_tokens,
         found["1"].answer.completion_tokens,

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.engines.resources import Footprint, footprint
-from pytest_evals.engines.spec import ModelSpec, parse_spec
+from pytest_evals.engines.resources import Footprint, footprint_of_files
+from pytest_evals.engines.spec import parse_spec
 from tests.unit.building import model_folder
 
 CONFIG: dict[str, Any] = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 32, "num_key_value_heads": 2}
@@ -25,7 +25,7 @@ def write_tensors(path: Path, *shapes: list[int]) -> None:
 
 
 def measured(folder: Path) -> Footprint | None:
-    return footprint(ModelSpec("./tiny", "hf", str(folder)))
+    return footprint_of_files(str(folder))
 
 
 @pytest.fixture
@@ -80,17 +80,18 @@ def test_bytes_follow_from_the_dtype() -> None:
 
 
 def test_the_embedded_model_is_known_without_its_files() -> None:
-    found = footprint(parse_spec("smollm2", Path()))
+    found = footprint_of_files("smollm2")
     assert found is not None
     assert found.weights_bytes("bf16") == pytest.approx(269e6, rel=0.01)
 
 
 def test_a_script_takes_nothing_that_is_known() -> None:
-    assert footprint(parse_spec("scripted:m:f", Path())) is None
+    spec = parse_spec("scripted:m:f", Path())
+    assert spec.kind.footprint(spec) is None
 
 
 def test_a_model_of_the_hub_is_not_known() -> None:
-    assert footprint(parse_spec("org/name", Path())) is None
+    assert footprint_of_files("org/name") is None
 
 
 @pytest.mark.parametrize(

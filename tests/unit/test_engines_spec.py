@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.engines.spec import EMBEDDED_PACKAGE, ModelSpec, embedded_weights, has_chat_template, parse_spec
+from pytest_evals.engines.embedded import EMBEDDED_PACKAGE, embedded_weights
+from pytest_evals.engines.model_folder import has_chat_template
+from pytest_evals.engines.spec import ModelSpec, parse_spec
 from pytest_evals.errors import ModelError
 from tests.unit.building import model_folder
 
@@ -25,7 +27,7 @@ def refusal(text: str, root: Path = Path()) -> str:
         ("smollm2", "hf", "smollm2", None, {}, "smollm2"),
         ("  smollm2\n", "hf", "smollm2", None, {}, "smollm2"),
         ("hf:smollm2", "hf", "smollm2", None, {}, "smollm2"),
-        ("smollm2?dtype=bf16&batch=8", "hf", "smollm2", None, {"dtype": "bf16", "batch": "8"}, "smollm2"),
+        ("smollm2?dtype=bf16&batch=8", "hf", "smollm2", None, {"dtype": "bf16", "batch": 8}, "smollm2"),
         ("org/name", "hf", "org/name", None, {}, "name"),
         ("hf:org/Name-1.5B_x", "hf", "org/Name-1.5B_x", None, {}, "Name-1-5B_x"),
         ("org/name@v1.0", "hf", "org/name", "v1.0", {}, "name"),
@@ -41,7 +43,7 @@ def refusal(text: str, root: Path = Path()) -> str:
         ),
         ("org/name?template=a%20b.jinja", "hf", "org/name", None, {"template": "a b.jinja"}, "name"),
         ("org/name?replicas=auto&loop=auto", "hf", "org/name", None, {"replicas": "auto", "loop": "auto"}, "name"),
-        ("org/name?replicas=99&loop=packed", "hf", "org/name", None, {"replicas": "99", "loop": "packed"}, "name"),
+        ("org/name?replicas=99&loop=packed", "hf", "org/name", None, {"replicas": 99, "loop": "packed"}, "name"),
         ("org/name?loop=generate", "hf", "org/name", None, {"loop": "generate"}, "name"),
         ("scripted:module:function", "scripted", "module:function", None, {}, "function"),
         ("scripted:package.module:_answer", "scripted", "package.module:_answer", None, {}, "answer"),

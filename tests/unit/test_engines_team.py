@@ -317,7 +317,7 @@ def test_what_is_loaded_says_nothing_of_prompts_and_all_of_the_rest(tmp_path: Pa
     folder = model_folder(tmp_path / "tiny")
     weights = weights_of(parse_spec("./tiny?template=none&replicas=2&dtype=bf16", tmp_path))
     assert weights.text == f"hf:{folder}?dtype=bf16&replicas=2"
-    assert weights.options == {"dtype": "bf16", "replicas": "2"}
+    assert weights.options == {"dtype": "bf16", "replicas": 2}
     assert (weights.name, weights.short) == (str(folder), "tiny")
     assert weights_of(parse_spec("org/name@v1", Path())).text == "hf:org/name@v1"
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_evals.errors import SuiteError
-from pytest_evals.generation import GenerationParams, parse_generation
+from pytest_evals.generation import GenerationParams, changed_params, params_by_use, parse_generation
 
 
 def test_what_a_suite_does_not_say_is_greedy() -> None:
@@ -196,3 +196,14 @@ def test_structured_output_survives_the_wire(name: str) -> None:
     found = GenerationParams.from_dict(json.loads(json.dumps(params.to_dict())))
     assert found == params
     assert (found.n, found.min_p, found.repetition_penalty) == (3, 0.1, 1.2)
+
+
+def test_every_parameter_declares_how_it_uses_logits() -> None:
+    assert params_by_use("no", "device", "host") == set(GenerationParams.__slots__)
+    assert params_by_use("host") == {"repetition_penalty", "logprobs", "json_schema", "regex", "choice"}
+
+
+def test_what_is_not_at_its_default_is_known() -> None:
+    assert changed_params(GenerationParams()) == set()
+    changed = parse_generation({"temperature": 0.5, "template": {"thinking": False}, "max_new_tokens": 256})
+    assert changed_params(changed) == {"temperature", "template"}

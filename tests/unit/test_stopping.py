@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_evals.gates import parse_gate
+from pytest_evals.gates import statistics as gate_statistics
 from pytest_evals.gates.early_stopping import ALPHA, GateWatch, SuiteWatch, visiting_order, why_unsettleable
 from pytest_evals.gates.statistics import value_of
 from pytest_evals.scores.records import CaseRecord
@@ -250,3 +251,18 @@ def test_a_median_is_on_the_wrong_side_no_more_often_than_promised() -> None:
     assert wrong / runs <= ALPHA + 3 * (ALPHA * (1 - ALPHA) / runs) ** 0.5
     clear = watch("exact.median >= 0.5", population=1000)
     assert fed(clear, *[0.6] * 60).settled
+
+
+def test_a_statistic_for_which_there_is_no_test_is_refused_and_not_taken_for_a_mean(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = {**gate_statistics._BY_NAME, "trimmed_mean": lambda score: score.mean}
+    monkeypatch.setattr(gate_statistics, "_BY_NAME", known)
+    gate = "exact.trimmed_mean >= 0.8"
+    reason = why_unsettleable(parse_gate(gate), budget=False)
+    assert (
+        reason
+        == "trimmed_mean is no mean, percentile, extreme or count, and what it will be of all cases is not known before"
+    )
+    with pytest.raises(ValueError, match="no test that settles 'trimmed_mean'"):
+        watch(gate).add([record(1.0, bounds=(0.0, 1.0))])

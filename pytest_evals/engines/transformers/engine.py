@@ -28,13 +28,14 @@ from pytest_evals.engines.transformers.loading import LoadedModel, load_model
 from pytest_evals.engines.transformers.selection import Backends, select_backend
 from pytest_evals.engines.transformers.sequence import ScoringSequence, TokenSequence
 from pytest_evals.engines.transformers.usage import UsageMeter
-from pytest_evals.generation import GenerationParams
+from pytest_evals.generation import params_by_use
 from pytest_evals.hashing import content_hash
 
 VERSION = 3
 """Part of every fingerprint; raise it when the same request may give another text."""
 _NEWS_SECONDS = 1.0
-_ALL_PARAMS = frozenset(GenerationParams.__slots__)
+_PARAMS = params_by_use("no", "device", "host")
+"""Those that say how they use logits; any other is refused."""
 
 
 class TransformersEngine:
@@ -52,7 +53,7 @@ class TransformersEngine:
             rows=machinery.budget.rows,
             seconds=seconds,
         )
-        self.capabilities = Capabilities(likelihoods=True, params=_ALL_PARAMS)
+        self.capabilities = Capabilities(likelihoods=True, params=_PARAMS)
         self._intake = RequestEncoder(loaded, self.info, self.capabilities)
         self._loops: list[Backend] = machinery.loops
         self._meter: UsageMeter = machinery.meter
@@ -119,7 +120,7 @@ class TransformersEngine:
 
 def load(spec: ModelSpec, options: dict[str, Any], report: Callable[[str], None]) -> TransformersEngine:
     """Load the model that ``spec`` names, check how it can be run and measure what fits. Raises `ModelError`."""
-    ranks = int(spec.options.get("tp", 1))
+    ranks = spec.options.get("tp", 1)
     if ranks > 1:
         report(f"starting {ranks} ranks")
         tensor_parallel.start(ranks, {"spec": spec.text, "root": str(Path.cwd()), "options": options})

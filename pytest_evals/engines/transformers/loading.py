@@ -15,8 +15,9 @@ import torch
 import transformers
 from transformers.distributed.configuration_utils import DistributedConfig
 
+from pytest_evals.engines.embedded import EMBEDDED, EMBEDDED_PACKAGE, EMBEDDED_REPOSITORY, embedded_weights
 from pytest_evals.engines.model_cache import conversion_of, files_digest
-from pytest_evals.engines.spec import EMBEDDED, EMBEDDED_PACKAGE, EMBEDDED_REPOSITORY, ModelSpec, embedded_weights
+from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.engines.transformers.device import choose_device, choose_dtype
 from pytest_evals.errors import ModelError
 
@@ -49,7 +50,7 @@ def load_model(spec: ModelSpec, options: dict[str, Any], report: Callable[[str],
     bf16 = device.startswith("cuda") and torch.cuda.is_bf16_supported()
     wish = "fp32" if options.get("exact") else spec.options.get("dtype", options["dtype"])
     dtype = choose_dtype(wish, device, bf16=bf16)
-    ranks = int(spec.options.get("tp", 1))
+    ranks = spec.options.get("tp", 1)
     if device == "cuda" and ranks > 1:
         device = f"cuda:{os.environ['LOCAL_RANK']}"
     source = _source(spec, report)

@@ -199,12 +199,6 @@ def filtered(logits: torch.Tensor, params: Sequence[GenerationParams]) -> torch.
     return filtered_probabilities(logits, knobs_of(params, size, logits.device), filters_of(params, size))
 
 
-def requires_logits_on_host(row: TokenSequence) -> bool:
-    """Tell whether the row's next token depends on more than its logits, its parameters and its numbers."""
-    params = row.request.params
-    return row.guide is not None or params.repetition_penalty != 1 or params.logprobs
-
-
 # -- Which tokens a sampled row may get: temperature, top-k, top-p and min-p of many rows at once.
 #
 # Nothing here looks at a value on the host, and what a row gets depends on its own logits and parameters only: the same

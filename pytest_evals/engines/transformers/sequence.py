@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_evals.completion import FinishReason
 from pytest_evals.engines.protocol import Request
+from pytest_evals.generation import changed_params, params_by_use
 
 if TYPE_CHECKING:
     from pytest_evals.engines.transformers.grammar import GrammarState
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 _SPARE_TOKENS = 4
 """So many tokens more are read than a stop string has bytes: a text that begins in the middle may begin otherwise."""
+
+_ON_HOST = params_by_use("host")
 
 
 class TokenSequence:
@@ -49,6 +52,8 @@ class TokenSequence:
         self.memory: Any = None
         """Where the row's tokens stood before; `speculation` makes it."""
         self.guide = guide
+        self.needs_host = guide is not None or not _ON_HOST.isdisjoint(changed_params(request.params))
+        """Whether the host has to see its logits: for its grammar, or for a parameter that declares so."""
         self.started: float | None = None
         self.prefix: PrefixNode | None = None
         self._tokenizer = tokenizer

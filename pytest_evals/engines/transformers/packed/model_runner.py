@@ -25,7 +25,7 @@ from pytest_evals.engines.transformers.packed.batch_builder import BatchLayout, 
 from pytest_evals.engines.transformers.packed.forward_context import ForwardContext, forward_context
 from pytest_evals.engines.transformers.packed.kv_cache import KVCache
 from pytest_evals.engines.transformers.packed.speculation import PromptLookup
-from pytest_evals.engines.transformers.sampler import Sampler, check_finite, requires_logits_on_host, score
+from pytest_evals.engines.transformers.sampler import Sampler, check_finite, score
 from pytest_evals.engines.transformers.scheduling.plan import PrefillChunk, SchedulerOutput
 from pytest_evals.engines.transformers.sequence import TokenSequence
 
@@ -107,7 +107,7 @@ class ModelRunner:
 
     def _decode(self, decoder: StaticDecoder, rows: list[TokenSequence]) -> list[AnySequence]:
         plain = isinstance(self._sampler, Sampler) and not self._sampler.looks_at_ties
-        if plain and not any(map(requires_logits_on_host, rows)):
+        if plain and not any(row.needs_host for row in rows):
             return list(decoder.run(rows))
         logits = decoder.logits(rows)
         self._settle(rows, [])
@@ -139,7 +139,7 @@ class ModelRunner:
             and self._keeps_logits
             and bool(layout.rows)
             and not layout.scored
-            and all(row.request.params.greedy and not requires_logits_on_host(row) for row in layout.rows)
+            and all(row.request.params.greedy and not row.needs_host for row in layout.rows)
         )
 
     # -- the forward and what comes of it

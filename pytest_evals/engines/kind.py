@@ -1,0 +1,115 @@
+"""What a kind of engine is: everything that the rest of the package needs to know of ``hf``, ``scripted`` or another one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytest_evals.engines.protocol import Engine, EngineInfo
+    from pytest_evals.engines.resources import Footprint
+    from pytest_evals.engines.spec import ModelSpec
+
+Report = Callable[[str], None]
+"""Is told what takes long while a model is loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOption:
+    """An option of a model specification, as ``batch=8``.
+
+    Args:
+        described: What the value must be, to follow "NAME must be" in an error.
+        read: From the text to the value, which must be plain data. Raises `ValueError` for a text that is no such value.
+        of_prompts: The option only says how prompts are written: models that differ in it share one copy of the weights.
+    """
+
+    described: str
+    read: Callable[[str], Any]
+    of_prompts: bool = False
+
+
+def one_of(*values: str) -> EngineOption:
+    """Return an option that is one of these words."""
+    listed = f"{', '.join(values[:-1])} or {values[-1]}" if len(values) > 1 else values[0]
+
+    def read(text: str) -> str:
+        if text not in values:
+            raise ValueError(text)
+        return text
+
+    return EngineOption(listed, read)
+
+
+def whole_number(described: str, most: int | None = None, *, auto: bool = False) -> EngineOption:
+    """Return an option that is a whole number from 1 to ``most``; with ``auto`` that word too."""
+
+    def read(text: str) -> int | str:
+        if auto and text == "auto":
+            return text
+        if not (text.isascii() and text.isdigit()) or int(text) < 1 or (most is not None and int(text) > most):
+            raise ValueError(text)
+        return int(text)
+
+    return EngineOption(described, read)
+
+
+def name_as_written(name: str, options: Mapping[str, Any], written: str, root: Path) -> tuple[str, str | None]:
+    """Take a model's name as it is, without a revision."""
+    del options, written, root
+    return name, None
+
+
+def last_part(name: str) -> str:
+    """Return what follows the last colon or slash of a name."""
+    return name.rstrip("/\\").replace("\\", "/").rpartition("/")[2].rpartition(":")[2]
+
+
+def not_known(spec: ModelSpec, options: Mapping[str, Any], path: Sequence[str]) -> EngineInfo | None:
+    """Know nothing of a model before it is loaded."""
+    del spec, options, path
+    return None
+
+
+def no_footprint(spec: ModelSpec) -> Footprint | None:
+    """Know nothing of what a model takes."""
+    del spec
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineKind:
+    """A kind of engine. Other distributions bring theirs as an entry point of the group ``pytest_evals.engines``.
+
+    The object itself is made in every run that names the engine, so its module should import nothing that takes long.
+
+    Args:
+        name: What stands before the colon of a specification.
+        load: Makes the engine of a specification, in a process of its own. It is given the specification, the options of the
+            run (``device``, ``dtype``, ``batch``, ``exact``, ``replica``, ``replicas``) and a function that reports
+            progress. Raises `ModelError` for a model that cannot be loaded.
+        options: The options of a specification, by name. They are checked at the start, and reach ``load`` as values.
+        locate: Checks the name of a model without loading it, and returns it with its revision. It is given the name, the
+            options, the specification as written and the folder that paths are relative to. Raises `ModelError`.
+        identity: Tells what a model would be loaded as, so that known answers need no model; `None` where it cannot tell.
+        footprint: Tells what a model takes; `None` where it cannot tell.
+        short: From a name to what ids and tables call the model.
+        heavy: Whether a model needs a device for itself.
+        deduplicates: Whether identical greedy requests may share one answer.
+        on_each_gpu: Whether there is a copy of a model on each GPU, where nothing else is asked for.
+        keeps_identity: Whether it is remembered what a model was loaded as, for ``identity`` to find.
+    """
+
+    name: str
+    load: Callable[[ModelSpec, dict[str, Any], Report], Engine]
+    options: Mapping[str, EngineOption] = field(default_factory=dict)
+    locate: Callable[[str, Mapping[str, Any], str, Path], tuple[str, str | None]] = name_as_written
+    identity: Callable[[ModelSpec, Mapping[str, Any], Sequence[str]], EngineInfo | None] = not_known
+    footprint: Callable[[ModelSpec], Footprint | None] = no_footprint
+    short: Callable[[str], str] = last_part
+    heavy: bool = True
+    deduplicates: bool = True
+    on_each_gpu: bool = False
+    keeps_identity: bool = False

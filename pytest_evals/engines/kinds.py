@@ -1,0 +1,144 @@
+"""The table of engines: those of this package, and those that other distributions register."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_evals.engines.kind import EngineKind, EngineOption, Report, one_of, whole_number
+from pytest_evals.engines.model_folder import locate_model
+from pytest_evals.errors import ModelError, did_you_mean
+
+if TYPE_CHECKING:
+    from pytest_evals.engines.protocol import Engine, EngineInfo
+    from pytest_evals.engines.resources import Footprint
+    from pytest_evals.engines.spec import ModelSpec
+
+GROUP = "pytest_evals.engines"
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+
+
+def engine_names() -> tuple[str, ...]:
+    """Return the names of all engines."""
+    return tuple(dict.fromkeys((*BUILT_IN, *(entry.name for entry in _registered()))))
+
+
+@functools.cache
+def engine_kind(name: str) -> EngineKind:
+    """Return the kind of engine with this name. Raises `ModelError` where there is none, or where it cannot be imported."""
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    for entry in _registered():
+        if entry.name == name:
+            return _imported(entry)
+    names = engine_names()
+    raise ModelError(f"unknown engine {name!r} (known: {', '.join(names)}){did_you_mean(name, names)}")
+
+
+def _registered() -> metadata.EntryPoints:
+    return metadata.entry_points(group=GROUP)
+
+
+def _imported(entry: metadata.EntryPoint) -> EngineKind:
+    brought_by = f"{entry.value}, which {entry.dist.name if entry.dist else 'a distribution'} registers"
+    try:
+        kind = entry.load()
+    except Exception as error:
+        raise ModelError(f"the engine {entry.name!r} cannot be imported from {brought_by}: {error!r}") from error
+    if not isinstance(kind, EngineKind) or kind.name != entry.name:
+        raise ModelError(f"the engine {entry.name!r} is not usable: {brought_by}, is not an EngineKind of that name")
+    return kind
+
+
+# -- hf: models of transformers
+
+
+def _device(text: str) -> str:
+    if not _DEVICE.fullmatch(text):
+        raise ValueError(text)
+    return text
+
+
+def _template(text: str) -> str:
+    if not text:
+        raise ValueError(text)
+    return text
+
+
+def _load_transformers(spec: ModelSpec, options: dict[str, Any], report: Report) -> Engine:
+    from pytest_evals.engines.transformers.engine import load
+
+    return load(spec, options, report)
+
+
+def _identity_of_files(spec: ModelSpec, options: Mapping[str, Any], path: Sequence[str]) -> EngineInfo | None:
+    from pytest_evals.engines.identity import kept_identity
+
+    del path
+    return kept_identity(spec, options)
+
+
+def _footprint_of_files(spec: ModelSpec) -> Footprint | None:
+    from pytest_evals.engines.resources import footprint_of_files
+
+    return footprint_of_files(spec.name)
+
+
+# -- scripted: a function of the user's
+
+
+def _locate_script(name: str, options: Mapping[str, Any], written: str, root: Path) -> tuple[str, str | None]:
+    del options, root
+    module, _, function = name.partition(":")
+    if not module or not function.isidentifier():
+        raise ModelError(f"model {written!r}: a scripted model is written scripted:module:function")
+    return name, None
+
+
+def _load_script(spec: ModelSpec, options: dict[str, Any], report: Report) -> Engine:
+    from pytest_evals.engines.scripted import ScriptedEngine
+
+    del options, report
+    return ScriptedEngine(spec.name)
+
+
+def _identity_of_script(spec: ModelSpec, options: Mapping[str, Any], path: Sequence[str]) -> EngineInfo | None:
+    from pytest_evals.engines.identity import script_identity
+    from pytest_evals.engines.protocol import EngineInfo
+
+    del options
+    identity = script_identity(spec.name, path)
+    return EngineInfo(identity=identity) if identity else None
+
+
+HF = EngineKind(
+    "hf",
+    _load_transformers,
+    options={
+        "dtype": one_of("auto", "fp32", "bf16", "fp16"),
+        "device": EngineOption("auto, cpu, cuda, cuda:N or mps", _device),
+        "batch": whole_number("auto or a whole number of at least 1", auto=True),
+        "template": EngineOption("none or the path of a template", _template, of_prompts=True),
+        "loop": one_of("auto", "packed", "generate"),
+        "replicas": whole_number("auto or a whole number from 1 to 99", 99, auto=True),
+        "tp": whole_number("a whole number from 1 to 99", 99),
+    },
+    locate=locate_model,
+    identity=_identity_of_files,
+    footprint=_footprint_of_files,
+    on_each_gpu=True,
+    keeps_identity=True,
+)
+SCRIPTED = EngineKind(
+    "scripted",
+    _load_script,
+    locate=_locate_script,
+    identity=_identity_of_script,
+    heavy=False,
+    deduplicates=False,
+)
+BUILT_IN: Mapping[str, EngineKind] = {kind.name: kind for kind in (HF, SCRIPTED)}
