@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pytest_evals.artifacts.artifact import EvaluationArtifact
     from pytest_evals.grades import Grade
 
-__all__ = ["Evals", "as_grade", "echo", "evals", "evals_both", "isolate_environment", "make_completion"]
+__all__ = ["Evals", "as_grade", "echo", "evals", "evals_both", "isolated_environment", "make_completion"]
 
 # What this module becomes as a plugin: the harness runs pytest by pytest's own.
 pytest_plugins = ["pytester"]
@@ -159,10 +159,11 @@ class Evals:
         return {name: number for name, number in summary.ledger.items() if number}
 
 
-def isolate_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give runs inside of the test a terminal of 80 columns, and none of the environment's switches for pytest, colours and CI.
+@pytest.fixture
+def isolated_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs inside of the test see a terminal of 80 columns, and none of the environment's switches for pytest, colours and CI.
 
-    The fixtures ``evals`` and ``evals_both`` do so by themselves.
+    ``evals`` and ``evals_both`` have it. What a test sets afterwards counts.
     """
     for name in _SWITCHES:
         monkeypatch.delenv(name, raising=False)
@@ -172,16 +173,18 @@ def isolate_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def evals(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Evals:
+def evals(pytester: pytest.Pytester, isolated_environment: None) -> Evals:  # noqa: ARG001 - asked for what it does
     """A folder for suites, run in one process."""
-    isolate_environment(monkeypatch)
     return Evals(pytester)
 
 
 @pytest.fixture(params=[PLAIN, WORKERS], ids=["plain", "xdist"])
-def evals_both(request: pytest.FixtureRequest, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Evals:
+def evals_both(
+    request: pytest.FixtureRequest,
+    pytester: pytest.Pytester,
+    isolated_environment: None,  # noqa: ARG001 - asked for what it does
+) -> Evals:
     """The same twice: run in one process, and by two workers of pytest-xdist. The second is skipped where that is not installed."""
     if request.param == WORKERS:
         pytest.importorskip("xdist", reason="pytest-xdist is not installed")
-    isolate_environment(monkeypatch)
     return Evals(pytester, request.param)

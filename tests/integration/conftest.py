@@ -14,15 +14,14 @@ import numpy as np  # noqa: F401 - loads once in a process, and pytester forgets
 import pytest
 
 from pytest_evals.artifacts.artifact import EvaluationArtifact
-from pytest_evals.testing import Evals, isolate_environment
+from pytest_evals.testing import Evals
 
 __all__ = ["Evals", "Recorded"]
 
 
 @pytest.fixture(autouse=True)
-def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _plain_environment(isolated_environment: None) -> None:
     """Tests that use pytester alone have the environment of those that use ``evals``."""
-    isolate_environment(monkeypatch)
 
 
 @pytest.fixture

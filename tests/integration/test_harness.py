@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_evals.errors import ArtifactError
-from pytest_evals.testing import Evals, isolate_environment
+from pytest_evals.testing import Evals
 
 SUITE = """
 from pytest_evals import cases, grader, graders
@@ -71,14 +71,27 @@ def test_a_run_that_was_killed_has_no_ledger(evals: Evals) -> None:
         evals.ledger()
 
 
-def test_switches_of_the_environment_do_not_reach_the_run(evals: Evals, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTEST_ADDOPTS", "--no-such-option")
+def test_switches_of_the_environment_do_not_reach_a_run_and_what_a_test_sets_does(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    isolate_environment(monkeypatch)
-    evals.write(SUITE, cities__jsonl=ROWS)
-    result = evals.run()
-    result.assert_outcomes(passed=1, xfailed=1)
-    result.stdout.no_fnmatch_line("*::error*")
+    monkeypatch.setenv("PYTEST_EVALS", "1")
+    pytester.makeconftest("pytest_plugins = ['pytest_evals.testing']")
+    pytester.makepyfile("""
+        import os
+        import pytest
+
+        @pytest.fixture(autouse=True)
+        def wide(isolated_environment, monkeypatch):
+            monkeypatch.setenv("COLUMNS", "120")
+
+        def test_it(evals):
+            assert not {"GITHUB_ACTIONS", "PYTEST_EVALS"} & set(os.environ)
+            evals.write("def test_suite(): ...")
+            assert len(evals.run().outlines[0]) == 120
+    """)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:xdist")
+    result.assert_outcomes(passed=1)
 
 
 def test_another_project_uses_it_as_a_plugin(pytester: pytest.Pytester) -> None:
