@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pytest_evals.completion import By, Completion, Likelihood, Message, check_choices, check_measure, likeliest
 from pytest_evals.engines.protocol import Request, Result
@@ -41,9 +41,11 @@ class PendingCall(Generic[T]):
         self._finish = finish
         self._pending, self._entry = caller.open(request, handle)
 
-    def __getattr__(self, name: str) -> Any:
-        __tracebackhide__ = True
-        raise AttributeError(f"this is a call on its way, which has no {name!r}: await it, or take its result()")
+    if not TYPE_CHECKING:  # a checker of types would take any name for one that is there
+
+        def __getattr__(self, name: str) -> Any:
+            __tracebackhide__ = True
+            raise AttributeError(f"this is a call on its way, which has no {name!r}: await it, or take its result()")
 
     def result(self) -> T:
         """Wait and return the answer. Raises `ModelCallError` when there is none."""

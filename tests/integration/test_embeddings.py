@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,10 @@ from pytest_evals.graders.metrics import embeddings
 from pytest_evals.graders.metrics.embeddings import Encoder, embedding_similarity
 
 from .conftest import Evals
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("wordllama") is None, reason="needs: pip install 'pytest-evals-hf[embeddings]'"
+)
 
 # In a process of its own, because importing wordllama sets up logging, and sentence-transformers brings torch.
 COMPARE = """
