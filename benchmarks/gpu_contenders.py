@@ -57,8 +57,8 @@ def engine_work(loaded: LoadedModel, setting: Setting, decode: str | None) -> tu
         results = [event for event in engine.generate(Inbox(requests, closed=True)) if isinstance(event, Result)]
         if failed := [result for result in results if result.error]:
             raise RuntimeError(f"{len(failed)} rows failed, the first because {failed[0].error}")
-        found = {result.id: list(result.logprobs) for result in results if result.logprobs is not None}
-        tokens = sum(result.completion_tokens or 0 for result in results)
+        found = {result.id: list(result.answer.logprobs) for result in results if result.answer.logprobs is not None}
+        tokens = sum(result.answer.completion_tokens or 0 for result in results)
         return Outcome({result.id: result.answer.text for result in results}, tokens, found)
 
     return work, list(engine.info.notes)

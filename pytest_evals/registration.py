@@ -95,7 +95,8 @@ def _own(config: pytest.Config, settings: Settings, collection: Collection, path
     recalled = recollection(settings, infos)
     pool = EnginePool(settings.root, settings.engine_options, settings.stall_timeout, recalled.memory)
     config.pluginmanager.register(
-        EvalSession(settings, infos, pool, path, config.invocation_params.args, recalled, baseline), "evals-session"
+        EvalSession(config, settings, infos, pool, path, config.invocation_params.args, recalled, baseline),
+        "evals-session",
     )
     config.pluginmanager.register(Terminal(config, settings, path, recalled.header()), "evals-terminal")
     gate_check = GateCheck(settings, infos, baseline)

@@ -13,11 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pluggy
 import pytest
 
 from pytest_evals.artifacts.sample import dump
 from pytest_evals.artifacts.writer import ArtifactWriter
 from pytest_evals.engines.pool import EnginePool
+from pytest_evals.errors import place_of
 from pytest_evals.gates import GateResult
 from pytest_evals.notes import notes_of
 from pytest_evals.reuse.setup import ReuseContext
@@ -44,6 +46,7 @@ class EvalSession:
 
     def __init__(
         self,
+        config: pytest.Config,
         settings: Settings,
         infos: Mapping[str, SuiteManifest],
         pool: EnginePool,
@@ -52,8 +55,10 @@ class EvalSession:
         recalled: ReuseContext,
         baseline: Baseline | None = None,
     ) -> None:
+        self._config = config
         self._settings = settings
         self._infos = infos
+        self._hook_problems: dict[str, str] = {}
         self._pool = pool
         self._baseline = baseline
         self._recorder = ArtifactWriter(path)
@@ -90,8 +95,24 @@ class EvalSession:
             self._crashed(report)
 
     def _take(self, line: str) -> None:
-        self._tally.add(json.loads(line))
+        sample = json.loads(line)
+        self._tally.add(sample)
         self._write(line)
+        hook = self._config.hook.pytest_evals_sample
+        if hook.get_hookimpls():
+            from pytest_evals.artifacts.schema import EvalSample
+
+            self._call(hook, sample=EvalSample.model_validate(sample))
+
+    def _call(self, hook: pluggy.HookCaller, **given: object) -> None:
+        """Call a hook of the user's; what it raises is said at the end, and takes no result away."""
+        try:
+            hook(config=self._config, **given)
+        except Exception as error:  # noqa: BLE001 - an implementation is the user's code
+            problem = (
+                f"the hook {hook.name} raised {type(error).__name__} ({place_of(error)}): {one_line(str(error), 200)}"
+            )
+            self._hook_problems[hook.name] = self._hook_problems.get(hook.name, problem)
 
     def _crashed(self, report: pytest.TestReport) -> None:
         """A worker of pytest-xdist died in a case: the case is an error, not a gap."""
@@ -143,6 +164,10 @@ class EvalSession:
                 # Results that are not where they are looked for must not pass for a success.
                 session.testsfailed += 1
                 card = replace(card, artifact=display(self._recorder.path), unwritten=unwritten)
+            self._call(session.config.hook.pytest_evals_scorecard, card=card)
+            if self._hook_problems:
+                session.testsfailed += 1
+                card = replace(card, notes=(*card.notes, *self._hook_problems.values()))
             session.config.stash[CARD] = card
         if complete:
             self._report(session, gates)

@@ -36,6 +36,12 @@ _LAYOUT_SHARE = 0.25
 """Share of the free memory that packed copies of the weights may take."""
 
 
+CPU_PARTS = ("linear", "fused", "attention", "head", "lookup", "retention")
+"""What the packed backend adds on a CPU, each apart: packed weights of linear layers, fused layers, compiled attention, the 8-bit
+head, guessed tokens, and what finished sequences leave for those that go on from them.
+"""
+
+
 @dataclass(slots=True)
 class Backends:
     """How one model is run: the loop for most requests first, the one for those that want to be alone last."""
@@ -50,7 +56,8 @@ class Backends:
 def select_backend(loaded: LoadedModel, spec: ModelSpec, options: Mapping[str, Any]) -> Backends:
     """Choose the fastest way of running the model that gives its own logits. Raises `ModelError` for a refused wish.
 
-    For measurements and tests, ``options`` may say how to ``decode``, a key of `DECODE_MODES`, and whether loops are ``compiled``.
+    For measurements and tests, ``options`` may say how to ``decode``, a key of `DECODE_MODES`, whether loops are ``compiled``, and
+    ``without`` which of `CPU_PARTS` to run.
     """
     wish = spec.options.get("loop", "auto")
     on_cuda = loaded.device.startswith("cuda")
@@ -80,22 +87,24 @@ def select_backend(loaded: LoadedModel, spec: ModelSpec, options: Mapping[str, A
 
 def _packing(loaded: LoadedModel, runner: ModelRunner, machinery: Backends, options: Mapping[str, Any]) -> Backends:
     """Return the machinery of a model that can be packed; what is known of it is in ``machinery``."""
-    budget, meter = machinery.budget, machinery.meter
+    budget, meter, without = machinery.budget, machinery.meter, frozenset(options.get("without", ()))
     if runner.decoder is not None:
         runner.slots.room = table_room(budget)
         runner.decoder.tally = tally_of(meter)
-    elif loaded.device == "cpu":
+    elif loaded.device == "cpu" and "lookup" not in without:
         runner.guesser = PromptLookup(meter.guessed)
     layout = PackedWeights()
     if loaded.device == "cpu" and loaded.ranks == 1:
-        with runner.detached():
-            layout = lay_out(loaded.model, budget.rows, int(_own_share(loaded, options) * _LAYOUT_SHARE))
+        if "linear" not in without:
+            with runner.detached():
+                layout = lay_out(loaded.model, budget.rows, int(_own_share(loaded, options) * _LAYOUT_SHARE))
         wanted = options.get("compiled", meter.usage.weights_bytes >= _LEAST_BYTES)
-        speed_up(runner, loaded.model, layout, budget.rows, compiled=bool(wanted))
+        speed_up(runner, loaded.model, layout, budget.rows, compiled=bool(wanted), without=without)
     reference = ReferenceBackend(loaded.model, runner, layout, meter, loaded.device)
     sampler = Sampler(reference if options.get("exact") else None)
     runner.use(tensor_parallel.SharedSampler(sampler) if loaded.ranks > 1 else sampler)
-    scheduler: Scheduler[AnySequence] = Scheduler(budget, runner.slots)
+    kept_in = None if "retention" in without else runner.slots
+    scheduler: Scheduler[AnySequence] = Scheduler(budget, kept_in)
     usual_loop = (BlockBackend if runner.decoder else PackedBackend)(scheduler, runner, meter, loaded.device)
     machinery.loops = [usual_loop, reference]
     return machinery

@@ -26,19 +26,31 @@ _FEW_TOKENS = replace(GREEDY, max_new_tokens=3)
 
 
 @torch.inference_mode()
-def speed_up(runner: ModelRunner, model: Any, layout: PackedWeights, rows: int, *, compiled: bool) -> None:
+def speed_up(
+    runner: ModelRunner,
+    model: Any,
+    layout: PackedWeights,
+    rows: int,
+    *,
+    compiled: bool,
+    without: frozenset[str] = frozenset(),
+) -> None:
     """Let the runner compute as fast as can be on this CPU, in batches of ``rows``: parts of layers in fewer passes, and, if
-    loops may be ``compiled``, which takes seconds, by these where they are faster and give the model's own logits.
+    loops may be ``compiled``, which takes seconds, by these where they are faster and give the model's own logits. ``without``: parts
+    that are left out, for measurements.
     """
     config = model.config.get_text_config(decoder=True)
     threads = compiled_threads(config) if compiled else None
-    with runner.detached():
-        fuse_layers(model, layout, _ways_of(threads))
+    if "fused" not in without:
+        with runner.detached():
+            fuse_layers(model, layout, _ways_of(threads))
     if threads is None:
         return
-    runner.threads = threads
-    if not _is_right(lambda: largest_difference(model, runner, config.vocab_size)):
+    runner.threads = None if "attention" in without else threads
+    if runner.threads is not None and not _is_right(lambda: largest_difference(model, runner, config.vocab_size)):
         runner.threads = None
+    if "head" in without:
+        return
     with runner.detached():
         runner.shortlist = make_shortlist(model, rows, threads)
     if runner.shortlist is not None and not _is_right(lambda: _shortfall(runner, model)):
