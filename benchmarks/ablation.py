@@ -26,11 +26,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
+import torch
+
 from benchmarks.job import Row
 from benchmarks.workloads import ROOT, make_workload
 from pytest_evals.engines.protocol import Inbox, Request, Result
 from pytest_evals.engines.spec import ModelSpec, parse_spec
-from pytest_evals.engines.transformers.cpu.tuning import set_threads
 from pytest_evals.engines.transformers.engine import TransformersEngine
 from pytest_evals.engines.transformers.loading import LoadedModel, load_model
 from pytest_evals.engines.transformers.selection import CPU_PARTS, select_backend
@@ -44,7 +46,7 @@ def main() -> int:
     """Measure, print the table and write it. Exit status 1 when texts differ."""
     arguments = _arguments()
     spec = parse_spec(arguments.model, Path.cwd())
-    set_threads(1)
+    torch.set_num_threads(arguments.threads)
     loaded = load_model(spec, OPTIONS, lambda _: None)
     work = {name: _requests(name, arguments.share) for name in arguments.workloads}
     seconds: dict[tuple[str, str], list[float]] = {}
@@ -70,6 +72,7 @@ def _arguments() -> argparse.Namespace:
     )
     listed = lambda text: text.split(",")  # noqa: E731 - of this place alone
     parser.add_argument("--model", default="smollm2")
+    parser.add_argument("--threads", type=int, default=psutil.cpu_count(logical=False))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--share", type=float, default=1.0)
     parser.add_argument("--workloads", type=listed, default=["W1", "W3", "W5", CHAT])

@@ -42,9 +42,10 @@ def test_what_a_hook_raises_is_said_and_fails_the_run_and_takes_nothing_away(eva
     result = evals_both.run()
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     name = hook.partition("(")[0]
-    result.stdout.fnmatch_lines([f"*the hook {name} raised OSError (conftest.py:2): no route to the dashboard*"])
+    printed = " ".join(result.stdout.str().split())
+    assert f"the hook {name} raised OSError (conftest.py:2): no route to the dashboard" in printed
     assert len(evals_both.artifact.samples) == 2
-    assert result.stdout.str().count("no route to the dashboard") == 1
+    assert printed.count("the hook") == 1
 
 
 def test_a_hook_of_another_name_is_refused(evals: Evals) -> None:
