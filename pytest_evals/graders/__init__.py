@@ -111,7 +111,7 @@ def one_of(
 ) -> Fixture:
     """The completion is one of ``choices``: a list, or a locator of one."""
     steps = text.check_normalizers(normalize)
-    check_static(choices, lambda value: text.as_texts(value, "one_of"))
+    check_static(choices, text.as_choices)
     return _ready(text.one_of, {"choices": choices, "steps": steps}, of, run_if)
 
 
@@ -126,7 +126,7 @@ def contains(
     """The completion contains ``needles``: a string, a list of them, or a locator of either; ``require`` all or any."""
     if require not in ("all", "any"):
         raise SuiteError(f"contains: require must be 'all' or 'any', not {require!r}")
-    check_static(needles, lambda value: text.as_texts(value, "contains"))
+    check_static(needles, lambda value: text.contains("", value, require=require))
     return _ready(text.contains, {"needles": needles, "ignore_case": ignore_case, "require": require}, of, run_if)
 
 

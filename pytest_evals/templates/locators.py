@@ -60,9 +60,10 @@ def refuse_no_locator(text: str) -> NoReturn:
     if LOCATOR.match(stripped):
         meant = f"without white space around it: {stripped}"
     else:
-        rest = re.sub(r"\A\s*item[.\[]\s*", "", text).strip().strip("\"'[]").strip()
-        name = re.split(r"[\n{}\"']", rest, maxsplit=1)[0].strip()[:40]
-        meant = f"a field whose name is more than letters, digits and _ stands in brackets and quotes: {bracketed('item', name or 'a name')}"
+        rest = re.sub(r"\A\s*item[.\[]", "", text).strip().strip("\"'[].").strip()
+        path, name = re.match(r"((?:\w+\.)*)([^\n{}\"']*)", rest).groups()  # type: ignore[union-attr]  # it matches anything
+        field = bracketed(f"item.{path}".rstrip("."), name.strip()[:40] or "a name")
+        meant = f"a field whose name is more than letters, digits and _ stands in brackets and quotes: {field}"
     raise TemplateError(
         f"{shown!r} begins like a locator and is none; {meant} (if it is meant as text, write {{% raw %}}{stripped[:20]}"
         f"{'...' if len(stripped) > 20 else ''}{{% endraw %}})"
@@ -147,7 +148,7 @@ def _meant(name: str, rest: Sequence[str], holder: str, known: Sequence[str]) ->
         dotted = ".".join([name, *rest[:end]])
         if dotted in known:
             return f"; a name with a dot in it is written {bracketed(holder, dotted)}"
-    begun = [key for key in known if re.match(rf"{re.escape(name)}\W", key)]
+    begun = holder.startswith("item") and [key for key in known if re.match(rf"{re.escape(name)}\W", key)]
     if begun:
         return f"; did you mean {bracketed(holder, begun[0])}?"
     return did_you_mean(name, known)

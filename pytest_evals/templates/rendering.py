@@ -134,7 +134,7 @@ def _reference(text: str, reference: re.Match[str]) -> Renderer:
     return render_braced
 
 
-_OTHER_NAMES = ("Item", "ITEM", "items", "case", "row", "record", "sample", "example", "doc")
+_OTHER_NAMES = ("Item", "ITEM", "case", "row", "record", "sample", "example", "doc")
 """What other tools, and other places of this one, call the row."""
 
 
