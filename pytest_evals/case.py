@@ -22,6 +22,7 @@ class MethodBesideField:
         self._method = method
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the method."""
         return self._method(*args, **kwargs)
 
     def __repr__(self) -> str:

@@ -48,12 +48,13 @@ _OLD_NAMES = {"ip-address": "ipv4", "host-name": "hostname"}
 """Names of draft 3."""
 _OTHER_NAMES = {"url": "uri", "ip": "ipv4", "guid": "uuid", "timestamp": "date-time", "mail": "email"}
 """Names that people write for a format which has another one."""
-_FOREIGN = frozenset(
-    "int8 int16 int32 int64 uint8 uint16 uint32 uint64 float double decimal number byte binary password "
-    "path file-path directory-path json-string base64url uuid1 uuid3 uuid4 uuid5 uuid6 uuid7 uuid8 any-url http-url "
-    "multi-host-uri name-email ipvanyaddress ipvanyinterface ipvanynetwork ipv4network ipv6network ipv4interface "
-    "ipv6interface phone style utc-millisec date-time-local time-local char html markdown media-range".split()
-)
+_FOREIGN = (
+    *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float", "double", "decimal", "number"),
+    *("byte", "binary", "password", "char", "html", "markdown", "media-range", "date-time-local", "time-local"),
+    *("path", "file-path", "directory-path", "json-string", "base64url", "any-url", "http-url", "multi-host-uri", "name-email"),
+    *("uuid1", "uuid3", "uuid4", "uuid5", "uuid6", "uuid7", "uuid8", "ipvanyaddress", "ipvanyinterface", "ipvanynetwork"),
+    *("ipv4network", "ipv6network", "ipv4interface", "ipv6interface", "phone", "style", "utc-millisec"),
+)  # fmt: skip
 """What OpenAPI and pydantic write, and what no checker is known for: annotations, and no mistakes."""
 
 
@@ -78,7 +79,7 @@ def meant_format(name: str) -> str | None:
     plain = _plain(name)
     if plain in {_plain(foreign) for foreign in _FOREIGN}:
         return None
-    spelled = {_plain(known): known for known in (*_PACKAGES, *_OLD_NAMES)}
+    spelled = {_plain(known): known for known in (*_OLD_NAMES, *_PACKAGES)}
     found = spelled.get(plain) or _OTHER_NAMES.get(plain)
     close = difflib.get_close_matches(plain, spelled, n=1, cutoff=0.8)
     return found or (spelled[close[0]] if close else None)
@@ -109,13 +110,14 @@ def checker_of(own: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> A
 def _as_check(name: str, function: Callable[[object], bool], raises: Any) -> Callable[[object], bool]:
     """Return a checker of jsonschema with the further condition that texts of the format meet."""
     condition = _CONDITIONS.get(_OLD_NAMES.get(name, name))
+    failures: tuple[type[Exception], ...] = raises if isinstance(raises, tuple) else (raises,)
 
     def check(value: object) -> bool:
         if isinstance(value, str) and condition is not None and not condition(value):
             return False
         try:
             return bool(function(_without_leap_second(value) if name in ("date-time", "time") else value))
-        except raises or ():
+        except failures:
             return False
 
     return check

@@ -7,10 +7,9 @@ them are JSON.
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterator
 from decimal import Decimal
-from json.decoder import scanstring
 from typing import Any, NoReturn
 
 _DIGITS = 4000
@@ -22,9 +21,10 @@ class LongInteger(int):
     """An integer that is too long for Python to write out: it is shown by its first digits."""
 
     def __repr__(self) -> str:
-        digits = int(self.bit_length() * 0.30103) + 1
-        first = abs(self) // 10 ** max(digits - 20, 0)
-        return f"{'-' if self < 0 else ''}{str(int(first))[:12]}... (about {digits} digits)"
+        size = abs(self)
+        digits = int(self.bit_length() * math.log10(2)) + 1
+        digits -= size < 10 ** (digits - 1)
+        return f"{'-' if self < 0 else ''}{int(size // 10 ** (digits - 12))}... ({digits} digits)"
 
     __str__ = __repr__
 
@@ -52,7 +52,7 @@ def json_value(text: str) -> Any:
     try:
         return _DECODER.decode(text)
     except RecursionError:
-        return _nested_value(text)
+        return _NestedReader(text).read()
 
 
 def _integer(digits: str) -> int:
@@ -66,7 +66,8 @@ def _joined(digits: str) -> int:
     if len(digits) <= _DIGITS:
         return int(digits)
     half = len(digits) // 2
-    return _joined(digits[:half]) * 10 ** (len(digits) - half) + _joined(digits[half:])
+    high: int = _joined(digits[:half]) * 10 ** (len(digits) - half)
+    return high + _joined(digits[half:])
 
 
 def _fraction(written: str) -> float | int | Decimal:
@@ -90,101 +91,66 @@ _DECODER = json.JSONDecoder(**_HOOKS)
 # -- Without recursion: for what is nested too deeply for the reader above, which is many times faster.
 
 _SPACE = re.compile(r"[ \t\n\r]*")
-_SCALAR = re.compile(r"-?[0-9][^,\]}\s]*|[A-Za-z-]+")
 
 
-def _nested_value(text: str) -> Any:
-    """Return the value of a text; containers that are open stand in a list, not on the stack of calls."""
-    holder: list[Any] = []
-    open_containers: list[list[Any] | dict[str, Any]] = [holder]
-    tokens = _tokens(text)
-    key: str | None = None
-    for kind, value, position in tokens:
-        container = open_containers[-1]
-        if kind == "close":
-            open_containers.pop()
-            continue
-        if kind == "key":
-            key = value
-            continue
-        if isinstance(container, dict):
-            container[_known(key, text, position)] = value
-        else:
-            container.append(value)
-        if kind == "open":
-            open_containers.append(value)
-    return holder[0]
+class _NestedReader:
+    """Reads one value. Containers that are open stand in a list, and not on the stack of calls."""
 
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at = 0
+        self._open: list[DeepList | DeepObject] = []
 
-def _known(key: str | None, text: str, position: int) -> str:
-    if key is None:
-        raise json.JSONDecodeError("Expecting property name enclosed in double quotes", text, position)
-    return key
-
-
-def _tokens(text: str) -> Iterator[tuple[str, Any, int]]:
-    """Yield ``open``, ``close``, ``key`` and ``value``, each where the grammar of JSON allows it.
-
-    Raises `json.JSONDecodeError` for anything else.
-    """
-    closers: list[str] = []
-    position = _after_space(text, 0)
-    expected = "value"
-    while True:
-        character = text[position : position + 1]
-        if expected in ("value", "value or ]"):
-            if character == "]" and expected == "value or ]":
-                position, expected = position, "more"
+    def read(self) -> Any:
+        """Return the value that the text is. Raises `json.JSONDecodeError` for anything else."""
+        value = self._begun()
+        while self._open:
+            holder = self._open[-1]
+            if self._next() == ("]" if isinstance(holder, DeepList) else "}"):
+                self._at += 1
+                self._open.pop()
                 continue
-            if character and character in "[{":
-                yield "open", DeepList() if character == "[" else DeepObject(), position
-                closers.append("]" if character == "[" else "}")
-                expected = "value or ]" if character == "[" else "key or }"
-                position = _after_space(text, position + 1)
-                continue
-            value, position = _scalar(text, position)
-            yield "value", value, position
-            expected = "more"
-        elif expected in ("key", "key or }"):
-            if character == "}" and expected == "key or }":
-                expected = "more"
-                continue
-            if character != '"':
-                raise json.JSONDecodeError("Expecting property name enclosed in double quotes", text, position)
-            key, position = scanstring(text, position + 1, True)
-            yield "key", key, position
-            position = _after_space(text, position)
-            if text[position : position + 1] != ":":
-                raise json.JSONDecodeError("Expecting ':' delimiter", text, position)
-            position, expected = _after_space(text, position + 1), "value"
-            continue
-        elif not closers:
-            if character:
-                raise json.JSONDecodeError("Extra data", text, position)
-            return
-        elif character == closers[-1]:
-            closers.pop()
-            yield "close", None, position
-            position += 1
-        elif character == ",":
-            position, expected = position + 1, "value" if closers[-1] == "]" else "key"
-        else:
-            raise json.JSONDecodeError("Expecting ',' delimiter", text, position)
-        position = _after_space(text, position)
+            if holder:
+                self._take(",", "Expecting ',' delimiter")
+            if isinstance(holder, DeepList):
+                holder.append(self._begun())
+            else:
+                key = self._key()
+                holder[key] = self._begun()
+        if self._next():
+            raise self._mistake("Extra data")
+        return value
 
+    def _begun(self) -> Any:
+        """Return the scalar that is next, or the container that opens, empty as yet."""
+        opening = self._next()
+        if opening and opening in "[{":
+            self._open.append(DeepList() if opening == "[" else DeepObject())
+            self._at += 1
+            return self._open[-1]
+        return self._scalar()
 
-def _scalar(text: str, position: int) -> tuple[Any, int]:
-    if text[position : position + 1] == '"':
-        return scanstring(text, position + 1, True)
-    found = _SCALAR.match(text, position)
-    if found is None:
-        raise json.JSONDecodeError("Expecting value", text, position)
-    try:
-        return _DECODER.decode(found[0]), found.end()
-    except json.JSONDecodeError as error:
-        raise json.JSONDecodeError(error.msg, text, position + error.pos) from None
+    def _key(self) -> str:
+        if self._next() != '"':
+            raise self._mistake("Expecting property name enclosed in double quotes")
+        key = str(self._scalar())
+        self._take(":", "Expecting ':' delimiter")
+        return key
 
+    def _scalar(self) -> Any:
+        value, self._at = _DECODER.raw_decode(self._text, self._at)
+        return value
 
-def _after_space(text: str, position: int) -> int:
-    found = _SPACE.match(text, position)
-    return found.end() if found else position
+    def _take(self, character: str, mistake: str) -> None:
+        if self._next() != character:
+            raise self._mistake(mistake)
+        self._at += 1
+
+    def _next(self) -> str:
+        """Return the next character that is no white space, nothing at the end."""
+        found = _SPACE.match(self._text, self._at)
+        self._at = found.end() if found else self._at
+        return self._text[self._at : self._at + 1]
+
+    def _mistake(self, what: str) -> json.JSONDecodeError:
+        return json.JSONDecodeError(what, self._text, self._at)

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import url2pathname
 
 from pytest_evals.errors import SuiteError
@@ -88,10 +88,11 @@ class JsonSchema:
         from referencing.exceptions import NoSuchResource
 
         if uri in REGISTRY:
-            return REGISTRY[uri]
+            known: Resource[Any] = REGISTRY[uri]
+            return known
         path = self._path(uri)
         if path is None:
-            raise NoSuchResource(ref=uri)
+            raise NoSuchResource(ref=uri)  # type: ignore[call-arg]  # an attrs class, whose types mypy does not see through
         if uri not in self._read:
             contents = read_schema(path)
             draft = draft_of(contents, draft_of(self.contents))

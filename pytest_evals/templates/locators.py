@@ -38,10 +38,12 @@ def with_tasks(scope: Scope, results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_dynamic(text: str) -> bool:
-    """Tell whether ``text`` refers to anything: a locator (or what looks like one, and is refused for a case), or a template with
-    Jinja markup.
+    """Tell whether ``text`` refers to anything: a locator, or a template with Jinja markup; or looks like it, and is refused for a
+    case.
     """
-    return LOCATOR.match(text) is not None or _has_markup(text) or is_no_locator(text)
+    return (
+        LOCATOR.match(text) is not None or _has_markup(text) or is_no_locator(text) or SINGLE.search(text) is not None
+    )
 
 
 def is_no_locator(text: str) -> bool:

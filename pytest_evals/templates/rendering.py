@@ -117,7 +117,7 @@ def _renderer(text: str) -> Renderer:
 
 def _reference(text: str, reference: re.Match[str]) -> Renderer:
     """Render a whole string that is one name, perhaps with a path: a value of the scope, or what it is otherwise."""
-    bare, path, braced, braced_path = reference.groups()
+    bare, _, braced, braced_path = reference.groups()
 
     def render_bare(scope: Scope) -> Any:
         if bare in scope.get(ALIASES, ()):
