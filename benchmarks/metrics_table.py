@@ -26,7 +26,24 @@ from pytest_evals.scores.corpus import CorpusPart, combine
 
 WORDS = (
     *("the", "a", "an", "The", "cat", "dogs", "running", "runs", "sat", "on", "mat.", "hat,", "big", "bigger", "RED"),
-    *("Café", "über", "42", "3.5%", "U.S.", "don't", "(yes)", "well-known", "!", "日本語", "中文", "naïve", "e-mail"),
+    *(
+        "Café",
+        "über",
+        "42",
+        "3.5%",
+        "U.S.",
+        "don't",
+        "(yes)",
+        "well-known",
+        "!",
+        "日本語",
+        "中文",
+        "naïve",
+        "e-mail",
+        "東京です",
+        "ラーメン",
+        "ไทย",
+    ),
 )
 Pair = tuple[str, list[str]]
 
@@ -77,7 +94,26 @@ def _squad() -> Iterator[Comparison]:
 
     library = f"torchmetrics {version('torchmetrics')} squad"
     yield Comparison("exact_match squad", library, exact, functools.partial(theirs, "exact_match"))
-    yield Comparison("f1", library, lexical.f1, functools.partial(theirs, "f1"))
+    # Words as SQuAD splits them, and where scripts have no spaces: the reference gets texts whose characters are apart, and which
+    # have no punctuation but that of ASCII.
+    words = functools.partial(lexical.f1, tokenize="words")
+    yield Comparison("f1 words", library, words, functools.partial(theirs, "f1"))
+    yield Comparison("f1", library, lexical.f1, on_apart(functools.partial(theirs, "f1")))
+
+
+def on_apart(theirs: Callable[[str, Sequence[str]], float]) -> Callable[[str, Sequence[str]], float]:
+    """Return a reference that gets texts with a space around each Chinese character, Japanese or Thai letter: made here by code
+    points, and not by the package's own tokenizer.
+    """
+    ranges = ((0x4E00, 0x9FFF), (0x3041, 0x3096), (0x30A1, 0x30FC), (0x0E01, 0x0E30))
+
+    def is_apart(char: str) -> bool:
+        return any(first <= ord(char) <= last for first, last in ranges)
+
+    def spaced(text: str) -> str:
+        return "".join(f" {char} " if is_apart(char) else char for char in text)
+
+    return lambda text, references: theirs(spaced(text), [spaced(each) for each in references])
 
 
 def _sacrebleu() -> Iterator[Comparison]:
@@ -128,9 +164,26 @@ def _rouge() -> Iterator[Comparison]:
             yield Comparison(
                 f"rouge-{kind} {part}{' stem' * stem}",
                 f"rouge-score {version('rouge-score')}",
-                functools.partial(lexical.rouge, kind=kind, part=part, stem=stem),
+                functools.partial(lexical.rouge, kind=kind, part=part, stem=stem, tokenize="words"),
                 functools.partial(theirs, f"rouge{kind}", stem, attribute),
             )
+            yield Comparison(
+                f"rouge-{kind} {part}{' stem' * stem} (letters replaced)",
+                f"rouge-score {version('rouge-score')}",
+                functools.partial(lexical.rouge, kind=kind, part=part, stem=False),
+                on_apart(_transcribed(functools.partial(theirs, f"rouge{kind}", False, attribute))),
+            )
+
+
+def _transcribed(theirs: Callable[[str, Sequence[str]], float]) -> Callable[[str, Sequence[str]], float]:
+    """Return a reference that gets texts of letters and digits of ASCII, one spelling for each letter of another script: what it
+    makes of words is then what it would if it knew these letters.
+    """
+
+    def plain(text: str) -> str:
+        return "".join(char if char.isascii() or not char.isalpha() else f"x{ord(char):x}x" for char in text.lower())
+
+    return lambda text, references: theirs(plain(text), [plain(each) for each in references])
 
 
 class ToyNet:
@@ -174,13 +227,13 @@ def _nltk() -> Iterator[Comparison]:
         return float(meteor_score(split, wordpunct_tokenize(text), wordnet=wordnet))
 
     library, toy, none = f"nltk {version('nltk')}", ToyNet(), lexical.NoSynonyms()
-    with_synonyms = functools.partial(lexical.meteor, synonyms=True, wordnet=toy)
+    with_synonyms = functools.partial(lexical.meteor, synonyms=True, wordnet=toy, tokenize="words")
     yield Comparison("meteor (toy WordNet)", library, with_synonyms, functools.partial(theirs, toy))
     yield Comparison(
         "meteor synonyms=False",
         library,
         functools.partial(lexical.meteor, synonyms=False),
-        functools.partial(theirs, none),
+        on_apart(functools.partial(theirs, none)),
     )
 
 
@@ -196,7 +249,7 @@ def _rapidfuzz() -> Iterator[Comparison]:
             f"levenshtein {unit}",
             f"rapidfuzz {version('rapidfuzz')}",
             functools.partial(lexical.levenshtein, steps=(), unit=unit),
-            functools.partial(theirs, unit == "word"),
+            on_apart(functools.partial(theirs, True)) if unit == "word" else functools.partial(theirs, False),
         )
 
 

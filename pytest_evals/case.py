@@ -2,19 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pytest_evals.errors import did_you_mean
+
+
+class MethodBesideField:
+    """A method of a case whose row has a field of the same name: it can be called, and is no value.
+
+    Anything else raises `TypeError` that says how the field is written.
+    """
+
+    __slots__ = ("_method", "_name")
+
+    def __init__(self, name: str, method: Callable[..., Any]) -> None:
+        self._name = name
+        self._method = method
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the method."""
+        return self._method(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<method {self._name} of a case; the field of its row is case[{self._name!r}]>"
+
+    def _refuse(self, *_: object) -> NoReturn:
+        __tracebackhide__ = True
+        raise TypeError(
+            f"case.{self._name} is a method, as of any mapping; the field {self._name!r} of the row is case[{self._name!r}]"
+        )
+
+    __bool__ = __contains__ = __eq__ = __float__ = __format__ = __getitem__ = __ge__ = __gt__ = __int__ = _refuse
+    __iter__ = __le__ = __len__ = __lt__ = __ne__ = __str__ = __add__ = __radd__ = _refuse
+    __hash__ = object.__hash__
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("__"):
+            self._refuse()
+        raise AttributeError(name)
+
+
+class _Method:
+    """A method of a mapping, on the class of a case."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, case: Case | None, kind: type[Case]) -> Any:
+        if case is None:
+            return getattr(Mapping, self._name)
+        method = getattr(super(Case, case), self._name)
+        return MethodBesideField(self._name, method) if self._name in case else method
 
 
 class Case(Mapping[str, Any]):
     """A row as mapping and attributes: ``case["country"]`` and ``case.country`` are the same.
 
     ``case.id``, ``case.files`` (name -> `Path`), ``case.metadata`` (the suite's, then the row's own ``metadata`` field)
-    and ``case.place`` (``file:line``) describe the case; a row's field of such a name is reached by ``case["id"]``.
+    and ``case.place`` (``file:line``) describe the case; a row's field of such a name is reached by ``case["id"]``. So is one that
+    has the name of a method (``items``, ``keys``, ``values``, ``get``): used without a call, the method says so.
     """
+
+    # mypy: the methods stay callable with their own signatures for its sake, see `_Method`.
+    if not TYPE_CHECKING:
+        items, keys, values, get = map(_Method, ("items", "keys", "values", "get"))
 
     __slots__ = ("_row", "files", "id", "metadata", "place")
 
@@ -45,8 +98,11 @@ class Case(Mapping[str, Any]):
     def __getattr__(self, name: str) -> Any:
         # Only called for names that are not attributes. Underscored names are protocol look-ups (copy, pickle), never
         # fields; slots are not filled yet while a copy is made.
-        if name.startswith("_") or name in self.__slots__:
+        if name in self.__slots__:
             raise AttributeError(name)
+        if name.startswith("_"):
+            known = f"the field {name!r} of the row is case[{name!r}]: names that begin with _ are Python's"
+            raise AttributeError(known if name in self._row else name)
         if name in self._row:
             return self._row[name]
         __tracebackhide__ = True

@@ -111,16 +111,16 @@ def read_settings(config: pytest.Config) -> Settings:
         dtype=_one_of("--evals-dtype", config.getoption("evals_dtype") or "auto", DTYPES),
         batch=_batch(config.getoption("evals_batch") or "auto"),
         strict_cases=bool(config.getini("evals_strict_cases")),
-        grader_timeout=_seconds("evals_grader_timeout", config.getini("evals_grader_timeout")),
-        stall_timeout=_seconds("evals_stall_timeout", config.getini("evals_stall_timeout")),
+        grader_timeout=_seconds(config, "evals_grader_timeout"),
+        stall_timeout=_seconds(config, "evals_stall_timeout"),
         exact=_exact(config),
         audit=_whole("--evals-audit", config.getoption("evals_audit"), least=1) or 0,
         run_code=bool(config.getoption("evals_run_code") or config.getini("evals_run_code")),
         judge=_judge(config, here, root, aliases),
         limits=CallLimits(
-            calls=_whole("evals_case_calls", config.getini("evals_case_calls"), least=0) or 0,
-            tokens=_whole("evals_case_tokens", config.getini("evals_case_tokens"), least=0) or 0,
-            step_seconds=_seconds("evals_step_timeout", config.getini("evals_step_timeout")),
+            calls=_whole("evals_case_calls", _written(config, "evals_case_calls"), least=0) or 0,
+            tokens=_whole("evals_case_tokens", _written(config, "evals_case_tokens"), least=0) or 0,
+            step_seconds=_seconds(config, "evals_step_timeout"),
         ),
         baseline=_baseline(config),
         inconclusive=_one_of("evals_inconclusive", config.getini("evals_inconclusive"), INCONCLUSIVE),
@@ -215,14 +215,25 @@ def _whole(option: str, written: str | None, least: int) -> int | None:
     return number
 
 
-def _seconds(option: str, written: str) -> float:
+def _seconds(config: pytest.Config, key: str) -> float:
+    written = _written(config, key)
     try:
         seconds = float(written)
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds < math.inf:
-        raise pytest.UsageError(f"{option}: {written!r} is not a number of seconds (0 is no limit)")
+        raise pytest.UsageError(f"{key}: {written!r} is not a number of seconds (0 is no limit)")
     return seconds
+
+
+def _written(config: pytest.Config, key: str) -> str:
+    """Return what the configuration has for a key that is a number: in TOML a number, or one in quotes as in an ini file."""
+    try:
+        value = config.getini(key)
+    except (pytest.UsageError, TypeError, ValueError) as error:
+        # pytest ends all its sentences about a value of another type with the value.
+        return str(error).rpartition(": ")[2].strip("'\"")
+    return str(int(value)) if float(value).is_integer() else str(value)
 
 
 def _one_of(option: str, written: str, known: tuple[str, ...]) -> str:

@@ -6,6 +6,7 @@ import csv
 import importlib
 import io
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -32,10 +33,37 @@ def _reject_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON; use null or leave the field out")
 
 
+def _finite(written: str) -> float:
+    number = float(written)
+    if not math.isfinite(number):
+        raise NumberError(f"the number {written[:40]} is beyond the range of a float; write it as a string")
+    return number
+
+
+def _integer(digits: str) -> int:
+    try:
+        return int(digits)
+    except ValueError:
+        raise NumberError(
+            f"an integer of {len(digits)} digits is longer than Python reads; write it as a string"
+        ) from None
+
+
+_DECODER = json.JSONDecoder(parse_constant=_reject_constant, parse_float=_finite, parse_int=_integer)
+
+
+class NumberError(ValueError):
+    """A number that is JSON, and that no row can hold: what is written of it later would be another one."""
+
+
 def _parse_json(text: str, where: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_reject_constant)
-    except (ValueError, RecursionError) as error:
+        return _DECODER.decode(text)
+    except NumberError as error:
+        raise DatasetError(f"{where}: {error}") from error
+    except RecursionError as error:
+        raise DatasetError(f"{where}: nested too deeply") from error
+    except ValueError as error:
         raise DatasetError(f"{where}: not valid JSON: {error}") from error
 
 
@@ -50,16 +78,17 @@ def _read_jsonl(path: Path, content: bytes) -> Iterator[tuple[int, Row]]:
 def _read_json(path: Path, content: bytes) -> Iterator[tuple[int, Row]]:
     text = _decode(path, content)
     try:
-        numbered = list(_elements(text))
+        numbered = list(_elements(text, path))
     except (ValueError, RecursionError):
         # The whole of it says best what is wrong.
         raise _no_list(path, _parse_json(text, str(path))) from None
     yield from _numbered(path, numbered)
 
 
-def _elements(text: str) -> Iterator[tuple[int, object]]:
-    """Yield the elements of a JSON array with their lines, each parsed once. Raises `ValueError` for anything else."""
-    decoder = json.JSONDecoder(parse_constant=_reject_constant)
+def _elements(text: str, path: Path) -> Iterator[tuple[int, object]]:
+    """Yield the elements of a JSON array with their lines, each parsed once. Raises `ValueError` for anything else, `DatasetError`
+    for a number that no row can hold.
+    """
     position, line, counted = _after_space(text, 0), 1, 0
     closing = "["
     while text[position : position + 1] == closing:
@@ -68,7 +97,10 @@ def _elements(text: str) -> Iterator[tuple[int, object]]:
             break
         line += text.count("\n", counted, position)
         counted = position
-        value, position = decoder.raw_decode(text, position)
+        try:
+            value, position = _DECODER.raw_decode(text, position)
+        except NumberError as error:
+            raise DatasetError(f"{path}:{line}: {error}") from error
         yield line, value
         position, closing = _after_space(text, position), ","
     if text[position : position + 1] != "]" or _after_space(text, position + 1) != len(text):
@@ -91,7 +123,26 @@ def _read_yaml(path: Path, content: bytes) -> Iterator[tuple[int, Row]]:
         raise DatasetError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(value, list):
         raise _no_list(path, value)
-    yield from _numbered(path, zip((entry.start_mark.line + 1 for entry in node.value), value, strict=True))
+    lines = [entry.start_mark.line + 1 for entry in node.value]
+    for line, entry in zip(lines, value, strict=True):
+        if _holds_no_number(entry):
+            raise DatasetError(
+                f"{path}:{line}: NaN and infinities are no values of a row; use null or leave the field out"
+            )
+    yield from _numbered(path, zip(lines, value, strict=True))
+
+
+def _holds_no_number(value: object) -> bool:
+    """Tell whether NaN or an infinity is somewhere in a value of YAML, which may hold itself."""
+    waiting, seen = [value], set[int]()
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, float) and not math.isfinite(each):
+            return True
+        if isinstance(each, (list, dict)) and id(each) not in seen:
+            seen.add(id(each))
+            waiting += each.values() if isinstance(each, dict) else each
+    return False
 
 
 def _no_list(path: Path, value: object) -> DatasetError:

@@ -21,7 +21,7 @@ from pytest_evals.completion import check_choices, check_measure, likeliest
 from pytest_evals.errors import SuiteError, did_you_mean
 from pytest_evals.fixtures.context import current_scope
 from pytest_evals.fixtures.grader import Fixture, grader_fixture
-from pytest_evals.graders import multiple_choice, numbers, structured, text
+from pytest_evals.graders import multiple_choice, numbers, schemas, structured, text
 from pytest_evals.graders.code import python_tests
 from pytest_evals.graders.combining import all_of, any_of, first, majority, weighted
 from pytest_evals.graders.human import human
@@ -29,7 +29,9 @@ from pytest_evals.graders.judges import Preflight, judge
 from pytest_evals.graders.metrics import bleu, chrf, embedding_similarity, f1, levenshtein, meteor, rouge
 from pytest_evals.graders.rag import answer_relevancy, context_relevancy, faithfulness
 from pytest_evals.graders.templating import check_static, depends_on_case, grading_text
+from pytest_evals.notes import add_note
 from pytest_evals.questions.declaration import question
+from pytest_evals.templates.locators import is_dynamic
 from pytest_evals.templates.rendering import render
 
 __all__ = [
@@ -109,7 +111,7 @@ def one_of(
 ) -> Fixture:
     """The completion is one of ``choices``: a list, or a locator of one."""
     steps = text.check_normalizers(normalize)
-    check_static(choices, lambda value: text.as_texts(value, "one_of"))
+    check_static(choices, text.as_choices)
     return _ready(text.one_of, {"choices": choices, "steps": steps}, of, run_if)
 
 
@@ -124,7 +126,7 @@ def contains(
     """The completion contains ``needles``: a string, a list of them, or a locator of either; ``require`` all or any."""
     if require not in ("all", "any"):
         raise SuiteError(f"contains: require must be 'all' or 'any', not {require!r}")
-    check_static(needles, lambda value: text.as_texts(value, "contains"))
+    check_static(needles, lambda value: text.contains("", value, require=require))
     return _ready(text.contains, {"needles": needles, "ignore_case": ignore_case, "require": require}, of, run_if)
 
 
@@ -171,19 +173,33 @@ def json_valid(*, of: str | None = None, run_if: str | None = None) -> Fixture:
 def json_schema(
     schema: Mapping[str, Any] | bool | str | Path, *, of: str | None = None, run_if: str | None = None
 ) -> Fixture:
-    """The completion is JSON that ``schema`` allows: a JSON Schema, or the path of one relative to the test file."""
+    """The completion is JSON that ``schema`` allows: a JSON Schema, the path of one relative to the test file, or a locator of a
+    row's own.
+
+    Every ``format`` that it names is checked, and every ``$ref`` leads to the schema itself or to a file beside it; collection
+    refuses what cannot be checked. What the standard leaves unchecked (formats of OpenAPI, keywords of another draft) stands in the
+    grade's metadata under ``unchecked`` and on the score card.
+    """
     base = Path(sys._getframe(1).f_code.co_filename).parent  # noqa: SLF001 - the documented way to the caller
-    loaded = structured.load_schema(schema, base)
+    located = isinstance(schema, str) and is_dynamic(schema)
+    loaded = None if located else schemas.load_schema(schema, base)
 
     def grade(answer: str, request: pytest.FixtureRequest) -> Any:
         from pytest_evals.grades import Grade
 
-        verdict = structured.json_schema(answer, loaded)
-        return Grade(verdict.passed, request.fixturename or "", verdict.reason)
+        rules = loaded or schemas.row_schema(render(schema, current_scope(request)))
+        verdict = structured.json_schema(answer, rules)
+        key = request.fixturename or ""
+        if not rules.unchecked:
+            return Grade(verdict.passed, key, verdict.reason)
+        unchecked = list(rules.unchecked)
+        add_note(request.config, f"json_schema {key}", f"{key}: json_schema does not check {'; '.join(unchecked)}")
+        return Grade(verdict.passed, key, verdict.reason, metadata={"unchecked": unchecked})
 
     ready_made = grading_text(grade, of, "json_schema")
     ready_made.__doc__ = "The completion is JSON that the schema allows."
-    return grader_fixture(ready_made, run_if=run_if)
+    checked = (lambda rendered: schemas.row_schema(rendered["schema"])) if located else None
+    return grader_fixture(ready_made, settings={"schema": schema} if located else None, check=checked, run_if=run_if)
 
 
 def choice(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any
 
-from pytest_evals.errors import SuiteError
+from pytest_evals.graders.json_text import json_value
+from pytest_evals.graders.schemas import JsonSchema
 from pytest_evals.graders.text import TextVerdict
-from pytest_evals.text import one_line, quoted
+from pytest_evals.text import quoted
 
 _FENCE = re.compile(r"\A```[\w-]*[ \t]*\n(.*?)\n?[ \t]*```\Z", re.DOTALL)
 
@@ -23,14 +21,7 @@ def parse_json(text: str) -> Any:
     """
     stripped = text.strip()
     fenced = _FENCE.match(stripped)
-    try:
-        return json.loads(fenced.group(1) if fenced else stripped, parse_constant=_reject_constant)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-
-
-def _reject_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+    return json_value(fenced.group(1) if fenced else stripped)
 
 
 def json_valid(text: str) -> TextVerdict:
@@ -42,46 +33,14 @@ def json_valid(text: str) -> TextVerdict:
     return TextVerdict(True, "valid JSON")
 
 
-def json_schema(text: str, schema: Mapping[str, Any] | bool) -> TextVerdict:
-    """Tell whether the completion is JSON that the schema allows (formats are checked where the library can)."""
-    # jsonschema takes 75 ms to import: only suites that check a schema pay for it.
-    import jsonschema
-
+def json_schema(text: str, schema: JsonSchema) -> TextVerdict:
+    """Tell whether the completion is JSON that the schema allows. Raises `SuiteError` where that cannot be found out."""
     try:
         value = parse_json(text)
     except ValueError as error:
         return TextVerdict(False, f"not JSON ({error}): {quoted(text)}")
-    validator = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
-    checker = validator(schema, format_checker=validator.FORMAT_CHECKER)
-    mistake = jsonschema.exceptions.best_match(checker.iter_errors(value))
+    mistake = schema.mistake(value)
     if mistake is None:
-        return TextVerdict(True, "valid against the schema")
-    return TextVerdict(False, f"{mistake.json_path}: {one_line(mistake.message)}")
-
-
-def load_schema(schema: object, base: Path) -> Mapping[str, Any] | bool:
-    """Return the schema, read from a file when it is a path (relative to ``base``).
-
-    Raises `SuiteError` when it cannot be read or is not a JSON Schema.
-    """
-    import jsonschema
-
-    if isinstance(schema, (str, Path)):
-        path = base / schema
-        try:
-            schema = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise SuiteError(f"json_schema: {path} cannot be read as JSON: {error}") from error
-    if not isinstance(schema, (Mapping, bool)):
-        raise SuiteError(f"json_schema takes a schema or the path of one, not {type(schema).__name__}")
-    try:
-        jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator).check_schema(
-            cast("Any", schema)
-        )
-    except (AttributeError, TypeError) as error:
-        raise SuiteError(f"json_schema: not a JSON Schema: {error}") from error
-    except jsonschema.SchemaError as error:
-        raise SuiteError(
-            f"json_schema: not a valid JSON Schema at {error.json_path}: {one_line(error.message)}"
-        ) from error
-    return schema
+        unchecked = f"; not checked: {', '.join(schema.unchecked)}" if schema.unchecked else ""
+        return TextVerdict(True, f"valid against the schema{unchecked}")
+    return TextVerdict(False, f"{mistake[0]}: {mistake[1]}")

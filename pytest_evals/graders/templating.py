@@ -14,7 +14,7 @@ import pytest
 from pytest_evals.completion import Completion
 from pytest_evals.errors import SuiteError
 from pytest_evals.fixtures.task import plain_data
-from pytest_evals.templates.locators import is_dynamic, locate, may_name_a_task
+from pytest_evals.templates.locators import is_dynamic, is_path, locate, may_name_a_task, steps_of
 
 
 def depends_on_case(value: object) -> bool:
@@ -38,11 +38,11 @@ def grading_text(grade: Callable[[str, pytest.FixtureRequest], Any], of: str | N
     (``"draft"``) or a field of it, as templates name it (``"draft.title"``, ``"draft.points.0.text"``).
     """
     path = "completion" if of is None else of
-    if not isinstance(path, str) or not _is_path(path):
+    if not isinstance(path, str) or not is_path(path):
         raise SuiteError(
             f"{who}: of is the name of a task, perhaps with a field of its result ('draft', 'draft.title'), not {of!r}"
         )
-    name = path.partition(".")[0]
+    name, _ = steps_of(path)
 
     def ready_made(*, request: pytest.FixtureRequest, **given: Any) -> Any:
         return grade(_text(given[name] if path == name else _located(path, name, given[name]), path), request)
@@ -52,11 +52,6 @@ def grading_text(grade: Callable[[str, pytest.FixtureRequest], Any], of: str | N
         [inspect.Parameter(name, kind), inspect.Parameter("request", kind)]
     )
     return ready_made
-
-
-def _is_path(text: str) -> bool:
-    name, *fields = text.split(".")
-    return name.isidentifier() and all(f"_{field}".isidentifier() and field for field in fields)
 
 
 def _located(path: str, name: str, value: object) -> object:

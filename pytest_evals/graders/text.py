@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
+import json
 import re
 import string
 import unicodedata
@@ -28,6 +31,8 @@ class TextVerdict(NamedTuple):
 
 def check_normalizers(names: Iterable[str]) -> tuple[str, ...]:
     """Return the names of normalisation steps. Raises `SuiteError` for an unknown one."""
+    if not isinstance(names, (str, list, tuple)):
+        raise SuiteError(f"normalize is the name of a step or a list of them, not {names!r:.60}")
     names = (names,) if isinstance(names, str) else tuple(names)
     known = (*NORMALIZERS, SQUAD)
     for name in names:
@@ -73,6 +78,8 @@ def exact_match(text: str, expected: object, steps: Sequence[str] = ()) -> TextV
     """Compare whole texts, both stripped and normalised. With ``squad``, ``expected`` may be several references."""
     if SQUAD in steps and isinstance(expected, (list, tuple)):
         return one_of(text, expected, steps)
+    if SQUAD in steps:
+        check_no_written_list(expected, "exact_match")
     wanted = as_text(expected, "exact_match")
     passed = normalize(text, steps) == normalize(wanted, steps)
     return TextVerdict(passed, f"expected {quoted(wanted)}, got {quoted(text)}")
@@ -80,13 +87,18 @@ def exact_match(text: str, expected: object, steps: Sequence[str] = ()) -> TextV
 
 def one_of(text: str, choices: object, steps: Sequence[str] = ()) -> TextVerdict:
     """Compare the whole text with each of several accepted ones."""
-    accepted = as_texts(choices, "one_of")
+    accepted = as_choices(choices)
     passed = normalize(text, steps) in {normalize(choice, steps) for choice in accepted}
     return TextVerdict(passed, f"expected one of {_listed(accepted)}, got {quoted(text)}")
 
 
 def contains(text: str, needles: object, *, ignore_case: bool = False, require: str = "all") -> TextVerdict:
     """Look for one or several strings in the text; ``require`` is ``all`` or ``any`` of them."""
+    if require == "any" and isinstance(needles, str):
+        raise SuiteError(
+            f"contains: require='any' is about several texts, and {one_line(repr(needles), 60)} is one; give a list, as ['a', 'b'], or a "
+            "field that holds one"
+        )
     wanted = as_texts(needles, "contains")
     haystack = text.casefold() if ignore_case else text
     missing = [needle for needle in wanted if (needle.casefold() if ignore_case else needle) not in haystack]
@@ -119,8 +131,39 @@ def as_text(value: object, grader: str) -> str:
     raise SuiteError(f"{grader} compares text, and was given {type(value).__name__} ({one_line(repr(value), 60)})")
 
 
+def as_choices(value: object) -> list[str]:
+    """Return the choices of ``one_of``. Raises `SuiteError` for a text, of which nobody knows where a choice ends."""
+    if not isinstance(value, (list, tuple)):
+        given = "text" if isinstance(value, str) else type(value).__name__
+        raise SuiteError(
+            f"one_of takes a list of choices, as ['Paris', 'London'], or a field that holds one; got {given}: {one_line(repr(value), 60)}. "
+            "For one answer there is exact_match; a text from CSV becomes a list in a function that returns the rows"
+        )
+    return as_texts(value, "one_of")
+
+
+def check_no_written_list(value: object, what: str) -> None:
+    """Raise `SuiteError` for a text that is a list of texts written out, as CSV holds it, where a text or a list may stand."""
+    if not isinstance(value, str) or not (value.strip().startswith("[") and value.strip().endswith("]")):
+        return
+    if _is_written_list(value.strip()):
+        raise SuiteError(
+            f"{what}: {one_line(repr(value), 60)} is a text that holds a list; give the list itself, in a function that returns the "
+            "rows (for a text that is meant as it stands, give a list with it)"
+        )
+
+
+def _is_written_list(text: str) -> bool:
+    for read in (json.loads, ast.literal_eval):
+        with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            value = read(text)
+            return isinstance(value, list) and bool(value) and all(isinstance(entry, str) for entry in value)
+    return False
+
+
 def as_texts(value: object, grader: str) -> list[str]:
     """Return one or several texts as a list of at least one. An empty text would be found everywhere, and is refused."""
+    check_no_written_list(value, grader)
     texts = [as_text(entry, grader) for entry in (value if isinstance(value, (list, tuple)) else [value])]
     if not texts or not all(text.strip() for text in texts):
         raise SuiteError(f"{grader} needs at least one text, and none may be empty; got {one_line(repr(value), 60)}")

@@ -60,7 +60,7 @@ def cases(
     cluster: str | None = None,
     label: str | Mapping[str, str] | None = None,
     gates: str | Sequence[str] = (),
-    tags: Sequence[str] = (),
+    tags: str | Sequence[str] = (),
     files: Sequence[Mapping[str, str]] | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> pytest.MarkDecorator:
@@ -84,7 +84,7 @@ def cases(
         label: The field that holds what people think of the recorded answer, on the scale of the test's judge, or a mapping
             of graders to such fields: how far judge and people agree stands in the score card.
         gates: What the scores must meet, as ``"exact.mean >= 0.8"``.
-        tags: Labels of the suite, kept in the artifact.
+        tags: One label of the suite or several, kept in the artifact.
         files: Files of the rows, one mapping of name to path a row, in the order of ``data``.
         metadata: Values for ``case.metadata``, the same for every case.
 
@@ -109,7 +109,7 @@ def cases(
         cluster=cluster,
         label=label,
         gates=(gates,) if isinstance(gates, str) else tuple(gates),
-        tags=tuple(tags),
+        tags=(tags,) if isinstance(tags, str) else tuple(tags),
         files=files,
         metadata=metadata,
         path=Path(frame.f_code.co_filename),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pytest_evals.errors import TemplateError
-from pytest_evals.templates.locators import Scope
+from pytest_evals.templates.locators import Scope, name_hint
 from pytest_evals.templates.rendering import environment, well_formed
 
 _ALONE = re.compile(r"(?<![=!<>])=(?!=)")
@@ -46,8 +46,8 @@ def compile_expression(expression: str, what: str) -> Callable[[Scope], Any]:
 
     Raises `TemplateError` that names ``what`` the expression is for unless it is well formed.
     """
-    alone = _ALONE.search(expression)
-    with well_formed(f"{what} {expression!r}", "; equality is written ==" if alone else ""):
+    hint = "; equality is written ==" if _ALONE.search(expression) else name_hint(f"{expression}}}")
+    with well_formed(f"{what} {expression!r}", hint):
         compiled: Callable[[Scope], Any] = environment().compile_expression(expression, undefined_to_none=False)
     return compiled
 

@@ -20,8 +20,13 @@ from pytest_evals.templates.locators import (
     SINGLE,
     Scope,
     as_text,
+    bracketed,
+    is_no_locator,
     locate,
+    name_hint,
     only_placeholders,
+    refuse_no_locator,
+    steps_of,
     unknown,
 )
 
@@ -87,13 +92,17 @@ def _renderer(text: str) -> Renderer:
     if locator:
         path = locator.group(1) or locator.group(2)
         return lambda scope: locate(path, scope)
+    if is_no_locator(text):
+        refuse_no_locator(text)
     reference = REFERENCE.match(text)
     if reference:
         return _reference(text, reference)
     single = SINGLE.search(text)
     if single and "{%" not in text:
+        name = single[1].strip()
+        path = name if LOCATOR.match(name) else bracketed("item", name.removeprefix("item."))
         raise TemplateError(
-            f"{single[0]!r} stands in single braces; a template has two, {{{{{single[1]}}}}} (if these braces are meant as text, write "
+            f"{single[0]!r} stands in single braces; a template has two, {{{{{path}}}}} (if these braces are meant as text, write "
             f"{{% raw %}}{single[0]}{{% endraw %}})"
         )
     if not any(mark in text for mark in MARKUP):
@@ -108,14 +117,35 @@ def _renderer(text: str) -> Renderer:
 
 def _reference(text: str, reference: re.Match[str]) -> Renderer:
     """Render a whole string that is one name, perhaps with a path: a value of the scope, or what it is otherwise."""
-    bare, path, braced, braced_path = reference.groups()
+    bare, _, braced, braced_path = reference.groups()
+
+    def render_bare(scope: Scope) -> Any:
+        if bare in scope.get(ALIASES, ()):
+            return locate(text, scope)
+        _refuse_other_name(bare, text, scope)
+        return text
+
     if bare:
-        return lambda scope: locate(f"{bare}{path}", scope) if bare in scope.get(ALIASES, ()) else text
+        return render_bare
 
     def render_braced(scope: Scope) -> Any:
         return locate(f"{braced}{braced_path}", scope) if braced in scope else compile_template(text)(scope)
 
     return render_braced
+
+
+_OTHER_NAMES = ("Item", "ITEM", "case", "row", "record", "sample", "example", "doc")
+"""What other tools, and other places of this one, call the row."""
+
+
+def _refuse_other_name(name: str, text: str, scope: Scope) -> None:
+    """Raise `TemplateError` for a whole string that names a field of the row, and calls the row by another name than ``item``."""
+    item, (_, steps) = scope.get("item"), steps_of(text)
+    if name in _OTHER_NAMES and steps and isinstance(item, Mapping) and steps[0] in item:
+        raise TemplateError(
+            f"{text!r} is text, and the row has the field {steps[0]!r}: in a template the row is called item, as in "
+            f"item{text.removeprefix(name)} (if it is meant as text, write {{% raw %}}{text}{{% endraw %}})"
+        )
 
 
 # -- What only Jinja2 can do, sandboxed and strict. It takes 30 ms to import: only suites whose strings hold more than fields of
@@ -140,14 +170,14 @@ def compile_template(text: str) -> Renderer:
     """Return what renders a template against a scope; it raises `TemplateError`, as this does for one not well formed."""
     import jinja2
 
-    with well_formed(f"template {text!r}"):
+    with well_formed(f"template {text!r}", name_hint(text)):
         template = environment().from_string(text)
 
     def render_template(scope: Scope) -> str:
         try:
             return str(template.render(scope))
         except jinja2.UndefinedError as error:
-            raise TemplateError(f"{error.message} (in the template {text!r})") from error
+            raise TemplateError(f"{error.message}{name_hint(text)} (in the template {text!r})") from error
         except TemplateError:
             raise
         except Exception as error:  # a filter or method called by the template may raise anything
@@ -160,7 +190,7 @@ def names_in_template(text: str) -> set[str]:
     """Return the names that a template needs. Raises `TemplateError` unless it is well formed."""
     from jinja2 import meta
 
-    with well_formed(f"template {text!r}"):
+    with well_formed(f"template {text!r}", name_hint(text)):
         return set(meta.find_undeclared_variables(environment().parse(text)))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from .conftest import Evals
@@ -312,3 +314,78 @@ def test_it(exact):
 """
     )
     evals.run("--evals-model", "scripted:no_such_module:f", model=None).assert_outcomes(passed=1)
+
+
+def test_rows_bring_schemas_and_columns_with_any_names(evals: Evals) -> None:
+    evals.write(
+        HEAD
+        + """
+right = graders.exact_match("item['Correct Answer']", run_if="item['Answer kind'] == 'city'")
+shape = graders.json_schema("item.schema", of="completion")
+listed = graders.one_of("item['a.b']")
+
+@cases([{"completion": "Paris", "Correct Answer": "Paris", "Answer kind": "city"}])
+def test_names(right):
+    assert right
+
+@cases([{"completion": '{"v": "2026-11-30"}', "schema": {"properties": {"v": {"format": "date"}}}},
+        {"completion": '{"v": "soon"}', "schema": {"properties": {"v": {"format": "date"}}}}])
+def test_shapes(shape):
+    assert shape
+
+@cases([{"completion": "Rome", "a.b": ["Paris", "Rome"]}], prompt="{{item['a.b'][0]}}")
+def test_lists(listed):
+    assert listed
+"""
+    )
+    evals.run().assert_outcomes(passed=3, failed=1)
+
+
+@pytest.mark.parametrize(
+    ("grader", "row", "words"),
+    [
+        ("one_of('item.a')", {"a": "Paris,London"}, "one_of takes a list of choices*got text: 'Paris,London'"),
+        ("exact_match('item.Correct Answer')", {"Correct Answer": "x"}, 'and quotes: item[[]"Correct Answer"[]]'),
+        ("exact_match('{item.a}')", {"a": "x"}, "a template has two, {{item.a}}"),
+        ("json_schema('item.a')", {"a": {"$ref": "#/x"}}, "the $ref '#/x' leads nowhere"),
+        ("json_schema('item.a')", {"a": "schema.json"}, "a row's schema is an object, and not str"),
+        ("bleu('item.a')", {"a": "今天天氣很好"}, "write tokenize='zh'"),
+        ("f1('item.a')", {"a": "['x', 'y']"}, "is a text that holds a list"),
+    ],
+)
+def test_a_setting_that_was_meant_otherwise_is_an_error_of_collection(
+    evals: Evals, grader: str, row: dict[str, Any], words: str
+) -> None:
+    evals.write(f"{HEAD}mine = graders.{grader}\n@cases([{ {'completion': 'x', **row}!r}])\ndef test_it(mine): ...\n")
+    result = evals.run()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([f"*row 1 of inline: grader mine: *{words}*"])
+
+
+def test_what_a_schema_leaves_unchecked_stands_in_the_grade_and_on_the_score_card(evals_both: Evals) -> None:
+    evals_both.write(
+        HEAD
+        + "shape = graders.json_schema({'properties': {'v': {'format': 'password'}}})\n"
+        + "@cases([{'completion': '{}'}, {'completion': '[]'}])\ndef test_it(shape):\n    assert shape\n"
+    )
+    result = evals_both.run()
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(
+        ["*shape: json_schema does not check the format 'password', which is none of JSON Schema's"]
+    )
+    grades = [grade for sample in evals_both.artifact.samples for grade in sample.grades]
+    assert [grade.metadata for grade in grades] == [
+        {"unchecked": ["the format 'password', which is none of JSON Schema's"]}
+    ] * 2
+
+
+def test_a_value_that_cannot_be_checked_is_an_error_and_no_miss(evals: Evals) -> None:
+    deep = "[" * 10_000 + "]" * 10_000
+    evals.write(
+        HEAD
+        + "valid = graders.json_valid()\nshape = graders.json_schema({'items': {'$ref': '#'}})\n"
+        + f"@cases([{{'completion': '{deep}'}}])\ndef test_it(valid, shape): ...\n"
+    )
+    evals.run().assert_outcomes(failed=1)
+    assert grade_of(evals, "valid") == (1.0, True, "graded")
+    assert grade_of(evals, "shape")[2] == "error"

@@ -125,3 +125,31 @@ def test_a_typo_is_a_usage_error_in_one_line(evals: Evals, arguments: list[str],
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([message])
     assert "Traceback" not in result.stderr.str()
+
+
+@pytest.mark.parametrize("seconds", ["5", "2.5", '"5"'])
+def test_keys_that_are_numbers_are_numbers_in_toml(evals: Evals, seconds: str) -> None:
+    evals.write(SUITE.replace("LIMIT", ""), script=ECHO)
+    (evals.pytester.path / "pytest.toml").write_text(
+        f"[pytest]\nevals_grader_timeout = {seconds}\nevals_step_timeout = {seconds}\nevals_stall_timeout = 30\n"
+        "evals_case_calls = 7\nevals_case_tokens = 2_000\n"
+    )
+    assert evals.run().ret == pytest.ExitCode.OK
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("evals_grader_timeout = true", "evals_grader_timeout: 'True' is not a number of seconds (0 is no limit)"),
+        ("evals_grader_timeout = -1", "evals_grader_timeout: '-1' is not a number of seconds (0 is no limit)"),
+        ("evals_grader_timeout = nan", "evals_grader_timeout: 'nan' is not a number of seconds (0 is no limit)"),
+        ("evals_case_calls = 7.5", "evals_case_calls: '7.5' is not a whole number"),
+        ('evals_case_tokens = "many"', "evals_case_tokens: 'many' is not a whole number"),
+    ],
+)
+def test_what_is_no_number_in_toml_is_a_usage_error(evals: Evals, line: str, message: str) -> None:
+    evals.write(SUITE.replace("LIMIT", ""), script=ECHO)
+    (evals.pytester.path / "pytest.toml").write_text(f"[pytest]\n{line}\n")
+    result = evals.run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert message in result.stderr.str()

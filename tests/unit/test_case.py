@@ -70,3 +70,57 @@ def test_templates_see_files_beside_the_fields() -> None:
 
 def test_a_field_named_files_is_data_when_the_suite_has_none() -> None:
     assert make_case({"files": "f"}).scope["item"]["files"] == "f"
+
+
+# -- fields with the names of methods
+
+
+@pytest.mark.parametrize("name", ["items", "keys", "values", "get"])
+def test_a_method_stays_one_beside_a_field_of_its_name(name: str) -> None:
+    case = make_case({name: ["field"], "a": 1})
+    assert dict(case) == {**case} == {name: ["field"], "a": 1}
+    assert list(case.items()) == [(name, ["field"]), ("a", 1)]
+    assert (list(case.keys()), list(case.values())) == ([name, "a"], [["field"], 1])
+    assert case.get("a") == 1
+    assert case[name] == ["field"]
+    assert Case.items is not None
+
+
+@pytest.mark.parametrize("name", ["items", "keys", "values", "get"])
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda value: value[0],
+        list,
+        len,
+        bool,
+        str,
+        float,
+        lambda value: f"{value}",
+        lambda value: value == ["field"],
+        lambda value: "x" in value,
+        lambda value: value + "x",
+        lambda value: value < 3,
+        lambda value: value.append,
+    ],
+)
+def test_a_method_that_is_taken_for_the_field_says_how_the_field_is_written(name: str, use: Any) -> None:
+    with pytest.raises(TypeError, match=rf"case\.{name} is a method.* row is case\['{name}'\]"):
+        use(getattr(make_case({name: ["field"]}), name))
+
+
+def test_without_such_a_field_methods_are_methods() -> None:
+    case = make_case({"a": 1})
+    assert case.items == case.items
+    assert "bound method" in repr(case.items)
+    assert "the field of its row is case['items']" in repr(make_case({"items": 1}).items)
+
+
+def test_a_field_that_begins_with_an_underscore_says_how_it_is_written() -> None:
+    with pytest.raises(AttributeError, match=r"the field '_x' of the row is case\['_x'\]"):
+        make_case({"_x": 1})._x  # noqa: B018 - the access is what is tested
+
+
+def test_a_column_with_a_space_or_a_dot_is_an_item() -> None:
+    case = make_case({"Correct Answer": "Paris", "a.b": 1})
+    assert (case["Correct Answer"], case["a.b"]) == ("Paris", 1)

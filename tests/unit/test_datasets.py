@@ -287,8 +287,30 @@ def test_numbers_that_json_does_not_have_are_refused(constant: str, tmp_path: Pa
     assert message.endswith(f"data.jsonl:1: not valid JSON: {constant} is not JSON; use null or leave the field out")
 
 
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "1.5E+999", "17976931348623157" + "0" * 300 + ".0"])
+@pytest.mark.parametrize("name", ["data.jsonl", "data.json", "data.jsonl.gz"])
+def test_a_number_beyond_floats_is_refused_with_its_line(number: str, name: str, tmp_path: Path) -> None:
+    rows = f'{{"a": 1e300, "b": 1e-400}}\n{{"a": [{{"b": {number}}}]}}'
+    text = rows if "jsonl" in name else f"[{rows.replace(chr(10), f',{chr(10)}')}]"
+    message = file_refusal(tmp_path, gzip.compress(text.encode()) if name.endswith(".gz") else text, name)
+    assert message.endswith(f"{name}:2: the number {number[:40]} is beyond the range of a float; write it as a string")
+
+
+@pytest.mark.parametrize("name", ["data.jsonl", "data.json"])
+def test_an_integer_longer_than_python_reads_is_refused_with_its_line(name: str, tmp_path: Path) -> None:
+    text = f'{{"a": {"7" * 5000}}}'
+    message = file_refusal(tmp_path, text if name == "data.jsonl" else f"[{text}]", name)
+    assert message.endswith(f"{name}:1: an integer of 5000 digits is longer than Python reads; write it as a string")
+
+
+@pytest.mark.parametrize("number", [".inf", "-.inf", ".nan", "1.0e+400"])
+def test_yaml_has_numbers_that_no_row_can_hold(number: str, tmp_path: Path) -> None:
+    message = file_refusal(tmp_path, f"- a: 1\n- a: {{b: [{number}]}}\n", "data.yaml")
+    assert message.endswith("data.yaml:2: NaN and infinities are no values of a row; use null or leave the field out")
+
+
 def test_json_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
-    assert "data.jsonl:1: not valid JSON" in file_refusal(tmp_path, "[" * 100_000)
+    assert file_refusal(tmp_path, "[" * 100_000).endswith("data.jsonl:1: nested too deeply")
 
 
 @pytest.mark.parametrize("name", ["data.jsonl", "data.csv", "data.json", "data.yaml"])

@@ -10,7 +10,10 @@ import pytest
 
 from pytest_evals import graders
 from pytest_evals.errors import SuiteError
-from pytest_evals.graders.structured import json_schema, json_valid, load_schema, parse_json
+from pytest_evals.graders.schemas import load_schema, row_schema
+from pytest_evals.graders.structured import json_schema as checked
+from pytest_evals.graders.structured import json_valid, parse_json
+from pytest_evals.graders.text import TextVerdict
 
 PERSON: dict[str, Any] = {
     "type": "object",
@@ -21,6 +24,10 @@ PERSON: dict[str, Any] = {
     },
     "required": ["name"],
 }
+
+
+def json_schema(text: str, schema: dict[str, Any] | bool) -> TextVerdict:
+    return checked(text, row_schema(schema))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +65,6 @@ def test_one_value_is_json_with_or_without_a_fence(text: str, value: object) -> 
         "```json\n{}\n``` done",
         "```json\n{}\n```\n```json\n{}\n```",
         "[" * 100_000,
-        "1" * 5000,
     ],
 )
 def test_anything_else_is_no_json(text: str) -> None:
@@ -113,7 +119,8 @@ def test_a_hostile_message_stays_on_one_line() -> None:
 
 def test_a_schema_may_be_a_file_beside_the_suite(tmp_path: Path) -> None:
     (tmp_path / "person.json").write_text(json.dumps(PERSON))
-    assert load_schema("person.json", tmp_path) == load_schema(Path("person.json"), tmp_path) == PERSON
+    assert load_schema("person.json", tmp_path).contents == PERSON
+    assert load_schema(Path("person.json"), tmp_path).contents == PERSON
 
 
 @pytest.mark.parametrize("text", [None, "{", b"\xff"])

@@ -53,7 +53,7 @@ def test_a_locator_reaches_into_objects_and_lists(locator: str, value: object) -
 
 
 @pytest.mark.parametrize(
-    "text", ["item", "items.n", "the item.n", "item.n.", "item .n", "item.n\n", "", "{n}", "1.5", "item..n"]
+    "text", ["item", "items.n", "the item.n", "item .n", "items", "Item 3: a", "an item[0]", "", "{n}", "1.5", "case.x"]
 )
 def test_other_text_is_left_alone(text: str) -> None:
     assert not is_dynamic(text)
@@ -68,6 +68,89 @@ def test_text_with_a_reference_or_markup_is_dynamic(text: str) -> None:
 def test_lists_and_mappings_are_rendered_inside() -> None:
     value = {"a": ["item.n", ("{{item.country}}!", 5)], "item.n": None}
     assert render(value, SCOPE) == {"a": [3, ["France!", 5]], "item.n": None}
+
+
+# -- names that are more than a word
+
+NAMES: dict[str, Any] = {
+    "item": {
+        "Correct Answer": "Paris",
+        "a.b": "dot",
+        "a-b": "dash",
+        "q's": "quote",
+        'say "x"': "quotes",
+        "ключ 1": "other",
+        "person": {"full name": "Ada", "scores": [1, 2]},
+    }
+}
+
+
+@pytest.mark.parametrize("form", ["{}", "{{{{{}}}}}", "{{{{ {} }}}}", "<{{{{ {} }}}}>", "{{{{ {} | string }}}}"])
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("item['Correct Answer']", "Paris"),
+        ('item["Correct Answer"]', "Paris"),
+        ("item['a.b']", "dot"),
+        ('item["a-b"]', "dash"),
+        ('item["q\'s"]', "quote"),
+        ("item['say \"x\"']", "quotes"),
+        ("item['ключ 1']", "other"),
+        ("item.person['full name']", "Ada"),
+        ("item['person']['full name']", "Ada"),
+        ("item['person'].scores[1]", 2),
+        ("item.person.scores[-1]", 2),
+    ],
+)
+def test_a_name_in_brackets_may_be_any_text(form: str, path: str, value: object) -> None:
+    found = render(form.format(path), NAMES)
+    whole = form in ("{}", "{{{{{}}}}}", "{{{{ {} }}}}")
+    assert found == (value if whole else f"<{value}>" if form.startswith("<") else str(value))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("item.Correct Answer", 'item["Correct Answer"]'),
+        ("{{item.Correct Answer}}", 'item["Correct Answer"]'),
+        ("It is {{ item.Correct Answer | upper }}", 'item["Correct Answer"]'),
+        ("{% if item.Correct Answer %}a{% endif %}", 'item["Correct Answer"]'),
+        ("item[Correct Answer]", 'item["Correct Answer"]'),
+        ("item['Correct Answer]", 'item["Correct Answer"]'),
+        ("item.Correct", 'did you mean item["Correct Answer"]?'),
+        ("item.a.b", 'item["a.b"]'),
+        ("{{item.a.b}}!", 'item["a.b"]'),
+        ("item.a-b", 'item["a-b"]'),
+        ("{{item.a-b}}", 'item["a-b"]'),
+        ("item.person.full name", 'item.person["full name"]'),
+        ("{item.Correct Answer}", '{{item["Correct Answer"]}}'),
+        ("Is it {item['a.b']}?", "{{item['a.b']}}"),
+        ("item.", 'item["a name"]'),
+        ("item..n", "item.n"),
+        (" item.person", "without white space around it: item.person"),
+        ("item.person\n", "without white space around it: item.person"),
+        ("item.wrong", '["Correct Answer"], ["a.b"], ["a-b"], ["q\'s"]'),
+        ("item['wrong']", "unknown field 'wrong'"),
+        ("item.person['name']", 'item.person has ["full name"], scores'),
+    ],
+)
+def test_what_begins_like_a_locator_and_is_none_shows_how_to_write_it(text: str, shown: str) -> None:
+    assert is_dynamic(text) or "{" in text
+    assert shown in refusal(text, NAMES)
+
+
+def test_text_that_begins_like_a_locator_can_be_written() -> None:
+    message = refusal("item.price = 5", SCOPE)
+    assert message.endswith("(if it is meant as text, write {% raw %}item.price = 5{% endraw %})")
+    assert render("{% raw %}item.price = 5{% endraw %}", SCOPE) == "item.price = 5"
+
+
+@pytest.mark.parametrize(
+    "text", ["case.country", "row.country", "Item.country", "sample['country']", "doc.person.name"]
+)
+def test_the_row_by_another_name_is_refused_where_it_has_the_field(text: str) -> None:
+    assert "in a template the row is called item, as in item" in refusal(text)
+    assert render(text, {"item": {"other": 1}}) == text
 
 
 # -- interpolation

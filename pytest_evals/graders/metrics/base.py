@@ -10,6 +10,7 @@ from pytest_evals.errors import SuiteError
 from pytest_evals.fixtures.context import current_scope
 from pytest_evals.fixtures.grader import Fixture, grader_fixture
 from pytest_evals.graders.templating import check_static, depends_on_case, grading_text
+from pytest_evals.graders.text import check_no_written_list
 from pytest_evals.templates.rendering import render
 from pytest_evals.text import one_line
 
@@ -31,6 +32,7 @@ MetricFunction = Callable[[str, Sequence[str]], Measured]
 
 def as_references(value: object, grader: str) -> list[str]:
     """Return one or several references as a list of at least one text. Raises `SuiteError` for a missing or empty one."""
+    check_no_written_list(value, grader)
     entries = list(value) if isinstance(value, (list, tuple)) else [value]
     for entry in entries:
         if not isinstance(entry, (str, int, float)) or isinstance(entry, bool):
