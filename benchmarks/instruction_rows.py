@@ -24,7 +24,7 @@ FOREIGN = {
     "ar": "البيت الصغير على التل.",
     "hi": "छोटा घर पहाड़ी पर है।",
     "ko": "작은 집이 언덕 위에 있습니다.",
-    "el": "Το μικρό σπίτι είναι στο λόφο.",
+    "el": "Ένα μικρό σπίτι είναι στο λόφο.",
     "fi": "Pieni talo seisoo mäellä.",
     "th": "บ้านหลังเล็กอยู่บนเนินเขา",
     "sw": "Nyumba ndogo iko juu ya kilima.",
@@ -36,14 +36,20 @@ FOREIGN = {
 ODD = (
     *("", " ", "\n\n", "\t\n \u00a0", "*", "**", "***", "******", '"', '""', "{}", "[]", "null", "NaN", "<<>>", "<<<t>>>", "[ ]"),
     *("```", "```json\n```", "P.S.", "p. s. x", "🙂🙂🙂", "1234 5678", "\u200b", "a\u0301b", "İSTANBUL", "ΑΣ ας", "\r\n\r\n", "-", "- "),
-    *("...", "?!", "__all__", "a\x00b", "\ufeff{}", "，、，", "“curly”", "ｆｕｌｌ", "Ω≈ç√", "\u2028x\u2029y", "***\n***", "a***b***c"),
+    *("...", "?!", "__all__", "a\x00b", "\ufeff{}", "\uff0c\u3001", "“curly”", "\uff46\uff55ll", "Ω≈ç√", "\u2028x\u2029y", "***\n***", "a***b***c"),
 )  # fmt: skip
 WORDS = ("house", "hill", "Rain", "U.S.", "small", "naïve", "wall-paper", "the", "日本", "don't", "a", "Σίσυφος")
 FOREIGNERS = tuple(FOREIGN.values())
 LANGUAGES = tuple(name for name in FOREIGN if name not in ("zh-cn", "el"))  # which the published checker does not take
 NUMBERED = ("Section", "SECTION", "Day", "PARAGRAPH")
 ANSWERS = ("My answer is yes.", "My answer is no.", "My answer is maybe.", "my answer is yes.", "My answer is yes")
-ENDINGS = ("Is there anything else I can help with?", "Peace!", "That is all you need!", "in India.", " Any other questions? ")
+ENDINGS = (
+    "Is there anything else I can help with?",
+    "Peace!",
+    "That is all you need!",
+    "in India.",
+    " Any other questions? ",
+)
 PROMPTS = ("Write a song about rain.", "What is 2 + 2?\nExplain.", "  Summarise  this: “Ωmega”  ")
 RELATIONS = ("less than", "at least")
 ARGUMENTS = (
@@ -87,7 +93,9 @@ def _keywords_answer(chance: Chance, words: Sequence[str]) -> str:
 
 
 def _repeated(chance: Chance, number: int, forms: Sequence[str], between: Sequence[str] = ("\n", " ", "")) -> str:
-    return "".join(f"{chance.choice(forms).format(index + 1)}{chance.choice(between)}" for index in range(about(chance, number)))
+    return "".join(
+        f"{chance.choice(forms).format(index + 1)}{chance.choice(between)}" for index in range(about(chance, number))
+    )
 
 
 def _paragraphs(chance: Chance, number: int, dividers: Sequence[str], begins: str = "") -> str:
@@ -114,7 +122,22 @@ def _json(chance: Chance, _: Mapping[str, Any]) -> str:
     value: object = chance.choice(({"a": [1, None]}, [1, 2.5], "text", 3, True, {"ü": {"n": [[]]}}, {}))
     text = json.dumps(value, indent=chance.choice((None, 2)), ensure_ascii=chance.random() < 0.5)
     text = chance.choice((text, text, text, f"{text},", text.replace('"', "'"), f"{text} {text}", "{'a': 1}", "NaN"))
-    fence = chance.choice(("", "```json\n", "```JSON\n", "```Json ", "```", "```python\n", "```js\n", "``` json\n", "````\n"))
+    fence = chance.choice(
+        (
+            "",
+            "",
+            "",
+            "```json\n",
+            "```json\n",
+            "```JSON\n",
+            "```Json ",
+            "```",
+            "```python\n",
+            "```js\n",
+            "``` json\n",
+            "````\n",
+        )
+    )
     return f"{fence}{text}{chance.choice((chr(10) + '```', '```', '')) if fence else ''}"
 
 
@@ -138,8 +161,13 @@ MAKERS: Mapping[str, Maker] = {
         lambda chance, given: _keywords_answer(chance, given["keywords"]),
     ),
     "keywords:frequency": (
-        lambda chance: {**_compared("frequency", "relation", 4)(chance), "keyword": chance.choice(("the", "house", "U.S.", " is ", "[aeiou]h"))},
-        lambda chance, given: prose(chance, 2) + _repeated(chance, given["frequency"], (given["keyword"], given["keyword"].upper())),
+        lambda chance: {
+            **_compared("frequency", "relation", 4)(chance),
+            "keyword": chance.choice(("the", "house", "U.S.", " is ", "[aeiou]h")),
+        },
+        lambda chance, given: (
+            prose(chance, 2) + _repeated(chance, given["frequency"], (given["keyword"], given["keyword"].upper()))
+        ),
     ),
     "keywords:forbidden_words": (
         lambda chance: {"forbidden_words": chance.choices(WORDS, k=chance.randint(1, 4))},
@@ -147,11 +175,22 @@ MAKERS: Mapping[str, Maker] = {
     ),
     "keywords:letter_frequency": (
         lambda chance: {**_compared("let_frequency", "let_relation", 12)(chance), "letter": chance.choice("aAeQzst")},
-        lambda chance, given: chance.choice(("", "xyz ")) + _repeated(chance, given["let_frequency"], (given["letter"], given["letter"].swapcase())),
+        lambda chance, given: (
+            chance.choice(("", "xyz "))
+            + _repeated(chance, given["let_frequency"], (given["letter"], given["letter"].swapcase()))
+        ),
     ),
     "language:response_language": (
         lambda chance: {"language": chance.choice(LANGUAGES)},
-        lambda chance, given: prose(chance, chance.randint(1, 4), (*[FOREIGN.get(given["language"], FOREIGN["de"])] * 4, *chance.choices(FOREIGNERS, k=2), chance.choice(SENTENCES))),
+        lambda chance, given: prose(
+            chance,
+            chance.randint(1, 4),
+            (
+                *[FOREIGN.get(given["language"], FOREIGN["de"])] * 4,
+                *chance.choices(FOREIGNERS, k=2),
+                chance.choice(SENTENCES),
+            ),
+        ),
     ),
     "length_constraints:number_sentences": (
         _compared("num_sentences", "relation", 9),
@@ -159,57 +198,146 @@ MAKERS: Mapping[str, Maker] = {
     ),
     "length_constraints:number_paragraphs": (
         lambda chance: {"num_paragraphs": chance.randint(1, 5)},
-        lambda chance, given: _paragraphs(chance, given["num_paragraphs"], ("\n***\n", " *** ", "***", "\n\n***\n\n", "****", "\n\n")),
+        lambda chance, given: _paragraphs(
+            chance, given["num_paragraphs"], ("\n***\n", " *** ", "***", "\n\n***\n\n", "****", "\n\n")
+        ),
     ),
     "length_constraints:number_words": (
         _compared("num_words", "relation", 40),
-        lambda chance, given: " ".join(chance.choices((*WORDS, "e-mail", "3.14", "snake_case", "—"), k=about(chance, given["num_words"]))),
+        lambda chance, given: " ".join(
+            chance.choices((*WORDS, "e-mail", "3.14", "snake_case", "—"), k=about(chance, given["num_words"]))
+        ),
     ),
     "length_constraints:nth_paragraph_first_word": (_nth, _first_words),
     "detectable_content:number_placeholders": (
         lambda chance: {"num_placeholders": chance.randint(1, 6)},
-        lambda chance, given: _repeated(chance, given["num_placeholders"], ("[name {}]", "[]", "[[x]]", "[a\nb]", "[link](u)")),
+        lambda chance, given: _repeated(
+            chance, given["num_placeholders"], ("[name {}]", "[]", "[[x]]", "[a\nb]", "[link](u)")
+        ),
     ),
     "detectable_content:postscript": (
         lambda chance: {"postscript_marker": chance.choice(("P.S.", "P.P.S", "P.P.S.", "PS:", " Note"))},
-        lambda chance, _: prose(chance, 2) + chance.choice(("P.S. x", "p.s. x", "P. S. x", "P.P.S x", "p. p. s", "PS: x", "PPS", "note", "P.\nS.", "P.S")),
+        lambda chance, given: (
+            prose(chance, 2)
+            + chance.choice(
+                (
+                    *[given["postscript_marker"].strip() + " x"] * 5,
+                    "P.S. x",
+                    "p.s. x",
+                    "P. S. x",
+                    "P.P.S x",
+                    "p. p. s",
+                    "PS: x",
+                    "PPS",
+                    "note",
+                    "P.\nS.",
+                    "P.S",
+                )
+            )
+        ),
     ),
     "detectable_format:number_bullet_lists": (
         lambda chance: {"num_bullets": chance.randint(1, 6)},
-        lambda chance, given: chance.choice(("", "List:\n")) + _repeated(chance, given["num_bullets"], ("* a {}", "- b {}", "  * nested", "\t- n", "* *i*", "** b**", "*", "-", "*\n", "--- ", "• c"), ("\n", "\n", "\n\n", "\r\n")),
+        lambda chance, given: (
+            chance.choice(("", "List:\n"))
+            + _repeated(
+                chance,
+                given["num_bullets"],
+                ("* a {}", "- b {}", "  * nested", "\t- n", "* *i*", "** b**", "*", "-", "*\n", "--- ", "• c"),
+                ("\n", "\n", "\n\n", "\r\n"),
+            )
+        ),
     ),
-    "detectable_format:constrained_response": (lambda _: {}, lambda chance, _: chance.choice(("", "Well. ", "**")) + chance.choice(ANSWERS)),
+    "detectable_format:constrained_response": (
+        lambda _: {},
+        lambda chance, _: chance.choice(("", "Well. ", "**")) + chance.choice(ANSWERS),
+    ),
     "detectable_format:number_highlighted_sections": (
         lambda chance: {"num_highlights": chance.randint(1, 6)},
-        lambda chance, given: _repeated(chance, given["num_highlights"], ("*h {}*", "**h {}**", "***h***", "* *", "** **", "*a\nb*", "*a **b** c*", "* item", "_u_")),
+        lambda chance, given: _repeated(
+            chance,
+            given["num_highlights"],
+            ("*h {}*", "**h {}**", "***h***", "* *", "** **", "*a\nb*", "*a **b** c*", "* item", "_u_"),
+        ),
     ),
     "detectable_format:multiple_sections": (
-        lambda chance: {"section_spliter": chance.choice((*NUMBERED, " Section ")), "num_sections": chance.randint(1, 5)},
-        lambda chance, given: _repeated(chance, given["num_sections"], tuple(f"{given['section_spliter'].strip()}{form}" for form in (" {}\ntext", "{}", " {}: x", "  {}", " A", "-{}", "\n{}", " 1{}")) + ("section {}",)),
+        lambda chance: {
+            "section_spliter": chance.choice((*NUMBERED, " Section ")),
+            "num_sections": chance.randint(1, 5),
+        },
+        lambda chance, given: _repeated(
+            chance,
+            given["num_sections"],
+            tuple(
+                f"{given['section_spliter'].strip()}{form}"
+                for form in (" {}\ntext", "{}", " {}: x", "  {}", " A", "-{}", "\n{}", " 1{}")
+            )
+            + ("section {}",),
+        ),
     ),
     "detectable_format:json_format": (lambda _: {}, _json),
-    "detectable_format:title": (lambda _: {}, lambda chance, _: prose(chance, 1) + chance.choice(("<<Title>>", "<<>>", "<< >>", "<<<a>>>", "<<a\nb>>", "<t>", "<<a> >", "<< <x> >>", "«t»"))),
+    "detectable_format:title": (
+        lambda _: {},
+        lambda chance, _: (
+            prose(chance, 1)
+            + chance.choice(("<<Title>>", "<<>>", "<< >>", "<<<a>>>", "<<a\nb>>", "<t>", "<<a> >", "<< <x> >>", "«t»"))
+        ),
+    ),
     "combination:two_responses": (
         lambda _: {},
-        lambda chance, _: chance.choice(("******", "\n******\n", "*****", "*******", "***", "\n******\n******\n")).join(chance.choices(("One.", "Two.", "One. ", " ", ""), k=chance.choice((1, 2, 2, 2, 3)))),
+        lambda chance, _: chance.choice(("******", "\n******\n", "*****", "*******", "***", "\n******\n******\n")).join(
+            chance.choices(("One.", "Two.", "One. ", " ", ""), k=chance.choice((1, 2, 2, 2, 3)))
+        ),
     ),
     "combination:repeat_prompt": (
         lambda chance: {"prompt_to_repeat": chance.choice(PROMPTS)},
-        lambda chance, given: chance.choice(("", "", " \n", "Sure: ", '"')) + chance.choice((given["prompt_to_repeat"], given["prompt_to_repeat"].strip(), given["prompt_to_repeat"].upper(), given["prompt_to_repeat"][:-4])) + "\n" + prose(chance, 1),
+        lambda chance, given: (
+            chance.choice(("", "", " \n", "Sure: ", '"'))
+            + chance.choice(
+                (
+                    given["prompt_to_repeat"],
+                    given["prompt_to_repeat"].strip(),
+                    given["prompt_to_repeat"].upper(),
+                    given["prompt_to_repeat"][:-4],
+                )
+            )
+            + "\n"
+            + prose(chance, 1)
+        ),
     ),
     "startend:end_checker": (
         lambda chance: {"end_phrase": chance.choice(ENDINGS)},
-        lambda chance, given: prose(chance, 1) + chance.choice((given["end_phrase"], given["end_phrase"].upper(), given["end_phrase"].strip()[:-1])) + chance.choice(("", "\n", '"', '""\n', " .", "*")),
+        lambda chance, given: (
+            prose(chance, 1)
+            + chance.choice((given["end_phrase"], given["end_phrase"].upper(), given["end_phrase"].strip()[:-1]))
+            + chance.choice(("", "\n", '"', '""\n', " .", "*"))
+        ),
     ),
-    "startend:quotation": (lambda _: {}, lambda chance, _: chance.choice(('"{}"', '"{}', '“{}”', ' "{}"\n', '*"{}"*', "'{}'", '""{}""')).format(prose(chance, 2))),
+    "startend:quotation": (
+        lambda _: {},
+        lambda chance, _: chance.choice(
+            ('"{}"', '"{}', "\u201c{}\u201d", ' "{}"\n', '*"{}"*', "'{}'", '""{}""')
+        ).format(prose(chance, 2)),
+    ),
     "change_case:capital_word_frequency": (
         _compared("capital_frequency", "capital_relation", 8),
-        lambda chance, given: prose(chance, chance.randint(0, 2)) + _repeated(chance, given["capital_frequency"], ("NASA", "OK.", "DON'T", "X", "A-B", "3D", "iPad", "ÜBER", "U.S.", "Ok", "WANNA.", "THAT'S."), (" ", " ", ", ", "\n")),
+        lambda chance, given: (
+            prose(chance, chance.randint(0, 2))
+            + _repeated(
+                chance,
+                given["capital_frequency"],
+                ("NASA", "OK.", "DON'T", "X", "A-B", "3D", "iPad", "ÜBER", "U.S.", "Ok", "WANNA.", "THAT'S."),
+                (" ", " ", ", ", "\n"),
+            )
+        ),
     ),
     "change_case:english_capital": (lambda _: {}, _case(str.upper)),
     "change_case:english_lowercase": (lambda _: {}, _case(str.lower)),
-    "punctuation:no_comma": (lambda _: {}, lambda chance, _: prose(chance, 2).replace(",", chance.choice((",", "", "，", ";")))),
-}  # fmt: skip
+    "punctuation:no_comma": (
+        lambda _: {},
+        lambda chance, _: prose(chance, 2).replace(",", chance.choice((",", "", "\uff0c", ";"))),
+    ),
+}
 
 
 def dressed(chance: Chance, answer: str) -> str:
@@ -246,5 +374,5 @@ def rows(count: int, seed: int = 0) -> Iterator[Row]:
         given = arguments(chance)
         draw = chance.random()
         text = chance.choice(ODD) if draw < 0.08 else prose(chance, 3) if draw < 0.16 else answer(chance, given)
-        full = {key: None for key in ARGUMENTS} if chance.random() < 0.3 else {}
+        full = dict.fromkeys(ARGUMENTS) if chance.random() < 0.1 else {}
         yield Row(name, {**full, **given}, dressed(chance, text))

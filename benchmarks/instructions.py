@@ -18,7 +18,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
@@ -78,11 +78,16 @@ def main() -> None:
     for row, verdicts, found in differing[:20]:
         print(f"\n{row}\npublished {verdicts}, here {found}")
     if arguments.record:
-        lines = [
-            json.dumps({**row._asdict(), **verdicts}, ensure_ascii=False)
-            for row, verdicts in list(zip(made, theirs, strict=True))[: arguments.sample]
-        ]
-        arguments.record.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        arguments.record.write_text("".join(sample(made, theirs, arguments.sample)), encoding="utf-8")
+
+
+def sample(made: Sequence[Row], theirs: Sequence[Verdicts], size: int) -> Iterator[str]:
+    """Give about ``size`` rows with the published verdicts as lines of JSON: of each kind as many that are followed as not."""
+    taken = Counter[tuple[str, bool]]()
+    for row, verdicts in zip(made, theirs, strict=True):
+        taken[row.id, verdicts["strict"]] += 1
+        if taken[row.id, verdicts["strict"]] <= size // (2 * len(MAKERS)):
+            yield f"{json.dumps({**row._asdict(), **verdicts})}\n"
 
 
 if __name__ == "__main__":

