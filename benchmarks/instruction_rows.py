@@ -268,11 +268,13 @@ MAKERS: Mapping[str, Maker] = {
         lambda chance, given: _repeated(
             chance,
             given["num_sections"],
-            tuple(
-                f"{given['section_spliter'].strip()}{form}"
-                for form in (" {}\ntext", "{}", " {}: x", "  {}", " A", "-{}", "\n{}", " 1{}")
-            )
-            + ("section {}",),
+            (
+                "section {}",
+                *(
+                    f"{given['section_spliter'].strip()}{form}"
+                    for form in (" {}\ntext", "{}", " {}: x", "  {}", " A", "-{}", "\n{}", " 1{}")
+                ),
+            ),
         ),
     ),
     "detectable_format:json_format": (lambda _: {}, _json),

@@ -60,7 +60,7 @@ def test_rows_as_published_are_graded_at_both_levels(evals_both: Evals) -> None:
 
 def test_instructions_may_be_the_same_for_all_rows(evals: Evals) -> None:
     evals.write(
-        suite('["punctuation:no_comma", "keywords:frequency"], [None, {"keyword": "{{item.key}}", "frequency": 1, "relation": "less than"}]'),
+        suite('["punctuation:no_comma", "keywords:frequency"], [None, {"keyword": "t{{item.key}}", "frequency": 1, "relation": "less than"}]'),
         rows__jsonl=ROWS,
     )  # fmt: skip
     evals.run(model=None).assert_outcomes(passed=1, xfailed=2)
@@ -94,7 +94,7 @@ def test_a_row_that_cannot_be_checked_is_an_error_of_collection(evals: Evals, ol
 
 
 def test_a_task_may_give_the_text(evals: Evals) -> None:
-    source = suite('of="draft.text"').replace(
+    source = suite('of="draft.text"', "gates=['strict.max == 0']").replace(
         "strict =",
         "from pytest_evals import task\n\n@task\nasync def draft(case):\n    return {'text': 'so, no'}\n\nstrict =",
     )

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from collections import Counter
@@ -16,7 +17,6 @@ import pytest
 
 from pytest_evals import graders
 from pytest_evals.errors import SuiteError
-from pytest_evals.graders import templating
 from pytest_evals.graders.ifeval import check, variants
 from pytest_evals.graders.ifeval.kinds import KINDS, Instruction, read_instructions
 from pytest_evals.graders.ifeval.language import language_of, sentences, words
@@ -41,7 +41,7 @@ def test_verdicts_are_those_of_the_published_checker(kind: str) -> None:
     assert len(rows) >= 20
     for row in rows:
         (instruction,) = read_instructions([kind], [row["kwargs"]])
-        found = {scoring: check(instruction, row["answer"], scoring).followed for scoring in ("strict", "loose")}  # type: ignore[arg-type]  # the two that there are
+        found = {scoring: check(instruction, row["answer"], scoring).followed for scoring in ("strict", "loose")}
         assert found == {"strict": row["strict"], "loose": row["loose"]}, row
 
 
@@ -221,7 +221,7 @@ def test_a_scoring_that_there_is_not_is_refused() -> None:
 
 
 def test_only_kinds_that_need_a_package_are_refused_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(templating.importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     assert read_instructions([WORDS], [{"num_words": 3, "relation": "at least"}])
     for name, kwargs, package in (
         ("change_case:english_capital", {}, "langdetect"),

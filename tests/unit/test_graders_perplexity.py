@@ -154,7 +154,8 @@ def test_a_lower_perplexity_is_better() -> None:
         (change,) = compare(records(was), records(now)).changes
         assert change.verdict == verdict
         assert change.worse == (verdict == "worse")
-        whole = corpus_change(*([[CorpusPart("perplexity", (nats, 10))] for nats in run] for run in (was, now)))
+        former, later = ([[CorpusPart("perplexity", (nats, 10))] for nats in run] for run in (was, now))
+        whole = corpus_change(former, later)
         assert whole is not None
         assert whole.verdict == verdict
 

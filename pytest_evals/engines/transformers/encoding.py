@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -267,9 +267,9 @@ class RequestEncoder:
         for index, (context, continuation) in enumerate(pairs):
             if self._reads_and_writes:
                 self._check_both_rooms(len(context), len(continuation), "the choice")
-                divided = [(context, continuation)]
+                divided: Iterable[tuple[Sequence[int], Sequence[int]]] = [(context, continuation)]
             elif unconditional and self._context is not None:
-                divided = list(windows(context, continuation, self._context))
+                divided = windows(context, continuation, self._context)
             else:
                 self._check_room(len(context) + len(continuation) - 1, 0)
                 divided = [(context, continuation)]
