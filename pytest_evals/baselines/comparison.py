@@ -57,6 +57,7 @@ class Change:
     flips: tuple[Flip, ...]
     corpus: CorpusChange | None = None
     """What the corpus-level metric of the compared cases did, where grades bring one."""
+    lower_is_better: bool = False
 
     @property
     def before(self) -> float | None:
@@ -77,7 +78,7 @@ class Change:
             return "same"
         if self.p >= ALPHA:
             return "unclear"
-        return "better" if self.difference.mean > 0 else "worse"
+        return "worse" if (self.difference.mean > 0) == self.lower_is_better else "better"
 
     @property
     def worse(self) -> bool:
@@ -233,7 +234,8 @@ def _change(suite: str, model: str, grader: str, pairs: Sequence[Pair]) -> Chang
     was = _parts(grader, [pair.before for pair in grades.pairs])
     now = _parts(grader, [pair.after for pair in grades.pairs])
     whole = corpus_change(was, now, clusters) if was and now else None
-    return Change(suite, model, grader, grades, difference, None, tuple(_flips(grader, grades)), whole)
+    lower = whole is not None and whole.lower_is_better
+    return Change(suite, model, grader, grades, difference, None, tuple(_flips(grader, grades)), whole, lower)
 
 
 def _parts(grader: str, cases: Iterable[Sequence[CaseRecord]]) -> list[list[CorpusPart]] | None:
@@ -293,6 +295,7 @@ class CorpusChange:
     after: float
     interval: Interval | None = None
     p: float | None = None
+    lower_is_better: bool = False
 
     @property
     def difference(self) -> float:
@@ -306,7 +309,9 @@ class CorpusChange:
             return "same"
         if self.p is None:
             return "-"
-        return "unclear" if self.p >= ALPHA else "better" if self.difference > 0 else "worse"
+        if self.p >= ALPHA:
+            return "unclear"
+        return "worse" if (self.difference > 0) == self.lower_is_better else "better"
 
 
 def corpus_change(before: Parts, after: Parts, clusters: Sequence[Hashable] | None = None) -> CorpusChange | None:
@@ -317,7 +322,7 @@ def corpus_change(before: Parts, after: Parts, clusters: Sequence[Hashable] | No
         return None
     labels = list(range(len(before))) if clusters is None else list(clusters)
     if len(set(labels)) < 2:
-        return CorpusChange(former, value)
+        return CorpusChange(former, value, lower_is_better=corpus.lower_is_better(now[0].kind))
     import numpy
 
     drawn = resampled_corpora((before, after), labels)
@@ -327,7 +332,8 @@ def corpus_change(before: Parts, after: Parts, clusters: Sequence[Hashable] | No
     far = int((numpy.abs(differences - found) >= abs(found) * (1 - 1e-12)).sum())
     tail = (1 - LEVEL) / 2
     low, high = (float(end) for end in numpy.quantile(differences, [tail, 1 - tail]))
-    return CorpusChange(former, value, Interval(low, high), (far + 1) / (len(drawn) + 1))
+    p = (far + 1) / (len(drawn) + 1)
+    return CorpusChange(former, value, Interval(low, high), p, lower_is_better=corpus.lower_is_better(now[0].kind))
 
 
 def resampled_corpora(

@@ -40,12 +40,12 @@ def check_graders(suite: Suite, name: str, asked: RequestedFixtures, settings: S
 
 
 def check_likelihoods(suite: Suite, name: str, asked: RequestedFixtures) -> None:
-    """Raise an `EvalsError` for a grader whose choices cannot be weighed for some case."""
+    """Raise an `EvalsError` for a grader whose texts cannot be weighed for some case."""
     for grader, asks in asked.asks.items():
         if grader in asked.workflow.aliases:
             raise SuiteError(
-                f"{suite.declaration.place}: {name}: grader {grader}: what choice weighs comes from the case; for the results "
-                "of tasks write an async grader that awaits model.choose(...)"
+                f"{suite.declaration.place}: {name}: grader {grader}: the texts that it weighs come from the case; for the "
+                "results of tasks write an async grader that awaits model.choose(...) or model.score(...)"
             )
         check_asks(suite, grader, asks)
 

@@ -84,7 +84,7 @@ def why_none(score: Score, name: str) -> str:
     if not score.n:
         return f"no case has a grade ({counted(score.errors, 'error')}, {score.not_applicable} not applicable)"
     if name == "corpus":
-        return "its grades bring no counts of a corpus-level metric (those of bleu and chrf do); use mean"
+        return "its grades bring no counts of a corpus-level metric (those of bleu, chrf and perplexity do); use mean"
     if name in ("ci_low", "ci_high") and score.stderr is not None:
         hint = "use mean" if score.bounds else "say with bounds= what the grader can give, or use mean"
         return f"all {len(score.cases)} cases have the same value, so nothing tells how far others may be; {hint}"

@@ -25,8 +25,10 @@ from pytest_evals.graders import multiple_choice, numbers, schemas, structured, 
 from pytest_evals.graders.code import python_tests
 from pytest_evals.graders.combining import all_of, any_of, first, majority, weighted
 from pytest_evals.graders.human import human
+from pytest_evals.graders.ifeval import instructions
 from pytest_evals.graders.judges import Preflight, judge
 from pytest_evals.graders.metrics import bleu, chrf, embedding_similarity, f1, levenshtein, meteor, rouge
+from pytest_evals.graders.perplexity import perplexity
 from pytest_evals.graders.rag import answer_relevancy, context_relevancy, faithfulness
 from pytest_evals.graders.templating import check_static, depends_on_case, grading_text
 from pytest_evals.notes import add_note
@@ -50,6 +52,7 @@ __all__ = [
     "faithfulness",
     "first",
     "human",
+    "instructions",
     "json_schema",
     "json_valid",
     "judge",
@@ -59,6 +62,7 @@ __all__ = [
     "meteor",
     "number",
     "one_of",
+    "perplexity",
     "python_tests",
     "question",
     "rouge",

@@ -1,6 +1,6 @@
 """Corpus-level metrics: one number of the counts of many cases, which is not the mean of their scores.
 
-BLEU and chrF are defined over a corpus. A grader puts what its case adds into the metadata of its grade::
+BLEU, chrF and perplexity are defined over a corpus. A grader puts what its case adds into the metadata of its grade::
 
     {"corpus": {"kind": "bleu", "counts": [...]}}
 
@@ -43,7 +43,7 @@ def part_data(kind: str, counts: Sequence[float]) -> dict[str, Any]:
 
 
 def combine(parts: Sequence[CorpusPart]) -> float | None:
-    """Return the metric of the corpus, 0..1; `None` of nothing, and of parts that do not belong together."""
+    """Return the metric of the corpus; `None` of nothing, and of parts that do not belong together."""
     if not parts or len({(part.kind, len(part.counts)) for part in parts}) > 1:
         return None
     return KINDS[parts[0].kind].compute([math.fsum(column) for column in zip(*(p.counts for p in parts), strict=True)])
@@ -92,16 +92,35 @@ def ratio(counts: Sequence[float]) -> float | None:
     return counts[0] / counts[1] if counts[1] else None
 
 
+def perplexity(counts: Sequence[float]) -> float | None:
+    """Return exp of the summed negative log-likelihood over the summed number of units; `None` where there is none, and
+    where it is too large for a number.
+    """
+    mean = ratio(counts)
+    try:
+        return None if mean is None else math.exp(mean)
+    except OverflowError:
+        return None
+
+
+def lower_is_better(kind: str) -> bool:
+    """Tell whether a lower value of the metric is the better one, and so is a lower value of a case."""
+    return KINDS[kind].lower_is_better
+
+
 class _Kind(NamedTuple):
     compute: Callable[[Sequence[float]], float | None]
     fits: Callable[[int], bool]
     """Tells whether there are as many counts as it takes."""
+    lower_is_better: bool = False
 
 
 KINDS: Mapping[str, _Kind] = {
     "bleu": _Kind(bleu, lambda length: length == 2 + 2 * BLEU_ORDER),
     "chrf": _Kind(chrf, lambda length: length > 0 and length % 3 == 0),
     "ratio": _Kind(ratio, lambda length: length == 2),
+    "perplexity": _Kind(perplexity, lambda length: length == 2, lower_is_better=True),
+    "bits": _Kind(ratio, lambda length: length == 2, lower_is_better=True),
 }
 
 

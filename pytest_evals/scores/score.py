@@ -234,7 +234,7 @@ def compute_score(suite: str, model: str, grader: str, records: Iterable[CaseRec
                 counts[grade.status] += 1
     values = tuple(value for _, _, value in graded)
     verdicts = [grade.passed for _, grade, _ in graded]
-    unsaid = all(grade.passed is None and grade.bounds is None for _, grade, _ in graded)
+    unsaid = all(grade.passed is None and grade.bounds is None and not _is_loss(grade) for _, grade, _ in graded)
     if values and unsaid and set(values) <= {0.0, 1.0}:
         # A grader that returns 1 and 0, and says no more about them, means right and wrong.
         verdicts = [value == 1 for value in values]
@@ -255,11 +255,18 @@ def common_bounds(grades: Iterable[GradeRecord]) -> statistics.Bounds | None:
     Zeros and ones without bounds are wrong and right.
     """
     # The same few pairs stand at all of them.
-    found = {grade.bounds or ((0.0, 1.0) if grade.value in (0, 1) else None) for grade in grades}
+    found = {
+        grade.bounds or ((0.0, 1.0) if grade.value in (0, 1) and not _is_loss(grade) else None) for grade in grades
+    }
     known = [each for each in found if each is not None]
     if not known or len(known) < len(found):
         return None
     return min(low for low, _ in known), max(high for _, high in known)
+
+
+def _is_loss(grade: GradeRecord) -> bool:
+    """Tell whether the value is one of a metric of which less is better: its 0 and 1 are not wrong and right."""
+    return grade.part is not None and corpus.lower_is_better(grade.part.kind)
 
 
 def _cases(

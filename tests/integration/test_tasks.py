@@ -698,7 +698,7 @@ MISTAKES = {
     ),
     "choices": (
         "@task\nasync def draft(case): ...\nstep = graders.choice(['{{draft}}', 'x'], expected=0)",
-        "grader step: what choice weighs comes from the case; for the results of tasks write an async grader that awaits model.choose(...)",
+        "grader step: the texts that it weighs come from the case; for the results of tasks write an async grader that awaits model.choose(...) or model.score(...)",
     ),
 }
 

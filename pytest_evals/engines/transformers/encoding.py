@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -57,20 +57,23 @@ def encode_continuations(
 
     Both are tokenised in one piece and then divided, as lm-evaluation-harness does: a token may hold the end of one and
     the beginning of the other, and spaces at the end of the conversation belong to the continuation. ``apart`` is for
-    encoder-decoders, which read one and write the other.
+    encoder-decoders, which read one and write the other. Where an empty plain prompt has no tokens, the text comes after
+    the token that begins texts, or else ends them, as in lm-evaluation-harness.
 
     Raises `ModelError` when a text comes to no tokens of its own.
     """
-    context = encode(tokenizer, messages, variables)
+    plain = tokenizer.chat_template is None and not apart
+    context = [] if plain else encode(tokenizer, messages, variables)
     special, tail = False, ""
     if apart:
         written, alone = "", []
-    elif tokenizer.chat_template is None:
+    elif plain:
         special = True
         written = "\n".join(map(text_of, messages))
         head = written.rstrip()
         written, tail = (head, written[len(head) :]) if head else (written, "")
-        alone = context = list(tokenizer(written)["input_ids"])
+        alone = list(tokenizer(written)["input_ids"])
+        context = alone or _beginning(tokenizer)
     else:
         conversation = _decode(tokenizer, context)
         while len(context) > 1 and not _decode(tokenizer, context[-1:]).strip(" \t"):
@@ -86,6 +89,29 @@ def encode_continuations(
             raise ModelError(f"the choice {text!r} comes to no tokens after this prompt")
         pairs.append((context, continuation))
     return pairs
+
+
+def windows(beginning: Sequence[int], text: Sequence[int], size: int) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
+    """Divide a text into parts that a model with a context of ``size`` tokens can read, each token in one of them; give
+    each part with what the model reads before it.
+
+    These are lm-evaluation-harness's rolling windows: a part is as long as the context, and the last one is read with as
+    many tokens before it as there is room for.
+    """
+    done = max(size - len(beginning) + 1, 1)
+    yield beginning, text[:done]
+    while done < len(text):
+        end = min(done + size, len(text))
+        yield text[max(end - size - 1, 0) : done], text[done:end]
+        done = end
+
+
+def _beginning(tokenizer: Any) -> list[int]:
+    """Return what stands before a text that nothing stands before."""
+    for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):
+        if token is not None:
+            return [token]
+    raise ModelError("the prompt is empty: it has no tokens, and the tokenizer has none that begins or ends a text")
 
 
 def _decode(tokenizer: Any, ids: Sequence[int]) -> str:
@@ -231,22 +257,24 @@ class RequestEncoder:
         ]
 
     def _choices(self, request: Request) -> list[AnySequence]:
+        tokenizer = self._tokenizers.of(request.model)
         pairs = encode_continuations(
-            self._tokenizers.of(request.model),
-            request.messages,
-            request.params.template,
-            request.choices,
-            apart=self._reads_and_writes,
+            tokenizer, request.messages, request.params.template, request.choices, apart=self._reads_and_writes
         )
-        for context, continuation in pairs:
+        # Nothing stands before it that would be lost where a part of the text is computed without its beginning.
+        unconditional = tokenizer.chat_template is None and not any(each["content"] for each in request.messages)
+        rows: list[AnySequence] = []
+        for index, (context, continuation) in enumerate(pairs):
             if self._reads_and_writes:
                 self._check_both_rooms(len(context), len(continuation), "the choice")
+                divided: Iterable[tuple[Sequence[int], Sequence[int]]] = [(context, continuation)]
+            elif unconditional and self._context is not None:
+                divided = windows(context, continuation, self._context)
             else:
                 self._check_room(len(context) + len(continuation) - 1, 0)
-        return [
-            ScoringSequence(request, context, continuation, index)
-            for index, (context, continuation) in enumerate(pairs)
-        ]
+                divided = [(context, continuation)]
+            rows.extend(ScoringSequence(request, before, part, index) for before, part in divided)
+        return rows
 
     def _check_room(self, prompt: int, new: int) -> None:
         if self._reads_and_writes:

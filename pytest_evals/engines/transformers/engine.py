@@ -143,7 +143,7 @@ def open_rank(spec: ModelSpec, options: dict[str, Any], report: Callable[[str], 
 
 
 class PendingRequest:
-    """A request in the making: one row for each sample or choice."""
+    """A request in the making: one row for each sample or choice; for a choice that is longer than the context, several."""
 
     def __init__(
         self, request: Request, rows: Sequence[AnySequence], arrived: float, identity: Mapping[str, Any]
@@ -171,7 +171,10 @@ class PendingRequest:
         if isinstance(first, TokenSequence):
             return Result(self._request.id, self._completion(first, latency, queued))
         scored = [row for row in self._rows if isinstance(row, ScoringSequence)]
-        likelihoods = tuple(map(_likelihood, self._request.choices, scored))
+        likelihoods = tuple(
+            _likelihood(text, [row for row in scored if row.choice == index])
+            for index, text in enumerate(self._request.choices)
+        )
         weighed = Completion(
             prompt_tokens=first.shareable + 1,
             completion_tokens=0,
@@ -203,5 +206,7 @@ class PendingRequest:
         )
 
 
-def _likelihood(text: str, row: ScoringSequence) -> Likelihood:
-    return Likelihood(text, sum(row.logprobs), len(row.continuation), len(text.encode()), row.likeliest)
+def _likelihood(text: str, rows: Sequence[ScoringSequence]) -> Likelihood:
+    total = sum(logprob for row in rows for logprob in row.logprobs)
+    tokens = sum(len(row.continuation) for row in rows)
+    return Likelihood(text, total, tokens, len(text.encode()), all(row.likeliest for row in rows))

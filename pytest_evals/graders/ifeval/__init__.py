@@ -1,0 +1,104 @@
+"""The instruction checks of IFEval (Zhou et al., 2023): whether a completion follows what its prompt asks of its form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+import pytest
+
+from pytest_evals.errors import SuiteError
+from pytest_evals.fixtures.context import current_scope
+from pytest_evals.fixtures.grader import Fixture, grader_fixture
+from pytest_evals.graders.ifeval import language
+from pytest_evals.graders.ifeval.checks import CheckResult
+from pytest_evals.graders.ifeval.kinds import Instruction, read_instructions
+from pytest_evals.graders.templating import grading_text
+from pytest_evals.scores import corpus
+from pytest_evals.templates.rendering import render
+
+__all__ = ["instructions"]
+
+Scoring = Literal["strict", "loose"]
+
+
+def instructions(
+    ids: object = "item.instruction_id_list",
+    kwargs: object = "item.kwargs",
+    *,
+    scoring: Scoring = "strict",
+    of: str | None = None,
+    run_if: str | None = None,
+) -> Fixture:
+    """The completion follows all instructions of its row, as IFEval's checker finds: prompt-level accuracy.
+
+    ``ids`` and ``kwargs``: the instructions' ids, as ``"punctuation:no_comma"``, and for each an object with its
+    arguments; by default the columns of the published data. ``scoring="loose"`` lets an instruction count as followed
+    where it is without the first line of the completion, its last one or both, and without its stars too. The grade's
+    metadata holds which instructions are followed and their share; the statistic ``corpus`` is the share of all
+    instructions of all cases: instruction-level accuracy.
+
+    Raises `SuiteError` where the suite is collected, for ids and arguments that there are not.
+    """
+    if scoring not in get_args(Scoring):
+        raise SuiteError(f"instructions: scoring must be 'strict' or 'loose', not {scoring!r}")
+    settings = {"ids": ids, "kwargs": kwargs}
+
+    def grade(answer: str, request: pytest.FixtureRequest) -> Any:
+        from pytest_evals.grades import Grade
+
+        found = read_instructions(**render(settings, current_scope(request)))
+        results = [check(each, answer, scoring) for each in found]
+        followed = [result.followed for result in results]
+        return Grade(
+            all(followed),
+            request.fixturename or "",
+            _reason(found, results),
+            metadata=_details(found, followed, scoring),
+        )
+
+    ready_made = grading_text(grade, of, "instructions")
+    ready_made.__doc__ = "The completion follows all instructions of its row."
+    return grader_fixture(
+        ready_made, settings=settings, check=lambda rendered: read_instructions(**rendered), run_if=run_if
+    )
+
+
+def check(instruction: Instruction, answer: str, scoring: Scoring) -> CheckResult:
+    """Tell whether an answer follows an instruction. A blank one follows none."""
+    first = CheckResult(False, "a blank answer")
+    for text in variants(answer) if scoring == "loose" else (answer,):
+        if text.strip():
+            result = instruction.check(text)
+            if result.followed:
+                return result
+            first = result if text == answer else first
+    return first
+
+
+def variants(answer: str) -> Sequence[str]:
+    """Return the texts of which loose scoring wants one to follow: the answer; without its first line, its last one, both;
+    and each of these without stars.
+    """
+    lines = answer.split("\n")
+    cut = [answer, *("\n".join(part).strip() for part in (lines[1:], lines[:-1], lines[1:-1]))]
+    return list(dict.fromkeys([*cut, *(text.replace("*", "") for text in cut)]))
+
+
+def _reason(found: Sequence[Instruction], results: Sequence[CheckResult]) -> str:
+    followed = sum(result.followed for result in results)
+    missed = [f"{each.id} ({result.found})" for each, result in zip(found, results, strict=True) if not result.followed]
+    said = f"followed {followed} of {len(found)}"
+    return f"{said}; not {'; '.join(missed)}" if missed else said
+
+
+def _details(found: Sequence[Instruction], followed: Sequence[bool], scoring: Scoring) -> dict[str, Any]:
+    packages = frozenset(package for each in found for package in each.kind.packages)
+    return {
+        "definition": ", ".join(["IFEval", scoring, *([language.definition(packages)] if packages else [])]),
+        "instructions": [
+            {"id": each.id, "followed": each_followed} for each, each_followed in zip(found, followed, strict=True)
+        ],
+        "share": sum(followed) / len(followed),
+        **corpus.part_data("ratio", (sum(followed), len(followed))),
+    }
