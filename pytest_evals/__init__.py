@@ -45,20 +45,20 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Calibration": "trust.calibration",
+    "Calibration": "agreement.calibration",
     "Case": "case",
-    "Choice": "model",
+    "Choice": "runner.model",
     "Completion": "completion",
-    "EvalSample": "artifacts.models",
-    "EvalSampleInteraction": "artifacts.models",
+    "EvalSample": "artifacts.schema",
+    "EvalSampleInteraction": "artifacts.schema",
     "EvaluationArtifact": "artifacts.artifact",
     "Grade": "grades",
     "Likelihood": "completion",
-    "Model": "model",
-    "calibrate": "trust.recorded",
-    "cases": "declaration",
-    "grader": "grading.fixture",
-    "task": "steps.tasks",
+    "Model": "runner.model",
+    "calibrate": "agreement.calibrate",
+    "cases": "suites.declaration",
+    "grader": "fixtures.grader",
+    "task": "fixtures.task",
 }
 
 
