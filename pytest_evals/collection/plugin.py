@@ -15,6 +15,7 @@ from pytest_evals.collection.checks import applies, check_fixtures, check_grader
 from pytest_evals.collection.closure import Lookup, RequestedFixtures, find_requested
 from pytest_evals.collection.item import EVAL, PARAMETER, RECORDED, CaseKey, EvalItem
 from pytest_evals.collection.labels import CaseLabels, read_labels
+from pytest_evals.collection.location import Location, suite_location
 from pytest_evals.collection.parametrize import (
     RecordedParametrization,
     case_keys,
@@ -28,12 +29,12 @@ from pytest_evals.errors import EvalsError, SuiteError, place_of
 from pytest_evals.fixtures.context import CASE, EXCLUDED
 from pytest_evals.fixtures.declaration import FixtureSpec as Grader
 from pytest_evals.gates import Gate, resolve
-from pytest_evals.location import Location, suite_location
 from pytest_evals.questions.scales import scale_of
 from pytest_evals.settings import Settings
 from pytest_evals.suites.declaration import MARK, EvalDeclaration
 from pytest_evals.suites.manifest import ItemKey, SuiteManifest
 from pytest_evals.suites.suite import Suite, build_suite
+from pytest_evals.text import plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,10 @@ class Collection:
         report = yield
         error = report.call.excinfo.value if report.failed else None
         if isinstance(error, EvalsError):
-            report.longrepr = f"{place_of(error)}: {error}"
+            report.longrepr = plain(f"{place_of(error)}: {error}")
+        elif isinstance(error, pytest.Collector.CollectError) and hasattr(report.longrepr, "longrepr"):
+            # It may quote a row.
+            report.longrepr.longrepr = plain(str(report.longrepr.longrepr))
         return report
 
     @pytest.hookimpl(wrapper=True)
