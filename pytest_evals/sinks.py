@@ -123,10 +123,11 @@ _REFERENCE = re.compile(
     r"|#(?=\w)"  # issues
     r"""|[!&$](?=\d)|[%~^](?=[\w"])"""  # GitLab's merge requests, epics and snippets; milestones, labels and alerts
     r"|\b(?:[A-Z][A-Z0-9]*|(?i:gh))-(?=\d)"  # GH-3, and the keys of trackers
-    r"|(?<![^\W_])(?i:[0-9a-f]{4})(?=(?i:[0-9a-f]{3,60})(?![^\W_]))"  # commits
-    r"|:(?=[\w+-]+:)"  # emoji
 )
-_LIST = re.compile(r"[-+=]|\d+(?=[.)])")
+# A commit is named by seven digits or more.
+_COMMIT = re.compile(r"(?<![^\W_])[0-9a-f]{7,}(?![^\W_])", re.IGNORECASE)
+_DIGITS = re.compile(r".{6}(?=.)")
+_LIST = re.compile(r"[-+](?=[\s-]|\Z)|=+\Z|\d+(?=[.)](?:\s|\Z))")
 _BACKTICKS = re.compile(r"`+")
 
 
@@ -135,6 +136,7 @@ def for_markdown(text: str, limit: int = 2000) -> str:
     reference. A character of no width stands inside of what would be one; `for_markdown_code` is for what is to be copied.
     """
     joined = _REFERENCE.sub("\\g<0>\u2060", one_line(text, limit))
+    joined = _COMMIT.sub(lambda match: _DIGITS.sub("\\g<0>\u2060", match[0]), joined)
     safe = _MARKUP.sub(lambda match: _ENTITIES.get(match[0], f"\\{match[0]}"), joined)
     start = _LIST.match(safe)
     if start is None:

@@ -43,8 +43,8 @@ def check_writable(path: Path, what: str = "the artifact") -> None:
 
 
 def check_regular(path: Path, what: str) -> None:
-    """Raise `ArtifactError` for a path of something that is no file: a pipe hangs, and a device keeps nothing."""
-    if path.exists() and not path.is_file():
+    """Raise `ArtifactError` for the path of a pipe, which hangs, or of a device, which keeps nothing."""
+    if path.exists() and not path.is_file() and not path.is_dir():
         kind = "a pipe" if path.is_fifo() else "a socket" if path.is_socket() else "a device"
         raise ArtifactError(f"{what} {path} is {kind}; give the path of a file")
 

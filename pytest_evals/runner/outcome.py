@@ -123,6 +123,10 @@ def make_harmless(report: pytest.TestReport) -> None:
     for traceback, _, _ in chain:
         for entry in getattr(traceback, "reprentries", ()):
             entry.lines = [plain(line) for line in entry.lines]
+            if getattr(entry, "reprfuncargs", None) is not None:
+                entry.reprfuncargs.args = [(plain(name), plain(value)) for name, value in entry.reprfuncargs.args]
+            if getattr(entry, "reprlocals", None) is not None:
+                entry.reprlocals.lines = [plain(line) for line in entry.reprlocals.lines]
 
 
 # -- What is kept of a case while it runs.
