@@ -116,13 +116,16 @@ class Folder:
     def pytest(self, *arguments: str, **environment: str) -> Result:
         """Run ``pytest --evals``; the artifact is ``run.jsonl``."""
         base = ("--evals", "--evals-artifact=run.jsonl", "-p", "no:cacheprovider", "-rA", "--color=no")
-        return self.run(sys.executable, "-m", "pytest", *base, *arguments, **environment)
+        result = self.run(sys.executable, "-m", "pytest", *base, *arguments, environment=environment)
+        if " passed" not in result.out and " failed" not in result.out:
+            raise RuntimeError(f"the suite did not run: {result.out[-2000:]}{result.error[-2000:]}")
+        return result
 
     def command(self, *arguments: str, **environment: str) -> Result:
         """Run ``pytest-evals``."""
-        return self.run(sys.executable, "-m", "pytest_evals", *arguments, **environment)
+        return self.run(sys.executable, "-m", "pytest_evals", *arguments, environment=environment)
 
-    def run(self, *command: str, seconds: float = 300, **environment: str) -> Result:
+    def run(self, *command: str, seconds: float = 300, environment: Mapping[str, str] | None = None) -> Result:
         """Run a command in an environment that no CI system has set up."""
         found = {
             name: value
@@ -132,7 +135,7 @@ class Folder:
         done = subprocess.run(
             command,
             cwd=self.path,
-            env={**found, "COLUMNS": "100", "PYTHONIOENCODING": "utf-8:surrogatepass", **environment},
+            env={**found, "COLUMNS": "100", "PYTHONIOENCODING": "utf-8:surrogatepass", **(environment or {})},
             capture_output=True,
             timeout=seconds,
             check=False,

@@ -29,26 +29,26 @@ _NUMBER = re.compile(r"[+-]?\d+(?:\.\d*)?|true|false|none|auto|on|off|yes|no", r
 
 _TOKEN = re.compile(
     r"(?<![A-Za-z0-9])(?:"
-    r"(?:sk|rk|pk|gsk|xai|pplx|nvapi|tvly|key)[-_](?=[\w-]*\d)[\w-]{8,}|sk-[\w-]{16,}"  # OpenAI, Anthropic, Stripe, Groq and others
+    r"(?:sk|rk|pk|gsk|xai|pplx|nvapi|tvly|key)[-_](?=[\w-]{0,99}\d)[\w-]{8,}|sk-[\w-]{16,}"  # OpenAI, Anthropic, Stripe, Groq and others
     r"|gh[pousr]_\w{8,}|github_pat_\w{8,}|gl(?:pat|dt|rt|cbt|ptt|ft|soat)-[\w-]{8,}"
-    r"|hf_(?=[A-Za-z]*\d)[A-Za-z0-9]{8,}|hf_[A-Za-z]{20,}|api_org_\w{10,}|r8_\w{10,}"
+    r"|hf_(?=[A-Za-z]{0,99}\d)[A-Za-z0-9]{8,}|hf_[A-Za-z]{20,}|api_org_\w{10,}|r8_\w{10,}"
     r"|(?:AKIA|ASIA|ABIA|ACCA|AGPA|AIDA|AROA|ANPA)[A-Z0-9]{12,}"
     r"|AIza[\w-]{20,}|ya29\.[\w-]{10,}|GOCSPX-[\w-]{10,}"
     r"|xox[abeoprs]-[\w-]{8,}|xapp-[\w-]{8,}|SG\.[\w-]{8,}\.[\w-]{8,}"
     r"|npm_\w{10,}|pypi-[\w-]{10,}|do[opr]_v1_\w{10,}|dapi[0-9a-f]{16,}|lsv2_\w{8,}|shpat_\w{8,}|sq0\w{3}-[\w-]{8,}"
-    r"|eyJ[\w-]{5,}\.eyJ[\w-]{2,}(?:\.[\w-]*)?"  # a JSON web token
+    r"|eyJ[\w-]{5,999}\.eyJ[\w-]{2,}(?:\.[\w-]*)?"  # a JSON web token
     r")"
 )
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 # Up to the last "@" of an address: a password may hold one. What follows a host's port is no password.
-_USER = re.compile(r"(://[^\s/:@?#'\"]*:)(?!\d{1,5}(?:[/?#,\s]|$))[^\s'\"]*@|(://)[^\s/:@?#'\"]{16,}@")
+_USER = re.compile(r"(://[^\s/:@?#'\"]*:)(?!\d{1,5}(?:[/?#,\s]|$))[^\s'\"]{0,999}@|(://)[^\s/:@?#'\"]{16,}@")
 # name=value, "name": "value", Name: value inside of a text; a name is told by its words.
 _NAMED = re.compile(r"""(?<![\w.-])-{0,2}(?P<name>[A-Za-z_][\w.-]*)["']?\s*(?:=(?!=)|:(?![:/]))\s*""")
 _VALUE = re.compile(
     r"""(?P<open>["']).*?(?:(?P=open)|\Z)|(?:(?:Bearer|Basic|Token|Digest)\s+)?[^\s&,;"'})\]]+""",
     re.IGNORECASE | re.DOTALL,
 )
-_SCHEME = re.compile(r"\b(Bearer|Basic)\s+(?=[\w.~+/-]*\d)[\w.~+/=-]{8,}", re.IGNORECASE)
+_SCHEME = re.compile(r"\b(Bearer|Basic)\s+(?=[\w.~+/-]{0,99}\d)[\w.~+/=-]{8,}", re.IGNORECASE)
 _OPTION = re.compile(r"--?[A-Za-z][\w.-]*")
 _FLAG = re.compile(r"--[A-Za-z][\w-]*(=.*)?|-[A-Za-z]{1,4}\d{0,3}", re.DOTALL)
 _NODEID = re.compile(r"[^=]*\.py(::.*)?", re.DOTALL)

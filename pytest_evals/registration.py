@@ -115,7 +115,9 @@ def _own(config: pytest.Config, settings: Settings, collection: Collection, path
     config.pluginmanager.register(Terminal(config, settings, path, recalled.header()), "evals-terminal")
     gate_check = GateCheck(settings, infos, baseline)
     _register_outputs(config, settings, infos, path, baseline)
-    progress = ProgressLine(pool, PytestScreen(config, live=not distributed))
+    # What overwrites a line is escaped by the filter.
+    live = not distributed and not config.pluginmanager.has_plugin("evals-output-filter")
+    progress = ProgressLine(pool, PytestScreen(config, live=live))
     if distributed:
         from pytest_evals.xdist import Controller
 

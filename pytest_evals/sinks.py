@@ -30,7 +30,8 @@ _COMMAND = re.compile(
 )
 CI_VARIABLES = ("GITHUB_ACTIONS", "TF_BUILD", "TEAMCITY_VERSION", "GITLAB_CI")
 """Set where the log is read by GitHub (and Gitea), Azure Pipelines, TeamCity or GitLab."""
-_IDE_VARIABLES = ("PYCHARM_HOSTED", "PYTEST_RUN_CONFIG", "TRAVIS")
+_ALIKE = ("TRAVIS", "PYCHARM_HOSTED", "PYTEST_RUN_CONFIG")
+"""The same of Travis, and of the test runner of PyCharm and IntelliJ, which speaks TeamCity's language."""
 _LONGEST_COMMAND = 80
 
 
@@ -46,7 +47,7 @@ def without_commands(text: str) -> str:
 
 def log_is_read(environment: Mapping[str, str]) -> bool:
     """Tell whether a CI system (or an IDE) takes lines of this process's output for commands."""
-    return any(environment.get(name, "").lower() not in ("", "0", "false") for name in (*CI_VARIABLES, *_IDE_VARIABLES))
+    return any(environment.get(name, "").lower() not in ("", "0", "false") for name in (*CI_VARIABLES, *_ALIKE))
 
 
 class LogFilter:
@@ -62,22 +63,32 @@ class LogFilter:
         with self._lock:
             before = self._line
             whole = without_commands(f"{before}{safe}")
-            last = whole[max(whole.rfind("\n"), whole.rfind("\r")) + 1 :].lstrip()
-            # All that the start of a command could need; what stands before it is not the start of a line.
-            self._line = last if len(last) <= _LONGEST_COMMAND else f".{last[-_LONGEST_COMMAND:]}"
+            self._line = _end_of(whole)
         return whole[len(before) :]
+
+    def pass_by(self, text: str) -> None:
+        """Take note of what is written to the stream as it is."""
+        with self._lock:
+            self._line = _end_of(without_commands(f"{self._line}{text}"))
+
+
+def _end_of(text: str) -> str:
+    """Return what the next command could begin with: all of a line that is short, else its end, which is not its start."""
+    line = text[max(text.rfind("\n"), text.rfind("\r")) + 1 :].lstrip()
+    return line if len(line) <= _LONGEST_COMMAND else f".{line[-_LONGEST_COMMAND:]}"
 
 
 class FilteredStream:
     """A stream that filters text on its way to ``unfiltered``; everything else is that stream's."""
 
-    def __init__(self, unfiltered: TextIO) -> None:
+    def __init__(self, unfiltered: TextIO, log_filter: LogFilter | None = None) -> None:
         self.unfiltered = unfiltered
-        self._filter = LogFilter()
+        self._filter = log_filter or LogFilter()
+        self._write = unfiltered.write
 
     def write(self, text: str) -> int:
         """Write text, made harmless."""
-        self.unfiltered.write(self._filter(text))
+        self._write(self._filter(text))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:

@@ -46,21 +46,24 @@ class OutputFilter:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Put the filters in their places."""
+        filters = {id(stream): LogFilter() for stream in (sys.stdout, sys.stderr)}
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
         writer = getattr(reporter, "_tw", None)
         if writer is not None:
-            writer._file = FilteredStream(writer._file)  # noqa: SLF001 - pytest has no public name for it
+            file = writer._file  # noqa: SLF001 - pytest has no public name for it
+            writer._file = FilteredStream(file, filters.get(id(file)))  # noqa: SLF001 - the same
         for stream in (sys.stdout, sys.stderr):
-            self._patch(stream)
+            self._patch(stream, filters[id(stream)])
 
-    def _patch(self, stream: TextIO) -> None:
+    def _patch(self, stream: TextIO, log_filter: LogFilter) -> None:
         # pytest puts the very object back whenever it stops capturing, so it is the object that has to filter.
-        write, filtered = stream.write, LogFilter()
+        write = stream.write
 
         def write_filtered(text: str) -> int:
             if self._in_test or threading.get_ident() != self._main:
-                write(filtered(text))
+                write(log_filter(text))
                 return len(text)
+            log_filter.pass_by(text)
             return write(text)
 
         with contextlib.suppress(AttributeError):
@@ -127,7 +130,7 @@ class ReportsOfWorker:
         """Escape them in a warning."""
         message: Any = warning_message.message
         if not isinstance(message, Warning):
-            warning_message.message = encodable(str(message))  # type: ignore[assignment]  # as xdist takes it
+            warning_message.message = encodable(str(message))  # as xdist takes it
             return
         try:
             text = str(message)
