@@ -364,8 +364,11 @@ def files(folder: Folder) -> Iterator[Found]:
     pipe = folder.path / "pipe.jsonl"
     os.mkfifo(pipe)
     os.mkfifo(folder.path / "run.answers.jsonl")
+    # By links, never by their own paths: a program that replaces its target would, as root, replace the device.
+    (folder.path / "device.jsonl").symlink_to("/dev/zero")
+    (folder.path / "terminal.jsonl").symlink_to("/dev/tty")
     asked: Mapping[str, tuple[str, ...]] = {
-        **{f"{option} {path}": (sys.executable, "-m", "pytest", "--evals", "-q", f"{option}={path}") for option in ("--evals-artifact", "--evals-html", "--evals-summary", "--evals-codequality") for path in ("pipe.jsonl", "/dev/zero", "/dev/tty")},
+        **{f"{option} {path}": (sys.executable, "-m", "pytest", "--evals", "-q", f"{option}={path}") for option in ("--evals-artifact", "--evals-html", "--evals-summary", "--evals-codequality") for path in ("pipe.jsonl", "device.jsonl", "terminal.jsonl")},
         "annotate": (sys.executable, "-m", "pytest_evals", "annotate", "run.jsonl", "--reviewer", "me"),
         "history": (sys.executable, "-m", "pytest_evals", "history", "."),
         "show .": (sys.executable, "-m", "pytest_evals", "show", "."),

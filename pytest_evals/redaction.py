@@ -87,7 +87,7 @@ def _without_assigned(text: str) -> str:
     while named := _NAMED.search(text, position):
         # What is assigned may hold an assignment itself: env=API_KEY=...
         position = named.end()
-        value = _VALUE.match(text, position)
+        value = _VALUE.match(text, position) if is_secret(named["name"]) else None
         if value and is_secret(named["name"], value[0].strip("\"'")):
             quote = value["open"] or ""
             found += [text[start:position], f"{quote}{MASK}{quote}"]
