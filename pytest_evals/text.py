@@ -5,6 +5,7 @@ What a place like a log, a spreadsheet or a page of Markdown takes for more than
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,15 +23,13 @@ _HIDDEN = re.compile(f"[{_CONTROL}{_INVISIBLE}{_NO_TEXT}]")
 # Some of them take part in writing, in their places: joiners inside of words and emoji of many scripts, selectors of a form after
 # what has several forms, the letters of a flag between its beginning and its end.
 _SCRIPT = r"\u0590-\u1fff\u2190-\u2bff\u2e80-\ud7ff\uf900-\ufdcf\U00010000-\U000dffff"
-_IN_PLACE: Sequence[tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]] = tuple(
-    (re.compile(f"[{character}]"), re.compile(f"[{before}]"), re.compile(after, re.DOTALL))
-    for character, before, after in (
-        (r"\u200c\u200d", rf"\ufe0f{_SCRIPT}", f"[{_SCRIPT}]"),
-        (r"\ufe00-\ufe0f", rf"#*0-9\xa9\xae\u203c\u2049\u20e3\u2122\u2139{_SCRIPT}", ".?"),
-        (r"\u180b-\u180d\u180f", r"\u1820-\u18aa", ".?"),
-        (r"\U000e0100-\U000e01ef", r"\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff", ".?"),
-    )
+_IN_PLACE = (
+    (r"\u200c\u200d", rf"\ufe0f{_SCRIPT}", f"[{_SCRIPT}]"),
+    (r"\ufe00-\ufe0f", rf"#*0-9\xa9\xae\u203c\u2049\u20e3\u2122\u2139{_SCRIPT}", ".?"),
+    (r"\u180b-\u180d\u180f", r"\u1820-\u18aa", ".?"),
+    (r"\U000e0100-\U000e01ef", r"\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff", ".?"),
 )
+"""Characters, before them, and after them."""
 _FLAG = re.compile(r"\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,6}\U000e007f")
 _LONGEST_FLAG = 8
 _LINE_BREAKS = re.compile(r"[\t\n]+")
@@ -42,11 +41,20 @@ def escape(character: str) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
+@functools.cache
+def _places() -> Sequence[tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]]:
+    """Compiled when the first of such characters is met: that takes longer than all the rest of this module."""
+    return [
+        (re.compile(f"[{kind}]"), re.compile(f"[{before}]"), re.compile(after, re.DOTALL))
+        for kind, before, after in _IN_PLACE
+    ]
+
+
 def _takes_part(match: re.Match[str]) -> bool:
     """Tell whether a character that could hide is where writing needs it."""
     character, text, start = match[0], match.string, match.start()
     before, after = text[start - 1 : start], text[start + 1 : start + 2]
-    for kind, left, right in _IN_PLACE:
+    for kind, left, right in _places():
         if kind.match(character) and left.match(before) and right.match(after):
             return True
     if "\U000e0020" <= character <= "\U000e007f":
