@@ -14,8 +14,11 @@ from pytest_evals.artifacts.provenance import DISTRIBUTION, rival_installed
 from pytest_evals.collection.plugin import Collection
 from pytest_evals.errors import EvalsError
 from pytest_evals.fixtures.context import RUN_CODE, TIME_LIMIT
+from pytest_evals.redaction import masked
+from pytest_evals.session.output_filter import OutputFilter, ReportsOfWorker
 from pytest_evals.session.setup import artifact_path, check_outputs, read_baseline, recollection
 from pytest_evals.settings import Settings, read_settings
+from pytest_evals.sinks import for_terminal, log_is_read
 from pytest_evals.suites.declaration import MARK
 from pytest_evals.suites.manifest import SuiteManifest
 
@@ -25,6 +28,14 @@ if TYPE_CHECKING:
 
 def activate(config: pytest.Config) -> None:
     """Register the plugins of this process. Raises `pytest.UsageError` for options that make no sense."""
+    try:
+        _activate(config)
+    except pytest.UsageError as error:
+        # It may quote a file, or an address with a password.
+        raise pytest.UsageError(for_terminal(masked(str(error)))) from error
+
+
+def _activate(config: pytest.Config) -> None:
     rival = rival_installed()
     if rival:
         raise pytest.UsageError(
@@ -32,6 +43,10 @@ def activate(config: pytest.Config) -> None:
             f"has overwritten files of the other; run: pip uninstall -y pytest-evals {DISTRIBUTION}; pip install {DISTRIBUTION}"
         )
     settings = read_settings(config)
+    if hasattr(config, "workerinput"):
+        config.pluginmanager.register(ReportsOfWorker(), "evals-reports-of-worker")
+    if log_is_read(os.environ) or config.getoption("teamcity", default=0):
+        config.pluginmanager.register(OutputFilter(), "evals-output-filter")
     if settings.stop_early:
         from pytest_evals.runner.early_stopping import check_stop_early
 
@@ -101,7 +116,9 @@ def _own(config: pytest.Config, settings: Settings, collection: Collection, path
     config.pluginmanager.register(Terminal(config, settings, path, recalled.header()), "evals-terminal")
     gate_check = GateCheck(settings, infos, baseline)
     _register_outputs(config, settings, infos, path, baseline)
-    progress = ProgressLine(pool, PytestScreen(config, live=not distributed))
+    # What overwrites a line is escaped by the filter.
+    live = not distributed and not config.pluginmanager.has_plugin("evals-output-filter")
+    progress = ProgressLine(pool, PytestScreen(config, live=live))
     if distributed:
         from pytest_evals.xdist import Controller
 

@@ -1,38 +1,81 @@
-"""Text from models and data, made harmless for a terminal, a report or an XML file."""
+"""Words for messages, and text from models and data without what hides in it.
+
+What a place like a log, a spreadsheet or a page of Markdown takes for more than text is the business of `pytest_evals.sinks`.
+"""
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Callable, Sequence
+from typing import Any
 
-# Control characters (ANSI escapes start with one), lone surrogates, and marks that reorder or hide what follows.
-_UNSAFE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
+# Control characters (ANSI escapes start with one) and marks that reorder what follows.
+_CONTROL = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+# Characters of no width, those that Unicode lets a program ignore, and fillers that look like nothing.
+_INVISIBLE = (
+    r"\xad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200d\u2060-\u2065\u206a-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0"
+    r"\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
-# What a runner of GitHub Actions takes for a command: "::name::" where a line starts, "##[name]" anywhere.
-_COMMAND = re.compile(r"^([^\S\n]*):(?=:)|#(?=#\[)", re.MULTILINE)
+# Halves of pairs, which UTF-8 cannot hold, and what is no character in any text.
+_NO_TEXT = r"\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff"
+_HIDDEN = re.compile(f"[{_CONTROL}{_INVISIBLE}{_NO_TEXT}]")
+# Some of them take part in writing, in their places: joiners inside of words and emoji of many scripts, selectors of a form after
+# what has several forms, the letters of a flag between its beginning and its end.
+_SCRIPT = r"\u0590-\u1fff\u2190-\u2bff\u2e80-\ud7ff\uf900-\ufdcf\U00010000-\U000dffff"
+_IN_PLACE = (
+    (r"\u200c\u200d", rf"\ufe0f{_SCRIPT}", f"[{_SCRIPT}]"),
+    (r"\ufe00-\ufe0f", rf"#*0-9\xa9\xae\u203c\u2049\u20e3\u2122\u2139{_SCRIPT}", ".?"),
+    (r"\u180b-\u180d\u180f", r"\u1820-\u18aa", ".?"),
+    (r"\U000e0100-\U000e01ef", r"\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff", ".?"),
+)
+"""Characters, before them, and after them."""
+_FLAG = re.compile(r"\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,6}\U000e007f")
+_LONGEST_FLAG = 8
 _LINE_BREAKS = re.compile(r"[\t\n]+")
 
 
-def _escape(match: re.Match[str]) -> str:
-    code = ord(match.group())
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+def escape(character: str) -> str:
+    """Return a character as its code, as Python writes it in a string: with two, four or eight digits."""
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def plain(text: str, limit: int | None = None) -> str:
-    """Return ``text`` with unsafe characters written as escapes; newlines and tabs stay.
+@functools.cache
+def _places() -> Sequence[tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]]:
+    """Compiled when the first of such characters is met: that takes longer than all the rest of this module."""
+    return [
+        (re.compile(f"[{kind}]"), re.compile(f"[{before}]"), re.compile(after, re.DOTALL))
+        for kind, before, after in _IN_PLACE
+    ]
 
-    ``limit``: longest result in characters; what is cut is replaced by a note of how much it was.
+
+def _takes_part(match: re.Match[str]) -> bool:
+    """Tell whether a character that could hide is where writing needs it."""
+    character, text, start = match[0], match.string, match.start()
+    before, after = text[start - 1 : start], text[start + 1 : start + 2]
+    for kind, left, right in _places():
+        if kind.match(character) and left.match(before) and right.match(after):
+            return True
+    if "\U000e0020" <= character <= "\U000e007f":
+        begin = text.rfind("\U0001f3f4", max(start - _LONGEST_FLAG, 0), start)
+        flag = _FLAG.match(text, begin) if begin >= 0 else None
+        return flag is not None and flag.end() > start
+    return False
+
+
+def plain(text: str, limit: int | None = None, write: Callable[[str], str] = escape) -> str:
+    """Return ``text`` with everything that hides in it written as escapes; newlines and tabs stay.
+
+    What hides: control characters, marks that reorder text, characters without a width outside of the scripts and emoji that
+    need them, halves of surrogate pairs. ``limit``: longest result in characters before escaping; what is cut is replaced by a
+    note of how much it was. ``write``: how a character is escaped.
     """
     cut = 0 if limit is None else len(text) - limit
     if limit is not None and cut > 0:
         text = text[:limit]
-    safe = _UNSAFE.sub(_escape, text)
+    safe = _HIDDEN.sub(lambda match: match[0] if _takes_part(match) else write(match[0]), text)
     return f"{safe}... ({cut:,} more characters)" if cut > 0 else safe
-
-
-def without_commands(text: str) -> str:
-    """Return ``text`` with what would be a command in the log of GitHub Actions written as escapes."""
-    return _COMMAND.sub(lambda match: r"\x23" if match[1] is None else rf"{match[1]}\x3a", text)
 
 
 def one_line(text: str, limit: int = 160) -> str:
@@ -46,9 +89,23 @@ def quoted(text: str, limit: int = 160) -> str:
     return repr(text if len(text) <= limit else f"{text[: limit - 3]}...")
 
 
+# -- What UTF-8 can hold.
+
+
 def encodable(text: str) -> str:
     """Escape lone surrogates, which UTF-8 cannot hold."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def encodable_data(data: Any) -> Any:
+    """Return plain data (as JSON knows it, tuples too) with every text in it `encodable`, keys among them."""
+    if isinstance(data, str):
+        return encodable(data)
+    if isinstance(data, dict):
+        return {encodable_data(key): encodable_data(value) for key, value in data.items()}
+    if type(data) in (list, tuple):
+        return type(data)(map(encodable_data, data))
+    return data
 
 
 def described(error: BaseException) -> str:

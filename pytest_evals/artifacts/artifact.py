@@ -61,7 +61,7 @@ class EvaluationArtifact(BaseModel):
     def save(self, path: str | Path) -> None:
         """Write the artifact; what `load` reads from it is equal to this one."""
         lines = itertools.chain([self.run], self.samples, [self.summary] if self.summary else [])
-        with replacing(Path(path)) as file:
+        with replacing(Path(path), owner_only=True) as file:
             file.writelines(f"{dump(line.model_dump(by_alias=True))}\n" for line in lines)
 
     def scores(self) -> list[dict[str, Any]]:

@@ -71,6 +71,9 @@ def newest(folder: Path, back: int = 0) -> Path:
 
 
 def _is_artifact(path: Path) -> bool:
+    if not path.is_file():
+        # To open a pipe is to wait for who writes to it.
+        return False
     with path.open("rb") as file:
         return file.read(16).startswith(_STARTS)
 

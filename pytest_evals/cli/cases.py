@@ -9,7 +9,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pytest_evals.cli.common import Subparsers, add_json, add_run, complain, say, subcommand, whole, width
+from pytest_evals.cli.common import (
+    Subparsers,
+    add_json,
+    add_run,
+    complain,
+    say,
+    say_json_lines,
+    subcommand,
+    whole,
+    width,
+)
 from pytest_evals.errors import EvalsError
 from pytest_evals.text import counted
 
@@ -181,7 +191,9 @@ def _print(chosen: Iterable[ParsedLine], query: Query, arguments: argparse.Names
     from pytest_evals.artifacts.table import flat_row
 
     if arguments.json:
-        say(dump({each.text: each.value_or_none(case) for each in query.fields} or flat_row(case)) for case in chosen)
+        say_json_lines(
+            dump({each.text: each.value_or_none(case) for each in query.fields} or flat_row(case)) for case in chosen
+        )
     elif arguments.nodeids:
         say(case["nodeid"] for case in chosen)
     elif arguments.verbose:

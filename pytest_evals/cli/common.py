@@ -7,14 +7,18 @@ import contextlib
 import io
 import os
 import shutil
+import stat
 import sys
 import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Any, TextIO, TypeAlias, cast
 
 from pytest_evals.errors import ArtifactError
-from pytest_evals.text import plain
+from pytest_evals.sinks import FilteredStream, for_json, for_terminal, log_is_read
+
+if TYPE_CHECKING:
+    from pytest_evals.reports.formatting import Line
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no public name
 """What `argparse` gives a command to add its subcommands to."""
@@ -81,35 +85,52 @@ def coloured() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def say(lines: Iterable[str]) -> None:
-    """Print lines of text. They are written as they come: what follows may never be wanted."""
+def say(lines: Iterable[str | Line]) -> None:
+    """Print lines of text, in colour where they are marked and colours are wanted. They are written as they come: what follows
+    may never be wanted.
+    """
     for line in lines:
-        _write(sys.stdout, f"{line}\n")
-
-
-def marked(text: str, **markup: bool) -> str:
-    """Return ``text`` in colour, where colours are wanted. ``markup`` is pytest's: ``red=True``."""
-    codes = ";".join(str(_CODES[name]) for name, on in markup.items() if on)
-    return f"\x1b[{codes}m{text}\x1b[0m" if codes and coloured() else text
+        text, markup = (line, {}) if isinstance(line, str) else (line.text, line.markup)
+        codes = ";".join(str(_CODES[name]) for name, on in markup.items() if on)
+        safe = for_terminal(text)
+        _write(sys.stdout, f"\x1b[{codes}m{safe}\x1b[0m\n" if codes and coloured() else f"{safe}\n")
 
 
 def say_json(data: Any) -> None:
     """Print ``data`` as JSON."""
     import json
 
-    _write(sys.stdout, f"{json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)}\n")
+    say_json_lines([json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)])
+
+
+def say_json_lines(texts: Iterable[str]) -> None:
+    """Print JSON that is written already."""
+    for text in texts:
+        _write(sys.stdout, f"{for_json(text)}\n")
 
 
 def standard_output() -> TextIO:
-    """Return the standard output for what is written piece by piece; what its encoding cannot hold is escaped."""
+    """Return the standard output for what is written piece by piece; what its encoding cannot hold is escaped.
+
+    On a terminal and in a log that a CI system reads, so is what they would take for more than text; a file has all of it.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    if sys.stdout.isatty() or (log_is_read(os.environ) and not _is_file(sys.stdout)):
+        return cast("TextIO", FilteredStream(sys.stdout))
     return sys.stdout
+
+
+def _is_file(stream: TextIO) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def complain(message: str, kind: str = "error") -> None:
     """Print an error (or a note), in one line, on the standard error."""
-    _write(sys.stderr, f"pytest-evals: {kind}: {' '.join(plain(message).split())}\n")
+    _write(sys.stderr, f"pytest-evals: {kind}: {' '.join(for_terminal(message).split())}\n")
 
 
 def _write(stream: TextIO, text: str) -> None:

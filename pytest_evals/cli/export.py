@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 DETAILS = """\
 csv, jsonl and parquet have a row for each case: what it is, its prompt and completion, item.FIELD, and for each
 grader GRADER (its value), GRADER.passed, GRADER.status and GRADER.reasoning. In csv, a text that a spreadsheet
-would run as a formula gets an apostrophe before it; jsonl and parquet keep texts as they are. parquet needs the
-extra 'parquet'. inspect writes logs that 'inspect view' opens, one for each suite and model, into a folder.
+would run as a formula gets an apostrophe before it; jsonl and parquet keep texts as they are, except for halves
+of surrogate pairs, which become escapes. parquet needs the extra 'parquet'. inspect writes logs that 'inspect view'
+opens, one for each suite and model, into a folder.
 
 examples:
   pytest-evals export run.jsonl --to csv -o cases.csv

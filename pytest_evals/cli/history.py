@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         say_json(data)
     elif arguments.output:
-        write_text(arguments.output, page("history", "Scores from run to run", data))
+        write_text(arguments.output, page("history", "Scores from run to run", data), owner_only=True)
         say([f"history: {arguments.output}"])
     else:
         say(history_lines(found, width(), several_models=len({each.model for each in found}) > 1))
@@ -98,7 +98,7 @@ def recorded_runs(folder: Path) -> Iterator[RecordedRun]:
     if not folder.is_dir():
         raise ArtifactError(f"{folder} is no folder; give one that holds artifacts")
     for path in sorted([*folder.glob("*.jsonl"), *folder.glob("*.jsonl.gz")]):
-        if path.name.removesuffix(".gz").endswith(".answers.jsonl"):
+        if path.name.removesuffix(".gz").endswith(".answers.jsonl") or not path.is_file():
             continue
         try:
             artifact = ArtifactReader(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from pytest_evals.cli.common import Subparsers, add_json, add_run, marked, say, say_json, subcommand, width
+from pytest_evals.cli.common import Subparsers, add_json, add_run, say, say_json, subcommand, width
 
 if TYPE_CHECKING:
     from pytest_evals.artifacts.reader import ArtifactReader
@@ -47,17 +47,18 @@ def run(arguments: argparse.Namespace) -> int:
         say_json(as_data(artifact, card))
     else:
         say([*run_lines(artifact.run, width()), ""])
-        lines = score_card_lines(card, width(), int(arguments.verbose))
-        say(marked(line.text, **line.markup) for line in lines)
+        say(score_card_lines(card, width(), int(arguments.verbose)))
     failed = not artifact.complete or any(gate.fails for gate in card.gates)
     return int(arguments.check and failed)
 
 
 def as_data(artifact: ArtifactReader, card: ScoreCard) -> dict[str, Any]:
     """Return what ``--json`` prints: the first line, and what the last line has with scores computed anew."""
+    from pytest_evals.redaction import masked_run
+
     summary = {} if artifact.summary is None else artifact.summary
     return {
-        "run": artifact.run,
+        "run": masked_run(artifact.run),
         "complete": artifact.complete,
         "interruption": card.interruption,
         "scores": [score.to_row() for score in card.scores],

@@ -34,6 +34,7 @@ from pytest_evals.settings import Settings
 from pytest_evals.suites.declaration import MARK, EvalDeclaration
 from pytest_evals.suites.manifest import ItemKey, SuiteManifest
 from pytest_evals.suites.suite import Suite, build_suite
+from pytest_evals.text import plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,10 @@ class Collection:
         report = yield
         error = report.call.excinfo.value if report.failed else None
         if isinstance(error, EvalsError):
-            report.longrepr = f"{place_of(error)}: {error}"
+            report.longrepr = plain(f"{place_of(error)}: {error}")
+        elif isinstance(error, pytest.Collector.CollectError) and hasattr(report.longrepr, "longrepr"):
+            # It may quote a row.
+            report.longrepr.longrepr = plain(str(report.longrepr.longrepr))
         return report
 
     @pytest.hookimpl(wrapper=True)

@@ -12,7 +12,9 @@ from typing import Any, TextIO
 from pytest_evals.artifacts.sample import dump
 from pytest_evals.artifacts.validation import ParsedLine
 from pytest_evals.hashing import content_hash
+from pytest_evals.redaction import masked_run
 from pytest_evals.scores.score import Score
+from pytest_evals.text import encodable_data
 
 VERSION = 2
 _ROLES = {"system", "user", "assistant", "tool"}
@@ -35,6 +37,7 @@ def write_log(
     total: int,
 ) -> None:
     """Write the log of one suite and model, of which ``scores`` are; its ``total`` samples are written one by one."""
+    run = masked_run(run)
     suite, model = scores[0].suite, scores[0].model or "none"
     head = {
         "version": VERSION,
@@ -43,15 +46,16 @@ def write_log(
         "plan": {"name": "plan", "steps": [], "config": {}},
         "results": {"total_samples": total, "completed_samples": total, "scores": [_score(score) for score in scores]},
     }
-    file.write(f'{dump(head)[:-1]}, "samples": [')
+    # What reads a log need not take half of a surrogate pair, not even as an escape of JSON.
+    file.write(f'{dump(encodable_data(head))[:-1]}, "samples": [')
     usage = {"input_tokens": 0, "output_tokens": 0}
     for index, sample in enumerate(samples):
-        file.write(f"{',' if index else ''}\n{dump(_sample(sample, model))}")
+        file.write(f"{',' if index else ''}\n{dump(encodable_data(_sample(sample, model)))}")
         completion = sample["interaction"]["completion"] or {}
         usage["input_tokens"] += completion.get("prompt_tokens") or 0
         usage["output_tokens"] += completion.get("completion_tokens") or 0
     stats = {"started_at": run["started"], "completed_at": run["started"], "model_usage": {model: _usage(**usage)}}
-    file.write(f'\n], "stats": {dump(stats)}}}\n')
+    file.write(f'\n], "stats": {dump(encodable_data(stats))}}}\n')
 
 
 def _usage(input_tokens: int, output_tokens: int) -> dict[str, int]:

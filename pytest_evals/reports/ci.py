@@ -13,7 +13,8 @@ from pytest_evals.gates import GateResult
 from pytest_evals.reports import formatting
 from pytest_evals.reports.markdown import Excerpt
 from pytest_evals.scorecard import ScoreCard
-from pytest_evals.text import one_line, plain
+from pytest_evals.sinks import for_github, for_github_property
+from pytest_evals.text import one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +94,8 @@ def _title(finding: Finding) -> str:
 
 
 def _command(kind: str, title: str, message: str, location: Location | None) -> str:
-    where = f"file={_property(location.path)},line={location.line}," if location else ""
-    return f"::{kind} {where}title={_property(title)}::{_data(plain(message, _LIMIT))}"
-
-
-def _data(text: str) -> str:
-    """Return a message on one line; what could start another command is escaped."""
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _data(plain(text)).replace(":", "%3A").replace(",", "%2C")
+    where = f"file={for_github_property(location.path)},line={location.line}," if location else ""
+    return f"::{kind} {where}title={for_github_property(title)}::{for_github(message, _LIMIT)}"
 
 
 # -- Findings as GitLab's code quality report: a list of issues in JSON.

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_evals.sinks import for_terminal
 from pytest_evals.text import one_line, plain
 
 _NARROWEST = 8
@@ -135,10 +136,13 @@ _LONGEST = 2000
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line, and how the terminal may mark it; the text says everything without the mark."""
+    """One line, and how the terminal may mark it; the text says everything without the mark, and is harmless there."""
 
     text: str
     markup: dict[str, bool] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", for_terminal(self.text))
 
 
 def wrapped_lines(text: str, width: int, markup: dict[str, bool] | None = None) -> list[Line]:

@@ -5,8 +5,6 @@ What models, data and users wrote is text in it, never markup; a limit of size i
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,18 +16,15 @@ from pytest_evals.reports.agreement import agreement_texts, calibration_texts
 from pytest_evals.reports.scores import insight_lines, legend
 from pytest_evals.scorecard import Ledger, Movement, ScoreCard
 from pytest_evals.scores.score import Score
-from pytest_evals.text import counted, one_line, plain
+from pytest_evals.sinks import for_markdown, for_markdown_block, for_markdown_code
+from pytest_evals.text import counted
 
 STEP_LIMIT = 1024 * 1024
 """What GitHub takes as the summary of one step, in bytes. A larger one is refused as a whole."""
-_TEXT_LIMIT = 2000
 _MOST_OPEN = 5
 """Gates that are met and stand there without a click."""
 _RESERVE = 400
 """Bytes kept for the note that something was left out."""
-_MARKUP = re.compile(r"[\\`*_{}\[\]#|~$&<>@]")
-_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "@&#8288;"}
-"""A word joiner after an at sign: nobody is notified of what a model wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +55,7 @@ def summary_markdown(card: ScoreCard, excerpts: Sequence[Excerpt], limit: int = 
         _folded(_gates(folded, card, several=several), f"{counted(len(folded), 'gate')} met"),
         _scores(card, several=several),
         Block([_ledger(card.ledger)]),
-        Block([f"- {escaped(note)}" for note in _notes(card)]),
+        Block([f"- {note}" for note in _notes(card)]),
         *(_cases(excerpts, card, outcome) for outcome in ("errored", "failed", "missed")),
     ]
     return fitted([block for block in blocks if block.rows], limit)
@@ -125,8 +120,8 @@ def _gates(gates: Sequence[GateResult], card: ScoreCard, *, several: bool) -> Bl
         _row(
             f"{'❌' if gate.fails else '✅' if gate.verdict == 'passed' else '⚪'} {gate.verdict}",
             # Below each other: long names beside each other make a table that nobody sees as a whole.
-            f"<code>{escaped(gate.gate)}</code><br>{_where(gate, card, several=several)}",
-            escaped(gate.reason),
+            f"{for_markdown_code(gate.gate, cell=True)}<br>{_where(gate, card, several=several)}",
+            for_markdown(gate.reason),
         )
         for gate in sorted(gates, key=lambda gate: (not gate.fails, gate.verdict == "passed"))
     ]
@@ -135,7 +130,7 @@ def _gates(gates: Sequence[GateResult], card: ScoreCard, *, several: bool) -> Bl
 
 def _where(gate: GateResult, card: ScoreCard, *, several: bool) -> str:
     model = [card.shorts.get(gate.model, gate.model)] if several else []
-    return escaped(", ".join([gate.suite, *model]))
+    return for_markdown(", ".join([gate.suite, *model]))
 
 
 def _scores(card: ScoreCard, *, several: bool) -> Block:
@@ -144,14 +139,14 @@ def _scores(card: ScoreCard, *, several: bool) -> Block:
         for title, name in (("errors", "errors"), ("pending", "pending"), ("n/a", "not_applicable"))
         if any(getattr(score, name) for score in card.scores)
     ]
-    marks = {place: escaped(mark) for place, mark in card.leaders.items()}
+    marks = {place: for_markdown(mark) for place, mark in card.leaders.items()}
     moved = {(each.suite, each.model, each.grader): each for each in card.movements}
     change = ["change", "since the baseline"] if moved else []
     rows = [
         _row(
-            escaped(score.suite),
-            *([escaped(card.shorts.get(score.model, score.model))] if several else []),
-            escaped(score.grader),
+            for_markdown(score.suite),
+            *([for_markdown(card.shorts.get(score.model, score.model))] if several else []),
+            for_markdown(score.grader),
             f"{score.n}/{score.applicable}",
             f"{marks.get((score.suite, score.model, score.grader), '')} {formatting.value(score.mean)}".strip(),
             _interval(score),
@@ -211,14 +206,8 @@ def _notes(card: ScoreCard) -> list[str]:
     interrupted = [f"interrupted: {card.interruption}"] if card.interruption else []
     trust = [text for made in card.calibrations for text in calibration_texts(made, card.shorts)]
     trust += agreement_texts(card.agreements, whole=False)
-    return [
-        *interrupted,
-        *legend(card),
-        *insight_lines(card),
-        *trust,
-        *card.notes,
-        *([f"artifact: {card.artifact}"] if card.artifact else []),
-    ]
+    said = [*interrupted, *legend(card), *insight_lines(card), *trust, *card.notes]
+    return [*map(for_markdown, said), *([f"artifact: {for_markdown_code(card.artifact)}"] if card.artifact else [])]
 
 
 def _cases(excerpts: Sequence[Excerpt], card: ScoreCard, outcome: str) -> Block:
@@ -230,18 +219,8 @@ def _cases(excerpts: Sequence[Excerpt], card: ScoreCard, outcome: str) -> Block:
 def _case(excerpt: Excerpt, card: ScoreCard) -> str:
     model = card.shorts.get(excerpt.model, excerpt.model)
     parts = {"Asked": excerpt.prompt, "Answered": excerpt.text}
-    texts = [f"{name}\n<pre>{preformatted(text)}</pre>" for name, text in parts.items() if text]
-    texts += [f"\nBecause {escaped(excerpt.reason)}"] if excerpt.reason else []
-    where = ", ".join(escaped(part) for part in (excerpt.case_id, model, str(excerpt.location or "")) if part)
-    return "\n".join([f"\n**{escaped(excerpt.suite)}** {where}\n", *texts])
-
-
-def escaped(text: str) -> str:
-    """Return one line of text for a paragraph or a cell, without a meaning in Markdown or HTML."""
-    return _MARKUP.sub(lambda match: _ENTITIES.get(match[0], f"\\{match[0]}"), one_line(text, _TEXT_LIMIT))
-
-
-def preformatted(text: str) -> str:
-    """Return text for a ``pre`` element. A blank line gets a space: it would end the element for some readers."""
-    lines = plain(text.strip(), _TEXT_LIMIT).split("\n")
-    return "\n".join(html.escape(line, quote=False) or " " for line in lines)
+    texts = [f"{name}\n{for_markdown_block(text)}" for name, text in parts.items() if text]
+    texts += [f"\nBecause {for_markdown(excerpt.reason)}"] if excerpt.reason else []
+    place = str(excerpt.location or "")
+    where = [for_markdown_code(excerpt.case_id), for_markdown(model), for_markdown_code(place)]
+    return "\n".join([f"\n**{for_markdown(excerpt.suite)}** {', '.join(part for part in where if part)}\n", *texts])

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sqlite3
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pytest_evals.artifacts.writer import open_owner_only
 from pytest_evals.completion import Completion
 from pytest_evals.engines.answer_cache import AnswerKey
 from pytest_evals.engines.protocol import Request
@@ -128,6 +130,9 @@ def connect(path: Path, *, writes: bool = False) -> sqlite3.Connection:
         return sqlite3.connect(
             f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS, check_same_thread=False
         )
+    with contextlib.suppress(OSError):
+        # SQLite gives the files beside it the same mode. What cannot be opened it names itself.
+        open_owner_only(path, os.O_RDWR | os.O_CREAT, "r+b").close()
     # Every statement is a transaction of its own, so that what a crash leaves is whole.
     database = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO, Any
 
+from pytest_evals.artifacts.writer import check_regular, open_owner_only
 from pytest_evals.errors import ArtifactError
 
 SCHEMA = 1
@@ -60,6 +61,7 @@ class AnswerBook:
 
     def refresh(self) -> None:
         """Take in what was written since, by this process or another one."""
+        check_regular(self.path, "the file of answers")
         try:
             with self.path.open("rb") as file:
                 file.seek(self._read)
@@ -128,7 +130,7 @@ class AnswerBook:
         line = json.dumps({"type": "answer", **asdict(answer)}, ensure_ascii=True, allow_nan=False)
         header = json.dumps({"type": "answers", "schema": SCHEMA, "run_id": self._run_id})
         try:
-            with self.path.open("ab+") as file, _locked(file):
+            with self._open() as file, _locked(file):
                 _drop_partial_line(file)
                 start = f"{header}\n" if file.tell() == 0 else ""
                 file.write(f"{start}{line}\n".encode())
@@ -138,11 +140,14 @@ class AnswerBook:
             raise ArtifactError(f"the answer cannot be written to {self.path}: {error.strerror or error}") from error
         self.refresh()
 
+    def _open(self) -> IO[bytes]:
+        return open_owner_only(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, "ab+")
+
     def check_writable(self) -> None:
         """Find out before anybody answers whether answers can be kept. Raises `ArtifactError`."""
         existed = self.path.exists()
         try:
-            with self.path.open("ab"):
+            with self._open():
                 pass
             if not existed:
                 self.path.unlink()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
@@ -16,7 +15,8 @@ from pytest_evals.fixtures.declaration import CASE_TASKS
 from pytest_evals.fixtures.limits import LimitExceeded
 from pytest_evals.runner.calls import Caller, CallLog
 from pytest_evals.scores.records import Outcome
-from pytest_evals.text import described, one_line, plain, without_commands
+from pytest_evals.sinks import for_junit, for_terminal
+from pytest_evals.text import described, one_line, plain
 
 _SECTION_LIMIT = 4000
 
@@ -82,19 +82,16 @@ def add_properties(item: pytest.Item, sheet: GradeSheet, location: Location) -> 
     # No grader can be called "case".
     item.user_properties.append(("evals.case.location", str(location)))
     for grade in sheet.grades.values():
-        item.user_properties.append((f"evals.{grade.grader_key}", grade.status if grade.value is None else grade.value))
+        item.user_properties.append(
+            (f"evals.{for_junit(grade.grader_key)}", grade.status if grade.value is None else grade.value)
+        )
 
 
 def describe(completion: Completion | None, sheet: GradeSheet, row: Location | None) -> str:
     """Return place, conversation and grades, for a person who reads why the case failed."""
     place = [f"{row}: the row of this case"] if row else []
     lines = [f"[{message['role']}] {message['content']}" for message in (completion.messages if completion else ())]
-    return _harmless("\n".join([*place, *lines, *(repr(grade) for grade in sheet.grades.values())]), _SECTION_LIMIT)
-
-
-def _harmless(text: str, limit: int | None = None) -> str:
-    safe = plain(text, limit)
-    return without_commands(safe) if os.environ.get("GITHUB_ACTIONS") == "true" else safe
+    return for_terminal("\n".join([*place, *lines, *(repr(grade) for grade in sheet.grades.values())]), _SECTION_LIMIT)
 
 
 def without_hint(report: pytest.TestReport) -> None:
@@ -105,21 +102,31 @@ def without_hint(report: pytest.TestReport) -> None:
 
 
 def make_harmless(report: pytest.TestReport) -> None:
-    """Escape control characters and lone surrogates in what the report shows, and commands in a log of GitHub Actions.
+    """Escape what hides in the text of the report: a failed assert quotes the model, and a reason may.
 
-    A failed assert quotes the model, and a lone surrogate cannot even travel from a worker of pytest-xdist.
+    Commands to CI systems are escaped where a log is written: see `pytest_evals.session.output_filter`.
     """
+    if isinstance(getattr(report, "wasxfail", None), str):
+        report.wasxfail = plain(report.wasxfail)
     longrepr: Any = report.longrepr
     if isinstance(longrepr, str):
-        report.longrepr = _harmless(longrepr)
+        report.longrepr = plain(longrepr)
+        return
+    if isinstance(longrepr, tuple):
+        path, line, reason = longrepr
+        report.longrepr = (path, line, plain(reason))
         return
     crash = getattr(longrepr, "reprcrash", None)
     if crash is not None:
-        crash.message = _harmless(crash.message)
+        crash.message = plain(crash.message)
     chain = getattr(longrepr, "chain", None) or [(getattr(longrepr, "reprtraceback", None), crash, None)]
     for traceback, _, _ in chain:
         for entry in getattr(traceback, "reprentries", ()):
-            entry.lines = [_harmless(line) for line in entry.lines]
+            entry.lines = [plain(line) for line in entry.lines]
+            if getattr(entry, "reprfuncargs", None) is not None:
+                entry.reprfuncargs.args = [(plain(name), plain(value)) for name, value in entry.reprfuncargs.args]
+            if getattr(entry, "reprlocals", None) is not None:
+                entry.reprlocals.lines = [plain(line) for line in entry.reprlocals.lines]
 
 
 # -- What is kept of a case while it runs.

@@ -15,6 +15,7 @@ from pytest_evals.engines.protocol import EngineInfo
 from pytest_evals.engines.replica_set import ReplicaSet
 from pytest_evals.gates import GateResult
 from pytest_evals.grades import Grade
+from pytest_evals.redaction import masked_options
 from pytest_evals.reuse.setup import ReuseContext
 from pytest_evals.scorecard import ScoreCard
 from pytest_evals.suites.manifest import SuiteManifest
@@ -56,7 +57,7 @@ def run_line(
         "models": [_model(model, loaded.get(model), recalled) for model in models],
         "judge": _model(judge, loaded.get(judge), None) if any(suite.judges for suite in suites) else None,
         "seed": seed,
-        "options": dict(options),
+        "options": masked_options(options),
         "suites": [_suite(suite) for suite in suites],
         "reused": recalled.reused if recalled is not None else None,
     }

@@ -15,8 +15,9 @@ from pytest_evals.errors import did_you_mean
 from pytest_evals.gates import BaselineTest, Gate, GateResult, compare, decide, is_budget, judge, resolve, unresolved
 from pytest_evals.scores.records import CaseRecord
 from pytest_evals.settings import Settings
+from pytest_evals.sinks import for_terminal
 from pytest_evals.suites.manifest import SuiteManifest, gates_of
-from pytest_evals.text import counted, one_line, plain
+from pytest_evals.text import counted, one_line
 
 if TYPE_CHECKING:
     from pytest_evals.baselines.loading import Baseline
@@ -166,15 +167,16 @@ class GateReport(pytest.TestReport):
         """Make the report of ``result``; ``path`` and ``line`` are those of the suite. An inconclusive gate that does not
         fail is a passed test.
         """
-        name = gate_name(result, several_models=several_models)
+        # What a slice or an error is called comes from data and models.
+        name, reason = for_terminal(gate_name(result, several_models=several_models)), for_terminal(result.reason)
         outcome = "failed" if result.fails else "skipped" if result.verdict == "not judged" else "passed"
-        skipped = (path, line, f"Skipped: not judged: {result.reason}")
+        skipped = (path, line, f"Skipped: not judged: {reason}")
         return cls(
             nodeid=f"{CLASSNAME}::{name}",
             location=(path, line - 1, name),
             keywords={},
             outcome=outcome,  # type: ignore[arg-type]  # the values above are pytest's three outcomes
-            longrepr={"passed": None, "failed": f"{SHOWN.get(result.verdict, '')}{result.reason}", "skipped": skipped}[
+            longrepr={"passed": None, "failed": f"{SHOWN.get(result.verdict, '')}{reason}", "skipped": skipped}[
                 outcome
             ],
             when="call",
@@ -209,7 +211,7 @@ def warn_of_inconclusive(config: pytest.Config, result: GateResult, *, several_m
     Recorded, not raised: ``-W error`` is about the code of tests, and what this does is set by ``evals_inconclusive``.
     """
     text = f"gate {gate_name(result, several_models=several_models)} is inconclusive: {result.reason}"
-    message = warnings.WarningMessage(pytest.PytestWarning(plain(text)), pytest.PytestWarning, CLASSNAME, 0)
+    message = warnings.WarningMessage(pytest.PytestWarning(for_terminal(text)), pytest.PytestWarning, CLASSNAME, 0)
     config.hook.pytest_warning_recorded.call_historic(
         kwargs={"warning_message": message, "when": "runtest", "nodeid": CLASSNAME, "location": None}
     )

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_evals.collection.location import Location, seen_from
-from pytest_evals.errors import EvalsError
+from pytest_evals.errors import ArtifactError, EvalsError
 from pytest_evals.reports.ci import Finding, code_quality, findings, workflow_commands
 from pytest_evals.reports.markdown import STEP_LIMIT, Excerpt, summary_markdown
 from pytest_evals.scorecard import ScoreCard
+from pytest_evals.session.output_filter import write_commands
 from pytest_evals.session.plugin import CARD
+from pytest_evals.sinks import for_terminal
 from pytest_evals.suites.manifest import SuiteManifest
 
 if TYPE_CHECKING:
@@ -88,6 +90,7 @@ class Outputs:
         self._baseline = baseline
         self._checkout = checkout(config.rootpath, os.environ)
         self._lines: list[tuple[str, dict[str, bool]]] = []
+        self._commands: list[str] = []
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -108,13 +111,14 @@ class Outputs:
         if asked.step_summary:
             self._try(session, asked.step_summary, "", lambda path: _append_summary(path, card, excerpts))
         if asked.annotate:
-            self._lines += [(line, {}) for line in workflow_commands(found)]
+            self._commands = workflow_commands(found)
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say below the score card where files are, and give GitHub its commands."""
         for line, markup in self._lines:
-            terminalreporter.write_line(line, **markup)
+            terminalreporter.write_line(for_terminal(line), **markup)
+        write_commands(terminalreporter, self._commands)
 
     def _try(self, session: pytest.Session, path: Path, label: str, write: Callable[[Path], None]) -> None:
         try:
@@ -133,7 +137,7 @@ class Outputs:
         from pytest_evals.artifacts.reader import ArtifactReader
         from pytest_evals.reports.html.report import report_page, write_text
 
-        write_text(path, report_page(ArtifactReader(self._artifact), self._baseline))
+        write_text(path, report_page(ArtifactReader(self._artifact), self._baseline), owner_only=True)
 
     def _excerpts(self) -> list[Excerpt]:
         """Return the cases that did not pass, from the artifact."""
@@ -200,6 +204,8 @@ def _write_quality(path: Path, found: list[Finding]) -> None:
 
 def _append_summary(path: Path, card: ScoreCard, excerpts: list[Excerpt]) -> None:
     """Other commands of the same step may have written there before."""
+    if path.is_fifo():
+        raise ArtifactError(f"{path} is a pipe, in which nothing stays")
     used = path.stat().st_size if path.exists() else 0
     with path.open("a", encoding="utf-8", newline="\n") as file:
         file.write(summary_markdown(card, excerpts, max(STEP_LIMIT - used, 0)))

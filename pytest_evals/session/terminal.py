@@ -13,12 +13,13 @@ import pytest
 from pytest_evals.engines.embedded import EMBEDDED
 from pytest_evals.engines.pool import EnginePool
 from pytest_evals.engines.replica import Replica
+from pytest_evals.redaction import masked
 from pytest_evals.reuse.setup import ReuseContext
 from pytest_evals.runner.plan import make_plan
 from pytest_evals.runner.requests import requests_of
 from pytest_evals.settings import Settings
+from pytest_evals.sinks import for_terminal
 from pytest_evals.suites.manifest import SuiteManifest
-from pytest_evals.text import plain
 
 
 class Terminal:
@@ -31,14 +32,15 @@ class Terminal:
         self._recalled = recalled
 
     def pytest_report_header(self) -> list[str]:
-        """One line: models, device, dtype; and what is taken from earlier runs."""
+        """One line: models, device, dtype; and what is taken from earlier runs. Without secrets, as of addresses."""
         settings = self._settings
         if settings.reuse.replay:
-            return list(self._recalled)
+            return [for_terminal(masked(text)) for text in self._recalled]
         models = ", ".join(settings.models or settings.default_models)
         shown = models or f"{EMBEDDED} unless a suite names another (--evals-model chooses)"
         judge = f"; judge {settings.judge}" if settings.judge else ""
-        return [f"evals: {shown}{judge}; device {settings.device}, dtype {settings.dtype}", *self._recalled]
+        line = f"evals: {shown}{judge}; device {settings.device}, dtype {settings.dtype}"
+        return [for_terminal(masked(text)) for text in (line, *self._recalled)]
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the score card, where there is one."""
@@ -65,7 +67,7 @@ class PlanPrinter:
 
     def pytest_report_header(self) -> list[str]:
         """Say what would be taken from earlier runs."""
-        return self._recalled.header()
+        return [for_terminal(masked(text)) for text in self._recalled.header()]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Any:
@@ -82,7 +84,7 @@ class PlanPrinter:
         if reporter is not None:
             reporter.section("eval plan")
             for line in plan_lines(plan):
-                reporter.write_line(line)
+                reporter.write_line(for_terminal(line))
         return True
 
     def pytest_unconfigure(self) -> None:
@@ -175,7 +177,7 @@ class ProgressLine:
         while self._pool.notes:
             self._screen.status("")
             # A note may quote what a process printed.
-            self._screen.line(f"evals: {plain(self._pool.notes.popleft())}")
+            self._screen.line(for_terminal(f"evals: {self._pool.notes.popleft()}"))
             self._told = time.monotonic() - LIVE_SECONDS
         now = time.monotonic()
         if now - self._told < (LIVE_SECONDS if self._screen.live else LINE_SECONDS):

@@ -40,7 +40,17 @@ FILES = {
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where blocks run, as on a terminal of a user who has set nothing."""
-    for name in ("PYTEST_ADDOPTS", "PYTEST_EVALS", "PYTEST_XDIST_WORKER", "CI", "GITHUB_ACTIONS", "FORCE_COLOR"):
+    for name in (
+        "PYTEST_ADDOPTS",
+        "PYTEST_EVALS",
+        "PYTEST_XDIST_WORKER",
+        "CI",
+        "GITHUB_ACTIONS",
+        "GITLAB_CI",
+        "TF_BUILD",
+        "TEAMCITY_VERSION",
+        "FORCE_COLOR",
+    ):
         monkeypatch.delenv(name, raising=False)
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -131,14 +131,16 @@ def test_a_path_that_cannot_be_written_is_a_usage_error_before_anything_is_gener
 def test_on_a_full_disk_the_run_goes_on_fails_and_says_where_the_artifact_is(
     evals_both: Evals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    evals_both.write(SUITE)
+    full = "from pytest_evals.artifacts import writer\nwriter.open_owner_only = lambda *_: open('/dev/full', 'wb', buffering=0)\n"
+    evals_both.write(SUITE, conftest__py=full)
     monkeypatch.setenv("TMPDIR", str(evals_both.pytester.mkdir("elsewhere")))
-    result = evals_both.run("--evals-artifact", "/dev/full", "-q")
+    result = evals_both.run("-q")
     result.assert_outcomes(passed=1, xfailed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     (kept,) = (evals_both.pytester.path / "elsewhere").glob("evals-*.jsonl")
-    result.stdout.fnmatch_lines(["the artifact /dev/full is not whole: No space left on device; all of it is in*"])
-    assert str(kept) in "".join(result.stdout.str().split())
+    said = "".join(result.stdout.str().split())
+    assert "run.jsonlisnotwhole:Nospaceleftondevice;allofitisin" in said
+    assert str(kept) in said
     artifact = EvaluationArtifact.load(kept)
     assert (artifact.complete, len(artifact.samples)) == (True, 2)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+import stat
 
 import pytest
 
@@ -22,6 +24,8 @@ def test_answers_are_kept_and_used_and_only_written_when_asked(evals_both: Evals
     assert len(asked(evals_both)) == 3
     written = evals_both.run("--evals-cache", "write")
     written.stdout.fnmatch_lines(["cache .evals/cache: 0 completions taken from it, 3 answers added"])
+    if os.name != "nt":
+        assert stat.S_IMODE((evals_both.pytester.path / DATABASE).stat().st_mode) == 0o600
     assert len(asked(evals_both)) == 3
     evals_both.write(FINE.replace('"q": "x"', '"q": "new"'), COUNTED)
     read = evals_both.run("-o", "evals_cache=read")

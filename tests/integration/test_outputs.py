@@ -86,7 +86,7 @@ def test_page_summary_and_what_github_reads(evals_both: Evals, monkeypatch: pyte
     assert xml.count('<property name="evals.case.location" value="rows.jsonl:') == 3
     summary = (evals_both.pytester.path / "out/summary.md").read_text(encoding="utf-8")
     assert summary.startswith("### Evals: 1 of 1 gate not met")
-    assert "<pre>Paris &lt;/script&gt;" in summary
+    assert "```text\nParis </script><script>" in summary
     assert step.read_text(encoding="utf-8") == f"before\n{summary}"
     overview, samples = page_data(evals_both.pytester.path / "out/report.html")
     assert overview["ledger"] == evals_both.artifact.summary.ledger  # type: ignore[union-attr]  # the run came to its end

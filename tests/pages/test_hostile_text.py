@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from tests.pages.building import grade, report, sample, summary, written
+from tests.pages.building import RUN, grade, report, sample, summary, written
 from tests.pages.conftest import Watched, expect
 
 HACK = "window.hacked=1"
@@ -21,6 +22,8 @@ TEXTS = {
     "surrogate": "half \ud83d a pair \udc00",
     "control": "a\x00b\x1b[31mred\x07\ufeff",
     "proto": "__proto__ constructor hasOwnProperty",
+    "invisible": "zero\u200bwidth \u061c tags\U000e0041 joined\u200dletters soft\xad",
+    "writing": "👩\u200d💻 ❤\ufe0f 🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f \u0645\u06cc\u200c\u062e",
 }
 LONG = 10_000_000
 
@@ -66,7 +69,7 @@ def test_hostile_text_is_shown_and_never_runs(watched: Watched, page_path: Path)
         expect(page.locator("#detail h2")).to_have_text(f"missed {name}")
         for details in page.locator("#detail summary").all():
             details.click()
-        if name not in ("rtl", "surrogate", "control", "json"):
+        if name not in ("rtl", "surrogate", "control", "json", "invisible"):
             assert shown.evaluate("node => node.textContent") == text
     page.keyboard.press("k")
     expect(page.locator("#detail h2")).to_have_text(f"missed {list(TEXTS)[-2]}")
@@ -82,6 +85,8 @@ def test_what_reorders_or_hides_text_stands_there_as_its_code(watched: Watched, 
         ("rtl", ["U+202E", "U+2066", "U+2069"]),
         ("surrogate", ["U+D83D", "U+DC00"]),
         ("control", ["U+0000", "U+001B", "U+0007", "U+FEFF"]),
+        ("invisible", ["U+200B", "U+061C", "U+E0041", "U+200D", "U+00AD"]),
+        ("writing", []),
     ):
         page.locator(".row", has_text=name).first.click()
         expect(page.locator("#detail .conversation .answer .control")).to_have_text(codes)
@@ -102,3 +107,13 @@ def test_ten_megabytes_of_text_open_at_once_and_come_whole_when_asked_for(watche
     pieces = answer.locator(".piece")
     assert pieces.count() > 100
     assert pieces.evaluate_all(later)
+
+
+def test_the_facts_of_a_run_are_shown_without_its_secrets(tmp_path: Path) -> None:
+    run = {**RUN, "command": ["pytest", "--api-key", "hunter2"], "options": {"url": "https://me:hunter2@example.org"}}
+    artifact = written(tmp_path / "run.jsonl", [sample("a", "x")])
+    lines = artifact.read_text(encoding="utf-8").splitlines()[1:]
+    artifact.write_text("\n".join([json.dumps(run), *lines, ""]), encoding="utf-8")
+    page = report(tmp_path / "page.html", artifact, artifact).read_text(encoding="utf-8")
+    assert "hunter2" not in page
+    assert "https://me:***@example.org" in page

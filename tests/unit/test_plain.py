@@ -6,6 +6,13 @@ import pytest
 
 from pytest_evals.text import one_line, plain, quoted
 
+PARTS_OF_WRITING = (
+    "👨\u200d👩\u200d👧 ❤\ufe0f\u200d🔥 1\ufe0f\u20e3 👩🏽\u200d💻 🏳\ufe0f\u200d🌈",
+    "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+    "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645 क्\u200dष",  # Persian, Hindi
+    "葛\U000e0100 ᠠ\u180b ©\ufe0e",
+)
+
 
 @pytest.mark.parametrize(
     ("hostile", "shown"),
@@ -20,13 +27,24 @@ from pytest_evals.text import one_line, plain, quoted
         ("lone \ud800 surrogate", "lone \\ud800 surrogate"),
         ("\ufeffmark", "\\ufeffmark"),
         ("\uffff", "\\uffff"),
+        ("\u061cabc", "\\u061cabc"),
+        ("a\u200bb", "a\\u200bb"),
+        ("a\u200db", "a\\u200db"),
+        ("soft\xadhyphen", "soft\\xadhyphen"),
+        ("\u2060\u2063", "\\u2060\\u2063"),
+        ("tags \U000e0041\U000e007f", "tags \\U000e0041\\U000e007f"),
+        ("no flag 🏴\U000e0068\U000e0069", "no flag 🏴\\U000e0068\\U000e0069"),
+        ("e\ufe0f\U000e0100", "e\\ufe0f\\U000e0100"),
+        ("two selectors ❤\ufe0f\ufe0f", "two selectors ❤\ufe0f\\ufe0f"),
+        ("filler \u3164", "filler \\u3164"),
+        ("\ufdd0", "\\ufdd0"),
     ],
 )
 def test_unsafe_characters_are_written_as_escapes(hostile: str, shown: str) -> None:
     assert plain(hostile) == shown
 
 
-@pytest.mark.parametrize("text", ["", "a\tb\nc", "Zürich 東京 🎉 مرحبا", "a\\x1b stays"])
+@pytest.mark.parametrize("text", ["", "a\tb\nc", "Zürich 東京 🎉 مرحبا", "a\\x1b stays", *PARTS_OF_WRITING])
 def test_ordinary_text_newlines_and_tabs_stay_as_they_are(text: str) -> None:
     assert plain(text) == text
 

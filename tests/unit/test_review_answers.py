@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,26 @@ def test_a_file_that_holds_no_answers_to_this_run_is_refused(tmp_path: Path, con
     with pytest.raises(ArtifactError, match=said):
         AnswerBook(path, RUN)
     assert path.read_text(encoding="utf-8") == content
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_answers_are_for_their_owner_alone(tmp_path: Path) -> None:
+    path = answers_path(tmp_path / "run.jsonl")
+    AnswerBook(path, RUN).check_writable()
+    assert not path.exists()
+    AnswerBook(path, RUN).add(answer("no"))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.chmod(0o644)
+    AnswerBook(path, RUN).add(answer("yes"))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX")
+def test_a_pipe_in_the_place_of_answers_is_refused(tmp_path: Path) -> None:
+    path = answers_path(tmp_path / "run.jsonl")
+    os.mkfifo(path)
+    with pytest.raises(ArtifactError, match=r"answers\.jsonl is a pipe; give the path of a file"):
+        AnswerBook(path, RUN)
 
 
 def test_a_place_that_cannot_be_written_is_known_beforehand(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pytest_evals.artifacts.reader import ArtifactReader
 from pytest_evals.baselines.comparison import compare
 from pytest_evals.baselines.loading import Baseline
 from pytest_evals.gates import GateResult, parse_gate, resolve
+from pytest_evals.redaction import masked_run
 from pytest_evals.reports.agreement import agreement_blocks, calibration_texts
 from pytest_evals.scorecard import Movement, ScoreCard, movement
 from pytest_evals.scores.records import CaseRecord
@@ -60,8 +61,8 @@ def _baseline_facts(card: ScoreCard, baseline: Baseline | None) -> dict[str, Any
 
 
 def run_facts(run: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what tells this run from others."""
-    return {name: value for name, value in run.items() if name not in ("type", "schema")}
+    """Return what tells this run from others, without secrets."""
+    return {name: value for name, value in masked_run(run).items() if name not in ("type", "schema")}
 
 
 def score_key(score: Score) -> tuple[str, str, str]:

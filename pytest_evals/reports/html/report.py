@@ -25,7 +25,7 @@ def report_page(artifact: ArtifactReader, baseline: Baseline | None = None) -> I
 # -- Writes what was rendered, as a whole or not at all.
 
 
-def write_text(path: Path, pieces: Iterable[str]) -> None:
-    """Write a file; folders are made. Raises `ArtifactError` when it cannot be written."""
-    with replacing(path) as file:
+def write_text(path: Path, pieces: Iterable[str], *, owner_only: bool = False) -> None:
+    """Write a file; folders are made. ``owner_only``: nobody else may read it. Raises `ArtifactError` when it cannot be written."""
+    with replacing(path, owner_only=owner_only) as file:
         file.writelines(pieces)

@@ -51,7 +51,19 @@ const asText = (value) => (typeof value === "string" ? value : JSON.stringify(va
 
 // -- text from elsewhere
 
-const CONTROL = /(?![\n\t])[\p{Cc}\p{Cs}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff]/gu;
+// Joiners, selectors of a form and the letters of flags take part in writing, in their places; anywhere else they hide. The same
+// as in pytest_evals/text.py.
+const SCRIPT = String.raw`\u0590-\u1fff\u2190-\u2bff\u2e80-\ud7ff\uf900-\ufdcf\u{10000}-\u{dffff}`;
+const IN_PLACE = String.raw`\u200c\u200d\ufe00-\ufe0f\u180b-\u180d\u180f\u{e0020}-\u{e007f}\u{e0100}-\u{e01ef}`;
+const CONTROL = new RegExp([
+  String.raw`(?![\n\t])[\p{Cc}\p{Cs}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufdd0-\ufdef\ufff0-\ufffb\ufffe\uffff]`,
+  String.raw`(?![${IN_PLACE}])\p{Default_Ignorable_Code_Point}`,
+  String.raw`[\u200c\u200d](?:(?<![${SCRIPT}\ufe0f].)|(?![${SCRIPT}]))`,
+  String.raw`(?<![#*0-9\xa9\xae\u203c\u2049\u20e3\u2122\u2139${SCRIPT}])[\ufe00-\ufe0f]`,
+  String.raw`(?<![\u1820-\u18aa])[\u180b-\u180d\u180f]`,
+  String.raw`(?<!\u{1f3f4}[\u{e0030}-\u{e007a}]{0,6})[\u{e0020}-\u{e007f}]`,
+  String.raw`(?<![\u3400-\u9fff\uf900-\ufaff\u{20000}-\u{3ffff}])[\u{e0100}-\u{e01ef}]`,
+].join("|"), "gu");
 const FIRST_SHOWN = 20000;
 
 /**
