@@ -9,6 +9,7 @@ from pytest_evals.collection.closure import Lookup, RequestedFixtures
 from pytest_evals.collection.parametrize import check_models
 from pytest_evals.errors import SuiteError, TemplateError, did_you_mean
 from pytest_evals.fixtures.declaration import declaration_of
+from pytest_evals.fixtures.unrequested import unrequested
 from pytest_evals.settings import Settings
 from pytest_evals.suites.suite import Suite
 from pytest_evals.templates.expressions import holds
@@ -37,6 +38,15 @@ def check_graders(suite: Suite, name: str, asked: RequestedFixtures, settings: S
         check_models(declaration.models, settings, f"{place}: grader {grader}")
         if declaration.preflight is not None:
             declaration.preflight.rows()
+
+
+def check_uses(where: str, test: Callable[..., Any], asked: RequestedFixtures) -> None:
+    """Raise `SuiteError` for a test, grader or task that uses a grader or task of its module without asking for it."""
+    steps = [*asked.graders.values(), *(node.declaration for node in asked.workflow.steps.values())]
+    for function in (test, *(step.function for step in steps if not step.ready_made)):
+        problem = unrequested(function)
+        if problem:
+            raise SuiteError(f"{where}: {problem}")
 
 
 def check_likelihoods(suite: Suite, name: str, asked: RequestedFixtures) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.collection.checks import applies, check_fixtures, check_graders, check_likelihoods
+from pytest_evals.collection.checks import applies, check_fixtures, check_graders, check_likelihoods, check_uses
 from pytest_evals.collection.closure import Lookup, RequestedFixtures, find_requested
 from pytest_evals.collection.item import EVAL, PARAMETER, RECORDED, CaseKey, EvalItem
 from pytest_evals.collection.labels import CaseLabels, read_labels
@@ -79,7 +79,9 @@ class Collection:
     def _parametrize(self, metafunc: pytest.Metafunc, declaration: EvalDeclaration) -> None:
         suite = self._registry.suite(declaration, metafunc.definition.path.parent)
         name = declaration.name or metafunc.function.__name__
-        asked = _find_asked(metafunc, f"{declaration.place}: {name}")
+        where = f"{declaration.place}: {name}"
+        asked = _find_asked(metafunc, where)
+        check_uses(where, metafunc.function, asked)
         gates = self._check(suite, name, asked)
         recast = self.recast.get(name)
         models = (recast.models if recast else ()) or models_for(metafunc.definition, declaration, self._settings)
@@ -88,7 +90,7 @@ class Collection:
         info.add(asked.graders, [gate.text for gate in gates])
         info.calls, info.judges = info.calls or asked.model or asked.judge, info.judges or asked.judge
         labels = self._registry.labels(suite, info, asked.graders)
-        keys = case_keys(suite, models, asked, where=f"{declaration.place}: {name}")
+        keys = case_keys(suite, models, asked, where)
         self._announce(keys, asked)
         ids = item_ids(keys, models, self._settings.root)
         keys, ids = repeated(keys, ids, self._counts(keys, suite, info, asked))

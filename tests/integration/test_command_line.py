@@ -99,12 +99,14 @@ def test_the_environment_and_files_of_arguments_are_read_too(
     assert_refused(run(pytester), "write --evals-artifact=../out")
 
 
-def test_the_option_that_did_it_is_named(pytester: pytest.Pytester, project: Path) -> None:
+@pytest.mark.usefixtures("project")
+def test_the_option_that_did_it_is_named(pytester: pytest.Pytester) -> None:
     result = run(pytester, "--evals-limit", "1", "--evals-html", "report.html", "--evals-artifact", "../out")
     assert_refused(result, "ERROR: --evals-artifact ../out: ")
 
 
-def test_the_configuration_of_another_project_is_not_taken(pytester: pytest.Pytester, project: Path) -> None:
+@pytest.mark.usefixtures("project")
+def test_the_configuration_of_another_project_is_not_taken(pytester: pytest.Pytester) -> None:
     other = pytester.mkdir("other")
     (other / "pytest.ini").write_text("[pytest]\nevals = true\n", encoding="utf-8")
     assert_refused(run(pytester, "--evals-artifact", "../other"), "write --evals-artifact=")
