@@ -6,6 +6,7 @@ import csv
 import importlib
 import io
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from pytest_evals.errors import DatasetError
 from pytest_evals.text import counted
 
 _JSON_SPACE = re.compile(r"[ \t\n\r]*")
+_BLANK = ("", "NaN")
 # csv refuses fields above 128 KiB unless told otherwise; long documents are ordinary data here.
 _CSV_FIELD_LIMIT = 2**31 - 1
 
@@ -32,9 +34,16 @@ def _reject_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON; use null or leave the field out")
 
 
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"{digits} is more than a number can hold; write it as a text")
+    return number
+
+
 def _parse_json(text: str, where: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_reject_constant)
+        return json.loads(text, parse_constant=_reject_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{where}: not valid JSON: {error}") from error
 
@@ -59,7 +68,7 @@ def _read_json(path: Path, content: bytes) -> Iterator[tuple[int, Row]]:
 
 def _elements(text: str) -> Iterator[tuple[int, object]]:
     """Yield the elements of a JSON array with their lines, each parsed once. Raises `ValueError` for anything else."""
-    decoder = json.JSONDecoder(parse_constant=_reject_constant)
+    decoder = json.JSONDecoder(parse_constant=_reject_constant, parse_float=_finite)
     position, line, counted = _after_space(text, 0), 1, 0
     closing = "["
     while text[position : position + 1] == closing:
@@ -123,7 +132,8 @@ def _read_csv(path: Path, content: bytes, delimiter: str = ",") -> Iterator[tupl
                     f"{path}:{line}: {counted(len(values), 'value')} for {counted(len(header), 'column')}; a text that holds a "
                     f"{'tab' if delimiter != ',' else 'comma'} stands in double quotes"
                 )
-            yield line, dict(zip(header, values, strict=True))
+            # CSV has no other way to say that there is nothing; pandas and spreadsheets write it so.
+            yield line, {name: None if cell in _BLANK else cell for name, cell in zip(header, values, strict=True)}
     except csv.Error as error:
         raise DatasetError(f"{path}:{reader.line_num}: not valid CSV: {error}") from error
 
@@ -144,6 +154,8 @@ def _read_parquet(path: Path, content: bytes) -> Iterator[tuple[int, Row]]:
     yield from enumerate(rows, start=1)
 
 
+ALWAYS_PRESENT = (".jsonl", ".json", ".csv", ".tsv")
+"""Formats whose readers give no NaN: JSON has none, and the cells of CSV are text."""
 READERS: dict[str, Callable[[Path, bytes], Iterator[tuple[int, Row]]]] = {
     ".jsonl": _read_jsonl,
     ".json": _read_json,

@@ -78,7 +78,9 @@ def test_a_grader_or_task_that_uses_another_one_without_asking_is_found_too(eval
     evals.run().stdout.fnmatch_lines(["*both uses the grader 'short' and does not ask for it*"])
 
 
-@pytest.mark.parametrize("use", ["bool(value)", "value == 1", "value >= 0.5", "1 != value", "value in [1, 2]", "not value"])
+@pytest.mark.parametrize(
+    "use", ["bool(value)", "value == 1", "value >= 0.5", "1 != value", "value in [1, 2]", "not value"]
+)
 def test_what_collection_cannot_see_is_an_error_of_the_case_and_no_miss(evals_both: Evals, use: str) -> None:
     evals_both.write(SUITE.format(arguments="short", body="assert helper(Holder.exact)", use=use))
     result = evals_both.run()
@@ -129,7 +131,7 @@ def test_the_object_itself_says_so_without_any_run() -> None:
     exact: Any = graders.exact_match("x")
     assert exact is exact  # noqa: PLR0124 - what is compared is the point
     assert {exact: 1}[exact] == 1
-    for use in (lambda: bool(exact), lambda: exact == 1, lambda: exact > 0, lambda: 0 <= exact, lambda: exact != "x"):
+    for use in (lambda: bool(exact), lambda: exact == 1, lambda: exact > 0, lambda: exact >= 0, lambda: exact != "x"):
         with pytest.raises(SuiteError, match="uses the grader 'exact' and does not ask for it"):
             use()
 
