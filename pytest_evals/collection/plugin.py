@@ -11,14 +11,24 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.collection.checks import applies, check_fixtures, check_graders, check_likelihoods, check_uses
+from pytest_evals.collection.checks import (
+    applies,
+    check_fixtures,
+    check_graders,
+    check_likelihoods,
+    check_test_case,
+    check_uses,
+    get_marks,
+)
 from pytest_evals.collection.closure import Lookup, RequestedFixtures, find_requested
 from pytest_evals.collection.item import EVAL, PARAMETER, RECORDED, CaseKey, EvalItem
 from pytest_evals.collection.labels import CaseLabels, read_labels
 from pytest_evals.collection.location import Location, suite_location
 from pytest_evals.collection.parametrize import (
     RecordedParametrization,
+    asked_by,
     case_keys,
+    check_recorded,
     count_greedy,
     item_ids,
     models_for,
@@ -91,6 +101,10 @@ class Collection:
         info.calls, info.judges = info.calls or asked.model or asked.judge, info.judges or asked.judge
         labels = self._registry.labels(suite, info, asked.graders)
         keys = case_keys(suite, models, asked, where)
+        if any(key.model == RECORDED for key in keys):
+            info.recorded_beside = asked_by(suite, self._settings, models)
+            if self._settings.refuse_recorded:
+                check_recorded(suite, keys, info.recorded_beside, where)
         self._announce(keys, asked)
         ids = item_ids(keys, models, self._settings.root)
         keys, ids = repeated(keys, ids, self._counts(keys, suite, info, asked))
@@ -145,6 +159,10 @@ class Collection:
     def pytest_pycollect_makeitem(self, collector: pytest.Collector, name: str, obj: object) -> Any:
         """Note every item of a suite as it is made: later steps see only those that were selected."""
         self._current = None
+        try:
+            check_test_case(collector, obj)
+        except SuiteError as error:
+            raise pytest.Collector.CollectError(str(error)) from error
         made = yield
         if not made:
             _check_collected(collector, name, obj)
@@ -175,7 +193,7 @@ def _declaration(mark: pytest.Mark, metafunc: pytest.Metafunc) -> EvalDeclaratio
 
 def _check_collected(collector: pytest.Collector, name: str, obj: object) -> None:
     """Warn of a function with cases that pytest takes for no test."""
-    if isinstance(obj, FunctionType) and any(mark.name == MARK for mark in getattr(obj, "pytestmark", ())):
+    if isinstance(obj, FunctionType) and get_marks(obj):
         collector.warn(
             pytest.PytestCollectionWarning(
                 f"{name} has @cases and is no test, since its name does not begin as those of tests do (python_functions)"

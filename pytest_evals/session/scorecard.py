@@ -23,7 +23,7 @@ from pytest_evals.scorecard import ModelUse, ScoreCard, cut_note, insights, make
 from pytest_evals.scores.records import CaseRecord
 from pytest_evals.scores.score import compute_scores
 from pytest_evals.settings import Settings
-from pytest_evals.suites.manifest import SuiteManifest
+from pytest_evals.suites.manifest import SuiteManifest, recorded_note
 from pytest_evals.text import counted
 
 if TYPE_CHECKING:
@@ -95,8 +95,9 @@ class ScoreCardBuilder:
         told: Iterable[str],
     ) -> list[str]:
         cut = cut_note(records)
-        notes = [*([cut] if cut else []), *self._judge_note(), *told, *self._recall_notes(tally)]
         infos = self._infos.values()
+        notes = [*([cut] if cut else []), *self._recorded_notes(records), *tally.silent_graders(records)]
+        notes += [*self._judge_note(), *told, *self._recall_notes(tally)]
         notes += [
             f"{info.name}: {'the first' if info.n == 1 else f'the first {info.n}'} of {counted(info.total, 'row')}"
             for info in infos
@@ -108,6 +109,15 @@ class ScoreCardBuilder:
 
             notes += baseline_notes(self._baseline, compared, whole=len(records) == self._collected)
         return [*notes, *self._pool.incidents, *([findings.note()] if findings else [])]
+
+    def _recorded_notes(self, records: Sequence[CaseRecord]) -> list[str]:
+        cases = Counter(record.suite for record in records)
+        recorded = Counter(record.suite for record in records if record.model == RECORDED)
+        return [
+            recorded_note(info, recorded[info.name], cases[info.name])
+            for info in self._infos.values()
+            if info.recorded_beside and recorded[info.name]
+        ]
 
     def _judge_note(self) -> list[str]:
         """Say who judges where nobody chose."""
@@ -215,6 +225,7 @@ class SampleCollector:
         self._records: dict[str, CaseRecord] = {}
         self._sources: dict[str, str | None] = {}
         self._call_sources: dict[str, list[str]] = {}
+        self._silent: dict[str, frozenset[str]] = {}
         self.tokens: dict[str, Tokens] = {}
 
     def __contains__(self, nodeid: str) -> bool:
@@ -224,6 +235,7 @@ class SampleCollector:
         """Take a finished case."""
         completion = sample["interaction"]["completion"]
         source = source_of(completion)
+        self._silent[sample["nodeid"]] = frozenset(map(_key, filter(_is_silent, sample["grades"])))
         self._records[sample["nodeid"]] = to_record(sample)
         self._sources[sample["nodeid"]] = source
         if completion and completion["completion_tokens"] is not None and source is None:
@@ -242,6 +254,19 @@ class SampleCollector:
         """Return the records of the suites, in the order in which their cases were declared."""
         return [self._records[nodeid] for info in infos for nodeid in info.items if nodeid in self._records]
 
+    def silent_graders(self, records: Sequence[CaseRecord]) -> list[str]:
+        """Name the graders that returned `None` for every case of a suite: most of them forgot a ``return``."""
+        asked: Counter[tuple[str, str]] = Counter()
+        for record in records:
+            asked.update((record.suite, grade.grader_key) for grade in record.grades)
+        suites = {nodeid: record.suite for nodeid, record in self._records.items()}
+        silent = Counter((suites[nodeid], key) for nodeid, keys in self._silent.items() for key in keys)
+        return [
+            f"{suite}: the grader {grader!r} returned None for {_each(number)}, so that nothing is graded; is a return missing?"
+            for (suite, grader), number in asked.items()
+            if silent[suite, grader] == number
+        ]
+
     @property
     def sources(self) -> Counter[str]:
         """How many completions were not computed in this run, by where they come from."""
@@ -251,3 +276,16 @@ class SampleCollector:
     def call_sources(self) -> Counter[str]:
         """The same of calls that tasks and graders made."""
         return Counter(source for sources in self._call_sources.values() for source in sources)
+
+
+def _is_silent(grade: Mapping[str, Any]) -> bool:
+    """Tell whether a grader returned `None`: whatever else does not apply says why."""
+    return grade["status"] == "not_applicable" and not grade["reasoning"]
+
+
+def _key(grade: Mapping[str, Any]) -> str:
+    return str(grade["grader_key"])
+
+
+def _each(number: int) -> str:
+    return "its only case" if number == 1 else f"each of its {number:,} cases"

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from pytest_evals.gates import Gate, parse_gate
+from pytest_evals.text import counted
 
 
 class ItemKey(NamedTuple):
@@ -43,6 +44,8 @@ class SuiteManifest:
     """Whether one of them is the judge."""
     labelled: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By grader, how people labelled the cases: see `pytest_evals.agreement.calibration.Labelled`."""
+    recorded_beside: str = ""
+    """What a model could be asked by, where rows bring their completions all the same: ``prompt=``, ``--evals-model``."""
     identities: dict[str, str] = field(default_factory=dict)
     """By grader, which one it is, whatever it is called: the same in all suites of a run that use it."""
 
@@ -68,6 +71,15 @@ class SuiteManifest:
     def models(self) -> list[str]:
         """The models of its items, in their order."""
         return list(dict.fromkeys(item.model for item in self.items.values()))
+
+
+def recorded_note(info: SuiteManifest, recorded: int, cases: int) -> str:
+    """Say that ``recorded`` of so many cases bring their completions, beside what a model could be asked by."""
+    them = "" if recorded == cases else " for them"
+    return (
+        f"recorded: {recorded:,} of {counted(cases, 'answer')} come from the data, no model was asked{them} "
+        f"({info.name}, beside {info.recorded_beside})"
+    )
 
 
 def place_of(infos: Mapping[str, SuiteManifest], nodeid: str) -> tuple[str, str, str, int] | None:
