@@ -37,4 +37,4 @@ def refuse_quiet_exits(config: pytest.Config) -> None:
 def _replace(function: Callable[[int], NoReturn]) -> None:
     # The module that os takes it from has it too: posix or nt.
     for module in (os, sys.modules[os.name]):
-        module._exit = function  # type: ignore[attr-defined]  # of the two modules, only one is known to have it
+        module._exit = function  # type: ignore[attr-defined]  # noqa: SLF001 - os has it publicly; the other module's type is not known

@@ -58,30 +58,28 @@ def update_outcome(
 
 def note_subtest(report: pytest.TestReport, call: pytest.CallInfo[None], state: CaseState, *, gated: bool) -> None:
     """Keep the outcome of a subtest that did not pass, for the case that it is part of."""
-    outcome = _judged(report, call, state, gated=gated)
-    if outcome not in ("passed", "skipped"):
-        state.subtests.append(outcome)
+    # One that the author skips or expects to fail says nothing against the case.
+    if report.failed:
+        state.subtests.append(_judged(report, call, state, gated=gated))
 
 
 def _judged(report: pytest.TestReport, call: pytest.CallInfo[None], state: CaseState, *, gated: bool) -> Outcome:
     """Return the outcome of a test or subtest that ran; where a gate decides, its report says that it is a miss."""
     excinfo = call.excinfo
-    if report.passed:
-        return "passed"
-    if hasattr(report, "wasxfail"):
-        return "missed"
-    if report.skipped:
-        return "skipped"
-    if excinfo is None:
-        # A strict xfail that passed.
+    if report.passed or report.skipped:
+        return "passed" if report.passed else "missed" if hasattr(report, "wasxfail") else "skipped"
+    if excinfo is not None and not _is_failed_assert(excinfo):
+        state.error = {"kind": "grader" if excinfo.errisinstance(GradeError) else "test", "message": _message(call)}
+        return "errored"
+    # A strict xfail that passed has no exception, and no gate is about it.
+    if excinfo is None or not gated:
         return "failed"
-    if excinfo.errisinstance((AssertionError, pytest.fail.Exception)) and not excinfo.errisinstance(LimitExceeded):
-        if not gated:
-            return "failed"
-        _show_miss(report, one_line(str(excinfo.value)))
-        return "missed"
-    state.error = {"kind": "grader" if excinfo.errisinstance(GradeError) else "test", "message": _message(call)}
-    return "errored"
+    _show_miss(report, one_line(str(excinfo.value)))
+    return "missed"
+
+
+def _is_failed_assert(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
+    return excinfo.errisinstance((AssertionError, pytest.fail.Exception)) and not excinfo.errisinstance(LimitExceeded)
 
 
 def _show_miss(report: pytest.TestReport, why: str) -> None:

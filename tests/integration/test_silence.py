@@ -205,7 +205,7 @@ PLACES = ("grader", "task", "test")
 
 @pytest.mark.parametrize("place", PLACES)
 def test_a_case_that_leaves_the_process_is_an_error_and_the_others_run(evals_both: Evals, place: str) -> None:
-    leaving = {name: "pass" for name in PLACES} | {place: "case['id'] == 'b' and os._exit(0)"}
+    leaving = dict.fromkeys(PLACES, "pass") | {place: "case['id'] == 'b' and os._exit(0)"}
     evals_both.write(EXITING.format(**leaving))
     result = evals_both.run()
     assert result.ret == pytest.ExitCode.TESTS_FAILED

@@ -85,7 +85,8 @@ def test_strict_cases_keep_it_a_failure_under_a_gate(evals: Evals) -> None:
         ("    with subtests.test():\n        assert named\n    pytest.skip('enough')\n", "", "skipped"),
         # A grade that does not apply skips the subtest.
         ("    with subtests.test():\n        assert applies\n", ", applies", {"passed": 2}),
-        # What the author calls a failure is one.
+        # What the author expects to fail may fail; what the author calls a failure is one.
+        ("    with subtests.test():\n        pytest.xfail('known')\n", "", {"passed": 2}),
         ("    with subtests.test():\n        pytest.fail('no')\n", "", "all"),
         # Nested ones.
         ("    with subtests.test():\n        with subtests.test():\n            assert named\n", "", None),
