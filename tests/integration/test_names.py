@@ -48,7 +48,7 @@ def test_suites_of_one_name_are_called_by_their_folders_in_card_gates_and_artifa
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     text = said(result)
     assert "gate PASSED geo/test_it.right.mean >= 1: 1 (n=1)" in text
-    assert "gate FAILED sums/deep/test_it: right.mean >= 1: 0 (n=1)" in text
+    assert "gate FAILED sums/deep/test_it: right.mean >= 1: 0, not >= 1 (n=1)" in text
     assert "FAILED evals.gates::sums/deep/test_it.right.mean >= 1" in text
     assert "geo/test_it right 1/1 1.000" in text
     assert {sample.suite for sample in folders.artifact.samples} == {"geo/test_it", "sums/deep/test_it"}
