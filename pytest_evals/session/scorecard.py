@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pytest_evals.collection.item import RECORDED
 from pytest_evals.engines.pool import EnginePool
 from pytest_evals.engines.replica import merged_usage
 from pytest_evals.engines.replica_set import ReplicaSet
+from pytest_evals.engines.script_sources import script_sources
 from pytest_evals.engines.spec import spec_of_record
 from pytest_evals.gates import GateResult
 from pytest_evals.reuse.setup import ReuseContext
@@ -127,7 +129,22 @@ class ScoreCardBuilder:
 
     def _recall_notes(self, tally: SampleCollector) -> list[str]:
         cases = {nodeid: (info.name, *item) for info in self._infos.values() for nodeid, item in info.items.items()}
-        return self._recalled.notes(tally.sources, tally.call_sources, cases)
+        return [*self._recalled.notes(tally.sources, tally.call_sources, cases), *self._script_notes(tally)]
+
+    def _script_notes(self, tally: SampleCollector) -> list[str]:
+        """Say which scripts may answer otherwise today than when the answers that were taken over were given."""
+        found = []
+        for model in tally.recalled_models:
+            spec = spec_of_record(model, self._settings.root)
+            if spec.engine != "scripted":
+                continue
+            reads = script_sources(spec.name.partition(":")[0], [str(self._settings.root), *sys.path]).reads
+            if reads:
+                found.append(
+                    f"{model}: answers from before count as its own while its modules stay the same; what else it reads ({reads}) "
+                    "may have changed since"
+                )
+        return found
 
     def _uses(self, tally: SampleCollector, models: Collection[str]) -> list[ModelUse]:
         """Return what each model did that was loaded, or need not be; models that differ only in their prompts share one."""
@@ -253,6 +270,13 @@ class SampleCollector:
     def records(self, infos: Iterable[SuiteManifest]) -> list[CaseRecord]:
         """Return the records of the suites, in the order in which their cases were declared."""
         return [self._records[nodeid] for info in infos for nodeid in info.items if nodeid in self._records]
+
+    @property
+    def recalled_models(self) -> list[str]:
+        """The models under test of which answers of resumed runs or of the cache were taken."""
+        taken = ("resume", "cache")
+        models = (self._records[nodeid].model for nodeid, source in self._sources.items() if source in taken)
+        return list(dict.fromkeys(models))
 
     def silent_graders(self, records: Sequence[CaseRecord]) -> list[str]:
         """Name the graders that returned `None` for every case of a suite: most of them forgot a ``return``."""

@@ -109,20 +109,20 @@ def chained(evals: Evals, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_a_resumed_run_did_not_come_to_is_taken_from_the_run_before_it(
-    evals_both: Evals, monkeypatch: pytest.MonkeyPatch
+    evals: Evals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chained(evals_both, monkeypatch)
-    result = evals_both.run("--evals-resume=second.jsonl")
-    assert asked(evals_both) == []
+    chained(evals, monkeypatch)
+    result = evals.run("--evals-resume=second.jsonl")
+    assert asked(evals) == []
     text = " ".join(result.stdout.str().split())
     assert "evals: resumes second.jsonl (" in text
     assert "which was cut off), which resumed first.jsonl (4 cases)" in text
     assert "resumed from second.jsonl and, before it, first.jsonl: 4 completions taken over, none generated" in text
-    keep(evals_both, "third.jsonl")
+    keep(evals, "third.jsonl")
     # And so on: what changed is still generated.
-    evals_both.write(CHAIN.replace('"abcd"', '"abcde"'), COUNTED)
-    evals_both.run("--evals-resume=third.jsonl")
-    assert asked(evals_both) == ["say e"]
+    evals.write(CHAIN.replace('"abcd"', '"abcde"'), COUNTED)
+    evals.run("--evals-resume=third.jsonl")
+    assert asked(evals) == ["say e"]
 
 
 def test_the_run_before_is_found_where_both_were_moved_to(evals: Evals, monkeypatch: pytest.MonkeyPatch) -> None:
