@@ -44,9 +44,12 @@ def slug(value: object) -> str:
     safe = _DISALLOWED.sub("-", text).strip("-").lstrip("_-")
     if not safe:
         return content_hash(text)
-    if len(safe) > MAX_LENGTH:
-        return f"{safe[: MAX_LENGTH - 9]}-{content_hash(text, 8)}"
-    return safe
+    return hashed_slug(text, safe) if len(safe) > MAX_LENGTH else safe
+
+
+def hashed_slug(text: str, safe: str) -> str:
+    """Return an id that begins as ``safe`` and ends in a hash of ``text``."""
+    return f"{safe[: MAX_LENGTH - 9]}-{content_hash(text, 8)}"
 
 
 def row_id(row: Mapping[str, object], field: str | None) -> str:

@@ -77,6 +77,11 @@ _INI: Mapping[str, tuple[Any, Any, str]] = {
     "evals_gates": ("linelist", [], "Gates for every run, one a line"),
     "evals_run_code": ("bool", False, "Let graders run programs that a model wrote"),
     "evals_dir": ("string", ".evals", "Folder of artifacts (default: .evals)"),
+    "evals_recorded": (
+        "string",
+        "allow",
+        "Completions that the rows bring where a model could be asked: allow (the default) or refuse",
+    ),
     "evals_strict_cases": ("bool", False, "A missed case fails even if its suite has gates"),
     "evals_baseline": ("string", "", "What --evals-baseline is by default"),
     "evals_inconclusive": (
@@ -109,6 +114,7 @@ _INI: Mapping[str, tuple[Any, Any, str]] = {
 
 
 KEYS = tuple(_INI)
+TAKES_VALUE = frozenset(option for option, terms in _OPTIONS.items() if "metavar" in terms)
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -120,11 +126,21 @@ def add_options(parser: pytest.Parser) -> None:
         parser.addini(name, text, type=kind, default=default)
 
 
+def is_ours(option: str) -> bool:
+    """Tell whether this is an option of a run with evals, other than the switch itself."""
+    return option in _OPTIONS and option != "--evals"
+
+
 def enabled(config: pytest.Config) -> bool:
     """Tell whether evals are on: by option, environment (``PYTEST_EVALS``) or configuration file."""
     if config.getoption("evals"):
         return True
-    written = os.environ.get("PYTEST_EVALS", "").strip().lower()
-    if written not in (*_TRUE, *_FALSE):
-        raise pytest.UsageError(f"PYTEST_EVALS={written!r} is neither true nor false; use 1 or 0")
-    return written in _TRUE if written else bool(config.getini("evals"))
+    written = environment_switch()
+    if written.lower() not in (*_TRUE, *_FALSE):
+        raise pytest.UsageError(f"PYTEST_EVALS={written.lower()!r} is neither true nor false; use 1 or 0")
+    return written.lower() in _TRUE if written else bool(config.getini("evals"))
+
+
+def environment_switch() -> str:
+    """Return what ``PYTEST_EVALS`` says, nothing where it is not set."""
+    return os.environ.get("PYTEST_EVALS", "").strip()

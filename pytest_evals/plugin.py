@@ -5,13 +5,14 @@ Loaded in every pytest run, so it imports nothing that takes time; everything el
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_evals.fixtures.declaration import provides
-from pytest_evals.options import add_options, enabled
+from pytest_evals.options import add_options, enabled, environment_switch
 
 if TYPE_CHECKING:
     from pytest_evals.case import Case
@@ -35,6 +36,15 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Parser) -> None:
+    """Refuse a command line on which a value of ours made pytest lose the project's configuration file."""
+    if _mentions_options(early_config):
+        from pytest_evals.invocation import check_root
+
+        check_root(early_config, parser)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker always, and the working parts only when evals are on."""
     config.addinivalue_line(
@@ -44,11 +54,27 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_evals.registration import activate
 
         activate(config)
-    elif any("[" in argument for argument in config.args):
+        return
+    if _mentions_options(config) and not (
+        hasattr(config, "workerinput") or config.option.help or config.option.version
+    ):
+        from pytest_evals.invocation import check_switched_on
+
+        written = environment_switch()
+        check_switched_on(config, f"PYTEST_EVALS={written}" if written else "")
+    if any("[" in argument for argument in config.args):
         # A single case was named: it should be found, and then skipped with the reason.
         from pytest_evals.registration import collect_only
 
         collect_only(config)
+
+
+def _mentions_options(config: pytest.Config) -> bool:
+    """Tell, at hardly any cost, whether an option of ours may stand on the command line or in a file that it names."""
+    environment = os.environ.get("PYTEST_ADDOPTS", "")
+    return any(
+        word.startswith(("--evals-", "@")) for word in (*environment.split(), *map(str, config.invocation_params.args))
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

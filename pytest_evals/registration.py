@@ -66,11 +66,14 @@ def _activate(config: pytest.Config) -> None:
 def collect_only(config: pytest.Config) -> None:
     """Make cases of suites although evals are off, so that one which is named on the command line exists."""
     # Nothing runs, so there is nothing to refuse.
-    settings = dataclasses.replace(read_settings(config), run_code=True)
+    settings = dataclasses.replace(read_settings(config), run_code=True, refuse_recorded=False)
     config.pluginmanager.register(Collection(settings), "evals-collection")
 
 
 def _run(config: pytest.Config, settings: Settings, collection: Collection) -> None:
+    from pytest_evals.runner.exits import refuse_quiet_exits
+
+    refuse_quiet_exits(config)
     worker_input: dict[str, Any] | None = getattr(config, "workerinput", None)
     if worker_input is not None:
         from pytest_evals.engines.remote import ADDRESS
@@ -113,7 +116,7 @@ def _own(config: pytest.Config, settings: Settings, collection: Collection, path
         EvalSession(config, settings, infos, pool, path, config.invocation_params.args, recalled, baseline),
         "evals-session",
     )
-    config.pluginmanager.register(Terminal(config, settings, path, recalled.header()), "evals-terminal")
+    config.pluginmanager.register(Terminal(config, settings, infos, path, recalled.header()), "evals-terminal")
     gate_check = GateCheck(settings, infos, baseline)
     _register_outputs(config, settings, infos, path, baseline)
     # What overwrites a line is escaped by the filter.

@@ -24,6 +24,7 @@ from pytest_evals.options import KEYS
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 INCONCLUSIVE = ("warn", "pass", "fail")
+RECORDED_CHOICES = ("allow", "refuse")
 DTYPES = ("auto", "fp32", "bf16", "fp16")
 
 
@@ -48,6 +49,7 @@ class Settings:
     dtype: str
     batch: str
     strict_cases: bool
+    refuse_recorded: bool
     grader_timeout: float
     stall_timeout: float
     exact: bool
@@ -111,6 +113,7 @@ def read_settings(config: pytest.Config) -> Settings:
         dtype=_one_of("--evals-dtype", config.getoption("evals_dtype") or "auto", DTYPES),
         batch=_batch(config.getoption("evals_batch") or "auto"),
         strict_cases=bool(config.getini("evals_strict_cases")),
+        refuse_recorded=_one_of("evals_recorded", config.getini("evals_recorded"), RECORDED_CHOICES) == "refuse",
         grader_timeout=_seconds(config, "evals_grader_timeout"),
         stall_timeout=_seconds(config, "evals_stall_timeout"),
         exact=_exact(config),

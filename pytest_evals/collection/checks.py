@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
+
+import pytest
 
 from pytest_evals.collection.closure import Lookup, RequestedFixtures
 from pytest_evals.collection.parametrize import check_models
 from pytest_evals.errors import SuiteError, TemplateError, did_you_mean
 from pytest_evals.fixtures.declaration import declaration_of
+from pytest_evals.fixtures.unrequested import unrequested
 from pytest_evals.settings import Settings
+from pytest_evals.suites.declaration import MARK, EvalDeclaration
 from pytest_evals.suites.suite import Suite
 from pytest_evals.templates.expressions import holds
 from pytest_evals.templates.rendering import names_in, render_apart_from
@@ -37,6 +42,39 @@ def check_graders(suite: Suite, name: str, asked: RequestedFixtures, settings: S
         check_models(declaration.models, settings, f"{place}: grader {grader}")
         if declaration.preflight is not None:
             declaration.preflight.rows()
+
+
+def check_uses(where: str, test: Callable[..., Any], asked: RequestedFixtures) -> None:
+    """Raise `SuiteError` for a test, grader or task that uses a grader or task of its module without asking for it."""
+    steps = [*asked.graders.values(), *(node.declaration for node in asked.workflow.steps.values())]
+    for function in (test, *(step.function for step in steps if not step.ready_made)):
+        problem = unrequested(function)
+        if problem:
+            raise SuiteError(f"{where}: {problem}")
+
+
+def check_test_case(collector: pytest.Collector, obj: object) -> None:
+    """Raise `SuiteError` for ``@cases`` on a `unittest.TestCase`, or on one of its methods: unittest runs each of its tests once."""
+    unittest = sys.modules.get("unittest")
+    if unittest is None or not (isinstance(obj, type) and issubclass(obj, unittest.TestCase)):
+        return
+    tests = unittest.TestLoader().getTestCaseNames(obj)
+    declared = [mark for name in tests for mark in get_marks(getattr(obj, name))]
+    around = collector.get_closest_marker(MARK) if tests else None
+    marks = [*(mark for mark in get_marks(obj) if tests), *declared, *([around] if around else [])]
+    if marks:
+        declaration = marks[0].args[0] if marks[0].args else None
+        place = f"{declaration.place}: " if isinstance(declaration, EvalDeclaration) else ""
+        raise SuiteError(
+            f"{place}{obj.__name__} is a unittest.TestCase, whose tests take neither fixtures nor parameters, so that @cases cannot "
+            "make cases of them; write a plain class, or a function"
+        )
+
+
+def get_marks(obj: object) -> list[pytest.Mark]:
+    """Return the marks of ``@cases`` on a function or class, inherited ones too."""
+    marks = getattr(obj, "pytestmark", ())
+    return [mark for mark in (marks if isinstance(marks, (list, tuple)) else [marks]) if mark.name == MARK]
 
 
 def check_likelihoods(suite: Suite, name: str, asked: RequestedFixtures) -> None:

@@ -50,6 +50,29 @@ def item_ids(keys: Sequence[CaseKey], models: Sequence[str], root: Path) -> list
     return [f"{key.case_id}-{shorts[key.model]}" if key.model in shorts else key.case_id for key in keys]
 
 
+def asked_by(suite: Suite, settings: Settings, models: Sequence[str]) -> str:
+    """Return by what the suite or the run says that a model is to be asked, an empty text where nothing says so."""
+    declared = suite.declaration
+    by = [f"{name}=" for name in ("prompt", "messages", "model") if getattr(declared, name) is not None]
+    if settings.models:
+        by.append("--evals-model")
+    elif not by and tuple(models) != (EMBEDDED,) and any(prepared.prompt for prepared in suite.cases.values()):
+        # A conftest or the configuration file chose one, and the rows have conversations for it.
+        by.append(f"the model {', '.join(models)}")
+    return " and ".join(by)
+
+
+def check_recorded(suite: Suite, keys: Sequence[CaseKey], by: str, where: str) -> None:
+    """Raise `SuiteError` where a case brings its completion although a model is to be asked."""
+    recorded = next((key for key in keys if key.model == RECORDED), None)
+    if recorded is not None and by:
+        place = suite.cases[recorded.case_id].case.place
+        raise SuiteError(
+            f"{where}: {place} brings a completion, beside {by}, so that no model would be asked for it, and "
+            "evals_recorded = refuse; drop the field 'completion', or what asks a model"
+        )
+
+
 # -- Which models a test is run with, and what they are called in the ids of its items.
 
 

@@ -5,35 +5,43 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import FunctionType
 from typing import Any
 
 import pytest
 
-from pytest_evals.collection.checks import applies, check_fixtures, check_graders, check_likelihoods
+from pytest_evals.collection.checks import (
+    applies,
+    check_fixtures,
+    check_graders,
+    check_likelihoods,
+    check_test_case,
+    check_uses,
+    get_marks,
+)
 from pytest_evals.collection.closure import Lookup, RequestedFixtures, find_requested
 from pytest_evals.collection.item import EVAL, PARAMETER, RECORDED, CaseKey, EvalItem
-from pytest_evals.collection.labels import CaseLabels, read_labels
-from pytest_evals.collection.location import Location, suite_location
+from pytest_evals.collection.labels import CaseLabels
+from pytest_evals.collection.location import suite_location
 from pytest_evals.collection.parametrize import (
     RecordedParametrization,
+    asked_by,
     case_keys,
+    check_recorded,
     count_greedy,
     item_ids,
     models_for,
     repeated,
     same_note,
 )
+from pytest_evals.collection.registry import Registry
 from pytest_evals.errors import EvalsError, SuiteError, place_of
 from pytest_evals.fixtures.context import CASE, EXCLUDED
-from pytest_evals.fixtures.declaration import FixtureSpec as Grader
 from pytest_evals.gates import Gate, resolve
-from pytest_evals.questions.scales import scale_of
 from pytest_evals.settings import Settings
 from pytest_evals.suites.declaration import MARK, EvalDeclaration
 from pytest_evals.suites.manifest import ItemKey, SuiteManifest
-from pytest_evals.suites.suite import Suite, build_suite
+from pytest_evals.suites.suite import Suite
 from pytest_evals.text import plain
 
 
@@ -55,7 +63,7 @@ class Collection:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._registry = Registry(settings.limit)
+        self._registry = Registry(settings.limit, settings.root)
         self._current: _Current | None = None
         self.on_model_needed: Callable[[str], object] | None = None
         """Called with a model's name as soon as a case is found that needs it."""
@@ -79,17 +87,25 @@ class Collection:
 
     def _parametrize(self, metafunc: pytest.Metafunc, declaration: EvalDeclaration) -> None:
         suite = self._registry.suite(declaration, metafunc.definition.path.parent)
-        name = declaration.name or metafunc.function.__name__
-        asked = _find_asked(metafunc, f"{declaration.place}: {name}")
+        name = self._name(declaration, metafunc)
+        where = f"{declaration.place}: {name}"
+        asked = _find_asked(metafunc, where)
+        check_uses(where, metafunc.function, asked)
         gates = self._check(suite, name, asked)
         recast = self.recast.get(name)
         models = (recast.models if recast else ()) or models_for(metafunc.definition, declaration, self._settings)
         location = suite_location(declaration, metafunc.definition, self._settings.root)
-        info = self._registry.info(name, suite, location)
+        info = self._registry.info(
+            declaration.name or metafunc.function.__name__, name, suite, metafunc.definition.path.parent, location
+        )
         info.add(asked.graders, [gate.text for gate in gates])
         info.calls, info.judges = info.calls or asked.model or asked.judge, info.judges or asked.judge
         labels = self._registry.labels(suite, info, asked.graders)
-        keys = case_keys(suite, models, asked, where=f"{declaration.place}: {name}")
+        keys = case_keys(suite, models, asked, where)
+        if any(key.model == RECORDED for key in keys):
+            info.recorded_beside = asked_by(suite, self._settings, models)
+            if self._settings.refuse_recorded:
+                check_recorded(suite, keys, info.recorded_beside, where)
         self._announce(keys, asked)
         ids = item_ids(keys, models, self._settings.root)
         keys, ids = repeated(keys, ids, self._counts(keys, suite, info, asked))
@@ -101,6 +117,16 @@ class Collection:
         if PARAMETER not in metafunc.fixturenames:
             metafunc.fixturenames.append(PARAMETER)
         metafunc.parametrize(PARAMETER, keys, ids=ids, indirect=True)
+
+    def _name(self, declaration: EvalDeclaration, metafunc: pytest.Metafunc) -> str:
+        """Return the name of a suite: with its folder where another one has it, or where a gate or a replayed run says so."""
+        plain = declaration.name or metafunc.function.__name__
+        name = self._registry.name_by_folder(plain, metafunc.definition.path.parent)
+        gates = [*map(str, declaration.gates), *(gate.text for gate in self._settings.gates)]
+        by_folder = name in self.recast or any(gate.startswith(f"{name}.") for gate in gates)
+        return (
+            name if by_folder or self._registry.is_taken(plain, declaration, metafunc.definition.path.parent) else plain
+        )
 
     def _check(self, suite: Suite, name: str, asked: RequestedFixtures) -> list[Gate]:
         """Check what a test asks for against its suite; return the suite's gates and those of the session that are about it."""
@@ -147,6 +173,10 @@ class Collection:
     def pytest_pycollect_makeitem(self, collector: pytest.Collector, name: str, obj: object) -> Any:
         """Note every item of a suite as it is made: later steps see only those that were selected."""
         self._current = None
+        try:
+            check_test_case(collector, obj)
+        except SuiteError as error:
+            raise pytest.Collector.CollectError(str(error)) from error
         made = yield
         if not made:
             _check_collected(collector, name, obj)
@@ -177,7 +207,7 @@ def _declaration(mark: pytest.Mark, metafunc: pytest.Metafunc) -> EvalDeclaratio
 
 def _check_collected(collector: pytest.Collector, name: str, obj: object) -> None:
     """Warn of a function with cases that pytest takes for no test."""
-    if isinstance(obj, FunctionType) and any(mark.name == MARK for mark in getattr(obj, "pytestmark", ())):
+    if isinstance(obj, FunctionType) and get_marks(obj):
         collector.warn(
             pytest.PytestCollectionWarning(
                 f"{name} has @cases and is no test, since its name does not begin as those of tests do (python_functions)"
@@ -220,61 +250,3 @@ def _note(item: Any, current: _Current) -> None:
     excluded = {name for name, cases in asked.workflow.applies_to.items() if key.case_id not in cases}
     if excluded:
         item.stash[EXCLUDED] = frozenset(excluded)
-
-
-# -- The suites that were found so far.
-
-
-class Registry:
-    """Suites by their declarations, and what is known of them by name. ``limit`` is that of ``--evals-limit``."""
-
-    def __init__(self, limit: int | None) -> None:
-        self._limit = limit
-        self._suites: dict[tuple[int, Path], Suite] = {}
-        self._declared_by: dict[str, EvalDeclaration] = {}
-        self.infos: dict[str, SuiteManifest] = {}
-
-    def suite(self, declaration: EvalDeclaration, base: Path) -> Suite:
-        """Return the suite of a declaration for tests in the folder ``base``; it is read once."""
-        key = (id(declaration), base)
-        if key not in self._suites:
-            self._suites[key] = build_suite(declaration, base, self._limit)
-        return self._suites[key]
-
-    def info(self, name: str, suite: Suite, location: Location) -> SuiteManifest:
-        """Return what is known of a suite. Raises `SuiteError` where another one has its name."""
-        declaration = suite.declaration
-        other = self._declared_by.setdefault(name, declaration)
-        if other is not declaration:
-            raise SuiteError(
-                f"two suites are named {name!r}: {other.place} and {declaration.place}; give one of them a name="
-            )
-        if name not in self.infos:
-            self.infos[name] = SuiteManifest(
-                name=name,
-                path=location.path,
-                line=location.line,
-                dataset_key=suite.dataset.key,
-                dataset_hash=suite.dataset.hash,
-                n=len(suite.cases),
-                total=len(suite.dataset.rows),
-                graders=[],
-                gates=[],
-                tags=list(declaration.tags),
-            )
-        return self.infos[name]
-
-    def withdraw(self, info: SuiteManifest) -> None:
-        """Forget a suite that no test came of after all."""
-        if not info.items:
-            self.infos.pop(info.name, None)
-            self._declared_by.pop(info.name, None)
-
-    @staticmethod
-    def labels(suite: Suite, info: SuiteManifest, graders: Mapping[str, Grader]) -> CaseLabels:
-        """Read what people said of the cases, and note for which graders."""
-        identities = {name: f"{id(grader):x}" for name, grader in graders.items()}
-        labels = read_labels(suite, {name: scale_of(grader.function) for name, grader in graders.items()}, identities)
-        info.identities.update(identities)
-        info.labelled.update({grader: how.to_dict() for grader, how in labels.graders.items()})
-        return labels

@@ -17,6 +17,7 @@ from pytest_evals.errors import DatasetError
 from pytest_evals.text import counted
 
 _JSON_SPACE = re.compile(r"[ \t\n\r]*")
+_BLANK = ("", "NaN")
 # csv refuses fields above 128 KiB unless told otherwise; long documents are ordinary data here.
 _CSV_FIELD_LIMIT = 2**31 - 1
 
@@ -174,7 +175,8 @@ def _read_csv(path: Path, content: bytes, delimiter: str = ",") -> Iterator[tupl
                     f"{path}:{line}: {counted(len(values), 'value')} for {counted(len(header), 'column')}; a text that holds a "
                     f"{'tab' if delimiter != ',' else 'comma'} stands in double quotes"
                 )
-            yield line, dict(zip(header, values, strict=True))
+            # CSV has no other way to say that there is nothing; pandas and spreadsheets write it so.
+            yield line, {name: None if cell in _BLANK else cell for name, cell in zip(header, values, strict=True)}
     except csv.Error as error:
         raise DatasetError(f"{path}:{reader.line_num}: not valid CSV: {error}") from error
 
@@ -195,6 +197,8 @@ def _read_parquet(path: Path, content: bytes) -> Iterator[tuple[int, Row]]:
     yield from enumerate(rows, start=1)
 
 
+ALWAYS_PRESENT = (".jsonl", ".json", ".csv", ".tsv")
+"""Formats whose readers give no NaN: JSON has none, and the cells of CSV are text."""
 READERS: dict[str, Callable[[Path, bytes], Iterator[tuple[int, Row]]]] = {
     ".jsonl": _read_jsonl,
     ".json": _read_json,

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import cast
 
-from pytest_evals.datasets.formats import READERS
-from pytest_evals.datasets.rows import Dataset, Row, as_row
+from pytest_evals.datasets.formats import ALWAYS_PRESENT, READERS
+from pytest_evals.datasets.rows import Dataset, Row, as_row, without_missing
 from pytest_evals.errors import DatasetError
 
 _cache: dict[tuple[Path, str, int, int], Dataset] = {}
@@ -20,7 +20,7 @@ def load(data: object, base: Path) -> Dataset:
     """Read ``data`` into a `Dataset`.
 
     ``data`` is a path (relative to ``base``, the folder of the test file), a list of mappings, a callable that returns
-    one, a Hugging Face ``datasets`` object or a pandas frame.
+    one, a Hugging Face ``datasets`` object or a pandas frame. A blank cell of CSV and a missing value (NaN) are null.
 
     Raises `DatasetError` for a missing or malformed file (with its line), an unknown kind, and an empty dataset.
     """
@@ -63,7 +63,7 @@ def _read_file(path: Path, key: str) -> Dataset:
     rows: list[Row] = []
     for number, row in READERS[kind[0]](path, content):
         numbers.append(number)
-        rows.append(row)
+        rows.append(row if kind[0] in ALWAYS_PRESENT else without_missing(row))
     if kind[0] == ".parquet":
         return Dataset(key, tuple(rows), tuple(f"row {number} of {path.name}" for number in numbers))
     places = tuple(f"{path.name}:{number}" for number in numbers)
@@ -95,5 +95,5 @@ def _from_object(value: object, key: str) -> Dataset:
     if isinstance(getattr(value, "column_names", None), Mapping):
         raise DatasetError(f"dataset {key!r} holds several splits; name one, as in data['test']")
     rows = cast("Iterable[object]", value)
-    named = tuple(as_row(row, f"row {number} of {key}") for number, row in enumerate(rows, start=1))
+    named = tuple(without_missing(as_row(row, f"row {number} of {key}")) for number, row in enumerate(rows, start=1))
     return Dataset(key, named, tuple(f"row {number} of {key}" for number in range(1, len(named) + 1)))

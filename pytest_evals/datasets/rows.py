@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +36,31 @@ class Dataset:
     def hash(self) -> str:
         """Hash of the content of all rows, in order; the same data in another file format hashes the same."""
         return content_hash([dict(row) for row in self.rows], length=16)
+
+
+_MISSING = ("NAType", "NaTType")
+"""What pandas puts where a value is missing, beside NaN."""
+
+
+def without_missing(row: Row) -> Row:
+    """Return the row with null where a value is missing: NaN, and pandas' ``NA`` and ``NaT``, in lists and objects too."""
+    changed: Row = _present(row)
+    return changed
+
+
+def _present(value: Any) -> Any:
+    """Return the value itself unless something in it is missing."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        entries = {name: _present(entry) for name, entry in value.items()}
+        return entries if any(entries[name] is not entry for name, entry in value.items()) else value
+    if isinstance(value, (list, tuple)):
+        present = [_present(entry) for entry in value]
+        return present if any(map(operator.is_not, present, value)) else value
+    if type(value).__name__ in _MISSING or (isinstance(value, float) and math.isnan(value)):
+        return None
+    return value
 
 
 def as_row(value: object, where: str) -> Row:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ast
 import functools
-import linecache
 import os
 import platform
 import re
@@ -24,6 +23,7 @@ from pytest_evals.engines.embedded import EMBEDDED, EMBEDDED_REPOSITORY, embedde
 from pytest_evals.engines.model_cache import conversion_of, files_digest, keep, read_kept
 from pytest_evals.engines.protocol import EngineInfo
 from pytest_evals.engines.resources import gpu_count
+from pytest_evals.engines.script_sources import script_sources
 from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.hashing import content_hash
 
@@ -144,12 +144,15 @@ def _machine() -> list[Any]:
 # -- What identifies a function in a model's place, read from its module's file: nothing is imported.
 
 
-def identity_of(name: str, source: str | None) -> dict[str, Any]:
-    """Return the identity of the script ``name`` whose module reads ``source``: after a change it is another model."""
+def identity_of(name: str, sources: Mapping[str, str]) -> dict[str, Any]:
+    """Return the identity of the script ``name`` that consists of these ``sources``, by module: after a change it is another
+    model.
+    """
+    texts = list(sources.values())
     return {
         "engine": "scripted",
         "function": name,
-        "source": None if source is None else content_hash(source, length=16),
+        "source": content_hash(texts[0] if len(texts) == 1 else dict(sources), length=16) if texts else None,
     }
 
 
@@ -158,22 +161,8 @@ def script_identity(name: str, path: Sequence[str]) -> dict[str, Any] | None:
     in the module itself, or decorated.
     """
     module, _, function = name.partition(":")
-    file = _file_of(module, path)
-    if file is None:
-        return None
-    linecache.checkcache(str(file))
-    # As `inspect.getsource` reads it.
-    source = "".join(linecache.getlines(str(file)))
-    return identity_of(name, source) if _plainly_written(function, source) else None
-
-
-def _file_of(module: str, path: Sequence[str]) -> Path | None:
-    relative = Path(*module.split("."))
-    for folder in path:
-        for found in (Path(folder, relative, "__init__.py"), Path(folder, relative).with_suffix(".py")):
-            if found.is_file():
-                return found
-    return None
+    texts = script_sources(module, path).texts
+    return identity_of(name, texts) if _plainly_written(function, texts.get(module, "")) else None
 
 
 def _plainly_written(function: str, source: str) -> bool:

@@ -8,9 +8,11 @@ Where the module has a function ``score(messages, text)``, it gives the log-like
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import inspect
 import math
+import sys
 import time
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, cast
@@ -18,6 +20,7 @@ from typing import Any, cast
 from pytest_evals.completion import Completion, Failure, Likelihood, text_of
 from pytest_evals.engines.identity import identity_of
 from pytest_evals.engines.protocol import Capabilities, EngineInfo, Event, Inbox, Request, Result, Started, refusal
+from pytest_evals.engines.script_sources import script_sources
 from pytest_evals.errors import ModelError, did_you_mean
 from pytest_evals.hashing import content_hash
 
@@ -39,7 +42,7 @@ class ScriptedEngine:
     def __init__(self, name: str) -> None:
         self._name = name
         self._function, self._score = _load(name)
-        self.info = EngineInfo(device="python", identity=identity_of(name, _source(self._function)))
+        self.info = EngineInfo(device="python", identity=identity_of(name, _sources(name, self._function)))
         self.capabilities = Capabilities(likelihoods=self._score is not None)
 
     def generate(self, requests: Inbox) -> Iterator[Event]:
@@ -138,12 +141,14 @@ class ScriptedEngine:
         return Failure("model", f"scripted:{self._name} raised {type(error).__name__}: {error}")
 
 
-def _source(function: Callable[..., Any]) -> str | None:
-    """Return what the module says in which the function is written."""
-    try:
-        return inspect.getsource(inspect.getmodule(inspect.unwrap(function)))  # type: ignore[arg-type]  # None is a TypeError
-    except (OSError, TypeError):
-        return None
+def _sources(name: str, function: Callable[..., Any]) -> dict[str, str]:
+    """Return the sources that the script consists of, by module; with that of the function, wherever it is written."""
+    texts = dict(script_sources(name.partition(":")[0], sys.path).texts)
+    module = inspect.getmodule(inspect.unwrap(function))
+    if module is not None and module.__name__ not in texts:
+        with contextlib.suppress(OSError, TypeError):
+            texts[module.__name__] = inspect.getsource(module)
+    return texts
 
 
 async def _cancel(tasks: Collection[asyncio.Task[Any]]) -> None:

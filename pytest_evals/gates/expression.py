@@ -104,7 +104,7 @@ def _parse_path(path: str, gate: str) -> tuple[str, str]:
     if not is_statistic(statistic):
         hint = "; k is a number, as in pass@3" if statistic in ("pass@k", "pass^k") else did_you_mean(statistic, KNOWN)
         raise GateError(f"gate {gate!r}: unknown statistic {statistic!r} (known: {', '.join(KNOWN)}){hint}")
-    if not target or not all(target.split(".")):
+    if not target or not all(target.removeprefix("./").split(".")):
         raise GateError(f"gate {gate!r} names no grader: {_SHAPE}")
     if statistic in OF_ERRORS and target.rpartition(".")[2] != "errors":
         raise GateError(f"gate {gate!r}: {statistic} is a statistic of errors, as in 'errors.{statistic} <= 3'")
@@ -166,12 +166,18 @@ def resolve(gate: Gate, suite: str, graders: Iterable[str]) -> str | None:
     A grader that returns a dict is named by its fixture and the entry: ``style.tone``.
     """
     names = tuple(graders)
-    targets = (gate.target, gate.target.removeprefix(f"{suite}."))
+    # A suite that is called by its folder answers to its plain name too.
+    targets = (gate.target, *(gate.target.removeprefix(f"{name}.") for name in (suite, plain_name(suite))))
     for target in targets:
         if any(target == name or target.startswith(f"{name}.") for name in names):
             # `count` and `rate` are of the budget, which a grader may share its name with.
             return None if gate.statistic in OF_ERRORS else target
     return next((target for target in targets if target in BUDGETS and _has(target, gate.statistic)), None)
+
+
+def plain_name(suite: str) -> str:
+    """Return the name of a suite without its folder."""
+    return suite.rpartition("/")[2]
 
 
 def _has(budget: str, statistic: str) -> bool:

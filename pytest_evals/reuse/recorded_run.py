@@ -35,6 +35,8 @@ class Recorded:
     shown: str
     run_id: str
     complete: bool
+    resumed: Mapping[str, Any] | None = None
+    """What it says of the run that it resumed, if it did: ``path`` and ``run_id``."""
     loaded: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What its models were loaded as."""
     turns: dict[str, RecordedTurn] = field(default_factory=dict)
@@ -79,7 +81,9 @@ def read_recorded(path: Path, shown: str) -> Recorded:
     """Read the answers of a run, complete or cut off. Raises `ArtifactError`."""
     reader = ArtifactReader(path)
     loaded = {str(model["model"]): model for model in reader.run["models"]}
-    recorded = Recorded(shown, str(reader.run["run_id"]), reader.complete, loaded)
+    reused = reader.run.get("reused") or {}
+    resumed = reused if reused.get("how") == "resume" else None
+    recorded = Recorded(shown, str(reader.run["run_id"]), reader.complete, resumed, loaded)
     for sample in reader.samples():
         _add(recorded, sample)
     return recorded

@@ -14,7 +14,7 @@ from pytest_evals.errors import ArtifactError
 from pytest_evals.reuse.cache import Cache, check_folder
 from pytest_evals.reuse.recorded_run import CasePlace, Recorded, read_recorded
 from pytest_evals.reuse.replay import Replay
-from pytest_evals.reuse.resume import Resumed
+from pytest_evals.reuse.resume import Resumed, read_chain
 from pytest_evals.settings import Reuse
 from pytest_evals.text import counted
 
@@ -47,7 +47,7 @@ class ReuseContext:
             asked = "no model under test is asked, and a judge only for what is not recorded"
             lines.append(f"evals: replay of {self.replay.recorded.described}; {asked}")
         if self.resumed is not None:
-            lines.append(f"evals: resumes {self.resumed.recorded.described}")
+            lines.append(f"evals: resumes {self.resumed.described}")
         if self.cache is not None:
             lines.append(f"evals: cache {self.cache.shown}")
         return lines
@@ -58,7 +58,7 @@ class ReuseContext:
         """
         notes = self.replay.notes(cases.values()) if self.replay is not None else []
         if self.resumed is not None:
-            notes.append(self.resumed.note(_taken(Resumed.name, counts, calls), cases))
+            notes += self.resumed.notes(_taken(Resumed.name, counts, calls), cases)
         if self.cache is not None:
             notes += self.cache.notes(_taken(Cache.name, counts, calls))
         return notes
@@ -90,7 +90,7 @@ def open_recollection(
     if reuse.replay is not None:
         replay = Replay(read_run("--evals-replay", reuse.replay), place_of, replaced, reuse.strict)
     if reuse.resume is not None:
-        resumed = Resumed(read_run("--evals-resume", reuse.resume))
+        resumed = read_chain(reuse.resume, lambda path: read_run("--evals-resume", path), root)
     if reuse.cache != "off":
         if reuse.cache == "write":
             check_folder(reuse.cache_folder)

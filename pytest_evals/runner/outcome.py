@@ -16,20 +16,26 @@ from pytest_evals.fixtures.limits import LimitExceeded
 from pytest_evals.runner.calls import Caller, CallLog
 from pytest_evals.scores.records import Outcome
 from pytest_evals.sinks import for_junit, for_terminal
-from pytest_evals.text import described, one_line, plain
+from pytest_evals.text import counted, described, one_line, plain
 
 _SECTION_LIMIT = 4000
 
 
 class CaseState:
-    """What the phases of one case have shown."""
+    """What the phases of one case have shown.
 
-    __slots__ = ("error", "outcome", "timing")
+    ``runs`` while the body of the test does: what is reported of it in that time is a subtest. ``subtests`` are the outcomes
+    of those that did not pass.
+    """
+
+    __slots__ = ("error", "outcome", "runs", "subtests", "timing")
 
     def __init__(self) -> None:
         self.outcome: Outcome = "errored"
         self.error: dict[str, str] | None = None
         self.timing: dict[str, float] = {}
+        self.runs = False
+        self.subtests: list[Outcome] = []
 
 
 def update_outcome(
@@ -46,30 +52,55 @@ def update_outcome(
     elif report.when == "setup" and report.skipped:
         state.outcome = "skipped"
     elif report.when == "call":
-        _judge_call(report, call, state, gated=gated)
+        state.outcome = _judged(report, call, state, gated=gated)
+        _add_subtests(report, state)
 
 
-def _judge_call(report: pytest.TestReport, call: pytest.CallInfo[None], state: CaseState, *, gated: bool) -> None:
+def note_subtest(report: pytest.TestReport, call: pytest.CallInfo[None], state: CaseState, *, gated: bool) -> None:
+    """Keep the outcome of a subtest that did not pass, for the case that it is part of."""
+    # One that the author skips or expects to fail says nothing against the case.
+    if report.failed:
+        state.subtests.append(_judged(report, call, state, gated=gated))
+
+
+def _judged(report: pytest.TestReport, call: pytest.CallInfo[None], state: CaseState, *, gated: bool) -> Outcome:
+    """Return the outcome of a test or subtest that ran; where a gate decides, its report says that it is a miss."""
     excinfo = call.excinfo
-    if report.passed:
-        state.outcome = "passed"
-    elif hasattr(report, "wasxfail"):
-        state.outcome = "missed"
-    elif report.skipped:
-        state.outcome = "skipped"
-    elif excinfo is None:
-        # A strict xfail that passed.
-        state.outcome = "failed"
-    elif excinfo.errisinstance((AssertionError, pytest.fail.Exception)) and not excinfo.errisinstance(LimitExceeded):
-        state.outcome = "failed"
-        if gated:
-            # The gate decides: pytest's own word for a failure that does not fail the run.
-            state.outcome = "missed"
-            report.outcome = "skipped"
-            report.wasxfail = f"missed: {one_line(str(excinfo.value))}"
-    else:
-        kind = "grader" if excinfo.errisinstance(GradeError) else "test"
-        state.error = {"kind": kind, "message": _message(call)}
+    if report.passed or report.skipped:
+        return "passed" if report.passed else "missed" if hasattr(report, "wasxfail") else "skipped"
+    if excinfo is not None and not _is_failed_assert(excinfo):
+        state.error = {"kind": "grader" if excinfo.errisinstance(GradeError) else "test", "message": _message(call)}
+        return "errored"
+    # A strict xfail that passed has no exception, and no gate is about it.
+    if excinfo is None or not gated:
+        return "failed"
+    _show_miss(report, one_line(str(excinfo.value)))
+    return "missed"
+
+
+def _is_failed_assert(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
+    return excinfo.errisinstance((AssertionError, pytest.fail.Exception)) and not excinfo.errisinstance(LimitExceeded)
+
+
+def _show_miss(report: pytest.TestReport, why: str) -> None:
+    """The gate decides: pytest's own word for a failure that does not fail the run."""
+    report.outcome = "skipped"
+    report.wasxfail = f"missed: {why}"
+
+
+# From the one that says most of a case to the one that says least.
+_WEIGHTS: tuple[Outcome, ...] = ("errored", "failed", "missed", "passed", "skipped")
+
+
+def _add_subtests(report: pytest.TestReport, state: CaseState) -> None:
+    """A case is not better than its subtests."""
+    worst = min((state.outcome, *state.subtests), key=_WEIGHTS.index)
+    if worst == state.outcome:
+        return
+    state.outcome = worst
+    if worst == "missed":
+        # pytest itself fails a test whose subtests failed, and knows nothing of those that are misses.
+        _show_miss(report, f"contains {counted(len(state.subtests), 'failed subtest')}")
 
 
 def _message(call: pytest.CallInfo[None]) -> str:

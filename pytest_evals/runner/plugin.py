@@ -27,6 +27,7 @@ from pytest_evals.runner.outcome import (
     describe,
     forget,
     make_harmless,
+    note_subtest,
     update_outcome,
     without_hint,
 )
@@ -126,6 +127,8 @@ class CaseRun:
         __tracebackhide__ = True
         if CASE_TASKS in pyfuncitem.stash:
             _skip_without_task(pyfuncitem)
+        state = pyfuncitem.stash.get(STATE, None) or CaseState()
+        state.runs = True
         try:
             return (yield)
         except NotApplicable as reason:
@@ -140,6 +143,8 @@ class CaseRun:
                     "was awaited before (or install and set up pytest-asyncio)"
                 ) from None
             raise
+        finally:
+            state.runs = False
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
@@ -151,12 +156,19 @@ class CaseRun:
         sheet = item.stash[GRADE_SHEET]
         if call.when == "teardown":
             add_properties(item, sheet, location_of(found, item.config.rootpath))
+        if state.runs and call.excinfo is not None and call.excinfo.errisinstance(NotApplicable):
+            # A subtest that needs a grade which does not apply is skipped, as a test is.
+            call.excinfo = pytest.ExceptionInfo.from_exception(_skipped(call.excinfo.value))
         report: pytest.TestReport = yield
-        state.timing[str(report.when)] = report.duration
         flow = item.stash.get(CASE_TASKS, None)
         if isinstance(flow, CaseTaskRun) and call.excinfo is not None and flow.results.raised(call.excinfo.value):
             state.error = {"kind": "task", "message": described(call.excinfo.value)}
-        update_outcome(report, call, state, sheet, gated=bool(found.info.gates) and not self._settings.strict_cases)
+        gated = bool(found.info.gates) and not self._settings.strict_cases
+        if state.runs:
+            note_subtest(report, call, state, gated=gated)
+        else:
+            state.timing[str(report.when)] = report.duration
+            update_outcome(report, call, state, sheet, gated=gated)
         if report.failed and report.when != "teardown" and (report.when == "call" or sheet.failures):
             row = row_location(found, item.config.rootpath)
             if text := describe(last_completion(item), sheet, row):
@@ -173,6 +185,11 @@ def _not_applicable(reason: str) -> NoReturn:
     """Skip the test, and not this line."""
     __tracebackhide__ = True
     raise pytest.skip.Exception(one_line(reason), _use_item_location=True)
+
+
+def _skipped(reason: BaseException) -> BaseException:
+    skip = pytest.skip.Exception(one_line(str(reason)), _use_item_location=True)
+    return skip.with_traceback(reason.__traceback__)
 
 
 def _skip_without_task(item: pytest.Function) -> None:

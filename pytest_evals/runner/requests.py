@@ -52,7 +52,8 @@ def seeded(params: GenerationParams, found: EvalItem, base_seed: int, call: str 
     # Also where greedy: an engine that gives another answer each time is told apart by it.
     # A seed that the suite gives is the first repeat's; those of the others follow from it.
     base = base_seed if params.seed is None else params.seed
-    name = found.info.name if call is None else f"{found.info.name}/{call}"
+    # What else is collected changes no seed, so the name is the one that does not depend on it.
+    name = found.info.own_name if call is None else f"{found.info.own_name}/{call}"
     seed = request_seed(base, name, found.key.case_id, found.key.repeat)
     return dataclasses.replace(params, seed=seed)
 

@@ -42,11 +42,22 @@ class GateCheck:
         baseline.
         """
         for gate in self._settings.gates:
-            if self._infos and not any(gate.text in info.gates for info in self._infos.values()):
+            self._check_name(gate)
+            if self._infos and not any(info.named(gate.text) in info.gates for info in self._infos.values()):
                 raise pytest.UsageError(f"gate {gate.text!r}: {self._why(gate)}")
         relative = next((gate for info in self._infos.values() for gate in gates_of(info) if gate.relative), None)
         if relative:
             self._check_baseline(relative)
+
+    def _check_name(self, gate: Gate) -> None:
+        """Raise `pytest.UsageError` for a gate that names a suite of which there are several, each called by its folder."""
+        meant = [
+            info.name
+            for info in self._infos.values()
+            if info.name != info.own_name and gate.target.startswith(f"{info.own_name}.")
+        ]
+        if len(meant) > 1:
+            raise pytest.UsageError(f"gate {gate.text!r}: several suites have this name; write {' or '.join(meant)}")
 
     def _why(self, gate: Gate) -> str:
         infos = self._infos.values()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pytest_evals.collection.item import RECORDED
 from pytest_evals.engines.pool import EnginePool
 from pytest_evals.engines.replica import merged_usage
 from pytest_evals.engines.replica_set import ReplicaSet
+from pytest_evals.engines.script_sources import script_sources
 from pytest_evals.engines.spec import spec_of_record
 from pytest_evals.gates import GateResult
 from pytest_evals.reuse.setup import ReuseContext
@@ -23,7 +25,7 @@ from pytest_evals.scorecard import ModelUse, ScoreCard, cut_note, insights, make
 from pytest_evals.scores.records import CaseRecord
 from pytest_evals.scores.score import compute_scores
 from pytest_evals.settings import Settings
-from pytest_evals.suites.manifest import SuiteManifest
+from pytest_evals.suites.manifest import SuiteManifest, recorded_note
 from pytest_evals.text import counted
 
 if TYPE_CHECKING:
@@ -95,8 +97,9 @@ class ScoreCardBuilder:
         told: Iterable[str],
     ) -> list[str]:
         cut = cut_note(records)
-        notes = [*([cut] if cut else []), *self._judge_note(), *told, *self._recall_notes(tally)]
         infos = self._infos.values()
+        notes = [*([cut] if cut else []), *self._recorded_notes(records), *tally.silent_graders(records)]
+        notes += [*self._judge_note(), *told, *self._recall_notes(tally)]
         notes += [
             f"{info.name}: {'the first' if info.n == 1 else f'the first {info.n}'} of {counted(info.total, 'row')}"
             for info in infos
@@ -109,6 +112,15 @@ class ScoreCardBuilder:
             notes += baseline_notes(self._baseline, compared, whole=len(records) == self._collected)
         return [*notes, *self._pool.incidents, *([findings.note()] if findings else [])]
 
+    def _recorded_notes(self, records: Sequence[CaseRecord]) -> list[str]:
+        cases = Counter(record.suite for record in records)
+        recorded = Counter(record.suite for record in records if record.model == RECORDED)
+        return [
+            recorded_note(info, recorded[info.name], cases[info.name])
+            for info in self._infos.values()
+            if info.recorded_beside and recorded[info.name]
+        ]
+
     def _judge_note(self) -> list[str]:
         """Say who judges where nobody chose."""
         if self._settings.judge is not None or not any(info.judges for info in self._infos.values()):
@@ -117,7 +129,22 @@ class ScoreCardBuilder:
 
     def _recall_notes(self, tally: SampleCollector) -> list[str]:
         cases = {nodeid: (info.name, *item) for info in self._infos.values() for nodeid, item in info.items.items()}
-        return self._recalled.notes(tally.sources, tally.call_sources, cases)
+        return [*self._recalled.notes(tally.sources, tally.call_sources, cases), *self._script_notes(tally)]
+
+    def _script_notes(self, tally: SampleCollector) -> list[str]:
+        """Say which scripts may answer otherwise today than when the answers that were taken over were given."""
+        found = []
+        for model in tally.recalled_models:
+            spec = spec_of_record(model, self._settings.root)
+            if spec.engine != "scripted":
+                continue
+            reads = script_sources(spec.name.partition(":")[0], [str(self._settings.root), *sys.path]).reads
+            if reads:
+                found.append(
+                    f"{model}: answers from before count as its own while its modules stay the same; what else it reads ({reads}) "
+                    "may have changed since"
+                )
+        return found
 
     def _uses(self, tally: SampleCollector, models: Collection[str]) -> list[ModelUse]:
         """Return what each model did that was loaded, or need not be; models that differ only in their prompts share one."""
@@ -215,6 +242,7 @@ class SampleCollector:
         self._records: dict[str, CaseRecord] = {}
         self._sources: dict[str, str | None] = {}
         self._call_sources: dict[str, list[str]] = {}
+        self._silent: dict[str, frozenset[str]] = {}
         self.tokens: dict[str, Tokens] = {}
 
     def __contains__(self, nodeid: str) -> bool:
@@ -224,6 +252,7 @@ class SampleCollector:
         """Take a finished case."""
         completion = sample["interaction"]["completion"]
         source = source_of(completion)
+        self._silent[sample["nodeid"]] = frozenset(map(_key, filter(_is_silent, sample["grades"])))
         self._records[sample["nodeid"]] = to_record(sample)
         self._sources[sample["nodeid"]] = source
         if completion and source is None and (completion["origin"] or completion["completion_tokens"] is not None):
@@ -243,6 +272,26 @@ class SampleCollector:
         return [self._records[nodeid] for info in infos for nodeid in info.items if nodeid in self._records]
 
     @property
+    def recalled_models(self) -> list[str]:
+        """The models under test of which answers of resumed runs or of the cache were taken."""
+        taken = ("resume", "cache")
+        models = (self._records[nodeid].model for nodeid, source in self._sources.items() if source in taken)
+        return list(dict.fromkeys(models))
+
+    def silent_graders(self, records: Sequence[CaseRecord]) -> list[str]:
+        """Name the graders that returned `None` for every case of a suite: most of them forgot a ``return``."""
+        asked: Counter[tuple[str, str]] = Counter()
+        for record in records:
+            asked.update((record.suite, grade.grader_key) for grade in record.grades)
+        suites = {nodeid: record.suite for nodeid, record in self._records.items()}
+        silent = Counter((suites[nodeid], key) for nodeid, keys in self._silent.items() for key in keys)
+        return [
+            f"{suite}: the grader {grader!r} returned None for {_each(number)}, so that nothing is graded; is a return missing?"
+            for (suite, grader), number in asked.items()
+            if silent[suite, grader] == number
+        ]
+
+    @property
     def sources(self) -> Counter[str]:
         """How many completions were not computed in this run, by where they come from."""
         return Counter(source for source in self._sources.values() if source)
@@ -251,3 +300,16 @@ class SampleCollector:
     def call_sources(self) -> Counter[str]:
         """The same of calls that tasks and graders made."""
         return Counter(source for sources in self._call_sources.values() for source in sources)
+
+
+def _is_silent(grade: Mapping[str, Any]) -> bool:
+    """Tell whether a grader returned `None`: whatever else does not apply says why."""
+    return grade["status"] == "not_applicable" and not grade["reasoning"]
+
+
+def _key(grade: Mapping[str, Any]) -> str:
+    return str(grade["grader_key"])
+
+
+def _each(number: int) -> str:
+    return "its only case" if number == 1 else f"each of its {number:,} cases"

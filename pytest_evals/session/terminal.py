@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import pytest
 
+from pytest_evals.collection.item import RECORDED
 from pytest_evals.engines.embedded import EMBEDDED
 from pytest_evals.engines.pool import EnginePool
 from pytest_evals.engines.replica import Replica
@@ -19,15 +20,24 @@ from pytest_evals.runner.plan import make_plan
 from pytest_evals.runner.requests import requests_of
 from pytest_evals.settings import Settings
 from pytest_evals.sinks import for_terminal
-from pytest_evals.suites.manifest import SuiteManifest
+from pytest_evals.suites.manifest import SuiteManifest, recorded_note
 
 
 class Terminal:
     """Header and score card."""
 
-    def __init__(self, config: pytest.Config, settings: Settings, path: Path, recalled: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        config: pytest.Config,
+        settings: Settings,
+        infos: Mapping[str, SuiteManifest],
+        path: Path,
+        recalled: Sequence[str] = (),
+    ) -> None:
         self._config = config
         self._settings = settings
+        self._infos = infos
+        self._said_recorded = False
         self._path = path
         self._recalled = recalled
 
@@ -42,6 +52,20 @@ class Terminal:
         line = f"evals: {shown}{judge}; device {settings.device}, dtype {settings.dtype}"
         return [for_terminal(masked(text)) for text in (line, *self._recalled)]
 
+    def pytest_report_collectionfinish(self) -> list[str]:
+        """Say whose answers are not going to be a model's."""
+        return _recorded_lines(self._infos)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self) -> None:
+        """A worker has collected, and all collect the same: the process that only hands out tests says it now."""
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None and not self._said_recorded and self._config.get_verbosity() >= 0:
+            self._said_recorded = True
+            for line in _recorded_lines(self._infos):
+                reporter.ensure_newline()
+                reporter.write_line(line)
+
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the score card, where there is one."""
         from pytest_evals.session.plugin import CARD
@@ -55,6 +79,15 @@ class Terminal:
         terminalreporter.section("score card")
         for line in score_card_lines(card, width, self._config.get_verbosity()):
             terminalreporter.write_line(line.text, **line.markup)
+
+
+def _recorded_lines(infos: Mapping[str, SuiteManifest]) -> list[str]:
+    found = []
+    for info in infos.values():
+        recorded = sum(item.model == RECORDED for item in info.items.values())
+        if info.recorded_beside and recorded:
+            found.append(recorded_note(info, recorded, len(info.items)))
+    return found
 
 
 class PlanPrinter:
@@ -83,7 +116,7 @@ class PlanPrinter:
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
             reporter.section("eval plan")
-            for line in plan_lines(plan):
+            for line in (*plan_lines(plan), *_recorded_lines(self._infos)):
                 reporter.write_line(for_terminal(line))
         return True
 

@@ -22,7 +22,7 @@ def prompt_of(declaration: EvalDeclaration, case: Case) -> tuple[list[Message], 
         messages: object = [{"role": "user", "content": render_text(declaration.prompt, case.scope)}]
     elif declaration.messages is not None:
         messages = _render_messages(declaration.messages, case)
-    elif "messages" in case:
+    elif case.get("messages") is not None:
         messages = case["messages"]
     else:
         return [], "has no prompt: give cases(..., prompt=...) or messages=, or rows with a 'messages' field"

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from pytest_evals.gates import Gate, parse_gate
+from pytest_evals.text import counted
 
 
 class ItemKey(NamedTuple):
@@ -43,6 +44,10 @@ class SuiteManifest:
     """Whether one of them is the judge."""
     labelled: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By grader, how people labelled the cases: see `pytest_evals.agreement.calibration.Labelled`."""
+    plain_name: str = ""
+    """What it is called where no other suite has the name, if that is not ``name``."""
+    recorded_beside: str = ""
+    """What a model could be asked by, where rows bring their completions all the same: ``prompt=``, ``--evals-model``."""
     identities: dict[str, str] = field(default_factory=dict)
     """By grader, which one it is, whatever it is called: the same in all suites of a run that use it."""
 
@@ -58,7 +63,22 @@ class SuiteManifest:
     def add(self, graders: Iterable[str], gates: Iterable[str]) -> None:
         """Add graders and gates of a test, each once."""
         self.graders = list(dict.fromkeys([*self.graders, *graders]))
-        self.gates = list(dict.fromkeys([*self.gates, *gates]))
+        self.gates = list(dict.fromkeys([*self.gates, *map(self.named, gates)]))
+
+    def named(self, gate: str) -> str:
+        """Return the text of a gate that may name the suite, with the name that it has now."""
+        return _renamed(gate, f"{self.own_name}.", f"{self.name}.")
+
+    @property
+    def own_name(self) -> str:
+        """Its name, whatever else was collected."""
+        return self.plain_name or self.name
+
+    def rename(self, name: str) -> None:
+        """Call the suite by another name, in its notes and gates too; its plain name stays."""
+        self.plain_name, before, self.name = self.own_name, self.name, name
+        self.notes = [_renamed(note, f"{before}: ", f"{name}: ") for note in self.notes]
+        self.gates = list(map(self.named, self.gates))
 
     def note(self, *lines: str) -> None:
         """Add notes, each once."""
@@ -68,6 +88,19 @@ class SuiteManifest:
     def models(self) -> list[str]:
         """The models of its items, in their order."""
         return list(dict.fromkeys(item.model for item in self.items.values()))
+
+
+def _renamed(text: str, before: str, after: str) -> str:
+    return f"{after}{text.removeprefix(before)}" if text.startswith(before) else text
+
+
+def recorded_note(info: SuiteManifest, recorded: int, cases: int) -> str:
+    """Say that ``recorded`` of so many cases bring their completions, beside what a model could be asked by."""
+    them = "" if recorded == cases else " for them"
+    return (
+        f"recorded: {recorded:,} of {counted(cases, 'answer')} come from the data, no model was asked{them} "
+        f"({info.name}, beside {info.recorded_beside})"
+    )
 
 
 def place_of(infos: Mapping[str, SuiteManifest], nodeid: str) -> tuple[str, str, str, int] | None:

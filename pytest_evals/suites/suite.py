@@ -14,7 +14,7 @@ from pytest_evals.datasets.rows import Dataset, Row
 from pytest_evals.errors import DatasetError, EvalsError, GateError, SuiteError, did_you_mean
 from pytest_evals.gates import Gate, has_value, parse_gate, resolve, unresolved
 from pytest_evals.generation import GenerationParams, parse_generation
-from pytest_evals.hashing import row_id
+from pytest_evals.hashing import hashed_slug, row_id
 from pytest_evals.suites.conversation import CONVERSATION, prompt_of, recorded_of
 from pytest_evals.suites.declaration import EvalDeclaration
 from pytest_evals.templates.rendering import render
@@ -154,25 +154,40 @@ def _prepare(declaration: EvalDeclaration, case: Case, source: tuple[Path, int] 
 
 
 def case_ids(dataset: Dataset, declaration: EvalDeclaration, place: str) -> list[str]:
-    """Return the id of each row. Raises `DatasetError` for a row without one, and for two that have the same."""
+    """Return the id of each row: a hash joins it where ids that differ in the data would be the same.
+
+    Raises `DatasetError` for a row without one, and for two that have the same.
+    """
     field = declaration.id
-    ids: list[str] = []
-    seen: dict[str, int] = {}
-    for index, row in enumerate(dataset.rows):
+    for row, row_place in zip(dataset.rows, dataset.places, strict=True):
         if field is not None and row.get(field) in (None, ""):
             hint = did_you_mean(field, row)
-            raise DatasetError(
-                f"{place}: {dataset.places[index]}: no field {field!r} for the id (fields: {', '.join(row)}){hint}"
-            )
-        case_id = row_id(row, field)
+            raise DatasetError(f"{place}: {row_place}: no field {field!r} for the id (fields: {', '.join(row)}){hint}")
+    ids = [row_id(row, field) for row in dataset.rows]
+    if field is not None:
+        ids = _told_apart(ids, [str(row[field]) for row in dataset.rows])
+    seen: dict[str, int] = {}
+    for index, (row, case_id) in enumerate(zip(dataset.rows, ids, strict=True)):
         if case_id in seen:
             first = dataset.places[seen[case_id]]
             what = f"the id {row[field]!r} (as {case_id!r})" if field is not None else "the same content"
             advice = "ids must be unique" if field is not None else "remove one, or name an id field with id="
             raise DatasetError(f"{place}: {first} and {dataset.places[index]} both have {what}; {advice}")
         seen[case_id] = index
-        ids.append(case_id)
     return ids
+
+
+def _told_apart(ids: Sequence[str], texts: Sequence[str]) -> list[str]:
+    """Return the ids with a hash at those that several texts come to. A text that is its id already keeps it, so that no id
+    depends on the order of the rows.
+    """
+    meant: dict[str, set[str]] = {}
+    for case_id, text in zip(ids, texts, strict=True):
+        meant.setdefault(case_id, set()).add(text)
+    return [
+        hashed_slug(text, case_id) if len(meant[case_id]) > 1 and text != case_id else case_id
+        for case_id, text in zip(ids, texts, strict=True)
+    ]
 
 
 def files_of(declaration: EvalDeclaration, dataset: Dataset, index: int, base: Path) -> dict[str, Path]:

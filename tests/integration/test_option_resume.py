@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
+import pytest
+
 from .conftest import Evals
-from .test_option_replay import COUNTED, SUITE, asked, recorded, sources
+from .test_option_replay import COUNTED, SUITE, asked, keep, recorded, sources
 
 
 def note(evals: Evals, *arguments: str) -> str:
@@ -76,3 +80,85 @@ def test_the_run_that_is_resumed_is_not_overwritten(evals: Evals) -> None:
     result = evals.run("--evals-resume", "old.jsonl", "--evals-artifact", "old.jsonl")
     assert result.ret == 4
     result.stderr.fnmatch_lines(["ERROR: --evals-resume and --evals-artifact name the same file*"])
+
+
+# -- Runs before the run.
+
+CHAIN = """
+import os
+from pytest_evals import cases, graders
+
+good = graders.contains("SAY")
+
+@cases([{"id": name} for name in "abcd"], id="id", prompt="say {{item.id}}")
+def test_it(good, case):
+    assert case["id"] != os.environ.get("BREAK")
+"""
+
+
+def chained(evals: Evals, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave ``first.jsonl``, whole, and ``second.jsonl``, which resumed it and ended at its second case."""
+    evals.write(CHAIN, COUNTED)
+    evals.run()
+    keep(evals, "first.jsonl")
+    monkeypatch.setenv("BREAK", "b")
+    evals.run("-x", "--evals-resume=first.jsonl")
+    keep(evals, "second.jsonl")
+    monkeypatch.delenv("BREAK")
+    assert asked(evals) == ["say a", "say b", "say c", "say d"]
+
+
+def test_what_a_resumed_run_did_not_come_to_is_taken_from_the_run_before_it(
+    evals: Evals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chained(evals, monkeypatch)
+    result = evals.run("--evals-resume=second.jsonl")
+    assert asked(evals) == []
+    text = " ".join(result.stdout.str().split())
+    assert "evals: resumes second.jsonl (" in text
+    assert "which was cut off), which resumed first.jsonl (4 cases)" in text
+    assert "resumed from second.jsonl and, before it, first.jsonl: 4 completions taken over, none generated" in text
+    keep(evals, "third.jsonl")
+    # And so on: what changed is still generated.
+    evals.write(CHAIN.replace('"abcd"', '"abcde"'), COUNTED)
+    evals.run("--evals-resume=third.jsonl")
+    assert asked(evals) == ["say e"]
+
+
+def test_the_run_before_is_found_where_both_were_moved_to(evals: Evals, monkeypatch: pytest.MonkeyPatch) -> None:
+    chained(evals, monkeypatch)
+    folder = evals.pytester.mkdir("moved")
+    (evals.pytester.path / "first.jsonl").rename(folder / "another-name.jsonl")
+    (evals.pytester.path / "second.jsonl").rename(folder / "second.jsonl")
+    (folder / "broken.jsonl").write_text("{", encoding="utf-8")
+    (folder / "broken.jsonl.gz").write_bytes(b"\x1f\x8b{")
+    evals.run("--evals-resume=moved/second.jsonl")
+    assert asked(evals) == []
+
+
+@pytest.mark.parametrize("damage", ["gone", "damaged", "another run"])
+def test_a_run_before_that_is_lost_is_said(evals: Evals, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
+    chained(evals, monkeypatch)
+    first = evals.pytester.path / "first.jsonl"
+    lines = first.read_text(encoding="utf-8").splitlines(keepends=True)
+    if damage == "gone":
+        first.unlink()
+    elif damage == "damaged":
+        first.write_text(f"{lines[0]}{{}}\n{lines[1]}", encoding="utf-8")
+    else:
+        first.write_text("".join(lines).replace('"run_id": "', '"run_id": "x'), encoding="utf-8")
+    text = " ".join(evals.run("--evals-resume=second.jsonl").stdout.str().split())
+    assert "resumed from second.jsonl: 2 completions taken over, 2 generated (2 not in it)" in text
+    assert "second.jsonl resumed first.jsonl, which is not there any more" in text
+    assert asked(evals) == ["say c", "say d"]
+
+
+def test_runs_that_say_they_resumed_each_other_end_somewhere(evals: Evals, monkeypatch: pytest.MonkeyPatch) -> None:
+    chained(evals, monkeypatch)
+    paths = [evals.pytester.path / name for name in ("first.jsonl", "second.jsonl")]
+    lines = [json.loads(path.read_text(encoding="utf-8").splitlines()[0]) for path in paths]
+    text = paths[0].read_text(encoding="utf-8")
+    link = {"how": "resume", "path": "second.jsonl", "run_id": lines[1]["run_id"]}
+    paths[0].write_text(text.replace('"reused": null', f'"reused": {json.dumps(link)}'), encoding="utf-8")
+    evals.run("--evals-resume=second.jsonl")
+    assert asked(evals) == []

@@ -74,7 +74,6 @@ def test_a_prompt_that_is_no_text_says_where_conversations_go() -> None:
     [
         ([], "messages must be a list of {'role', 'content'} with at least one entry, not []"),
         ("hi", "messages must be a list of {'role', 'content'} with at least one entry, not 'hi'"),
-        (None, "messages must be a list"),
         ({"role": "user", "content": "x"}, "messages must be a list"),
         (["hi"], "message 1 must be an object with 'role' and a text 'content'"),
         ([{"role": "user"}], "message 1 must be an object with 'role' and a text 'content'"),

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pandas
 import pyarrow
 import pyarrow.parquet
@@ -210,6 +211,72 @@ def test_json_keeps_types(tmp_path: Path) -> None:
 
 def test_csv_values_are_text(tmp_path: Path) -> None:
     assert read(tmp_path, "n,b\n1,true\n", "data.csv") == [{"n": "1", "b": "true"}]
+
+
+# -- what is missing
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("id,context\na,\nb,x\n", [None, "x"]),
+        ('id,context\na,""\nb,x\n', [None, "x"]),
+        ("id,context\na,NaN\nb,nan\n", [None, "nan"]),
+        ("id,context\na,NA\nb,null\n", ["NA", "null"]),
+        ("id,context\na, \nb,0\n", [" ", "0"]),
+        ("context,id\n,a\n-,b\n", [None, "-"]),
+    ],
+)
+def test_a_blank_cell_of_csv_is_null(text: str, expected: list[str | None], tmp_path: Path) -> None:
+    assert [row["context"] for row in read(tmp_path, text, "data.csv")] == expected
+    assert [row["context"] for row in read(tmp_path, text.replace(",", "\t"), "data.tsv")] == expected
+
+
+def test_what_pandas_wrote_for_a_missing_value_is_null_in_every_format(tmp_path: Path) -> None:
+    frame = pandas.DataFrame({"id": ["a", "b"], "level": [1.5, None], "text": ["x", None]})
+    expected = [{"id": "a", "level": 1.5, "text": "x"}, {"id": "b", "level": None, "text": None}]
+    frame.to_parquet(tmp_path / "data.parquet")
+    frame.to_json(tmp_path / "data.jsonl", orient="records", lines=True)
+    frame.to_csv(tmp_path / "data.csv", index=False)
+    assert [dict(row) for row in load("data.parquet", tmp_path).rows] == expected
+    assert [dict(row) for row in load("data.jsonl", tmp_path).rows] == expected
+    assert [dict(row) for row in load(frame, tmp_path).rows] == expected
+    assert [row["level"] for row in load("data.csv", tmp_path).rows] == ["1.5", None]
+
+
+@pytest.mark.parametrize(
+    "missing", [float("nan"), pandas.NA, pandas.NaT, numpy.float64("nan"), numpy.float64("nan").astype(object)]
+)
+def test_every_missing_value_of_an_object_is_null_also_deep_inside(missing: object, tmp_path: Path) -> None:
+    rows = [{"a": missing, "b": [1, missing], "c": {"d": (missing,)}, "e": "x"}]
+    assert [dict(row) for row in load(rows, tmp_path).rows] == [
+        {"a": None, "b": [1, None], "c": {"d": [None]}, "e": "x"}
+    ]
+
+
+def test_nan_in_parquet_and_yaml_is_null(tmp_path: Path) -> None:
+    table = pyarrow.table({"a": [float("nan"), 1.0], "l": [[float("nan"), 2.0], None]})
+    pyarrow.parquet.write_table(table, tmp_path / "data.parquet")
+    assert [dict(row) for row in load("data.parquet", tmp_path).rows] == [
+        {"a": None, "l": [None, 2.0]},
+        {"a": 1.0, "l": None},
+    ]
+    assert read(tmp_path, "- a: .nan\n  b: ~\n", "data.yaml") == [{"a": None, "b": None}]
+
+
+def test_what_is_not_missing_is_the_same_object(tmp_path: Path) -> None:
+    row = {"a": (1, 2), "b": {"c": [float("inf")]}, "d": 0, "e": ""}
+    assert load([row], tmp_path).rows[0] is row
+
+
+@pytest.mark.parametrize("digits", ["1e400", "-1e400", "1.5E+999", "9" * 400 + ".0"])
+@pytest.mark.parametrize("name", ["data.jsonl", "data.json"])
+def test_a_number_that_is_too_large_is_refused_with_its_line(digits: str, name: str, tmp_path: Path) -> None:
+    text = f'{{"a": 1}}\n{{"a": {digits}}}' if name == "data.jsonl" else f'[{{"a": {digits}}}]'
+    message = file_refusal(tmp_path, text, name)
+    assert "is more than a number can hold; write it as a text" in message
+    assert ("data.jsonl:2" if name == "data.jsonl" else "data.json") in message
+    assert read(tmp_path, text.replace(digits, "1e308"), name)[-1] == {"a": 1e308}
 
 
 def test_a_csv_field_may_be_a_long_document(tmp_path: Path) -> None:

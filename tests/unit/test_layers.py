@@ -14,7 +14,7 @@ ROOT = Path(pytest_evals.__file__).parent
 
 # From the bottom to the top. Packages of one layer do not import each other, except at the two lowest.
 LAYERS = [
-    ("errors", "text", "hashing", "options", "hookspecs", "notes"),
+    ("errors", "text", "hashing", "options", "hookspecs", "invocation", "notes"),
     ("statistics",),
     ("completion", "generation", "grades", "case"),
     ("templates", "datasets"),

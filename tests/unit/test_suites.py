@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -45,8 +46,37 @@ def test_a_false_value_is_an_id(value: object) -> None:
 
 
 def test_duplicate_ids_name_both_places() -> None:
-    message = refusal(DatasetError, [{"id": "a b"}, {"id": "c"}, {"id": "a-b"}], prompt="x", id="id")
-    assert "row 1 of inline and row 3 of inline both have the id 'a-b' (as 'a-b'); ids must be unique" in message
+    message = refusal(DatasetError, [{"id": "a b"}, {"id": "c"}, {"id": "a b"}], prompt="x", id="id")
+    assert "row 1 of inline and row 3 of inline both have the id 'a b' (as 'a-b'); ids must be unique" in message
+
+
+@pytest.mark.parametrize(
+    ("texts", "kept"),
+    [
+        (("C++", "C#", "C"), "C"),
+        (("a b", "a-b", "a.b"), "a-b"),
+        (("-1", "1", "+1"), "1"),
+        (("1.5", "1-5"), "1-5"),
+        ((" x", "x", "x "), "x"),
+        (("<=", ">="), None),
+        (("x" * 70, "x" * 69 + "y"), None),
+        (("y" * 64, "." + "y" * 64), "y" * 64),
+        (("café", "cafe"), "cafe"),
+        (("q/1", "q_1", "q-1", "q 1"), "q-1"),
+        ((1, "1?"), "1"),
+    ],
+)
+def test_ids_that_differ_in_the_data_are_told_apart_whatever_their_order(
+    texts: tuple[object, ...], kept: str | None
+) -> None:
+    found = {}
+    for order in (1, -1):
+        ids = list(suite_of([{"id": text} for text in texts[::order]], prompt="x", id="id").cases)[::order]
+        found[order] = ids
+        assert len(set(ids)) == len(texts)
+        assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", each) for each in ids)
+    assert found[1] == found[-1]
+    assert kept is None or kept in found[1]
 
 
 def test_duplicate_rows_say_what_to_do() -> None:
