@@ -187,7 +187,12 @@ async def _listed_claims(scene: Scene) -> Sequence[str] | Decision:
     }
     generation = {"max_new_tokens": LONG, **scene.options.generation}
     answered = await ask(
-        judge, messages, lambda reply: read_claims(reply.text), guide={"json_schema": schema}, generation=generation, remind=tail
+        judge,
+        messages,
+        lambda reply: read_claims(reply.text),
+        guide={"json_schema": schema},
+        generation=generation,
+        remind=tail,
     )
     if answered.value is None:
         details = {"replies": list(answered.replies)}

@@ -50,7 +50,9 @@ def custom(
     async def run(scene: Scene) -> Any:
         messages = _messages(scene, template, shown)
         models = [model for model in judges_of(scene.judge, options) for _ in range(options.votes)]
-        found = await together(_respond(model, options, messages, response, schema, shown, scene.material()) for model in models)
+        found = await together(
+            _respond(model, options, messages, response, schema, shown, scene.material()) for model in models
+        )
         broken = broken_decision([ballot for ballot, _ in found])
         if broken is not None:
             return broken.grade()

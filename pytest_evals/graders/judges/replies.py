@@ -12,13 +12,10 @@ from pytest_evals.graders.judges.reading.objects import objects
 from pytest_evals.graders.judges.reading.offer import Offer, Problem, offer_of
 from pytest_evals.graders.judges.reading.prose import in_prose
 from pytest_evals.graders.judges.reading.quotation import NOTHING, Material, Quotations
-from pytest_evals.graders.judges.reading.spelling import normalized
+from pytest_evals.graders.judges.reading.spelling import reply_text
 from pytest_evals.graders.judges.reading.statement import Rank, Statement
 from pytest_evals.graders.judges.reading.thoughts import answer_start
 from pytest_evals.text import quoted
-
-_LONGEST = 200_000
-"""Characters of a reply that are read; of a longer one its beginning and its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +38,12 @@ def read_verdict(reply: str, offered: Sequence[str], material: Material = NOTHIN
     last line names. Words of the ``material`` are never a verdict.
     """
     offer = offer_of(tuple(offered))
-    text = _read_part(normalized(reply))
+    text = reply_text(reply)
     quotations = Quotations(text, material)
     start = answer_start(text, material, quotations)
     if start is None or not text[start:].strip():
         return Reading(None, "the reply is empty" if not text.strip() else "the reply holds nothing but thoughts")
     return _Reader(text, start, offer, quotations).read()
-
-
-def _read_part(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]}\n{text[-_LONGEST // 2 :]}"
 
 
 class _Reader:
@@ -92,6 +85,8 @@ class _Reader:
         return blanked(text, 0, self._start)
 
     def _quoted(self, entry: Statement) -> bool:
+        if entry.problem is not None and self._quotations.covers(entry.start, entry.end):
+            return True
         if entry.words:
             return self._quotations.together(*entry.words)
         return self._quotations.quotes(entry.verdict, (entry.start, entry.end), labelled=entry.labelled)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from dataclasses import dataclass
 
@@ -40,6 +41,7 @@ _NUMERIC = """
     评分 評分 分数 分數 得分 总分 總分 打分 评级 評価 スコア 点数 得点 評点 점수 평점 평가 등급 총점
     """
 _PLAIN = """
+    better best preferred
     result results outcome conclusion assessment evaluation overall total final choice status category points pts note notes class
     rank marks pass·fail ergebnis gesamt note punkte fazit auswahl kategorie résultat conclusion points choix catégorie resultado
     conclusión nota elección categoría total risultato conclusione scelta categoria punti conclusão escolha pontos resultaat
@@ -61,11 +63,59 @@ _FILLING = """
     mein meine mon ma notre mi nuestra il la le lo el o os de del der die das den het mijn mój moja мой моя
     average mean step line no nr
     """
-_ABOUT = frozenset("for on about regarding of concerning für zu zur zum pour sur para sobre per su voor over dla для için".split())
+_ABOUT = frozenset(
+    [
+        "for",
+        "on",
+        "about",
+        "regarding",
+        "of",
+        "concerning",
+        "für",
+        "zu",
+        "zur",
+        "zum",
+        "pour",
+        "sur",
+        "para",
+        "sobre",
+        "per",
+        "su",
+        "voor",
+        "over",
+        "dla",
+        "для",
+        "için",
+    ]
+)
 # Whose verdict it is not, and what it only bounds.
 _OTHERS = frozenset(
-    "correct expected reference gold golden true student students user users possible available max maximum min minimum "
-    "highest lowest previous earlier example sample wrong incorrect".split()
+    [
+        "correct",
+        "expected",
+        "reference",
+        "gold",
+        "golden",
+        "true",
+        "student",
+        "students",
+        "user",
+        "users",
+        "possible",
+        "available",
+        "max",
+        "maximum",
+        "min",
+        "minimum",
+        "highest",
+        "lowest",
+        "previous",
+        "earlier",
+        "example",
+        "sample",
+        "wrong",
+        "incorrect",
+    ]
 )
 
 
@@ -116,7 +166,7 @@ def heading_of(text: str) -> Heading | None:
 
 def _spaced(words: list[str]) -> tuple[Heading, list[str]] | None:
     """Return the heading among ``words``, the last of them that is one, where the others only fill."""
-    joined = [*words, *(" ".join(pair) for pair in zip(words, words[1:], strict=False))]
+    joined = [*words, *(" ".join(pair) for pair in itertools.pairwise(words))]
     for known, heading in _KINDS:
         named = next((word for word in reversed(joined) if word in known), None)
         if named is None:

@@ -7,26 +7,29 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from pytest_evals.graders.judges.reading.headings import Heading, heading_of
-from pytest_evals.graders.judges.reading.markup import FENCE, unwrapped
 from pytest_evals.graders.judges.reading.marks import BOX, in_boxes
+from pytest_evals.graders.judges.reading.markup import FENCE, unwrapped
 from pytest_evals.graders.judges.reading.offer import Match, Offer
 from pytest_evals.graders.judges.reading.statement import Rank, Statement, behind_heading, stated
 
 _ITEM = re.compile(r"\s*(?:[-+\u2022\u25cf\u25aa\u2023]\s+|(?P<number>(?:step\s+)?\(?\d{1,3}[.):]\s+))", re.IGNORECASE)
-_CHECKBOX = re.compile(r"\s*(?:[-+]\s+)?(?:\[(?P<mark>[ xX\u2713\u2714])\]\s|(?P<empty>[\u2610\u25a1])|[\u2611\u25a0])\s*")
+_CHECKBOX = re.compile(
+    r"\s*(?:[-+]\s+)?(?:\[(?P<mark>[ xX\u2713\u2714])\]\s|(?P<empty>[\u2610\u25a1])|[\u2611\u25a0])\s*"
+)
 _HEADED = re.compile(
-    r"[\s#>|\"'\u201c(\[{]*(?P<heading>[^\W\d_][^:=|<>()\[\]\n\u2192]{0,60}?)[\"'\u201d]?(?:\s*[(\[][^()\[\]\n]{0,40}[)\]])?[\"'\u201d]?"
+    r"[\s#<>|\\\"'\u201c(\[{]*(?P<heading>[^\W\d_][^:=|<>()\[\]\n\u2192]{0,60}?)[\"'\u201d]?(?:\s*[(\[][^()\[\]\n]{0,40}[)\]])?[\"'\u201d]?"
     r"(?:\s*(?::=?|={1,3}>?|-+>|[\u2192\u21d2\u279c|])|\s[-\u2013\u2014]{1,2}\s|\t"
     r"|(?P<copula>\s+(?:is|was|would\s+be|will\s+be|should\s+be|ist|w\u00e4re|est|serait|es|ser\u00eda|\u00e8|\u00e9|seria)\b(?:\s*:)?"
     r"|\s*(?:\u662f|\u4e3a|\u306f|\uc740|\ub294)\s*:?))"
 )
 _SENTENCE = re.compile(r"[.!?][\"')\]\u201d\u2019]*\s+|\u3002\s*|[;|]\s*")
 _REASONS = re.compile(
-    r"[\s\"'\u201d\u2019)\]]*(?:[:;,.(|!\u3002\u2013\u2014]|-+\s|=>|->|\u2192|(?:because|since|as|given|due\s+to|weil|da|car|"
+    r"[\s\"'\u201d\u2019)\]]*(?:\)\s|[:;,.(|!\u3002\u2013\u2014]|-+\s|=>|->|\u2192|(?:because|since|as|given|due\s+to|weil|da|car|"
     r"parce\s+que|porque|perch\u00e9)(?![a-z])|\u56e0\u4e3a|\u56e0\u6b64)",
     re.IGNORECASE,
 )
-_LISTED = re.compile(r"[\s\"'\u201d\u2019]*[.):]")
+_LISTED = re.compile(r"[\s\"'\u201d\u2019]*(?P<sign>[.):])")
+_NUMBERED = re.compile(r"^[ \t]*\d{1,3}[.)](?=\s|\Z)", re.MULTILINE)
 _FOREIGN = (">", '"', "\u201c", "\u201e", "\u00ab", "\u300c", "\u300e")
 _AROUND_HEADING = " \t#:=>|-\u2013\u2014\"'()[]"
 
@@ -44,16 +47,20 @@ def in_lines(text: str, offer: Offer) -> Iterator[Statement]:
     unboxed = BOX.sub(unwrapped, text)
     opening: list[Statement] = []
     announced: _Announced | None = None
+    listed = len(_NUMBERED.findall(text)) > 1
     fenced, start = False, 0
     for line in text.split("\n"):
         end = start + len(line)
-        if FENCE.fullmatch(line):
+        fence = FENCE.match(line)
+        if fence is not None:
             fenced = not fenced
-        elif line.strip():
+        if line.strip() and (fence is None or fence["nothing"] is None):
             boxes = in_boxes(text, start, end, offer)
             found, announced = (boxes, None) if boxes else _of_line(unboxed, start, end, offer, announced)
             foreign = fenced or line.lstrip().startswith(_FOREIGN)
             for statement in found:
+                if listed and offer.numeric and _NUMBERED.match(text, start, end) and not statement.labelled:
+                    continue
                 placed = replace(statement, rank=Rank.ASIDE) if foreign and not boxes else statement
                 if placed.rank is Rank.OPENING:
                     opening.append(placed)
@@ -138,8 +145,14 @@ def _alone(text: str, start: int, body: int, end: int, offer: Offer, *, numbered
         match = offer.whole(text, body, end)
     if match is None or match.problem == "unknown":
         return None
-    named = text[:match.start].rstrip(" \"'([")[-1:].isalpha() and offer.is_letter(match.label or "")
-    rank = Rank.OPENING if named and text[start:match.start].strip(" #\"'([") else Rank.ASIDE if numbered else Rank.STATED
+    named = text[: match.start].rstrip(" \"'([")[-1:].isalpha() and offer.is_letter(match.label or "")
+    rank = (
+        Rank.OPENING
+        if named and text[start : match.start].strip(" #\"'([")
+        else Rank.ASIDE
+        if numbered
+        else Rank.STATED
+    )
     return stated(match, start, end, rank=rank)
 
 
@@ -151,7 +164,8 @@ def _before_reasons(text: str, start: int, body: int, end: int, offer: Offer) ->
         return None
     spelled = offer.numeric or offer.leading(text, match.start, end, spelled=True) is not None
     if match.problem is not None:
-        return stated(match, start, end, rank=Rank.OPENING) if spelled else None
+        asks = text[match.end : end].lstrip(" \"'").startswith("?")
+        return stated(match, start, end, rank=Rank.OPENING) if spelled and not asks else None
     if not _REASONS.match(text, match.end, end) or not text[match.end : end].strip(" :\"'"):
         return None
     if not spelled and offer.is_letter(match.label or ""):
@@ -161,13 +175,12 @@ def _before_reasons(text: str, start: int, body: int, end: int, offer: Offer) ->
 
 def _without_lists(opening: Sequence[Statement], text: str, offer: Offer) -> Iterator[Statement]:
     """Yield statements without items of a list of numbers or letters: ``1. It names the city.``, ``B. does not``."""
-    listed = [
-        entry
+    signs = [
+        _LISTED.match(text, entry.verdict[1]) if offer.numeric or offer.is_letter(entry.label or "") else None
         for entry in opening
-        if (offer.numeric or offer.is_letter(entry.label or "")) and _LISTED.match(text, entry.verdict[1])
     ]
-    first = {"1", "0"} if offer.numeric else frozenset[str]()
-    dropped = listed if len({entry.label for entry in listed}) > 1 or any(e.label in first for e in listed) else []
-    for entry in opening:
-        if entry not in dropped:
+    several = len({entry.label for entry, sign in zip(opening, signs, strict=True) if sign}) > 1
+    for entry, sign in zip(opening, signs, strict=True):
+        first = sign is not None and sign["sign"] != ":" and entry.label == "1"
+        if sign is None or not (several or first):
             yield entry

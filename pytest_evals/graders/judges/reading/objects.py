@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+_OPENING = re.compile(r"\{(?=\s*[\"}])")
+# Each failure costs up to the length of the text.
+_MOST_FAILURES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,19 +23,26 @@ class FoundObject:
 
 
 def objects(text: str, start: int = 0) -> Iterator[FoundObject]:
-    """Yield the JSON objects of ``text``, in order. Objects within another one are part of that. NaN and infinities are
-    not JSON.
+    """Yield the JSON objects of ``text``, in order. Objects within another one are part of that, also where that is cut off.
+    NaN and infinities are not JSON.
     """
     decoder = json.JSONDecoder(parse_constant=_refuse)
-    position = text.find("{", start)
-    while position >= 0:
+    failures = 0
+    opening = _OPENING.search(text, start)
+    while opening is not None and failures < _MOST_FAILURES:
         try:
-            value, end = decoder.raw_decode(text, position)
-        except (ValueError, RecursionError):
-            end = position + 1
+            value, end = decoder.raw_decode(text, opening.start())
+        except json.JSONDecodeError as error:
+            end = max(error.pos, opening.end())
+            failures += 1
+        except ValueError:
+            end = opening.end()
+            failures += 1
+        except RecursionError:
+            return  # nothing that a judge writes
         else:
-            yield FoundObject(value, position, end)
-        position = text.find("{", end)
+            yield FoundObject(value, opening.start(), end)
+        opening = _OPENING.search(text, end)
 
 
 def last_object(text: str) -> dict[str, Any] | None:

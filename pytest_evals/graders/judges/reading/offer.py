@@ -14,7 +14,7 @@ Problem = Literal["several", "negated", "unknown"]
 
 # Emphasis, quotes, brackets and list markers around a verdict. Emphasis was blanked before, where it is Markdown.
 _AROUND = (
-    " \t*_`#>\"'\u201c\u201d\u201e\u2018\u2019\u00ab\u00bb\u300c\u300d\u300e\u300f\u3010\u3011\u3008\u3009()[]{}<|"
+    " \t*_`#>\\\"'\u201c\u201d\u201e\u2018\u2019\u00ab\u00bb\u300c\u300d\u300e\u300f\u3010\u3011\u3008\u3009()[]{}<|"
     "\u2022\u25cf\u25aa\u2192\u21d2\u279c\u27a4"
 )
 _SIGN = re.compile(r"(?:\s|=>|->|[:=]|\u2192|\u21d2|\u279c|-\s|[\u2013\u2014])*")
@@ -34,19 +34,25 @@ _UNIT = (
     r"(?:\s*(?:stars?|points?|pts?\.?|marks?|punkten?|sternen?|\u00e9toiles?|estrellas?|puntos?|punti|stelle|"
     r"\u5206|\u70b9|\uc810|\u661f|\u2b50+|\u2605+)(?![a-z]))?"
 )
-_TOTAL = (
-    r"(?:\s*\(?\s*(?:/|(?:out\s+of|of|von|sur|sobre|su|de|di|z|van|av|\u4e2d|\u6ee1\u5206)(?![a-z]))\s*(?P<total>\d+)(?:\.0{1,2})?(?![\d.,]\d))?"
-)
-_BETWEEN = r"(?:-|\u2013|\u2014|~|\u301c|\.\.+|/|,|&|(?:to|or|and|bis|oder|und|ou|et|y|o|e|\u81f3|\u5230|\u6216|\u548c)(?![a-z]))"
+_TOTAL = r"(?:\s*\(?\s*(?:/|(?:out\s+of|of|von|sur|sobre|su|de|di|z|van|av|\u4e2d|\u6ee1\u5206)(?![a-z]))\s*(?P<total>\d+)(?:\.0{1,2})?(?![\d.,]\d))?"
 _NUMBER = re.compile(
-    rf"(?P<label>\d{{1,9}})(?:\.0{{1,2}}|,0)?(?![\d%+\u00b2\u00b3\u00b9\u00bc-\u00be\u2150-\u215f]|[.,]\d){_UNIT}{_TOTAL}{_UNIT}"
-    rf"(?![A-Za-z]|%|\s*%|\s*{_BETWEEN}\s*\d|\+)",
+    rf"(?P<label>\d{{1,9}})(?:\.0{{1,2}}|,0)?(?![\d%+\u00b2\u00b3\u00b9\u00bc-\u00be\u2150-\u215f]|[.,]\d)(?P<unit>{_UNIT}){_TOTAL}{_UNIT}"
+    r"(?![A-Za-z]|\s*%|\+)",
+    re.IGNORECASE,
+)
+# What makes a number the first of several: 3-4, 3 to 4. Reasons may follow a dash too: "4 - 2 of 3 points are met".
+_BETWEEN = re.compile(
+    r"\s*(?:(?P<dash>-|\u2013|\u2014)|~|\u301c|\.\.+|/|,|&|(?:to|or|and|bis|oder|und|ou|et|y|o|e|\u81f3|\u5230|\u6216|\u548c)(?![a-z]))"
+    r"\s*(?P<next>\d+)",
     re.IGNORECASE,
 )
 _NEGATION = re.compile(
     r"(?:\b(?:not|no|never|neither|nor|cannot|without|nicht|kein\w*|weder|pas|jamais|nunca|n\u00e3o|niet|geen|nie|non|\u043d\u0435)\b|"
     r"n't|n\u2019t|[\u4e0d\u6ca1\u975e\u7121])[^\w:;.]*(?:\w+[^\w:;.]+){0,3}\Z",
     re.IGNORECASE,
+)
+_CLAUSE = re.compile(
+    r"\b(?:so|thus|hence|therefore|daher|deshalb|also|donc|quindi|dus)\b|\u56e0\u6b64|\u6240\u4ee5", re.IGNORECASE
 )
 _WORD_END = r"(?![\w+]|-\w|-\Z|\.\d|['\u2019]\w)"
 
@@ -75,9 +81,11 @@ class Offer:
         self._pattern = re.compile(rf"(?:{'|'.join(map(re.escape, names))}){_WORD_END}", re.IGNORECASE)
         spelled = sorted(map(normalized, labels), key=len, reverse=True)
         self._spelled = re.compile(rf"(?<![\w.])(?:{'|'.join(map(re.escape, spelled))}){_WORD_END}")
-        other = rf"(?:{'|'.join(map(re.escape, spelled))})(?!\w)"
+        other = rf"(?:{'|'.join(map(re.escape, spelled))})"
         joined = r"\s*(?:/|\||,|&|<|>|=|->|\u2192|\bvs\b\.?|\b(?:and|or|und|oder|et|ou|y|o|e)\b)\s*(?:(?:and|or)\s+)?[\"'*(\[]*"
-        self._other = re.compile(rf"{joined}(?i:{other})|[\s\"'*)\]]+{other}")
+        self._other = re.compile(
+            rf"(?:{joined}(?=(?i:{other})(?!\w))|[\s\"'*)\]]+(?={other}(?!\w)))(?P<other>(?i:{other}))(?!\w)"
+        )
 
     def is_letter(self, label: str) -> bool:
         """Tell whether a label is a single letter, which is a word or the name of a thing in most sentences."""
@@ -103,8 +111,9 @@ class Offer:
         label = self._label(found.group())
         if (spelled or (self.is_letter(label) and noun)) and found.group() != normalized(label):
             return None
-        if self._other.match(text, found.end(), end):
-            return Match(None, found.start(), found.end(), "several")
+        other = self._other.match(text, found.end(), end)
+        if other is not None and self._label(other["other"]) != label:
+            return Match(None, found.start(), other.end(), "several")
         return Match(label, found.start(), found.end())
 
     def whole(self, text: str, start: int = 0, end: int | None = None) -> Match | None:
@@ -164,13 +173,24 @@ class Offer:
         if found is None:
             return None
         label, total = str(int(found["label"])), found["total"]
+        if total is None and not found["unit"] and _is_first(found):
+            return None
         on_offer = label in self.labels and (total is None or int(total) == self._highest)
         return Match(label if on_offer else None, found.start(), found.end(), None if on_offer else "unknown")
 
 
 def negated(text: str, start: int, beginning: int = 0) -> bool:
     """Tell whether what stands at ``start`` is negated by the words before it, those after ``beginning``."""
-    return _NEGATION.search(text[max(beginning, start - 80) : start]) is not None
+    return _NEGATION.search(_CLAUSE.split(text[max(beginning, start - 80) : start])[-1]) is not None
+
+
+def _is_first(found: re.Match[str]) -> bool:
+    """Tell whether a number is the first of several, as the beginning of a range is."""
+    other = _BETWEEN.match(found.string, found.end(), found.endpos)
+    if other is None:
+        return False
+    spaced = other["dash"] is not None and other.group()[:1].isspace() and found.string[other.end("dash")].isspace()
+    return not (spaced and int(other["next"][:9]) <= int(found["label"]))
 
 
 def _signed(text: str, place: int, start: int) -> bool:

@@ -51,10 +51,23 @@ class _Patterns:
 @functools.lru_cache(maxsize=256)
 def _patterns(offer: Offer) -> _Patterns:
     opened = rf"\b{_VERBS}(?:\W{{1,3}}{_FILL}\b){{0,6}}[\s:\"'(\[]{{1,3}}"
+    so = rf"\b(?:so|thus|hence|therefore|ergo)\b(?:\W{{1,3}}{_FILL}\b){{0,4}}[\s,:\"'(\[]{{1,3}}"
     if offer.numeric:
         fraction = r"(?<![\w.,/-])(?=\d+(?:\.0)?\s*(?:/|out\s+of\s)\s*\d)"
+        this = r"\b(?:this|it|that|answer|response)(?:\s+is|'s|\u2019s)\s+(?:an?|only\s+an?|just\s+an?)\s+"
         points = r"(?:\u7ed9|\u6253|\u8bc4|\u8a55)\D{0,6}?(?=\d+\s*\u5206)"
-        return _Patterns(tuple(re.compile(entry, re.IGNORECASE) for entry in (rf"{opened}(?=\d)", fraction, points)))
+        return _Patterns(
+            tuple(
+                re.compile(entry, re.IGNORECASE)
+                for entry in (
+                    rf"{opened}(?=\d)",
+                    rf"{so}(?=\d+(?:\.0)?[\s.!]*\Z)",
+                    fraction,
+                    rf"{this}(?=\d+(?:\.0)?(?:[\s.!]*\Z|[,;:/]|\s+(?:out\s+of|because|since)\b))",
+                    points,
+                )
+            )
+        )
     letters = [re.escape(label) for label in offer.labels if offer.is_letter(label)]
     words = [re.escape(label) for label in sorted(offer.labels, key=len, reverse=True) if not offer.is_letter(label)]
     found = []
@@ -64,12 +77,16 @@ def _patterns(offer: Offer) -> _Patterns:
         if capitals:
             found.append(rf"{opened}(?=(?-i:{capitals})(?!\w))")
         copula = r"\b(?:is|was|it's|that's|seems|as|ist|est|es|\u00e8|\u00e9)(?:\s+(?:an?|the|clearly|rather|quite|very|mostly|just|definitely|eine?|une?))?\s+"
-        found += [rf"(?:{opened}|{copula})(?=(?:{named}){_AFTER})", rf":\s*(?=(?:{named})[\s.!]*\Z)"]
+        found += [rf"(?:{opened}|{copula})(?=(?:{named}){_AFTER})", rf"(?:{so}|:\s*)(?=(?:{named})[\s.!]*\Z)"]
     if letters:
         named = f"(?-i:{'|'.join(letters)})"
         subject = r"\b(?:answer|response|one|winner|choice|option|verdict|it|assistant)\s+is\s+(?:(?:answer|response|option|assistant)\s+)?"
-        better = rf"(?={named}\s+(?:{_NOT_BETWEEN}{{1,6}}?(?:better|best|superior|stronger|preferable|preferred|winner)\b|wins\b))"
-        found += [rf"(?:{opened}|{subject})(?={named}(?!\w|\.\w|'))", rf"(?<![\w.]){better}"]
+        better = rf"(?={named}\s+(?:{_NOT_BETWEEN}{{1,6}}?(?:better|best|superior|stronger|preferable|preferred|winner|besser|meilleure?|mejor|migliore|melhor)\b|wins\b))"
+        found += [
+            rf"(?:{opened}|{subject})(?={named}(?!\w|\.\w|'))",
+            rf"{so}(?={named}[\s.!]*\Z)",
+            rf"(?<![\w.]){better}",
+        ]
     return _Patterns(tuple(re.compile(entry, re.IGNORECASE) for entry in found))
 
 
@@ -93,9 +110,15 @@ def _own_lines(text: str) -> Iterator[tuple[int, int]]:
     fenced, start = False, 0
     for line in text.split("\n"):
         end = start + len(line)
-        if FENCE.fullmatch(line):
+        fence = FENCE.match(line)
+        if fence is not None:
             fenced = not fenced
-        elif not fenced and not line.lstrip().startswith(">") and any(map(str.isalnum, line)):
+        if (
+            (fence is None or fence["nothing"] is None)
+            and not fenced
+            and not line.lstrip().startswith(">")
+            and any(map(str.isalnum, line))
+        ):
             yield max(start, end - _LONGEST), end
         start = end + 1
 
@@ -132,7 +155,9 @@ def _others(sentence: str, match: Match, offer: Offer) -> bool:
         return _JOINED.search(sentence, match.end) is not None
     later = [entry for entry in offer.mentions(sentence, match.end, len(sentence)) if entry.label != match.label]
     return any(
-        not offer.is_letter(entry.label or "") and not offer.is_word(entry.label or "") and not negated(sentence, entry.start)
+        not offer.is_letter(entry.label or "")
+        and not offer.is_word(entry.label or "")
+        and not negated(sentence, entry.start)
         for entry in later
     )
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_evals.graders.judges.reading.spelling import folded, normalized
@@ -49,34 +50,37 @@ class Quotations:
         self._ends = [match.end() for match in found]
         self._words = [match.group().casefold() for match in found]
         self._known = frozenset(self._words)
-        self._pairs = set(zip(self._words, self._words[1:], strict=False))
+        self._pairs = set(itertools.pairwise(self._words))
         self._shown_pairs: set[tuple[str, str]] = set()
         self._segments: set[tuple[str, ...]] = set()
         self._quoted = bytearray(len(self._words))
         self._find(material)
 
     def _find(self, material: Material) -> None:
+        triples = set(zip(self._words, self._words[1:], self._words[2:], strict=False))
         if not self._words:
             return
-        triples = set(zip(self._words, self._words[1:], self._words[2:], strict=False))
-        shown: set[tuple[str, str, str]] = set()
-        end = self._words[-3:]
+        shown: set[tuple[str, ...]] = set()
+        last = tuple(self._words[-3:])
         for text in (*material.judged, *material.beside):
             for words in _threes(text):
                 if words in triples:
                     shown.add(words)
-                elif len(end) == 3 and words[:2] == (end[0], end[1]) and words[2].startswith(end[2]):
-                    shown.add((end[0], end[1], end[2]))  # a quotation that ends within a word
+                elif words[:2] == last[:2] and len(last) == 3 and words[2].startswith(last[2]):
+                    shown.add(last)  # a quotation that was cut within a word
                 if words[:2] in self._pairs:
                     self._shown_pairs.add(words[:2])
         for text in material.judged:
             self._segments.update(self._short_segments(text))
-        for index, words in enumerate(zip(self._words, self._words[1:], self._words[2:], strict=False)):
+        self._note(shown, 3)
+        self._note(self._segments, 2)
+
+    def _note(self, shown: Collection[tuple[str, ...]], length: int) -> None:
+        """Note as quoted every row of so many words that was ``shown``."""
+        rows = zip(*(self._words[index:] for index in range(length)), strict=False)
+        for index, words in enumerate(rows):
             if words in shown:
-                self._quoted[index : index + 3] = b"\1\1\1"
-        for index, pair in enumerate(zip(self._words, self._words[1:], strict=False)):
-            if pair in self._segments:
-                self._quoted[index : index + 2] = b"\1\1"
+                self._quoted[index : index + length] = b"\1" * length
 
     def _short_segments(self, text: str) -> Iterator[tuple[str, ...]]:
         """Yield lines and parts of sentences whose words all stand in the reply."""
@@ -110,7 +114,8 @@ class Quotations:
         opening, closing = min(opening, first), max(closing, last)
         if labelled:
             return opening < first and all(
-                pair in self._shown_pairs for pair in zip(self._words[opening : last - 1], self._words[opening + 1 : last], strict=True)
+                pair in self._shown_pairs
+                for pair in zip(self._words[opening : last - 1], self._words[opening + 1 : last], strict=True)
             )
         return tuple(self._words[first:last]) in self._segments or tuple(self._words[opening:closing]) in self._segments
 
@@ -119,7 +124,7 @@ class Quotations:
         words = [word for text in texts for word in _words(text)]
         if len(words) < 2:
             return tuple(words) in self._segments
-        return all(pair in self._shown_pairs for pair in zip(words, words[1:], strict=False))
+        return all(pair in self._shown_pairs for pair in itertools.pairwise(words))
 
     def _run(self, first: int, last: int) -> int:
         while first > 0 and self._quoted[first - 1]:

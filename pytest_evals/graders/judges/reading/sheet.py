@@ -13,7 +13,7 @@ from pytest_evals.graders.judges.reading.markup import without_emphasis, without
 from pytest_evals.graders.judges.reading.objects import objects
 from pytest_evals.graders.judges.reading.offer import Offer, offer_of
 from pytest_evals.graders.judges.reading.quotation import NOTHING, Material, Quotations
-from pytest_evals.graders.judges.reading.spelling import normalized
+from pytest_evals.graders.judges.reading.spelling import normalized, reply_text
 from pytest_evals.graders.judges.reading.thoughts import answer_start
 
 _NAMED = re.compile(
@@ -34,7 +34,7 @@ class Sheet:
 
 def read_sheet(reply: str, offered: Mapping[str, Sequence[str]], material: Material = NOTHING) -> Sheet:
     """Return the verdict on each criterion of ``offered``, which holds the labels on offer by name."""
-    text = normalized(reply)
+    text = reply_text(reply)
     quotations = Quotations(text, material)
     start = answer_start(text, material, quotations)
     if start is None or not text[start:].strip():
@@ -84,7 +84,9 @@ def _entries(text: str, start: int, offered: Mapping[str, Sequence[str]]) -> Ite
             yield name, line[named.end() :], (named["name"],)
 
 
-def _of_object(given: Mapping[str, Any], by_words: Mapping[tuple[str, ...], str], depth: int = 0) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+def _of_object(
+    given: Mapping[str, Any], by_words: Mapping[tuple[str, ...], str], depth: int = 0
+) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     """Yield the entries of an object, and of objects and lists in it: ``{"brief": {"verdict": "PASS"}}``, too."""
     for key, value in given.items():
         name = by_words.get(_words(key))
@@ -101,7 +103,9 @@ def _of_object(given: Mapping[str, Any], by_words: Mapping[tuple[str, ...], str]
                     yield from _record(entry, by_words) or _of_object(entry, by_words, depth + 1)
 
 
-def _record(given: Mapping[str, Any], by_words: Mapping[tuple[str, ...], str]) -> list[tuple[str, str, tuple[str, ...]]]:
+def _record(
+    given: Mapping[str, Any], by_words: Mapping[tuple[str, ...], str]
+) -> list[tuple[str, str, tuple[str, ...]]]:
     """Return the entry of an object that holds a name and a verdict: ``{"criterion": "brief", "verdict": "PASS"}``."""
     texts = {key: value for key, value in given.items() if isinstance(value, str)}
     name = next((by_words[_words(value)] for value in texts.values() if _words(value) in by_words), None)

@@ -6,6 +6,7 @@ import functools
 import re
 import unicodedata
 
+_LONGEST = 40_000
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _INVISIBLE = frozenset({"Cf", "Me"})
 _VARIATIONS = range(0xFE00, 0xFE10)
@@ -31,6 +32,13 @@ def normalized(text: str) -> str:
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     return text if text.isascii() else _NOT_ASCII.sub(_plain_spelling, unicodedata.normalize("NFC", text))
+
+
+def reply_text(reply: str) -> str:
+    """Return a judge's reply normalized; of one that is far too long its beginning and its end."""
+    if len(reply) > _LONGEST:
+        reply = f"{reply[: _LONGEST // 2]}\n{reply[-_LONGEST // 2 :]}"
+    return normalized(reply)
 
 
 def folded(text: str) -> str:
