@@ -124,7 +124,10 @@ KINDS: Mapping[str, tuple[Callable[[], Any], str]] = {
 
 
 def judged(monkeypatch: pytest.MonkeyPatch, kind: str, style: Style, answer: str) -> Grade:
-    """Return the grade of an answer by a judge that finds it bad and quotes it, also when asked again."""
+    """Return the grade of an answer by a judge that finds it bad and quotes it, also when asked again.
+
+    Where it is asked for a line with a mark, it adds that.
+    """
     make, bad = KINDS[kind]
 
     def reply(talk: list[dict[str, Any]]) -> str:
@@ -135,10 +138,11 @@ def judged(monkeypatch: pytest.MonkeyPatch, kind: str, style: Style, answer: str
         marked = [
             line for line in talk[-1]["content"].splitlines() if re.fullmatch(rf"Verdict [0-9a-f]{{4}}: {own}", line)
         ]
-        return style(marked[0] if marked else own, answer)
+        return "\n".join([style(own, answer), *marked])
 
-    grade = Graded(make, monkeypatch)(Handle(reply), answer)
-    return grade[""] if isinstance(grade, dict) else grade
+    graded = Graded(make, monkeypatch)(Handle(reply), answer)
+    grade: Grade = graded[""] if isinstance(graded, dict) else graded
+    return grade
 
 
 @pytest.mark.parametrize("style", [*STYLES, *ONLY])

@@ -56,12 +56,15 @@ def in_lines(text: str, offer: Offer) -> Iterator[Statement]:
             fenced = not fenced
         if line.strip() and (fence is None or fence["nothing"] is None):
             boxes = in_boxes(text, start, end, offer)
-            found, announced = (boxes, None) if boxes else _of_line(unboxed, start, end, offer, announced)
+            found, announced = _of_line(unboxed, start, end, offer, announced)
+            if boxes:  # what it holds is stated more plainly than what a heading before it may come to
+                found = [*(statement for statement in found if statement.label), *boxes]
             foreign = fenced or line.lstrip().startswith(_FOREIGN)
             for statement in found:
-                if listed and offer.numeric and _NUMBERED.match(text, start, end) and not statement.labelled:
-                    continue
-                placed = replace(statement, rank=Rank.ASIDE) if foreign and not boxes else statement
+                number = _NUMBERED.match(text, start, end) if listed and offer.numeric else None
+                if number is not None and statement.verdict[0] < number.end():
+                    continue  # the number of an item
+                placed = replace(statement, rank=Rank.ASIDE) if foreign and statement not in boxes else statement
                 if placed.rank is Rank.OPENING:
                     opening.append(placed)
                 else:

@@ -12,6 +12,7 @@ from pytest_evals.graders.judges.reading.spelling import folded, normalized
 
 MASK = "\ufffc"
 """Takes the place of a quotation in a text (the object replacement character)."""
+_KEPT = "\n`~"
 _LONGEST_SEGMENT = 12
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 # Words; a character each in scripts that do not put spaces. An escape such as \n within JSON is no letter of the next word.
@@ -134,7 +135,7 @@ class Quotations:
         return last - first
 
     def masked(self) -> str:
-        """Return the reply with `MASK` for each quotation, as long as it was."""
+        """Return the reply with `MASK` for each quotation, as long as it was. Lines and fences stay."""
         parts = list(self._reply)
         index = 0
         while index < len(self._words):
@@ -145,7 +146,7 @@ class Quotations:
             while last + 1 < len(self._words) and self._quoted[last + 1]:
                 last += 1
             start, end = self._starts[index], self._ends[last]
-            parts[start:end] = [character if character == "\n" else MASK for character in parts[start:end]]
+            parts[start:end] = [character if character in _KEPT else MASK for character in parts[start:end]]
             index = last + 1
         return "".join(parts)
 
