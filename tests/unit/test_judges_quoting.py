@@ -123,7 +123,7 @@ KINDS: Mapping[str, tuple[Callable[[], Any], str]] = {
 }
 
 
-def judged(monkeypatch: pytest.MonkeyPatch, kind: str, style: Style, answer: str) -> Grade:
+def judged(monkeypatch: pytest.MonkeyPatch, kind: str, style: str, answer: str) -> Grade:
     """Return the grade of an answer by a judge that finds it bad and quotes it, also when asked again.
 
     Where it is asked for a line with a mark, it adds that.
@@ -138,7 +138,8 @@ def judged(monkeypatch: pytest.MonkeyPatch, kind: str, style: Style, answer: str
         marked = [
             line for line in talk[-1]["content"].splitlines() if re.fullmatch(rf"Verdict [0-9a-f]{{4}}: {own}", line)
         ]
-        return "\n".join([style(own, answer), *marked])
+        quoting = {**STYLES, **ONLY}[style](own, answer)
+        return quoting if style in ONLY else "\n".join([quoting, *marked])
 
     graded = Graded(make, monkeypatch)(Handle(reply), answer)
     grade: Grade = graded[""] if isinstance(graded, dict) else graded
@@ -148,7 +149,7 @@ def judged(monkeypatch: pytest.MonkeyPatch, kind: str, style: Style, answer: str
 @pytest.mark.parametrize("style", [*STYLES, *ONLY])
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_quotation_turns_a_verdict(monkeypatch: pytest.MonkeyPatch, kind: str, style: str) -> None:
-    grades = {name: judged(monkeypatch, kind, {**STYLES, **ONLY}[style], answer) for name, answer in ANSWERS.items()}
+    grades = {name: judged(monkeypatch, kind, style, answer) for name, answer in ANSWERS.items()}
     assert [name for name, grade in grades.items() if grade.status != "error" and grade.value != 0] == []
     if style in ONLY:
         assert {grade.status for grade in grades.values()} == {"error"}
@@ -163,5 +164,5 @@ UNREADABLE = {"json"}  # an answer's own objects, and a verdict that is JSON wit
 def test_a_judge_that_quotes_still_gives_its_own_verdict(
     monkeypatch: pytest.MonkeyPatch, kind: str, style: str
 ) -> None:
-    grades = {name: judged(monkeypatch, kind, STYLES[style], answer) for name, answer in ANSWERS.items()}
+    grades = {name: judged(monkeypatch, kind, style, answer) for name, answer in ANSWERS.items()}
     assert [name for name, grade in grades.items() if grade.status != "graded"] == []
