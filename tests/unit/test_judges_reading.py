@@ -7,6 +7,7 @@ null for none), and ``material`` where the judge was shown what the reply quotes
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +231,31 @@ def test_no_reply_keeps_a_reader_busy(reply: str) -> None:
     for offered in (("PASS", "FAIL"), ("1", "2", "3")):
         assert read_verdict(f"{reply}x", offered, Material((reply[:1000],))).verdict is None
     read_sheet(reply, SHEET, Material((reply[:1000],)))
+
+
+def test_no_reply_breaks_a_reader() -> None:
+    rng = random.Random(3)  # noqa: S311 - the same replies in every run
+    parts = ["PASS", "pass", "4", "4/5", "A", "\u0130Y\u0130", "gro\u00df", "Verdict", ":", " ", "\n", "|", "*", "`", "```", '"', "'", "{", "}",
+             "[[", "]]", "<think>", "</think>", "<verdict>", "\\boxed{", "assistantfinal", "analysis", "\ud800", "\u200b", "\u00bd", "9" * 5000, "not ",
+             "rate it ", "so ", "is ", "better", "-", "\uff1a", "\u5224\u5b9a", ">", "1. ", "if ", "?", ".", "~~", "$", "\u3010", "\u3011", "\ufffc"]  # fmt: skip
+    for offered in (
+        ("PASS", "FAIL", "NA"),
+        ("1", "2", "3", "4", "5"),
+        ("A", "B", "TIE"),
+        ("\u0130yi", "gro\u00df", "k\u00f6t\u00fc"),
+    ):
+        for _ in range(300):
+            reply, shown = ("".join(rng.choices(parts, k=rng.randrange(1, 25))) for _ in range(2))
+            reading = read_verdict(reply, offered, Material((shown, reply[:40])))
+            assert (reading.verdict in offered) == (reading.problem is None)
+            read_sheet(reply, SHEET, Material((shown,)))
+            read_response(reply, Review, Material((shown,)))
+
+
+def test_labels_in_letters_with_other_cases_are_read() -> None:
+    assert read_verdict("Urteil: GROSS", ("gro\u00df", "klein")).verdict == "gro\u00df"
+    assert read_verdict("gro\u00df.", ("gro\u00df", "klein")).verdict == "gro\u00df"
+    assert read_verdict("Karar: \u0130Y\u0130", ("iyi", "k\u00f6t\u00fc")).verdict == "iyi"
 
 
 def test_of_a_very_long_reply_beginning_and_end_are_read() -> None:

@@ -9,7 +9,7 @@ from pytest_evals.graders.judges.reading.lines import in_lines
 from pytest_evals.graders.judges.reading.marks import in_objects, in_tags
 from pytest_evals.graders.judges.reading.markup import blanked, without_emphasis, without_tags
 from pytest_evals.graders.judges.reading.objects import objects
-from pytest_evals.graders.judges.reading.offer import Offer, Problem, offer_of
+from pytest_evals.graders.judges.reading.offer import Match, Offer, Problem, offer_of
 from pytest_evals.graders.judges.reading.prose import in_prose
 from pytest_evals.graders.judges.reading.quotation import NOTHING, Material, Quotations
 from pytest_evals.graders.judges.reading.spelling import reply_text
@@ -102,8 +102,7 @@ class _Reader:
         return Reading(last.label)
 
     def _prose(self, *, quoting: bool) -> Reading:
-        masked = without_tags(without_emphasis(self._bare(self._quotations.masked())), self._offer)
-        found = list(in_prose(masked, self._offer))
+        found = self._said(self._quotations.masked())
         own = [
             entry
             for entry in found
@@ -116,12 +115,16 @@ class _Reader:
             return Reading(given.pop())
         if own:
             return self._problem("negated", own[0].start, own[-1].end)
-        if quoting or len(own) < len(found) or "\ufffc" in masked:
+        if quoting or len(own) < len(found) or any(entry.label for entry in self._said(self._text)):
             return Reading(None, "what the reply holds of a verdict is a quotation of what was judged", True)
         bare = self._text[self._start :].strip()
         if "\n" not in bare and len(bare.split()) <= 3:
             return Reading(None, f"the verdict {quoted(bare, 60)} was not on offer")
         return Reading(None, "the reply holds no verdict")
+
+    def _said(self, text: str) -> list[Match]:
+        """Return what the reply, or a masked copy of it, says in prose."""
+        return list(in_prose(without_tags(without_emphasis(self._bare(text)), self._offer), self._offer))
 
     def _problem(self, problem: Problem, start: int, end: int) -> Reading:
         said = quoted(" ".join(self._text[start:end].split()), 80)

@@ -148,14 +148,9 @@ def _alone(text: str, start: int, body: int, end: int, offer: Offer, *, numbered
         match = offer.whole(text, body, end)
     if match is None or match.problem == "unknown":
         return None
-    named = text[: match.start].rstrip(" \"'([")[-1:].isalpha() and offer.is_letter(match.label or "")
-    rank = (
-        Rank.OPENING
-        if named and text[start : match.start].strip(" #\"'([")
-        else Rank.ASIDE
-        if numbered
-        else Rank.STATED
-    )
+    rank = Rank.ASIDE if numbered else Rank.STATED
+    if offer.is_letter(match.label or "") and any(map(str.isalpha, text[start : match.start])):
+        rank = Rank.OPENING  # "Answer A" may be a heading
     return stated(match, start, end, rank=rank)
 
 

@@ -29,9 +29,13 @@ def without_emphasis(text: str) -> str:
     return _EMPHASIS.sub(_blank, text)
 
 
-def without_tags(text: str, offer: Offer) -> str:
-    """Return ``text`` without tags, except those that are a verdict: ``<PASS>``."""
-    return TAG.sub(lambda found: found.group() if found[1] and offer.whole(found[1]) else _blank(found), text)
+def without_tags(text: str, offer: Offer | None = None) -> str:
+    """Return ``text`` without tags, except those that are a verdict on ``offer``: ``<PASS>``."""
+
+    def replaced(found: re.Match[str]) -> str:
+        return found.group() if offer is not None and found[1] and offer.whole(found[1]) else _blank(found)
+
+    return TAG.sub(replaced, text)
 
 
 def unwrapped(found: re.Match[str]) -> str:

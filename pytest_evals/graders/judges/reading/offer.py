@@ -34,7 +34,7 @@ _UNIT = (
     r"(?:\s*(?:stars?|points?|pts?\.?|marks?|punkten?|sternen?|\u00e9toiles?|estrellas?|puntos?|punti|stelle|"
     r"\u5206|\u70b9|\uc810|\u661f|\u2b50+|\u2605+)(?![a-z]))?"
 )
-_TOTAL = r"(?:\s*\(?\s*(?:/|(?:out\s+of|of|von|sur|sobre|su|de|di|z|van|av|\u4e2d|\u6ee1\u5206)(?![a-z]))\s*(?P<total>\d+)(?:\.0{1,2})?(?![\d.,]\d))?"
+_TOTAL = r"(?:\s*\(?\s*(?:/|(?:out\s+of|of|von|sur|sobre|su|de|di|z|van|av|\u4e2d|\u6ee1\u5206)(?![a-z]))\s*(?P<total>\d{1,9})(?:\.0{1,2})?(?![\d.,]\d))?"
 _NUMBER = re.compile(
     rf"(?P<label>\d{{1,9}})(?:\.0{{1,2}}|,0)?(?![\d%+\u00b2\u00b3\u00b9\u00bc-\u00be\u2150-\u215f]|[.,]\d)(?P<unit>{_UNIT}){_TOTAL}{_UNIT}"
     r"(?![A-Za-z]|\s*%|\+)",
@@ -77,7 +77,7 @@ class Offer:
         self._by_fold = {folded(label): label for label in labels}
         if "na" in self._by_fold:
             self._by_fold.setdefault("n/a", self._by_fold["na"])
-        names = sorted(self._by_fold, key=len, reverse=True)
+        names = sorted({*self._by_fold, *map(normalized, labels)}, key=len, reverse=True)
         self._pattern = re.compile(rf"(?:{'|'.join(map(re.escape, names))}){_WORD_END}", re.IGNORECASE)
         spelled = sorted(map(normalized, labels), key=len, reverse=True)
         self._spelled = re.compile(rf"(?<![\w.])(?:{'|'.join(map(re.escape, spelled))}){_WORD_END}")
@@ -167,7 +167,14 @@ class Offer:
         ]
 
     def _label(self, text: str) -> str:
-        return self._by_fold[text.casefold()]
+        """Return the label that a pattern found. Letters without case of their own are compared as the pattern did."""
+        found = self._by_fold.get(text.casefold())
+        if found is None:
+            spellings = {**{normalized(label): label for label in self.labels}, **self._by_fold}
+            found = next(
+                label for name, label in spellings.items() if re.fullmatch(re.escape(name), text, re.IGNORECASE)
+            )
+        return found
 
     def _number(self, found: re.Match[str] | None) -> Match | None:
         if found is None:

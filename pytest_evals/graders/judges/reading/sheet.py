@@ -72,7 +72,7 @@ def _entries(text: str, start: int, offered: Mapping[str, Sequence[str]]) -> Ite
         yield from of_objects
         return
     position = 0
-    for line in without_tags(without_emphasis(text), Offer(["-"])).split("\n"):
+    for line in without_tags(without_emphasis(text)).split("\n"):
         named = _NAMED.match(line) if position >= start or position + len(line) > start else None
         position += len(line) + 1
         if named is None:
