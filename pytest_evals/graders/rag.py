@@ -19,7 +19,7 @@ from pytest_evals.graders.judges.decisions import LONG, Decision, VerdictLabels,
 from pytest_evals.graders.judges.grader import Scene, judge_fixture, messages_of
 from pytest_evals.graders.judges.labels import closing
 from pytest_evals.graders.judges.options import Common, Options, read_options
-from pytest_evals.graders.judges.replies import strip_thoughts
+from pytest_evals.graders.judges.reading.thoughts import strip_thoughts
 from pytest_evals.graders.judges.subject import fenced, join_documents, last_user_turn
 
 if TYPE_CHECKING:
@@ -150,7 +150,14 @@ async def _share(
     if not asked:
         return Grade(None, "", nothing, status="not_applicable")
     calls = [
-        decide(scene.judge, scene.options, YES_NO, messages_of(scene, head, ending, blocks=blocks)) for blocks in asked
+        decide(
+            scene.judge,
+            scene.options,
+            YES_NO,
+            messages_of(scene, head, ending, blocks=blocks),
+            scene.material(part),
+        )
+        for part, blocks in zip(judged, asked, strict=True)
     ]
     decisions = await together(calls)
     broken = [decision for decision in decisions if decision.status == "error"]
@@ -180,7 +187,12 @@ async def _listed_claims(scene: Scene) -> Sequence[str] | Decision:
     }
     generation = {"max_new_tokens": LONG, **scene.options.generation}
     answered = await ask(
-        judge, messages, read_claims, guide={"json_schema": schema}, generation=generation, remind=tail
+        judge,
+        messages,
+        lambda reply: read_claims(reply.text),
+        guide={"json_schema": schema},
+        generation=generation,
+        remind=tail,
     )
     if answered.value is None:
         details = {"replies": list(answered.replies)}

@@ -48,11 +48,10 @@ def test_the_judge_sees_criterion_question_and_answer_and_is_held_to_the_form(gr
     graded = grading(
         lambda: judge.binary("matches {{item.capital}}", reference="{{item.capital}}", context="item.facts")
     )
-    graded(handle, "<think>hm</think>It is Paris.", {"capital": "Paris", "facts": ["France", {"text": "Paris"}]})
+    graded(handle, "It is Paris.", {"capital": "Paris", "facts": ["France", {"text": "Paris"}]})
     shown = seen(handle)
     for text in ("matches Paris", "capital of France?", "It is Paris.", "[1] France", "[2] Paris", "REFERENCE"):
         assert text in shown
-    assert "hm" not in shown.split("It is Paris.")[0][-40:]
     assert handle.parameters == [{"max_new_tokens": 24, "choice": ["PASS", "FAIL", "NA"]}]
     assert [message["role"] for message in handle.asked[0]] == ["system", "user"]
     assert set(graded.settings["settings"]) == {"criterion", "reference", "context"}

@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from pytest_evals.graders.judges.replies import last_object, read_verdict, strip_thoughts
-from pytest_evals.graders.judges.scale import without_total
+from pytest_evals.graders.judges.reading.objects import last_object
+from pytest_evals.graders.judges.reading.thoughts import strip_thoughts
+from pytest_evals.graders.judges.replies import read_verdict
 from pytest_evals.graders.judges.subject import fenced, neutral
 
 OFFERED = ("PASS", "FAIL", "NA")
@@ -79,7 +80,7 @@ def test_what_is_not_a_clear_verdict_is_none(reply: str, problem: str) -> None:
     ],
 )
 def test_scores_are_whole_numbers_of_the_scale(reply: str, score: str | None) -> None:
-    assert read_verdict(without_total(reply, "5"), ("1", "2", "3", "4", "5")).verdict == score
+    assert read_verdict(reply, ("1", "2", "3", "4", "5")).verdict == score
 
 
 def test_labels_of_any_words_are_told_apart() -> None:
@@ -120,10 +121,10 @@ def test_a_fence_follows_from_its_text_and_from_nothing_else() -> None:
     assert token not in fenced("ANSWER", f"x {token}").replace(f"x {token}", "")
 
 
-def test_thoughts_are_stripped_wherever_they_begin_and_end() -> None:
-    assert strip_thoughts("<think>a</think>b<think>c</think>d") == "bd"
+def test_thoughts_are_stripped_where_a_model_puts_them_and_nowhere_else() -> None:
+    assert strip_thoughts("<think>a</think>b<think>c</think>d") == "b<think>c</think>d"
     assert strip_thoughts("a</think>b") == "b"
-    assert strip_thoughts("a<think>b") == "a"
+    assert strip_thoughts("a<think>b") == "a<think>b"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 from pytest_evals.completion import Completion, Message
 from pytest_evals.errors import ModelCallError
 from pytest_evals.graders.judges.prompts import follow_up
-from pytest_evals.graders.judges.replies import strip_thoughts
+from pytest_evals.graders.judges.reading.thoughts import strip_thoughts
 
 if TYPE_CHECKING:
     from pytest_evals.runner.model import Model
@@ -33,7 +33,17 @@ class Answered(Generic[T]):
     problem: str | None = None
 
 
-Read = Callable[[str], tuple[T | None, str | None]]
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a judge said in one call. ``held``: the engine held it to the form that was asked for, so that nothing in it is a
+    quotation.
+    """
+
+    text: str
+    held: bool = False
+
+
+Read = Callable[[Reply], tuple[T | None, str | None]]
 """From a reply to its value, or to what is wrong with it."""
 
 
@@ -44,10 +54,11 @@ async def ask(
     *,
     guide: ReplyConstraint,
     generation: Mapping[str, Any],
-    remind: str,
+    remind: str | Callable[[str], str],
     guided_first: bool = True,
 ) -> Answered[T]:
-    """Ask ``model`` and read its reply; where that fails, go on in the same conversation with ``remind``, once.
+    """Ask ``model`` and read its reply; where that fails, go on in the same conversation with ``remind``, once. ``remind`` may be a
+    function of the reply.
 
     ``guide`` holds the reply to its form where the engine can; with ``guided_first`` off, only that of the second
     attempt. What the model answers when it is asked is final: errors of the model or its engine are raised.
@@ -55,26 +66,27 @@ async def ask(
     reply = await _generate(model, messages, generation, guide if guided_first else {})
     value, problem = read(reply)
     if problem is None:
-        return Answered(value, (reply,))
+        return Answered(value, (reply.text,))
     # The second attempt is greedy: it is to be in the right form, not another opinion.
     patient = {**generation, "temperature": 0.0}
-    second = await _generate(model, follow_up(messages, strip_thoughts(reply), f"{remind}"), patient, guide)
+    request = remind if isinstance(remind, str) else remind(reply.text)
+    second = await _generate(model, follow_up(messages, strip_thoughts(reply.text), request), patient, guide)
     value, again = read(second)
-    return Answered(value, (reply, second), again)
+    return Answered(value, (reply.text, second.text), again)
 
 
 async def _generate(
     model: Model, messages: Sequence[Message], generation: Mapping[str, Any], guide: ReplyConstraint
-) -> str:
+) -> Reply:
     name = next(iter(guide), None)
     if name is not None and able(model, name):
         try:
-            return (await _completed(model.generate(messages, **generation, **guide))).text
+            return Reply((await _completed(model.generate(messages, **generation, **guide))).text, held=True)
         except ModelCallError as error:
             if error.kind != "unsupported":
                 raise
             unable(model, name)
-    return (await _completed(model.generate(messages, **generation))).text
+    return Reply((await _completed(model.generate(messages, **generation))).text)
 
 
 async def _completed(call: Awaitable[Completion]) -> Completion:

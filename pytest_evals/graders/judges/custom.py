@@ -15,7 +15,10 @@ from pytest_evals.graders.judges.decisions import Ballot, broken_decision, decid
 from pytest_evals.graders.judges.grader import Scene, check_text, judge_fixture
 from pytest_evals.graders.judges.options import Options, read_options
 from pytest_evals.graders.judges.prompts import SYSTEM
-from pytest_evals.graders.judges.replies import last_object, strip_thoughts
+from pytest_evals.graders.judges.reading.objects import objects
+from pytest_evals.graders.judges.reading.quotation import NOTHING, Material, Quotations
+from pytest_evals.graders.judges.reading.spelling import normalized
+from pytest_evals.graders.judges.reading.thoughts import answer_start
 from pytest_evals.graders.judges.subject import neutral
 from pytest_evals.templates.rendering import render_text
 from pytest_evals.text import one_line
@@ -47,7 +50,9 @@ def custom(
     async def run(scene: Scene) -> Any:
         messages = _messages(scene, template, shown)
         models = [model for model in judges_of(scene.judge, options) for _ in range(options.votes)]
-        found = await together(_respond(model, options, messages, response, schema, shown) for model in models)
+        found = await together(
+            _respond(model, options, messages, response, schema, shown, scene.material()) for model in models
+        )
         broken = broken_decision([ballot for ballot, _ in found])
         if broken is not None:
             return broken.grade()
@@ -83,11 +88,12 @@ async def _respond(
     response: type[BaseModel],
     schema: Mapping[str, Any],
     shown: str,
+    material: Material,
 ) -> tuple[Ballot, Any]:
     answered = await ask(
         model,
         messages,
-        lambda reply: read_response(reply, response),
+        lambda reply: read_response(reply.text, response, NOTHING if reply.held else material),
         guide={"json_schema": schema},
         generation=options.sampling(_TOKENS),
         remind=f"I could not read that. Reply with one JSON object of this form and nothing else:\n{shown}",
@@ -96,22 +102,37 @@ async def _respond(
     return Ballot(model.name, None, problem=answered.problem, replies=answered.replies), answered.value
 
 
-def read_response(reply: str, response: type[BaseModel]) -> tuple[Any, str | None]:
-    """Return the reply as an object of the response model, or what is wrong with it."""
+def read_response(reply: str, response: type[BaseModel], material: Material = NOTHING) -> tuple[Any, str | None]:
+    """Return the reply as an object of the response model, or what is wrong with it.
+
+    The last object of the right form counts. One that only repeats what stands in the ``material`` is a quotation.
+    """
     from pydantic import ValidationError
 
-    text = strip_thoughts(reply)
-    if not text:
+    quotations = Quotations(normalized(reply), material)
+    start = answer_start(reply, material)
+    if start is None or not reply[start:].strip():
         return None, "the reply is empty"
-    found = last_object(text)
-    if found is None:
-        return None, "the reply holds no JSON object"
-    try:
-        return response.model_validate(found), None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the object"
-        return None, f"{place}: {one_line(first['msg'], 160)}"
+    found = [entry.value for entry in objects(reply, start)]
+    own = [value for value in found if not _repeats(value, quotations)]
+    problem = "the reply holds no JSON object"
+    if found and not own:
+        problem = "the only JSON object in the reply is a quotation of what was judged"
+    for value in reversed(own):
+        try:
+            return response.model_validate(value), None
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"])) or "the object"
+            problem = f"{place}: {one_line(first['msg'], 160)}" if value is own[-1] else problem
+    return None, problem
+
+
+def _repeats(value: Mapping[str, Any], quotations: Quotations) -> bool:
+    """Tell whether all that an object says stands in what was judged, each value behind its key."""
+    return bool(value) and all(
+        quotations.together(key, given if isinstance(given, str) else json.dumps(given)) for key, given in value.items()
+    )
 
 
 def declared_limits(schema: Mapping[str, Any]) -> dict[str, tuple[float, float]]:

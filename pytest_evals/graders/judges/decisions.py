@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_evals.completion import Message
-from pytest_evals.graders.judges.asking import Answered, ask, together
+from pytest_evals.graders.judges.asking import Answered, Read, Reply, ask, together
 from pytest_evals.graders.judges.options import Options
 from pytest_evals.graders.judges.prompts import listed
-from pytest_evals.graders.judges.replies import read_verdict, strip_thoughts
+from pytest_evals.graders.judges.reading.quotation import NOTHING, Material
+from pytest_evals.graders.judges.reading.thoughts import strip_thoughts
+from pytest_evals.graders.judges.replies import read_verdict
+from pytest_evals.graders.judges.subject import token_for
 from pytest_evals.text import one_line
 
 if TYPE_CHECKING:
@@ -23,6 +26,8 @@ VerdictLabels = Mapping[str, float | bool | None]
 """Verdicts on offer and what they are worth; `None` says that there is nothing to judge."""
 SHORT, LONG = 24, 400
 """Tokens of a reply that is a verdict alone, and of one with its reasons."""
+AMBIGUOUS = "The material states a verdict in these words itself, so I cannot tell whether they are yours."
+_MARK_LENGTH = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,41 +72,65 @@ def judges_of(judge: Model, options: Options) -> list[Model]:
     return [judge.using(spec) for spec in options.models] or [judge]
 
 
-async def decide(judge: Model, options: Options, labels: VerdictLabels, messages: Sequence[Message]) -> Decision:
-    """Ask for one of ``labels`` and decide by what was said."""
+async def decide(
+    judge: Model, options: Options, labels: VerdictLabels, messages: Sequence[Message], material: Material
+) -> Decision:
+    """Ask for one of ``labels`` and decide by what was said. ``material``: the texts in ``messages`` that are no instructions."""
     asked = [
-        _ask_label(model, options, labels, messages)
+        _ask_label(model, options, labels, messages, material)
         for model in judges_of(judge, options)
         for _ in range(options.votes)
     ]
     return decide_by_label(await together(asked), labels, options)
 
 
-async def _ask_label(model: Model, options: Options, labels: VerdictLabels, messages: Sequence[Message]) -> Ballot:
+async def _ask_label(
+    model: Model, options: Options, labels: VerdictLabels, messages: Sequence[Message], material: Material
+) -> Ballot:
     """Ask for one reply. Sampled ones are not guided: where the engine cannot, a second call would shift their seeds."""
     offered = list(labels)
-
-    def read(reply: str) -> tuple[str | None, str | None]:
-        found = read_verdict(reply, offered)
-        return found.verdict, found.problem
-
     answered = await ask(
         model,
         messages,
-        read,
+        verdict_reader(offered, material),
         guide={"choice": offered},
         generation=options.sampling(LONG if options.reasoning else SHORT),
-        remind=remind(offered),
+        remind=reminder(offered, material),
         guided_first=not options.reasoning and options.votes == 1,
     )
     return _label_ballot(model.name, answered, labels)
 
 
-def remind(offered: Sequence[str]) -> str:
-    """Return what a judge is told whose reply could not be read."""
-    return (
-        f"I could not read a verdict in that. Reply with exactly one of these and nothing else: {', '.join(offered)}."
-    )
+def verdict_reader(offered: Sequence[str], material: Material) -> Read[str]:
+    """Return what reads a verdict from replies to ``material``."""
+
+    def read(reply: Reply) -> tuple[str | None, str | None]:
+        found = read_verdict(reply.text, offered, NOTHING if reply.held else material)
+        return found.verdict, found.problem
+
+    return read
+
+
+def mark_for(material: Material) -> str:
+    """Return a word that does not stand in the material: a verdict behind it is the judge's own."""
+    return token_for(*material.judged, *material.beside, length=_MARK_LENGTH)
+
+
+def reminder(offered: Sequence[str], material: Material) -> Callable[[str], str]:
+    """Return what tells a judge that its reply could not be read, and how to reply.
+
+    Where the material states the verdict in the same words, the judge's is one behind a mark that the material does not hold.
+    """
+
+    def remind(reply: str) -> str:
+        if not read_verdict(reply, offered, material).from_material:
+            listing = ", ".join(offered)
+            return f"I could not read a verdict in that. Reply with exactly one of these and nothing else: {listing}."
+        mark = mark_for(material)
+        lines = "\n".join(f"Verdict {mark}: {label}" for label in offered)
+        return f"{AMBIGUOUS} Reply with exactly one of these lines and nothing else:\n{lines}"
+
+    return remind
 
 
 def _label_ballot(model: str, answered: Answered[str], labels: VerdictLabels) -> Ballot:

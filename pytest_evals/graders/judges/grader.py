@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_evals.case import Case
-from pytest_evals.completion import Message
+from pytest_evals.completion import Completion, Message
 from pytest_evals.errors import SuiteError
 from pytest_evals.fixtures.grader import Fixture, grader_fixture
 from pytest_evals.graders.judges.options import Options
 from pytest_evals.graders.judges.preflight import JudgePreflight
 from pytest_evals.graders.judges.prompts import Example, conversation
+from pytest_evals.graders.judges.reading.quotation import Material
 from pytest_evals.graders.judges.subject import (
+    OWN,
     Subject,
     check_names,
     check_sources,
@@ -43,6 +45,15 @@ class Scene:
     def render(self, template: str) -> str:
         """Render a template of the author's: what it inserts of the conversation stands between markers."""
         return render_text(template, self.scope)
+
+    def material(self, *judged: str) -> Material:
+        """Return the texts that the judge is shown and that are not its author's. ``judged``: those judged in place of the
+        answer.
+        """
+        shown = self.subject.material(*judged)
+        tasks = [value for name, value in self.scope.items() if name not in OWN]
+        texts = [value.text if isinstance(value, Completion) else value for value in tasks]
+        return Material((*shown.judged, *(text for text in texts if isinstance(text, str))), shown.beside)
 
 
 JudgeFunction = Callable[[Scene], Awaitable[Any]]

@@ -48,7 +48,7 @@ def binary(criterion: str | Question, *, not_applicable: bool | None = None, **c
     async def run(scene: Scene) -> Any:
         said = scene.render(text) if question is None else told(scene, question)
         messages = messages_of(scene, f"{opening}{said}\n{meanings}", ending, examples)
-        decision = await decide(scene.judge, options, labels, messages)
+        decision = await decide(scene.judge, options, labels, messages, scene.material())
         return (decision if asked is None else asked.noted(decision)).grade()
 
     return judge_fixture(
@@ -79,7 +79,7 @@ def labels(
         said = scene.render(text) if question is None else told(scene, question)
         head = f"Answer one question about an answer.\nQuestion: {said}\nReplies on offer: {', '.join(offered)}"
         messages = messages_of(scene, head, ending, examples)
-        decision = await decide(scene.judge, options, worth, messages)
+        decision = await decide(scene.judge, options, worth, messages, scene.material())
         return (decision if behind is None else behind.noted(decision)).grade()
 
     return judge_fixture(

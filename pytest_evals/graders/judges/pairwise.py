@@ -12,7 +12,6 @@ from pytest_evals.graders.judges.decisions import Decision, VerdictLabels, decid
 from pytest_evals.graders.judges.grader import Scene, check_text, judge_fixture, messages_of
 from pytest_evals.graders.judges.labels import closing
 from pytest_evals.graders.judges.options import read_options
-from pytest_evals.graders.judges.replies import strip_thoughts
 from pytest_evals.graders.judges.subject import fenced, insert, join_documents
 
 FIRST_WINS: VerdictLabels = {"A": 1.0, "B": 0.0, "TIE": 0.5}
@@ -30,7 +29,7 @@ def pairwise(criterion: str, *, against: str, **common: Any) -> Fixture:
     ending = closing("Which answer meets the criterion better", _OFFERED, options)
 
     async def run(scene: Scene) -> Any:
-        other = strip_thoughts(insert(against, scene.scope))
+        other = insert(against, scene.scope)
         ours = scene.subject.answer
         if ours.strip() == other.strip():
             return compared(None, None, options.threshold)
@@ -41,7 +40,13 @@ def pairwise(criterion: str, *, against: str, **common: Any) -> Fixture:
         )
         orders = ((ours, other), (other, ours))
         asked = [
-            decide(scene.judge, options, FIRST_WINS, messages_of(scene, head, ending, blocks=_blocks(scene, *order)))
+            decide(
+                scene.judge,
+                options,
+                FIRST_WINS,
+                messages_of(scene, head, ending, blocks=_blocks(scene, *order)),
+                scene.material(*order),
+            )
             for order in orders
         ]
         first, second = await together(asked)

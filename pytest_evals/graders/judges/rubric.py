@@ -12,8 +12,17 @@ from typing import TYPE_CHECKING, Any, Literal
 from pytest_evals.completion import Message
 from pytest_evals.errors import SuiteError
 from pytest_evals.fixtures.grader import Fixture
-from pytest_evals.graders.judges.asking import ask, together
-from pytest_evals.graders.judges.decisions import LONG, Ballot, Decision, decide, decide_by_label, judges_of
+from pytest_evals.graders.judges.asking import Reply, ask, together
+from pytest_evals.graders.judges.decisions import (
+    AMBIGUOUS,
+    LONG,
+    Ballot,
+    Decision,
+    decide,
+    decide_by_label,
+    judges_of,
+    mark_for,
+)
 from pytest_evals.graders.judges.grader import Scene, check_text, judge_fixture, messages_of
 from pytest_evals.graders.judges.labels import closing
 from pytest_evals.graders.judges.options import Options, read_options
@@ -31,7 +40,8 @@ from pytest_evals.graders.judges.questions import (
     templates_of,
     told,
 )
-from pytest_evals.graders.judges.replies import last_object, read_verdict, strip_thoughts
+from pytest_evals.graders.judges.reading.quotation import NOTHING, Material
+from pytest_evals.graders.judges.reading.sheet import read_sheet
 from pytest_evals.questions.question import Question
 
 if TYPE_CHECKING:
@@ -102,7 +112,7 @@ async def _one_call_each(scene: Scene, rows: Sequence[Criterion]) -> list[Decisi
         verdicts = row.verdicts
         head = f"{opening}{row.told(scene)}\n{described(verdicts.meanings)}"
         messages = messages_of(scene, head, closing(request, list(verdicts.labels), scene.options))
-        asked.append(decide(scene.judge, scene.options, verdicts.labels, messages))
+        asked.append(decide(scene.judge, scene.options, verdicts.labels, messages, scene.material()))
     return await together(asked)
 
 
@@ -114,22 +124,27 @@ async def _in_one_call(scene: Scene, rows: Sequence[Criterion]) -> list[Decision
     tail = f"Reply with one JSON object and nothing else, with a verdict for each criterion: {pattern}"
     messages = messages_of(scene, head, tail)
     models = [model for model in judges_of(scene.judge, scene.options) for _ in range(scene.options.votes)]
-    sheets = await together(_one_sheet(model, scene.options, rows, messages) for model in models)
+    sheets = await together(_one_sheet(model, scene.options, rows, messages, scene.material()) for model in models)
     return [decide_by_label([sheet[row.name] for sheet in sheets], row.verdicts.labels, scene.options) for row in rows]
 
 
 async def _one_sheet(
-    model: Model, options: Options, rows: Sequence[Criterion], messages: Sequence[Message]
+    model: Model, options: Options, rows: Sequence[Criterion], messages: Sequence[Message], material: Material
 ) -> dict[str, Ballot]:
     """Return a ballot for each criterion, of one reply."""
     offered = {row.name: list(row.verdicts.labels) for row in rows}
+
+    def read(reply: Reply) -> tuple[Mapping[str, str] | None, str | None]:
+        sheet = read_sheet(reply.text, offered, NOTHING if reply.held else material)
+        return (None, sheet.problem) if sheet.problem else (sheet.verdicts, None)
+
     answered = await ask(
         model,
         messages,
-        lambda reply: read_sheet(reply, offered),
+        read,
         guide={"json_schema": _schema(offered)},
         generation=options.sampling(LONG + _TOKENS_A_CRITERION * len(rows)),
-        remind=f"I could not read that. Reply with one JSON object that has {', '.join(offered)}, each PASS, FAIL or NA.",
+        remind=lambda reply: _reminder(reply, offered, material),
         guided_first=options.votes == 1,
     )
     if answered.value is None:
@@ -139,22 +154,13 @@ async def _one_sheet(
     return {name: Ballot(model.name, None if v is None else float(v), label) for name, (label, v) in verdicts.items()}
 
 
-def read_sheet(reply: str, offered: Mapping[str, Sequence[str]]) -> tuple[dict[str, str] | None, str | None]:
-    """Return the verdict on each criterion, from a JSON object or from lines ``name: VERDICT``, or what is wrong."""
-    text = strip_thoughts(reply)
-    if not text:
-        return None, "the reply is empty"
-    given = last_object(text)
-    if given is None:
-        lines = (line.strip(" \t*_`-").partition(":") for line in text.splitlines())
-        given = {name.strip(" *_`\"'"): value for name, _, value in lines}
-    found = {}
-    for name, labels in offered.items():
-        reading = read_verdict(str(given[name]), labels) if name in given else None
-        if reading is None or reading.verdict is None:
-            return None, f"{name}: {reading.problem if reading else 'the reply holds no verdict on it'}"
-        found[name] = reading.verdict
-    return found, None
+def _reminder(reply: str, offered: Mapping[str, Sequence[str]], material: Material) -> str:
+    if not read_sheet(reply, offered, material).from_material:
+        names = ", ".join(offered)
+        return f"I could not read that. Reply with one JSON object that has {names}, each PASS, FAIL or NA."
+    mark = mark_for(material)
+    lines = "\n".join(f"{name} {mark}: {' or '.join(labels)}" for name, labels in offered.items())
+    return f"{AMBIGUOUS} Reply with these lines and nothing else, each with one verdict:\n{lines}"
 
 
 def _schema(offered: Mapping[str, Sequence[str]]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,12 +10,21 @@ from pytest_evals.completion import Likelihood, Message
 from pytest_evals.errors import ModelCallError, SuiteError
 from pytest_evals.fixtures.grader import Fixture
 from pytest_evals.graders.judges.asking import able, ask, together, unable
-from pytest_evals.graders.judges.decisions import LONG, SHORT, Ballot, decide_by_value, judges_of, remind
+from pytest_evals.graders.judges.decisions import (
+    LONG,
+    SHORT,
+    Ballot,
+    decide_by_value,
+    judges_of,
+    reminder,
+    verdict_reader,
+)
 from pytest_evals.graders.judges.grader import Scene, check_text, judge_fixture, messages_of, read_examples
 from pytest_evals.graders.judges.options import Options, read_options
 from pytest_evals.graders.judges.prompts import follow_up
 from pytest_evals.graders.judges.questions import asked_steps, question_for, templates_of, told
-from pytest_evals.graders.judges.replies import read_verdict, strip_thoughts
+from pytest_evals.graders.judges.reading.quotation import Material
+from pytest_evals.graders.judges.reading.thoughts import strip_thoughts
 from pytest_evals.questions.question import Question
 from pytest_evals.questions.scales import Scale
 
@@ -25,7 +33,6 @@ if TYPE_CHECKING:
 
 ScaleReading = Literal["auto", "likelihood", "text"]
 _MOST_STEPS = 20
-_OUT_OF = re.compile(r"(?<![\d.])(\d+)\s*(?:/|out of)\s*(\d+)(?![\d.])")
 
 
 def scale(
@@ -61,9 +68,10 @@ def scale(
         said = scene.render(text) if question is None else told(scene, question)
         messages = messages_of(scene, f"{head}{said}{meanings}", tail, examples)
         models = [model for model in judges_of(scene.judge, options) for _ in range(options.votes)]
+        follow = f"Now the score: {request} and nothing else."
+        material = scene.material()
         ballots = await together(
-            _score(model, options, messages, offered, given, f"Now the score: {request} and nothing else.", method)
-            for model in models
+            _score(model, options, messages, offered, given, follow, method, material) for model in models
         )
         unit = "" if normalize else f" of {high}"
         decision = decide_by_value(ballots, options, unit)
@@ -116,6 +124,7 @@ async def _score(
     given: Scale,
     request: str,
     method: ScaleReading,
+    material: Material,
 ) -> Ballot:
     replies: tuple[str, ...] = ()
     if options.reasoning:
@@ -137,7 +146,7 @@ async def _score(
                 "probabilities": {score: round(share, 6) for score, share in zip(offered, probabilities, strict=True)},
             }
             return Ballot(model.name, given.to_value(value), replies=replies, details=details)
-    return await _score_in_words(model, options, messages, offered, given, replies)
+    return await _score_in_words(model, options, messages, offered, given, replies, material)
 
 
 async def _score_in_words(
@@ -147,19 +156,16 @@ async def _score_in_words(
     offered: Sequence[str],
     given: Scale,
     replies: tuple[str, ...],
+    material: Material,
 ) -> Ballot:
-    def read(reply: str) -> tuple[str | None, str | None]:
-        found = read_verdict(without_total(reply, offered[-1]), offered)
-        return found.verdict, found.problem
-
     generation = {**options.sampling(SHORT), **({"temperature": 0.0, "max_new_tokens": SHORT} if replies else {})}
     answered = await ask(
         model,
         messages,
-        read,
+        verdict_reader(offered, material),
         guide={"choice": list(offered)},
         generation=generation,
-        remind=remind(offered),
+        remind=reminder(offered, material),
         guided_first=options.votes == 1,
     )
     replies = (*replies, *answered.replies)
@@ -185,11 +191,6 @@ def exclusive(likelihoods: Sequence[Likelihood]) -> list[float]:
         shares[index] = max(0.0, shares[index] - math.fsum(longer))
     total = math.fsum(shares)
     return [share / total for share in shares]
-
-
-def without_total(reply: str, high: str) -> str:
-    """Return ``reply`` with ``4/5`` and ``4 out of 5`` as ``4``, where 5 is the highest score."""
-    return _OUT_OF.sub(lambda found: found.group(1) if found.group(2) == high else found.group(), reply)
 
 
 def _check_range(low: object, high: object) -> list[int]:

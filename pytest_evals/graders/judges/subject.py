@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from pytest_evals.completion import Completion, Message, text_of
 from pytest_evals.errors import SuiteError, TemplateError
-from pytest_evals.graders.judges.replies import strip_thoughts
+from pytest_evals.graders.judges.reading.quotation import Material
 from pytest_evals.templates.locators import locate
 from pytest_evals.templates.rendering import render, render_text
 
@@ -54,6 +54,11 @@ class Subject:
         if self.reference is not None:
             parts.append(f"Reference answer:\n{fenced('REFERENCE', self.reference)}")
         return [*parts, f"Answer to judge:\n{fenced('ANSWER', self.answer)}"]
+
+    def material(self, *judged: str) -> Material:
+        """Return the texts by what they are to a reader of verdicts. ``judged``: what is judged in place of the answer."""
+        beside = tuple(text for text in (self.question, self.reference) if text is not None)
+        return Material((*(judged or (self.answer,)), *self.documents), beside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +116,7 @@ def scope_of(row: Mapping[str, Any], fixtures: Mapping[str, Any], metadata: Mapp
     completion = fixtures.get("completion")
     if isinstance(completion, Completion):
         before = completion.messages[:-1]
-        scope["completion"] = Delimited("ANSWER", strip_thoughts(completion.text))
+        scope["completion"] = Delimited("ANSWER", completion.text)
         scope["question"] = Delimited("QUESTION", last_user_turn(before))
         scope["conversation"] = Delimited("CONVERSATION", as_conversation(before))
         scope["turns"] = [{"role": turn["role"], "content": neutral(text_of(turn))} for turn in completion.messages]
@@ -140,7 +145,7 @@ def read_subject(sources: Sources, scope: Mapping[str, Any]) -> Subject:
     if question is None and sources.answer is None and "conversation" in scope:
         question = scope["conversation"].text or None
     documents = () if sources.context is None else as_documents(raw(sources.context, scope))
-    return Subject(strip_thoughts(answer), question, texts.get("reference"), documents)
+    return Subject(answer, question, texts.get("reference"), documents)
 
 
 def insert(template: str, scope: Mapping[str, Any]) -> str:
@@ -266,14 +271,15 @@ def fenced(name: str, text: str) -> str:
     round brackets.
     """
     safe = _MARKER.sub("(", neutral(text))
-    token = _token(safe)
+    token = token_for(safe)
     return f"[BEGIN {name} {token}]\n{safe}\n[END {name} {token}]"
 
 
-def _token(text: str) -> str:
-    digest = text.encode("utf-8", "surrogatepass")
+def token_for(*texts: str, length: int = _TOKEN_LENGTH) -> str:
+    """Return hexadecimal digits that follow from the texts and stand in none of them."""
+    digest = "\0".join(texts).encode("utf-8", "surrogatepass")
     while True:
         digest = hashlib.sha256(digest).digest()
-        token = digest.hex()[:_TOKEN_LENGTH]
-        if token not in text:
+        token = digest.hex()[:length]
+        if not any(token in text.casefold() for text in texts):
             return token

@@ -1,0 +1,66 @@
+"""One spelling for texts that are compared: full-width forms, invisible characters, digits and minus signs of all scripts."""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+
+_LONGEST = 40_000
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
+_INVISIBLE = frozenset({"Cf", "Me"})
+_VARIATIONS = range(0xFE00, 0xFE10)
+# What NFKC leaves alone and people read as the character beside it.
+_LIKE = {
+    "\u2044": "/",
+    "\u2215": "/",
+    "\u2236": ":",
+    "\ua789": ":",
+    "\u2010": "-",
+    "\u2011": "-",
+    "\u2212": "-",
+    "\u2502": "|",
+    "\u01c0": "|",
+}
+
+
+def normalized(text: str) -> str:
+    """Return ``text`` in the spelling in which verdicts are looked for.
+
+    Full-width and styled letters become plain ones, decimal digits of any script become ASCII, line breaks become newlines, and
+    characters without a width vanish. Fractions and superscripts stay what they are: 4\u00bd is not 41/2.
+    """
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return text if text.isascii() else _NOT_ASCII.sub(_plain_spelling, unicodedata.normalize("NFC", text))
+
+
+def reply_text(reply: str) -> str:
+    """Return a judge's reply normalized; of one that is far too long its beginning and its end."""
+    if len(reply) > _LONGEST:
+        reply = f"{reply[: _LONGEST // 2]}\n{reply[-_LONGEST // 2 :]}"
+    return normalized(reply)
+
+
+def folded(text: str) -> str:
+    """Return ``text`` normalized and without differences of case, as texts are compared."""
+    return normalized(text).casefold()
+
+
+def _plain_spelling(found: re.Match[str]) -> str:
+    return _character(found.group())
+
+
+@functools.lru_cache(maxsize=4096)
+def _character(character: str) -> str:
+    category = unicodedata.category(character)
+    if category in _INVISIBLE or ord(character) in _VARIATIONS:
+        return ""
+    if category == "Nd":
+        return str(unicodedata.decimal(character))
+    if category == "No":
+        return character
+    if category in {"Zl", "Zp"} or character == "\x85":
+        return "\n"
+    if category == "Zs":
+        return " "
+    return _LIKE.get(character) or unicodedata.normalize("NFKC", character)
