@@ -3,93 +3,275 @@
 from __future__ import annotations
 
 import math
+import numbers
 import re
-import sys
-from typing import Literal
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Literal, NamedTuple
 
 from pytest_evals.errors import SuiteError
+from pytest_evals.graders.announcements import LONGEST, Announcement, announcements
+from pytest_evals.graders.calculations import LONGEST as LONGEST_CALCULATION
+from pytest_evals.graders.calculations import calculated
+from pytest_evals.graders.numerals import Number, Numeral, last_numeral, numerals
+from pytest_evals.graders.separators import DecimalMark, TextMarks
+from pytest_evals.graders.symbols import cleaned
 from pytest_evals.graders.text import TextVerdict
 from pytest_evals.text import one_line, quoted
 
 Tolerance = Literal["absolute", "relative"]
+DECIMAL_MARKS = (",", ".", "auto")
+# What alone makes a whole text a calculation: a plain 3-5 may be a range.
+_LATEX = re.compile(r"\\(?:sqrt|pi|[dtc]?frac|[dt]?binom|cdot|times)|[√π]")
+_CHUNK = 400
+"""The characters at the end of a text, in whole lines, where its last number is looked for first."""
 
-# What announces a final answer: GSM8K's mark, "A:", "Answer:" and the like, "the answer is".
-_ANNOUNCED = re.compile(r"####|\bA[*_]*:|\b(?:[Aa]nswer|ANSWER)[*_]*(?:\s+[Ii]s\b|\s*:)[*_:]*")
-_BOXED = re.compile(r"\\boxed\s*\{([^{}]*)\}")
-# Currency and percent signs, LaTeX's dollar, thin spaces: what may stand beside a number without being part of it.
-_FRACTION = re.compile(r"\\d?frac\s*\{([^{}]+)\}\s*\{([^{}]+)\}")
-_NUMBER = re.compile(
-    r"(?<![\w.])(?P<sign>[-+\u2212])?\s?[$\u20ac\u00a3\u00a5\u20b9]?\s?(?P<sign2>[-+\u2212])?"
-    r"(?P<digits>\d{1,3}(?:[,\u202f\u00a0]\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
-    r"(?P<exponent>[eE][-+]?\d{1,3}\b)?(?:\s?/\s?(?P<denominator>\d+(?:\.\d+)?)(?![\d/]))?"
+
+def final_number(text: str, decimal: DecimalMark = "auto") -> Number | None:
+    r"""Return the number that ``text`` gives as its answer, `None` when there is none.
+
+    That is what the last announcement gives: a ``\boxed{}``, an ``<answer>`` tag, ``####``, "answer is", "Answer:", ``A:`` at the
+    start of a line. An announced answer without a number is none. Without an announcement, it is the last number.
+    ``decimal``: the mark before decimals; ``auto`` decides it by the rule in docs/graders.md.
+    """
+    found = _final(text, decimal)
+    return None if found is None else found.value
+
+
+def _final(text: str, decimal: DecimalMark) -> Numeral | None:
+    marks = TextMarks(text)
+    found = announcements(text)
+    boxed = any(each.kind == "box" and _answer(text, each, decimal, marks).number is not None for each in found)
+    announced = False
+    for each in found:
+        answer = _answer(text, each, decimal, marks)
+        # After a box, only a number that is announced in so many words retracts it.
+        if boxed and each.kind != "box" and (each.kind == "letter" or not answer.direct):
+            continue
+        if answer.number is not None:
+            return answer.number
+        if answer.refused and each.kind != "box":
+            return None
+        announced = announced or (each.kind != "box" and not answer.remark)
+    if announced:
+        return None
+    value = calculated(text) if len(text) <= LONGEST_CALCULATION and _LATEX.search(text) else None
+    return _last(text, decimal, marks) if value is None else Numeral(value, 0, 0)
+
+
+def _last(text: str, decimal: DecimalMark, marks: TextMarks) -> Numeral | None:
+    """Return the last number of the text, which is read from its end, in whole lines."""
+    end, size = len(text), _CHUNK
+    while end > 0:
+        start = text.rfind("\n", 0, max(0, end - size)) + 1
+        if found := last_numeral(cleaned(text[start:end]), decimal, marks):
+            return found
+        end, size = start - 1, size * 2
+    return None
+
+
+class Answer(NamedTuple):
+    """What is announced. ``direct``: nothing but small words stands before the number. ``refused``: it says that there is no
+    answer. ``remark``: it is about the answer ("the answer is correct") and gives none. ``alone``: the number is all there is.
+    """
+
+    number: Numeral | None
+    direct: bool = False
+    refused: bool = False
+    remark: bool = False
+    alone: bool = False
+
+
+# What may stand between an announcement and its number.
+_SMALL_WORDS = re.compile(
+    r"(?:[\s*_$(\[{}<>\"'`:=~≈¥₹€£,、，–—\u202f-]|[A-Z]{1,3}(?=\$)|\([A-E]\)|[A-E][.)](?=\s)|[a-zA-Z]\s?=|(?:about|approximately|approx\.?|around"
+    r"|roughly|exactly|just|only|also|still|now|thus|therefore|simply|indeed|option|minus|negative|ca\.?|etwa|ungefähr|genau|environ"
+    r"|aproximadamente|USD|EUR|CHF|INR|Rs\.?)(?![a-z])|约|約|大约|共|就是){0,30}"
+)
+_SENTENCE_END = re.compile(
+    r"(?<![\s(][A-Za-z])(?<!approx)(?<!ca)(?<!Rs)(?<!Fr)(?<!No)[.!?](?=[*_)\]\"'$}]*(?:\s|\Z))|[。！？]"
+)
+# Where a clause ends: what follows explains the answer.
+_CLAUSE_END = re.compile(
+    r"[;\n；，、]|,(?=\s)|\s\(|\s(?:since|because|as|so|where|when|if|with|given|which|for|making|weil|da|denn|wenn|wobei|car|puisque|parce|où"
+    r"|porque|pues|donde|ya que|pois|onde|dove|perché)\b|因为|因為|所以|其中"
+)
+_OPERATOR = re.compile(
+    r"[+*\u00d7÷^/√!%]|(?<=[\d\s)])-(?=[\s\d($])|\d\s?[xX]\s?[\d$]|\w\([^()=]*\)|\b(?:of|times|plus|minus|over|divided|mal|fois|por|vezes)\b"
+)
+_REST = re.compile(r"[\s$.})\]°%]*(?:(?!π)[^\W\d_].*)?", re.DOTALL)
+_HAS_DIGIT = re.compile(r"\d")
+_EQUALS = re.compile(r"(?<![<>!=:])[=≈](?!=)")
+_RESTATED = re.compile(
+    r"[,;:–—-]?\s(?:which (?:is|equals|gives|makes|comes to)|that is|i\.e\.|namely|das heißt|d\.\s?h\.|c'est-à-dire|soit|es decir|ou seja)\b"
+)
+_REFUSED = re.compile(
+    r"\W{0,6}(?:\w+\W+){0,4}?(?:unknown|undefined|undetermined|indeterminate|none|not|no|cannot|can't|impossible|insufficient|unklar"
+    r"|unbekannt|inconnue?|desconocid[oa]|desconhecid[oa])\b|\W*(?:未知|不明|无法|無法|不存在)",
+    re.IGNORECASE,
+)
+_REMARK = re.compile(
+    r"\s*(?:indeed |also |now |thus |therefore )?(?:correct|right|wrong|incorrect|helpful|clear|reasonable|consistent|valid|verified|confirmed"
+    r"|useful|plausible|simple|easy|close|rounded|an? (?:integer|whole|positive|negative|decimal|fraction)|in (?:the|this|dollars|units))\b",
+    re.IGNORECASE,
 )
 
 
-def final_number(text: str) -> float | None:
-    r"""Return the number that ``text`` gives as its answer, `None` when there is none.
+def _answer(text: str, each: Announcement, decimal: DecimalMark, marks: TextMarks) -> Answer:
+    """Read what is announced: a box or a tag to its end, the others to the end of the sentence."""
+    if each.until is not None:
+        content = text[each.end : each.until]
+        found = _picked(cleaned(content), decimal, marks)
+        value = calculated(content)
+        # What reads as a number of its own (2\frac{1}{2}, 1,000) is one, and no calculation.
+        if value is None or (found.number is not None and found.alone):
+            return found
+        return found._replace(number=Numeral(value, 0, 0))
+    rest = text[each.end : each.end + LONGEST]
+    if each.kind == "sentence" and _REMARK.match(rest):
+        return Answer(None, remark=True)
+    found = _first(rest, each.kind, decimal, marks)
+    opens = each.kind in ("label", "letter") and not text[: each.start].strip("#*_> \n")
+    if opens and found.number is not None and not found.direct and _has_steps(rest):
+        # What follows is the whole solution, and not its result.
+        return Answer(_last(text[each.end :], decimal, marks))
+    return found
 
-    That is the content of the last ``\boxed{}``; else what follows the last ``####``, ``A:`` or "answer is" (the first
-    number there, or with a calculation the one after its last ``=``); else the last number of the text. An announced
-    answer without a number is none. Thousands separators, currency and percent signs, a trailing full stop and ``a/b``
-    are understood; a percent sign does not divide by 100.
+
+def _has_steps(text: str) -> bool:
+    """Tell whether several sentences have numbers."""
+    sentences = (sentence for line in text.split("\n") for sentence in _sentences(line))
+    return sum(_HAS_DIGIT.search(sentence) is not None for sentence in sentences) > 1
+
+
+def _first(rest: str, kind: str, decimal: DecimalMark, marks: TextMarks) -> Answer:
+    """Return the number of the first line that is not empty; after a label, of the first one that has a number."""
+    lines = [line for line in rest.split("\n") if line.strip("*_$`[]\\ \t\r")]
+    for number, line in enumerate(lines[: 8 if kind in ("label", "letter") else 1]):
+        sentences = _sentences(line)
+        for sentence in sentences if kind != "sentence" else sentences[:1]:
+            found = _picked(cleaned(sentence), decimal, marks)
+            if found.number is not None:
+                return found if not number else found._replace(direct=found.direct and kind != "letter")
+        if _REFUSED.match(line):
+            return Answer(None, refused=True)
+    return Answer(None)
+
+
+def _sentences(line: str) -> list[str]:
+    ends = [end.end() for end in _SENTENCE_END.finditer(line)]
+    return [
+        line[start:end] for start, end in zip([0, *ends], [*ends, len(line)], strict=True) if line[start:end].strip()
+    ]
+
+
+def _picked(statement: str, decimal: DecimalMark, marks: TextMarks) -> Answer:
+    """Return the number that a cleaned sentence gives: the first one, or in a calculation the one after its last ``=``."""
+    found = numerals(statement, decimal, marks)
+    stated = [
+        each for each in found if not statement[: each.start].rstrip().endswith((" not", "(not", "nicht"))
+    ] or found
+    if not stated:
+        return Answer(None, refused=bool(_REFUSED.match(statement)))
+    first = stated[0]
+    direct = _SMALL_WORDS.fullmatch(statement, 0, first.start) is not None
+    restated = None if direct else _RESTATED.search(statement, first.end)
+    if restated and (later := _after(stated, restated.end())):
+        return Answer(later)
+    clause = _CLAUSE_END.search(statement, first.end)
+    end = clause.start() if clause else len(statement)
+    equals = [sign.start() for sign in _EQUALS.finditer(statement, first.end, end)]
+    if equals and _is_calculated(statement, first, equals[-1]):
+        result = _after(stated, equals[-1])
+        if result is not None and result.start < end:
+            return Answer(result, direct)
+    alone = direct and len(found) == 1 and _REST.fullmatch(statement, first.end) is not None
+    return Answer(first, direct, alone=alone)
+
+
+def _is_calculated(statement: str, first: Numeral, equals: int) -> bool:
+    """Tell whether what stands before the ``=`` is a calculation that begins with the number, as ``3 + 4``, ``48/2``, ``f(3)``. A
+    number alone is an answer, whatever it is said to be equal to.
     """
-    cleaned = text.replace("\\$", "$").replace("\\%", "%").replace("{,}", ",").replace("\\,", "")
-    cleaned = _FRACTION.sub(r"\1/\2", cleaned)
-    boxed = _BOXED.findall(cleaned)
-    if boxed and (numbers := _numbers(boxed[-1])):
-        return numbers[-1]
-    announced = list(_ANNOUNCED.finditer(cleaned))
-    if announced:
-        return _announced_number(cleaned[announced[-1].end() :])
-    numbers = _numbers(cleaned)
-    return numbers[-1] if numbers else None
+    if statement[equals] == "≈" and not statement[first.end : equals].strip(" $"):
+        return False
+    called = first.start > 1 and statement[first.start - 1] == "(" and statement[first.start - 2].isalnum()
+    return called or _OPERATOR.search(statement, first.start, equals) is not None
 
 
-def _announced_number(text: str) -> float | None:
-    line = text.lstrip().partition("\n")[0]
-    numbers = _numbers(line.rpartition("=")[2]) or _numbers(line) or _numbers(text)
-    return numbers[0] if numbers else None
+def _after(found: Sequence[Numeral], position: int) -> Numeral | None:
+    return next((each for each in found if each.start >= position), None)
 
 
-def _numbers(text: str) -> list[float]:
-    values = [_value(match) for match in _NUMBER.finditer(text)]
-    return [value for value in values if math.isfinite(value)]
-
-
-def _value(match: re.Match[str]) -> float:
-    digits = re.sub("[,\u202f\u00a0]", "", match["digits"])
-    value = float(digits + (match["exponent"] or ""))
-    if match["denominator"]:
-        denominator = float(match["denominator"])
-        value = value / denominator if denominator else math.nan
-    negative = (match["sign"] or match["sign2"] or "") in ("-", "\u2212")
-    return -value if negative else value
-
-
-def number(text: str, expected: object, *, tolerance: float = 0.0, kind: Tolerance = "absolute") -> TextVerdict:
+def number(
+    text: str,
+    expected: object,
+    *,
+    tolerance: float = 0.0,
+    kind: Tolerance = "absolute",
+    decimal: DecimalMark = "auto",
+) -> TextVerdict:
     """Compare the final number of ``text`` with ``expected``, a number or a text whose final number counts.
 
-    ``tolerance`` is a distance, or with ``kind="relative"`` a share of the expected value. Without one, equal means
-    equal up to the rounding of a float (relative 1e-9).
+    ``tolerance`` is a distance, or with ``kind="relative"`` a share of the expected value. Without one, integers are equal
+    exactly, and others up to the rounding of a float (relative 1e-9). Where a word as "million" follows a number, it counts
+    or not, whichever is equal.
     """
-    wanted = expected_number(expected)
-    found = final_number(text)
-    if found is None:
-        return TextVerdict(False, f"expected {wanted:g}, found no number in {quoted(text)}")
-    allowed = tolerance * abs(wanted) if kind == "relative" else tolerance
-    passed = abs(found - wanted) <= allowed or math.isclose(found, wanted, rel_tol=1e-9, abs_tol=1e-12)
+    wanted = _expected(expected, decimal)
+    found = _final(text, decimal)
     margin = f" within {tolerance:g}{' relative' if kind == 'relative' else ''}" if tolerance else ""
-    return TextVerdict(passed, f"expected {wanted:.12g}{margin}, found {found:.12g} in {quoted(text)}")
+    if found is None:
+        return TextVerdict(False, f"expected {_shown(wanted.value)}{margin}, found no number in {quoted(text)}")
+    passed = any(
+        _equal(ours, theirs, tolerance * abs(theirs) if kind == "relative" else tolerance)
+        for ours in _readings(found)
+        for theirs in _readings(wanted)
+    )
+    return TextVerdict(
+        passed, f"expected {_shown(wanted.value)}{margin}, found {_shown(found.value)} in {quoted(text)}"
+    )
 
 
-def expected_number(value: object) -> float:
-    """Return the number to compare with: ``value``, or when it is a text the final number of it.
+def _readings(numeral: Numeral) -> tuple[Number, ...]:
+    return (numeral.value,) if numeral.factor == 1 else (numeral.value, numeral.value * numeral.factor)
+
+
+def _equal(found: Number, wanted: Number, allowed: float) -> bool:
+    if abs(found - wanted) <= allowed:
+        return True
+    exact = isinstance(found, int) and isinstance(wanted, int)
+    return not exact and math.isclose(found, wanted, rel_tol=1e-9, abs_tol=1e-12)
+
+
+def _shown(value: Number) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.12g}"
+
+
+def expected_number(value: object, decimal: DecimalMark = "auto") -> Number:
+    """Return the number to compare with: ``value`` (an int, a float, a `Decimal`, a `Fraction`, a number of NumPy), or when it is
+    a text the final number of it.
 
     Raises `SuiteError` for anything else; NaN, infinities and what is too large for a float among it.
     """
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
-        return float(value)
-    found = final_number(value) if isinstance(value, str) else None
+    return _expected(value, decimal).value
+
+
+def _expected(value: object, decimal: DecimalMark) -> Numeral:
+    if isinstance(value, str):
+        found = _final(value, decimal)
+    else:
+        exact = _exact(value)
+        found = None if exact is None else Numeral(exact, 0, 0)
     if found is None:
         raise SuiteError(f"number needs a number to compare with, and was given {one_line(repr(value), 60)}")
     return found
+
+
+def _exact(value: object) -> Number | None:
+    if isinstance(value, bool) or not isinstance(value, (numbers.Real, Decimal)):
+        return None
+    try:
+        exact = int(value) if value == int(value) else float(value)
+        return exact if math.isfinite(float(exact)) else None
+    except (OverflowError, ValueError):
+        return None
