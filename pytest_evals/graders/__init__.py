@@ -25,6 +25,7 @@ from pytest_evals.fixtures.grader import Fixture, grader_fixture
 from pytest_evals.graders import multiple_choice, numbers, structured, text
 from pytest_evals.graders.code import python_tests
 from pytest_evals.graders.combining import all_of, any_of, first, majority, weighted
+from pytest_evals.graders.equivalence import math
 from pytest_evals.graders.human import human
 from pytest_evals.graders.judges import Preflight, judge
 from pytest_evals.graders.metrics import bleu, chrf, embedding_similarity, f1, levenshtein, meteor, rouge
@@ -55,6 +56,7 @@ __all__ = [
     "levenshtein",
     "majority",
     "matches",
+    "math",
     "meteor",
     "number",
     "one_of",

@@ -176,14 +176,16 @@ def _exact(value: float) -> Number:
 
 
 def _factorial(value: Number) -> Number:
-    if not isinstance(value, int) or not 0 <= value <= _LARGEST_FACTORIAL:
-        raise ValueError(value)
-    return math.factorial(value)
+    if isinstance(value, int) and 0 <= value <= _LARGEST_FACTORIAL:
+        return math.factorial(value)
+    raise ValueError(value)
 
 
 def _raised(base: Number, exponent: Number) -> Number:
     value = float(base) ** float(exponent)
     if isinstance(value, complex):
-        raise ArithmeticError(base)
-    exact = isinstance(base, int) and isinstance(exponent, int) and exponent >= 0
-    return int(base) ** int(exponent) if exact and math.isfinite(value) else value
+        raise ArithmeticError(base)  # noqa: TRY004 - a root of a negative number, and no mistake of a caller
+    if isinstance(base, int) and isinstance(exponent, int) and exponent >= 0 and math.isfinite(value):
+        exact: int = base**exponent
+        return exact
+    return value

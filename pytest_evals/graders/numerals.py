@@ -110,7 +110,7 @@ def _written(text: str) -> Iterator[re.Match[str]]:
             yield found
 
 
-def _is_part(text: str, start: int) -> bool:
+def _is_part(text: str, start: int) -> bool:  # noqa: PLR0911 - what stands before, one kind a line
     before = text[start - 1]
     if before in " \n(":
         return False

@@ -48,7 +48,9 @@ class TextMarks:
         return self._points_group
 
 
-def digits_of(written: str, mark: DecimalMark, marks: TextMarks, *, listed: bool = False) -> list[str]:
+def digits_of(  # noqa: PLR0911 - the rule, case by case
+    written: str, mark: DecimalMark, marks: TextMarks, *, listed: bool = False
+) -> list[str]:
     """Return what is written as Python writes numbers: one, several where the commas are those of a list, none for what is no
     number (a date, a version). ``listed``: it stands alone in brackets, as ``(3,4)``.
     """

@@ -47,7 +47,12 @@ _COMMANDS = re.compile(
 )
 _COMMAND = {
     **dict.fromkeys((r"\times", r"\cdot"), "×"),  # noqa: RUF001 - the sign of multiplication
-    **{r"\div": "÷", r"\approx": "≈", r"\left": "", r"\right": "", r"\!": "", r"\,": THIN_SPACE},
+    r"\div": "÷",
+    r"\approx": "≈",
+    r"\left": "",
+    r"\right": "",
+    r"\!": "",
+    r"\,": THIN_SPACE,
     **{rf"\{char}": char for char in "$%#&_"},
 }
 _WORDS = re.compile(
