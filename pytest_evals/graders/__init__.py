@@ -10,6 +10,7 @@ Those of this module give a verdict, value 1 or 0; metrics give values.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from pytest_evals.fixtures.grader import Fixture, grader_fixture
 from pytest_evals.graders import multiple_choice, numbers, schemas, structured, text
 from pytest_evals.graders.code import python_tests
 from pytest_evals.graders.combining import all_of, any_of, first, majority, weighted
+from pytest_evals.graders.equivalence import math
 from pytest_evals.graders.human import human
 from pytest_evals.graders.ifeval import instructions
 from pytest_evals.graders.judges import Preflight, judge
@@ -59,6 +61,7 @@ __all__ = [
     "levenshtein",
     "majority",
     "matches",
+    "math",
     "meteor",
     "number",
     "one_of",
@@ -152,21 +155,27 @@ def number(
     *,
     tolerance: float = 0.0,
     kind: Literal["absolute", "relative"] = "absolute",
+    decimal: Literal[",", ".", "auto"] = "auto",
     of: str | None = None,
     run_if: str | None = None,
 ) -> Fixture:
     r"""The completion's final number is ``expected`` (a number, or text whose final number counts), within
     ``tolerance``.
 
-    The final number is the content of the last ``\boxed{}``; else what follows the last ``####``, ``A:`` or "answer
-    is"; else the last number. ``kind="relative"`` makes the tolerance a share of the expected value.
+    The final number is the content of the last ``\boxed{}``; else what follows the last ``####``, ``<answer>``, "answer is",
+    ``Answer:``, or ``A:`` at the start of a line; else the last number. ``kind="relative"`` makes the tolerance a share of the
+    expected value. ``decimal``: the mark before decimals in the completion; ``auto`` reads ``4,2`` and ``1.234,56`` as well
+    as ``1,234.56``, and ``1,234`` as 1234.
     """
     if kind not in ("absolute", "relative"):
         raise SuiteError(f"number: kind must be 'absolute' or 'relative', not {kind!r}")
     if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 <= tolerance < float("inf"):
         raise SuiteError(f"number: tolerance must be a number of at least 0, not {tolerance!r}")
-    check_static(expected, numbers.expected_number)
-    return _ready(numbers.number, {"expected": expected, "tolerance": tolerance, "kind": kind}, of, run_if)
+    if decimal not in numbers.DECIMAL_MARKS:
+        raise SuiteError(f"number: decimal must be ',', '.' or 'auto', not {decimal!r}")
+    check_static(expected, lambda value: numbers.expected_number(value, decimal))
+    check = functools.partial(numbers.number, tolerance=tolerance, kind=kind, decimal=decimal)
+    return _ready(functools.update_wrapper(check, numbers.number), {"expected": expected}, of, run_if)
 
 
 def json_valid(*, of: str | None = None, run_if: str | None = None) -> Fixture:

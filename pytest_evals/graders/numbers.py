@@ -3,93 +3,103 @@
 from __future__ import annotations
 
 import math
-import re
-import sys
+import numbers
+from decimal import Decimal
 from typing import Literal
 
 from pytest_evals.errors import SuiteError
+from pytest_evals.graders.answers import final_numeral
+from pytest_evals.graders.numerals import Number, Numeral
+from pytest_evals.graders.separators import DecimalMark
 from pytest_evals.graders.text import TextVerdict
 from pytest_evals.text import one_line, quoted
 
 Tolerance = Literal["absolute", "relative"]
-
-# What announces a final answer: GSM8K's mark, "A:", "Answer:" and the like, "the answer is".
-_ANNOUNCED = re.compile(r"####|\bA[*_]*:|\b(?:[Aa]nswer|ANSWER)[*_]*(?:\s+[Ii]s\b|\s*:)[*_:]*")
-_BOXED = re.compile(r"\\boxed\s*\{([^{}]*)\}")
-# Currency and percent signs, LaTeX's dollar, thin spaces: what may stand beside a number without being part of it.
-_FRACTION = re.compile(r"\\d?frac\s*\{([^{}]+)\}\s*\{([^{}]+)\}")
-_NUMBER = re.compile(
-    r"(?<![\w.])(?P<sign>[-+\u2212])?\s?[$\u20ac\u00a3\u00a5\u20b9]?\s?(?P<sign2>[-+\u2212])?"
-    r"(?P<digits>\d{1,3}(?:[,\u202f\u00a0]\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
-    r"(?P<exponent>[eE][-+]?\d{1,3}\b)?(?:\s?/\s?(?P<denominator>\d+(?:\.\d+)?)(?![\d/]))?"
-)
+DECIMAL_MARKS = (",", ".", "auto")
 
 
-def final_number(text: str) -> float | None:
+def final_number(text: str, decimal: DecimalMark = "auto") -> Number | None:
     r"""Return the number that ``text`` gives as its answer, `None` when there is none.
 
-    That is the content of the last ``\boxed{}``; else what follows the last ``####``, ``A:`` or "answer is" (the first
-    number there, or with a calculation the one after its last ``=``); else the last number of the text. An announced
-    answer without a number is none. Thousands separators, currency and percent signs, a trailing full stop and ``a/b``
-    are understood; a percent sign does not divide by 100.
+    That is what the last announcement gives: a ``\boxed{}``, an ``<answer>`` tag, ``####``, "answer is", "Answer:", ``A:`` at the
+    start of a line. An announced answer without a number is none. Without an announcement, it is the last number.
+    ``decimal``: the mark before decimals; ``auto`` decides it by the rule in docs/graders.md.
     """
-    cleaned = text.replace("\\$", "$").replace("\\%", "%").replace("{,}", ",").replace("\\,", "")
-    cleaned = _FRACTION.sub(r"\1/\2", cleaned)
-    boxed = _BOXED.findall(cleaned)
-    if boxed and (numbers := _numbers(boxed[-1])):
-        return numbers[-1]
-    announced = list(_ANNOUNCED.finditer(cleaned))
-    if announced:
-        return _announced_number(cleaned[announced[-1].end() :])
-    numbers = _numbers(cleaned)
-    return numbers[-1] if numbers else None
+    found = final_numeral(text, decimal)
+    return None if found is None else found.value
 
 
-def _announced_number(text: str) -> float | None:
-    line = text.lstrip().partition("\n")[0]
-    numbers = _numbers(line.rpartition("=")[2]) or _numbers(line) or _numbers(text)
-    return numbers[0] if numbers else None
-
-
-def _numbers(text: str) -> list[float]:
-    values = [_value(match) for match in _NUMBER.finditer(text)]
-    return [value for value in values if math.isfinite(value)]
-
-
-def _value(match: re.Match[str]) -> float:
-    digits = re.sub("[,\u202f\u00a0]", "", match["digits"])
-    value = float(digits + (match["exponent"] or ""))
-    if match["denominator"]:
-        denominator = float(match["denominator"])
-        value = value / denominator if denominator else math.nan
-    negative = (match["sign"] or match["sign2"] or "") in ("-", "\u2212")
-    return -value if negative else value
-
-
-def number(text: str, expected: object, *, tolerance: float = 0.0, kind: Tolerance = "absolute") -> TextVerdict:
+def number(
+    text: str,
+    expected: object,
+    *,
+    tolerance: float = 0.0,
+    kind: Tolerance = "absolute",
+    decimal: DecimalMark = "auto",
+) -> TextVerdict:
     """Compare the final number of ``text`` with ``expected``, a number or a text whose final number counts.
 
-    ``tolerance`` is a distance, or with ``kind="relative"`` a share of the expected value. Without one, equal means
-    equal up to the rounding of a float (relative 1e-9).
+    ``tolerance`` is a distance, or with ``kind="relative"`` a share of the expected value. Without one, integers are equal
+    exactly, and others up to the rounding of a float (relative 1e-9). Where a word as "million" follows a number, it counts
+    or not, whichever is equal.
     """
-    wanted = expected_number(expected)
-    found = final_number(text)
-    if found is None:
-        return TextVerdict(False, f"expected {wanted:g}, found no number in {quoted(text)}")
-    allowed = tolerance * abs(wanted) if kind == "relative" else tolerance
-    passed = abs(found - wanted) <= allowed or math.isclose(found, wanted, rel_tol=1e-9, abs_tol=1e-12)
+    wanted = _expected(expected, decimal)
+    found = final_numeral(text, decimal)
     margin = f" within {tolerance:g}{' relative' if kind == 'relative' else ''}" if tolerance else ""
-    return TextVerdict(passed, f"expected {wanted:.12g}{margin}, found {found:.12g} in {quoted(text)}")
+    if found is None:
+        return TextVerdict(False, f"expected {_shown(wanted.value)}{margin}, found no number in {quoted(text)}")
+    passed = any(
+        _equal(ours, theirs, tolerance * abs(theirs) if kind == "relative" else tolerance)
+        for ours in _readings(found)
+        for theirs in _readings(wanted)
+    )
+    return TextVerdict(
+        passed, f"expected {_shown(wanted.value)}{margin}, found {_shown(found.value)} in {quoted(text)}"
+    )
 
 
-def expected_number(value: object) -> float:
-    """Return the number to compare with: ``value``, or when it is a text the final number of it.
+def _readings(numeral: Numeral) -> tuple[Number, ...]:
+    return (numeral.value,) if numeral.factor == 1 else (numeral.value, numeral.value * numeral.factor)
+
+
+def _equal(found: Number, wanted: Number, allowed: float) -> bool:
+    if abs(found - wanted) <= allowed:
+        return True
+    exact = isinstance(found, int) and isinstance(wanted, int)
+    return not exact and math.isclose(found, wanted, rel_tol=1e-9, abs_tol=1e-12)
+
+
+def _shown(value: Number) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.12g}"
+
+
+def expected_number(value: object, decimal: DecimalMark = "auto") -> Number:
+    """Return the number to compare with: ``value`` (an int, a float, a `Decimal`, a `Fraction`, a number of NumPy), or when it is
+    a text the final number of it.
 
     Raises `SuiteError` for anything else; NaN, infinities and what is too large for a float among it.
     """
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
-        return float(value)
-    found = final_number(value) if isinstance(value, str) else None
+    return _expected(value, decimal).value
+
+
+def _expected(value: object, decimal: DecimalMark) -> Numeral:
+    if isinstance(value, str):
+        found = final_numeral(value, decimal)
+    else:
+        exact = _exact(value)
+        found = None if exact is None else Numeral(exact, 0, 0)
     if found is None:
         raise SuiteError(f"number needs a number to compare with, and was given {one_line(repr(value), 60)}")
     return found
+
+
+def _exact(value: object) -> Number | None:
+    if isinstance(value, bool) or not isinstance(value, (numbers.Real, Decimal)):
+        return None
+    try:
+        whole, nearest = math.trunc(value), float(value)
+    except (OverflowError, ValueError):
+        return None
+    if not math.isfinite(nearest):
+        return None
+    return whole if whole == value else nearest

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pytest_evals import graders
@@ -64,7 +69,7 @@ GSM8K = "Natalia sold 48/2 = <<48/2=24>>24 clips in May.\nAltogether 48+24 = <<4
         ("1,234,567.89", 1234567.89),
         ("1\u202f234\u00a0567", 1234567),
         ("1,2,3", 3),
-        ("1,23", 23),
+        ("1,23", 1.23),
         (".5", 0.5),
         ("0.5.", 0.5),
         ("1e5", 1e5),
@@ -106,7 +111,10 @@ def test_the_final_number_is(text: str, value: float) -> None:
         "####",
         "#### none of them",
         "There are 5 apples. The answer is unknown.",
-        "3 + 4 = 7, but A: I cannot say",
+        "3 + 4 = 7, but\nA: I cannot say",
+        "The answer is 5? No: the answer is unknown.",
+        "<answer>none of the 3</answer>".replace("3", "three"),
+        "答案是\uff1a无法确定",
         "1/0",
         "9" * 5000,
         "1e999",
@@ -114,7 +122,15 @@ def test_the_final_number_is(text: str, value: float) -> None:
         "a5",
         "-",
         "$",
-        "½",
+        "2^n",
+        "x^2",
+        "2^10000",
+        r"\boxed{9^{9^{9^9}}}",
+        "9^{9^{9}}",
+        "0^{-1}",
+        r"\frac{1}{0}",
+        "12.05.2024",
+        "1.2.3",
     ],
 )
 def test_there_is_no_final_number(text: str) -> None:
@@ -132,6 +148,9 @@ def test_there_is_no_final_number(text: str) -> None:
         "1/2/3",
         "+1 (555) 010-9999",
         "1..2",
+        r"\boxed{" + "(" * 90 + "1" + ")" * 90 + "}",
+        r"\boxed{" + "2^" * 90 + "1}",
+        r"\boxed{" + "-" * 190 + "1}",
         "...",
         "1e",
         "1e5e5",
@@ -148,10 +167,93 @@ def test_odd_text_gives_a_finite_number_or_none(text: str) -> None:
     assert found is None or math.isfinite(found)
 
 
-def test_a_long_completion_takes_no_noticeable_time() -> None:
-    assert final_number("1,234 / 5 - 6 = " * 20_000 + "7") == 7
-    assert final_number("1" * 50_000 + "x") is None
-    assert final_number("- $ " * 50_000 + "3") == -3
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1,234 / 5 - 6 = " * 60_000,
+        "1" * 1_000_000 + "x",
+        "- $ " * 250_000,
+        r"\boxed{" * 140_000,
+        r"\boxed{\text{" * 70_000,
+        r"\frac{" * 160_000,
+        "#### " * 200_000,
+        "the answer is " * 70_000,
+        "answer to " * 100_000,
+        "A:\n" * 330_000,
+        "A: " * 330_000,
+        "<answer>" * 120_000,
+        "1 234 " * 160_000,
+        "2^" * 500_000,
+        "1," * 500_000,
+        "1." * 500_000,
+        "result is " + "1 + 2 = " * 120_000,
+        r"\boxed{" + "(" * 1_000_000,
+        "{" * 1_000_000,
+        " " * 1_000_000,
+        "٣" * 1_000_000,
+        "3万" * 300_000,
+    ],
+    ids=lambda text: text[:16],
+)
+def test_a_completion_of_a_megabyte_is_read_to_its_end(text: str) -> None:
+    assert final_number(f"{text}\nSo 7") == 7
+
+
+# -- the forms of others
+DATA = Path(__file__).parent / "data"
+
+
+def rows(name: str) -> list[Any]:
+    return [json.loads(line) for line in (DATA / name).read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.parametrize("row", rows("numbers.jsonl"), ids=lambda row: row["id"])
+def test_answers_that_were_misread_elsewhere(row: dict[str, Any]) -> None:
+    assert number(row["completion"], row["answer"]).passed is not row.get("wrong", False)
+
+
+@pytest.mark.parametrize("row", rows("numbers_written.jsonl"), ids=lambda row: row["completion"])
+def test_answers_as_people_and_models_write_them(row: dict[str, Any]) -> None:
+    assert final_number(row["completion"]) == pytest.approx(row["answer"], rel=1e-12, abs=0)
+
+
+@pytest.mark.parametrize(
+    ("text", "point", "comma", "auto"),
+    [
+        ("4,2", 2, 4.2, 4.2),
+        ("4.2", 4.2, 4.2, 4.2),
+        ("1,234", 1234, 1.234, 1234),
+        ("1.234", 1.234, 1234, 1.234),
+        ("1234,567", 567, 1234.567, 1234.567),
+        ("0,125", 125, 0.125, 0.125),
+        ("0.125", 0.125, 0.125, 0.125),
+        ("1.234,56", 1234.56, 1234.56, 1234.56),
+        ("1,234.56", 1234.56, 1234.56, 1234.56),
+        ("1.234.567", 1234567, 1234567, 1234567),
+        ("1,234,567", 1234567, 1234567, 1234567),
+        ("1,23,456", 123456, 123456, 123456),
+        ("1'250,5", 1250.5, 1250.5, 1250.5),
+        ("1 250,5", 1250.5, 1250.5, 1250.5),
+        ("1,2,3", 3, 3, 3),
+    ],
+)
+def test_the_mark_before_decimals(text: str, point: float, comma: float, auto: float) -> None:
+    assert (final_number(text, "."), final_number(text, ","), final_number(text)) == (point, comma, auto)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("Ein Buch kostet 12,50 €, alle zusammen kosten 1.250 €", 1250),
+        ("Es sind 1.234,5 kg und 1,234", 1.234),
+        ("Die Antwort ist 3.500", 3500),
+        ("Die Antwort ist 3.500, denn 7 * 0.5 = 3.5", 3.5),
+        ("It weighs 1.5 kg, and costs 12,50 € and 1,234", 1234),
+        ("The answer is 3.500", 3.5),
+    ],
+)
+def test_what_a_text_shows_of_its_decimal_mark_decides(text: str, value: float) -> None:
+    assert final_number(text) == value
 
 
 # -- comparison
@@ -171,6 +273,27 @@ def test_a_long_completion_takes_no_noticeable_time() -> None:
         ("71.9", 72, False),
         ("-72", 72, False),
         ("123456789012345678", 123456789012345678, True),
+        ("123456789012345679", 123456789012345678, False),
+        ("1000000001", 1000000000, False),
+        ("1000000001", 1e9, False),
+        ("0.333333333333", Fraction(1, 3), True),
+        ("1/3", Fraction(1, 3), True),
+        ("0.33", Fraction(1, 3), False),
+        ("0.1", Decimal("0.1"), True),
+        ("1,000", Decimal("1E+3"), True),
+        ("42", np.int64(42), True),
+        ("0.5", np.float32(0.5), True),
+        (r"\boxed{4.71238898038}", r"\frac{3\pi}{2}", True),
+        ("The profit is 1.3 million", 1_300_000, True),
+        ("The profit is 1.3 million", 1.3, True),
+        ("The profit is 1.3 million", 1_300, False),
+        ("The profit is 1,300,000", "1.3 million", True),
+        ("It costs $5k", 5000, True),
+        ("It is 5m long", 5_000_000, False),
+        ("2 lakh", 200_000, True),
+        ("3 crore", 30_000_000, True),
+        ("20%", 20, True),
+        ("20%", 0.2, False),
     ],
 )
 def test_without_a_tolerance_equal_means_equal(text: str, expected: object, passed: bool) -> None:
@@ -208,7 +331,23 @@ def test_the_reason_shows_both_numbers(text: str, options: dict[str, Any], reaso
     assert number(text, 72, **options).reason == reason
 
 
-@pytest.mark.parametrize("expected", [None, True, "seventy", "", [72], math.nan, math.inf, 10**400])
+@pytest.mark.parametrize(
+    "expected",
+    [
+        None,
+        True,
+        "seventy",
+        "",
+        [72],
+        math.nan,
+        math.inf,
+        10**400,
+        Decimal("NaN"),
+        Decimal("Infinity"),
+        Decimal("1E+999"),
+        2j,
+    ],
+)
 def test_what_is_no_number_cannot_be_expected(expected: object) -> None:
     with pytest.raises(SuiteError, match="number needs a number to compare with, and was given"):
         expected_number(expected)
@@ -223,6 +362,12 @@ def test_a_mistake_is_found_where_the_grader_is_written() -> None:
 def test_a_tolerance_is_a_number_of_at_least_zero(tolerance: Any) -> None:
     with pytest.raises(SuiteError, match="number: tolerance must be a number of at least 0"):
         graders.number(1, tolerance=tolerance)
+
+
+@pytest.mark.parametrize("decimal", ["comma", None, ";"])
+def test_a_decimal_mark_is_a_comma_or_a_point(decimal: Any) -> None:
+    with pytest.raises(SuiteError, match=r"number: decimal must be ',', '\.' or 'auto', not"):
+        graders.number(1, decimal=decimal)
 
 
 def test_a_tolerance_is_absolute_or_relative() -> None:
