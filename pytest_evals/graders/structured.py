@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
 from pytest_evals.errors import SuiteError
+from pytest_evals.graders.code.extract import without_fence
 from pytest_evals.graders.text import TextVerdict
 from pytest_evals.text import one_line, quoted
-
-_FENCE = re.compile(r"\A```[\w-]*[ \t]*\n(.*?)\n?[ \t]*```\Z", re.DOTALL)
-
 
 def parse_json(text: str) -> Any:
     """Return the JSON value that ``text`` is. White space and one code fence around it are tolerated, anything else is
@@ -21,10 +18,8 @@ def parse_json(text: str) -> Any:
 
     Raises `ValueError` with the place of the first mistake. NaN and infinities are not JSON.
     """
-    stripped = text.strip()
-    fenced = _FENCE.match(stripped)
     try:
-        return json.loads(fenced.group(1) if fenced else stripped, parse_constant=_reject_constant)
+        return json.loads(without_fence(text).strip(), parse_constant=_reject_constant)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
