@@ -15,6 +15,7 @@ from pytest_evals.collection.checks import applies, check_fixtures, check_grader
 from pytest_evals.collection.closure import Lookup, RequestedFixtures, find_requested
 from pytest_evals.collection.item import EVAL, PARAMETER, RECORDED, CaseKey, EvalItem
 from pytest_evals.collection.labels import CaseLabels, read_labels
+from pytest_evals.collection.location import Location, suite_location
 from pytest_evals.collection.parametrize import (
     RecordedParametrization,
     case_keys,
@@ -28,7 +29,6 @@ from pytest_evals.errors import EvalsError, SuiteError, place_of
 from pytest_evals.fixtures.context import CASE, EXCLUDED
 from pytest_evals.fixtures.declaration import FixtureSpec as Grader
 from pytest_evals.gates import Gate, resolve
-from pytest_evals.location import Location, suite_location
 from pytest_evals.questions.scales import scale_of
 from pytest_evals.settings import Settings
 from pytest_evals.suites.declaration import MARK, EvalDeclaration

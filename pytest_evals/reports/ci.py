@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pytest_evals.artifacts.sample import dump
+from pytest_evals.collection.location import Location
 from pytest_evals.gates import GateResult
-from pytest_evals.location import Location
 from pytest_evals.reports import formatting
 from pytest_evals.reports.markdown import Excerpt
 from pytest_evals.scorecard import ScoreCard

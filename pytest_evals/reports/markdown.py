@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_evals.collection.location import Location
 from pytest_evals.gates import GateResult
-from pytest_evals.location import Location
 from pytest_evals.reports import formatting
 from pytest_evals.reports.agreement import agreement_texts, calibration_texts
 from pytest_evals.reports.scores import insight_lines, legend

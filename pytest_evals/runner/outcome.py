@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from pytest_evals.collection.location import Location
 from pytest_evals.completion import Completion
 from pytest_evals.engines.protocol import Result
 from pytest_evals.errors import GradeError
 from pytest_evals.fixtures.context import GRADE_SHEET, GradeSheet
 from pytest_evals.fixtures.declaration import CASE_TASKS
 from pytest_evals.fixtures.limits import LimitExceeded
-from pytest_evals.location import Location
 from pytest_evals.runner.calls import Caller, CallLog
 from pytest_evals.scores.records import Outcome
 from pytest_evals.text import described, one_line, plain, without_commands

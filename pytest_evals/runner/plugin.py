@@ -8,13 +8,13 @@ import pytest
 
 from pytest_evals.artifacts.sample import dump
 from pytest_evals.collection.item import EVAL
+from pytest_evals.collection.location import location_of, row_location
 from pytest_evals.engines.protocol import ModelService
 from pytest_evals.errors import EvalsError, NotApplicable, SuiteError
 from pytest_evals.fixtures.context import GRADE_SHEET, ITEM, GradeSheet
 from pytest_evals.fixtures.declaration import CASE_TASKS, NotApplicableResult
 from pytest_evals.fixtures.factory import only_setup
 from pytest_evals.fixtures.limits import CallBudget
-from pytest_evals.location import location_of, row_location
 from pytest_evals.runner.calls import Caller, CallLog, DirectAsker
 from pytest_evals.runner.case_tasks import CaseTaskRun
 from pytest_evals.runner.early_stopping import STOPPED

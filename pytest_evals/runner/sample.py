@@ -10,10 +10,10 @@ import pytest
 
 from pytest_evals.artifacts.sample import sample_id
 from pytest_evals.collection.item import EVAL
+from pytest_evals.collection.location import Location, location_of
 from pytest_evals.completion import Completion, Failure
 from pytest_evals.fixtures.context import GRADE_SHEET, GradeSheet
 from pytest_evals.fixtures.declaration import CASE_TASKS
-from pytest_evals.location import Location, location_of
 from pytest_evals.runner.calls import grader_call
 from pytest_evals.runner.case_tasks import CaseTaskRun
 from pytest_evals.runner.outcome import CALLS, COMPLETION, RESULTS, STATE

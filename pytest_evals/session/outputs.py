@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_evals.collection.location import Location, seen_from
 from pytest_evals.errors import EvalsError
-from pytest_evals.location import Location, seen_from
 from pytest_evals.reports.ci import Finding, code_quality, findings, workflow_commands
 from pytest_evals.reports.markdown import STEP_LIMIT, Excerpt, summary_markdown
 from pytest_evals.scorecard import ScoreCard

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.location import Location, location_of, row_location, seen_from, suite_location
+from pytest_evals.collection.location import Location, location_of, row_location, seen_from, suite_location
 from pytest_evals.session.outputs import checkout
 from pytest_evals.suites.declaration import EvalDeclaration, cases
 from tests.unit.building import suite_of

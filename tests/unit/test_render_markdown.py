@@ -7,8 +7,8 @@ import json
 
 import pytest
 
+from pytest_evals.collection.location import Location
 from pytest_evals.gates import GateResult, Verdict
-from pytest_evals.location import Location
 from pytest_evals.reports.ci import MOST, code_quality, findings, workflow_commands
 from pytest_evals.reports.markdown import Excerpt, escaped, preformatted, summary_markdown
 from pytest_evals.scorecard import Ledger, Movement, ScoreCard

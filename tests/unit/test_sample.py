@@ -15,11 +15,11 @@ from pytest_evals.artifacts.sample import dump, to_record
 from pytest_evals.artifacts.validation import checked_sample
 from pytest_evals.case import Case
 from pytest_evals.collection.item import CaseKey, EvalItem
+from pytest_evals.collection.location import Location
 from pytest_evals.completion import Completion
 from pytest_evals.fixtures.context import GradeSheet
 from pytest_evals.generation import GenerationParams
 from pytest_evals.grades import Grade
-from pytest_evals.location import Location
 from pytest_evals.runner.sample import grades_data, sample_line
 from pytest_evals.scores.records import GradeRecord, Outcome
 from pytest_evals.suites.manifest import SuiteManifest
