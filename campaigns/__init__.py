@@ -1,0 +1,1 @@
+"""Attacks on the plugin, as programs that anyone can run: python -m campaigns.NAME."""
