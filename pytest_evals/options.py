@@ -46,6 +46,10 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "N", "Compute N random cases once more, one at a time, and say how many texts and grades differ"
     ),
     "--evals-run-code": _flag("Let graders run programs that a model wrote (python_tests)"),
+    "--evals-code-sandbox": _value(
+        "LEVEL",
+        "How these programs are confined: auto (the default), bubblewrap, landlock, seccomp, none, docker, podman",
+    ),
     "--evals-baseline": _value(
         "RUN", "Compare with RUN: the path of an artifact, the name of a baseline, 'latest', or 'none'"
     ),
@@ -76,6 +80,12 @@ _INI: Mapping[str, tuple[Any, Any, str]] = {
     "evals_aliases": ("linelist", [], "Short names of models, one 'name = spec' a line"),
     "evals_gates": ("linelist", [], "Gates for every run, one a line"),
     "evals_run_code": ("bool", False, "Let graders run programs that a model wrote"),
+    "evals_code_sandbox": (
+        "string",
+        "auto",
+        "How these programs are confined, as --evals-code-sandbox (default: auto)",
+    ),
+    "evals_code_image": ("string", "", "Image of containers for these programs (default: python:X.Y-slim)"),
     "evals_dir": ("string", ".evals", "Folder of artifacts (default: .evals)"),
     "evals_recorded": (
         "string",

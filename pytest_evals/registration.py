@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import pytest
 from pytest_evals.artifacts.provenance import DISTRIBUTION, rival_installed
 from pytest_evals.collection.plugin import Collection
 from pytest_evals.errors import EvalsError
-from pytest_evals.fixtures.context import RUN_CODE, TIME_LIMIT
+from pytest_evals.fixtures.context import CODE_SANDBOX, RUN_CODE, TIME_LIMIT
 from pytest_evals.redaction import masked
 from pytest_evals.session.output_filter import OutputFilter, ReportsOfWorker
 from pytest_evals.session.setup import artifact_path, check_outputs, read_baseline, recollection
@@ -53,6 +53,7 @@ def _activate(config: pytest.Config) -> None:
         check_stop_early(settings, config)
     config.stash[TIME_LIMIT] = settings.grader_timeout
     config.stash[RUN_CODE] = settings.run_code
+    config.stash[CODE_SANDBOX] = (settings.code_sandbox, settings.code_image)
     collection = Collection(settings)
     config.pluginmanager.register(collection, "evals-collection")
     if settings.reuse.replay:
@@ -70,10 +71,25 @@ def collect_only(config: pytest.Config) -> None:
     config.pluginmanager.register(Collection(settings), "evals-collection")
 
 
+def _check_sandbox(settings: Settings) -> list[str]:
+    """Return what the header says of how programs are confined. Raises `pytest.UsageError` where that cannot be had."""
+    if not settings.run_code:
+        return []
+    from pytest_evals.graders.code.levels import find_sandbox
+
+    try:
+        sandbox = find_sandbox(settings.code_sandbox, settings.code_image)
+    except EvalsError as error:
+        raise pytest.UsageError(str(error)) from error
+    note = f"; {sandbox.note}" if sandbox.note else ""
+    return [f"evals: programs of models are confined by {sandbox.title}{note}"]
+
+
 def _run(config: pytest.Config, settings: Settings, collection: Collection) -> None:
     from pytest_evals.runner.exits import refuse_quiet_exits
 
     refuse_quiet_exits(config)
+    programs = _check_sandbox(settings)
     worker_input: dict[str, Any] | None = getattr(config, "workerinput", None)
     if worker_input is not None:
         from pytest_evals.engines.remote import ADDRESS
@@ -84,7 +100,7 @@ def _run(config: pytest.Config, settings: Settings, collection: Collection) -> N
     path = artifact_path(settings)
     check_outputs(settings, path)
     distributed = config.getoption("dist", "no") != "no"
-    _own(config, settings, collection, path, distributed=distributed)
+    _own(config, settings, collection, path, programs, distributed=distributed)
 
 
 def _recast(config: pytest.Config, replay: Path, collection: Collection) -> None:
@@ -101,7 +117,15 @@ def _recast(config: pytest.Config, replay: Path, collection: Collection) -> None
         config.pluginmanager.register(SuiteCheck(collection.recast, collection.infos), "evals-suite-check")
 
 
-def _own(config: pytest.Config, settings: Settings, collection: Collection, path: Path, *, distributed: bool) -> None:
+def _own(
+    config: pytest.Config,
+    settings: Settings,
+    collection: Collection,
+    path: Path,
+    programs: Sequence[str],
+    *,
+    distributed: bool,
+) -> None:
     from pytest_evals.engines.pool import EnginePool
     from pytest_evals.runner.plugin import register_run
     from pytest_evals.session.gates import GateCheck
@@ -116,7 +140,9 @@ def _own(config: pytest.Config, settings: Settings, collection: Collection, path
         EvalSession(config, settings, infos, pool, path, config.invocation_params.args, recalled, baseline),
         "evals-session",
     )
-    config.pluginmanager.register(Terminal(config, settings, infos, path, recalled.header()), "evals-terminal")
+    config.pluginmanager.register(
+        Terminal(config, settings, infos, path, [*recalled.header(), *programs]), "evals-terminal"
+    )
     gate_check = GateCheck(settings, infos, baseline)
     _register_outputs(config, settings, infos, path, baseline)
     # What overwrites a line is escaped by the filter.

@@ -25,6 +25,7 @@ from pytest_evals.options import KEYS
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 INCONCLUSIVE = ("warn", "pass", "fail")
 RECORDED_CHOICES = ("allow", "refuse")
+CODE_SANDBOXES = ("auto", "bubblewrap", "landlock", "seccomp", "none", "docker", "podman")
 DTYPES = ("auto", "fp32", "bf16", "fp16")
 
 
@@ -57,6 +58,8 @@ class Settings:
     reuse: Reuse
     stop_early: bool
     run_code: bool
+    code_sandbox: str
+    code_image: str
     judge: str | None
     limits: CallLimits
     baseline: str | None
@@ -80,6 +83,7 @@ class Settings:
             "limit": self.limit,
             "repeat": self.repeat,
             "stop_early": self.stop_early,
+            **({"code_sandbox": self.code_sandbox} if self.run_code else {}),
             **self.reuse.to_options(),
         }
 
@@ -119,6 +123,8 @@ def read_settings(config: pytest.Config) -> Settings:
         exact=_exact(config),
         audit=_whole("--evals-audit", config.getoption("evals_audit"), least=1) or 0,
         run_code=bool(config.getoption("evals_run_code") or config.getini("evals_run_code")),
+        code_sandbox=_code_sandbox(config),
+        code_image=config.getini("evals_code_image").strip(),
         judge=_judge(config, here, root, aliases),
         limits=CallLimits(
             calls=_whole("evals_case_calls", _written(config, "evals_case_calls"), least=0) or 0,
@@ -243,6 +249,13 @@ def _one_of(option: str, written: str, known: tuple[str, ...]) -> str:
     if written not in known:
         raise pytest.UsageError(f"{option}: {written!r} is unknown (known: {', '.join(known)})")
     return written
+
+
+def _code_sandbox(config: pytest.Config) -> str:
+    written = config.getoption("evals_code_sandbox")
+    if written is not None:
+        return _one_of("--evals-code-sandbox", written, CODE_SANDBOXES)
+    return _one_of("evals_code_sandbox", config.getini("evals_code_sandbox").strip(), CODE_SANDBOXES)
 
 
 def _exact(config: pytest.Config) -> bool:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
+from pytest_evals.graders.code.extract import without_fence
 from pytest_evals.graders.json_text import json_value
 from pytest_evals.graders.schemas import JsonSchema
 from pytest_evals.graders.text import TextVerdict
 from pytest_evals.text import quoted
-
-_FENCE = re.compile(r"\A```[\w-]*[ \t]*\n(.*?)\n?[ \t]*```\Z", re.DOTALL)
 
 
 def parse_json(text: str) -> Any:
@@ -19,9 +17,7 @@ def parse_json(text: str) -> Any:
 
     Raises `ValueError` with the place of the first mistake. NaN and infinities are not JSON.
     """
-    stripped = text.strip()
-    fenced = _FENCE.match(stripped)
-    return json_value(fenced.group(1) if fenced else stripped)
+    return json_value(without_fence(text).strip())
 
 
 def json_valid(text: str) -> TextVerdict:

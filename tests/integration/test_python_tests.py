@@ -8,10 +8,19 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pytest_evals.graders.code.runner import HARNESS, WANTED, HarnessError, ProgramLimits, ProgramOutcome, run_program
+from pytest_evals.graders.code.runner import (
+    WANTED,
+    HarnessError,
+    ProgramLimits,
+    ProgramOutcome,
+    ProgramTask,
+    ScriptTest,
+    run_program,
+)
 
 from .conftest import Evals
 
@@ -21,8 +30,8 @@ WRONG = "def f(x):\n    return 0\n"
 ASSERT = "assert f(1) == 2"
 
 
-def run(program: str, *tests: str, entry_point: str | None = None, limits: ProgramLimits = LIMITS) -> ProgramOutcome:
-    return run_program(program, tests or (ASSERT,), entry_point=entry_point, limits=limits)
+def run(program: str, *tests: str | ScriptTest, limits: ProgramLimits = LIMITS, **settings: Any) -> ProgramOutcome:
+    return run_program(ProgramTask(program, tests or (ASSERT,), **settings), limits)
 
 
 def test_each_test_counts_for_itself_and_errors_are_shown_as_python_shows_them() -> None:

@@ -9,7 +9,8 @@ import pytest
 from pytest_evals import graders
 from pytest_evals.errors import SuiteError
 from pytest_evals.graders.code import details, reason
-from pytest_evals.graders.code.runner import ProgramOutcome, program_in
+from pytest_evals.graders.code.extract import program_in
+from pytest_evals.graders.code.runner import ProgramOutcome
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
-"""Runs the program that a model wrote against the tests of its case, in a process of its own.
+"""Runs the program that a model wrote against the tests of its case, in processes of their own.
 
-This package says what is run and grades it; `runner` starts and stops the process, `harness` is what runs in it, and `sandbox`
-what it may not do.
+This package says what is run and grades it. `extract` finds the program in a completion; `runner` starts and stops the processes:
+`checker` runs in that of the tests, `harness` in that of the program, and they speak by `peer` and `wire`. `levels` says how a
+program is confined, `sandbox` what its process forbids itself.
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_evals.errors import SuiteError
-from pytest_evals.fixtures.context import RUN_CODE, current_scope
+from pytest_evals.fixtures.context import CODE_SANDBOX, RUN_CODE, current_scope
 from pytest_evals.fixtures.grader import Fixture, grader_fixture
-from pytest_evals.graders.code.runner import WANTED, ProgramLimits, ProgramOutcome, program_in, run_program
+from pytest_evals.graders.code.extract import program_in
+from pytest_evals.graders.code.levels import find_sandbox
+from pytest_evals.graders.code.names import analyse, checks_nothing, wanted_names
+from pytest_evals.graders.code.runner import WANTED, ProgramLimits, ProgramOutcome, ProgramTask, ScriptTest, run_program
 from pytest_evals.graders.templating import check_static, depends_on_case, grading_text
+from pytest_evals.notes import add_note
 from pytest_evals.scores import corpus
 from pytest_evals.templates.rendering import render
 from pytest_evals.text import one_line
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     import pytest
 
 SHOWN = 3
+Tests = list[str] | list[ScriptTest]
 
 
 def python_tests(
@@ -34,29 +40,37 @@ def python_tests(
     timeout: float = 10,
     memory: int = 1024,
     packages: bool = False,
+    isolated: bool = True,
+    objects: Sequence[str] = (),
     of: str | None = None,
     run_if: str | None = None,
 ) -> Fixture:
     """The share of tests that the completion's program passes; passed when it passes all of them.
 
-    Needs ``--evals-run-code``. The program is the last fenced block of the completion, or all of it.
+    Needs ``--evals-run-code``. The program is the block of the completion that defines what the tests use, with what it builds
+    on. It runs confined as ``evals_code_sandbox`` says, and its tests in another process, which it cannot see.
 
     Args:
-        tests: Python code, a list of it (each is one test), or a locator of either. A test passes that raises nothing.
+        tests: Python code, a list of it (each is one test), or a locator of either. A test passes that raises nothing. An entry
+            ``{"input": ..., "output": ...}`` runs the program as a script: what it prints must be the output.
         before: Code in front of the program: imports, or the head of the function that it goes on with.
-        entry_point: Name of a function of the program, which ``check`` of each test is called with (as in HumanEval).
-        timeout: Seconds that program and tests may take together.
-        memory: MiB that they may use, on Linux.
+        entry_point: Name of the function that is tested. A test that defines ``check`` has it called with that function (as in
+            HumanEval).
+        timeout: Seconds that program and tests may take together. A test that never ends fails alone.
+        memory: MiB that each of the two processes may use, on Linux.
         packages: Whether they may import what is installed here, beside the standard library.
+        isolated: `False` runs the tests in the process of the program, which can then deceive them.
+        objects: Names of classes of the program whose objects may compare and compute with plain data.
         of: Name of a task whose result is taken in the place of the completion.
         run_if: An expression over the case, where the grader applies.
     """
     limits = check_limits(timeout, memory)
+    classes = check_objects(objects)
     settings = {"tests": tests, "before": before, "entry_point": entry_point}
     dynamic = {name: value for name, value in settings.items() if depends_on_case(value)}
     static = {name: value for name, value in settings.items() if name not in dynamic}
 
-    def task(rendered: Mapping[str, Any]) -> tuple[list[str], str, str | None]:
+    def task(rendered: Mapping[str, Any]) -> tuple[Tests, str, str | None]:
         return check_task(**{**static, **rendered})
 
     written = list(tests) if isinstance(tests, (list, tuple)) else [tests]
@@ -68,15 +82,26 @@ def python_tests(
         if not request.config.stash.get(RUN_CODE, False):
             raise SuiteError("runs programs that a model wrote, which has to be allowed: --evals-run-code")
         checks, head, name = task(render(dynamic, current_scope(request)))
-        program = f"{head}\n{program_in(answer)}" if head else program_in(answer)
-        outcome = run_program(program, checks, entry_point=name, limits=limits, packages=packages)
+        sandbox = find_sandbox(*request.config.stash.get(CODE_SANDBOX, ("auto",)))
+        program = ProgramTask(
+            find_program(answer, checks, head, name), checks, head, name, classes, packages=packages, isolated=isolated
+        )
+        outcome = run_program(program, limits, sandbox)
+        add_note(request.config, "programs", f"programs of models ran confined by {sandbox.title}")
+        if not isolated:
+            key = request.fixturename or ""
+            add_note(
+                request.config,
+                f"programs {key}",
+                f"{key}: its tests ran in the process of each program, which could deceive them",
+            )
         passed = outcome.errors.count(None)
         return Grade(
             passed / len(checks),
             request.fixturename or "",
             reason(outcome, checks),
             passed == len(checks),
-            metadata=details(outcome),
+            metadata=details(outcome, isolated=isolated),
         )
 
     program_tests = grading_text(grade, of, "python_tests")
@@ -92,6 +117,12 @@ def python_tests(
     )
 
 
+def find_program(answer: str, tests: Tests, before: str, entry_point: str | None) -> str:
+    """Return the program of a completion that these tests are for."""
+    codes = [analyse(test, "", entry_point) for test in tests if isinstance(test, str)]
+    return program_in(answer, wanted=wanted_names(codes), script=not codes, before=before)
+
+
 def check_limits(timeout: float, memory: int) -> ProgramLimits:
     """Return the limits. Raises `SuiteError` for what is no limit."""
     seconds = isinstance(timeout, (int, float)) and not isinstance(timeout, bool) and 0 < timeout < math.inf
@@ -102,27 +133,46 @@ def check_limits(timeout: float, memory: int) -> ProgramLimits:
     return ProgramLimits(seconds=timeout, memory=memory)
 
 
-def check_task(tests: object, before: object, entry_point: object) -> tuple[list[str], str, str | None]:
+def check_objects(objects: object) -> tuple[str, ...]:
+    """Return the names of classes. Raises `SuiteError` for anything else."""
+    named = isinstance(objects, (list, tuple)) and all(
+        isinstance(name, str) and name.isidentifier() for name in objects
+    )
+    if not named:
+        raise SuiteError(f"python_tests: objects must be a list of names of classes, not {objects!r}")
+    return tuple(objects)  # type: ignore[arg-type]  # it is a list or a tuple
+
+
+def check_task(tests: object, before: object, entry_point: object) -> tuple[Tests, str, str | None]:
     """Return tests, head and entry point. Raises `SuiteError` for what cannot be run, whatever the program."""
+    if not isinstance(before, str):
+        raise SuiteError(f"python_tests: before must be code, not {type(before).__name__}")
+    if entry_point is not None and (not isinstance(entry_point, str) or not entry_point.isidentifier()):
+        raise SuiteError(f"python_tests: entry_point must be the name of a function, not {entry_point!r}")
     entries = list(tests) if isinstance(tests, (list, tuple)) else [tests]
+    if entries and all(isinstance(test, Mapping) for test in entries):
+        return [_script_test(test) for test in entries], before, entry_point
     listed = [test for test in entries if isinstance(test, str) and test.strip()]
     if not listed or len(listed) < len(entries):
         raise SuiteError(
             f"python_tests needs tests, as code or a list of it, and none may be empty; got {one_line(repr(tests), 60)}"
         )
-    trees = [_parsed(test) for test in listed]
-    if not isinstance(before, str):
-        raise SuiteError(f"python_tests: before must be code, not {type(before).__name__}")
-    if entry_point is None:
-        return listed, before, None
-    if not isinstance(entry_point, str) or not entry_point.isidentifier():
-        raise SuiteError(f"python_tests: entry_point must be the name of a function, not {entry_point!r}")
-    for test, tree in zip(listed, trees, strict=True):
-        if not any(isinstance(node, ast.FunctionDef) and node.name == "check" for node in tree.body):
+    for test in listed:
+        if checks_nothing(_parsed(test), entry_point=entry_point is not None):
             raise SuiteError(
-                f"python_tests: with entry_point, a test defines check(candidate); this one does not: {one_line(test, 60)}"
+                f"python_tests: {one_line(test, 60)!r} only defines things, so that it could not fail; with entry_point=, a test "
+                "that defines check(candidate) has it called"
             )
     return listed, before, entry_point
+
+
+def _script_test(test: Mapping[Any, Any]) -> ScriptTest:
+    if set(test) != {"input", "output"} or not all(isinstance(text, str) for text in test.values()):
+        raise SuiteError(
+            "python_tests: a test of a script is {'input': TEXT, 'output': TEXT}, and all tests of a case are such, or none; got "
+            f"{one_line(repr(dict(test)), 60)}"
+        )
+    return ScriptTest(test["input"], test["output"])
 
 
 def _parsed(test: str) -> ast.Module:
@@ -133,7 +183,7 @@ def _parsed(test: str) -> ast.Module:
         raise SuiteError(f"python_tests: {one_line(test, 60)!r} is no Python: {where}") from error
 
 
-def reason(outcome: ProgramOutcome, tests: Sequence[str]) -> str:
+def reason(outcome: ProgramOutcome, tests: Sequence[str | ScriptTest]) -> str:
     """Say how many tests passed, and show what was wrong in the first of the others."""
     wrong = [(number, error) for number, error in enumerate(outcome.errors, start=1) if error is not None]
     total = len(tests)
@@ -142,18 +192,24 @@ def reason(outcome: ProgramOutcome, tests: Sequence[str]) -> str:
         return counted
     if len({error for _, error in wrong}) == 1 and len(wrong) == total:
         return f"{counted}: {wrong[0][1]}"
-    shown = [f"test {number}: {one_line(tests[number - 1], 100)}\n{error}" for number, error in wrong[:SHOWN]]
+    shown = [f"test {number}: {_title(tests[number - 1])}\n{error}" for number, error in wrong[:SHOWN]]
     return "\n".join([counted, *shown, *(["..."] if len(wrong) > SHOWN else [])])
 
 
-def details(outcome: ProgramOutcome) -> dict[str, Any]:
+def _title(test: str | ScriptTest) -> str:
+    return one_line(test if isinstance(test, str) else f"input {test.input!r}", 100)
+
+
+def details(outcome: ProgramOutcome, *, isolated: bool = True) -> dict[str, Any]:
     """Return what a grade keeps: which tests passed, what was printed, and what the program was kept from."""
     passed = [error is None for error in outcome.errors]
     open_ends = [name for name in WANTED if name not in outcome.limits]
     return {
         "passed": passed,
+        **({"sandbox": outcome.sandbox} if outcome.sandbox else {}),
         "limits": list(outcome.limits),
         **({"not_limited": open_ends} if open_ends else {}),
+        **({} if isolated else {"isolated": False}),
         **({"output": outcome.output} if outcome.output else {}),
         **corpus.part_data("ratio", (sum(passed), len(passed))),
     }

@@ -1,66 +1,42 @@
-"""Runs in the process of a program: executes it and then its tests, and says how they went. Standard library only.
+"""Runs in the process of a program: executes it, and calls its functions when the process of the tests asks for that.
 
-It speaks lines of JSON over what were its standard input and output, which the program does not get. The program sees its
-tests only after it is loaded; the token without which nothing counts comes after the last test. So printing, exiting, or
-writing to what it finds open, does not pass for success.
+Standard library only. Nothing that comes from here is believed: the program can reach all of it.
 """
 
 from __future__ import annotations
 
 import builtins
-import json
 import linecache
 import os
-import runpy
 import sys
 import traceback
+import types
+from collections.abc import Mapping
 from typing import Any
 
+from pytest_evals.graders.code.peer import Line, Peer, PeerGoneError
+from pytest_evals.graders.code.sandbox import confine
+
 # Programs may replace functions of the modules that they import; the harness keeps its own.
-_READ, _WRITE, _EXIT, _GETPID, _PID = os.read, os.write, os._exit, os.getpid, os.getpid()
-_LOADS, _DUMPS, _COMPILE, _EXEC, _BUILTINS = json.loads, json.dumps, compile, exec, dict(vars(builtins))
+_EXIT, _GETPID, _PID = os._exit, os.getpid, os.getpid()
+_COMPILE, _EXEC, _BUILTINS = compile, exec, dict(vars(builtins))
 _ERROR, _FRAMES, _FORMAT = traceback.format_exception_only, traceback.extract_tb, traceback.format_list
-_OWN_MODULES = ("json", "json.decoder", "json.encoder", "json.scanner", "linecache", "runpy", "traceback")
 _CACHE = linecache.cache
-PROGRAM, TESTS = "<program>", "<tests>"
+PROGRAM, TESTS, BEFORE = "<program>", "<tests>", "<before>"
 FRAMES, LONGEST = 5, 1000
 
 
-class HarnessLine:
-    """The private line to the process that runs the tests."""
-
-    def __init__(self) -> None:
-        self._in, self._out = os.dup(0), os.dup(1)
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(nothing, 0)
-        os.close(nothing)
-        # What the program prints goes where its errors go.
-        os.dup2(2, 1)
-        self._rest = b""
-
-    def send(self, **message: Any) -> None:
-        """Say something, unless this is a copy of the process that the program made."""
-        if _GETPID() != _PID:
-            _EXIT(1)
-        data = _DUMPS(message).encode() + b"\n"
-        while data:
-            data = data[_WRITE(self._out, data) :]
-
-    def receive(self) -> Any:
-        """Return what the other side says next; end when it is gone."""
-        while b"\n" not in self._rest:
-            data = _READ(self._in, 65536)
-            if not data:
-                _EXIT(1)
-            self._rest += data
-        first, self._rest = self._rest.split(b"\n", 1)
-        return _LOADS(first)
+def trace(error: BaseException) -> str:
+    """Return the last frames of an error that are in the program or its tests, as Python shows them."""
+    known = (PROGRAM, TESTS, BEFORE)
+    frames = [frame for frame in _FRAMES(error.__traceback__, limit=-200) if frame.filename in known]
+    return "".join(_FORMAT(frames[-FRAMES:]))
 
 
 def mistake(error: BaseException) -> str:
-    """Return an error with its last frames in the program and its tests, as Python shows them."""
-    frames = [frame for frame in _FRAMES(error.__traceback__, limit=-FRAMES) if frame.filename in (PROGRAM, TESTS)]
-    text = "".join([*_FORMAT(frames), *_ERROR(type(error), error)]).strip("\n")
+    """Return an error as Python shows it, with what it went through in the other process."""
+    there = getattr(error, "__evals_trace__", "")
+    text = "".join([trace(error), there, *_ERROR(type(error), error)]).strip("\n")
     return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}\n...\n{text[-LONGEST // 2 :]}"
 
 
@@ -75,39 +51,105 @@ def run(source: str, name: str, namespace: dict[str, Any]) -> str | None:
     return None
 
 
-def test(source: str, entry_point: str | None, program: dict[str, Any]) -> str | None:
-    """Run one test, and return what was wrong. It has the program's names, and builtins as Python made them."""
-    namespace = {**program, "__builtins__": dict(_BUILTINS)}
-    if entry_point is not None:
-        namespace["__candidate__"] = program[entry_point]
-        source = f"{source}\n\ncheck(__candidate__)\n"
-    return run(source, TESTS, namespace)
+class ProgramPeer(Peer):
+    """The program, as the process of its tests sees it."""
+
+    def __init__(self, line: Line, *, packages: bool) -> None:
+        super().__init__(line, packages=packages)
+        self.module = types.ModuleType("program")
+
+    def kept(self, error: BaseException) -> BaseException:
+        """Say where in the program it was raised."""
+        error.__dict__["__evals_trace__"] = trace(error)[-LONGEST:]
+        return error
+
+    def perform(self, operation: str, *operands: Any) -> Any:
+        """Do what the process of the tests asks for."""
+        names = vars(self.module)
+        if operation == "load":
+            return run(operands[0], PROGRAM, names)
+        if operation == "bind":
+            for name in operands[1]:
+                if isinstance(names.get(name), type):
+                    self.shared[name] = names[name]
+            return {name: names[name] for name in operands[0] if name in names}
+        if operation == "test":
+            return self._test(*operands)
+        if operation == "forget":
+            # What was packed for this answer is forgotten with it: the answer is plain.
+            return self.forget()
+        return super().perform(operation, *operands)
+
+    def _test(self, source: str, entry_point: str | None) -> str | None:
+        """Run a test in this process. It has the program's names, and builtins as Python made them."""
+        namespace = {**vars(self.module), "__builtins__": dict(_BUILTINS)}
+        if entry_point is not None:
+            if not callable(namespace.get(entry_point)):
+                return f"the program defines no function {entry_point!r}"
+            namespace["__candidate__"] = namespace[entry_point]
+        return run(source, TESTS, namespace)
 
 
-def main() -> None:
-    """Say what is limited, load the program, run its tests, report."""
-    confine = runpy.run_path(os.path.join(os.path.dirname(__file__), "sandbox.py"))["confine"]  # noqa: PTH118, PTH120 - pathlib is slow to import
-    line = HarnessLine()
-    held = confine(**line.receive()["limits"])
-    # The program is the main module, and imports fresh copies of what the harness uses.
-    module = type(sys)("program")
-    sys.modules |= {"program": module, "__main__": module}
-    for name in _OWN_MODULES:
-        sys.modules.pop(name, None)
-    sys.argv, sys.stdin = ["program"], open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - the program's standard input
-    line.send(ready=held)
-    program = vars(module)
-    wrong = run(line.receive()["program"], PROGRAM, program)
-    line.send(loaded=True)
-    asked = line.receive()
-    entry_point = asked["entry_point"]
-    if wrong is None and entry_point is not None and not callable(program.get(entry_point)):
-        wrong = f"the program defines no function {entry_point!r}"
-    results = [wrong if wrong is not None else test(source, entry_point, program) for source in asked["tests"]]
-    line.send(ran=len(results))
-    line.send(results=[line.receive()["token"], results])
+class ChildLine(Line):
+    """A line that a copy of the process, made by the program, does not speak on."""
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """See `Line.send`."""
+        if _GETPID() != _PID:
+            _EXIT(1)
+        super().send(message)
+
+
+def main(rest: bytes) -> None:
+    """Say what is limited; then serve the process of the tests, or be the program as a script. ``rest`` was read already."""
+    reading, writing = os.dup(0), os.dup(1)
+    line = ChildLine(reading, writing, rest)
+    setup = line.receive()
+    held = confine(**setup["confine"])
+    # What the program prints goes where its errors go.
+    os.dup2(2, 1)
+    _read_from(b"")
+    line.send({"ready": held})
+    peer = ProgramPeer(line, packages=setup["packages"])
+    sys.modules |= {"program": peer.module, "__main__": peer.module}
+    # The program imports fresh copies of what the harness uses.
+    for name in [
+        name for name in sys.modules if name.split(".")[0] in ("json", "linecache", "traceback", "pytest_evals")
+    ]:
+        del sys.modules[name]
+    sys.argv = ["program"]
+    if "script" in setup:
+        _script(setup, peer.module, reading, writing)
+    try:
+        while True:
+            peer.answer(line.receive())
+    except PeerGoneError:
+        _EXIT(0)
+
+
+def _read_from(text: bytes) -> None:
+    """Make this what the program reads as its standard input."""
+    import tempfile
+
+    with tempfile.TemporaryFile(buffering=0) as file:
+        file.write(text)
+        file.seek(0)
+        os.dup2(file.fileno(), 0)
+    sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115 - the program's standard input
+
+
+def _script(setup: Mapping[str, Any], module: types.ModuleType, reading: int, writing: int) -> None:
+    """Run the program as a script, whose standard output is the line to the other process."""
+    _read_from(setup["input"].encode("utf-8", "surrogateescape"))
+    sys.stdout.flush()
+    os.dup2(writing, 1)
+    os.close(writing)
+    os.close(reading)
+    module.__dict__["__name__"] = "__main__"
+    wrong = run(setup["script"], PROGRAM, vars(module))
+    if wrong is not None and not wrong.endswith(("SystemExit: 0", "SystemExit", "SystemExit: None")):
+        os.write(2, wrong.encode("utf-8", "replace") + b"\n")
+        _EXIT(1)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
     _EXIT(0)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,13 +1,12 @@
-"""Runs a program and its tests in a process of its own, and holds it to its limits."""
+"""Runs a program and its tests in two processes of their own, and holds them to their limits."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import queue
-import re
-import secrets
 import shutil
 import signal
 import subprocess
@@ -15,18 +14,22 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-HARNESS = Path(__file__).with_name("harness.py")
+from pytest_evals.graders.code import levels
+from pytest_evals.graders.code.extract import behind
+from pytest_evals.graders.code.levels import Sandbox, find_sandbox
+from pytest_evals.graders.code.names import TestCode, analyse, class_names, trusted_head
+
 MEBIBYTE = 1 << 20
 LONGEST_LINE = 4 * MEBIBYTE
 SHOWN = 2000
 START_SECONDS = 30
 END_SECONDS = 5  # for what takes some milliseconds, unless a program hinders it
-WANTED = ("memory", "processor time", "file size", "processes", "network", "signals", "files outside")
+WANTED = ("memory", "processor time", "file size", "processes", "network", "signals", "files outside", "reading files")
 """What is limited beside time and output where the platform can; `ProgramOutcome.limits` tells what was."""
 
 
@@ -39,6 +42,37 @@ class ProgramLimits:
     output: int = 1
     file_size: int = 16
 
+    def to_dict(self) -> dict[str, int]:
+        """Return what the kernel limits, in bytes and seconds."""
+        return {
+            "memory": self.memory * MEBIBYTE,
+            "file_size": self.file_size * MEBIBYTE,
+            "seconds": int(self.seconds) + 2,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptTest:
+    """A test of a program that reads and prints: what it reads, and what it must print."""
+
+    input: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramTask:
+    """A program with its tests: code, or input and output. ``before`` is code in front of it; ``objects`` are names of its
+    classes whose objects may compare themselves with plain data; ``isolated``: tests are run outside of its process.
+    """
+
+    program: str
+    tests: Sequence[str | ScriptTest]
+    before: str = ""
+    entry_point: str | None = None
+    objects: Sequence[str] = ()
+    packages: bool = False
+    isolated: bool = True
+
 
 @dataclass(frozen=True, slots=True)
 class ProgramOutcome:
@@ -47,106 +81,233 @@ class ProgramOutcome:
     errors: tuple[str | None, ...]
     output: str
     limits: tuple[str, ...]
+    sandbox: str = ""
 
 
 class HarnessError(RuntimeError):
-    """The process did not even come to the program: nothing is known of it."""
+    """The processes did not even come to the program: nothing is known of it."""
 
 
 class _Ended(Exception):  # noqa: N818 - how a run may end, and no error
     """The run is over: the program ended its process, or went over a limit."""
 
 
-def run_program(
-    program: str, tests: Sequence[str], *, entry_point: str | None, limits: ProgramLimits, packages: bool = False
-) -> ProgramOutcome:
-    """Load the program, then run each test. Raises `HarnessError` when that could not be tried."""
-    folder = tempfile.mkdtemp(prefix="evals-program-")
-    why_not = ""
-    try:
-        process = _start(folder, packages=packages)
-        line = _Line(process, limits.output)
+def run_program(task: ProgramTask, limits: ProgramLimits, sandbox: Sandbox | None = None) -> ProgramOutcome:
+    """Load the program, then run each test. Raises `HarnessError` when that could not be tried.
+
+    A test that takes long is put off until the others are through, so that one which never ends fails alone; and one that ends
+    the process of the program does not end the others.
+    """
+    return _Run(task, limits, sandbox or find_sandbox("auto")).outcome()
+
+
+@dataclass
+class _Run:
+    task: ProgramTask
+    limits: ProgramLimits
+    sandbox: Sandbox
+    held: tuple[str, ...] = ()
+    printed: list[str] = field(default_factory=list)
+    deadline: float | None = None
+
+    def outcome(self) -> ProgramOutcome:
+        """Run everything."""
+        tests = self.task.tests
+        if tests and isinstance(tests[0], ScriptTest):
+            errors = [self._script(test) for test in tests if isinstance(test, ScriptTest)]
+        else:
+            errors = self._coded()
+        output = "\n".join(filter(None, self.printed))[-SHOWN:].strip()
+        return ProgramOutcome(tuple(errors), output, (*self.held, *self.sandbox.from_outside), self.sandbox.level)
+
+    # -- tests that are code
+
+    def _coded(self) -> list[str | None]:
+        whole, goes_on = behind(self.task.before, self.task.program)
+        head = trusted_head(self.task.before, self.task.entry_point, goes_on=goes_on)
+        codes = [analyse(test, head, self.task.entry_point) for test in self.task.tests if isinstance(test, str)]
+        errors: dict[int, str | None] = {}
+        waiting, late = deque(range(len(codes))), deque[int]()
+        while waiting or late:
+            with self._processes(head=head) as line:
+                wrong = self._load(line, whole)
+                if wrong is not None:
+                    return [errors.get(number, wrong) for number in range(len(codes))]
+                self._go_through(line, codes, waiting, late, errors)
+        return [errors[number] for number in range(len(codes))]
+
+    def _load(self, line: _Line, whole: str) -> str | None:
         try:
-            held = _prepare(line, folder, limits)
-            errors = _converse(line, program, tests, entry_point, limits)
+            wrong = self._ask(line, self._left(), load=whole)
+        except TimeoutError:
+            return self._too_long()
         except _Ended as ended:
-            why_not = str(ended)
+            return str(ended)
+        return None if wrong is None else str(wrong)
+
+    def _go_through(
+        self,
+        line: _Line,
+        codes: Sequence[TestCode],
+        waiting: deque[int],
+        late: deque[int],
+        errors: dict[int, str | None],
+    ) -> None:
+        """Run tests for as long as the processes go on: those that wait, then those that were ``late``, which share the time that
+        is left.
+        """
+        while waiting or late:
+            last_chance, turn = not waiting, waiting or late
+            number, left = turn.popleft(), self._left()
+            share = len(late) + 1 if last_chance else 4 if len(late) < 2 else len(waiting) + 2
+            try:
+                seconds = left if len(codes) == 1 else left / share
+                errors[number] = self._ask(line, seconds, run=codes[number].to_dict())
+            except TimeoutError:
+                if last_chance or len(codes) == 1 or self._left() <= 0:
+                    errors[number] = self._too_long()
+                else:
+                    late.append(number)
+                return
+            except _Ended as ended:
+                errors[number] = str(ended)
+                return
+
+    def _too_long(self) -> str:
+        return f"it did not end within {self.limits.seconds:g} s"
+
+    def _left(self) -> float:
+        """Return the seconds that are left; they begin to count with the first program that is ready."""
+        if self.deadline is None:
+            self.deadline = time.monotonic() + self.limits.seconds
+        return self.deadline - time.monotonic()
+
+    @staticmethod
+    def _ask(line: _Line, seconds: float, **message: Any) -> Any:
+        return line.ask("done", seconds, **message)
+
+    # -- tests that are input and output
+
+    def _script(self, test: ScriptTest) -> str | None:
+        whole, _ = behind(self.task.before, self.task.program)
+        with self._processes(script=whole, input=test.input) as line:
+            try:
+                status, printed = self._ask(line, self._left(), output=True)
+            except TimeoutError:
+                return self._too_long()
+            except _Ended as ended:
+                return str(ended)
+        if status:
+            said = self.printed[-1] if self.printed else ""
+            return f"it ended with exit status {status}\n{said}".strip()
+        if _lines(printed) == _lines(test.output):
+            return None
+        return f"it printed {_short(printed)} where {_short(test.output)} was expected"
+
+    # -- the processes
+
+    @contextlib.contextmanager
+    def _processes(self, *, head: str = "", **script: str) -> Iterator[_Line]:
+        """Start a process for the tests, and through it one for the program. Raises `HarnessError` when that fails."""
+        why_not = ""
+        folder = tempfile.mkdtemp(prefix="evals-program-")
+        try:
+            command, container = self.sandbox.command(folder, self.limits.to_dict(), packages=self.task.packages)
+            process = _start(folder, packages=self.task.packages)
+            line = _Line(process, self.limits.output)
+            try:
+                try:
+                    held = line.ask("ready", START_SECONDS, **self._setup(folder, command, head, script))
+                except TimeoutError:
+                    why_not = f"it was not ready within {START_SECONDS} s"
+                except _Ended as ended:
+                    why_not = str(ended)
+                else:
+                    self.held = tuple(held)
+                    self._left()
+                    yield line
+            finally:
+                _end(process)
+                if container is not None:
+                    levels.remove_container(self.sandbox.level, container)
+                line.close()
         finally:
-            _end(process)
-            line.close()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    # What was printed is whole only now: it comes beside the answers, and may come after them.
-    if why_not:
-        raise HarnessError(f"the process for the program did not start: {why_not} {line.printed()}".strip())
-    return ProgramOutcome(errors, line.printed(), held)
+            shutil.rmtree(folder, ignore_errors=True)
+        # What was printed is whole only now: it comes beside the answers, and may come after them.
+        self.printed.append(line.printed())
+        if why_not:
+            raise HarnessError(f"the process for the program did not start: {why_not} {line.printed()}".strip())
+
+    def _setup(self, folder: str, command: list[str], head: str, script: Mapping[str, str]) -> dict[str, Any]:
+        task, limits = self.task, self.limits.to_dict()
+        confine = self.sandbox.confinement(folder, limits, packages=task.packages)
+        return {
+            "command": command,
+            "folder": folder,
+            "environment": levels.tool_environment(self.sandbox, folder),
+            "wrapped": self.sandbox.wrapped,
+            "required": list(levels.REQUIRED[self.sandbox.level]),
+            "sources": _sources(),
+            "program": {"confine": confine, "packages": task.packages, **script},
+            "confine": levels.tests_confinement(self.sandbox, folder, limits, packages=task.packages),
+            "packages": task.packages,
+            "objects": list(task.objects),
+            "isolated": task.isolated,
+            "before": head,
+            "shared": class_names(head),
+            "entry_point": task.entry_point,
+        }
+
+
+@functools.cache
+def _sources(*more: str) -> dict[str, Any]:
+    return levels.sources(*more)
+
+
+def _lines(text: str) -> list[str]:
+    """Return the lines of an output, without the white space at their ends and empty lines at its own."""
+    return [line.rstrip() for line in text.rstrip().splitlines()]
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 200 else f"{text[:100]}...{text[-100:]}")
 
 
 def _start(folder: str, *, packages: bool) -> subprocess.Popen[bytes]:
-    # No environment but this, no folder of the user's on the import path, and without ``packages`` no site-packages.
-    flags = ["-s", "-P", "-B", "-u", *([] if packages else ["-S"])]
-    kept = {name: os.environ[name] for name in ("SYSTEMROOT", "LD_LIBRARY_PATH") if name in os.environ}
-    environment = {**kept, "PATH": os.defpath, "HOME": folder, "TMPDIR": folder, "LANG": "C.UTF-8"}
-    # Equal programs give equal results: sets of strings have one order.
-    environment |= {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(  # noqa: S603 - running it is the point; what holds it is documented
-        [sys.executable, *flags, str(HARNESS)],
+    """Start the process of the tests."""
+    process = subprocess.Popen(  # noqa: S603 - running it is the point; what holds it is documented
+        [levels.interpreter(packages=packages), *levels.python_flags(packages=packages), "-c", levels.BOOT],
         cwd=folder,
-        env=environment,
+        env=levels.environment(folder),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
-
-
-def _prepare(line: _Line, folder: str, limits: ProgramLimits) -> tuple[str, ...]:
-    """Have the harness set its limits, and return those that hold. Raises `_Ended` when it cannot even do that."""
-    own = {"folder": folder, "memory": limits.memory * MEBIBYTE, "file_size": limits.file_size * MEBIBYTE}
-    try:
-        return tuple(line.ask("ready", START_SECONDS, limits={**own, "seconds": int(limits.seconds) + 2}))
-    except TimeoutError:
-        raise _Ended(f"it was not ready within {START_SECONDS} s") from None
-
-
-def _converse(
-    line: _Line, program: str, tests: Sequence[str], entry_point: str | None, limits: ProgramLimits
-) -> tuple[str | None, ...]:
-    """Have the harness run everything. What the program does to end that makes every test fail."""
-    deadline, token = time.monotonic() + limits.seconds, secrets.token_hex(16)
-
-    def ask(wanted: str, **message: Any) -> Any:
-        try:
-            return line.ask(wanted, deadline - time.monotonic(), **message)
-        except TimeoutError:
-            raise _Ended(f"it did not end within {limits.seconds:g} s") from None
-
-    try:
-        ask("loaded", program=program)
-        ask("ran", tests=list(tests), entry_point=entry_point)
-        return _results(ask("results", token=token), token, len(tests))
-    except _Ended as ended:
-        return (str(ended),) * len(tests)
-
-
-def _results(answer: Any, token: str, count: int) -> tuple[str | None, ...]:
-    given, errors = answer if isinstance(answer, list) and len(answer) == 2 else (None, None)
-    if given != token or not isinstance(errors, list) or len(errors) != count:
-        raise _Ended("it interfered with its tests")
-    return tuple(None if error is None else str(error) for error in errors)
+    assert process.stdin is not None  # noqa: S101 - opened as a pipe, for mypy
+    with contextlib.suppress(OSError):
+        process.stdin.write(json.dumps(_sources("checker")).encode() + b"\n")
+        process.stdin.flush()
+    return process
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Kill the process, and all that it started in its session."""
     with contextlib.suppress(OSError):
-        if hasattr(os, "killpg"):
+        if sys.platform == "win32":
+            import psutil
+
+            with contextlib.suppress(psutil.Error):
+                for child in psutil.Process(process.pid).children(recursive=True):
+                    child.kill()
+        else:
             os.killpg(process.pid, signal.SIGKILL)
         process.kill()
     process.wait()
 
 
 class _Line:
-    """The line to a harness, with what its process prints beside it."""
+    """The line to the process of the tests, with what the processes print beside it."""
 
     def __init__(self, process: subprocess.Popen[bytes], output: int) -> None:
         self._process, self._output = process, output
@@ -175,25 +336,25 @@ class _Line:
             raise answer
         if answer is None:
             raise _Ended(self._how_it_ended())
-        if not isinstance(answer, dict) or wanted not in answer:
-            raise _Ended("it interfered with its tests")
+        if "gone" in answer:
+            raise _Ended(answer["gone"])
         return answer[wanted]
 
     def _how_it_ended(self) -> str:
         try:
             status = self._process.wait(timeout=END_SECONDS)
         except subprocess.TimeoutExpired:
-            return "it interfered with its tests"
+            return "the process of its tests does not answer"
         if status >= 0:
-            return f"it ended with exit status {status} before its tests were through"
-        return f"it was ended by {signal.Signals(-status).name}"
+            return f"the process of its tests ended with exit status {status}"
+        return f"the process of its tests was ended by {signal.Signals(-status).name}"
 
     def printed(self) -> str:
-        """Return the end of what the process printed."""
+        """Return the end of what the processes printed."""
         return bytes(self._printed[-SHOWN:]).decode("utf-8", "replace").strip()
 
     def close(self) -> None:
-        """Read what is left and close the streams; the process has ended by now."""
+        """Read what is left and close the streams; the processes have ended by now."""
         for thread in self._threads:
             thread.join(timeout=END_SECONDS)
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
@@ -216,39 +377,3 @@ class _Line:
                 if len(self._printed) > self._output * MEBIBYTE:
                     self._messages.put(_Ended(f"it printed more than {self._output} MiB"))
                     return
-
-
-# -- The program in a completion.
-
-_FENCE = re.compile(r" {0,3}(?P<fence>`{3,}|~{3,})[ \t]*(?P<language>[\w.+-]*)[^`\n]*\Z")
-PYTHON = ("python", "py", "python3")
-
-
-def program_in(text: str) -> str:
-    """Return the last fenced block of Python; else the last block without a language, else the last block; else the text.
-
-    A block that is not closed (the completion was cut) goes to the end.
-    """
-    blocks = _blocks(text)
-    for wanted in (PYTHON, ("",)):
-        chosen = [block for language, block in blocks if language in wanted]
-        if chosen:
-            return chosen[-1]
-    return blocks[-1][1] if blocks else text
-
-
-def _blocks(text: str) -> list[tuple[str, str]]:
-    """Return the language and the text of each block."""
-    found: list[tuple[str, list[str]]] = []
-    closing: str | None = None
-    for line in text.splitlines():
-        if closing is not None:
-            stripped = line.strip()
-            if len(stripped) >= len(closing) and set(stripped) == {closing[0]}:
-                closing = None
-            else:
-                found[-1][1].append(line)
-        elif match := _FENCE.match(line):
-            closing = match["fence"]
-            found.append((match["language"].lower(), []))
-    return [(language, "".join(f"{line}\n" for line in lines)) for language, lines in found]

@@ -1,8 +1,7 @@
-"""Limits that a process sets for itself before it runs a program that nobody has read. Standard library only.
+"""What a process forbids itself before it runs a program that a model wrote. Standard library only.
 
-What can be limited depends on the platform, so the names of limits that hold are returned. On Linux (x86-64 and ARM64) no
-privilege is needed: a seccomp filter forbids new processes, sockets, and signals to others; Landlock forbids to change files
-outside of the folder.
+What can be forbidden depends on the platform, so the names of limits that hold are returned. On Linux (x86-64 and ARM64) no
+privilege is needed: a seccomp filter refuses system calls, Landlock keeps to some folders.
 """
 
 from __future__ import annotations
@@ -12,33 +11,38 @@ import os
 import platform
 import struct
 import sys
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-# numbers of system calls, on x86-64 and ARM64
-_DENIED: dict[str, tuple[int, ...]] = {
-    # fork vfork execve execveat socket ptrace tkill rt_sigqueueinfo rt_tgsigqueueinfo process_vm_readv process_vm_writev
-    # io_uring_setup pidfd_send_signal setrlimit unshare setns mount umount2 chroot bpf reboot
-    "x86_64": (57, 58, 59, 322, 41, 101, 200, 129, 297, 310, 311, 425, 424, 160, 272, 308, 165, 166, 161, 321, 169),
-    "aarch64": (221, 281, 198, 117, 130, 138, 240, 270, 271, 425, 424, 164, 97, 268, 40, 39, 51, 280, 142),
-}
-_CLONE = {"x86_64": 56, "aarch64": 220}
-_CLONE3 = 435
-_TO_ITSELF = {"x86_64": (62, 234), "aarch64": (129, 131)}  # kill tgkill
-_PRLIMIT = {"x86_64": 302, "aarch64": 261}
-_ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-_CLONE_THREAD = 0x10000
-_LOAD, _EQUAL, _AT_LEAST, _HAS_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+from pytest_evals.graders.code.syscalls import CHECKED, FILES, REFUSED, NumberPair
+
+_ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
+_LOAD, _EQUAL, _AT_LEAST, _HAS_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 _ALLOW, _FAIL = 0x7FFF0000, 0x00050000
-_NUMBER, _ARCH, _FIRST, _THIRD = 0, 4, 16, 32  # where the call and its arguments stand
-_PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 38, 22, 2
+_NUMBER, _ARCH = 0, 4
+_PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, _PR_SET_DUMPABLE = 38, 22, 2, 4
+_CLONE_THREAD, _O_ACCESS, _O_TRUNC = 0x10000, 0x3, 0x200
+_FCNTL = (8, 15, 10, 1024, 1026)  # F_SETOWN F_SETOWN_EX F_SETSIG F_SETLEASE F_NOTIFY: signals to others, and leases
+_IOCTL = (0x8901, 0x8902, 0x5412, 0x541C)  # FIOSETOWN SIOCSPGRP TIOCSTI TIOCLINUX: the same, and input of terminals
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
-_WRITE_FILE, _TRUNCATE = 1 << 1, 1 << 14
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_FOLDER, _TRUNCATE, _DEVICE_CALLS = 1, 1 << 1, 1 << 2, 1 << 3, 1 << 14, 1 << 15
 _CHANGES = _WRITE_FILE | sum(1 << bit for bit in range(4, 13))  # remove and make anything
+_NETWORK, _SCOPES = 0x3, 0x3  # bind and connect; abstract sockets and signals
+DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
 
-def confine(folder: str, memory: int, seconds: int, file_size: int) -> list[str]:
-    """Set every limit that can be set, and return the names of those that hold."""
-    held = [*_resources(memory, seconds, file_size), *_kernel(folder)]
+def confine(
+    level: str, *, folder: str, readable: Sequence[str], memory: int, seconds: int, file_size: int
+) -> list[str]:
+    """Set every limit of ``level``, and return the names of those that hold.
+
+    ``none``: what the process uses. ``seccomp``: what it calls, too. ``landlock``: files too: it reads those below
+    ``readable``, and changes those in ``folder``. Any other level has files of its own, and is confined from outside: what
+    it calls is limited here.
+    """
+    held = _resources(memory, seconds, file_size)
+    if level != "none":
+        held += _kernel(level, folder, readable)
     return held if "processes" in held else [*held, *forbid_processes()]
 
 
@@ -48,7 +52,7 @@ def _resources(memory: int, seconds: int, file_size: int) -> list[str]:
     except ImportError:  # Windows
         return []
     limits = {"processor time": (resource.RLIMIT_CPU, seconds), "file size": (resource.RLIMIT_FSIZE, file_size)}
-    limits["core dump"] = (resource.RLIMIT_CORE, 0)
+    limits |= {"core dump": (resource.RLIMIT_CORE, 0), "open files": (resource.RLIMIT_NOFILE, 256)}
     # Address space is limited on Linux alone: elsewhere the system's own libraries reserve far more than they use.
     if sys.platform == "linux":
         limits["memory"] = (resource.RLIMIT_AS, memory)
@@ -63,7 +67,7 @@ def _resources(memory: int, seconds: int, file_size: int) -> list[str]:
 
 
 def forbid_processes() -> list[str]:
-    """Forbid new processes (on Linux, threads too) where the kernel has no better way; nobody can do so for root."""
+    """Forbid new processes (on Linux, threads too) where the kernel has no better way; there is none for root."""
     try:
         import resource
 
@@ -75,73 +79,154 @@ def forbid_processes() -> list[str]:
     return ["processes"]
 
 
-def _kernel(folder: str) -> list[str]:
-    machine = platform.machine()
-    if sys.platform != "linux" or machine not in _ARCHITECTURE or struct.calcsize("P") != 8:
-        return []
+def _libc() -> Any:
+    """Return the C library, `None` where the filter is not written for this machine."""
+    if sys.platform != "linux" or platform.machine() not in _ARCHITECTURES or struct.calcsize("P") != 8:
+        return None
     try:
         import ctypes
 
-        libc = ctypes.CDLL(None, use_errno=True)
+        return ctypes.CDLL(None, use_errno=True)
     except (ImportError, OSError):
-        return []
-    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
-        return []
-    # Landlock first: its calls are new ones, which the filter lets through, but the order costs nothing.
-    held = ["files outside"] if _forbid_changes(ctypes, libc, folder) else []
-    return [*held, "processes", "network", "signals"] if _filter_calls(ctypes, libc, machine) else held
+        return None
 
 
-def _forbid_changes(ctypes: Any, libc: Any, folder: str) -> bool:
-    """Let files be changed in ``folder`` alone, and ``/dev/null`` be written."""
-    version = libc.syscall(_LANDLOCK_CREATE, None, 0, 1)
+def hide_memory() -> None:
+    """Keep processes of the same user from reading or changing the memory of this one, where the kernel can do that."""
+    libc = _libc()
+    if libc is not None:
+        libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def _kernel(level: str, folder: str, readable: Sequence[str]) -> list[str]:
+    libc = _libc()
+    if libc is None or libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+        return []
+    held = []
+    if level == "landlock" and _keep_to_folders(libc, folder, readable):
+        held += ["files outside", "reading files"]
+    # Root without its capabilities cannot look into processes that have them.
+    _drop_capabilities(libc)
+    own_files = level not in ("seccomp", "landlock")
+    if _filter_calls(libc, os.getpid(), own_files=own_files):
+        held += ["processes", "network", "signals"]
+    return held
+
+
+def _drop_capabilities(libc: Any) -> None:
+    import ctypes
+
+    header = ctypes.create_string_buffer(struct.pack("=Ii", 0x20080522, 0))
+    libc.syscall(REFUSED["capset"][_ARCHITECTURES[platform.machine()][0]], header, ctypes.create_string_buffer(24))
+
+
+# -- Landlock: which files may be read and changed.
+
+
+def landlock_version() -> int:
+    """Return the version of Landlock's interface, 0 where the kernel has none."""
+    libc = _libc()
+    return 0 if libc is None else max(libc.syscall(_LANDLOCK_CREATE, None, 0, 1), 0)
+
+
+def _keep_to_folders(libc: Any, folder: str, readable: Sequence[str]) -> bool:
+    import ctypes
+
+    version = landlock_version()
     if version < 1:
         return False
-    handled = _CHANGES | (_TRUNCATE if version >= 3 else 0)
-    attribute = ctypes.create_string_buffer(struct.pack("=Q", handled))
-    rules = libc.syscall(_LANDLOCK_CREATE, attribute, 8, 0)
+    reading = _EXECUTE | _READ_FILE | _READ_FOLDER
+    handled = reading | _CHANGES
+    # Each version of the interface knows more; what an older kernel cannot limit by files, the filter refuses.
+    handled |= (1 << 13 if version >= 2 else 0) | (_TRUNCATE if version >= 3 else 0)
+    handled |= _DEVICE_CALLS if version >= 5 else 0
+    attribute = struct.pack("=QQQ", handled, _NETWORK, _SCOPES)[: 8 if version < 4 else 16 if version < 6 else 24]
+    rules = libc.syscall(_LANDLOCK_CREATE, ctypes.create_string_buffer(attribute, len(attribute)), len(attribute), 0)
     if rules < 0:
         return False
+    devices = handled & (_READ_FILE | _WRITE_FILE | _TRUNCATE)
+    allowed = [(folder, handled & ~_EXECUTE), *((path, reading) for path in readable)]
+    allowed += [(path, devices) for path in DEVICES]
     try:
-        for path, allowed in ((folder, handled), (os.devnull, handled & (_WRITE_FILE | _TRUNCATE))):
-            opened = os.open(path, os.O_RDONLY)
-            try:
-                rule = ctypes.create_string_buffer(struct.pack("=Qi", allowed, opened))
-                if libc.syscall(_LANDLOCK_ADD, rules, 1, rule, 0):
-                    return False
-            finally:
-                os.close(opened)
+        for path, rights in allowed:
+            if not _allow(libc, rules, path, rights):
+                return False
         return bool(libc.syscall(_LANDLOCK_RESTRICT, rules, 0) == 0)
     finally:
         os.close(rules)
 
 
-def _filter_calls(ctypes: Any, libc: Any, machine: str) -> bool:
-    """Have the kernel refuse what starts processes, opens sockets, or reaches other processes."""
-    code = b"".join(_instructions(machine, os.getpid()))
+def _allow(libc: Any, rules: int, path: str, rights: int) -> bool:
+    import ctypes
+
+    try:
+        opened = os.open(path, os.O_PATH)
+    except OSError:
+        return True  # what is not there need not be read
+    try:
+        if not os.path.isdir(path):  # noqa: PTH112 - pathlib is slow to import
+            rights &= _EXECUTE | _READ_FILE | _WRITE_FILE | _TRUNCATE | _DEVICE_CALLS
+        rule = ctypes.create_string_buffer(struct.pack("=Qi", rights, opened))
+        return bool(libc.syscall(_LANDLOCK_ADD, rules, 1, rule, 0) == 0)
+    finally:
+        os.close(opened)
+
+
+# -- seccomp: which system calls the kernel refuses.
+
+
+def _filter_calls(libc: Any, pid: int, *, own_files: bool) -> bool:
+    import ctypes
+
+    code = b"".join(instructions(platform.machine(), pid, own_files=own_files))
     filters = ctypes.create_string_buffer(code, len(code))
     program = ctypes.create_string_buffer(struct.pack("=H6xQ", len(code) // 8, ctypes.addressof(filters)))
     return bool(libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program, 0, 0) == 0)
 
 
-def _instructions(machine: str, pid: int) -> list[bytes]:
-    def step(code: int, value: int, yes: int = 0, no: int = 0) -> bytes:
-        return struct.pack("=HBBI", code, yes, no, value)
-
-    allow, refuse = step(_RETURN, _ALLOW), step(_RETURN, _FAIL | errno.EPERM)
-    # Each rule looks at the number of the call, and jumps over itself where it is another one's.
-    steps = [step(_LOAD, _ARCH), step(_EQUAL, _ARCHITECTURE[machine], yes=1), refuse, step(_LOAD, _NUMBER)]
+def instructions(machine: str, pid: int, *, own_files: bool) -> list[bytes]:
+    """Return the filter, in the kernel's own form (BPF): for a machine, and a process that may send signals to itself."""
+    column, architecture = _ARCHITECTURES[machine]
+    allow, refuse = _step(_RETURN, _ALLOW), _step(_RETURN, _FAIL | errno.EPERM)
+    absent = _step(_RETURN, _FAIL | errno.ENOSYS)
+    steps = [_step(_LOAD, _ARCH), _step(_EQUAL, architecture, yes=1), refuse, _step(_LOAD, _NUMBER)]
     # Numbers from here on are those of a second set of calls on x86-64.
-    steps += [step(_AT_LEAST, 0x40000000, no=1), refuse]
-    for number in _DENIED[machine]:
-        steps += [step(_EQUAL, number, no=1), refuse]
+    steps += [_step(_AT_LEAST, 0x40000000, no=1), refuse]
+    refused = {**REFUSED, **({} if own_files else FILES)}
+    for number in _numbers(refused, column):
+        steps += [_step(_EQUAL, number, no=1), refuse]
+
+    def rule(name: str, *checks: bytes) -> None:
+        """Add a rule for one call; it is jumped over where it is another one's."""
+        for number in _numbers({name: CHECKED[name]}, column):
+            steps.extend([_step(_EQUAL, number, no=len(checks)), *checks])
+
     # Threads are made with clone; the C library takes it where clone3 does not exist.
-    steps += [step(_EQUAL, _CLONE3, no=1), step(_RETURN, _FAIL | errno.ENOSYS)]
-    steps += [step(_EQUAL, _CLONE[machine], no=4), step(_LOAD, _FIRST), step(_HAS_BIT, _CLONE_THREAD, yes=1)]
-    steps += [refuse, allow]
-    for number in _TO_ITSELF[machine]:
-        steps += [step(_EQUAL, number, no=4), step(_LOAD, _FIRST), step(_EQUAL, pid, yes=1), refuse, allow]
+    rule("clone3", absent)
+    rule("clone", *_argument(0), _step(_HAS_BIT, _CLONE_THREAD, yes=1), refuse, allow)
+    for name in ("kill", "tgkill"):
+        rule(name, *_argument(0), _step(_EQUAL, pid, yes=1), refuse, allow)
     # Limits may be asked for (no new ones are given: a null pointer), but not changed.
-    steps += [step(_EQUAL, _PRLIMIT[machine], no=6), step(_LOAD, _THIRD), step(_EQUAL, 0, no=2)]
-    steps += [step(_LOAD, _THIRD + 4), step(_EQUAL, 0, yes=1), refuse, allow]
+    high = _argument(2, high=True)
+    rule("prlimit64", *_argument(2), _step(_EQUAL, 0, no=2), *high, _step(_EQUAL, 0, yes=1), refuse, allow)
+    for name, commands in (("fcntl", _FCNTL), ("ioctl", _IOCTL)):
+        checks = [step for command in commands for step in (_step(_EQUAL, command, no=1), refuse)]
+        rule(name, *_argument(1), *checks, allow)
+    if not own_files:
+        # Opened to be read, and emptied all the same: Landlock knows of that in newer kernels alone.
+        for name, place in (("open", 1), ("openat", 2)):
+            emptied = [_step(_AND, _O_TRUNC | _O_ACCESS), _step(_EQUAL, _O_TRUNC, no=1), refuse]
+            rule(name, *_argument(place), *emptied, allow)
     return [*steps, allow]
+
+
+def _step(code: int, value: int, yes: int = 0, no: int = 0) -> bytes:
+    return struct.pack("=HBBI", code, yes, no, value)
+
+
+def _argument(place: int, *, high: bool = False) -> tuple[bytes]:
+    return (_step(_LOAD, 16 + 8 * place + (4 if high else 0)),)
+
+
+def _numbers(calls: dict[str, NumberPair], column: int) -> Iterable[int]:
+    return (number for pair in calls.values() if (number := pair[column]) is not None)

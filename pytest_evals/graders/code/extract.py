@@ -1,0 +1,348 @@
+"""Fenced blocks in a text, and the program that they are.
+
+Blocks are found as CommonMark has them (fences of backticks or tildes, of any length, in lists and quotes, not closed), and as
+models write them: a closing fence whose opening one stood in the prompt, one at the end of a line, a block in one line.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import textwrap
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+
+from pytest_evals.graders.code.names import defined, free_names
+
+_LINE = re.compile(r"\r\n|\r|\n")
+_FENCE = re.compile(r"(?P<lead>[ \t]*(?:(?:>|[-*+]|\d{1,9}[.)])[ \t]*)*)(?P<fence>`{3,}|~{3,})(?P<info>.*)")
+_LANGUAGE = re.compile(r"\s*\{?\s*\.?(?:lang(?:uage)?[-=])?\s*\"?(?P<name>[\w+#-]+(?:\.\d+)?)?", re.IGNORECASE)
+_PYTHON = re.compile(r"(?:i?python|py)(?:[23](?:\.\d+)?)?|pyw|sage")
+_MARKDOWN = ("markdown", "md", "mdx", "rst", "quarto", "qmd")
+_CODE = re.compile(r"(?:async\s+def|def|class)\s+\w+|from\s+[\w.]+\s+import\s|import\s+\w|@\w|[A-Za-z_][\w.]*\s*=[^=]")
+_READS_INPUT = re.compile(r"\binput\s*\(|\bstdin\b|open\(\s*0\s*[,)]|/dev/stdin")
+LONGEST_PARSED = 200_000
+MOST_TRIES = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A fenced block: the word behind its fence in small letters, what is in it, and its lines from ``first`` up to ``last``."""
+
+    language: str
+    text: str
+    first: int
+    last: int
+
+    @property
+    def is_python(self) -> bool:
+        """Tell whether it says that it is Python."""
+        return bool(_PYTHON.fullmatch(self.language))
+
+
+# -- The blocks of a text.
+
+
+def fenced_blocks(text: str) -> list[Block]:
+    """Return the blocks in the order of the text. One that is not closed (the text was cut) goes to the end."""
+    lines = _LINE.split(text)
+    found: list[Block] = []
+    number = 0
+    while number < len(lines):
+        opening = _FENCE.fullmatch(lines[number])
+        if opening is None:
+            number += 1
+            continue
+        fence, info = opening["fence"], opening["info"]
+        if fence[0] == "`" and "`" in info:
+            inline = _in_one_line(lines[number], opening)
+            found += [Block(*inline, number, number + 1)] if inline else []
+            number += 1
+            continue
+        content, last = _content(lines, number, opening)
+        block = Block(_language(info), "".join(f"{line}\n" for line in content), number, last)
+        found += _nested(block)
+        number = last
+    return found
+
+
+def _language(info: str) -> str:
+    match = _LANGUAGE.match(info)
+    return (match["name"] or "").lower() if match else ""
+
+
+def _in_one_line(line: str, opening: re.Match[str]) -> tuple[str, str] | None:
+    """Return language and text of a block whose fences are in one line, if it names its language."""
+    fence, rest = opening["fence"], opening["info"].rstrip()
+    inside = rest[: -len(fence)] if rest.endswith(fence) else ""
+    language, _, code = inside.strip().partition(" ")
+    if (
+        opening["lead"].strip(" \t>")
+        or not code.strip()
+        or "`" in inside
+        or not _language(language)
+        or not line.strip()
+    ):
+        return None
+    named = _PYTHON.fullmatch(language.lower()) or language.lower() in ("json", "sql")
+    return (language.lower(), f"{code.strip()}\n") if named else None
+
+
+def _nested(block: Block) -> list[Block]:
+    """Return the blocks in a block of Markdown, which says what they are; else the block."""
+    if block.language in _MARKDOWN or (not block.language and not _parsed(block.text)):
+        inner = fenced_blocks(block.text)
+        if any(part.language for part in inner):
+            return [
+                replace(part, first=part.first + block.first + 1, last=part.last + block.first + 1) for part in inner
+            ]
+    return [block]
+
+
+def _content(lines: Sequence[str], number: int, opening: re.Match[str]) -> tuple[list[str], int]:
+    """Return the lines of the block that opens in line ``number``, without what they are indented by; and where it ends."""
+    fence, bare = opening["fence"], _indent_remover(lines, number, opening["lead"])
+    closing, end = _closing(lines, number, bare, opening)
+    content = list(map(bare, lines[number + 1 : end if closing is None else closing]))
+    if closing is not None:
+        return content, closing + 1
+    for place, line in enumerate(content):
+        # At the end of the last line of code, or indented as the code is.
+        if line.rstrip().endswith(fence) and fence[0] == "`":
+            kept = line.rstrip().removesuffix(fence)
+            return [*content[:place], *([kept] if kept.strip() else [])], number + place + 2
+    code = _code_in(content, "")[0] if end < len(lines) else None
+    return _LINE.split(code.rstrip("\n")) if code else content, end
+
+
+def _indent_remover(lines: Sequence[str], number: int, lead: str) -> Callable[[str], str]:
+    """Return what takes from a line the marks of quotes, or the indent of the list, that the fence in line ``number`` is in."""
+    if ">" in lead:
+        quote = re.compile(r"[ \t]*(?:>[ \t]?){%d}" % lead.count(">"))
+        return lambda line: quote.sub("", line, count=1)
+    if not lead:
+        return str
+    rest = (lines[place] for place in range(number + 1, len(lines)))
+    first = next((line for line in rest if line.strip() and not _FENCE.fullmatch(line)), "")
+    # What is written less far to the right than its fence was not indented with it.
+    indent = re.compile(r"[ \t]{0,%d}" % min(len(lead), len(first) - len(first.lstrip())))
+    return lambda line: indent.sub("", line, count=1)
+
+
+def _closing(
+    lines: Sequence[str], number: int, bare: Callable[[str], str], opening: re.Match[str]
+) -> tuple[int | None, int]:
+    """Return the line of the closing fence, and where the block ends without one: where the next one begins. A fence inside of
+    a text in three quotes is none, if there is another.
+    """
+    fence, python = opening["fence"], bool(_PYTHON.fullmatch(_language(opening["info"])))
+    quotes = dict.fromkeys(('"""', "'''"), 0)
+    first: int | None = None
+    for place in range(number + 1, len(lines)):
+        line = bare(lines[place])
+        stripped = line.strip()
+        quoted = any(count % 2 for count in quotes.values())
+        if len(stripped) >= len(fence) and set(stripped) == {fence[0]} and len(line) - len(line.lstrip()) <= 3:
+            if not quoted:
+                return place, place
+            first = place if first is None else first
+        elif python:
+            next_one = _FENCE.fullmatch(line)
+            if next_one and next_one["fence"][0] == fence[0] and _PYTHON.fullmatch(_language(next_one["info"])):
+                if first is not None or not quoted:
+                    return first, place
+            quotes = {mark: count + line.count(mark) for mark, count in quotes.items()}
+    return first, len(lines)
+
+
+def without_fence(text: str) -> str:
+    """Return what is in the one block that a text is; the text itself where it is anything else."""
+    stripped = text.strip()
+    blocks = fenced_blocks(stripped)
+    lines = _LINE.split(stripped)
+    if len(blocks) == 1 and blocks[0].first == 0 and blocks[0].last == len(lines):
+        only = blocks[0]
+        # The prompt began the block, and the completion goes on with it.
+        return only.text
+    if (
+        lines[-1].strip()
+        and set(lines[-1].strip()) in ({"`"}, {"~"})
+        and len(lines[-1].strip()) >= 3
+        and len(lines) > 1
+    ):
+        before = "\n".join(lines[:-1])
+        return before if not fenced_blocks(before) else text
+    return text
+
+
+# -- The program of a completion.
+
+
+def program_in(text: str, *, wanted: Collection[str] = (), script: bool = False, before: str = "") -> str:
+    """Return the program that a completion gives.
+
+    It is the last block that defines the names ``wanted`` (as a ``script``: that reads its input), with the blocks that this one
+    builds on and those that define the same again. Blocks that only use it, show its output, or are of another language are
+    left out. Without such a block it is the last one of Python, the last without a language, the last, or the text.
+    """
+    loose, blocks = _read(text, before)
+    python = [block for block in blocks if block.is_python]
+    bare = [block for block in blocks if not block.language]
+    sources = [_Source(block.text, before) for block in blocks if block.is_python or not block.language]
+    unfenced = [_Source(part, before) for part in loose]
+    for among in (sources, [*unfenced, *sources]):
+        start = {place for name in wanted for place in _last_with(name, among)}
+        if start:
+            return _joined(among, start)
+    reading = [place for place, source in enumerate(sources) if _READS_INPUT.search(source.text)] if script else []
+    if reading:
+        return _joined(sources, {reading[-1]})
+    if unfenced and not python and (script or unfenced[0].continues):
+        return unfenced[0].text
+    for chosen in (python, bare):
+        if chosen:
+            return _joined(sources, {max(i for i, source in enumerate(sources) if source.written == chosen[-1].text)})
+    if blocks:
+        return blocks[-1].text
+    return unfenced[0].text if unfenced and not _parses(text, before) else text
+
+
+def _last_with(name: str, sources: Sequence[_Source]) -> list[int]:
+    """Return the place of the last one that defines the name, if there is one."""
+    return [place for place, source in enumerate(sources) if name in source.defines][-1:]
+
+
+class _Source:
+    """A piece of code: what it defines, and what it uses. One that cannot be parsed defines what looks like it."""
+
+    def __init__(self, text: str, before: str) -> None:
+        self.written = text
+        tree = _parsed(text)
+        if tree is None and (tree := _parsed(textwrap.dedent(text))) is not None and not before:
+            text = textwrap.dedent(text)
+        self.text = text
+        self.continues = tree is None and bool(before) and _parsed(f"{before}\n{text}") is not None
+        if tree is None:
+            self.defines = set(re.findall(r"^[ \t]*(?:async[ \t]+def|def|class)[ \t]+(\w+)", text, re.MULTILINE))
+            self.functions, self.uses = self.defines, set[str]()
+            return
+        self.defines = set(defined(tree))
+        kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+        self.functions = {node.name for node in tree.body if isinstance(node, kinds)}
+        try:
+            self.uses = free_names(_without_escapes(text))
+        except (SyntaxError, ValueError, RecursionError):
+            self.uses = set()
+
+
+def _joined(sources: Sequence[_Source], start: set[int]) -> str:
+    """Return the code of these blocks, of those that define what they use, and of later ones that define it again."""
+    chosen = set(start)
+    while True:
+        made = {name for place in chosen for name in sources[place].defines}
+        functions = {name for place in chosen for name in sources[place].functions}
+        missing = {name for place in chosen for name in sources[place].uses} - made
+        found = {place for name in missing for place in _last_with(name, sources)}
+        found |= {place for place in range(min(chosen), len(sources)) if sources[place].functions & functions}
+        if found <= chosen:
+            return "\n".join(sources[place].text for place in sorted(chosen))
+        chosen |= found
+
+
+def _read(text: str, before: str) -> tuple[list[str], list[Block]]:
+    """Return code that is in no block, and the blocks. A fence without a language right behind code closes what the prompt
+    opened.
+    """
+    lines = _LINE.split(text)
+    fences = [place for place, line in enumerate(lines) if _FENCE.fullmatch(line)]
+    first = fences[0] if fences else len(lines)
+    code, end = _code_in(lines[:first], before)
+    if not fences or code is None or end < first or _language(lines[first].strip("`~ \t")):
+        return [code] if code else [], fenced_blocks(text)
+    return [code], fenced_blocks("\n".join(lines[first + 1 :]))
+
+
+def _code_in(lines: Sequence[str], before: str) -> tuple[str | None, int]:
+    """Return the longest run of lines that is code, and its end: from the first line that looks like it, up to the last
+    paragraph with which it parses.
+    """
+    whole = "\n".join(lines)
+    if not whole.strip() or len(whole) > LONGEST_PARSED:
+        return None, 0
+    looks = [place for place, line in enumerate(lines) if _CODE.match(line)][:1]
+    for start in dict.fromkeys([0, *looks]):
+        ends = [place for place in range(len(lines), start, -1) if place == len(lines) or not lines[place].strip()]
+        for end in ends[:MOST_TRIES]:
+            part = "\n".join(lines[start:end])
+            goes_on = (
+                bool(before) and start == 0 and part[:1] in (" ", "\t") and _parsed(f"{before}\n{part}") is not None
+            )
+            if part.strip() and (goes_on or _is_code(part)):
+                return f"{part}\n", end
+    return None, 0
+
+
+def _is_code(text: str) -> bool:
+    """Tell whether it does more than name things: a sentence of one word parses too."""
+    tree = _parsed(text)
+    return tree is not None and any(not isinstance(node, ast.Expr) for node in tree.body)
+
+
+def _parses(text: str, before: str) -> bool:
+    return _parsed(text) is not None or (bool(before) and _parsed(f"{before}\n{text}") is not None)
+
+
+def _parsed(text: str) -> ast.Module | None:
+    """Return what code is made of, `None` where it is none that can be run by itself."""
+    if len(text) > LONGEST_PARSED:
+        return None
+    try:
+        tree = ast.parse(_without_escapes(text))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    return None if any(isinstance(node, ast.Return) for node in tree.body) else tree
+
+
+def _without_escapes(text: str) -> str:
+    """Return code without backslashes in its texts: Python warns of some, and a warning may be an error."""
+    return re.sub(r"\\[^\r\n]", "xx", text)
+
+
+# -- The program behind the code that is in front of it.
+
+
+def behind(before: str, program: str) -> tuple[str, bool]:
+    """Return the whole program, and whether it goes on with the last function of ``before``."""
+    if not before.strip():
+        return program, False
+    indented = next((line for line in _LINE.split(program) if line.strip()), "")[:1] in (" ", "\t")
+    forms = [f"{before}\n{program}", before + program, f"{before}\n{textwrap.indent(program, '    ')}"]
+    if before[-1] in " \t(,=[" and _parsed(before + program) is not None:
+        return before + program, True
+    if not indented and _parsed(before) is not None and _parsed(program) is not None:
+        return f"{_future(program)}{before}\n{_without_future(program)}", False
+    for form in forms:
+        if _parsed(form) is not None:
+            return form, True
+    return f"{_future(program)}{before}\n{_without_future(program)}", indented
+
+
+def _future(program: str) -> str:
+    """Return the statements that have to come first in a file, if any."""
+    return "".join(f"{statement}\n" for statement in _future_statements(program)[0])
+
+
+def _without_future(program: str) -> str:
+    return _future_statements(program)[1]
+
+
+def _future_statements(program: str) -> tuple[list[str], str]:
+    tree = _parsed(program)
+    lines = _LINE.split(program)
+    taken: list[str] = []
+    for node in tree.body if tree is not None else ():
+        if isinstance(node, ast.ImportFrom) and node.module == "__future__":
+            taken.append(ast.unparse(node))
+            for number in range(node.lineno - 1, node.end_lineno or node.lineno):
+                lines[number] = ""
+    return taken, "\n".join(lines) if taken else program
