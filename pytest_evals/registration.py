@@ -16,7 +16,7 @@ from pytest_evals.errors import EvalsError
 from pytest_evals.fixtures.context import CODE_SANDBOX, RUN_CODE, TIME_LIMIT
 from pytest_evals.redaction import masked
 from pytest_evals.session.output_filter import OutputFilter, ReportsOfWorker
-from pytest_evals.session.setup import artifact_path, check_outputs, read_baseline, recollection
+from pytest_evals.session.setup import artifact_path, check_outputs, read_baseline, recollection, requested_outputs
 from pytest_evals.settings import Settings, read_settings
 from pytest_evals.sinks import for_terminal, log_is_read
 from pytest_evals.suites.declaration import MARK
@@ -171,10 +171,10 @@ def _register_outputs(
     artifact: Path,
     baseline: Baseline | None,
 ) -> None:
-    from pytest_evals.session.outputs import Outputs, requested_outputs
-
     asked = requested_outputs(settings, os.environ)
     if asked:
+        from pytest_evals.session.outputs import Outputs
+
         config.pluginmanager.register(Outputs(config, infos, artifact, asked, baseline), "evals-outputs")
 
 

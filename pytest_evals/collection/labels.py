@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from pytest_evals.agreement.calibration import Labelled
 from pytest_evals.errors import DatasetError, SuiteError, did_you_mean
 from pytest_evals.questions.scales import Scale
 from pytest_evals.suites.suite import Suite
+
+if TYPE_CHECKING:
+    from pytest_evals.agreement.calibration import Labelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,8 @@ def _fields(suite: Suite, declared: object, scales: Mapping[str, Scale | None]) 
 
 
 def _labelled(scale: Scale | None, identity: str) -> Labelled:
+    from pytest_evals.agreement.calibration import Labelled
+
     if scale is None:
         return Labelled((0.0, 1.0), identity=identity)
     return Labelled(tuple(scale.categories), not scale.names, scale.threshold, identity)

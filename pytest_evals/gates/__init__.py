@@ -5,15 +5,11 @@ Parsed where they were written, so that a typo is known before any model loads; 
 
 from pytest_evals.gates.expression import Gate, has_value, in_slice, is_budget, parse_gate, resolve, unresolved
 from pytest_evals.gates.judging import GateResult, Verdict, judge
-from pytest_evals.gates.regression import BaselineTest, compare, decide
 
 __all__ = [
-    "BaselineTest",
     "Gate",
     "GateResult",
     "Verdict",
-    "compare",
-    "decide",
     "has_value",
     "in_slice",
     "is_budget",

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_evals.engines.answer_cache import AnswerCache
-from pytest_evals.engines.deferred_loading import predicted_info
 from pytest_evals.engines.protocol import Request
 from pytest_evals.errors import ArtifactError
-from pytest_evals.reuse.cache import Cache, check_folder
-from pytest_evals.reuse.recorded_run import CasePlace, Recorded, read_recorded
-from pytest_evals.reuse.replay import Replay
-from pytest_evals.reuse.resume import Resumed, read_chain
 from pytest_evals.settings import Reuse
 from pytest_evals.text import counted
+
+if TYPE_CHECKING:
+    from pytest_evals.reuse.cache import Cache
+    from pytest_evals.reuse.recorded_run import CasePlace, Recorded
+    from pytest_evals.reuse.replay import Replay
+    from pytest_evals.reuse.resume import Resumed
 
 
 @dataclass(slots=True)
@@ -58,9 +59,9 @@ class ReuseContext:
         """
         notes = self.replay.notes(cases.values()) if self.replay is not None else []
         if self.resumed is not None:
-            notes += self.resumed.notes(_taken(Resumed.name, counts, calls), cases)
+            notes += self.resumed.notes(_taken(self.resumed.name, counts, calls), cases)
         if self.cache is not None:
-            notes += self.cache.notes(_taken(Cache.name, counts, calls))
+            notes += self.cache.notes(_taken(self.cache.name, counts, calls))
         return notes
 
     def close(self) -> None:
@@ -88,10 +89,16 @@ def open_recollection(
     """
     replay = resumed = cache = None
     if reuse.replay is not None:
+        from pytest_evals.reuse.replay import Replay
+
         replay = Replay(read_run("--evals-replay", reuse.replay), place_of, replaced, reuse.strict)
     if reuse.resume is not None:
+        from pytest_evals.reuse.resume import read_chain
+
         resumed = read_chain(reuse.resume, lambda path: read_run("--evals-resume", path), root)
     if reuse.cache != "off":
+        from pytest_evals.reuse.cache import Cache, check_folder
+
         if reuse.cache == "write":
             check_folder(reuse.cache_folder)
         folder = reuse.cache_folder
@@ -106,6 +113,8 @@ def _shown(path: Path) -> str:
 
 def read_run(option: str, path: Path) -> Recorded:
     """Read the run that an option names. Raises `ArtifactError` that names the option."""
+    from pytest_evals.reuse.recorded_run import read_recorded
+
     shown = _shown(path)
     try:
         recorded = read_recorded(path, shown)
@@ -142,6 +151,8 @@ def known_answers(
         return Known(frozenset(answered), frozenset(errors))
     if not memory.sources:
         return Known()
+    from pytest_evals.engines.deferred_loading import predicted_info
+
     info = predicted_info(model, root, options)
     if info is None:
         return Known(told=False)

@@ -14,11 +14,11 @@ from pytest_evals.artifacts.sample import to_record
 from pytest_evals.collection.item import EVAL, EvalItem
 from pytest_evals.gates import Gate, has_value, is_budget, resolve
 from pytest_evals.gates.early_stopping import ALPHA, GateWatch, SuiteWatch, visiting_order, why_unsettleable
+from pytest_evals.runner.outcome import STOPPED
 from pytest_evals.settings import Settings
 from pytest_evals.suites.manifest import SuiteManifest, gates_of
 
 # Why a case does not run.
-STOPPED: pytest.StashKey[str] = pytest.StashKey()
 AHEAD = 32
 """Cases whose completions are generated ahead of the one that runs: what is lost when a suite stops, at most twice."""
 

@@ -163,6 +163,8 @@ def make_harmless(report: pytest.TestReport) -> None:
 # -- What is kept of a case while it runs.
 
 # The answers to an item's requests by the request's id, kept for reruns of the item.
+STOPPED: pytest.StashKey[str] = pytest.StashKey()
+"""Why a case need not run any more."""
 RESULTS: pytest.StashKey[dict[str, Result]] = pytest.StashKey()
 # The completion that was delivered to the case.
 COMPLETION: pytest.StashKey[Completion] = pytest.StashKey()

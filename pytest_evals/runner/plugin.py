@@ -17,11 +17,11 @@ from pytest_evals.fixtures.factory import only_setup
 from pytest_evals.fixtures.limits import CallBudget
 from pytest_evals.runner.calls import Caller, CallLog, DirectAsker
 from pytest_evals.runner.case_tasks import CaseTaskRun
-from pytest_evals.runner.early_stopping import STOPPED
 from pytest_evals.runner.outcome import (
     CALLS,
     COMPLETION,
     STATE,
+    STOPPED,
     CaseState,
     add_properties,
     describe,

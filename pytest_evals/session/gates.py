@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_evals.baselines.pairing import Joined
 from pytest_evals.errors import did_you_mean
-from pytest_evals.gates import BaselineTest, Gate, GateResult, compare, decide, is_budget, judge, resolve, unresolved
+from pytest_evals.gates import Gate, GateResult, is_budget, judge, resolve, unresolved
 from pytest_evals.scores.records import CaseRecord
 from pytest_evals.settings import Settings
 from pytest_evals.sinks import for_terminal
@@ -21,6 +20,8 @@ from pytest_evals.text import counted, one_line
 
 if TYPE_CHECKING:
     from pytest_evals.baselines.loading import Baseline
+    from pytest_evals.baselines.pairing import Joined
+    from pytest_evals.gates.regression import BaselineTest
 
 
 class GateCheck:
@@ -100,12 +101,16 @@ def judge_all(
     comparisons = [
         comparison for info in infos for model in info.models for comparison in _of_model(info, model, records, joined)
     ]
+    from pytest_evals.gates.regression import decide
+
     return [replace(result, strict=strict) for result in decide(comparisons)]
 
 
 def _of_model(
     info: SuiteManifest, model: str, records: Sequence[CaseRecord], joined: Joined | None
 ) -> list[BaselineTest]:
+    from pytest_evals.gates.regression import BaselineTest, compare
+
     chosen = [record for record in records if (record.suite, record.model) == (info.name, model)]
     stopped = info.stopped.get(model, 0)
     missing = sum(item.model == model for item in info.items.values()) - len(chosen) - stopped

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,46 +22,15 @@ from pytest_evals.reports.markdown import STEP_LIMIT, Excerpt, summary_markdown
 from pytest_evals.scorecard import ScoreCard
 from pytest_evals.session.output_filter import write_commands
 from pytest_evals.session.plugin import CARD
+from pytest_evals.session.setup import RequestedOutputs
 from pytest_evals.sinks import for_terminal
 from pytest_evals.suites.manifest import SuiteManifest
 
 if TYPE_CHECKING:
     from pytest_evals.baselines.loading import Baseline
-    from pytest_evals.settings import Settings
 
 FILE_LIMIT = 64 * 1024 * 1024
 """Nobody reads a summary of this size; it only keeps a run of millions of misses from filling a disk."""
-
-
-@dataclass(frozen=True, slots=True)
-class RequestedOutputs:
-    """What to write. ``step_summary`` is GitHub's file, ``annotate`` whether its workflow commands are read."""
-
-    html: Path | None = None
-    summary: Path | None = None
-    codequality: Path | None = None
-    step_summary: Path | None = None
-    annotate: bool = False
-
-    def __bool__(self) -> bool:
-        return bool(self.html or self.needs_cases)
-
-    @property
-    def needs_cases(self) -> bool:
-        """Tell whether something of it is about single cases, beside the report."""
-        return bool(self.summary or self.codequality or self.step_summary or self.annotate)
-
-
-def requested_outputs(settings: Settings, environment: Mapping[str, str]) -> RequestedOutputs:
-    """Return what the options and GitHub's environment ask for."""
-    step = environment.get("GITHUB_STEP_SUMMARY")
-    return RequestedOutputs(
-        settings.html,
-        settings.summary,
-        settings.codequality,
-        Path(step) if step else None,
-        environment.get("GITHUB_ACTIONS") == "true",
-    )
 
 
 def checkout(root: Path, environment: Mapping[str, str]) -> Path:

@@ -6,6 +6,7 @@ The same with and without pytest-xdist: cases arrive with their reports, whereve
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import secrets
 from collections.abc import Mapping, Sequence
@@ -23,12 +24,8 @@ from pytest_evals.errors import place_of
 from pytest_evals.gates import GateResult
 from pytest_evals.notes import notes_of
 from pytest_evals.reuse.setup import ReuseContext
-from pytest_evals.runner.audit import FINDINGS
-from pytest_evals.scorecard import ScoreCard
 from pytest_evals.scores.records import CaseRecord
-from pytest_evals.session.artifact_lines import RunFacts, crashed_line, run_line, summary_line
 from pytest_evals.session.gates import GateReport, judge_all, teststatus, warn_of_inconclusive
-from pytest_evals.session.scorecard import SampleCollector, ScoreCardBuilder, display
 from pytest_evals.settings import Settings
 from pytest_evals.suites.manifest import SuiteManifest
 from pytest_evals.text import one_line
@@ -36,6 +33,8 @@ from pytest_evals.text import one_line
 if TYPE_CHECKING:
     from pytest_evals.baselines.comparison import Comparison
     from pytest_evals.baselines.loading import Baseline
+    from pytest_evals.scorecard import ScoreCard
+    from pytest_evals.session.scorecard import SampleCollector
 
 # The score card of the session, once everything ran.
 CARD: pytest.StashKey[ScoreCard] = pytest.StashKey()
@@ -64,11 +63,16 @@ class EvalSession:
         self._recorder = ArtifactWriter(path)
         self._command = command
         self._recalled = recalled
-        self._tally = SampleCollector()
-        self._cards = ScoreCardBuilder(settings, infos, pool, recalled, baseline)
         self._interruption: str | None = None
         self._started = datetime.datetime.now(datetime.UTC)
         self._run_id = f"{self._started:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+
+    @functools.cached_property
+    def _tally(self) -> SampleCollector:
+        # What looks at results is imported when there are some: a run starts sooner without it.
+        from pytest_evals.session.scorecard import SampleCollector
+
+        return SampleCollector()
 
     # -- cases as they finish
 
@@ -118,11 +122,15 @@ class EvalSession:
         """A worker of pytest-xdist died in a case: the case is an error, not a gap."""
         for info in self._infos.values():
             if report.nodeid in info.items and report.nodeid not in self._tally:
+                from pytest_evals.session.artifact_lines import crashed_line
+
                 message = one_line(str(report.longrepr), 500)
                 self._take(dump(crashed_line(report.nodeid, info, message)))
 
     def _write(self, line: str) -> None:
         if not self._recorder.started:
+            from pytest_evals.session.artifact_lines import RunFacts, run_line
+
             run = RunFacts(self._run_id, self._started, self._settings.root, self._command)
             self._recorder.start(
                 run_line(
@@ -140,6 +148,10 @@ class EvalSession:
     # -- the end
 
     def _finish(self, session: pytest.Session, *, complete: bool) -> None:
+        from pytest_evals.runner.audit import FINDINGS
+        from pytest_evals.session.artifact_lines import summary_line
+        from pytest_evals.session.scorecard import ScoreCardBuilder, display
+
         self._interruption = self._interruption or _reason(session)
         records = self._tally.records(self._infos.values())
         compared = self._compared(records)
@@ -150,7 +162,8 @@ class EvalSession:
         findings = session.config.stash.get(FINDINGS, None) if complete else None
         if records:
             artifact = self._recorder.path if self._recorder.started else None
-            card = self._cards.make(
+            cards = ScoreCardBuilder(self._settings, self._infos, self._pool, self._recalled, self._baseline)
+            card = cards.make(
                 self._tally,
                 gates,
                 compared,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,3 +82,37 @@ def recollection(settings: Settings, infos: dict[str, SuiteManifest]) -> ReuseCo
         )
     except EvalsError as error:
         raise pytest.UsageError(str(error)) from error
+
+
+# -- What is written at the end beside the artifact.
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedOutputs:
+    """What to write. ``step_summary`` is GitHub's file, ``annotate`` whether its workflow commands are read."""
+
+    html: Path | None = None
+    summary: Path | None = None
+    codequality: Path | None = None
+    step_summary: Path | None = None
+    annotate: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.html or self.needs_cases)
+
+    @property
+    def needs_cases(self) -> bool:
+        """Tell whether something of it is about single cases, beside the report."""
+        return bool(self.summary or self.codequality or self.step_summary or self.annotate)
+
+
+def requested_outputs(settings: Settings, environment: Mapping[str, str]) -> RequestedOutputs:
+    """Return what the options and GitHub's environment ask for."""
+    step = environment.get("GITHUB_STEP_SUMMARY")
+    return RequestedOutputs(
+        settings.html,
+        settings.summary,
+        settings.codequality,
+        Path(step) if step else None,
+        environment.get("GITHUB_ACTIONS") == "true",
+    )

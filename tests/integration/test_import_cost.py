@@ -42,3 +42,27 @@ def test_a_run_never_imports_torch_into_the_process_of_the_tests(pytester: pytes
     result = pytester.runpytest_subprocess("--evals", "--evals-model=scripted:script:answer", "-p", "no:xdist", "-s")
     result.assert_outcomes(passed=1)
     assert "torch" not in result.stdout.str().partition("HEAVY:")[2].partition("\n")[0]
+
+
+COUNTING = """
+import sys
+import pytest
+
+def own():
+    return len([name for name in sys.modules if name.startswith("pytest_evals")])
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart():
+    print(f"AT START: {own()}.")
+"""
+
+
+@pytest.mark.parametrize(("arguments", "most"), [((), 6), (("--evals", "--evals-model=scripted:script:answer"), 120)])
+def test_a_run_starts_with_few_modules_of_this_package(
+    pytester: pytest.Pytester, arguments: tuple[str, ...], most: int
+) -> None:
+    pytester.makeconftest(COUNTING)
+    pytester.makepyfile(test_suite=SUITE, script='def answer(messages):\n    return "Paris"\n')
+    result = pytester.runpytest_subprocess(*arguments, "-p", "no:xdist", "-s")
+    found = int(result.stdout.str().partition("AT START: ")[2].partition(".")[0])
+    assert 1 < found <= most

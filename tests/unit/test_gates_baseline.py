@@ -10,7 +10,8 @@ import pytest
 from scipy import stats
 
 from pytest_evals.baselines.pairing import join
-from pytest_evals.gates import BaselineTest, GateResult, compare, decide, parse_gate
+from pytest_evals.gates import GateResult, parse_gate
+from pytest_evals.gates.regression import BaselineTest, compare, decide
 from pytest_evals.scores.records import CaseRecord
 from tests.unit.building import case_record, grade_record
 

@@ -10,7 +10,8 @@ import pytest
 
 from pytest_evals.baselines.comparison import resampled_corpora
 from pytest_evals.baselines.pairing import join
-from pytest_evals.gates import GateResult, compare, decide, judge, parse_gate
+from pytest_evals.gates import GateResult, judge, parse_gate
+from pytest_evals.gates.regression import compare, decide
 from pytest_evals.scores.corpus import CorpusPart, bleu, chrf, combine, part_data, part_of, ratio
 from pytest_evals.scores.records import GradeRecord
 from pytest_evals.scores.score import compute_score
