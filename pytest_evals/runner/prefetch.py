@@ -15,7 +15,6 @@ from pytest_evals.fixtures.context import ITEM
 from pytest_evals.fixtures.declaration import CASE_TASKS
 from pytest_evals.notes import add_note
 from pytest_evals.runner.case_tasks import CaseTaskRun, RunContext
-from pytest_evals.runner.early_stopping import EarlyStopping
 from pytest_evals.runner.model import ModelProvider
 from pytest_evals.runner.outcome import RESULTS, forget_case
 from pytest_evals.runner.preflight import run_preflights
@@ -23,6 +22,10 @@ from pytest_evals.runner.requests import requests_for, requests_of
 from pytest_evals.runner.task_runner import News, TaskRunner, upcoming_items
 from pytest_evals.runner.threads import blocking_note
 from pytest_evals.settings import Settings, model_text
+
+if TYPE_CHECKING:
+    from pytest_evals.runner.early_stopping import EarlyStopping
+
 
 # The prefetcher of this process.
 SUPPLY: pytest.StashKey[Prefetcher] = pytest.StashKey()

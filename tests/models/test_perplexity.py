@@ -83,7 +83,7 @@ def test_a_text_that_nothing_stands_before_comes_after_the_token_that_begins_tex
 ) -> None:
     plain = reference_model(folder(family))
     found = answers(open_engine(folder(family), "?template=none"), [weigh("r", "", *TEXTS)])["r"]
-    sums = [each.logprob for each in found.likelihoods or ()]
+    sums = [each.logprob for each in found.answer.likelihoods or ()]
     assert sums == pytest.approx([logprob(plain, [0], token_ids(text)) for text in TEXTS], rel=1e-5)
 
 
@@ -92,7 +92,7 @@ def test_without_such_a_token_it_comes_after_the_one_that_ends_them(tmp_path: Pa
     tokenizer.bos_token = None
     place = save_model(tmp_path, FAMILIES["llama"](), tokenizer)
     found = answers(open_engine(place, "?template=none"), [weigh("r", "", TEXTS[0])])["r"]
-    (likelihood,) = found.likelihoods or ()
+    (likelihood,) = found.answer.likelihoods or ()
     assert likelihood.logprob == pytest.approx(logprob(reference_model(place), [1], token_ids(TEXTS[0])), rel=1e-5)
 
 
@@ -121,7 +121,7 @@ def test_a_text_longer_than_the_context_is_computed_in_windows(
         # As many tokens before it as the context holds with it.
         total += logprob(plain, ids[end - size - 1 : begin], ids[begin:end])
     found = answers(open_engine(folder(family), "?template=none"), [weigh("r", "", text, "short")])["r"]
-    long, short = found.likelihoods or ()
+    long, short = found.answer.likelihoods or ()
     assert (long.tokens, long.bytes, short.tokens) == (len(ids), len(text.encode()), len(token_ids("short")))
     assert long.logprob == pytest.approx(total, rel=1e-5)
     assert short.logprob == pytest.approx(logprob(plain, [0], token_ids("short")), rel=1e-5)
