@@ -36,7 +36,7 @@ def calculated(text: str) -> Number | None:
     side. `None` for what is none, or has no finite value.
     """
     side = text.rpartition("=")[2].translate(_MINUS).replace("{,}", ",")
-    if len(side) > LONGEST or sum(map(side.count, "({[")) > _DEEPEST or not _CALCULATION.search(side):
+    if len(side) > LONGEST or sum(map(side.count, "({[")) > _DEEPEST or not _CALCULATION.search(side.lstrip(" $+-")):
         return None
     try:
         value = _Reader(_LEFT_OUT.sub("", _UNIT.sub("", side))).value()

@@ -97,7 +97,7 @@ def _exact(value: object) -> Number | None:
     if isinstance(value, bool) or not isinstance(value, (numbers.Real, Decimal)):
         return None
     try:
-        whole, nearest = math.trunc(value), float(value)
+        whole, nearest = int(math.trunc(value)), float(value)
     except (OverflowError, ValueError):
         return None
     if not math.isfinite(nearest):

@@ -32,7 +32,7 @@ _SPACED = (
 )
 _DASH = r"[-+\u2013\u2014]"
 _POWER = rf"{_DASH}?\s?[0-9]+(?:[./][0-9]+)?"
-_EXPONENT = rf"(?:\{{\s?{_POWER}\s?\}}|\(\s?{_POWER}\s?\)|{_DASH}?[0-9]+)"
+_EXPONENT = rf"(?:\{{\s?{_POWER}\s?\}}|\(\s?{_POWER}\s?\)|{_DASH}?[0-9]+(?:\.[0-9]+)?)"
 # Two asterisks are also the end of bold text.
 _RAISED = r"(?:\s?\^\s?|\*\*(?=[-\u2013(0-9])|[ ]\*\*[ ])"
 _NUMERAL = re.compile(

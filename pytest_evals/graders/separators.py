@@ -19,7 +19,7 @@ _POINT_DECIMALS = re.compile(
     r"(?<![0-9.,])[0-9]{1,9}\.(?:[0-9]{1,2}|[0-9]{4,9})(?![0-9.,]*[0-9])|[0-9],[0-9]{3}\.[0-9]"
 )
 _COMMA_LANGUAGES = re.compile(
-    r"\b(?:antwort|ergebnis|insgesamt|beträgt|réponse|résultat|resposta|risposta|antwoord|ответ|итого|odpowiedź|cevap)\b",
+    r"\b(?:antwort|ergebnis|insgesamt|beträgt|réponse|résultat|resposta|risposta|antwoord|svar|vastaus|odpověď|đáp án|jawaban|ответ|итого|odpowiedź|cevap)\b",
     re.IGNORECASE,
 )
 
