@@ -96,9 +96,9 @@ def tags(texts: Sequence[str]) -> set[str]:
 def github(log: str) -> set[str]:
     """Read a log as GitHub's runner does: by lines (a carriage return ends one), trimmed, ``::`` first, ``##[`` anywhere."""
     lines = re.split(r"\r\n|\r|\n", log)
-    # The annotations of this plugin have what a case said as their message.
-    lines = [line for line in lines if not re.match(r"::(error|warning) (file=[\w.]+,line=\d+,)?title=", line)]
     second = [line for line in lines if re.match(r"::[\w-]+.*?::", line.lstrip(), re.DOTALL)]
+    # The annotations of this plugin have what a case said as their message.
+    second = [line for line in second if not re.match(r"::(error|warning) (file=[\w.]+,line=\d+,)?title=", line)]
     return tags([*second, *(line[line.index("##[") :] for line in lines if re.search(r"##\[[^\]]*\]", line))])
 
 

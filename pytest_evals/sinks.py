@@ -19,15 +19,15 @@ from pytest_evals.text import encodable, escape, one_line, plain
 _STYLE = r"(?:\x1b\[[0-9;]*m)"
 _STYLED = re.compile(rf"({_STYLE}|\r)")
 # Each pattern ends with the character that is escaped, so that a command which is written bit by bit is met in its last bit.
-_COMMAND = re.compile(
-    # GitHub Actions: "::name parameters::" where a line starts; a carriage return starts one, too.
-    rf"(?:\A|(?<=[\r\n]))(?:[^\S\r\n]|{_STYLE})*:{_STYLE}*:"
-    # GitHub "##[name]", Azure "##vso[area.name]" and "##[name]", TeamCity and its IDEs "##teamcity[name]", all of them anywhere.
-    rf"|#{_STYLE}*#{_STYLE}*(?:vso|teamcity)?{_STYLE}*\["
+_ANYWHERE = (
+    # GitHub "##[name]", Azure "##vso[area.name]" and "##[name]", TeamCity and its IDEs "##teamcity[name]".
+    rf"#{_STYLE}*#{_STYLE}*(?:vso|teamcity)?{_STYLE}*\["
     # GitLab and Travis: sections that fold.
-    r"|section_(?:start|end):|travis_(?:fold|time):",
-    re.IGNORECASE,
+    r"|section_(?:start|end):|travis_(?:fold|time):"
 )
+_INSIDE = re.compile(_ANYWHERE, re.IGNORECASE)
+# GitHub Actions: "::name parameters::" where a line starts; a carriage return starts one, too.
+_COMMAND = re.compile(rf"(?:\A|(?<=[\r\n]))(?:[^\S\r\n]|{_STYLE})*:{_STYLE}*:|{_ANYWHERE}", re.IGNORECASE)
 CI_VARIABLES = ("GITHUB_ACTIONS", "TF_BUILD", "TEAMCITY_VERSION", "GITLAB_CI")
 """Set where the log is read by GitHub (and Gitea), Azure Pipelines, TeamCity or GitLab."""
 _ALIKE = ("TRAVIS", "PYCHARM_HOSTED", "PYTEST_RUN_CONFIG")
@@ -42,7 +42,11 @@ def for_terminal(text: str, limit: int | None = None) -> str:
 
 def without_commands(text: str) -> str:
     """Return ``text`` with the last character of each command to a CI system written as its code."""
-    return _COMMAND.sub(lambda match: f"{match[0][:-1]}{escape(match[0][-1])}", text)
+    return _COMMAND.sub(_end_escaped, text)
+
+
+def _end_escaped(match: re.Match[str]) -> str:
+    return f"{match[0][:-1]}{escape(match[0][-1])}"
 
 
 def log_is_read(environment: Mapping[str, str]) -> bool:
@@ -104,8 +108,8 @@ class FilteredStream:
 
 
 def for_github(text: str, limit: int | None = None) -> str:
-    """Return the message of a workflow command: one line, whatever is in it."""
-    return plain(text, limit).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    """Return the message of a workflow command: one line, and no other command inside."""
+    return _INSIDE.sub(_end_escaped, plain(text, limit)).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def for_github_property(text: str) -> str:

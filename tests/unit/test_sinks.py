@@ -220,6 +220,7 @@ def test_xml_holds_what_is_left_of_any_text(text: str) -> None:
 
 def test_a_workflow_command_of_our_own_is_one_line() -> None:
     assert for_github("50%\r\n::error::x\x1b") == "50%25\\x0d%0A::error::x\\x1b"
+    assert for_github("x ##[set-output name=a]b") == "x ##\\x5bset-output name=a]b"
     assert for_github_property("a,b:c\n") == "a%2Cb%3Ac%0A"
 
 
