@@ -14,7 +14,7 @@ ROOT = Path(pytest_evals.__file__).parent
 
 # From the bottom to the top. Packages of one layer do not import each other, except at the two lowest.
 LAYERS = [
-    ("errors", "text", "hashing", "options", "hookspecs", "invocation", "notes", "redaction", "sinks"),
+    ("errors", "text", "hashing", "options", "invocation", "notes", "redaction", "sinks"),
     ("statistics",),
     ("completion", "generation", "grades", "case"),
     ("templates", "datasets"),
@@ -36,7 +36,7 @@ LAYERS = [
     ("graders", "testing"),
     ("cli",),
     ("xdist",),
-    ("registration",),
+    ("hookspecs", "registration"),
     ("plugin",),
 ]
 RANKS = {package: rank for rank, layer in enumerate(LAYERS) for package in layer}
