@@ -86,7 +86,7 @@ def _squad() -> Iterator[Comparison]:
     from torchmetrics.functional.text import squad as reference
 
     def theirs(name: str, text: str, references: Sequence[str]) -> float:
-        target = {"answers": {"answer_start": [0], "text": list(references)}, "id": "1"}
+        target: Any = {"answers": {"answer_start": [0], "text": list(references)}, "id": "1"}
         return float(reference({"prediction_text": text, "id": "1"}, target)[name]) / 100
 
     def exact(text: str, references: Sequence[str]) -> Any:

@@ -79,7 +79,7 @@ class JsonSchema:
             raise SuiteError(
                 f"json_schema: whether the value is valid cannot be found out, because jsonschema gave up: "
                 f"{type(error).__name__}: {one_line(str(error), 80)}"
-            ) from error
+            ) from None
         return None if found is None else (found.json_path, one_line(found.message))
 
     def _retrieve(self, uri: str) -> Resource[Any]:

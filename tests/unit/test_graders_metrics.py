@@ -18,7 +18,7 @@ from benchmarks.metrics_table import comparisons, differences, pairs
 from pytest_evals import graders
 from pytest_evals.errors import SuiteError
 from pytest_evals.graders.metrics import lexical
-from pytest_evals.graders.metrics.base import as_references
+from pytest_evals.graders.metrics.base import Measured, as_references
 from pytest_evals.graders.metrics.tokenizers import split_words
 
 CORPUS = list(pairs(48, seed=7))
@@ -68,7 +68,7 @@ RESULTS: dict[str, Callable[[float], bool]] = {
     "below 1": lambda value: value < 1,
     "0.857": lambda value: round(value, 3) == 0.857,
 }
-METRICS: dict[str, Callable[[str, list[str]], lexical.Measured]] = {
+METRICS: dict[str, Callable[[str, list[str]], Measured]] = {
     "f1": lexical.f1,
     "rouge": lambda text, references: lexical.rouge(text, references, kind="1", part="f1", stem=False),
     "meteor": lambda text, references: lexical.meteor(text, references, synonyms=False),
@@ -179,7 +179,11 @@ def test_bleu_takes_the_tokenizer_that_is_named() -> None:
 def test_mecab_that_is_missing_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if "ecab" in name.lower() else found(name))
-    for make in (lambda: graders.bleu("a", tokenize="ja-mecab"), lambda: graders.f1("a", tokenize="ko-mecab")):
+    makers: list[Callable[[], object]] = [
+        lambda: graders.bleu("a", tokenize="ja-mecab"),
+        lambda: graders.f1("a", tokenize="ko-mecab"),
+    ]
+    for make in makers:
         with pytest.raises(SuiteError, match=r"is not installed: pip install 'pytest-evals-hf\[mecab\]'"):
             make()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from pytest_evals.templates.rendering import render
 from tests.unit.building import declare, suite_of
 
 DATA = Path(__file__).parent / "data"
-MAKERS = {
+MAKERS: dict[str, Callable[[Any], Any]] = {
     "one_of": graders.one_of,
     "exact_match": graders.exact_match,
     "squad": lambda setting: graders.exact_match(setting, normalize="squad"),
