@@ -42,7 +42,7 @@ def calculated(text: str) -> Number | None:
         value = _Reader(_LEFT_OUT.sub("", _UNIT.sub("", side))).value()
     except (ArithmeticError, ValueError):
         return None
-    return value if not isinstance(value, complex) and math.isfinite(value) else None
+    return value if math.isfinite(value) else None
 
 
 class _Reader:
@@ -182,9 +182,7 @@ def _factorial(value: Number) -> Number:
 
 
 def _raised(base: Number, exponent: Number) -> Number:
-    value = float(base) ** float(exponent)
-    if isinstance(value, complex):
-        raise ArithmeticError(base)  # noqa: TRY004 - a root of a negative number, and no mistake of a caller
+    value = math.pow(base, exponent)
     if isinstance(base, int) and isinstance(exponent, int) and exponent >= 0 and math.isfinite(value):
         exact: int = base**exponent
         return exact

@@ -94,12 +94,20 @@ def _expected(value: object, decimal: DecimalMark) -> Numeral:
 
 
 def _exact(value: object) -> Number | None:
-    if isinstance(value, bool) or not isinstance(value, (numbers.Real, Decimal)):
-        return None
+    """Return an integer as one, another number as a float; `None` for what is no finite number."""
+    found: Number
     try:
-        whole, nearest = int(math.trunc(value)), float(value)
+        if isinstance(value, bool):
+            return None
+        if isinstance(value, numbers.Rational):
+            found = int(value.numerator) if value.denominator == 1 else float(value)
+        elif isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
+            found = int(value)
+        elif isinstance(value, (numbers.Real, Decimal)):
+            nearest = float(value)
+            found = int(nearest) if nearest.is_integer() else nearest
+        else:
+            return None
+        return found if math.isfinite(float(found)) else None
     except (OverflowError, ValueError):
         return None
-    if not math.isfinite(nearest):
-        return None
-    return whole if whole == value else nearest

@@ -138,7 +138,7 @@ def _read(text: str, found: re.Match[str], mark: DecimalMark, marks: TextMarks) 
     start, end = found.span()
     try:
         values = [value for value in _values(text, found, mark, marks) if math.isfinite(value)]
-    except (OverflowError, ZeroDivisionError):
+    except (ArithmeticError, ValueError):
         return []
     if values and _MINUS.search(text, max(0, start - _BEFORE), start):
         values[0] = -values[0]
@@ -202,9 +202,11 @@ def _exponent(written: str) -> str:
 def _raised(base: Number, exponent: str) -> Number:
     above, _, below = exponent.partition("/")
     power = float(above) / float(below or 1)
-    value = float(base) ** power
-    exact = isinstance(base, int) and power.is_integer() and power >= 0
-    return base ** int(power) if exact else value
+    value = math.pow(base, power)
+    if isinstance(base, int) and power.is_integer() and power >= 0:
+        exact: int = base ** int(power)
+        return exact
+    return value
 
 
 def _factor(text: str, end: int) -> int:
