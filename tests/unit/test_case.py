@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_evals.case import Case
+from pytest_evals.errors import SuiteError
 
 
 def make_case(row: dict[str, Any], files: dict[str, Path] | None = None) -> Case:
@@ -70,3 +72,45 @@ def test_templates_see_files_beside_the_fields() -> None:
 
 def test_a_field_named_files_is_data_when_the_suite_has_none() -> None:
     assert make_case({"files": "f"}).scope["item"]["files"] == "f"
+
+
+METHODS = ("items", "keys", "values", "get")
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    "use",
+    [
+        list,
+        len,
+        bool,
+        str,
+        repr,
+        float,
+        lambda value: value == [1, 2],
+        lambda value: value != [1, 2],
+        lambda value: 1 in value,
+        lambda value: value[0],
+        lambda value: f"{value}",
+        lambda value: value + "x",
+        lambda value: "x" + value,
+        lambda value: value > 1,
+        lambda value: value.lower(),
+        lambda value: {value: 1},
+    ],
+)
+def test_a_field_that_is_called_as_a_method_says_how_it_is_reached(name: str, use: Callable[[Any], object]) -> None:
+    case = make_case({name: [1, 2], "other": 3})
+    with pytest.raises((SuiteError, TypeError), match=rf"case\['{name}'\]|unhashable"):
+        use(getattr(case, name))
+    assert case[name] == [1, 2]
+
+
+def test_methods_stay_methods_whatever_the_fields_are_called() -> None:
+    row = dict.fromkeys(METHODS, 1)
+    case = make_case(row)
+    assert dict(case) == {**case} == dict(case.items()) == row
+    assert list(case.keys()) == list(METHODS)
+    assert list(case.values()) == [1, 1, 1, 1]
+    assert (case.get("items"), case.get("absent"), case.get("absent", 2)) == (1, None, 2)
+    assert (make_case({"a": 1}).get("a"), list(make_case({"a": 1}).items())) == (1, [("a", 1)])
