@@ -26,7 +26,7 @@ _COLOURS |= {"regressed": _COLOURS["failed"], "inconclusive": _COLOURS["not judg
 
 
 def score_card_lines(card: ScoreCard, width: int, verbosity: int = 0) -> list[Line]:
-    """Return the lines. ``verbosity`` is pytest's: -2 is gates only, -1 is compact, 1 adds a line a case."""
+    """Return the lines. ``verbosity`` is pytest's: -2 is gates only, -1 is compact (notes stay), 1 adds a line a case."""
     several = len({score.model for score in card.scores}) > 1
     unwritten = wrapped_lines(card.unwritten, width, _COLOURS["failed"]) if card.unwritten else []
     if verbosity <= -2:
@@ -47,9 +47,9 @@ def score_card_lines(card: ScoreCard, width: int, verbosity: int = 0) -> list[Li
     lines += wrapped_lines(_ledger(card.ledger), width)
     if card.interruption:
         lines += wrapped_lines(f"interrupted: {one_line(card.interruption)}", width, {"yellow": True})
-    if verbosity > -1:
-        for text in (*card.notes, *(use_line(use) for use in card.uses)):
-            lines += wrapped_lines(text, width)
+    # What a reader must know of the numbers stands beside them, however short the card is.
+    for text in (*card.notes, *(use_line(use) for use in card.uses if verbosity > -1)):
+        lines += wrapped_lines(text, width)
     lines += unwritten
     if card.artifact:
         lines.append(Line(f"artifact: {plain(card.artifact)}"))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import transformers
+from tokenizers import processors
 
 from pytest_evals.completion import Message
 from pytest_evals.engines.protocol import Request
@@ -81,6 +82,44 @@ def test_a_base_model_gets_plain_prompts_when_asked_to(tmp_path: Path) -> None:
     found = answers(open_engine(folder, "?template=none"), [request("r", "Hi", max_new_tokens=3)])["r"]
     assert found.error is None
     assert found.answer.prompt_tokens == len(make_tokenizer(None)("Hi")["input_ids"])
+
+
+def with_ends(prefix: str, suffix: str) -> Any:
+    """Return a tokenizer that puts these special tokens around a plain text."""
+    tokenizer = make_tokenizer(None)
+    ids = [(token, tokenizer.convert_tokens_to_ids(token)) for token in ("<bos>", "<end>")]
+    parts = " ".join(part for part in (prefix, "$A", suffix) if part)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single=parts, special_tokens=ids)
+    return tokenizer
+
+
+@pytest.mark.parametrize("prefix", ["", "<bos>", "<bos> <bos>"])
+@pytest.mark.parametrize("suffix", ["", "<end>", "<end> <end>", "<bos>"])
+@pytest.mark.parametrize("text", ["Hi", "The fox", " x ", "a<end>", "<end>", "\n"])
+def test_a_plain_prompt_does_not_end_in_the_special_tokens_that_a_tokenizer_adds(
+    prefix: str, suffix: str, text: str
+) -> None:
+    tokenizer = with_ends(prefix, suffix)
+    expected = f"{prefix.replace(' ', '')}{text}"
+    assert shown(tokenizer, {"role": "user", "content": text}) == expected
+    # An encoder reads a text that is over.
+    ids = encode(tokenizer, [{"role": "user", "content": text}], {}, apart=True)
+    assert tokenizer.decode(ids) == f"{expected}{suffix.replace(' ', '')}"
+
+
+def test_an_empty_plain_prompt_keeps_what_stands_before_a_text() -> None:
+    assert shown(with_ends("<bos>", "<end>"), {"role": "user", "content": ""}) == "<bos>"
+    with pytest.raises(ModelError, match="the prompt is empty"):
+        encode(with_ends("", "<end>"), [{"role": "user", "content": ""}], {})
+
+
+@pytest.mark.parametrize("text", ["fox", " fox", "lazy dog"])
+def test_choices_after_a_plain_prompt_are_weighed_without_the_end_that_a_tokenizer_adds(text: str) -> None:
+    messages = [{"role": "user", "content": "The quick"}]
+    expected = encode_continuations(with_ends("<bos>", ""), messages, {}, [text])
+    assert encode_continuations(with_ends("<bos>", "<end>"), messages, {}, [text]) == expected
+    (_, continuation) = expected[0]
+    assert make_tokenizer().decode(continuation) == text
 
 
 def test_another_template_can_be_given_as_a_file(tmp_path: Path) -> None:

@@ -374,7 +374,7 @@ def test_verbosity_minus_2_is_gates_only() -> None:
     """)
 
 
-def test_verbosity_minus_1_leaves_out_notes_and_throughput() -> None:
+def test_verbosity_minus_1_leaves_out_throughput_and_keeps_what_must_be_known_of_the_numbers() -> None:
     assert shown(ALL_PASS, 80, verbosity=-1) == snapshot("""
         suite     grader    n   mean    95% interval  passed    min    max
         --------  ------  ---  -----  --------------  ------  -----  -----
@@ -385,6 +385,7 @@ def test_verbosity_minus_1_leaves_out_notes_and_throughput() -> None:
         gate PASSED     capitals: exact.mean >= 0.8: 1 (n=3)
 
         3 cases: 3 passed, 0 missed, 0 failed, 0 errored
+        capitals: the first 3 of 10 rows
         artifact: .evals/run.jsonl
     """)
 

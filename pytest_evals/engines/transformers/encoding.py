@@ -26,23 +26,40 @@ _SANITIZE = "sanitize_control_tokens"
 _can_sanitize = _SANITIZE in inspect.signature(transformers.PreTrainedTokenizerBase.apply_chat_template).parameters
 
 
-def encode(tokenizer: Any, messages: Sequence[Message], variables: Mapping[str, Any]) -> list[int]:
+def encode(
+    tokenizer: Any, messages: Sequence[Message], variables: Mapping[str, Any], *, apart: bool = False
+) -> list[int]:
     """Return the token ids of the conversation, ready for the answer.
 
     With a chat template, the template alone places special tokens; control tokens written inside a message are
     encoded as text where transformers can do that.
     A conversation that ends in the assistant's turn is continued. Without one (``?template=none``) the contents are
-    joined by newlines and the tokenizer adds its own special tokens.
+    joined by newlines and the tokenizer adds its own special tokens; those that it adds at the end only for encoder-decoders
+    (``apart``), which read a text that is over. To a decoder, which continues it, they would say that nothing follows.
 
     Raises `ModelError` when the template refuses the conversation.
     """
     if tokenizer.chat_template is None:
-        ids = tokenizer("\n".join(map(text_of, messages)))["input_ids"]
+        text = "\n".join(map(text_of, messages))
+        ids = tokenizer(text)["input_ids"] if apart else _open_ended(tokenizer, text)
     else:
         ids = _apply(tokenizer, [dict(message) for message in messages], variables)
     if not ids:
         raise ModelError("the prompt is empty: it has no tokens")
     return list(ids)
+
+
+def _open_ended(tokenizer: Any, text: str) -> list[int]:
+    """Return the token ids of a text with the special tokens that the tokenizer adds before it, without those after it."""
+    whole = list(tokenizer(text)["input_ids"])
+    bare = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    if not bare:
+        # Which of them stand before a text shows only where there is one.
+        probe = list(tokenizer("a", add_special_tokens=False)["input_ids"])
+        return _open_ended(tokenizer, "a")[: -len(probe)] if probe else whole
+    starts = range(len(whole) - len(bare) + 1)
+    start = next((start for start in starts if whole[start : start + len(bare)] == bare), None)
+    return whole if start is None else whole[: start + len(bare)]
 
 
 def encode_continuations(
@@ -63,7 +80,7 @@ def encode_continuations(
     Raises `ModelError` when a text comes to no tokens of its own.
     """
     plain = tokenizer.chat_template is None and not apart
-    context = [] if plain else encode(tokenizer, messages, variables)
+    context = [] if plain else encode(tokenizer, messages, variables, apart=apart)
     special, tail = False, ""
     if apart:
         written, alone = "", []
@@ -72,7 +89,7 @@ def encode_continuations(
         written = "\n".join(map(text_of, messages))
         head = written.rstrip()
         written, tail = (head, written[len(head) :]) if head else (written, "")
-        alone = list(tokenizer(written)["input_ids"])
+        alone = _open_ended(tokenizer, written)
         context = alone or _beginning(tokenizer)
     else:
         conversation = _decode(tokenizer, context)
@@ -83,7 +100,11 @@ def encode_continuations(
         alone = list(tokenizer(written, add_special_tokens=False)["input_ids"])
     pairs = []
     for text in texts:
-        whole = list(tokenizer(written + tail + text, add_special_tokens=special)["input_ids"])
+        whole = (
+            _open_ended(tokenizer, written + tail + text)
+            if special
+            else list(tokenizer(written + tail + text, add_special_tokens=False)["input_ids"])
+        )
         continuation = whole[len(alone) :]
         if not continuation:
             raise ModelError(f"the choice {text!r} comes to no tokens after this prompt")
@@ -242,7 +263,7 @@ class RequestEncoder:
 
     def _samples(self, request: Request) -> list[AnySequence]:
         tokenizer = self._tokenizers.of(request.model)
-        prompt = encode(tokenizer, request.messages, request.params.template)
+        prompt = encode(tokenizer, request.messages, request.params.template, apart=self._reads_and_writes)
         self._check_room(len(prompt), request.params.max_new_tokens)
         return [
             TokenSequence(
