@@ -98,9 +98,12 @@ PROCESSES = {
     "vfork by a call": _positive("(call(58) if not ARM else -1)"),
     "clone by a call": _positive("call(220 if ARM else 56, 17, 0, 0, 0, 0)"),
     "clone3 by a call": _positive(
-        "call(435, arguments, 88)", "arguments = ctypes.create_string_buffer(struct.pack('=11Q', *[0] * 4, 17, *[0] * 6), 88)"
+        "call(435, arguments, 88)",
+        "arguments = ctypes.create_string_buffer(struct.pack('=11Q', *[0] * 4, 17, *[0] * 6), 88)",
     ),
-    "a program in memory": _try("fd = os.memfd_create('x')", "os.write(fd, b'#!/bin/sh\\n')", "os.execve(fd, ['x'], {})"),
+    "a program in memory": _try(
+        "fd = os.memfd_create('x')", "os.write(fd, b'#!/bin/sh\\n')", "os.execve(fd, ['x'], {})"
+    ),
 }
 OTHERS = {
     "kill": _try("os.kill(@PID@, 9)"),
@@ -142,7 +145,9 @@ except OSError as e:
 }
 NETWORK = {
     "TCP": _try("import socket", "socket.create_connection(('127.0.0.1', @PORT@), 2)"),
-    "UDP": _try("import socket", "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', @PORT@))"),
+    "UDP": _try(
+        "import socket", "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', @PORT@))"
+    ),
     "a local socket": _try("import socket", "socket.socket(socket.AF_UNIX).connect('\\0evals-campaign')"),
     "listening": _try("import socket", "s = socket.socket()", "s.bind(('127.0.0.1', 0))", "s.listen()"),
     "netlink": _try("import socket", "socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)"),

@@ -1,6 +1,6 @@
 """Programs that try to escape, and programs that try to pass without being right, at every level of confinement.
 
-    python -m campaigns.sandbox [LEVEL...] [--isolated-only] [--verbose]
+    python -m campaigns.sandbox [LEVEL...] [--image IMAGE] [--verbose]
 
 prints how many of each kind succeed, and their names. The exit status is 1 when one does under bubblewrap.
 """
@@ -23,7 +23,7 @@ from typing import Any
 from campaigns.escapes import ESCAPES, Escape
 from campaigns.fakes import FAKES, Fake
 from pytest_evals.graders.code.levels import CONTAINERS, STRONGEST_FIRST, Sandbox, SandboxError, find_sandbox
-from pytest_evals.graders.code.runner import ProgramLimits, ProgramOutcome, ProgramTask, run_program
+from pytest_evals.graders.code.runner import ProgramLimits, ProgramTask, run_program
 
 LIMITS = ProgramLimits(seconds=8)
 _VICTIM = "import ctypes, sys, time\nx = ctypes.create_string_buffer(8)\nprint(ctypes.addressof(x), flush=True)\ntime.sleep(600)"
@@ -98,7 +98,7 @@ def world() -> Iterator[World]:
                 process.stdout.close()
                 if socket.gethostname() != hostname:
                     socket.sethostname(hostname)
-                for left in Path("/dev/shm").glob("evals-campaign-*"):  # noqa: S108 - what an escape has written
+                for left in Path("/dev/shm").glob("evals-campaign-*"):
                     left.unlink()
                 _forget_shared_memory()
                 _unmount(folder / "inner")
@@ -161,12 +161,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("levels", nargs="*", default=list(STRONGEST_FIRST), metavar="LEVEL")
     parser.add_argument("--verbose", action="store_true", help="name each program before it runs")
+    parser.add_argument("--image", default="", help="the image of containers")
     given = parser.parse_args()
     print(f"{len(ESCAPES)} escapes, {len(FAKES)} fakes")
     failed = False
     for level in given.levels:
         try:
-            sandbox = find_sandbox(level)
+            sandbox = find_sandbox(level, given.image)
         except SandboxError as error:
             print(f"{level}: not run, {error}")
             continue

@@ -80,7 +80,11 @@ _INI: Mapping[str, tuple[Any, Any, str]] = {
     "evals_aliases": ("linelist", [], "Short names of models, one 'name = spec' a line"),
     "evals_gates": ("linelist", [], "Gates for every run, one a line"),
     "evals_run_code": ("bool", False, "Let graders run programs that a model wrote"),
-    "evals_code_sandbox": ("string", "auto", "How these programs are confined, as --evals-code-sandbox (default: auto)"),
+    "evals_code_sandbox": (
+        "string",
+        "auto",
+        "How these programs are confined, as --evals-code-sandbox (default: auto)",
+    ),
     "evals_code_image": ("string", "", "Image of containers for these programs (default: python:X.Y-slim)"),
     "evals_dir": ("string", ".evals", "Folder of artifacts (default: .evals)"),
     "evals_strict_cases": ("bool", False, "A missed case fails even if its suite has gates"),

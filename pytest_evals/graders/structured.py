@@ -12,6 +12,7 @@ from pytest_evals.graders.code.extract import without_fence
 from pytest_evals.graders.text import TextVerdict
 from pytest_evals.text import one_line, quoted
 
+
 def parse_json(text: str) -> Any:
     """Return the JSON value that ``text`` is. White space and one code fence around it are tolerated, anything else is
     not.

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.graders.code import levels
 from pytest_evals.graders.code.runner import (
     WANTED,
     HarnessError,

@@ -90,7 +90,11 @@ def python_tests(
         add_note(request.config, "programs", f"programs of models ran confined by {sandbox.title}")
         if not isolated:
             key = request.fixturename or ""
-            add_note(request.config, f"programs {key}", f"{key}: its tests ran in the process of each program, which could deceive them")
+            add_note(
+                request.config,
+                f"programs {key}",
+                f"{key}: its tests ran in the process of each program, which could deceive them",
+            )
         passed = outcome.errors.count(None)
         return Grade(
             passed / len(checks),
@@ -131,7 +135,9 @@ def check_limits(timeout: float, memory: int) -> ProgramLimits:
 
 def check_objects(objects: object) -> tuple[str, ...]:
     """Return the names of classes. Raises `SuiteError` for anything else."""
-    named = isinstance(objects, (list, tuple)) and all(isinstance(name, str) and name.isidentifier() for name in objects)
+    named = isinstance(objects, (list, tuple)) and all(
+        isinstance(name, str) and name.isidentifier() for name in objects
+    )
     if not named:
         raise SuiteError(f"python_tests: objects must be a list of names of classes, not {objects!r}")
     return tuple(objects)  # type: ignore[arg-type]  # it is a list or a tuple

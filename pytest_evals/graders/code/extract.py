@@ -76,7 +76,13 @@ def _in_one_line(line: str, opening: re.Match[str]) -> tuple[str, str] | None:
     fence, rest = opening["fence"], opening["info"].rstrip()
     inside = rest[: -len(fence)] if rest.endswith(fence) else ""
     language, _, code = inside.strip().partition(" ")
-    if opening["lead"].strip(" \t>") or not code.strip() or "`" in inside or not _language(language) or not line.strip():
+    if (
+        opening["lead"].strip(" \t>")
+        or not code.strip()
+        or "`" in inside
+        or not _language(language)
+        or not line.strip()
+    ):
         return None
     named = _PYTHON.fullmatch(language.lower()) or language.lower() in ("json", "sql")
     return (language.lower(), f"{code.strip()}\n") if named else None
@@ -87,7 +93,9 @@ def _nested(block: Block) -> list[Block]:
     if block.language in _MARKDOWN or (not block.language and not _parsed(block.text)):
         inner = fenced_blocks(block.text)
         if any(part.language for part in inner):
-            return [replace(part, first=part.first + block.first + 1, last=part.last + block.first + 1) for part in inner]
+            return [
+                replace(part, first=part.first + block.first + 1, last=part.last + block.first + 1) for part in inner
+            ]
     return [block]
 
 
@@ -110,14 +118,14 @@ def _content(lines: Sequence[str], number: int, opening: re.Match[str]) -> tuple
 def _indent_remover(lines: Sequence[str], number: int, lead: str) -> Callable[[str], str]:
     """Return what takes from a line the marks of quotes, or the indent of the list, that the fence in line ``number`` is in."""
     if ">" in lead:
-        quote = re.compile(r"[ \t]*(?:>[ \t]?){%d}" % lead.count(">"))
+        quote = re.compile(rf"[ \t]*(?:>[ \t]?){{{lead.count('>')}}}")
         return lambda line: quote.sub("", line, count=1)
     if not lead:
         return str
     rest = (lines[place] for place in range(number + 1, len(lines)))
     first = next((line for line in rest if line.strip() and not _FENCE.fullmatch(line)), "")
     # What is written less far to the right than its fence was not indented with it.
-    indent = re.compile(r"[ \t]{0,%d}" % min(len(lead), len(first) - len(first.lstrip())))
+    indent = re.compile(rf"[ \t]{{0,{min(len(lead), len(first) - len(first.lstrip()))}}}")
     return lambda line: indent.sub("", line, count=1)
 
 
@@ -140,9 +148,9 @@ def _closing(
             first = place if first is None else first
         elif python:
             next_one = _FENCE.fullmatch(line)
-            if next_one and next_one["fence"][0] == fence[0] and _PYTHON.fullmatch(_language(next_one["info"])):
-                if first is not None or not quoted:
-                    return first, place
+            begins = next_one and next_one["fence"][0] == fence[0] and _PYTHON.fullmatch(_language(next_one["info"]))
+            if begins and (first is not None or not quoted):
+                return first, place
             quotes = {mark: count + line.count(mark) for mark, count in quotes.items()}
     return first, len(lines)
 
@@ -156,7 +164,12 @@ def without_fence(text: str) -> str:
         only = blocks[0]
         # The prompt began the block, and the completion goes on with it.
         return only.text
-    if lines[-1].strip() and set(lines[-1].strip()) in ({"`"}, {"~"}) and len(lines[-1].strip()) >= 3 and len(lines) > 1:
+    if (
+        lines[-1].strip()
+        and set(lines[-1].strip()) in ({"`"}, {"~"})
+        and len(lines[-1].strip()) >= 3
+        and len(lines) > 1
+    ):
         before = "\n".join(lines[:-1])
         return before if not fenced_blocks(before) else text
     return text
@@ -261,7 +274,9 @@ def _code_in(lines: Sequence[str], before: str) -> tuple[str | None, int]:
         ends = [place for place in range(len(lines), start, -1) if place == len(lines) or not lines[place].strip()]
         for end in ends[:MOST_TRIES]:
             part = "\n".join(lines[start:end])
-            goes_on = bool(before) and start == 0 and part[:1] in (" ", "\t") and _parsed(f"{before}\n{part}") is not None
+            goes_on = (
+                bool(before) and start == 0 and part[:1] in (" ", "\t") and _parsed(f"{before}\n{part}") is not None
+            )
             if part.strip() and (goes_on or _is_code(part)):
                 return f"{part}\n", end
     return None, 0

@@ -103,7 +103,9 @@ def checks_nothing(tree: ast.Module, *, entry_point: bool) -> bool:
 
 def _does_something(node: ast.AST) -> bool:
     kinds = (ast.Name, ast.Call, ast.Await)
-    return any(isinstance(part, kinds) and not isinstance(getattr(part, "ctx", None), ast.Store) for part in ast.walk(node))
+    return any(
+        isinstance(part, kinds) and not isinstance(getattr(part, "ctx", None), ast.Store) for part in ast.walk(node)
+    )
 
 
 def defined(tree: ast.AST) -> Iterator[str]:
