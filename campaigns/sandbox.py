@@ -1,6 +1,6 @@
 """Programs that try to escape, and programs that try to pass without being right, at every level of confinement.
 
-    python -m campaigns.sandbox [LEVEL...] [--isolated-only] [--verbose]
+    python -m campaigns.sandbox [LEVEL...] [--image IMAGE] [--verbose]
 
 prints how many of each kind succeed, and their names. The exit status is 1 when one does under bubblewrap.
 """
@@ -161,12 +161,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("levels", nargs="*", default=list(STRONGEST_FIRST), metavar="LEVEL")
     parser.add_argument("--verbose", action="store_true", help="name each program before it runs")
+    parser.add_argument("--image", default="", help="the image of containers")
     given = parser.parse_args()
     print(f"{len(ESCAPES)} escapes, {len(FAKES)} fakes")
     failed = False
     for level in given.levels:
         try:
-            sandbox = find_sandbox(level)
+            sandbox = find_sandbox(level, given.image)
         except SandboxError as error:
             print(f"{level}: not run, {error}")
             continue

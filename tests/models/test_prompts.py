@@ -115,7 +115,7 @@ def test_an_empty_plain_prompt_keeps_what_stands_before_a_text() -> None:
 
 @pytest.mark.parametrize("text", ["fox", " fox", "lazy dog"])
 def test_choices_after_a_plain_prompt_are_weighed_without_the_end_that_a_tokenizer_adds(text: str) -> None:
-    messages = [{"role": "user", "content": "The quick"}]
+    messages: list[Message] = [{"role": "user", "content": "The quick"}]
     expected = encode_continuations(with_ends("<bos>", ""), messages, {}, [text])
     assert encode_continuations(with_ends("<bos>", "<end>"), messages, {}, [text]) == expected
     (_, continuation) = expected[0]

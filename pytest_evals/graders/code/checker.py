@@ -18,13 +18,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytest_evals.graders.code.harness import BEFORE, TESTS, run
-from pytest_evals.graders.code.peer import Line, Peer, PeerGoneError, special_names
+from pytest_evals.graders.code.peer import Line, Peer, PeerGoneError
+from pytest_evals.graders.code.remote import Remote, special_names
 from pytest_evals.graders.code.sandbox import confine, hide_memory
 from pytest_evals.graders.code.wire import WireError
 
 END_SECONDS = 5  # for what takes some milliseconds, unless a program hinders it
 LONGEST_OUTPUT = 8 << 20
 MODULE = "tests"
+_STDOUT, _STDIN, _INPUT = sys.stdout, sys.stdin, builtins.input
 _FUNCTIONS = (types.FunctionType, types.MethodType, types.BuiltinFunctionType)
 _ITERATORS = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)
 _FILES = (io.StringIO, io.BytesIO)
@@ -40,6 +42,7 @@ class TestPeer(Peer):
         """Return what stands for a value that is no plain data. Raises `TypeError` for what the program must not have."""
         allowed = (
             isinstance(value, (*_FUNCTIONS, *_ITERATORS, *_FILES, type))
+            or isinstance(value, Remote)
             or id(value) in self._remote
             or _is_tests_own(value)
             or "__next__" in special_names(value)
@@ -51,6 +54,27 @@ class TestPeer(Peer):
                 "that process"
             )
         return super().export(value)
+
+    def streams(self) -> Any:
+        """Return what a test has put in the place of the standard streams and of ``input``."""
+        printing, reading, asking = sys.stdout is not _STDOUT, sys.stdin is not _STDIN, builtins.input is not _INPUT
+        if not (printing or reading or asking):
+            return None
+        rest, place = None, 0
+        if reading:
+            place = sys.stdin.tell()
+            rest = sys.stdin.read()
+            sys.stdin.seek(place)
+        return [printing, rest, (lambda *given: str(builtins.input(*given))) if asking else None]
+
+    def streamed(self, said: object) -> None:
+        """Print what the program printed, and read what it read."""
+        if isinstance(said, dict):
+            printed, read = said.get("printed"), said.get("read")
+            if isinstance(printed, str) and sys.stdout is not _STDOUT:
+                sys.stdout.write(printed)
+            if isinstance(read, int) and sys.stdin is not _STDIN:
+                sys.stdin.read(max(read, 0))
 
     def perform(self, operation: str, *operands: Any) -> Any:
         """Do what the program asks for: calls, and public attributes of objects of classes that the tests define."""
@@ -85,7 +109,7 @@ class Program:
 
     def __init__(self, setup: Mapping[str, Any]) -> None:
         self._setup = setup
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603 - Python, or what confines it: the settings say which
             setup["command"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

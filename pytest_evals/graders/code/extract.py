@@ -118,14 +118,14 @@ def _content(lines: Sequence[str], number: int, opening: re.Match[str]) -> tuple
 def _indent_remover(lines: Sequence[str], number: int, lead: str) -> Callable[[str], str]:
     """Return what takes from a line the marks of quotes, or the indent of the list, that the fence in line ``number`` is in."""
     if ">" in lead:
-        quote = re.compile(r"[ \t]*(?:>[ \t]?){%d}" % lead.count(">"))
+        quote = re.compile(rf"[ \t]*(?:>[ \t]?){{{lead.count('>')}}}")
         return lambda line: quote.sub("", line, count=1)
     if not lead:
         return str
     rest = (lines[place] for place in range(number + 1, len(lines)))
     first = next((line for line in rest if line.strip() and not _FENCE.fullmatch(line)), "")
     # What is written less far to the right than its fence was not indented with it.
-    indent = re.compile(r"[ \t]{0,%d}" % min(len(lead), len(first) - len(first.lstrip())))
+    indent = re.compile(rf"[ \t]{{0,{min(len(lead), len(first) - len(first.lstrip()))}}}")
     return lambda line: indent.sub("", line, count=1)
 
 
@@ -148,9 +148,9 @@ def _closing(
             first = place if first is None else first
         elif python:
             next_one = _FENCE.fullmatch(line)
-            if next_one and next_one["fence"][0] == fence[0] and _PYTHON.fullmatch(_language(next_one["info"])):
-                if first is not None or not quoted:
-                    return first, place
+            begins = next_one and next_one["fence"][0] == fence[0] and _PYTHON.fullmatch(_language(next_one["info"]))
+            if begins and (first is not None or not quoted):
+                return first, place
             quotes = {mark: count + line.count(mark) for mark, count in quotes.items()}
     return first, len(lines)
 

@@ -6,12 +6,14 @@ Standard library only. Nothing that comes from here is believed: the program can
 from __future__ import annotations
 
 import builtins
+import contextlib
+import io
 import linecache
 import os
 import sys
 import traceback
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pytest_evals.graders.code.peer import Line, Peer, PeerGoneError
@@ -62,6 +64,25 @@ class ProgramPeer(Peer):
         """Say where in the program it was raised."""
         error.__dict__["__evals_trace__"] = trace(error)[-LONGEST:]
         return error
+
+    @contextlib.contextmanager
+    def streaming(self, streams: Any) -> Iterator[dict[str, Any] | None]:
+        """Read and print as the tests say: what a test redirects is redirected here while the program works for it."""
+        if streams is None:
+            yield None
+            return
+        printing, text, asking = streams
+        said: dict[str, Any] = {}
+        before = sys.stdout, sys.stdin, builtins.input
+        printed, read = io.StringIO(), io.StringIO(text or "")
+        try:
+            sys.stdout = printed if printing else sys.stdout
+            sys.stdin = read if text is not None else sys.stdin
+            builtins.input = asking or builtins.input
+            yield said
+        finally:
+            sys.stdout, sys.stdin, builtins.input = before
+            said |= {"printed": printed.getvalue(), "read": read.tell()}
 
     def perform(self, operation: str, *operands: Any) -> Any:
         """Do what the process of the tests asks for."""
@@ -118,6 +139,9 @@ def main(rest: bytes) -> None:
     ]:
         del sys.modules[name]
     sys.argv = ["program"]
+    # Without site, which brings them.
+    vars(builtins).setdefault("exit", sys.exit)
+    vars(builtins).setdefault("quit", sys.exit)
     if "script" in setup:
         _script(setup, peer.module, reading, writing)
     try:

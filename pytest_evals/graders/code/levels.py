@@ -32,7 +32,7 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
 """What the process itself must have limited, or no program is run. Bubblewrap and containers limit more from outside."""
 FROM_OUTSIDE = ("files outside", "reading files", "disk space", "other processes")
 START_SECONDS = 30
-_PARTS = ("syscalls", "sandbox", "wire", "peer", "harness")
+_PARTS = ("syscalls", "sandbox", "wire", "unpacking", "remote", "peer", "harness")
 _SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/nix/store", "/gnu/store")
 _SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/localtime", "/etc/mime.types", "/etc/alternatives")
 _INSIDE = "/tmp"  # noqa: S108 - a folder of the program's own, in a tree of files that nothing else sees
@@ -84,7 +84,7 @@ class Sandbox:
         """What the level limits beside what the process limits itself."""
         return FROM_OUTSIDE if self.wrapped else ()
 
-    def command(self, folder: str, limits: Mapping[str, int], *, packages: bool) -> tuple[list[str], str | None]:
+    def command(self, limits: Mapping[str, int], *, packages: bool) -> tuple[list[str], str | None]:
         """Return the command that starts a process in this level, and the name of its container. ``limits`` are in bytes."""
         if self.level in CONTAINERS:
             name = f"evals-program-{secrets.token_hex(8)}"
@@ -168,7 +168,8 @@ def container_command(tool: str, image: str, name: str, limits: Mapping[str, int
         *("run", "--rm", "--interactive", "--init", "--name", name, "--pull", "never", "--network", "none"),
         *("--read-only", "--tmpfs", f"{_INSIDE}:{disk}", "--workdir", _INSIDE, "--user", "65534:65534"),
         *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--ipc", "none", "--hostname", "sandbox"),
-        *("--pids-limit", "64", "--memory", memory, "--memory-swap", memory, "--cpus", "1", "--log-driver", "none"),
+        *("--ulimit", "nofile=256:256", "--ulimit", "nproc=4096:4096", "--pids-limit", "64"),
+        *("--memory", memory, "--memory-swap", memory, "--cpus", "1", "--log-driver", "none"),
         *(*set_variables, "--entrypoint", "python3", image, *python_flags(packages=packages), "-c", BOOT),
     ]
 
@@ -199,7 +200,7 @@ def find_sandbox(asked: str, image: str = "") -> Sandbox:
         if why_not:
             raise SandboxError(f"evals_code_sandbox = {asked} does not work here: {why_not}")
         return sandbox
-    missing = []
+    missing: list[str] = []
     for level in STRONGEST_FIRST:
         why_not = probe(Sandbox(level))
         if not why_not:
@@ -217,7 +218,7 @@ def probe(sandbox: Sandbox) -> str:
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="evals-program-") as folder:
-        command, name = sandbox.command(folder, limits, packages=False)
+        command, name = sandbox.command(limits, packages=False)
         setup = {"confine": sandbox.confinement(folder, limits, packages=False), "packages": False}
         lines = b"".join(json.dumps(line).encode() + b"\n" for line in (sources(), setup))
         try:
@@ -245,26 +246,40 @@ def probe(sandbox: Sandbox) -> str:
 
 
 def _absent(sandbox: Sandbox) -> str:
-    if sandbox.level in ("bubblewrap", "landlock", "seccomp") and sys.platform != "linux":
+    if sandbox.level in CONTAINERS:
+        return _image_absent(sandbox)
+    if sandbox.level == "none":
+        return ""
+    if sys.platform != "linux":
         return "it is part of Linux"
     if sandbox.level == "bubblewrap" and shutil.which("bwrap") is None:
         return "the program bwrap is not installed (Debian's package is 'bubblewrap')"
     if sandbox.level == "landlock" and landlock_version() < 1:
         return "the kernel has no Landlock, or it is switched off (it needs 5.13 or newer)"
-    if sandbox.level not in CONTAINERS:
-        return ""
+    return ""
+
+
+def _image_absent(sandbox: Sandbox) -> str:
     tool = shutil.which(sandbox.level)
     if tool is None:
         return f"the program {sandbox.level} is not installed"
-    command = [tool, "image", "inspect", sandbox.image]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=START_SECONDS, check=False)  # noqa: S603 - the tool that was asked for
+        done = subprocess.run(  # noqa: S603 - the tool that was asked for
+            [tool, "image", "inspect", sandbox.image],
+            capture_output=True,
+            text=True,
+            timeout=START_SECONDS,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return one_line(str(error), 300)
-    if done.returncode:
-        said = one_line(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "it says nothing", 200)
-        return f"{sandbox.level} has no image {sandbox.image} ({said}); {sandbox.level} pull {sandbox.image}, or name another in evals_code_image"
-    return ""
+    if done.returncode == 0:
+        return ""
+    said = one_line(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "nothing", 200)
+    return (
+        f"'{sandbox.level} image inspect {sandbox.image}' says: {said}; an image has to be here before "
+        f"({sandbox.level} pull {sandbox.image}), and evals_code_image names another"
+    )
 
 
 def tool_environment(sandbox: Sandbox, folder: str) -> dict[str, str]:

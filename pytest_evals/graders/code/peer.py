@@ -6,80 +6,18 @@ called back while the program works. Neither side is more than its answers: what
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from pytest_evals.graders.code.wire import Packer, Unpacker, WireError, changed, container_tag, snapshot
+from pytest_evals.graders.code.remote import SPECIAL, Remote, remote_object, special_names
+from pytest_evals.graders.code.unpacking import Unpacker, changed, container_tag, snapshot
+from pytest_evals.graders.code.wire import Packer, WireError
 
 LONGEST_MESSAGE = 32 << 20
-_ORDERED = ("lt", "le", "gt", "ge")
-_BINARY = [
-    "add",
-    "sub",
-    "mul",
-    "truediv",
-    "floordiv",
-    "mod",
-    "divmod",
-    "pow",
-    "matmul",
-    "and",
-    "or",
-    "xor",
-    "lshift",
-    "rshift",
-]
-_ASKED = [
-    "len",
-    "iter",
-    "next",
-    "reversed",
-    "getitem",
-    "setitem",
-    "delitem",
-    "bool",
-    "str",
-    "repr",
-    "hash",
-    "int",
-    "float",
-    "complex",
-    "index",
-    "neg",
-    "pos",
-    "abs",
-    "invert",
-    "round",
-    "trunc",
-    "floor",
-    "ceil",
-    "format",
-    "call",
-    "enter",
-    "exit",
-    "aenter",
-    "aexit",
-    "aiter",
-    "anext",
-    "length_hint",
-    "instancecheck",
-    "subclasscheck",
-]
-EQUALITY = ("__eq__", "__ne__")
-WITH_ANOTHER = frozenset(f"__{name}__" for name in (*_ORDERED, *_BINARY, *(f"r{name}" for name in _BINARY)))
-SPECIAL = frozenset(
-    (*EQUALITY, *WITH_ANOTHER, "__contains__", "__await__", "__next__", *(f"__{name}__" for name in _ASKED))
-)
-_FOR_READING = frozenset(
-    ["__name__", "__qualname__", "__module__", "__doc__", "__dict__", "__annotations__", "__version__", "__wrapped__"]
-)
-_TEXT_METHODS = (
-    {name for kind in (str, bytes, int, float, complex) for name in dir(kind) if not name.startswith("_")}
-    | {"issubset", "issuperset", "isdisjoint"}
-) - {name for kind in (list, dict, set) for name in dir(kind) if not name.startswith("is")}
 
 
 class PeerGoneError(BaseException):
@@ -130,72 +68,6 @@ class Line:
         return message
 
 
-class Remote:
-    """An object of the other process. ``_evals`` is the peer that knows it, its number, and whether it may answer for itself."""
-
-    __slots__ = ("__weakref__", "_evals")
-    _evals: tuple[Peer, int, bool]
-
-    def __getattr__(self, name: str) -> Any:
-        peer, _, free = self._evals
-        if name.startswith("__") and name not in _FOR_READING:
-            raise AttributeError(f"{name} of an object of the other process")
-        if peer.wary and not free and name in _TEXT_METHODS:
-            raise AttributeError(
-                f"{_named(self)} is neither a text, a number nor a set, so it is not asked for {name}(); {_way_out(self)}"
-            )
-        return peer.request("get", self, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        self._evals[0].request("set", self, name, value)
-
-    def __delattr__(self, name: str) -> None:
-        self._evals[0].request("delete", self, name)
-
-    def __dir__(self) -> Any:
-        return self._evals[0].request("dir", self)
-
-
-def _named(remote: Remote) -> str:
-    return f"an object of the program's class {type(remote).__name__!r}"
-
-
-def _way_out(remote: Remote) -> str:
-    return f"objects=[{type(remote).__name__!r}] of the grader lets it answer for itself"
-
-
-def _forward(name: str) -> Callable[..., Any]:
-    def forward(self: Remote, *given: Any) -> Any:
-        peer, _, free = self._evals
-        # Asked whether it equals 3, or what it is less 3, an object of the program would know what is expected.
-        if given and peer.wary and not free and not isinstance(given[0], Remote):
-            if name in EQUALITY:
-                return NotImplemented
-            if name == "__contains__" and hasattr(type(self), "__iter__"):
-                return any(part is given[0] or part == given[0] for part in iter(self))  # type: ignore[call-overload]  # it has the method
-            if name in WITH_ANOTHER or name == "__contains__":
-                raise TypeError(f"{_named(self)} is not asked for its {name} with plain data; {_way_out(self)}")
-        if name == "__exit__":
-            given = (None, None, None) if given[0] is None else (given[0], given[1], None)
-        return peer.request("special", self, name, *given)
-
-    forward.__name__ = name
-    return forward
-
-
-def _same(self: Remote) -> Remote:
-    return self
-
-
-_FORWARDS = {name: _forward(name) for name in SPECIAL}
-
-
-def special_names(value: Any) -> list[str]:
-    """Return the operators that the class of a value has of its own."""
-    kind = type(value)
-    return [name for name in SPECIAL if getattr(kind, name, None) not in (None, getattr(object, name, None))]
-
-
 class Peer:
     """One of two processes that call each other. ``wary``: the other side may lie."""
 
@@ -216,13 +88,14 @@ class Peer:
     def request(self, operation: str, *operands: Any) -> Any:
         """Have the other side do something, and return or raise what comes of it; answer what it asks meanwhile."""
         packer = Packer(self)
-        packed = [packer.pack(operand) for operand in operands]
+        packed = [packer.pack(operand) for operand in (*operands, self.streams())]
         heap = packer.finish()
         try:
             self.line.send({"do": operation, "with": packed, "heap": heap})
             while "do" in (message := self.line.receive()):
                 self.answer(message)
             failed, value = self._result(message, packer.objects)
+            self.streamed(message.get("streamed"))
         except (WireError, PeerGoneError) as error:
             self.broken = self.broken or error
             raise
@@ -252,18 +125,20 @@ class Peer:
         """Do what the other side asks for, and say what comes of it. Raises `WireError` for what may not be asked."""
         try:
             unpacker = Unpacker(self, message["heap"])
-            operands = [unpacker.unpack(packed) for packed in message["with"]]
+            *operands, streams = [unpacker.unpack(packed) for packed in message["with"]]
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise WireError("no request") from error
         containers = {index: unpacker.objects[index] for index in unpacker.mutable}
         before = {index: snapshot(value) for index, value in containers.items()}
-        try:
-            key, value = "result", self.perform(message["do"], *operands)
-        except (WireError, PeerGoneError):
-            raise
-        except BaseException as error:  # noqa: BLE001 - SystemExit too: it is raised on the other side
-            key, value = "raised", self.kept(error)
-        self.line.send(self._reply(key, value, containers, before))
+        with self.streaming(streams) as streamed:
+            try:
+                key, value = "result", self.perform(message["do"], *operands)
+            except (WireError, PeerGoneError):
+                raise
+            except BaseException as error:  # noqa: BLE001 - SystemExit too: it is raised on the other side
+                key, value = "raised", self.kept(error)
+            reply = self._reply(key, value, containers, before)
+        self.line.send(reply | {"streamed": streamed})
 
     def _reply(self, key: str, value: Any, containers: Mapping[int, Any], before: Mapping[int, Any]) -> dict[str, Any]:
         known = {id(container): ["a", index] for index, container in containers.items()}
@@ -279,31 +154,31 @@ class Peer:
             text = f"{type(error).__name__}: what came of it cannot be sent"
             return {"raised": packer.pack(TypeError(text)), "heap": packer.finish(), "changed": []}
 
+    def streams(self) -> Any:
+        """Return what the other side is to read and print to while it does what is asked for; `None` for what it has."""
+        return None
+
+    def streamed(self, said: object) -> None:
+        """Take what it printed and read of that."""
+
+    @contextlib.contextmanager
+    def streaming(self, streams: Any) -> Iterator[dict[str, Any] | None]:  # noqa: ARG002 - it is for those that override it
+        """Read and print as the other side says, and note that in what is yielded."""
+        yield None
+
     def kept(self, error: BaseException) -> BaseException:
         """Return what the other side gets of an exception."""
         return error
 
     def perform(self, operation: str, *operands: Any) -> Any:
         """Do what the other side asks for."""
-        if operation == "call":
-            function, given, named = operands
-            return function(*given, **named)
         if operation == "special":
-            value, name, *given = operands
-            return self._special(value, name, given)
-        if operation == "get":
-            return getattr(operands[0], operands[1])
-        if operation == "set":
-            return setattr(operands[0], operands[1], operands[2])
-        if operation == "delete":
-            return delattr(operands[0], operands[1])
-        if operation == "dir":
-            return list(map(str, dir(operands[0])))
-        if operation == "await":
-            return drive(operands[0])
-        raise WireError(f"no operation {operation!r}")
+            return self._special(*operands)
+        if operation not in _OPERATIONS:
+            raise WireError(f"no operation {operation!r}")
+        return _OPERATIONS[operation](*operands)
 
-    def _special(self, value: Any, name: str, given: list[Any]) -> Any:
+    def _special(self, value: Any, name: str, *given: Any) -> Any:
         if name not in SPECIAL or name == "__call__":
             raise WireError(f"no operator {name!r}")
         if name == "__instancecheck__":
@@ -314,6 +189,8 @@ class Peer:
 
     def export(self, value: Any) -> Any:
         """Return what stands for an object: its number, and what it can do."""
+        if isinstance(value, Remote) and value._evals[0] is self:  # noqa: SLF001 - its own mark
+            return ["y", value._evals[1]]  # noqa: SLF001 - the same
         if id(value) in self._remote and self._theirs.get(self._remote[id(value)]) is value:
             return ["y", self._remote[id(value)]]
         number = self._numbers.setdefault(id(value), len(self._numbers))
@@ -355,25 +232,13 @@ class Peer:
             raise WireError("no description")
         if kind == "x":
             return _exception_class(name, [unpacker.unpack(base) for base in parts])
-        names = {part for part in parts if part in SPECIAL and part != "__await__"}
-        # Iterators are their own iterators, whatever they say: a proxy is not asked for each.
-        own = {part: _same if part == "__iter__" and "__next__" in names else _FORWARDS[part] for part in names}
-        own |= {part: _FORWARDS[part] for part in EQUALITY}
-        own.setdefault("__hash__", lambda _: hash((Remote, number)))
-        if "__call__" in names:
-            own["__call__"] = _call
-        made = type(name, (Remote,), {"__slots__": (), "__module__": "__main__", **own})()
-        object.__setattr__(made, "_evals", (self, number, name in self.free))
+        made = remote_object(self, number, name, parts)
         return _awaitable(self, made) if kind == "c" else made
 
     def forget(self) -> None:
         """Forget the objects of both sides: those of one test are not those of the next."""
         for table in (self._mine, self._numbers, self._theirs, self._remote):
             table.clear()
-
-
-def _call(self: Remote, *given: Any, **named: Any) -> Any:
-    return self._evals[0].request("call", self, given, named)
 
 
 async def _awaitable(peer: Peer, remote: Remote) -> Any:
@@ -396,11 +261,21 @@ def drive(awaitable: Any) -> Any:
     async def whole() -> Any:
         return await awaitable
 
-    running = asyncio._get_running_loop()
-    asyncio._set_running_loop(None)
+    running = asyncio._get_running_loop()  # noqa: SLF001 - asyncio has no other way to run a loop in a loop
+    asyncio._set_running_loop(None)  # noqa: SLF001 - the same
     loop = asyncio.new_event_loop()
     try:
         return loop.run_until_complete(whole())
     finally:
         loop.close()
-        asyncio._set_running_loop(running)
+        asyncio._set_running_loop(running)  # noqa: SLF001 - the same
+
+
+_OPERATIONS: Mapping[str, Callable[..., Any]] = {
+    "call": lambda function, given, named: function(*given, **named),
+    "get": getattr,
+    "set": setattr,
+    "delete": delattr,
+    "dir": lambda value: list(map(str, dir(value))),
+    "await": drive,
+}

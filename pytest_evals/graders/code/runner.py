@@ -3,16 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import json
-import os
-import queue
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,15 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_evals.graders.code import levels
+from pytest_evals.graders.code.checker_process import MEBIBYTE, SHOWN, CheckerLine, Ended, end, sources, start
 from pytest_evals.graders.code.extract import behind
 from pytest_evals.graders.code.levels import Sandbox, find_sandbox
 from pytest_evals.graders.code.names import TestCode, analyse, class_names, trusted_head
 
-MEBIBYTE = 1 << 20
-LONGEST_LINE = 4 * MEBIBYTE
-SHOWN = 2000
 START_SECONDS = 30
-END_SECONDS = 5  # for what takes some milliseconds, unless a program hinders it
 WANTED = ("memory", "processor time", "file size", "processes", "network", "signals", "files outside", "reading files")
 """What is limited beside time and output where the platform can; `ProgramOutcome.limits` tells what was."""
 
@@ -88,10 +77,6 @@ class HarnessError(RuntimeError):
     """The processes did not even come to the program: nothing is known of it."""
 
 
-class _Ended(Exception):  # noqa: N818 - how a run may end, and no error
-    """The run is over: the program ended its process, or went over a limit."""
-
-
 def run_program(task: ProgramTask, limits: ProgramLimits, sandbox: Sandbox | None = None) -> ProgramOutcome:
     """Load the program, then run each test. Raises `HarnessError` when that could not be tried.
 
@@ -136,18 +121,18 @@ class _Run:
                 self._go_through(line, codes, waiting, late, errors)
         return [errors[number] for number in range(len(codes))]
 
-    def _load(self, line: _Line, whole: str) -> str | None:
+    def _load(self, line: CheckerLine, whole: str) -> str | None:
         try:
             wrong = self._ask(line, self._left(), load=whole)
         except TimeoutError:
             return self._too_long()
-        except _Ended as ended:
+        except Ended as ended:
             return str(ended)
         return None if wrong is None else str(wrong)
 
     def _go_through(
         self,
-        line: _Line,
+        line: CheckerLine,
         codes: Sequence[TestCode],
         waiting: deque[int],
         late: deque[int],
@@ -169,7 +154,7 @@ class _Run:
                 else:
                     late.append(number)
                 return
-            except _Ended as ended:
+            except Ended as ended:
                 errors[number] = str(ended)
                 return
 
@@ -183,7 +168,7 @@ class _Run:
         return self.deadline - time.monotonic()
 
     @staticmethod
-    def _ask(line: _Line, seconds: float, **message: Any) -> Any:
+    def _ask(line: CheckerLine, seconds: float, **message: Any) -> Any:
         return line.ask("done", seconds, **message)
 
     # -- tests that are input and output
@@ -195,7 +180,7 @@ class _Run:
                 status, printed = self._ask(line, self._left(), output=True)
             except TimeoutError:
                 return self._too_long()
-            except _Ended as ended:
+            except Ended as ended:
                 return str(ended)
         if status:
             said = self.printed[-1] if self.printed else ""
@@ -207,27 +192,27 @@ class _Run:
     # -- the processes
 
     @contextlib.contextmanager
-    def _processes(self, *, head: str = "", **script: str) -> Iterator[_Line]:
+    def _processes(self, *, head: str = "", **script: str) -> Iterator[CheckerLine]:
         """Start a process for the tests, and through it one for the program. Raises `HarnessError` when that fails."""
         why_not = ""
         folder = tempfile.mkdtemp(prefix="evals-program-")
         try:
-            command, container = self.sandbox.command(folder, self.limits.to_dict(), packages=self.task.packages)
-            process = _start(folder, packages=self.task.packages)
-            line = _Line(process, self.limits.output)
+            command, container = self.sandbox.command(self.limits.to_dict(), packages=self.task.packages)
+            process = start(folder, packages=self.task.packages)
+            line = CheckerLine(process, self.limits.output)
             try:
                 try:
                     held = line.ask("ready", START_SECONDS, **self._setup(folder, command, head, script))
                 except TimeoutError:
                     why_not = f"it was not ready within {START_SECONDS} s"
-                except _Ended as ended:
+                except Ended as ended:
                     why_not = str(ended)
                 else:
                     self.held = tuple(held)
                     self._left()
                     yield line
             finally:
-                _end(process)
+                end(process)
                 if container is not None:
                     levels.remove_container(self.sandbox.level, container)
                 line.close()
@@ -247,7 +232,7 @@ class _Run:
             "environment": levels.tool_environment(self.sandbox, folder),
             "wrapped": self.sandbox.wrapped,
             "required": list(levels.REQUIRED[self.sandbox.level]),
-            "sources": _sources(),
+            "sources": sources(),
             "program": {"confine": confine, "packages": task.packages, **script},
             "confine": levels.tests_confinement(self.sandbox, folder, limits, packages=task.packages),
             "packages": task.packages,
@@ -259,11 +244,6 @@ class _Run:
         }
 
 
-@functools.cache
-def _sources(*more: str) -> dict[str, Any]:
-    return levels.sources(*more)
-
-
 def _lines(text: str) -> list[str]:
     """Return the lines of an output, without the white space at their ends and empty lines at its own."""
     return [line.rstrip() for line in text.rstrip().splitlines()]
@@ -271,109 +251,3 @@ def _lines(text: str) -> list[str]:
 
 def _short(text: str) -> str:
     return repr(text if len(text) <= 200 else f"{text[:100]}...{text[-100:]}")
-
-
-def _start(folder: str, *, packages: bool) -> subprocess.Popen[bytes]:
-    """Start the process of the tests."""
-    process = subprocess.Popen(  # noqa: S603 - running it is the point; what holds it is documented
-        [levels.interpreter(packages=packages), *levels.python_flags(packages=packages), "-c", levels.BOOT],
-        cwd=folder,
-        env=levels.environment(folder),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    assert process.stdin is not None  # noqa: S101 - opened as a pipe, for mypy
-    with contextlib.suppress(OSError):
-        process.stdin.write(json.dumps(_sources("checker")).encode() + b"\n")
-        process.stdin.flush()
-    return process
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill the process, and all that it started in its session."""
-    with contextlib.suppress(OSError):
-        if sys.platform == "win32":
-            import psutil
-
-            with contextlib.suppress(psutil.Error):
-                for child in psutil.Process(process.pid).children(recursive=True):
-                    child.kill()
-        else:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.kill()
-    process.wait()
-
-
-class _Line:
-    """The line to the process of the tests, with what the processes print beside it."""
-
-    def __init__(self, process: subprocess.Popen[bytes], output: int) -> None:
-        self._process, self._output = process, output
-        self._messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._printed = bytearray()
-        self._threads = [
-            threading.Thread(target=target, daemon=True) for target in (self._read_messages, self._read_printed)
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def ask(self, wanted: str, seconds: float, **message: Any) -> Any:
-        """Say something and return the entry ``wanted`` of the answer.
-
-        Raises `TimeoutError` when there is none in time, and `_Ended` with the reason when there will be none.
-        """
-        assert self._process.stdin is not None  # noqa: S101 - opened as a pipe, for mypy
-        with contextlib.suppress(OSError):  # it may be gone, which the answer tells
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
-            self._process.stdin.flush()
-        try:
-            answer = self._messages.get(timeout=max(seconds, 0))
-        except queue.Empty:
-            raise TimeoutError from None
-        if isinstance(answer, _Ended):
-            raise answer
-        if answer is None:
-            raise _Ended(self._how_it_ended())
-        if "gone" in answer:
-            raise _Ended(answer["gone"])
-        return answer[wanted]
-
-    def _how_it_ended(self) -> str:
-        try:
-            status = self._process.wait(timeout=END_SECONDS)
-        except subprocess.TimeoutExpired:
-            return "the process of its tests does not answer"
-        if status >= 0:
-            return f"the process of its tests ended with exit status {status}"
-        return f"the process of its tests was ended by {signal.Signals(-status).name}"
-
-    def printed(self) -> str:
-        """Return the end of what the processes printed."""
-        return bytes(self._printed[-SHOWN:]).decode("utf-8", "replace").strip()
-
-    def close(self) -> None:
-        """Read what is left and close the streams; the processes have ended by now."""
-        for thread in self._threads:
-            thread.join(timeout=END_SECONDS)
-        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
-
-    def _read_messages(self) -> None:
-        assert self._process.stdout is not None  # noqa: S101 - opened as a pipe, for mypy
-        with contextlib.suppress(OSError, ValueError):
-            while line := self._process.stdout.readline(LONGEST_LINE):
-                self._messages.put(json.loads(line))
-        self._messages.put(None)
-
-    def _read_printed(self) -> None:
-        assert self._process.stderr is not None  # noqa: S101 - opened as a pipe, for mypy
-        with contextlib.suppress(OSError, ValueError):
-            while data := os.read(self._process.stderr.fileno(), 65536):
-                self._printed += data
-                if len(self._printed) > self._output * MEBIBYTE:
-                    self._messages.put(_Ended(f"it printed more than {self._output} MiB"))
-                    return
