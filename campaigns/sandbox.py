@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -172,11 +173,11 @@ def main() -> int:
             print(f"{level}: not run, {error}")
             continue
         told: list[tuple[str, dict[str, list[str]]]] = [
-            ("escapes", succeeding(ESCAPES, lambda each, box=sandbox: escapes(each, box), given.verbose)),
-            ("fakes", succeeding(FAKES, lambda each, box=sandbox: fakes(each, box), given.verbose)),
+            ("escapes", succeeding(ESCAPES, partial(escapes, sandbox=sandbox), given.verbose)),
+            ("fakes", succeeding(FAKES, partial(fakes, sandbox=sandbox), given.verbose)),
         ]
         if level == "none":
-            inside = succeeding(FAKES, lambda each, box=sandbox: fakes(each, box, isolated=False), given.verbose)
+            inside = succeeding(FAKES, partial(fakes, sandbox=sandbox, isolated=False), given.verbose)
             told.append(("fakes with isolated=False", inside))
         for title, found in told:
             print(f"{level}: {sum(map(len, found.values()))} {title} succeed")

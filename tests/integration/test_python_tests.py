@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pytest_evals.graders.code import sandbox
 from pytest_evals.graders.code.runner import (
     WANTED,
     HarnessError,
@@ -166,7 +167,7 @@ try:
 except BlockingIOError:
     print("forbidden")
 """
-    command = [sys.executable, "-c", code, str(HARNESS.with_name("sandbox.py"))]
+    command = [sys.executable, "-c", code, sandbox.__file__]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout == "forbidden\n", done.stderr
 

@@ -41,8 +41,7 @@ class TestPeer(Peer):
     def export(self, value: Any) -> Any:
         """Return what stands for a value that is no plain data. Raises `TypeError` for what the program must not have."""
         allowed = (
-            isinstance(value, (*_FUNCTIONS, *_ITERATORS, *_FILES, type))
-            or isinstance(value, Remote)
+            isinstance(value, (*_FUNCTIONS, *_ITERATORS, *_FILES, type, Remote))
             or id(value) in self._remote
             or _is_tests_own(value)
             or "__next__" in special_names(value)
