@@ -132,10 +132,14 @@ def test_a_stranger_who_never_answers_keeps_nobody_waiting(server: Server) -> No
     host.close()
 
 
-def test_roles_are_told_apart(server: Server) -> None:
-    ends = [join(server, role) for role in ("engine", "worker")]
-    for channel in (channel for pair in ends for channel in pair):
+def test_whoever_connects_says_in_which_role(server: Server) -> None:
+    for role in ("engine", "worker"):
+        channel = connect(server.switch.address, server.switch.key)
+        channel.send({"role": role, "token": "t"})
+        found, hello, other = server.guests.get(timeout=SECONDS)
+        assert (found, hello) == (role, {"role": role, "token": "t"})
         channel.close()
+        other.close()
 
 
 def test_every_switch_has_a_key_of_its_own(server: Server) -> None:
