@@ -197,8 +197,8 @@ def _read_parquet(path: Path, content: bytes) -> Iterator[tuple[int, Row]]:
     yield from enumerate(rows, start=1)
 
 
-ALWAYS_PRESENT = (".jsonl", ".json", ".csv", ".tsv")
-"""Formats whose readers give no NaN: JSON has none, and the cells of CSV are text."""
+ALWAYS_PRESENT = (".jsonl", ".json", ".csv", ".tsv", ".yaml", ".yml")
+"""Formats whose readers give no NaN: JSON has none, YAML's is refused, and the cells of CSV are text."""
 READERS: dict[str, Callable[[Path, bytes], Iterator[tuple[int, Row]]]] = {
     ".jsonl": _read_jsonl,
     ".json": _read_json,
