@@ -45,6 +45,7 @@ _WORDS = (
     *("відповідь", "odpowiedź", "odpověď", "cevap", "jawaban", "jibu", "đáp án", "απάντηση", "उत्तर", "উত্তর", "సమాధానం"),
 )
 _SPACED_WORDS = {word: re.compile(rf"(?<![^\W\d_]){word}") for word in _WORDS}
+_ASCII_WORDS = {word: pattern for word, pattern in _SPACED_WORDS.items() if word.isascii()}
 # Words of scripts that leave no spaces between words, or write articles before them.
 _UNSPACED = re.compile("答案|答え|解答|回答|答|คำตอบ|정답|답|إجابة|جواب")
 
@@ -150,7 +151,7 @@ def _letters(text: str) -> Iterator[Announcement]:
 
 
 def _words(text: str, lowered: str) -> Iterator[Announcement]:
-    for word, pattern in _SPACED_WORDS.items():
+    for word, pattern in (_ASCII_WORDS if text.isascii() else _SPACED_WORDS).items():
         if word in lowered:
             for place in list(pattern.finditer(lowered))[-_MOST:]:
                 if said := _SAID.match(text, place.end()):

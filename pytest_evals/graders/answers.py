@@ -69,10 +69,11 @@ def final_numeral(text: str, decimal: DecimalMark) -> Numeral | None:
     """Return the number that the last announcement gives; where nothing is announced, the last number of the text."""
     marks = TextMarks(text)
     found = announcements(text)
-    boxed = any(each.kind == "box" and _answer(text, each, decimal, marks).number is not None for each in found)
+    boxes = {each: _answer(text, each, decimal, marks) for each in found if each.kind == "box"}
+    boxed = any(answer.number is not None for answer in boxes.values())
     announced = False
     for each in found:
-        answer = _answer(text, each, decimal, marks)
+        answer = boxes[each] if each in boxes else _answer(text, each, decimal, marks)
         # After a box, only a number that is announced in so many words retracts it.
         if boxed and each.kind != "box" and (each.kind == "letter" or not answer.direct):
             continue

@@ -49,7 +49,7 @@ class Comparer:
             try:
                 if self._process is None or self._process.poll() is not None:
                     self._start()
-                answer = self._ask({"gold": gold, "answers": list(answers)}, seconds)
+                answer = self._ask({"gold": gold, "answers": list(answers), "seconds": seconds}, seconds)
             except BaseException:
                 # Half a conversation (a time limit ended it) cannot go on.
                 self.close()

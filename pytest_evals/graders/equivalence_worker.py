@@ -1,6 +1,6 @@
 """Runs in a process of its own: reads expressions with math-verify, and tells whether two are equal. Started as a script.
 
-It speaks lines of JSON over its standard input and output. A question is ``{"gold": LATEX, "answers": [LATEX, ...]}``; the answer
+It speaks lines of JSON over its standard input and output. A question is ``{"gold": LATEX, "answers": [LATEX, ...], "seconds": LIMIT}``; the answer
 says which expressions were readable, and whether the first readable answer is equal to the gold one. Both come from data, so
 this process can be ended at any moment, and has a limit of memory where the system knows one.
 """
@@ -11,10 +11,12 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import sys
 from typing import Any
 
 MEMORY = 4 * 2**30
+_GRACE = 5.0
 _SMALL = 1e-2
 _AGREEMENT = 1e-4
 
@@ -26,6 +28,13 @@ def limit_memory() -> None:
 
         _, most = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, most))
+
+
+def limit_time(seconds: float) -> None:
+    """End this process by itself some time after the other side should have done so: that may be gone. 0 is no limit."""
+    if hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, seconds and seconds + _GRACE)
 
 
 def read(latex: str) -> list[Any]:
@@ -84,12 +93,15 @@ def main() -> None:
     limit_memory()
     say(ready=True)
     for line in sys.stdin:
+        question = json.loads(line)
+        limit_time(question["seconds"])
         try:
-            found = answered(json.loads(line))
+            found = answered(question)
         except (Exception, RecursionError, MemoryError) as error:  # noqa: BLE001 - the same
             say(failed=f"math-verify raised {type(error).__name__}")
         else:
             say(**found)
+        limit_time(0)
 
 
 if __name__ == "__main__":

@@ -35,8 +35,8 @@ def test_every_option_and_key_has_a_row_with_its_default() -> None:
     for key, (_, default, text) in options._INI.items():
         stated = rows[key].strip("`")
         if default:
-            assert stated == default, key
-            assert default in text, f"the help of {key} does not say the default"
+            assert stated == str(default), key
+            assert str(default) in text, f"the help of {key} does not say the default"
         else:
             assert stated in ("off", "none", "smollm2", "cache` in `evals_dir"), key
 

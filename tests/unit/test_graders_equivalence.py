@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from decimal import Decimal
 from fractions import Fraction
@@ -181,6 +185,21 @@ def test_a_process_that_died_is_started_again() -> None:
         assert made.compare("x", ["x"], SECONDS).equal
     finally:
         made.close()
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="the system has no timers of processes")
+def test_a_process_whose_other_side_is_gone_ends_by_itself() -> None:
+    question = {"gold": "9^{9^{9^9}} + 1", "answers": ["1"], "seconds": 0.1}
+    worker = subprocess.run(
+        [sys.executable, "-P", str(equivalence_process.HOST)],
+        input=f"{json.dumps(question)}\n",
+        capture_output=True,
+        encoding="utf-8",
+        timeout=SECONDS,
+        check=False,
+    )
+    assert json.loads(worker.stdout) == {"ready": True}
+    assert worker.returncode == -signal.SIGALRM
 
 
 def test_a_process_that_cannot_start_is_an_error_and_no_miss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,11 +17,13 @@ from pytest_evals.graders.metrics.base import Measured
 from pytest_evals.graders.metrics.tokenizers import (
     Tokenize,
     alphanumeric_words,
+    apart,
     composed,
     has_letters_beyond_ascii,
     require_mecab,
     scripts_without_spaces,
     split_words,
+    way_of,
     words_and_punctuation,
 )
 from pytest_evals.graders.text import normalize, normalize_answer
@@ -275,9 +277,7 @@ def rouge(
 ) -> Measured:
     """Return ROUGE, 0..1; of several references the one with the best F1 counts."""
     name = f"rouge{kind}"
-    how = "words of a to z and digits"
-    if tokenize != "words":
-        _, how = split_words(tokenize, alphanumeric_words, [composed(each) for each in (text, *references)])
+    how = "words of a to z and digits" if tokenize == "words" else way_of(tokenize, (text, *references))
     score = _scorer(name, stem, tokenize).score_multi(list(references), text)[name]
     value = float(getattr(score, PARTS[part]))
     details = {
@@ -299,7 +299,11 @@ class RougeTokenizer:
 
     def tokenize(self, text: str) -> list[str]:
         """Return the words of a text."""
-        (words,), _ = split_words(self._tokenize, alphanumeric_words, [composed(text).lower()])
+        text = composed(text).lower()
+        if self._tokenize == "auto":
+            words = alphanumeric_words(apart(text))
+        else:
+            (words,), _ = split_words(self._tokenize, alphanumeric_words, [text])
         words = [word for word in words if any(map(str.isalnum, word))]
         return [self._stemmed(word) for word in words] if self._stem else words
 

@@ -69,6 +69,8 @@ def scripts_without_spaces(texts: Sequence[str]) -> list[str]:
     if all(map(str.isascii, texts)):
         return []
     joined = "\n".join(texts)
+    if not _character().search(joined):
+        return []
     return [name.replace("_", " ") for name in _SCRIPTS if _in_script(name).search(joined)]
 
 
@@ -77,15 +79,23 @@ def split_words(tokenize: Tokenize, plain: Split, texts: Sequence[str]) -> tuple
 
     ``plain`` splits texts of scripts with spaces, and those in which characters were set apart.
     """
+    how = way_of(tokenize, texts)
     if callable(tokenize):
-        return [_words_of(tokenize, text) for text in texts], f"function {_name(tokenize)}"
+        return [_words_of(tokenize, text) for text in texts], how
     if tokenize in SACREBLEU:
         split = sacrebleu_tokenizer(tokenize)
-        return [split(text).split() for text in texts], tokenize
+        return [split(text).split() for text in texts], how
+    return [list(plain(apart(text) if tokenize == "auto" else text)) for text in texts], how
+
+
+def way_of(tokenize: Tokenize, texts: Sequence[str]) -> str:
+    """Return how the words of texts are found, for the metadata of a grade."""
+    if callable(tokenize):
+        return f"function {_name(tokenize)}"
     scripts = scripts_without_spaces(texts) if tokenize == "auto" else []
-    if not scripts:
-        return [list(plain(text)) for text in texts], "words"
-    return [list(plain(apart(text))) for text in texts], f"words, and characters of {', '.join(scripts)}"
+    if scripts:
+        return f"words, and characters of {', '.join(scripts)}"
+    return tokenize if tokenize in SACREBLEU else "words"
 
 
 def apart(text: str) -> str:
