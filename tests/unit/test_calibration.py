@@ -125,7 +125,6 @@ def test_labels_are_read_on_the_scale_of_the_judge(scale: Scale, label: Any, wor
         (PASS_FAIL_NA, 0.5),
         (Scale(low=1, high=5), 6),
         (Scale(low=1, high=5), "good"),
-        (Scale(low=1, high=5), float("nan")),
         (Scale(low=1, high=5), [3]),
     ],
 )

@@ -162,7 +162,7 @@ def test_a_turn_that_takes_too_long_is_told_with_the_step_that_took_it() -> None
     run(main)
     assert watch is not None
     line = slow.__code__.co_firstlineno
-    where = f"(test_steps_threads.py:{line})"
+    where = f"(test_runner_threads.py:{line})"
     assert watch.held == {
         f"task 'long' {where}": 3.25, f"grader 'parent' {where}": 2.5, f"task 'fails' {where}": 1.25
     }  # fmt: skip
