@@ -151,7 +151,7 @@ def check_task(tests: object, before: object, entry_point: object) -> tuple[Test
         raise SuiteError(f"python_tests: entry_point must be the name of a function, not {entry_point!r}")
     entries = list(tests) if isinstance(tests, (list, tuple)) else [tests]
     if entries and all(isinstance(test, Mapping) for test in entries):
-        return [_script_test(test) for test in entries], before, entry_point
+        return [_script_test(test) for test in entries if isinstance(test, Mapping)], before, entry_point
     listed = [test for test in entries if isinstance(test, str) and test.strip()]
     if not listed or len(listed) < len(entries):
         raise SuiteError(

@@ -15,13 +15,16 @@ import subprocess
 import sys
 import types
 from collections.abc import Mapping
-from typing import Any
 
 from pytest_evals.graders.code.harness import BEFORE, TESTS, run
 from pytest_evals.graders.code.peer import Line, Peer, PeerGoneError
 from pytest_evals.graders.code.remote import Remote, special_names
 from pytest_evals.graders.code.sandbox import confine, hide_memory
 from pytest_evals.graders.code.wire import WireError
+
+TYPE_CHECKING = False  # as in typing, which takes longer to import than all that is used here
+if TYPE_CHECKING:
+    from typing import Any
 
 END_SECONDS = 5  # for what takes some milliseconds, unless a program hinders it
 LONGEST_OUTPUT = 8 << 20
@@ -41,8 +44,7 @@ class TestPeer(Peer):
     def export(self, value: Any) -> Any:
         """Return what stands for a value that is no plain data. Raises `TypeError` for what the program must not have."""
         allowed = (
-            isinstance(value, (*_FUNCTIONS, *_ITERATORS, *_FILES, type))
-            or isinstance(value, Remote)
+            isinstance(value, (*_FUNCTIONS, *_ITERATORS, *_FILES, type, Remote))
             or id(value) in self._remote
             or _is_tests_own(value)
             or "__next__" in special_names(value)
