@@ -33,13 +33,13 @@ def words(completion):
 ROWS = [{"id": n, "country": n, "capital": "Paris", "stars": s} for n, s in (("France", 4), ("Chad", 5), ("Peru", 5))]
 
 @cases(ROWS, prompt="Capital of {{item.country}}?", id="id", gates=["stars.ci_low >= 3", "stars.mean >= 4", "words.ci_low > 0"])
-def test_capitals(mixed, share, stars, words):
+def test_capitals(mixed, named, share, stars, words):
     assert named
 """
 
 
 def test_intervals_keep_to_the_bounds_that_graders_say(evals_both: Evals) -> None:
-    evals_both.write(SUITE.replace("mixed, share", "mixed, named, share"))
+    evals_both.write(SUITE)
     result = evals_both.run()
     rows = {row["grader"]: row for row in evals_both.artifact.scores()}
     found = {name: (row["interval"], row["bounds"]) for name, row in rows.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.graders.code import sandbox
+from pytest_evals.graders.code import find_program, levels
+from pytest_evals.graders.code.levels import find_sandbox
 from pytest_evals.graders.code.runner import (
-    WANTED,
     HarnessError,
     ProgramLimits,
     ProgramOutcome,
@@ -25,6 +26,7 @@ from pytest_evals.graders.code.runner import (
 
 from .conftest import Evals
 
+DATA = Path(__file__).parents[1] / "unit" / "data"
 LIMITS = ProgramLimits(seconds=60)
 RIGHT = "def f(x):\n    return x + 1\n"
 WRONG = "def f(x):\n    return 0\n"
@@ -53,6 +55,8 @@ def test_an_entry_point_is_given_to_the_check_of_each_test() -> None:
     checks = ("def check(candidate):\n    assert candidate(1) == 2", "def check(c):\n    assert c(2) == 2")
     assert [error is None for error in run(RIGHT, *checks, entry_point="f").errors] == [True, False]
     assert run("g = 1", *checks, entry_point="f").errors == ("the program defines no function 'f'",) * 2
+    assert run(RIGHT, *checks, entry_point="f", isolated=False).errors[0] is None
+    assert run(RIGHT, ASSERT, entry_point="f").errors == (None,)
 
 
 @pytest.mark.parametrize(
@@ -113,51 +117,52 @@ def test_builtins_of_tests_are_those_of_python() -> None:
     assert run(program, "assert all([f(1) == 2])", "assert isinstance(f(1), str)").errors.count(None) == 0
 
 
-def test_what_does_not_end_is_ended() -> None:
+@pytest.mark.parametrize("program", ["while True: ...", "import time\ndef f(x):\n    time.sleep(900)"])
+@pytest.mark.parametrize("isolated", [True, False])
+def test_what_does_not_end_is_ended(program: str, isolated: bool) -> None:
+    limits = ProgramLimits(seconds=0.5)
     started = time.monotonic()
-    for program in ("while True: ...", "import time\ndef f(x):\n    time.sleep(900)"):
-        assert (
-            run(program, ASSERT, ASSERT, limits=ProgramLimits(seconds=0.5)).errors
-            == ("it did not end within 0.5 s",) * 2
-        )
+    assert run(program, ASSERT, ASSERT, limits=limits, isolated=isolated).errors == ("it did not end within 0.5 s",) * 2
     assert time.monotonic() - started < 600
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="what is limited here, the kernel of Linux limits")
-def test_a_program_is_kept_from_everything_else(tmp_path: Path) -> None:
-    outcome = run(RIGHT)
-    missing = set(WANTED) - set(outcome.limits)
-    if missing:
-        pytest.skip(f"the kernel of this machine cannot limit {', '.join(sorted(missing))}")
-    victim = tmp_path / "file"
-    victim.write_text("kept", encoding="utf-8")
-    forbidden = {
-        "import os\nwhile True: os.fork()": "PermissionError",
-        "import subprocess\nsubprocess.run(['true'])": "PermissionError",
-        "import os\nos.execv('/bin/true', ['true'])": "PermissionError",
-        "import socket\nsocket.create_connection(('127.0.0.1', 80))": "PermissionError",
-        "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)": "PermissionError",
-        "import os, signal\nos.kill(0, signal.SIGKILL)": "PermissionError",
-        "import resource\nresource.setrlimit(resource.RLIMIT_CPU, (99, 99))": "Error",
-        f"open({str(victim)!r}, 'w')": "PermissionError",
-        f"import os\nos.remove({str(victim)!r})": "PermissionError",
-        f"import os\nos.mkdir({str(tmp_path / 'folder')!r})": "PermissionError",
-        "x = bytearray(10**10)": "MemoryError",
-        "open('large', 'w').write('x' * 10**8)": "File too large",
-    }
-    for program, words in forbidden.items():
-        (error,) = run(program).errors
-        assert words in str(error), program
-    assert victim.read_text(encoding="utf-8") == "kept"
-    allowed = "import os, resource\nresource.getrlimit(resource.RLIMIT_AS)\nopen(os.devnull, 'w').write('x')\n" + RIGHT
-    assert run(allowed).errors == (None,)
+@pytest.mark.parametrize("isolated", [True, False])
+def test_a_test_that_never_ends_or_ends_the_program_fails_alone(isolated: bool) -> None:
+    program = (
+        "import os\ndef f(x):\n    while x == 1: pass\n    if x == 2: os._exit(0)\n"
+        "    while x == 3: print('x' * 100000)\n    return x + 1\n"
+    )
+    tests = [f"assert f({x}) == {x + 1}" for x in (0, 1, 2, 3, 4)]
+    errors = run(program, *tests, limits=ProgramLimits(seconds=8), isolated=isolated).errors
+    assert [error is None for error in errors] == [True, False, False, False, True]
+    assert "did not end within 8 s" in str(errors[1])
+    assert "exit status 0 before its tests were through" in str(errors[2])
+    assert "printed more than 1 MiB" in str(errors[3])
+
+
+def test_a_slow_test_has_the_time_that_the_others_leave() -> None:
+    program = "import time\ndef f(x):\n    time.sleep(3 if x == 0 else 0)\n    return x + 1\n"
+    outcome = run(program, "assert f(0) == 1", ASSERT, ASSERT, limits=ProgramLimits(seconds=10))
+    assert outcome.errors == (None, None, None)
+
+
+ROWS_OF_COMPLAINTS = [json.loads(line) for line in (DATA / "programs.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.parametrize("row", [pytest.param(row, id=row["id"]) for row in ROWS_OF_COMPLAINTS])
+def test_right_programs_pass_and_wrong_ones_do_not(row: dict[str, Any]) -> None:
+    program = find_program(row["completion"], row["tests"], "", None)
+    errors = run(program, *row["tests"], limits=ProgramLimits(seconds=5)).errors
+    assert (errors.count(None) == len(row["tests"])) is not row.get("wrong", False), errors
+    if row["id"] == "loop_in_one_test":
+        assert [error is None for error in errors] == [True, True, False]
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="limits of processes are POSIX's")
 def test_where_no_filter_can_be_set_a_limit_forbids_processes() -> None:
     code = """
-import os, resource, runpy, sys
-forbid = runpy.run_path(sys.argv[1])["forbid_processes"]
+import os, resource, sys
+from pytest_evals.graders.code.sandbox import forbid_processes as forbid
 if os.geteuid() == 0:
     assert forbid() == []  # no limit holds root
     os.setuid(65534)
@@ -167,7 +172,7 @@ try:
 except BlockingIOError:
     print("forbidden")
 """
-    command = [sys.executable, "-c", code, sandbox.__file__]
+    command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout == "forbidden\n", done.stderr
 
@@ -182,14 +187,23 @@ def test_nothing_of_this_process_is_there_and_nothing_is_left(monkeypatch: pytes
     assert outcome.errors == (None,)
     assert "SECRET_KEY" not in outcome.output
     assert outcome.output.endswith("[] ['program']")
+    assert not run("import sys\nassert sys.stdin.read() == ''\n" + RIGHT).errors[0]
     assert run("import pytest").errors[0] is not None
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_process_that_does_not_start_is_no_wrong_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_evals.graders.code.runner.HARNESS", Path("nowhere.py"))
-    with pytest.raises(HarnessError, match=r"did not start: it ended with exit status 2 .*nowhere\.py"):
+    find_sandbox("auto")
+    monkeypatch.setattr(levels, "BOOT", "import sys; sys.exit('no harness')")
+    with pytest.raises(HarnessError, match=r"did not start: .* exit status 1 no harness"):
         run(RIGHT)
+
+
+def test_a_limit_that_does_not_hold_is_no_wrong_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    sandbox = find_sandbox("auto")
+    monkeypatch.setattr(levels, "REQUIRED", {sandbox.level: ("gravity",)})
+    with pytest.raises(HarnessError, match="its limits do not hold: gravity"):
+        run_program(ProgramTask(RIGHT, [ASSERT]), LIMITS, sandbox)
 
 
 ROWS = """
@@ -233,7 +247,7 @@ def test_running_programs_has_to_be_allowed(evals: Evals) -> None:
     output = " ".join(result.stdout.str().split())
     assert "grader 'right' runs programs that a model wrote; allow that with --evals-run-code" in output
     assert not evals.path.exists()
-    evals.pytester.makeini("[pytest]\nevals_run_code = true")
+    evals.pytester.makeini("[pytest]\nevals_run_code = true\nevals_code_sandbox = none")
     evals.run("-k", "add").assert_outcomes(passed=1, deselected=1)
     # Without --evals nothing runs, so nothing is refused.
     evals.pytester.makeini("[pytest]\n")
@@ -258,3 +272,99 @@ def test_a_row_whose_tests_are_no_python_is_an_error_of_collection(evals: Evals)
     assert "row 1 of inline: grader right: python_tests: 'assert add(0, 0 == 0' is no Python" in " ".join(
         result.stdout.str().split()
     )
+
+
+HUMAN_EVAL = """
+import json
+from pathlib import Path
+from pytest_evals import cases, graders
+
+right = graders.python_tests("item.test", before="item.prompt", entry_point="item.entry_point", timeout=30)
+
+@cases("human_eval.jsonl", prompt="item.prompt", id="task_id", gates=["right.mean == 1"])
+def test_human_eval(right):
+    assert right
+"""
+HUMAN_EVAL_SCRIPT = """
+import json
+from pathlib import Path
+
+ROWS = {row["prompt"]: row for row in map(json.loads, Path("human_eval.jsonl").read_text().splitlines())}
+
+def rest(messages):
+    return ROWS[messages[-1]["content"]]["canonical_solution"]
+
+def whole(messages):
+    row = ROWS[messages[-1]["content"]]
+    return f"Sure:\\n```python\\n{row['prompt']}{row['canonical_solution']}```\\nUse it:\\n```python\\nprint({row['entry_point']}(1))\\n```"
+
+def nothing(messages):
+    return "    return None"
+"""
+
+
+@pytest.mark.parametrize("style", ["rest", "whole", "nothing"])
+def test_rows_of_human_eval_are_a_suite_as_they_are_published(evals: Evals, style: str) -> None:
+    rows = (DATA / "human_eval.jsonl").read_text(encoding="utf-8")
+    evals.write(HUMAN_EVAL, HUMAN_EVAL_SCRIPT, human_eval__jsonl=rows)
+    result = evals.run("--evals-run-code", model=f"scripted:script:{style}")
+    if style == "nothing":
+        result.assert_outcomes(failed=1, xfailed=6)  # the gate, and a miss each
+    else:
+        result.assert_outcomes(passed=6)
+
+
+MBPP = """
+from pytest_evals import cases, graders
+
+ROWS = [
+    {"task_id": 1, "text": "Write a function to add up the common divisors of two numbers.", "test_setup_code": "", "answer": "sum",
+     "test_list": ["assert sum(10, 15) == 6", "assert sum(100, 150) == 93", "assert sum(4, 6) == 3"]},
+    {"task_id": 2, "text": "Write a function to tell whether two roots are close.", "answer": "root",
+     "test_setup_code": "import math\\ndef close(a, b):\\n    return math.isclose(a, b)",
+     "test_list": ["assert close(root(4), 2)", "assert close(root(2), math.sqrt(2))"]},
+]
+right = graders.python_tests("item.test_list", before="item.test_setup_code", timeout=30)
+
+@cases(ROWS, prompt="{{item.text}} {{item.answer}}", id="task_id", gates=["right.mean == 1"])
+def test_mbpp(right):
+    assert right
+"""
+MBPP_SCRIPT = """
+def answer(messages):
+    if messages[-1]["content"].endswith("sum"):
+        return "[BEGIN]\\n```python\\ndef sum(a, b):\\n    total = 0\\n    for i in range(1, min(a, b) + 1):\\n        if a % i == b % i == 0:\\n            total += i\\n    return total\\n```"
+    return "```python\\ndef root(x):\\n    return x ** 0.5\\ndef close(a, b):\\n    return True\\n```"
+"""
+
+
+def test_rows_of_mbpp_are_a_suite_as_they_are_published(evals: Evals) -> None:
+    evals.write(MBPP, MBPP_SCRIPT)
+    evals.run("--evals-run-code").assert_outcomes(passed=2)
+
+
+SCRIPTS = """
+from pytest_evals import cases, graders
+
+right = graders.python_tests("item.tests", timeout=20)
+TESTS = [{"input": "1 2", "output": "3"}, {"input": "5 5", "output": "10"}]
+
+@cases([{"id": kind, "tests": TESTS} for kind in ("right", "wrong")], prompt="{{item.id}}", id="id")
+def test_scripts(right):
+    assert right
+"""
+SCRIPTS_SCRIPT = """
+def answer(messages):
+    if messages[-1]["content"] == "right":
+        return "```python\\nimport sys\\nif __name__ == '__main__':\\n    print(sum(map(int, input().split())))\\n    sys.exit()\\n```\\nIt prints\\n```\\n3\\n```"
+    return "```python\\nprint(3)\\n```"
+"""
+
+
+def test_programs_that_read_and_print_are_run_as_scripts(evals: Evals) -> None:
+    evals.write(SCRIPTS, SCRIPTS_SCRIPT)
+    evals.run("--evals-run-code").assert_outcomes(passed=1, failed=1)
+    grades = {sample.case_id: sample.grades[0] for sample in evals.artifact.samples}
+    assert grades["right"].value == 1
+    assert grades["wrong"].value == 0.5
+    assert "it printed '3\\n' where '10' was expected" in (grades["wrong"].reasoning or "")

@@ -48,10 +48,12 @@ CHECK = "def check(candidate):\n    assert candidate(1) == 2"
         ({"tests": "assert f("}, "'assert f(' is no Python: '(' was never closed"),
         ({"tests": "a = '\0'"}, "is no Python: "),
         ({"tests": CHECK, "entry_point": "f g"}, "entry_point must be the name of a function, not 'f g'"),
-        (
-            {"tests": "assert f(1)", "entry_point": "f"},
-            "with entry_point, a test defines check(candidate); this one does not",
-        ),
+        ({"tests": CHECK}, "only defines things, so that it could not fail; with entry_point=, a test that defines"),
+        ({"tests": "import math\nX = 3\n'text'", "entry_point": "f"}, "only defines things"),
+        ({"tests": [{"input": "1"}]}, "a test of a script is {'input': TEXT, 'output': TEXT}"),
+        ({"tests": [{"input": "1", "output": 2}]}, "a test of a script is"),
+        ({"tests": [{"input": "1", "output": "2"}, "assert f(1)"]}, "needs tests"),
+        ({"tests": "assert f(1)", "objects": "Vector"}, "objects must be a list of names of classes, not 'Vector'"),
         ({"tests": "assert f(1)", "before": 3}, "before must be code, not int"),
         ({"tests": "assert f(1)", "timeout": 0}, "timeout must be a number of seconds above 0, not 0"),
         ({"tests": "assert f(1)", "memory": 8}, "memory must be a whole number of MiB, and at least 64, not 8"),
@@ -81,6 +83,9 @@ def test_a_reason_counts_and_shows_what_was_wrong() -> None:
 def test_details_say_what_was_not_limited() -> None:
     found = details(ProgramOutcome((None, "No"), "hello", ("memory", "processor time", "file size")))
     assert found["passed"] == [True, False]
-    assert found["not_limited"] == ["processes", "network", "signals", "files outside"]
+    assert found["not_limited"] == ["processes", "network", "signals", "files outside", "reading files"]
     assert found["output"] == "hello"
+    assert "isolated" not in found
+    assert details(ProgramOutcome((None,), "", (), "landlock"), isolated=False)["isolated"] is False
+    assert details(ProgramOutcome((None,), "", (), "landlock"))["sandbox"] == "landlock"
     assert found["corpus"] == {"kind": "ratio", "counts": [1, 2]}

@@ -15,13 +15,16 @@ import subprocess
 import sys
 import types
 from collections.abc import Mapping
-from typing import Any
 
 from pytest_evals.graders.code.harness import BEFORE, TESTS, run
 from pytest_evals.graders.code.peer import Line, Peer, PeerGoneError
 from pytest_evals.graders.code.remote import Remote, special_names
 from pytest_evals.graders.code.sandbox import confine, hide_memory
 from pytest_evals.graders.code.wire import WireError
+
+TYPE_CHECKING = False  # as in typing, which takes longer to import than all that is used here
+if TYPE_CHECKING:
+    from typing import Any
 
 END_SECONDS = 5  # for what takes some milliseconds, unless a program hinders it
 LONGEST_OUTPUT = 8 << 20

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import queue
@@ -25,12 +24,6 @@ class Ended(Exception):  # noqa: N818 - how a run may end, and no error
     """The run is over: the program ended its process, or went over a limit."""
 
 
-@functools.cache
-def sources(*more: str) -> dict[str, Any]:
-    """Return the modules that a process of the harness reads."""
-    return levels.sources(*more)
-
-
 def start(folder: str, *, packages: bool) -> subprocess.Popen[bytes]:
     """Start the process of the tests."""
     process = subprocess.Popen(  # noqa: S603 - running it is the point; what holds it is documented
@@ -44,7 +37,7 @@ def start(folder: str, *, packages: bool) -> subprocess.Popen[bytes]:
     )
     assert process.stdin is not None  # noqa: S101 - opened as a pipe, for mypy
     with contextlib.suppress(OSError):
-        process.stdin.write(json.dumps(sources("checker")).encode() + b"\n")
+        process.stdin.write(json.dumps(levels.sources("checker")).encode() + b"\n")
         process.stdin.flush()
     return process
 

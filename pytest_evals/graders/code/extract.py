@@ -23,6 +23,7 @@ _CODE = re.compile(r"(?:async\s+def|def|class)\s+\w+|from\s+[\w.]+\s+import\s|im
 _READS_INPUT = re.compile(r"\binput\s*\(|\bstdin\b|open\(\s*0\s*[,)]|/dev/stdin")
 LONGEST_PARSED = 200_000
 MOST_TRIES = 40
+DEEPEST = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Block:
 # -- The blocks of a text.
 
 
-def fenced_blocks(text: str) -> list[Block]:
+def fenced_blocks(text: str, depth: int = 0) -> list[Block]:
     """Return the blocks in the order of the text. One that is not closed (the text was cut) goes to the end."""
     lines = _LINE.split(text)
     found: list[Block] = []
@@ -61,7 +62,7 @@ def fenced_blocks(text: str) -> list[Block]:
             continue
         content, last = _content(lines, number, opening)
         block = Block(_language(info), "".join(f"{line}\n" for line in content), number, last)
-        found += _nested(block)
+        found += _nested(block, depth)
         number = last
     return found
 
@@ -88,10 +89,10 @@ def _in_one_line(line: str, opening: re.Match[str]) -> tuple[str, str] | None:
     return (language.lower(), f"{code.strip()}\n") if named else None
 
 
-def _nested(block: Block) -> list[Block]:
+def _nested(block: Block, depth: int) -> list[Block]:
     """Return the blocks in a block of Markdown, which says what they are; else the block."""
-    if block.language in _MARKDOWN or (not block.language and not _parsed(block.text)):
-        inner = fenced_blocks(block.text)
+    if depth < DEEPEST and (block.language in _MARKDOWN or (not block.language and not _parsed(block.text))):
+        inner = fenced_blocks(block.text, depth + 1)
         if any(part.language for part in inner):
             return [
                 replace(part, first=part.first + block.first + 1, last=part.last + block.first + 1) for part in inner
@@ -160,18 +161,12 @@ def without_fence(text: str) -> str:
     stripped = text.strip()
     blocks = fenced_blocks(stripped)
     lines = _LINE.split(stripped)
-    if len(blocks) == 1 and blocks[0].first == 0 and blocks[0].last == len(lines):
-        only = blocks[0]
-        # The prompt began the block, and the completion goes on with it.
-        return only.text
-    if (
-        lines[-1].strip()
-        and set(lines[-1].strip()) in ({"`"}, {"~"})
-        and len(lines[-1].strip()) >= 3
-        and len(lines) > 1
-    ):
-        before = "\n".join(lines[:-1])
-        return before if not fenced_blocks(before) else text
+    last = lines[-1].strip()
+    if len(blocks) == 1 and (blocks[0].first, blocks[0].last) == (0, len(lines)) and last.endswith(("```", "~~~")):
+        return blocks[0].text
+    # The prompt began the block, and the completion goes on with it.
+    if len(blocks) == 1 and blocks[0].first == len(lines) - 1 > 0 and set(last) in ({"`"}, {"~"}):
+        return "\n".join(lines[:-1])
     return text
 
 

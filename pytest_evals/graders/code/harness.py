@@ -8,44 +8,51 @@ from __future__ import annotations
 import builtins
 import contextlib
 import io
-import linecache
 import os
 import sys
-import traceback
 import types
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from pytest_evals.graders.code.peer import Line, Peer, PeerGoneError
 from pytest_evals.graders.code.sandbox import confine
 
+TYPE_CHECKING = False  # as in typing, which takes longer to import than all that is used here
+if TYPE_CHECKING:
+    from typing import Any
+
 # Programs may replace functions of the modules that they import; the harness keeps its own.
 _EXIT, _GETPID, _PID = os._exit, os.getpid, os.getpid()
 _COMPILE, _EXEC, _BUILTINS = compile, exec, dict(vars(builtins))
-_ERROR, _FRAMES, _FORMAT = traceback.format_exception_only, traceback.extract_tb, traceback.format_list
-_CACHE = linecache.cache
 PROGRAM, TESTS, BEFORE = "<program>", "<tests>", "<before>"
 FRAMES, LONGEST = 5, 1000
+_SOURCES: dict[str, str] = {}
+"""What was executed, for the lines that tracebacks show."""
 
 
 def trace(error: BaseException) -> str:
     """Return the last frames of an error that are in the program or its tests, as Python shows them."""
+    import linecache
+    import traceback
+
     known = (PROGRAM, TESTS, BEFORE)
-    frames = [frame for frame in _FRAMES(error.__traceback__, limit=-200) if frame.filename in known]
-    return "".join(_FORMAT(frames[-FRAMES:]))
+    for name, source in _SOURCES.items():
+        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__, limit=-200) if frame.filename in known]
+    return "".join(traceback.format_list(frames[-FRAMES:]))
 
 
 def mistake(error: BaseException) -> str:
     """Return an error as Python shows it, with what it went through in the other process."""
+    import traceback
+
     there = getattr(error, "__evals_trace__", "")
-    text = "".join([trace(error), there, *_ERROR(type(error), error)]).strip("\n")
+    text = "".join([trace(error), there, *traceback.format_exception_only(type(error), error)]).strip("\n")
     return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}\n...\n{text[-LONGEST // 2 :]}"
 
 
 def run(source: str, name: str, namespace: dict[str, Any]) -> str | None:
     """Execute ``source``, and return what it raised."""
-    # Where tracebacks take their lines from.
-    _CACHE[name] = (len(source), None, source.splitlines(keepends=True), name)
+    _SOURCES[name] = source
     try:
         _EXEC(_COMPILE(source, name, "exec", dont_inherit=True), namespace)
     except BaseException as error:  # noqa: BLE001 - SystemExit too: a program that exits has not passed
@@ -134,9 +141,7 @@ def main(rest: bytes) -> None:
     peer = ProgramPeer(line, packages=setup["packages"])
     sys.modules |= {"program": peer.module, "__main__": peer.module}
     # The program imports fresh copies of what the harness uses.
-    for name in [
-        name for name in sys.modules if name.split(".")[0] in ("json", "linecache", "traceback", "pytest_evals")
-    ]:
+    for name in [name for name in sys.modules if name.split(".")[0] in ("json", "pytest_evals")]:
         del sys.modules[name]
     sys.argv = ["program"]
     # Without site, which brings them.
@@ -153,12 +158,17 @@ def main(rest: bytes) -> None:
 
 def _read_from(text: bytes) -> None:
     """Make this what the program reads as its standard input."""
-    import tempfile
+    if text:
+        import tempfile
 
-    with tempfile.TemporaryFile(buffering=0) as file:
-        file.write(text)
-        file.seek(0)
-        os.dup2(file.fileno(), 0)
+        with tempfile.TemporaryFile(buffering=0) as file:
+            file.write(text)
+            file.seek(0)
+            os.dup2(file.fileno(), 0)
+    else:
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
     sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115 - the program's standard input
 
 

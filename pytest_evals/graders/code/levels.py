@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import binascii
 import functools
 import json
+import marshal
 import os
 import secrets
 import shutil
@@ -38,7 +40,7 @@ _SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/localtime", "/etc/mime.types", "/etc/
 _INSIDE = "/tmp"  # noqa: S108 - a folder of the program's own, in a tree of files that nothing else sees
 # Reads its modules from what it is sent: a process that sees none of this machine's files needs none.
 BOOT = """
-import json, os, sys, types
+import binascii, json, marshal, os, sys, types
 data = b""
 while b"\\n" not in data:
     part = os.read(0, 1 << 16)
@@ -48,9 +50,11 @@ while b"\\n" not in data:
 data, _, rest = data.partition(b"\\n")
 for name in ("pytest_evals", "pytest_evals.graders", "pytest_evals.graders.code"):
     sys.modules[name] = types.ModuleType(name)
-for name, source in json.loads(data)["modules"].items():
+sent = json.loads(data)
+for name, source in sent["modules"].items():
     module = sys.modules[name] = types.ModuleType(name)
-    exec(compile(source, name, "exec"), vars(module))
+    code = marshal.loads(binascii.a2b_base64(source)) if sent["compiled"] else compile(source, name, "exec")
+    exec(code, vars(module))
 module.main(rest)
 """
 
@@ -84,6 +88,10 @@ class Sandbox:
         """What the level limits beside what the process limits itself."""
         return FROM_OUTSIDE if self.wrapped else ()
 
+    def sources(self) -> dict[str, Any]:
+        """Return what the process of a program runs, in a form that its Python reads."""
+        return sources(compiled=self.level not in CONTAINERS)
+
     def command(self, limits: Mapping[str, int], *, packages: bool) -> tuple[list[str], str | None]:
         """Return the command that starts a process in this level, and the name of its container. ``limits`` are in bytes."""
         if self.level in CONTAINERS:
@@ -99,15 +107,19 @@ class Sandbox:
         return {"level": self.level, "folder": inside, "readable": readable, **limits}
 
 
-def sources(*more: str) -> dict[str, Any]:
-    """Return the modules that a process of the harness reads, the last one being what it runs."""
+@functools.cache
+def sources(*more: str, compiled: bool = True) -> dict[str, Any]:
+    """Return the modules that a process of the harness reads, the last one being what it runs: compiled, unless another version
+    of Python may be to read them.
+    """
     folder = Path(__file__).parent
-    return {
-        "modules": {
-            f"pytest_evals.graders.code.{part}": (folder / f"{part}.py").read_text(encoding="utf-8")
-            for part in (*_PARTS, *more)
-        }
-    }
+    modules = {}
+    for part in (*_PARTS, *more):
+        name = f"pytest_evals.graders.code.{part}"
+        source = (folder / f"{part}.py").read_text(encoding="utf-8")
+        code = binascii.b2a_base64(marshal.dumps(compile(source, name, "exec")), newline=False).decode()
+        modules[name] = code if compiled else source
+    return {"modules": modules, "compiled": compiled}
 
 
 def interpreter(*, packages: bool) -> str:
@@ -220,7 +232,7 @@ def probe(sandbox: Sandbox) -> str:
     with tempfile.TemporaryDirectory(prefix="evals-program-") as folder:
         command, name = sandbox.command(limits, packages=False)
         setup = {"confine": sandbox.confinement(folder, limits, packages=False), "packages": False}
-        lines = b"".join(json.dumps(line).encode() + b"\n" for line in (sources(), setup))
+        lines = b"".join(json.dumps(line).encode() + b"\n" for line in (sandbox.sources(), setup))
         try:
             done = subprocess.run(  # noqa: S603 - Python, or the tool that was asked for
                 command,

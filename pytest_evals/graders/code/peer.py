@@ -11,11 +11,14 @@ import json
 import os
 import types
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 from pytest_evals.graders.code.remote import SPECIAL, Remote, remote_object, special_names
 from pytest_evals.graders.code.unpacking import Unpacker, changed, container_tag, snapshot
 from pytest_evals.graders.code.wire import Packer, WireError
+
+TYPE_CHECKING = False  # as in typing, which takes longer to import than all that is used here
+if TYPE_CHECKING:
+    from typing import Any
 
 LONGEST_MESSAGE = 32 << 20
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_evals.graders.code import levels
-from pytest_evals.graders.code.checker_process import MEBIBYTE, SHOWN, CheckerLine, Ended, end, sources, start
+from pytest_evals.graders.code.checker_process import MEBIBYTE, SHOWN, CheckerLine, Ended, end, start
 from pytest_evals.graders.code.extract import behind
 from pytest_evals.graders.code.levels import Sandbox, find_sandbox
 from pytest_evals.graders.code.names import TestCode, analyse, class_names, trusted_head
@@ -232,7 +232,7 @@ class _Run:
             "environment": levels.tool_environment(self.sandbox, folder),
             "wrapped": self.sandbox.wrapped,
             "required": list(levels.REQUIRED[self.sandbox.level]),
-            "sources": sources(),
+            "sources": self.sandbox.sources(),
             "program": {"confine": confine, "packages": task.packages, **script},
             "confine": levels.tests_confinement(self.sandbox, folder, limits, packages=task.packages),
             "packages": task.packages,

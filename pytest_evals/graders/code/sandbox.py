@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import errno
 import os
-import platform
 import struct
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from pytest_evals.graders.code.syscalls import CHECKED, FILES, REFUSED, NumberPair
+
+TYPE_CHECKING = False  # as in typing, which takes longer to import than all that is used here
+if TYPE_CHECKING:
+    from typing import Any
 
 _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 _LOAD, _EQUAL, _AT_LEAST, _HAS_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
@@ -79,9 +81,13 @@ def forbid_processes() -> list[str]:
     return ["processes"]
 
 
+def _machine() -> str:
+    return os.uname().machine if hasattr(os, "uname") else ""
+
+
 def _libc() -> Any:
     """Return the C library, `None` where the filter is not written for this machine."""
-    if sys.platform != "linux" or platform.machine() not in _ARCHITECTURES or struct.calcsize("P") != 8:
+    if sys.platform != "linux" or _machine() not in _ARCHITECTURES or struct.calcsize("P") != 8:
         return None
     try:
         import ctypes
@@ -117,7 +123,7 @@ def _drop_capabilities(libc: Any) -> None:
     import ctypes
 
     header = ctypes.create_string_buffer(struct.pack("=Ii", 0x20080522, 0))
-    libc.syscall(REFUSED["capset"][_ARCHITECTURES[platform.machine()][0]], header, ctypes.create_string_buffer(24))
+    libc.syscall(REFUSED["capset"][_ARCHITECTURES[_machine()][0]], header, ctypes.create_string_buffer(24))
 
 
 # -- Landlock: which files may be read and changed.
@@ -178,7 +184,7 @@ def _allow(libc: Any, rules: int, path: str, rights: int) -> bool:
 def _filter_calls(libc: Any, pid: int, *, own_files: bool) -> bool:
     import ctypes
 
-    code = b"".join(instructions(platform.machine(), pid, own_files=own_files))
+    code = b"".join(instructions(_machine(), pid, own_files=own_files))
     filters = ctypes.create_string_buffer(code, len(code))
     program = ctypes.create_string_buffer(struct.pack("=H6xQ", len(code) // 8, ctypes.addressof(filters)))
     return bool(libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program, 0, 0) == 0)

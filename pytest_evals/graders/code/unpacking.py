@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import base64
 import collections
-import datetime
-import decimal
-import fractions
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
-from pytest_evals.graders.code.wire import NUMPY_TYPE, Home, WireError, attributes, referenced
+from pytest_evals.graders.code.wire import NUMPY_TYPE, WireError, attributes, referenced
+
+TYPE_CHECKING = False  # as in typing, which takes longer to import than all that is used here
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pytest_evals.graders.code.wire import Home
 
 
 def _bytes(text: Any) -> bytes:
@@ -150,6 +152,17 @@ _SHELLS: dict[str, Callable[[Unpacker, list[Any]], Any]] = {
     "C": lambda *_: collections.Counter(),
     "dd": lambda unpacker, node: _factory(unpacker, node[1]),
 }
+
+
+def _from_module(module: str, name: str) -> Callable[..., Any]:
+    """Return what makes a value of a class whose module is imported when there is such a value."""
+
+    def made(*parts: Any) -> Any:
+        return referenced(module, name)(*parts)
+
+    return made
+
+
 _ORDER = {"o": -1, "s": 2, "d": 1, "od": 1, "C": 1, "dd": 1}
 _VALUES: dict[str, Callable[..., Any]] = {
     "i": lambda text: int(text, 16),
@@ -158,12 +171,12 @@ _VALUES: dict[str, Callable[..., Any]] = {
     "range": lambda *parts: range(*(int(part, 16) for part in parts)),
     "...": lambda: ...,
     "not": lambda: NotImplemented,
-    "D": decimal.Decimal,
-    "F": lambda above, below: fractions.Fraction(int(above, 16), int(below, 16)),
-    "date": datetime.date.fromisoformat,
-    "datetime": datetime.datetime.fromisoformat,
-    "time": datetime.time.fromisoformat,
-    "delta": datetime.timedelta,
+    "D": _from_module("decimal", "Decimal"),
+    "F": lambda above, below: referenced("fractions", "Fraction")(int(above, 16), int(below, 16)),
+    "date": lambda text: referenced("datetime", "date").fromisoformat(text),
+    "datetime": lambda text: referenced("datetime", "datetime").fromisoformat(text),
+    "time": lambda text: referenced("datetime", "time").fromisoformat(text),
+    "delta": _from_module("datetime", "timedelta"),
     "re": re.compile,
     "g": referenced,
 }

@@ -8,17 +8,38 @@ from __future__ import annotations
 
 import base64
 import collections
-import datetime
-import decimal
-import fractions
 import re
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
 
+TYPE_CHECKING = False  # as in typing, which takes longer to import than all that is used here
 if TYPE_CHECKING:
+    from typing import Any, Protocol
+
     from pytest_evals.graders.code.unpacking import Unpacker
+
+    class Home(Protocol):
+        """What packing needs to know of its process."""
+
+        @property
+        def shared(self) -> Mapping[str, type]:
+            """The classes whose objects travel as copies, by name."""
+            ...
+
+        @property
+        def packages(self) -> bool:
+            """Whether arrays of NumPy may travel."""
+            ...
+
+        def export(self, value: Any) -> Any:
+            """Return what stands for a value that is no plain data."""
+            ...
+
+        def resolve(self, packed: list[Any], unpacker: Unpacker) -> Any:
+            """Return what ``export`` of the other side, or of this one, stands for."""
+            ...
+
 
 SMALL = 1 << 53
 # fmt: off
@@ -37,28 +58,6 @@ NUMPY_TYPE = re.compile(r"[<>|=][biufc]\d{1,2}|[<>|=][SU]\d{1,6}")
 
 class WireError(BaseException):
     """What came is nothing that the other side may say. A test that expects an exception does not expect this one."""
-
-
-class Home(Protocol):
-    """What packing needs to know of its process."""
-
-    @property
-    def shared(self) -> Mapping[str, type]:
-        """The classes whose objects travel as copies, by name."""
-        ...
-
-    @property
-    def packages(self) -> bool:
-        """Whether arrays of NumPy may travel."""
-        ...
-
-    def export(self, value: Any) -> Any:
-        """Return what stands for a value that is no plain data."""
-        ...
-
-    def resolve(self, packed: list[Any], unpacker: Unpacker) -> Any:
-        """Return what ``export`` of the other side, or of this one, stands for."""
-        ...
 
 
 def _text(data: bytes) -> str:
@@ -139,6 +138,9 @@ class Packer:
             packed = _numpy_packed(value)
             if packed is not None:
                 return packed
+        leaf = _NAMED_LEAVES.get((kind.__module__, kind.__name__))
+        if leaf is not None and getattr(sys.modules.get(kind.__module__), kind.__name__, None) is kind:
+            return leaf(value)
         reference = reference_to(value)
         return ["g", *reference] if reference else self._home.export(value)
 
@@ -158,13 +160,16 @@ _LEAVES: dict[type, Callable[[Any], Any]] = {
     range: lambda value: ["range", *(hex(part) for part in (value.start, value.stop, value.step))],
     type(...): lambda _: ["..."],
     type(NotImplemented): lambda _: ["not"],
-    decimal.Decimal: lambda value: ["D", str(value)],
-    fractions.Fraction: lambda value: ["F", hex(value.numerator), hex(value.denominator)],
-    datetime.date: lambda value: ["date", value.isoformat()],
-    datetime.datetime: lambda value: ["datetime", value.isoformat()],
-    datetime.time: lambda value: ["time", value.isoformat()],
-    datetime.timedelta: lambda value: ["delta", value.days, value.seconds, value.microseconds],
     re.Pattern: lambda value: ["re", value.pattern, value.flags] if isinstance(value.pattern, str) else ["not"],
+}
+# Classes of modules that are imported where a program or its tests do so.
+_NAMED_LEAVES: dict[tuple[str, str], Callable[[Any], Any]] = {
+    ("decimal", "Decimal"): lambda value: ["D", str(value)],
+    ("fractions", "Fraction"): lambda value: ["F", hex(value.numerator), hex(value.denominator)],
+    ("datetime", "date"): lambda value: ["date", value.isoformat()],
+    ("datetime", "datetime"): lambda value: ["datetime", value.isoformat()],
+    ("datetime", "time"): lambda value: ["time", value.isoformat()],
+    ("datetime", "timedelta"): lambda value: ["delta", value.days, value.seconds, value.microseconds],
 }
 _NODES: dict[type, Callable[[Packer, Any], list[Any]]] = {
     list: lambda packer, value: ["l", *map(packer.pack, value)],
