@@ -13,7 +13,7 @@ WORKERS ?= 2
 PIP = $(VENV)/bin/pip --disable-pip-version-check
 PYTEST = $(VENV)/bin/python -m pytest
 
-.PHONY: demo test lint types tests shelves models coverage browser bench clean
+.PHONY: demo test lint types tests shelves models coverage browser sandbox bench clean
 
 demo: $(VENV)/.demo
 	$(PYTEST) --evals example_suites --evals-limit 10
@@ -31,7 +31,7 @@ tests: shelves models
 
 # Most tests run pytest in processes of their own, which start in half the time where bytecode stands: the first line writes it for
 # engines, and collection writes what pytest makes of modules, also where Python was told to write none.
-shelves: $(VENV)/.test browser
+shelves: $(VENV)/.test browser sandbox
 	$(VENV)/bin/python -m compileall -q pytest_evals
 	PYTHONDONTWRITEBYTECODE= $(PYTEST) tests/pages tests/docs tests/integration tests/typing tests/unit -n $(WORKERS)  # what is quick comes last, so that no worker is idle in the end
 
@@ -51,6 +51,13 @@ browser:
 	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "== installing Chromium" \
 	       && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } \
 	  || echo "== no Chromium, and it cannot be installed here: tests of pages will be skipped"
+
+# bubblewrap confines programs of models. Without it the tests of that level are skipped.
+sandbox:
+	@command -v bwrap >/dev/null \
+	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "== installing bubblewrap" \
+	       && apt-get update -qq && apt-get install -y -qq --no-install-recommends bubblewrap >/dev/null; } \
+	  || echo "== no bubblewrap, and it cannot be installed here: tests of that level will be skipped"
 
 # An hour or two on two cores; benchmarks/compare.py says how to run a part of it, and how to bring lm-eval and vLLM along.
 bench: $(VENV)/.test
