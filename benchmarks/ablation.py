@@ -4,7 +4,7 @@
 
 Everything runs in one process, on a copy of the same weights, so that only what is measured differs. Loading is not
 counted. A round measures the whole and then each part left out, so that a moment in which the machine is busy does not
-decide. ``--share`` takes that share of the rows of W3, and of the tokens of each row of W5. Texts must be the same in all runs.
+decide. ``--share`` takes that share of the rows of W3, and of the tokens of each row of the others. Texts must be the same in all runs.
 
 ``chat`` is eight conversations of four turns each, in which every turn waits for the one before. What finished sequences
 leave is for these, so only that is measured on it.
@@ -91,7 +91,7 @@ def _requests(name: str, share: float) -> list[Request]:
     rows = make_workload(name).rows
     if name == "W3":
         rows = rows[:: round(1 / share)]
-    tokens = share if name == "W5" else 1.0
+    tokens = 1.0 if name == "W3" else share
     return [_ask(row, row.id, max(1, round(row.max_new_tokens * tokens))) for row in rows]
 
 
