@@ -90,7 +90,7 @@ def place_of(error: BaseException) -> str:
     return f"{Path(last.filename).name}:{last.lineno}"
 
 
-def to_the_point(error: BaseException) -> BaseException:
+def trim_traceback(error: BaseException) -> BaseException:
     """Drop the frames of this package behind the last one that is not its own: an `EvalsError` says in words what was wrong."""
     if isinstance(error, EvalsError):
         last: TracebackType | None = None

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TextIO
 
-from pytest_evals.text import encodable, escape, one_line, plain
+from pytest_evals.text import encodable, escape, one_line, sanitize
 
 # -- A terminal, and the log of a CI job, which a program reads.
 
@@ -36,8 +36,8 @@ _LONGEST_COMMAND = 80
 
 
 def for_terminal(text: str, limit: int | None = None) -> str:
-    """Return ``text`` for a terminal or a log: `plain`, and no line of it a command."""
-    return without_commands(plain(text, limit))
+    """Return ``text`` for a terminal or a log: `sanitize`, and no line of it a command."""
+    return without_commands(sanitize(text, limit))
 
 
 def without_commands(text: str) -> str:
@@ -63,7 +63,7 @@ class LogFilter:
 
     def __call__(self, text: str) -> str:
         """Return what to write instead of ``text``."""
-        safe = "".join(part if index % 2 else plain(part) for index, part in enumerate(_STYLED.split(text)))
+        safe = "".join(part if index % 2 else sanitize(part) for index, part in enumerate(_STYLED.split(text)))
         with self._lock:
             before = self._line
             whole = without_commands(f"{before}{safe}")
@@ -109,7 +109,9 @@ class FilteredStream:
 
 def for_github(text: str, limit: int | None = None) -> str:
     """Return the message of a workflow command: one line, and no other command inside."""
-    return _INSIDE.sub(_end_escaped, plain(text, limit)).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return (
+        _INSIDE.sub(_end_escaped, sanitize(text, limit)).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    )
 
 
 def for_github_property(text: str) -> str:
@@ -122,7 +124,7 @@ def for_github_property(text: str) -> str:
 
 def for_junit(text: str) -> str:
     """Return text for JUnit's XML, which lacks control characters, surrogates and U+FFFE; pytest escapes the markup."""
-    return plain(text)
+    return sanitize(text)
 
 
 # -- Markdown, as GitHub, GitLab and others render it.
@@ -173,7 +175,7 @@ def for_markdown_code(text: str, limit: int = 2000, *, cell: bool = False) -> st
 
 def for_markdown_block(text: str, limit: int = 2000) -> str:
     """Return text of several lines as a block of code, whose fence is longer than any in it."""
-    safe = plain(text.strip(), limit)
+    safe = sanitize(text.strip(), limit)
     fence = "`" * max(_longest(safe) + 1, 3)
     return f"{fence}text\n{safe}\n{fence}"
 
@@ -208,7 +210,7 @@ def for_csv(text: str) -> str:
 
 def for_json(text: str) -> str:
     """Return a JSON text that means the same, with what hides in its strings and what would be a command as JSON's escapes."""
-    shown = plain(text, write=_json_escape)
+    shown = sanitize(text, write=_json_escape)
     return _COMMAND.sub(lambda match: f"{match[0][:-1]}{_json_escape(match[0][-1])}", shown)
 
 

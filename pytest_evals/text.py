@@ -64,7 +64,7 @@ def _takes_part(match: re.Match[str]) -> bool:
     return False
 
 
-def plain(text: str, limit: int | None = None, write: Callable[[str], str] = escape) -> str:
+def sanitize(text: str, limit: int | None = None, write: Callable[[str], str] = escape) -> str:
     """Return ``text`` with everything that hides in it written as escapes; newlines and tabs stay.
 
     What hides: control characters, marks that reorder text, characters without a width outside of the scripts and emoji that
@@ -79,8 +79,8 @@ def plain(text: str, limit: int | None = None, write: Callable[[str], str] = esc
 
 
 def one_line(text: str, limit: int = 160) -> str:
-    """Return ``plain`` text on a single line of at most about ``limit`` characters."""
-    flat = _LINE_BREAKS.sub(" ", plain(text[: limit + 1])).strip()
+    """Return ``sanitize`` text on a single line of at most about ``limit`` characters."""
+    flat = _LINE_BREAKS.sub(" ", sanitize(text[: limit + 1])).strip()
     return f"{flat[: limit - 3]}..." if len(flat) > limit or len(text) > limit + 1 else flat
 
 
@@ -119,6 +119,6 @@ def described(error: BaseException) -> str:
 # -- Words that depend on a number.
 
 
-def counted(number: int, noun: str) -> str:
+def pluralize(number: int, noun: str) -> str:
     """Return a number of things, thousands separated: ``1 case``, ``2,000 cases``. ``noun`` is its singular."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

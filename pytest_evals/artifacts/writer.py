@@ -16,7 +16,7 @@ from typing import IO, Any, TextIO, cast
 
 from pytest_evals.artifacts.sample import dump
 from pytest_evals.errors import ArtifactError
-from pytest_evals.text import counted
+from pytest_evals.text import pluralize
 
 SCHEMA = 1
 """The version that this package writes, and the newest that it reads."""
@@ -136,7 +136,7 @@ class ArtifactWriter:
                     shutil.copyfileobj(self._file, whole)
                 whole.write(self._pending)
         except OSError as error:
-            return f"its last {counted(missing, 'line')} are lost, since nothing can be written to {tempfile.gettempdir()} either: {error.strerror}"
+            return f"its last {pluralize(missing, 'line')} are lost, since nothing can be written to {tempfile.gettempdir()} either: {error.strerror}"
         self.path = Path(name)
         return f"all of it is in {name}"
 

@@ -17,7 +17,7 @@ from pytest_evals.scores.corpus import CorpusPart
 from pytest_evals.scores.records import CaseRecord
 from pytest_evals.statistics import LEVEL, Difference, Interval
 from pytest_evals.statistics.bootstrap import RESAMPLES, resampled_sums
-from pytest_evals.text import counted
+from pytest_evals.text import pluralize
 
 if TYPE_CHECKING:
     import numpy
@@ -134,13 +134,13 @@ class Comparison:
             where = f"{change.suite}.{change.grader}" + (f" of {change.model}" if several and change.model else "")
             lost = [(grades.errored_before, "in the earlier run"), (grades.errored_after, "in the later run")]
             said += [
-                f"{where}: {counted(number, 'case')} not compared: no grade {run}" for number, run in lost if number
+                f"{where}: {pluralize(number, 'case')} not compared: no grade {run}" for number, run in lost if number
             ]
             if change.corpus:
                 said.append(f"{where}: {_corpus_words(change.corpus)}")
             if grades.absent:
                 said.append(
-                    f"{where}: {counted(grades.absent, 'case')} not compared: only one of the runs has this grader"
+                    f"{where}: {pluralize(grades.absent, 'case')} not compared: only one of the runs has this grader"
                 )
         return said
 
@@ -166,7 +166,7 @@ def _hint(change: Change, alpha: float) -> str | None:
         return None
     deviation = difference.stderr * math.sqrt(difference.n)
     least = statistics.detectable_effect(deviation, difference.n, alpha=alpha)
-    said = f"{counted(difference.n, 'case')} like these show a change of {least:.2g} or more"
+    said = f"{pluralize(difference.n, 'case')} like these show a change of {least:.2g} or more"
     points = 0.05 * (bounds[1] - bounds[0]) if bounds else None
     needed = statistics.required_size(deviation, points, alpha=alpha) if points else None
     if needed is None or needed <= difference.n:

@@ -17,7 +17,7 @@ from pytest_evals.baselines.file import BaselineReader, case_line, is_baseline, 
 from pytest_evals.errors import ArtifactError
 from pytest_evals.scores.records import CaseRecord
 from pytest_evals.scores.score import Score
-from pytest_evals.text import counted
+from pytest_evals.text import pluralize
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def partial(artifact: ArtifactReader) -> str | None:
         return f"the run was interrupted ({artifact.summary['interruption'] or 'no reason is recorded'})"
     limit = artifact.run["options"].get("limit")
     if limit is not None:
-        return f"the run took at most {counted(limit, 'row')} of each dataset (--evals-limit)"
+        return f"the run took at most {pluralize(limit, 'row')} of each dataset (--evals-limit)"
     missing = artifact.summary["ledger"].get("not_run", 0)
     return f"{missing} of {artifact.summary['ledger'].get('collected')} cases did not run" if missing else None
 

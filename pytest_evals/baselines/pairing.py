@@ -16,7 +16,7 @@ from pytest_evals.scores.content import PROMPT, changes
 from pytest_evals.scores.records import CaseRecord, GradeRecord
 from pytest_evals.scores.score import common_bounds
 from pytest_evals.statistics import Bounds
-from pytest_evals.text import counted
+from pytest_evals.text import pluralize
 
 PairKey = tuple[str, str, str]
 """Suite, model, case id."""
@@ -94,11 +94,11 @@ class Joined:
             said.append(f"the prompt of {self.prompts_changed} of {len(self.pairs)} compared cases changed")
         if self.changed:
             fields = dict.fromkeys(name for pair in self.changed for name in pair.changes if name != PROMPT)
-            said.append(f"{counted(len(self.changed), 'case')} not compared: the row changed ({', '.join(fields)})")
+            said.append(f"{pluralize(len(self.changed), 'case')} not compared: the row changed ({', '.join(fields)})")
         if self.new:
-            said.append(f"{counted(len(self.new), 'case')} not compared: new, only the later run has them")
+            said.append(f"{pluralize(len(self.new), 'case')} not compared: new, only the later run has them")
         if self.gone:
-            said.append(f"{counted(len(self.gone), 'case')} not compared: gone, only the earlier run has them")
+            said.append(f"{pluralize(len(self.gone), 'case')} not compared: gone, only the earlier run has them")
         if self.repeats_differ:
             said.append("numbers of repeats differ: of each case, the means over its repeats are compared")
         return said

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_evals.cli.common import Subparsers, add_run, say, subcommand, whole
-from pytest_evals.text import counted
+from pytest_evals.text import pluralize
 
 if TYPE_CHECKING:
     from pytest_evals.artifacts.reader import ArtifactReader
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     done, asked = desk.counts()
     say(
         [
-            f"{counted(asked, 'question')} about {counted(len(desk.cases), 'case')}, {done} answered by {desk.reviewer}",
+            f"{pluralize(asked, 'question')} about {pluralize(len(desk.cases), 'case')}, {done} answered by {desk.reviewer}",
             f"open {server.link}",
             "Ctrl-C ends",
         ]

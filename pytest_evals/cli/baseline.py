@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_evals.cli.common import Subparsers, add_json, add_run, say, say_json, subcommand, width
 from pytest_evals.errors import ArtifactError, did_you_mean
 from pytest_evals.redaction import masked_run
-from pytest_evals.text import counted
+from pytest_evals.text import pluralize
 
 if TYPE_CHECKING:
     from pytest_evals.scores.score import Score
@@ -80,11 +80,11 @@ def set_(arguments: argparse.Namespace) -> int:
         replace=arguments.replace,
     )
     say([*_table(done.scores), ""])
-    said = [f"baseline {arguments.name} is set from {path}: {counted(done.cases, 'case')} in {_shown(done.path)}"]
-    errored = f"without a grade to compare with, because of an error: {counted(done.errored, 'case')}"
+    said = [f"baseline {arguments.name} is set from {path}: {pluralize(done.cases, 'case')} in {_shown(done.path)}"]
+    errored = f"without a grade to compare with, because of an error: {pluralize(done.errored, 'case')}"
     said += [errored] if done.errored else []
     said += [f"as they were: {', '.join(done.kept)}, which this run does not have"] if done.kept else []
-    said += [f"gone from it: {counted(done.gone, 'case')}"] if done.gone else []
+    said += [f"gone from it: {pluralize(done.gone, 'case')}"] if done.gone else []
     said += [f"commit it, and compare with it: pytest --evals --evals-baseline {arguments.name}"]
     say(line for text in said for line in wrap_text(text, width()))
     return 0

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from pytest_evals.cli.common import Subparsers, add_json, say, say_json, subcommand
-from pytest_evals.text import counted
+from pytest_evals.text import pluralize
 
 DETAILS = """\
 examples:
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise EvalsError(
             f"the cache in {folder} cannot be used: {error}; 'pytest-evals cache clear' removes it"
         ) from error
-    text = f"{folder}: {counted(count, 'answer')}, {size / 1e6:,.1f} MB" if found else f"{folder}: no cache"
+    text = f"{folder}: {pluralize(count, 'answer')}, {size / 1e6:,.1f} MB" if found else f"{folder}: no cache"
     _report({"dir": str(folder), "answers": count, "bytes": size}, text, arguments)
     return 0
 

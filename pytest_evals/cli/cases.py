@@ -21,7 +21,7 @@ from pytest_evals.cli.common import (
     width,
 )
 from pytest_evals.errors import EvalsError
-from pytest_evals.text import counted
+from pytest_evals.text import pluralize
 
 if TYPE_CHECKING:
     from pytest_evals.artifacts.query import Expression, Names
@@ -90,9 +90,9 @@ def run(arguments: argparse.Namespace) -> int:
     if not everything:
         shown = "first is" if limit == 1 else f"first {limit} are"
         more = f"; the {shown} shown, --limit 0 shows all" if limit and selection.found > limit else ""
-        say([f"{selection.found:,} of {counted(selection.seen, 'case')}{more}"])
+        say([f"{selection.found:,} of {pluralize(selection.seen, 'case')}{more}"])
     if selection.incomparable:
-        left = counted(selection.incomparable, "case")
+        left = pluralize(selection.incomparable, "case")
         complain(f"{left} {'was' if selection.incomparable == 1 else 'were'} left out: {selection.reason}", "note")
     for puzzle in selection.puzzles():
         complain(puzzle, "note")

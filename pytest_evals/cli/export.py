@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from pytest_evals.cli.common import Subparsers, add_run, complain, standard_output, subcommand
 from pytest_evals.errors import EvalsError
-from pytest_evals.text import counted
+from pytest_evals.text import pluralize
 
 if TYPE_CHECKING:
     from pytest_evals.artifacts.reader import ArtifactReader
@@ -68,7 +68,7 @@ def _csv(artifact: ArtifactReader, target: Path | None) -> str:
     columns = columns_of(artifact.samples())
     with _text_file(target) as file:
         write_csv(file, columns, map(flat_row, artifact.samples()))
-    return f"{counted(len(artifact), 'case')} in {target}"
+    return f"{pluralize(len(artifact), 'case')} in {target}"
 
 
 def _jsonl(artifact: ArtifactReader, target: Path | None) -> str:
@@ -77,7 +77,7 @@ def _jsonl(artifact: ArtifactReader, target: Path | None) -> str:
 
     with _text_file(target) as file:
         write_jsonl(file, map(flat_row, artifact.samples()))
-    return f"{counted(len(artifact), 'case')} in {target}"
+    return f"{pluralize(len(artifact), 'case')} in {target}"
 
 
 def _parquet(artifact: ArtifactReader, target: Path | None) -> str:
@@ -91,7 +91,7 @@ def _parquet(artifact: ArtifactReader, target: Path | None) -> str:
     ordered = {name: types[name] for name in columns_of(artifact.samples())}
     with replacing_path(target) as part:
         write_parquet(part, ordered, map(flat_row, artifact.samples()))
-    return f"{counted(len(artifact), 'case')} in {target}"
+    return f"{pluralize(len(artifact), 'case')} in {target}"
 
 
 def _inspect(artifact: ArtifactReader, target: Path | None) -> str:

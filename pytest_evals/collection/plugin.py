@@ -42,7 +42,7 @@ from pytest_evals.settings import Settings
 from pytest_evals.suites.declaration import MARK, EvalDeclaration
 from pytest_evals.suites.manifest import ItemKey, SuiteManifest
 from pytest_evals.suites.suite import Suite
-from pytest_evals.text import plain
+from pytest_evals.text import sanitize
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +120,14 @@ class Collection:
 
     def _name(self, declaration: EvalDeclaration, metafunc: pytest.Metafunc) -> str:
         """Return the name of a suite: with its folder where another one has it, or where a gate or a replayed run says so."""
-        plain = declaration.name or metafunc.function.__name__
-        name = self._registry.name_by_folder(plain, metafunc.definition.path.parent)
+        sanitize = declaration.name or metafunc.function.__name__
+        name = self._registry.name_by_folder(sanitize, metafunc.definition.path.parent)
         gates = [*map(str, declaration.gates), *(gate.text for gate in self._settings.gates)]
         by_folder = name in self.recast or any(gate.startswith(f"{name}.") for gate in gates)
         return (
-            name if by_folder or self._registry.is_taken(plain, declaration, metafunc.definition.path.parent) else plain
+            name
+            if by_folder or self._registry.is_taken(sanitize, declaration, metafunc.definition.path.parent)
+            else sanitize
         )
 
     def _check(self, suite: Suite, name: str, asked: RequestedFixtures) -> list[Gate]:
@@ -163,10 +165,10 @@ class Collection:
         report = yield
         error = report.call.excinfo.value if report.failed else None
         if isinstance(error, EvalsError):
-            report.longrepr = plain(f"{place_of(error)}: {error}")
+            report.longrepr = sanitize(f"{place_of(error)}: {error}")
         elif isinstance(error, pytest.Collector.CollectError) and hasattr(report.longrepr, "longrepr"):
             # It may quote a row.
-            report.longrepr.longrepr = plain(str(report.longrepr.longrepr))
+            report.longrepr.longrepr = sanitize(str(report.longrepr.longrepr))
         return report
 
     @pytest.hookimpl(wrapper=True)

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from pytest_evals.datasets.rows import Row, as_row
 from pytest_evals.errors import DatasetError
-from pytest_evals.text import counted
+from pytest_evals.text import pluralize
 
 _JSON_SPACE = re.compile(r"[ \t\n\r]*")
 _BLANK = ("", "NaN")
@@ -90,14 +90,14 @@ def _elements(text: str, path: Path) -> Iterator[tuple[int, object]]:
     """Yield the elements of a JSON array with their lines, each parsed once. Raises `ValueError` for anything else, `DatasetError`
     for a number that no row can hold.
     """
-    position, line, counted = _after_space(text, 0), 1, 0
+    position, line, pluralize = _after_space(text, 0), 1, 0
     closing = "["
     while text[position : position + 1] == closing:
         position = _after_space(text, position + 1)
         if closing == "[" and text[position : position + 1] == "]":
             break
-        line += text.count("\n", counted, position)
-        counted = position
+        line += text.count("\n", pluralize, position)
+        pluralize = position
         try:
             value, position = _DECODER.raw_decode(text, position)
         except NumberError as error:
@@ -172,7 +172,7 @@ def _read_csv(path: Path, content: bytes, delimiter: str = ",") -> Iterator[tupl
                 continue
             if len(values) != len(header):
                 raise DatasetError(
-                    f"{path}:{line}: {counted(len(values), 'value')} for {counted(len(header), 'column')}; a text that holds a "
+                    f"{path}:{line}: {pluralize(len(values), 'value')} for {pluralize(len(header), 'column')}; a text that holds a "
                     f"{'tab' if delimiter != ',' else 'comma'} stands in double quotes"
                 )
             # CSV has no other way to say that there is nothing; pandas and spreadsheets write it so.

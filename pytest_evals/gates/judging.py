@@ -11,7 +11,7 @@ from pytest_evals.gates.expression import Gate, in_slice
 from pytest_evals.gates.statistics import value_of, why_none
 from pytest_evals.scores.records import CaseRecord, GradeRecord
 from pytest_evals.scores.score import Score, compute_score
-from pytest_evals.text import counted
+from pytest_evals.text import pluralize
 
 Verdict = Literal["passed", "failed", "not judged", "regressed", "inconclusive"]
 
@@ -76,7 +76,7 @@ def judge(
     lost = why_short(gate, score, floor=floor)
     if lost:
         return result("failed", value, f"{lost}; over the rest it is {value:.4g}")
-    size = f"n={score.n}" if score.n == len(score.cases) else f"n={len(score.cases)}, {counted(score.n, 'sample')}"
+    size = f"n={score.n}" if score.n == len(score.cases) else f"n={len(score.cases)}, {pluralize(score.n, 'sample')}"
     if gate.meets(value):
         return result("passed", value, f"{value:.4g} ({size})")
     reason = f"{value:.4g}, not {gate.comparison} {gate.number:g} ({size}){_out_of_reach(gate, score)}"
@@ -104,7 +104,7 @@ def score_of(suite: str, model: str, name: str, records: Sequence[CaseRecord], *
 def why_not_judged(gate: Gate, records: Sequence[CaseRecord], chosen: Sequence[CaseRecord], missing: int) -> str | None:
     """Say why there is nothing to judge; `None` when there is."""
     if missing:
-        return f"{missing} of {counted(missing + len(records), 'case')} did not run"
+        return f"{missing} of {pluralize(missing + len(records), 'case')} did not run"
     if chosen:
         return None
     return f"--evals-limit leaves no case in the slice {gate.slice[0]}={gate.slice[1]}" if gate.slice else "no case ran"
@@ -121,7 +121,7 @@ def why_short(gate: Gate, score: Score, *, floor: bool) -> str | None:
     """Say which cases lack a grade because something broke; `None` when none does or another gate watches over them."""
     if gate.statistic == "coverage" or floor or score.n == score.applicable:
         return None
-    broken = f"{counted(score.errors, 'error')}, {score.pending} pending"
+    broken = f"{pluralize(score.errors, 'error')}, {score.pending} pending"
     return f"{score.applicable - score.n} of {score.applicable} cases have no grade ({broken})"
 
 

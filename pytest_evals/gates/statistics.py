@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from pytest_evals import statistics
 from pytest_evals.scores.score import Score
-from pytest_evals.text import counted
+from pytest_evals.text import pluralize
 
 GateStatistic = Callable[[Score], float | None]
 _BY_NAME: Mapping[str, GateStatistic] = {
@@ -82,7 +82,7 @@ def value_of(score: Score, name: str) -> float | None:
 def why_none(score: Score, name: str) -> str:
     """Say why `value_of` is `None`, and what to do."""
     if not score.n:
-        return f"no case has a grade ({counted(score.errors, 'error')}, {score.not_applicable} not applicable)"
+        return f"no case has a grade ({pluralize(score.errors, 'error')}, {score.not_applicable} not applicable)"
     if name == "corpus":
         return "its grades bring no counts of a corpus-level metric (those of bleu, chrf and perplexity do); use mean"
     if name in ("ci_low", "ci_high") and score.stderr is not None:

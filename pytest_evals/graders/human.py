@@ -13,7 +13,7 @@ from pytest_evals.fixtures.context import current_scope
 from pytest_evals.fixtures.grader import Fixture, grader_fixture
 from pytest_evals.graders.templating import grading_text
 from pytest_evals.hashing import content_hash
-from pytest_evals.questions.answers import asking
+from pytest_evals.questions.answers import question_metadata
 from pytest_evals.questions.declaration import DeclaredQuestion, make_question
 from pytest_evals.questions.question import Question
 from pytest_evals.review.answers import HumanAnswer
@@ -95,12 +95,12 @@ def _grades(
     answers = known_answers(request, key)
     data = {"question": question.to_data(), **terms, "shown": shown}
     if question.kind != "form":
-        return _grade(question, answers, shown, terms, {**data, "digest": question.digest, **asking(asked)})
+        return _grade(question, answers, shown, terms, {**data, "digest": question.digest, **question_metadata(asked)})
     grades: dict[str, Any] = {}
     for name, field in question.fields:
         mine = [_of_field(answer, name, field, question) for answer in answers]
         more = {**data, "digest": question.digest, "field": name} if not grades else {"field": name, "of": key}
-        grades[name] = _grade(field, mine, shown, terms, {**more, **asking(field)})
+        grades[name] = _grade(field, mine, shown, terms, {**more, **question_metadata(field)})
     return grades
 
 

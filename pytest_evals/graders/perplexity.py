@@ -16,7 +16,7 @@ from pytest_evals.graders.templating import check_static
 from pytest_evals.scores import corpus
 from pytest_evals.statistics import LARGEST
 from pytest_evals.templates.rendering import render
-from pytest_evals.text import counted, one_line, quoted
+from pytest_evals.text import one_line, pluralize, quoted
 
 Unit = Literal["token", "byte", "word"]
 _WHITE_SPACE = re.compile(r"\s+")
@@ -100,7 +100,7 @@ def measure(likelihood: Likelihood, per: Unit, *, bits: bool = False) -> TextPer
     unit = f"bits a {per}" if bits else f"perplexity a {per}"
     return TextPerplexity(
         value,
-        f"{unit} {value:.4g} of {quoted(likelihood.text)} ({counted(part[1], per)}, log-likelihood {likelihood.logprob:.4f})",
+        f"{unit} {value:.4g} of {quoted(likelihood.text)} ({pluralize(part[1], per)}, log-likelihood {likelihood.logprob:.4f})",
         {
             "definition": unit,
             "logprob": likelihood.logprob,

@@ -20,7 +20,7 @@ from pytest_evals.graders.judges.grader import Scene, judge_fixture, messages_of
 from pytest_evals.graders.judges.labels import closing
 from pytest_evals.graders.judges.options import Common, Options, read_options
 from pytest_evals.graders.judges.reading.thoughts import strip_thoughts
-from pytest_evals.graders.judges.subject import fenced, join_documents, last_user_turn
+from pytest_evals.graders.judges.subject import delimited, join_documents, last_user_turn
 
 if TYPE_CHECKING:
     from pytest_evals.grades import Grade
@@ -54,8 +54,8 @@ def faithfulness(*, claims: Literal["sentences", "model"] = "sentences", **commo
         stated = sentences(answer) if claims == "sentences" else await _listed_claims(scene)
         if isinstance(stated, Decision):
             return stated.grade()
-        context = f"Context:\n{fenced('CONTEXT', join_documents(scene.subject.documents))}"
-        asked = [(context, f"Statement:\n{fenced('STATEMENT', claim)}") for claim in stated]
+        context = f"Context:\n{delimited('CONTEXT', join_documents(scene.subject.documents))}"
+        asked = [(context, f"Statement:\n{delimited('STATEMENT', claim)}") for claim in stated]
         return await _share(scene, stated, head, asked, ending, "the answer states nothing")
 
     return judge_fixture(
@@ -79,8 +79,8 @@ def answer_relevancy(**common: Unpack[Common]) -> Fixture:
 
     async def run(scene: Scene) -> Any:
         stated = sentences(scene.subject.answer)
-        question = f"Question:\n{fenced('QUESTION', _question(scene))}"
-        asked = [(question, f"Statement:\n{fenced('STATEMENT', sentence)}") for sentence in stated]
+        question = f"Question:\n{delimited('QUESTION', _question(scene))}"
+        asked = [(question, f"Statement:\n{delimited('STATEMENT', sentence)}") for sentence in stated]
         return await _share(scene, stated, head, asked, ending, "the answer states nothing")
 
     return judge_fixture(
@@ -104,8 +104,8 @@ def context_relevancy(**common: Unpack[Common]) -> Fixture:
 
     async def run(scene: Scene) -> Any:
         documents = scene.subject.documents
-        question = f"Question:\n{fenced('QUESTION', _question(scene))}"
-        asked = [(question, f"Document:\n{fenced('DOCUMENT', document)}") for document in documents]
+        question = f"Question:\n{delimited('QUESTION', _question(scene))}"
+        asked = [(question, f"Document:\n{delimited('DOCUMENT', document)}") for document in documents]
         return await _share(scene, documents, head, asked, ending, "there is no document")
 
     needs_answer = options.sources.question is None  # the question stands in the conversation of the completion

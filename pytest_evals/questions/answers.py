@@ -33,12 +33,12 @@ class RecordedAnswers:
     decided: Code | None = None
 
 
-def asking(question: Question) -> dict[str, Any]:
+def question_metadata(question: Question) -> dict[str, Any]:
     """Return what a grade's metadata says of its question."""
     return {"asks": {"key": question.digest, **question.to_data()}}
 
 
-def answered(judges: Iterable[tuple[str, Any]], decided: Any) -> dict[str, Any]:
+def answer_metadata(judges: Iterable[tuple[str, Any]], decided: Any) -> dict[str, Any]:
     """Return what a grade's metadata says of the answers of models, and of what they come to (`None` where that is no one
     answer).
     """

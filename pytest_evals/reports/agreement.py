@@ -9,7 +9,7 @@ from pytest_evals.agreement.raters import Agreement, PairAgreement
 from pytest_evals.reports import formatting
 from pytest_evals.reports.formatting import Line, wrapped_lines
 from pytest_evals.statistics.agreement import Coefficient
-from pytest_evals.text import counted, quoted
+from pytest_evals.text import pluralize, quoted
 
 _MOST_PAIRS = 6
 _LONGEST_QUESTION = 60
@@ -62,7 +62,7 @@ def _pairs(found: Agreement, *, whole: bool) -> list[str]:
         for pair in pairs
     ]
     left = len(found.pairs) - len(pairs)
-    return [*said, *([f"and {counted(left, 'pair')} in better agreement"] if left else [])]
+    return [*said, *([f"and {pluralize(left, 'pair')} in better agreement"] if left else [])]
 
 
 def _own(pair: PairAgreement) -> str:
@@ -86,9 +86,9 @@ def calibration_texts(made: Calibration, shorts: Mapping[str, str]) -> list[str]
         for count, word in ((made.unlabelled, "without a label"), (made.ungraded, "without a grade"))
         if count
     ]
-    counted = ", ".join([f"n={made.n}", *left_out])
+    pluralize = ", ".join([f"n={made.n}", *left_out])
     parts = [
-        f"people and {where} agree on {formatting.percent(made.agreement)} ({counted})",
+        f"people and {where} agree on {formatting.percent(made.agreement)} ({pluralize})",
         f"kappa {coefficient(made.kappa)}",
         f"alpha {coefficient(made.alpha)}",
     ]

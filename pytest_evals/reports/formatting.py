@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_evals.sinks import for_terminal
-from pytest_evals.text import one_line, plain
+from pytest_evals.text import one_line, sanitize
 
 _NARROWEST = 8
 
@@ -170,7 +170,7 @@ def labelled(label: str, text: str, width: int) -> list[str]:
     """Return a labelled text, wrapped and indented; its own line breaks stay."""
     lines = [
         part
-        for line in plain(text, _LONGEST).splitlines() or [""]
+        for line in sanitize(text, _LONGEST).splitlines() or [""]
         for part in textwrap.wrap(line, max(width - _LABEL, 20)) or [""]
     ]
     return [f"{label + ':':<{_LABEL}}{lines[0]}".rstrip(), *(f"{'':<{_LABEL}}{line}".rstrip() for line in lines[1:])]

@@ -17,7 +17,7 @@ from pytest_evals.reports.scores import insight_lines, legend
 from pytest_evals.scorecard import Ledger, Movement, ScoreCard
 from pytest_evals.scores.score import Score
 from pytest_evals.sinks import for_markdown, for_markdown_block, for_markdown_code
-from pytest_evals.text import counted
+from pytest_evals.text import pluralize
 
 STEP_LIMIT = 1024 * 1024
 """What GitHub takes as the summary of one step, in bytes. A larger one is refused as a whole."""
@@ -52,7 +52,7 @@ def summary_markdown(card: ScoreCard, excerpts: Sequence[Excerpt], limit: int = 
     blocks = [
         Block([f"### Evals: {verdict(card)}"]),
         _gates(shown, card, several=several),
-        _folded(_gates(folded, card, several=several), f"{counted(len(folded), 'gate')} met"),
+        _folded(_gates(folded, card, several=several), f"{pluralize(len(folded), 'gate')} met"),
         _scores(card, several=several),
         Block([_ledger(card.ledger)]),
         Block([f"- {note}" for note in _notes(card)]),
@@ -102,10 +102,10 @@ def verdict(card: ScoreCard) -> str:
     failed = sum(gate.fails for gate in gates)
     met = sum(gate.verdict == "passed" for gate in gates)
     if not gates:
-        return f"{counted(card.ledger.collected, 'case')}, no gates"
+        return f"{pluralize(card.ledger.collected, 'case')}, no gates"
     if failed:
-        return f"{failed} of {counted(len(gates), 'gate')} not met"
-    return f"{met} of {counted(len(gates), 'gate')} met" + (
+        return f"{failed} of {pluralize(len(gates), 'gate')} not met"
+    return f"{met} of {pluralize(len(gates), 'gate')} met" + (
         f", {len(gates) - met} undecided" if met < len(gates) else ""
     )
 
@@ -199,7 +199,7 @@ def _ledger(ledger: Ledger) -> str:
         for name, number in ledger.to_dict().items()
         if name in words and number
     ]
-    return f"**{counted(ledger.collected, 'case')}**: {', '.join(parts) or 'none ran'}"
+    return f"**{pluralize(ledger.collected, 'case')}**: {', '.join(parts) or 'none ran'}"
 
 
 def _notes(card: ScoreCard) -> list[str]:
@@ -212,7 +212,7 @@ def _notes(card: ScoreCard) -> list[str]:
 
 def _cases(excerpts: Sequence[Excerpt], card: ScoreCard, outcome: str) -> Block:
     chosen = [excerpt for excerpt in excerpts if excerpt.outcome == outcome]
-    opening = f"<details><summary>{counted(len(chosen), 'case')} {outcome}</summary>\n"
+    opening = f"<details><summary>{pluralize(len(chosen), 'case')} {outcome}</summary>\n"
     return Block([_case(excerpt, card) for excerpt in chosen], opening, "\n</details>")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_evals.reports.formatting import count, size
 from pytest_evals.runner.plan import DryRunPlan, ModelPlan
-from pytest_evals.text import counted
+from pytest_evals.text import pluralize
 
 
 def plan_lines(plan: DryRunPlan) -> list[str]:
@@ -14,9 +14,11 @@ def plan_lines(plan: DryRunPlan) -> list[str]:
     lines = []
     for suite in plan.suites:
         rows = (
-            f"{count(suite.n)} of {counted(suite.total, 'row')}" if suite.n < suite.total else counted(suite.n, "row")
+            f"{count(suite.n)} of {pluralize(suite.total, 'row')}"
+            if suite.n < suite.total
+            else pluralize(suite.n, "row")
         )
-        lines.append(f"suite {suite.name}: {rows} of {suite.dataset_key}, {counted(len(suite.items), 'case')}")
+        lines.append(f"suite {suite.name}: {rows} of {suite.dataset_key}, {pluralize(len(suite.items), 'case')}")
         lines += [f"    gate {gate}" for gate in suite.gates]
     lines.append(f"{count(plan.selected)} cases are selected")
     for model in plan.models:
@@ -39,7 +41,7 @@ def _model(model: ModelPlan, plan: DryRunPlan) -> list[str]:
 
 
 def _requests(model: ModelPlan, plan: DryRunPlan) -> str:
-    parts = [counted(model.requests, "request")]
+    parts = [pluralize(model.requests, "request")]
     if model.requests != model.distinct:
         parts.append(f"{count(model.distinct)} after de-duplication")
     if plan.recalls and model.known is not None:
@@ -56,8 +58,8 @@ def _requests(model: ModelPlan, plan: DryRunPlan) -> str:
 def _work(model: ModelPlan, dtype: str) -> list[str]:
     """Say what is left to be computed."""
     tokens = (
-        f"about {counted(model.prompt_tokens, 'prompt token')} (longest {count(model.longest_tokens)}), "
-        f"at most {counted(model.max_new_tokens, 'new token')}"
+        f"about {pluralize(model.prompt_tokens, 'prompt token')} (longest {count(model.longest_tokens)}), "
+        f"at most {pluralize(model.max_new_tokens, 'new token')}"
     )
     lines = [f"    {tokens}"]
     if not model.spec.heavy:

@@ -16,7 +16,7 @@ from pytest_evals.gates import GateResult
 from pytest_evals.scorecard import Ledger, ModelUse, Movement, ScoreCard, cut_note, insights, make_ledger
 from pytest_evals.scores.records import CaseRecord
 from pytest_evals.scores.score import compute_scores
-from pytest_evals.text import counted
+from pytest_evals.text import pluralize
 
 
 def card_of_artifact(artifact: ArtifactReader) -> ScoreCard:
@@ -37,7 +37,7 @@ def card_of_artifact(artifact: ArtifactReader) -> ScoreCard:
         uses=tuple(_from_row(ModelUse, use) for use in summary["throughput"].get("models", ())) if summary else (),
         notes=(
             *([cut] if cut else []),
-            *([f"at most {counted(limit, 'row')} of each dataset (--evals-limit)"] if limit else []),
+            *([f"at most {pluralize(limit, 'row')} of each dataset (--evals-limit)"] if limit else []),
         ),
         audit=summary.get("audit") if summary else None,
         artifact=str(artifact.path),
@@ -76,7 +76,7 @@ def _from_row(kind: type[Any], row: Mapping[str, Any]) -> Any:
 
 def _interruption(summary: ParsedLine | None, recorded: int) -> str | None:
     if summary is None:
-        return f"the run did not end (it was killed, or still goes on); recorded: {counted(recorded, 'case')}; no gate was judged"
+        return f"the run did not end (it was killed, or still goes on); recorded: {pluralize(recorded, 'case')}; no gate was judged"
     return None if summary["complete"] else summary["interruption"] or "before its end"
 
 

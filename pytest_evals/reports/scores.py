@@ -10,7 +10,7 @@ from pytest_evals.reports.formatting import Column, fitted_table, without_repeat
 from pytest_evals.scorecard import Movement, ScoreCard
 from pytest_evals.scores.score import Score
 from pytest_evals.scores.slices import WeakSlice
-from pytest_evals.text import counted
+from pytest_evals.text import pluralize
 
 _INTERVAL = "95% interval"
 _MOST_NAMES = 5
@@ -116,16 +116,16 @@ def insight_lines(card: ScoreCard) -> list[str]:
 
     said = [
         f"low slice: {where(each, f'[{each.field}={each.value}]')}: {formatting.value(each.mean)} "
-        f"({formatting.interval(each.interval)}, {counted(each.n, 'case')}), the rest {formatting.value(each.rest)}, p {formatting.p_value(each.p)}"
+        f"({formatting.interval(each.interval)}, {pluralize(each.n, 'case')}), the rest {formatting.value(each.rest)}, p {formatting.p_value(each.p)}"
         for each in card.slices[:_MOST_LINES]
     ]
     said += [f"repeats: {where(score)}: {_repeats(score)}" for score in card.scores if score.repeats > 1]
     left = len(card.slices) - _MOST_LINES
-    return [*said, *([f"lower than the rest of their cases: {counted(left, 'more slice')}"] if left > 0 else [])]
+    return [*said, *([f"lower than the rest of their cases: {pluralize(left, 'more slice')}"] if left > 0 else [])]
 
 
 def _repeats(score: Score) -> str:
-    head = f"{score.repeats} of each of {counted(len(score.cases), 'case')}"
+    head = f"{score.repeats} of each of {pluralize(len(score.cases), 'case')}"
     if not score.has_verdicts:
         spread = score.spread
         within, between = (

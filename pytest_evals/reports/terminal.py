@@ -12,7 +12,7 @@ from pytest_evals.reports.formatting import Line, wrapped_lines
 from pytest_evals.reports.scores import insight_lines, legend, score_table
 from pytest_evals.scorecard import Ledger, ModelUse, ScoreCard
 from pytest_evals.scores.records import CaseRecord
-from pytest_evals.text import counted, one_line, plain
+from pytest_evals.text import one_line, pluralize, sanitize
 
 VERDICTS = {
     "passed": "PASSED",
@@ -52,9 +52,9 @@ def score_card_lines(card: ScoreCard, width: int, verbosity: int = 0) -> list[Li
         lines += wrapped_lines(text, width)
     lines += unwritten
     if card.artifact:
-        lines.append(Line(f"artifact: {plain(card.artifact)}"))
+        lines.append(Line(f"artifact: {sanitize(card.artifact)}"))
     if verbosity > -1:
-        lines += [Line(f"next: {plain(text)}") for text in advice(card)]
+        lines += [Line(f"next: {sanitize(text)}") for text in advice(card)]
     return lines
 
 
@@ -64,7 +64,7 @@ def _calibrations(card: ScoreCard, width: int, *, table: bool) -> list[Line]:
         for text in calibration_texts(made, card.shorts):
             lines += wrapped_lines(text, width)
         if table:
-            lines += [Line(plain(text)[: max(width, 20)]) for text in confusion_lines(made)]
+            lines += [Line(sanitize(text)[: max(width, 20)]) for text in confusion_lines(made)]
     return lines
 
 
@@ -88,7 +88,7 @@ def _ledger(ledger: Ledger) -> str:
         parts.append(f"{ledger.pending} pending")
     if ledger.not_run:
         parts.append(f"{ledger.not_run} not run")
-    return f"{counted(ledger.collected, 'case')}: {', '.join(parts)}"
+    return f"{pluralize(ledger.collected, 'case')}: {', '.join(parts)}"
 
 
 def _cases(records: Sequence[CaseRecord], card: ScoreCard, width: int) -> list[Line]:
@@ -144,7 +144,7 @@ def use_line(use: ModelUse) -> str:
             f"{use.short}: not loaded; all {formatting.count(use.recalled)} answers asked of it were known from before"
         )
     where = " ".join(part for part in (use.device, use.dtype) if part)
-    done = f"{counted(use.completions, 'completion')}, {counted(use.completion_tokens, 'token')}"
+    done = f"{pluralize(use.completions, 'completion')}, {pluralize(use.completion_tokens, 'token')}"
     text = f"{use.short} ({where}): {done}"
     if use.seconds >= MEASURABLE_SECONDS:
         rate = use.completion_tokens / use.seconds
@@ -166,7 +166,7 @@ def _savings(use: ModelUse) -> list[str]:
     if use.padding:
         parts.append(f"{formatting.percent(use.padding)} padding")
     if use.duplicates:
-        parts.append(counted(use.duplicates, "duplicate"))
+        parts.append(pluralize(use.duplicates, "duplicate"))
     if use.usage.get("peak_bytes"):
         parts.append(f"peak {formatting.size(use.usage['peak_bytes'])}")
     return parts

@@ -19,7 +19,7 @@ from pytest_evals.completion import Completion
 from pytest_evals.engines.answer_cache import AnswerKey
 from pytest_evals.engines.protocol import Request
 from pytest_evals.errors import EvalsError
-from pytest_evals.text import counted
+from pytest_evals.text import pluralize
 
 FILE = "answers.sqlite3"
 MOST_BYTES = 1 << 30
@@ -90,9 +90,9 @@ class Cache:
             return [self.problem]
         parts = [f"{taken} taken from it"]
         if self._writes:
-            parts.append(f"{counted(self._added, 'answer')} added")
+            parts.append(f"{pluralize(self._added, 'answer')} added")
         if self._damaged:
-            parts.append(f"{counted(len(self._damaged), 'answer')} in it could not be read")
+            parts.append(f"{pluralize(len(self._damaged), 'answer')} in it could not be read")
         if not self._opened:
             return [f"cache {self.shown}: there is none yet (--evals-cache=write makes one)"]
         return [f"cache {self.shown}: {', '.join(parts)}"]

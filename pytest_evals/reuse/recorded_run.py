@@ -10,7 +10,7 @@ from typing import Any, get_args
 from pytest_evals.artifacts.reader import ArtifactReader
 from pytest_evals.completion import Completion, Failure, FailureKind
 from pytest_evals.engines.answer_cache import AnswerKey
-from pytest_evals.text import counted
+from pytest_evals.text import pluralize
 
 CasePlace = tuple[str, str, str, int]
 """Suite, case id, model and repeat."""
@@ -56,7 +56,7 @@ class Recorded:
     def described(self) -> str:
         """Name the run, and tell how far it came."""
         cut = "" if self.complete else ", which was cut off"
-        return f"{self.shown} ({counted(len(self.turns), 'case')}{cut})"
+        return f"{self.shown} ({pluralize(len(self.turns), 'case')}{cut})"
 
     def to_dict(self) -> dict[str, Any]:
         """Return what an artifact says of it."""

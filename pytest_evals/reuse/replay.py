@@ -9,7 +9,7 @@ from pytest_evals.completion import Failure, Origin
 from pytest_evals.engines.answer_cache import AnswerKey
 from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.reuse.recorded_run import CasePlace, Recorded, RecordedTurn
-from pytest_evals.text import counted
+from pytest_evals.text import pluralize
 
 NAME = "replay"
 _PARTS = ("prompt", "parameters")
@@ -69,7 +69,7 @@ class Replay:
             if number:
                 what = "was refused" if self.strict else "was graded all the same"
                 found.append(
-                    f"{shown}: the {part} of {counted(number, 'case')} changed since then; what is recorded {what}"
+                    f"{shown}: the {part} of {pluralize(number, 'case')} changed since then; what is recorded {what}"
                 )
         return [*found, *self._gone(set(cases))]
 
@@ -81,7 +81,7 @@ class Replay:
             return []
         named = ", ".join(f"{suite}[{case}]" for suite, case, *_ in missing[:3])
         more = ", ..." if len(missing) > 3 else ""
-        return [f"{counted(len(missing), 'case')} of {self.recorded.shown} gone from the suites: {named}{more}"]
+        return [f"{pluralize(len(missing), 'case')} of {self.recorded.shown} gone from the suites: {named}{more}"]
 
 
 def _drift(now: AnswerKey, then: AnswerKey | None) -> str | None:

@@ -11,7 +11,7 @@ from pytest_evals.engines.answer_cache import AnswerCache
 from pytest_evals.engines.protocol import Request
 from pytest_evals.errors import ArtifactError
 from pytest_evals.settings import Reuse
-from pytest_evals.text import counted
+from pytest_evals.text import pluralize
 
 if TYPE_CHECKING:
     from pytest_evals.reuse.cache import Cache
@@ -71,8 +71,8 @@ class ReuseContext:
 
 
 def _taken(source: str, counts: Mapping[str, int], calls: Mapping[str, int]) -> str:
-    answers = f" and {counted(calls[source], 'answer')} to calls" if calls.get(source) else ""
-    return f"{counted(counts.get(source, 0), 'completion')}{answers}"
+    answers = f" and {pluralize(calls[source], 'answer')} to calls" if calls.get(source) else ""
+    return f"{pluralize(counts.get(source, 0), 'completion')}{answers}"
 
 
 def open_recollection(

@@ -20,7 +20,7 @@ from pytest_evals.collection.item import EVAL
 from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.runner.prefetch import Prefetcher
 from pytest_evals.runner.requests import make_request, requests_of
-from pytest_evals.text import counted
+from pytest_evals.text import pluralize
 
 WORKER_OUTPUT = "evals_audit"
 
@@ -49,8 +49,8 @@ class Findings:
     def note(self) -> str:
         """Return the line of the score card."""
         text = (
-            f"audit: {counted(self.checked, 'case')} computed again one at a time: {counted(len(self.texts), 'text')}, "
-            f"grades of {counted(len(self.grades), 'case')} changed"
+            f"audit: {pluralize(self.checked, 'case')} computed again one at a time: {pluralize(len(self.texts), 'text')}, "
+            f"grades of {pluralize(len(self.grades), 'case')} changed"
         )
         named = [nodeid.rpartition("::")[2] for nodeid in self.grades or self.texts]
         return (

@@ -85,7 +85,7 @@ class Caller:
         self._asked[asked] += 1
         return self._asked[asked]
 
-    def open(self, request: Request, handle: str) -> tuple[Pending, dict[str, Any]]:
+    def start(self, request: Request, handle: str) -> tuple[Pending, dict[str, Any]]:
         """Make a call; return the answer on its way, and the call's entry. Raises `LimitExceeded`."""
         __tracebackhide__ = True
         self._calls.budget.count_call()
@@ -98,7 +98,7 @@ class Caller:
         self._calls.made.append(entry)
         return self._asker.ask(request), entry
 
-    def close(self, entry: dict[str, Any], result: Result) -> None:
+    def finish(self, entry: dict[str, Any], result: Result) -> None:
         """Enter what came of a call. Raises `LimitExceeded`, and `ModelCallError` when there is no answer."""
         __tracebackhide__ = True
         if result.error is not None:

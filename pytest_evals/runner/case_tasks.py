@@ -56,18 +56,18 @@ class CaseTaskRun:
         self,
         item: pytest.Item,
         requests: Sequence[Request],
-        kit: RunContext,
+        context: RunContext,
         runner: TaskStarter,
         answers: Mapping[str, Result] | None = None,
     ) -> None:
         self.item = item
         self.found: EvalItem = item.stash[EVAL]
         self.workflow = self.found.workflow
-        self.calls = CallLog(CallBudget(kit.limits))
+        self.calls = CallLog(CallBudget(context.limits))
         self.results = TaskResults(self.found)
         self.answers: dict[str, Result] = dict(answers or {})
         self._stopped = False
-        self._kit = kit
+        self._kit = context
         self._runner = runner
         self._requests = {request.id: request for request in requests if self._wants(request)}
         self._tasks: dict[str, asyncio.Task[TaskOutcome]] = {}

@@ -16,7 +16,7 @@ from pytest_evals.runner.outcome import CALLS, COMPLETION, RESULTS, STATE
 from pytest_evals.runner.prefetch import SUPPLY
 from pytest_evals.runner.requests import choice_id, make_request, requests_for
 from pytest_evals.runner.sample import failure_data
-from pytest_evals.text import plain
+from pytest_evals.text import sanitize
 
 
 def eval_item(fixture: str) -> tuple[pytest.Item, EvalItem]:
@@ -54,7 +54,7 @@ def _completion(item: pytest.Item, found: EvalItem) -> Completion:
             raise SuiteError(f"{found.info.name}: {found.prepared.case.place} {found.prepared.problem}")
         supply = item.config.stash[SUPPLY]
         model = found.key.model or found.models[0]
-        results[item.nodeid] = supply.wait(make_request(item.nodeid, found, model, supply.kit.base_seed))
+        results[item.nodeid] = supply.wait(make_request(item.nodeid, found, model, supply.context.base_seed))
     return generated_completion(_answered(item, results[item.nodeid], "completion"), found)
 
 
@@ -63,7 +63,7 @@ def handle(name: str) -> Model:
     __tracebackhide__ = True
     item, _ = eval_item(name)
     _skip_where_only_set_up(item)
-    handles, caller = item.config.stash[SUPPLY].kit.handles, item.stash[CALLS][1]
+    handles, caller = item.config.stash[SUPPLY].context.handles, item.stash[CALLS][1]
     return handles.judge(caller) if name == "judge" else handles.model(caller)
 
 
@@ -75,7 +75,7 @@ def likelihoods_for(item: pytest.Item, grader: str) -> tuple[Likelihood, ...]:
     if key not in results:
         # As above: the test asked with getfixturevalue.
         supply = item.config.stash[SUPPLY]
-        asked = {request.id: request for request in requests_for(item, supply.kit.base_seed)}
+        asked = {request.id: request for request in requests_for(item, supply.context.base_seed)}
         if key not in asked:
             raise SuiteError(f"the grader {grader!r} asks a model: name it among the arguments of the test")
         results[key] = supply.wait(asked[key])
@@ -91,5 +91,5 @@ def _answered(item: pytest.Item, result: Result, what: str) -> Result:
     """Return the result, or fail the case with the error that took its place."""
     if result.error is not None:
         item.stash[STATE].error = failure_data(result.error)
-        pytest.fail(plain(f"no {what} ({result.error.kind} error): {result.error.message}", 2000), pytrace=False)
+        pytest.fail(sanitize(f"no {what} ({result.error.kind} error): {result.error.message}", 2000), pytrace=False)
     return result

@@ -39,7 +39,7 @@ class PendingCall(Generic[T]):
         __tracebackhide__ = True
         self._caller = caller
         self._finish = finish
-        self._pending, self._entry = caller.open(request, handle)
+        self._pending, self._entry = caller.start(request, handle)
 
     if not TYPE_CHECKING:  # a checker of types would take any name for one that is there
 
@@ -58,7 +58,7 @@ class PendingCall(Generic[T]):
 
     def _answer(self, result: Result) -> T:
         __tracebackhide__ = True
-        self._caller.close(self._entry, result)
+        self._caller.finish(self._entry, result)
         return self._finish(result)
 
 

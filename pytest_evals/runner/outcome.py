@@ -16,7 +16,7 @@ from pytest_evals.fixtures.limits import LimitExceeded
 from pytest_evals.runner.calls import Caller, CallLog
 from pytest_evals.scores.records import Outcome
 from pytest_evals.sinks import for_junit, for_terminal
-from pytest_evals.text import counted, described, one_line, plain
+from pytest_evals.text import described, one_line, pluralize, sanitize
 
 _SECTION_LIMIT = 4000
 
@@ -100,7 +100,7 @@ def _add_subtests(report: pytest.TestReport, state: CaseState) -> None:
     state.outcome = worst
     if worst == "missed":
         # pytest itself fails a test whose subtests failed, and knows nothing of those that are misses.
-        _show_miss(report, f"contains {counted(len(state.subtests), 'failed subtest')}")
+        _show_miss(report, f"contains {pluralize(len(state.subtests), 'failed subtest')}")
 
 
 def _message(call: pytest.CallInfo[None]) -> str:
@@ -138,26 +138,26 @@ def make_harmless(report: pytest.TestReport) -> None:
     Commands to CI systems are escaped where a log is written: see `pytest_evals.session.output_filter`.
     """
     if isinstance(getattr(report, "wasxfail", None), str):
-        report.wasxfail = plain(report.wasxfail)
+        report.wasxfail = sanitize(report.wasxfail)
     longrepr: Any = report.longrepr
     if isinstance(longrepr, str):
-        report.longrepr = plain(longrepr)
+        report.longrepr = sanitize(longrepr)
         return
     if isinstance(longrepr, tuple):
         path, line, reason = longrepr
-        report.longrepr = (path, line, plain(reason))
+        report.longrepr = (path, line, sanitize(reason))
         return
     crash = getattr(longrepr, "reprcrash", None)
     if crash is not None:
-        crash.message = plain(crash.message)
+        crash.message = sanitize(crash.message)
     chain = getattr(longrepr, "chain", None) or [(getattr(longrepr, "reprtraceback", None), crash, None)]
     for traceback, _, _ in chain:
         for entry in getattr(traceback, "reprentries", ()):
-            entry.lines = [plain(line) for line in entry.lines]
+            entry.lines = [sanitize(line) for line in entry.lines]
             if getattr(entry, "reprfuncargs", None) is not None:
-                entry.reprfuncargs.args = [(plain(name), plain(value)) for name, value in entry.reprfuncargs.args]
+                entry.reprfuncargs.args = [(sanitize(name), sanitize(value)) for name, value in entry.reprfuncargs.args]
             if getattr(entry, "reprlocals", None) is not None:
-                entry.reprlocals.lines = [plain(line) for line in entry.reprlocals.lines]
+                entry.reprlocals.lines = [sanitize(line) for line in entry.reprlocals.lines]
 
 
 # -- What is kept of a case while it runs.

@@ -35,7 +35,7 @@ from pytest_evals.runner.prefetch import SUPPLY, Prefetcher
 from pytest_evals.runner.sample import last_completion, sample_of
 from pytest_evals.runner.task_runner import News
 from pytest_evals.settings import Settings
-from pytest_evals.text import described, one_line, plain
+from pytest_evals.text import described, one_line, sanitize
 
 _NO_ASYNC = "async def functions are not natively supported"
 
@@ -86,7 +86,7 @@ class CaseRun:
             # Fresh for every attempt: a rerun of the item must not see what the attempt before left.
             self._fresh(item)
             if self._prefetcher.abort_reason is not None:
-                pytest.fail(plain(self._prefetcher.abort_reason, 2000), pytrace=False)
+                pytest.fail(sanitize(self._prefetcher.abort_reason, 2000), pytrace=False)
         try:
             yield
         except NotApplicable as reason:

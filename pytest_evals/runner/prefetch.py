@@ -42,7 +42,7 @@ class Prefetcher:
     def __init__(self, settings: Settings, engines: ModelService, news: News | None = None) -> None:
         root = settings.root
         handles = ModelProvider(settings.judge_name, lambda spec: model_text(spec, root, root, settings.aliases))
-        self.kit = RunContext(handles, settings.seed, settings.limits, settings.grader_timeout)
+        self.context = RunContext(handles, settings.seed, settings.limits, settings.grader_timeout)
         self.pace: EarlyStopping | None = None
         """Who decides how far ahead cases are generated, and which are not needed; `None` where all are."""
         self.abort_reason: str | None = None
@@ -72,7 +72,7 @@ class Prefetcher:
         """Wait until the answers to the requests of a case are there, and its steps are as far as they come without it."""
         if not self._preflights_done:
             self._preflights_done = True
-            self.abort_reason = run_preflights(item.session, self._runner, self.kit)
+            self.abort_reason = run_preflights(item.session, self._runner, self.context)
         if self.abort_reason is not None:
             return
         self._begin_steps(item, self._hand_in(item, nextitem))
@@ -96,7 +96,7 @@ class Prefetcher:
         return upcoming_items(item, nextitem, first=not self._begun)
 
     def _submit_all(self, items: Iterable[pytest.Item]) -> None:
-        asked = requests_of(items, self.kit.base_seed)
+        asked = requests_of(items, self.context.base_seed)
         self._requests.update(asked)
         self._engines.submit([request for requests in asked.values() for request in requests])
 
@@ -116,7 +116,7 @@ class Prefetcher:
         self._runner.start(flows)
 
     def _flow(self, item: pytest.Item, requests: Sequence[Request], answers: Iterable[Result] = ()) -> CaseTaskRun:
-        flow = CaseTaskRun(item, requests, self.kit, self._runner, {result.id: result for result in answers})
+        flow = CaseTaskRun(item, requests, self.context, self._runner, {result.id: result for result in answers})
         item.stash[RESULTS] = flow.answers
         return flow
 
@@ -152,7 +152,7 @@ class Prefetcher:
         item.stash[RESULTS] = {result.id: result}
         try:
             if item.stash[EVAL].workflow.steps:
-                flow = self._flow(item, requests_for(item, self.kit.base_seed), [result])
+                flow = self._flow(item, requests_for(item, self.context.base_seed), [result])
                 self._runner.start([flow])
                 self._await_steps(item, flow)
             yield

@@ -19,7 +19,7 @@ from pytest_evals.runner.model import Model
 from pytest_evals.runner.task_runner import TaskRunner
 
 
-def run_preflights(session: pytest.Session, runner: TaskRunner, kit: RunContext) -> str | None:
+def run_preflights(session: pytest.Session, runner: TaskRunner, context: RunContext) -> str | None:
     """Run the preflights of all judges that the session's cases ask for. Returns why the session must not go on when a judge
     fails, and has it stop after the case that runs.
     """
@@ -30,7 +30,7 @@ def run_preflights(session: pytest.Session, runner: TaskRunner, kit: RunContext)
     async def run(dispatcher: Dispatcher) -> list[PreflightResult]:
         return await asyncio.gather(
             *(
-                preflight.run(name, _judges(session, name, found, dispatcher, kit))
+                preflight.run(name, _judges(session, name, found, dispatcher, context))
                 for preflight, (name, found) in preflights.items()
             )
         )
@@ -61,15 +61,15 @@ def _preflights(items: Iterable[pytest.Item]) -> dict[PreflightCheck, tuple[str,
 
 
 def _judges(
-    session: pytest.Session, name: str, found: EvalItem, dispatcher: Dispatcher, kit: RunContext
+    session: pytest.Session, name: str, found: EvalItem, dispatcher: Dispatcher, context: RunContext
 ) -> Callable[[str], Model]:
     # Workers of pytest-xdist each run them; the answer to a request goes to the one that asked.
     worker = getattr(session.config, "workerinput", {}).get("workerid", "")
 
     def judge_for(row: str) -> Model:
-        calls = CallLog(CallBudget(kit.limits))
-        return kit.handles.judge(
-            Caller(f"preflight{worker}/{row}", name, dispatcher, calls, found=found, base_seed=kit.base_seed)
+        calls = CallLog(CallBudget(context.limits))
+        return context.handles.judge(
+            Caller(f"preflight{worker}/{row}", name, dispatcher, calls, found=found, base_seed=context.base_seed)
         )
 
     return judge_for

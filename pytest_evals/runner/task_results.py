@@ -10,7 +10,7 @@ import pytest
 
 from pytest_evals.collection.item import EvalItem
 from pytest_evals.completion import Completion
-from pytest_evals.errors import NotApplicable, to_the_point
+from pytest_evals.errors import NotApplicable, trim_traceback
 from pytest_evals.fixtures.context import GradeSheet
 from pytest_evals.fixtures.conversion import excluded, given_to_test, grades_of_error, returned_failure, to_grades
 from pytest_evals.fixtures.declaration import NotApplicableResult
@@ -80,7 +80,7 @@ class TaskResults:
             return self._of_grades(grades, failure)
         if isinstance(error, (NotApplicable, pytest.skip.Exception)):
             return TaskOutcome(NotApplicableResult(f"the task {step.name!r}, which does not apply: {error}"))
-        return TaskOutcome(failure=to_the_point(error))
+        return TaskOutcome(failure=trim_traceback(error))
 
     def _of_grades(self, grades: dict[str, Any], failure: BaseException | None = None) -> TaskOutcome:
         self.sheet.grades.update({grade.grader_key: grade for grade in grades.values()})

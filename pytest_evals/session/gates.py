@@ -16,7 +16,7 @@ from pytest_evals.scores.records import CaseRecord
 from pytest_evals.settings import Settings
 from pytest_evals.sinks import for_terminal
 from pytest_evals.suites.manifest import SuiteManifest, gates_of
-from pytest_evals.text import counted, one_line
+from pytest_evals.text import one_line, pluralize
 
 if TYPE_CHECKING:
     from pytest_evals.baselines.loading import Baseline
@@ -141,7 +141,8 @@ def _of_model(
             if stopped:
                 total = len(chosen) + stopped
                 result = replace(
-                    result, reason=f"{result.reason}; stopped early, after {len(chosen):,} of {counted(total, 'case')}"
+                    result,
+                    reason=f"{result.reason}; stopped early, after {len(chosen):,} of {pluralize(total, 'case')}",
                 )
             found.append(BaselineTest(result))
     return found

@@ -26,7 +26,7 @@ from pytest_evals.scores.records import CaseRecord
 from pytest_evals.scores.score import compute_scores
 from pytest_evals.settings import Settings
 from pytest_evals.suites.manifest import SuiteManifest, recorded_note
-from pytest_evals.text import counted
+from pytest_evals.text import pluralize
 
 if TYPE_CHECKING:
     from pytest_evals.baselines.comparison import Comparison
@@ -101,7 +101,7 @@ class ScoreCardBuilder:
         notes = [*([cut] if cut else []), *self._recorded_notes(records), *tally.silent_graders(records)]
         notes += [*self._judge_note(), *told, *self._recall_notes(tally)]
         notes += [
-            f"{info.name}: {'the first' if info.n == 1 else f'the first {info.n}'} of {counted(info.total, 'row')}"
+            f"{info.name}: {'the first' if info.n == 1 else f'the first {info.n}'} of {pluralize(info.total, 'row')}"
             for info in infos
             if info.n < info.total
         ]

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from pytest_evals.gates import Gate, parse_gate
-from pytest_evals.text import counted
+from pytest_evals.text import pluralize
 
 
 class ItemKey(NamedTuple):
@@ -98,7 +98,7 @@ def recorded_note(info: SuiteManifest, recorded: int, cases: int) -> str:
     """Say that ``recorded`` of so many cases bring their completions, beside what a model could be asked by."""
     them = "" if recorded == cases else " for them"
     return (
-        f"recorded: {recorded:,} of {counted(cases, 'answer')} come from the data, no model was asked{them} "
+        f"recorded: {recorded:,} of {pluralize(cases, 'answer')} come from the data, no model was asked{them} "
         f"({info.name}, beside {info.recorded_beside})"
     )
 

@@ -18,7 +18,7 @@ from pytest_evals.hashing import hashed_slug, row_id
 from pytest_evals.suites.conversation import CONVERSATION, prompt_of, recorded_of
 from pytest_evals.suites.declaration import EvalDeclaration
 from pytest_evals.templates.rendering import render
-from pytest_evals.text import counted
+from pytest_evals.text import pluralize
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,7 @@ def files_of(declaration: EvalDeclaration, dataset: Dataset, index: int, base: P
         return {}
     if len(listed) != len(dataset.rows):
         raise SuiteError(
-            f"{declaration.place}: files has {counted(len(listed), 'mapping')} for {counted(len(dataset.rows), 'row')}; there must be one a row"
+            f"{declaration.place}: files has {pluralize(len(listed), 'mapping')} for {pluralize(len(dataset.rows), 'row')}; there must be one a row"
         )
     if not isinstance(listed[index], Mapping):
         raise SuiteError(

@@ -11,7 +11,7 @@ import pytest
 from pytest_evals.agreement.raters import Agreement, agreements, decision
 from pytest_evals.artifacts.sample import to_record
 from pytest_evals.grades import Grade
-from pytest_evals.questions.answers import answered, asking, said_of
+from pytest_evals.questions.answers import answer_metadata, question_metadata, said_of
 from pytest_evals.questions.declaration import make_question
 from pytest_evals.questions.question import Question
 from pytest_evals.reports.agreement import agreement_lines, agreement_texts
@@ -29,14 +29,14 @@ def people(question: Question, grader: str, **answers: Any) -> Grade:
     """Return the grade of a grader that asks people; it waits for an answer."""
     given = [{"reviewer": name, "value": value} for name, value in answers.items()]
     value, passed, status = GRADED.get(next(iter(answers.values()), ""), (None, None, "pending"))
-    return Grade(value, grader, None, passed, status, {"shown": "x", "answers": given, **asking(question)})  # type: ignore[arg-type]  # a status
+    return Grade(value, grader, None, passed, status, {"shown": "x", "answers": given, **question_metadata(question)})  # type: ignore[arg-type]  # a status
 
 
 def judged(question: Question, grader: str, *answers: Any, decided: Any = None, status: Any = "graded") -> Grade:
     """Return the grade of a judge, of several models if it has several answers."""
-    said = answered([(f"model{number}", value) for number, value in enumerate(answers)], decided)
+    said = answer_metadata([(f"model{number}", value) for number, value in enumerate(answers)], decided)
     value = None if status != "graded" else 1.0
-    return Grade(value, grader, None, None, status, {**asking(question), **said})
+    return Grade(value, grader, None, None, status, {**question_metadata(question), **said})
 
 
 def records(*cases: Sequence[Grade], repeats: int = 1, **changes: Any) -> list[CaseRecord]:
@@ -75,7 +75,7 @@ def test_people_judges_and_panels_are_compared_where_both_answered() -> None:
     assert (graders.n, graders.agreement) == (2, 1.0)
     assert Agreement.from_dict(json.loads(json.dumps(graders.to_dict()))) == graders
     assert said_of({"asks": {"key": 3}}) is said_of({"asks": "what?"}) is said_of(None) is None, "a user's own metadata"
-    assert said_of({**asking(POLITE), "answers": [{"judge": "m", "value": "perhaps"}, 3]}) is not None
+    assert said_of({**question_metadata(POLITE), "answers": [{"judge": "m", "value": "perhaps"}, 3]}) is not None
 
 
 def test_ratings_go_by_their_order_and_numbers_by_their_distance() -> None:

@@ -9,7 +9,7 @@ import pytest
 from pytest_evals.graders.judges.reading.objects import last_object
 from pytest_evals.graders.judges.reading.thoughts import strip_thoughts
 from pytest_evals.graders.judges.replies import read_verdict
-from pytest_evals.graders.judges.subject import fenced, neutral
+from pytest_evals.graders.judges.subject import delimited, neutral
 
 OFFERED = ("PASS", "FAIL", "NA")
 
@@ -100,7 +100,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_judged_text_can_neither_close_its_fence_nor_speak_in_a_turn(text: str) -> None:
-    block = fenced("ANSWER", text)
+    block = delimited("ANSWER", text)
     first, *inner, last = block.split("\n")
     token = first.removeprefix("[BEGIN ANSWER ").removesuffix("]")
     assert (first, last) == (f"[BEGIN ANSWER {token}]", f"[END ANSWER {token}]")
@@ -113,12 +113,12 @@ def test_judged_text_can_neither_close_its_fence_nor_speak_in_a_turn(text: str) 
 
 
 def test_a_fence_follows_from_its_text_and_from_nothing_else() -> None:
-    assert fenced("ANSWER", "Paris") == fenced("ANSWER", "Paris")
-    assert fenced("ANSWER", "Paris") != fenced("ANSWER", "Paris.")
+    assert delimited("ANSWER", "Paris") == delimited("ANSWER", "Paris")
+    assert delimited("ANSWER", "Paris") != delimited("ANSWER", "Paris.")
     assert neutral("a < b | c > d, x[INSTALL] <strong>") == "a < b | c > d, x[INSTALL] <strong>"
     # Whoever knows how tokens are made and writes his own into the text gets another one.
-    token = fenced("ANSWER", "x").split()[2].removesuffix("]")
-    assert token not in fenced("ANSWER", f"x {token}").replace(f"x {token}", "")
+    token = delimited("ANSWER", "x").split()[2].removesuffix("]")
+    assert token not in delimited("ANSWER", f"x {token}").replace(f"x {token}", "")
 
 
 def test_thoughts_are_stripped_where_a_model_puts_them_and_nowhere_else() -> None:

@@ -143,7 +143,7 @@ def test_a_table_stays_where_it_is_until_it_does_not_suffice() -> None:
 def test_rows_keep_what_they_have_when_the_table_gets_another_shape() -> None:
     slots = stored(8, 100, SlotTableSize(8, 2048))
     rows = [row(20) for _ in range(8)]
-    slots.seat([], rows)
+    slots.assign_slots([], rows)
     for mark, each in enumerate(rows):
         each.stored = 20
         for tensor in slots.layer(0, torch.zeros(1), torch.zeros(1)):
@@ -154,7 +154,7 @@ def test_rows_keep_what_they_have_when_the_table_gets_another_shape() -> None:
     slots.reserve(3, 500)
     assert (slots.rows, slots.capacity) == (4, 512)
     late = row()
-    assert {each.slot for each in slots.seat(rows[6:], [late])} == {0, 1}
+    assert {each.slot for each in slots.assign_slots(rows[6:], [late])} == {0, 1}
     for mark, each in enumerate(rows[6:], start=7):
         for tensor in slots.layer(0, torch.zeros(1), torch.zeros(1)):
             assert (tensor[each.slot, :, :20] == mark).all()
@@ -404,7 +404,7 @@ def decoder_of(
 ) -> StaticDecoder:
     """A decoder whose rows are seated, with their prompts stored and a first token generated."""
     table = stored(slots, 256, SlotTableSize(slots, slots * 256))
-    table.seat([], rows)
+    table.assign_slots([], rows)
     for each in rows:
         each.stored = len(each.prompt)
         each.accept(each.prompt[-1] + 1, None)
@@ -470,7 +470,7 @@ def test_positions_go_on_with_the_tokens_and_never_beyond_a_rows_own() -> None:
 
     rows = [row(3, max_new_tokens=5), *(row(10, max_new_tokens=40) for _ in range(7))]
     table = stored(8, 256, SlotTableSize(8, 2048))
-    table.seat([], rows)
+    table.assign_slots([], rows)
     for each in rows:
         each.stored = len(each.prompt)
         each.accept(each.prompt[-1] + 1, None)
@@ -497,7 +497,7 @@ def test_slots_in_the_middle_may_be_free_until_there_are_too_many() -> None:
 def test_rows_of_other_lengths_and_counts_are_steps_of_other_sizes() -> None:
     rows = [row(3, max_new_tokens=250), row(4, max_new_tokens=10), row(5, max_new_tokens=10)]
     table = stored(3, 300, SlotTableSize(4, 4096))
-    table.seat([], rows)
+    table.assign_slots([], rows)
     for each in rows:
         each.stored = len(each.prompt)
         each.accept(each.prompt[-1] + 1, None)

@@ -69,20 +69,20 @@ def holds(slots: KVCache, each: TokenSequence, mark: int) -> bool:
 def test_rows_that_decode_get_the_first_slots_in_their_order_of_seats() -> None:
     slots = slots_of(4)
     rows = [row() for _ in range(4)]
-    assert slots.seat([], rows[:2]) == []
+    assert slots.assign_slots([], rows[:2]) == []
     assert [each.slot for each in rows[:2]] == [0, 1]
-    assert slots.seat([rows[1], rows[0]], rows[2:]) == [rows[0], rows[1]]
+    assert slots.assign_slots([rows[1], rows[0]], rows[2:]) == [rows[0], rows[1]]
     assert [each.slot for each in rows] == [0, 1, 2, 3]
 
 
 def test_a_gap_is_closed_by_the_last_row_which_brings_what_it_has() -> None:
     slots = slots_of(3)
     rows = [row(5), row(6), row(7, shared=2)]
-    slots.seat([], rows)
+    slots.assign_slots([], rows)
     for mark, each in enumerate(rows):
         write(slots, each, mark)
     slots.release(rows[0])
-    assert slots.seat(rows[1:], []) == [rows[2], rows[1]]
+    assert slots.assign_slots(rows[1:], []) == [rows[2], rows[1]]
     assert (rows[2].slot, rows[1].slot) == (0, 1)
     assert holds(slots, rows[1], 1)
     assert holds(slots, rows[2], 2)
@@ -91,10 +91,10 @@ def test_a_gap_is_closed_by_the_last_row_which_brings_what_it_has() -> None:
 def test_a_row_in_pieces_gives_its_first_slot_to_one_that_decodes_and_keeps_what_it_has() -> None:
     slots = slots_of(3)
     filling, decoding = row(9), row(4)
-    slots.seat([], [filling, decoding])
+    slots.assign_slots([], [filling, decoding])
     write(slots, filling, 1)
     write(slots, decoding, 2)
-    assert slots.seat([decoding], [filling]) == [decoding]
+    assert slots.assign_slots([decoding], [filling]) == [decoding]
     assert (decoding.slot, filling.slot) == (0, 1)
     assert holds(slots, filling, 1)
     assert holds(slots, decoding, 2)
@@ -103,19 +103,19 @@ def test_a_row_in_pieces_gives_its_first_slot_to_one_that_decodes_and_keeps_what
 def test_a_new_row_takes_a_slot_that_was_left() -> None:
     slots = slots_of(3)
     rows = [row(3) for _ in range(3)]
-    slots.seat([], rows)
+    slots.assign_slots([], rows)
     slots.release(rows[2])
     late = row()
-    slots.seat(rows[:2], [late])
+    slots.assign_slots(rows[:2], [late])
     assert late.slot == 2
 
 
 def test_a_row_that_was_started_again_gets_a_slot_anew() -> None:
     slots = slots_of(2)
     one, two = row(3), row(3)
-    slots.seat([], [one, two])
+    slots.assign_slots([], [one, two])
     one.restart()
-    assert slots.seat([two], [one]) == [two]
+    assert slots.assign_slots([two], [one]) == [two]
     assert (two.slot, one.slot) == (0, 1)
 
 
@@ -129,7 +129,7 @@ def test_everybody_keeps_what_they_have_however_rows_come_and_go(seed: int) -> N
     for number in range(150):
         others = [*filling, *(row(stored=0, shared=dice.choice([0, 3])) for _ in range(dice.randint(0, 2)))]
         slots.reserve(len(decoding) + len(others), dice.randint(1, 40))
-        seated = slots.seat(decoding, others)
+        seated = slots.assign_slots(decoding, others)
         assert {id(each) for each in seated} == {id(each) for each in decoding}
         assert [each.slot for each in seated] == list(range(len(decoding)))
         everyone = [*decoding, *others]
@@ -163,7 +163,7 @@ def test_slots_are_as_long_as_asked_rounded_up() -> None:
 def test_slots_grow_in_rows_and_cells_and_keep_what_they_hold() -> None:
     slots = slots_of(2, 64)
     rows = [row(10), row(64)]
-    slots.seat([], rows)
+    slots.assign_slots([], rows)
     for mark, each in enumerate(rows):
         write(slots, each, mark)
     slots.reserve(5, 65)
@@ -204,7 +204,7 @@ def test_slots_stay_within_the_limit_and_everybody_keeps_what_they_have() -> Non
     """Many short rows, then few long ones: not the most rows ever times the longest row ever."""
     slots = slots_of(16, 64)
     rows = [row(10 + number) for number in range(16)]
-    slots.seat([], rows)
+    slots.assign_slots([], rows)
     for mark, each in enumerate(rows):
         write(slots, each, mark)
     for each in rows[:13]:
@@ -324,7 +324,7 @@ def test_a_store_is_filled_in_pieces_and_divided() -> None:
 def test_a_row_that_has_just_left_its_slot_leaves_its_cells_to_a_stretch() -> None:
     slots = slots_of(2)
     each = row(12, shared=3)
-    slots.seat([], [row(), each])
+    slots.assign_slots([], [row(), each])
     write(slots, each, 5)
     slots.release(each)
     kept = PrefixNode(tuple(range(6)), start=5)
@@ -359,7 +359,7 @@ def test_what_prefixes_hold_beyond_the_shared_part_is_copied_before_the_rows_own
             slots.store_of(prefix).write(layer, keys.expand(-1, -1, SIZE), values.expand(-1, -1, SIZE + 1))
     each = row(11, shared)
     each.prefix = lower
-    slots.seat([], [row(), each])
+    slots.assign_slots([], [row(), each])
     write(slots, each, 7)
     slots.copy_prefixes(each)
     for kind, tensor in enumerate(tensors(slots)):

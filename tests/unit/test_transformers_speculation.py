@@ -13,7 +13,7 @@ from pytest_evals.generation import GenerationParams
 
 def trusting(tokens: list[int]) -> AcceptanceHistory:
     memory = AcceptanceHistory(tokens)
-    memory.trust = TOKENS
+    memory.draft_length = TOKENS
     return memory
 
 
@@ -48,7 +48,7 @@ def test_more_is_guessed_after_right_guesses_and_less_after_wrong_ones() -> None
     memory, counts = AcceptanceHistory([5] * 9), list[int]()
     for right in (True, True, True, True, True, False, True):
         counts.append(len(memory.guess(100)))
-        memory.judge(counts[-1], counts[-1] if right else 2)
+        memory.update(counts[-1], counts[-1] if right else 2)
     assert counts == [1, 2, 4, 8, 16, TOKENS, 3]
 
 
@@ -68,7 +68,7 @@ def test_few_rows_share_the_tokens_of_a_step_and_none_gets_more_than_there_is_ro
     rows = [row([5] * 6, [5, 5]) for _ in range(FEW_ROWS)]
     for _ in range(6):
         for each, guessed in zip(rows, guesser.guess(rows), strict=True):
-            guesser.judge(each, len(guessed), len(guessed))
+            guesser.update(each, len(guessed), len(guessed))
     assert [len(guessed) for guessed in guesser.guess(rows)] == [TOKENS // FEW_ROWS - 1] * FEW_ROWS
     assert len(guesser.guess(rows[:1])[0]) == TOKENS - 1
     # The last token that may be generated is never stored.
@@ -78,5 +78,5 @@ def test_few_rows_share_the_tokens_of_a_step_and_none_gets_more_than_there_is_ro
     assert guesser.guess([]) == []
     assert told[0] == (1, 1)
     told.clear()
-    guesser.judge(rows[0], 0, 0)
+    guesser.update(rows[0], 0, 0)
     assert told == []

@@ -41,22 +41,22 @@ _PARAMS = params_by_use("no", "device", "host")
 class TransformersEngine:
     """A language model of transformers, generating in batches."""
 
-    def __init__(self, loaded: LoadedModel, machinery: Backends, seconds: float = 0.0) -> None:
-        identity = {**loaded.identity, "version": VERSION, "loop": machinery.name}
+    def __init__(self, loaded: LoadedModel, backends: Backends, seconds: float = 0.0) -> None:
+        identity = {**loaded.identity, "version": VERSION, "loop": backends.name}
         self.model, self.tokenizer = loaded.model, loaded.tokenizer
         self.info = EngineInfo(
             loaded.device,
             loaded.dtype,
             getattr(loaded.model.config.get_text_config(decoder=True), "max_position_embeddings", None),
             identity,
-            notes=tuple(machinery.notes),
-            rows=machinery.budget.rows,
+            notes=tuple(backends.notes),
+            rows=backends.budget.rows,
             seconds=seconds,
         )
         self.capabilities = Capabilities(likelihoods=True, params=_PARAMS)
         self._intake = RequestEncoder(loaded, self.info, self.capabilities)
-        self._loops: list[Backend] = machinery.loops
-        self._meter: UsageMeter = machinery.meter
+        self._loops: list[Backend] = backends.loops
+        self._meter: UsageMeter = backends.meter
         self._answers: dict[str, PendingRequest] = {}
         self._ranks = loaded.ranks
 
@@ -133,10 +133,10 @@ def open_rank(spec: ModelSpec, options: dict[str, Any], report: Callable[[str], 
     loaded = load_model(spec, options, report)
     if loaded.device == "cpu":
         set_threads(options.get("replicas", 1) * loaded.ranks)
-    machinery = select_backend(loaded, spec, options)
+    backends = select_backend(loaded, spec, options)
     seconds = time.perf_counter() - started
     report(f"loaded in {seconds:.1f} s")
-    return TransformersEngine(loaded, machinery, seconds)
+    return TransformersEngine(loaded, backends, seconds)
 
 
 # -- Rows -> the result of the request that they belong to.

@@ -85,9 +85,9 @@ def select_backend(loaded: LoadedModel, spec: ModelSpec, options: Mapping[str, A
     return _packing(loaded, runner, Backends("packed", [], budget, meter, notes), options)
 
 
-def _packing(loaded: LoadedModel, runner: ModelRunner, machinery: Backends, options: Mapping[str, Any]) -> Backends:
-    """Return the machinery of a model that can be packed; what is known of it is in ``machinery``."""
-    budget, meter, without = machinery.budget, machinery.meter, frozenset(options.get("without", ()))
+def _packing(loaded: LoadedModel, runner: ModelRunner, backends: Backends, options: Mapping[str, Any]) -> Backends:
+    """Return the backends of a model that can be packed; what is known of it is in ``backends``."""
+    budget, meter, without = backends.budget, backends.meter, frozenset(options.get("without", ()))
     if runner.decoder is not None:
         runner.slots.room = table_room(budget)
         runner.decoder.tally = tally_of(meter)
@@ -106,12 +106,12 @@ def _packing(loaded: LoadedModel, runner: ModelRunner, machinery: Backends, opti
     kept_in = None if "retention" in without else runner.slots
     scheduler: Scheduler[AnySequence] = Scheduler(budget, kept_in)
     usual_loop = (BlockBackend if runner.decoder else PackedBackend)(scheduler, runner, meter, loaded.device)
-    machinery.loops = [usual_loop, reference]
-    return machinery
+    backends.loops = [usual_loop, reference]
+    return backends
 
 
 def _generating(loaded: LoadedModel, budget: BatchLimits, meter: UsageMeter, why_not: str, *, exact: bool) -> Backends:
-    """Return the machinery of a model that cannot be packed. ``exact``: as if nothing else were computed."""
+    """Return the backends of a model that cannot be packed. ``exact``: as if nothing else were computed."""
     alone = GenerateBackend(loaded.model, BatchLimits(1, 1), meter, loaded.device, pads=False)
     if exact:
         note = f"runs through transformers' generate, one prompt at a time for exactness: {why_not}"

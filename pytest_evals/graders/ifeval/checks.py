@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from pytest_evals.graders.ifeval.language import language_of, sentences, words
-from pytest_evals.text import counted, quoted
+from pytest_evals.text import pluralize, quoted
 
 Relation = Literal["less than", "at least"]
 
@@ -41,7 +41,7 @@ class CheckResult(NamedTuple):
 
 def _compared(count: int, relation: Relation, wanted: int, noun: str) -> CheckResult:
     followed = count < wanted if relation == "less than" else count >= wanted
-    return CheckResult(followed, f"{counted(count, noun)}, {relation} {wanted}")
+    return CheckResult(followed, f"{pluralize(count, noun)}, {relation} {wanted}")
 
 
 # -- keywords
@@ -93,7 +93,7 @@ def number_paragraphs(text: str, *, num_paragraphs: int) -> CheckResult:
     count = sum(map(bool, paragraphs))
     return CheckResult(
         count == num_paragraphs and not blank,
-        f"{counted(count, 'paragraph')}{' with a blank one among them' if blank else ''}, exactly {num_paragraphs}",
+        f"{pluralize(count, 'paragraph')}{' with a blank one among them' if blank else ''}, exactly {num_paragraphs}",
     )
 
 
@@ -114,7 +114,7 @@ def nth_paragraph_first_word(text: str, *, num_paragraphs: int, nth_paragraph: i
     word = "".join(map(str.lower, _first_word(chosen)))
     return CheckResult(
         bool(chosen) and count == num_paragraphs and word == first_word.lower(),
-        f"{counted(count, 'paragraph')}, exactly {num_paragraphs}; number {nth_paragraph} begins with {quoted(word)}",
+        f"{pluralize(count, 'paragraph')}, exactly {num_paragraphs}; number {nth_paragraph} begins with {quoted(word)}",
     )
 
 
@@ -145,7 +145,7 @@ def postscript(text: str, *, postscript_marker: str) -> CheckResult:
 def number_bullet_lists(text: str, *, num_bullets: int) -> CheckResult:
     """The text has exactly so many bullet points, with stars or dashes."""
     count = len(_STAR_BULLET.findall(text)) + len(_DASH_BULLET.findall(text))
-    return CheckResult(count == num_bullets, f"{counted(count, 'bullet point')}, exactly {num_bullets}")
+    return CheckResult(count == num_bullets, f"{pluralize(count, 'bullet point')}, exactly {num_bullets}")
 
 
 def constrained_response(text: str) -> CheckResult:
@@ -193,7 +193,7 @@ def two_responses(text: str) -> CheckResult:
     answers = [part for part in parts if part]
     followed = all(parts[1:-1]) and len(answers) == 2 and answers[0] != answers[1]
     same = " that are the same" if len(answers) == 2 and answers[0] == answers[1] else ""
-    return CheckResult(followed, f"{counted(len(answers), 'response')}{same}")
+    return CheckResult(followed, f"{pluralize(len(answers), 'response')}{same}")
 
 
 def repeat_prompt(text: str, *, prompt_to_repeat: str) -> CheckResult:
@@ -249,4 +249,4 @@ def _english(text: str, case: str, *, followed: bool) -> CheckResult:
 
 def no_comma(text: str) -> CheckResult:
     """The text has no comma."""
-    return CheckResult("," not in text, counted(text.count(","), "comma"))
+    return CheckResult("," not in text, pluralize(text.count(","), "comma"))

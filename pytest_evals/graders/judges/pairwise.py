@@ -12,7 +12,7 @@ from pytest_evals.graders.judges.decisions import Decision, VerdictLabels, decid
 from pytest_evals.graders.judges.grader import Scene, check_text, judge_fixture, messages_of
 from pytest_evals.graders.judges.labels import closing
 from pytest_evals.graders.judges.options import read_options
-from pytest_evals.graders.judges.subject import fenced, insert, join_documents
+from pytest_evals.graders.judges.subject import delimited, insert, join_documents
 
 FIRST_WINS: VerdictLabels = {"A": 1.0, "B": 0.0, "TIE": 0.5}
 """What a verdict is worth to the answer that is shown first."""
@@ -59,10 +59,10 @@ def pairwise(criterion: str, *, against: str, **common: Any) -> Fixture:
 def _blocks(scene: Scene, first: str, second: str) -> Sequence[str]:
     subject, parts = scene.subject, []
     if subject.question is not None:
-        parts.append(f"Question:\n{fenced('QUESTION', subject.question)}")
+        parts.append(f"Question:\n{delimited('QUESTION', subject.question)}")
     if subject.documents:
-        parts.append(f"Context:\n{fenced('CONTEXT', join_documents(subject.documents))}")
-    return [*parts, f"Answer A:\n{fenced('ANSWER A', first)}", f"Answer B:\n{fenced('ANSWER B', second)}"]
+        parts.append(f"Context:\n{delimited('CONTEXT', join_documents(subject.documents))}")
+    return [*parts, f"Answer A:\n{delimited('ANSWER A', first)}", f"Answer B:\n{delimited('ANSWER B', second)}"]
 
 
 def compared(ours_first: Decision | None, ours_second: Decision | None, threshold: float | None) -> dict[str, Any]:

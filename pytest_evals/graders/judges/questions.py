@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_evals.errors import SuiteError
 from pytest_evals.graders.judges.decisions import Ballot, Decision, VerdictLabels
 from pytest_evals.graders.judges.options import Options
-from pytest_evals.questions.answers import answered, asking
+from pytest_evals.questions.answers import answer_metadata, question_metadata
 from pytest_evals.questions.question import Question, QuestionKind
 from pytest_evals.questions.scales import Scale
 
@@ -103,8 +103,10 @@ class JudgeQuestion:
     def noted(self, decision: Decision) -> Decision:
         """Return the decision with the question, and the answer of each model, in its metadata."""
         read = [(ballot.model, self.read(ballot)) for ballot in decision.ballots]
-        said = answered([(model, answer) for model, answer in read if answer is not None], self.decided(decision))
-        return replace(decision, metadata={**decision.metadata, **asking(self.question), **said})
+        said = answer_metadata(
+            [(model, answer) for model, answer in read if answer is not None], self.decided(decision)
+        )
+        return replace(decision, metadata={**decision.metadata, **question_metadata(self.question), **said})
 
 
 def asked_labels(

@@ -30,7 +30,7 @@ class Delimited(str):
 
     def __new__(cls, name: str, text: str) -> Self:
         """Put ``text`` between markers."""
-        made = super().__new__(cls, fenced(name, text))
+        made = super().__new__(cls, delimited(name, text))
         made.text = text
         return made
 
@@ -48,12 +48,12 @@ class Subject:
         """Return them between markers, as a prompt shows them."""
         parts = []
         if self.question is not None:
-            parts.append(f"Question:\n{fenced('QUESTION', self.question)}")
+            parts.append(f"Question:\n{delimited('QUESTION', self.question)}")
         if self.documents:
-            parts.append(f"Context:\n{fenced('CONTEXT', join_documents(self.documents))}")
+            parts.append(f"Context:\n{delimited('CONTEXT', join_documents(self.documents))}")
         if self.reference is not None:
-            parts.append(f"Reference answer:\n{fenced('REFERENCE', self.reference)}")
-        return [*parts, f"Answer to judge:\n{fenced('ANSWER', self.answer)}"]
+            parts.append(f"Reference answer:\n{delimited('REFERENCE', self.reference)}")
+        return [*parts, f"Answer to judge:\n{delimited('ANSWER', self.answer)}"]
 
     def material(self, *judged: str) -> Material:
         """Return the texts by what they are to a reader of verdicts. ``judged``: what is judged in place of the answer."""
@@ -263,7 +263,7 @@ def neutral(text: str) -> str:
     return text
 
 
-def fenced(name: str, text: str) -> str:
+def delimited(name: str, text: str) -> str:
     """Return ``text`` between ``[BEGIN NAME token]`` and ``[END NAME token]``.
 
     The token follows from the text and does not stand in it, so that the text can hold no marker of its own block; the

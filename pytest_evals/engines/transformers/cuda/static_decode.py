@@ -124,7 +124,7 @@ class StaticDecoder:
     def _prepared(self, rows: Sequence[TokenSequence]) -> Buffers:
         """Seat the rows close enough together, and have buffers for the slots as they are now."""
         if max(row.slot or 0 for row in rows) >= rows_bucket(len(rows), self._slots.rows):
-            self._slots.seat(rows, [])
+            self._slots.assign_slots(rows, [])
         if self._version != self._slots.version:
             self.forget()
         if self._buffers is None:

@@ -64,7 +64,7 @@ class KVCache:
 
     # -- who sits where
 
-    def seat(self, decoding: Sequence[TokenSequence], others: Sequence[TokenSequence]) -> list[TokenSequence]:
+    def assign_slots(self, decoding: Sequence[TokenSequence], others: Sequence[TokenSequence]) -> list[TokenSequence]:
         """Give every row a slot, those that decode the first ones; return these in the order of their slots."""
         self._tidy()
         wanted = len(decoding) + len(others)

@@ -120,7 +120,7 @@ class ModelRunner:
         everyone = {id(row): row for row in [*decoding, *filling, *admitted]}
         longest = max((row.cells - row.shared for row in everyone.values()), default=0)
         self.slots.reserve(len(everyone), longest, plan.limit, plan.ahead)
-        decoding = self.slots.seat(decoding, [row for row in everyone.values() if row not in decoding])
+        decoding = self.slots.assign_slots(decoding, [row for row in everyone.values() if row not in decoding])
         guesses = self.guesser.guess(decoding) if self.guesser and not plan.pieces else []
         layout, step = build_batch(decoding, plan.pieces, self.slots, self._device, guesses, self.threads)
         shortlist = self.shortlist if self._is_plain(layout) else None
@@ -226,7 +226,7 @@ class ModelRunner:
                 break
         for row, guessed, count in zip(rows, guesses, right, strict=True):
             if self.guesser is not None:
-                self.guesser.judge(row, len(guessed), count)
+                self.guesser.update(row, len(guessed), count)
         return finished
 
     def _give(self, row: TokenSequence, token: int, logprob: float | None) -> bool:

@@ -31,7 +31,7 @@ class AcceptanceHistory:
     """The tokens of a row, and where each few of them were followed by something the last time."""
 
     def __init__(self, prompt: Sequence[int]) -> None:
-        self.trust = 1
+        self.draft_length = 1
         """So many tokens are guessed next: more when guesses are right, fewer when they are wrong."""
         self._tokens: list[int] = []
         self._followed: dict[tuple[int, ...], int] = {}
@@ -59,15 +59,15 @@ class AcceptanceHistory:
         else:
             return []
         guessed: list[int] = []
-        for _ in range(min(most, self.trust)):
+        for _ in range(min(most, self.draft_length)):
             known = place < len(self._tokens)
             guessed.append(self._tokens[place] if known else guessed[place - len(self._tokens)])
             place += 1
         return guessed
 
-    def judge(self, guessed: int, right: int) -> None:
+    def update(self, guessed: int, right: int) -> None:
         """Take note of how many guesses were right."""
-        self.trust = min(2 * self.trust, TOKENS) if right == guessed else right + 1
+        self.draft_length = min(2 * self.draft_length, TOKENS) if right == guessed else right + 1
 
 
 class PromptLookup:
@@ -83,10 +83,10 @@ class PromptLookup:
         most = min(TOKENS // len(rows), *(row.cells - row.stored for row in rows)) - 1
         return [memory_of(row).guess(most) for row in rows]
 
-    def judge(self, row: TokenSequence, guessed: int, right: int) -> None:
+    def update(self, row: TokenSequence, guessed: int, right: int) -> None:
         """Take note that of so many guesses for a row so many were right."""
         if guessed:
-            memory_of(row).judge(guessed, right)
+            memory_of(row).update(guessed, right)
             self._tally(guessed, right)
 
 
