@@ -12,8 +12,8 @@ from pytest_evals.text import quoted
 
 
 def parse_json(text: str) -> Any:
-    """Return the JSON value that ``text`` is. White space and one code fence around it, or half of one, are tolerated; anything
-    else is not.
+    """Return the JSON value that ``text`` is. White space and one code fence around it are tolerated, anything else is
+    not.
 
     Raises `ValueError` with the place of the first mistake. NaN and infinities are not JSON.
     """
