@@ -164,9 +164,11 @@ def bubblewrap_command(limits: Mapping[str, int], *, packages: bool) -> list[str
         shutil.which("bwrap") or "bwrap",
         *("--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--hostname", "sandbox"),
         *("--uid", "65534", "--gid", "65534", "--clearenv", *set_variables),
+        # Before what is bound: Python may be installed below it.
+        *("--size", str(4 * limits["file_size"]), "--tmpfs", _INSIDE),
         *binds,
         *("--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"),
-        *("--size", str(4 * limits["file_size"]), "--tmpfs", _INSIDE, "--chdir", _INSIDE, "--remount-ro", "/", "--"),
+        *("--chdir", _INSIDE, "--remount-ro", "/", "--"),
     ]
 
 
