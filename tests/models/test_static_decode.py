@@ -365,7 +365,9 @@ def test_a_decoder_that_computes_something_else_is_not_used(
         monkeypatch.setattr(StaticDecoder, "_step", repeating(StaticDecoder._step))
     else:
         look_up = sampler.sample_by_inverse_cdf
-        monkeypatch.setattr(static_decode, "looked_up", lambda shares, numbers: look_up(shares, 1 - numbers))
+        monkeypatch.setattr(
+            static_decode, "sample_by_inverse_cdf", lambda shares, numbers: look_up(shares, 1 - numbers)
+        )
     notes = enable_static_decode(runner, engine.model, "cpu", [("static tensors", EagerCapture)])
     assert len(notes) == 1
     assert notes[0].startswith("decodes without static tensors: its logits would differ by")

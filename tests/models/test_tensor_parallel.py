@@ -42,10 +42,14 @@ def results(pool: EnginePool, requests: list[Request]) -> list[Result]:
     return [result for result in found if result is not None]
 
 
-def followers() -> list[psutil.Process]:
+def further_ranks() -> list[psutil.Process]:
     """The further ranks that this process's engines started."""
     children = psutil.Process().children(recursive=True)
-    return [child for child in children if any(part.endswith("transformers.follower") for part in child.cmdline())]
+    return [
+        child
+        for child in children
+        if any(part.endswith("transformers.tensor_parallel_worker") for part in child.cmdline())
+    ]
 
 
 def test_two_ranks_give_the_texts_of_one_and_leave_with_the_engine(pool: EnginePool, tiny: Path) -> None:
@@ -53,7 +57,7 @@ def test_two_ranks_give_the_texts_of_one_and_leave_with_the_engine(pool: EngineP
     divided = results(pool, asked(f"{tiny}?tp=2"))
     assert all(result.error is None for result in divided)
     assert [result.answer.text for result in divided] == [whole[f"{tiny}-{index}"] for index in range(len(TEXTS))]
-    left = followers()
+    left = further_ranks()
     assert len(left) == 1
     pool.close()
     _gone, alive = psutil.wait_procs(left, timeout=60)
@@ -63,7 +67,7 @@ def test_two_ranks_give_the_texts_of_one_and_leave_with_the_engine(pool: EngineP
 def test_a_rank_that_dies_takes_the_engine_along_and_nothing_is_lost(pool: EnginePool, tiny: Path) -> None:
     first = results(pool, asked(f"{tiny}?tp=2", new_tokens=2))
     assert all(result.error is None for result in first)
-    for process in followers():
+    for process in further_ranks():
         process.kill()
     deadline = time.monotonic() + 120
     while not pool.incidents and time.monotonic() < deadline:
