@@ -49,7 +49,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A model's answer to one conversation: made where the model runs, and the same until it stands in the artifact.
+    """A model's answer to one conversation: made by the engine, and the same object all the way to the artifact.
 
     ``text`` holds no special tokens. ``messages`` is the whole conversation; the answer is its last message.
     ``finish_reason`` is ``stop`` (end-of-text token or stop string), ``length`` (``max_new_tokens``) or ``recorded``

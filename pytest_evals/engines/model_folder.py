@@ -18,7 +18,7 @@ _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 def locate_model(name: str, options: Mapping[str, Any], written: str, root: Path) -> tuple[str, str | None]:
     """Return a model's name or folder, and its revision; a path is relative to ``root``.
 
-    Raises `ModelError` for what is no name of a model, and for a folder without weights, tokenizer or chat template.
+    Raises `ModelError` for a text that cannot name a model, and for a folder without weights, tokenizer or chat template.
     """
     if name == EMBEDDED:
         return name, None

@@ -22,12 +22,12 @@ _LARGEST_FACTORIAL = 170
 
 _TOKEN = re.compile(
     r"(?P<number>[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?|[0-9]+(?:\.[0-9]+)?|\.[0-9]+)|\\[dtc]?(?P<frac>frac|binom)|(?P<root>\\sqrt|√)"
-    r"|(?P<pi>\\pi|π)|(?P<times>\\cdot|\\times|[*×·])|(?P<over>\\div|[/÷])|(?P<sign>[-+^!()\[\]{}])"  # noqa: RUF001 - signs of multiplication
+    r"|(?P<pi>\\pi|π)|(?P<times>\\cdot|\\times|[*×·])|(?P<over>\\div|[/÷])|(?P<sign>[-+^!()\[\]{}])"  # noqa: RUF001 - signs as models write them - signs of multiplication
 )
 _LEFT_OUT = re.compile(r"\\left|\\right|\\[,;:! ]|\\displaystyle|[\s$~]|\^\s?\{?\s?\\circ\s?\}?|\\degree|°")
 # The unit after it: a word, or several, with their exponents.
 _UNIT = re.compile(r"(?:\\?%|\\(?:text|mathrm|mbox)\s?\{[^{}]*\}(?:\s?\^\s?\{?-?[0-9]\}?)?|[\s.~])+\Z")
-_CALCULATION = re.compile(r"[-+*/^!×·÷√π]|\\(?:cdot|times|div|sqrt|pi|[dt]?binom|[dtc]?frac)|\)\s?\(|[0-9]\s?\(")  # noqa: RUF001
+_CALCULATION = re.compile(r"[-+*/^!×·÷√π]|\\(?:cdot|times|div|sqrt|pi|[dt]?binom|[dtc]?frac)|\)\s?\(|[0-9]\s?\(")  # noqa: RUF001 - signs as models write them
 _MINUS = str.maketrans("\u2212\u2013", "--")
 
 

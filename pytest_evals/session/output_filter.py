@@ -67,7 +67,7 @@ class OutputFilter:
             return write(text)
 
         with contextlib.suppress(AttributeError):
-            stream.write = write_filtered  # type: ignore[method-assign]
+            stream.write = write_filtered  # type: ignore[method-assign]  # of this one stream, not of its class
             self._patched.append(stream)
 
     def pytest_unconfigure(self) -> None:

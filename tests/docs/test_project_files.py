@@ -69,7 +69,7 @@ def test_a_release_is_published_by_trust_after_everything_passed() -> None:
     assert "secrets." not in json.dumps(jobs)
     called = workflow("ci")
     # YAML 1.1 reads the key "on" as true.
-    assert "workflow_call" in called[True]  # type: ignore[index]
+    assert "workflow_call" in called[True]  # type: ignore[index]  # YAML 1.1 reads the key 'on' as True
 
 
 def test_make_targets_that_workflows_run_exist() -> None:
