@@ -77,6 +77,10 @@ class Completion:
     def __str__(self) -> str:
         return self.text
 
+    def __repr__(self) -> str:
+        # For people: pytest shows it in tracebacks and as an argument of tests.
+        return f"<Completion {one_line(self.text, 200)!r} ({self.finish_reason})>"
+
     def to_dict(self) -> dict[str, Any]:
         """Return the answer as plain data, without its conversation and its model; what is not known is left out."""
         known = [(name, getattr(self, name)) for name in _ANSWER]

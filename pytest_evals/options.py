@@ -92,6 +92,11 @@ _INI: Mapping[str, tuple[Any, Any, str]] = {
         "allow",
         "Completions that the rows bring where a model could be asked: allow (the default) or refuse",
     ),
+    "evals_annotations": (
+        "string",
+        "auto",
+        "Annotations in GitHub Actions: auto (the default: not beside a plugin that makes them), on or off",
+    ),
     "evals_strict_cases": ("bool", False, "A missed case fails even if its suite has gates"),
     "evals_baseline": ("string", "", "What --evals-baseline is by default"),
     "evals_inconclusive": (

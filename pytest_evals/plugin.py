@@ -85,6 +85,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         skip_evals(items)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say that evals were skipped, since pytest shows reasons only when it is asked to."""
+    if "skipped" in terminalreporter.stats and config.get_verbosity() >= 0 and not enabled(config):
+        from pytest_evals.registration import skipped_note
+
+        note = skipped_note(terminalreporter.stats["skipped"])
+        if note:
+            terminalreporter.write_line(note)
+
+
 # -- The fixtures that the plugin provides.
 
 

@@ -21,6 +21,7 @@ from pytest_evals.settings import Settings, read_settings
 from pytest_evals.sinks import for_terminal, log_is_read
 from pytest_evals.suites.declaration import MARK
 from pytest_evals.suites.manifest import SuiteManifest
+from pytest_evals.text import pluralize
 
 if TYPE_CHECKING:
     from pytest_evals.baselines.loading import Baseline
@@ -97,9 +98,14 @@ def _run(config: pytest.Config, settings: Settings, collection: Collection) -> N
 
         activate_worker(config, settings, collection, worker_input[ADDRESS])
         return
+    distributed = config.getoption("dist", "no") != "no"
+    if config.getoption("dist", "no") == "each":
+        raise pytest.UsageError(
+            "--dist each runs every test once in each worker, and a run of evals has each case once: choose another --dist, or run "
+            "pytest once for each environment (pytest-evals compare shows how the runs differ)"
+        )
     path = artifact_path(settings)
     check_outputs(settings, path)
-    distributed = config.getoption("dist", "no") != "no"
     _own(config, settings, collection, path, programs, distributed=distributed)
 
 
@@ -171,7 +177,8 @@ def _register_outputs(
     artifact: Path,
     baseline: Baseline | None,
 ) -> None:
-    asked = requested_outputs(settings, os.environ)
+    plugins = (name for name, plugin in config.pluginmanager.list_name_plugin() if plugin is not None)
+    asked = requested_outputs(settings, os.environ, plugins)
     if asked:
         from pytest_evals.session.outputs import Outputs
 
@@ -193,11 +200,23 @@ def _plan(config: pytest.Config, settings: Settings, collection: Collection) -> 
     config.pluginmanager.register(GateCheck(settings, collection.infos), "evals-gate-check")
 
 
+_WHY_SKIPPED = "an eval: run it with --evals (or 'evals = true' in the configuration file, or PYTEST_EVALS=1)"
+
+
+def skipped_note(reports: Sequence[Any]) -> str:
+    """Say how many of these reports of skipped tests are of evals that are off; nothing where none is."""
+    reasons = [report.longrepr[2] for report in reports if isinstance(report.longrepr, tuple)]
+    number = sum(_WHY_SKIPPED in reason for reason in reasons)
+    return (
+        f"evals are off: {pluralize(number, 'eval')} skipped; --evals runs {'it' if number == 1 else 'them'}"
+        if number
+        else ""
+    )
+
+
 def skip_evals(items: list[pytest.Item]) -> None:
     """Mark every eval to be skipped, with the reason that says how to run it."""
-    skip = pytest.mark.skip(
-        reason="an eval: run it with --evals (or 'evals = true' in the configuration file, or PYTEST_EVALS=1)"
-    )
+    skip = pytest.mark.skip(reason=_WHY_SKIPPED)
     for item in items:
         if item.get_closest_marker(MARK) is not None:
             item.add_marker(skip)

@@ -23,6 +23,7 @@ from pytest_evals.gates import Gate, parse_gate
 from pytest_evals.options import KEYS
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+ANNOTATIONS = ("auto", "on", "off")
 INCONCLUSIVE = ("warn", "pass", "fail")
 RECORDED_CHOICES = ("allow", "refuse")
 CODE_SANDBOXES = ("auto", "bubblewrap", "landlock", "seccomp", "none", "docker", "podman")
@@ -50,6 +51,7 @@ class Settings:
     dtype: str
     batch: str
     strict_cases: bool
+    annotations: str
     refuse_recorded: bool
     grader_timeout: float
     stall_timeout: float
@@ -117,6 +119,7 @@ def read_settings(config: pytest.Config) -> Settings:
         dtype=_one_of("--evals-dtype", config.getoption("evals_dtype") or "auto", DTYPES),
         batch=_batch(config.getoption("evals_batch") or "auto"),
         strict_cases=bool(config.getini("evals_strict_cases")),
+        annotations=_one_of("evals_annotations", config.getini("evals_annotations"), ANNOTATIONS),
         refuse_recorded=_one_of("evals_recorded", config.getini("evals_recorded"), RECORDED_CHOICES) == "refuse",
         grader_timeout=_seconds(config, "evals_grader_timeout"),
         stall_timeout=_seconds(config, "evals_stall_timeout"),

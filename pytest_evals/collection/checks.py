@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -102,6 +103,26 @@ def check_fixtures(name: str, item: Any) -> None:
                 who = declaration.called(asking) if declaration else f"the fixture {asking!r}"
         hint = did_you_mean(missing, Lookup(item).names())
         raise SuiteError(f"{who} asks for {missing!r}, and there is no task, grader or fixture of that name{hint}")
+
+
+ASYNC_TEST = (
+    "the test is async, and no plugin that runs such tests is in charge of it; write a plain def: what it asks for was awaited before "
+    "(or install and set up pytest-asyncio)"
+)
+_RUNS_NO_COROUTINES = ("python", "evals-run", "pdbinvoke", "pdbtrace")
+
+
+def check_sync(item: Any) -> None:
+    """Raise `SuiteError` for a test that is a coroutine and that no plugin can be in charge of: pytest says so when it runs, after all
+    completions were generated.
+    """
+    if type(item) is not pytest.Function or not inspect.iscoroutinefunction(item.obj):
+        return
+    others = {impl.plugin_name for impl in item.ihook.pytest_pyfunc_call.get_hookimpls()} - {*_RUNS_NO_COROUTINES}
+    if "anyio_backend" not in item.fixturenames:
+        others.discard("anyio")
+    if not others:
+        raise SuiteError(f"{item.originalname}: {ASYNC_TEST}")
 
 
 def check_settings(

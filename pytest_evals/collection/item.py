@@ -29,6 +29,11 @@ class CaseKey:
     repeat: int = 1
     variant: str = ""
 
+    def __repr__(self) -> str:
+        # Plugins show parameters to people, as Allure does.
+        repeat = f" (repeat {self.repeat})" if self.repeat > 1 else ""
+        return f"{self.id}{repeat}"
+
     @property
     def id(self) -> str:
         """The case's id: the same row with other parameters is another case, with another repeat it is not."""
@@ -51,6 +56,8 @@ class EvalItem:
     """Tasks and graders that run ahead of the tests."""
     label: Mapping[str, float] = field(default_factory=dict)
     """By grader, what people's label is worth."""
+    nodeid: str = ""
+    """The id under which its suite has it."""
 
     @property
     def cluster(self) -> str | None:

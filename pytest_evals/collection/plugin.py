@@ -15,6 +15,7 @@ from pytest_evals.collection.checks import (
     check_fixtures,
     check_graders,
     check_likelihoods,
+    check_sync,
     check_test_case,
     check_uses,
     get_marks,
@@ -35,6 +36,7 @@ from pytest_evals.collection.parametrize import (
     same_note,
 )
 from pytest_evals.collection.registry import Registry
+from pytest_evals.collection.selection import note_selection, without_copies
 from pytest_evals.errors import EvalsError, SuiteError, place_of
 from pytest_evals.fixtures.context import CASE, EXCLUDED
 from pytest_evals.gates import Gate, resolve
@@ -166,12 +168,15 @@ class Collection:
         error = report.call.excinfo.value if report.failed else None
         if isinstance(error, EvalsError):
             report.longrepr = sanitize(f"{place_of(error)}: {error}")
+            # VS Code shows the exception, and not the report.
+            placed = type(error)(report.longrepr).with_traceback(error.__traceback__)
+            report.call.excinfo = pytest.ExceptionInfo.from_exception(placed)
         elif isinstance(error, pytest.Collector.CollectError) and hasattr(report.longrepr, "longrepr"):
             # It may quote a row.
             report.longrepr.longrepr = sanitize(str(report.longrepr.longrepr))
         return report
 
-    @pytest.hookimpl(wrapper=True)
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_pycollect_makeitem(self, collector: pytest.Collector, name: str, obj: object) -> Any:
         """Note every item of a suite as it is made: later steps see only those that were selected."""
         self._current = None
@@ -188,6 +193,18 @@ class Collection:
                 _note(item, self._current)
         return made
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Leave out further copies of a case."""
+        items[:], copies = without_copies(items)
+        if copies:
+            config.hook.pytest_deselected(items=copies)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """See `note_selection`."""
+        note_selection(self.infos.values(), session.items)
+
     def _check_fixtures(self, items: Sequence[Any], current: _Current) -> None:
         """Raise `pytest.Collector.CollectError` where a test can only fail: pytest itself says so when it runs, after all
         completions were generated.
@@ -195,6 +212,7 @@ class Collection:
         if items:
             try:
                 check_fixtures(items[0].originalname, items[0])
+                check_sync(items[0])
             except SuiteError as error:
                 self._registry.withdraw(current.info)
                 raise pytest.Collector.CollectError(f"{current.suite.declaration.place}: {error}") from error
@@ -248,6 +266,7 @@ def _note(item: Any, current: _Current) -> None:
         asked.asks,
         asked.workflow,
         current.labels.values.get(key.case_id, {}),
+        item.nodeid,
     )
     excluded = {name for name, cases in asked.workflow.applies_to.items() if key.case_id not in cases}
     if excluded:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pytest_evals.artifacts.query import prompt_of
@@ -32,6 +32,17 @@ def _cell(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+MOST = 5
+"""Misses that are shown below a run."""
+
+
+def missed_lines(samples: Iterable[ParsedLine], width: int) -> list[str]:
+    """Return the first missed cases, each with what was asked, what came and why it is a miss, and how many more there are."""
+    missed = [sample for sample in samples if sample["outcome"] == "missed"]
+    lines = [line for sample in missed[:MOST] for line in case_lines(sample, width)]
+    return [*lines, f"{len(missed) - MOST:,} more missed"] if len(missed) > MOST else lines
 
 
 def case_lines(sample: ParsedLine, width: int) -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any, Self
 from pytest_evals.completion import Failure
 from pytest_evals.engines.protocol import ModelService, Request, Result
 from pytest_evals.errors import EvalsError, SuiteError
+from pytest_evals.fixtures.debugging import debugging
 from pytest_evals.fixtures.declaration import FixtureKind
 from pytest_evals.fixtures.limits import LimitExceeded, TimeLimitExceeded
 
@@ -144,6 +145,9 @@ class StepClock:
             self._left -= self._loop.time() - self._since
 
     def _expire(self) -> None:
+        if debugging():
+            self._limited = False
+            return
         self.expired = True
         self._task.cancel()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
@@ -25,10 +27,10 @@ class CaseState:
     """What the phases of one case have shown.
 
     ``runs`` while the body of the test does: what is reported of it in that time is a subtest. ``subtests`` are the outcomes
-    of those that did not pass.
+    of those that did not pass. ``unreported`` is how the test ended, until it is reported.
     """
 
-    __slots__ = ("error", "outcome", "runs", "subtests", "timing")
+    __slots__ = ("error", "outcome", "runs", "subtests", "timing", "unreported")
 
     def __init__(self) -> None:
         self.outcome: Outcome = "errored"
@@ -36,6 +38,7 @@ class CaseState:
         self.timing: dict[str, float] = {}
         self.runs = False
         self.subtests: list[Outcome] = []
+        self.unreported: pytest.CallInfo[None] | None = None
 
 
 def update_outcome(
@@ -54,6 +57,16 @@ def update_outcome(
     elif report.when == "call":
         state.outcome = _judged(report, call, state, gated=gated)
         _add_subtests(report, state)
+
+
+def judge_unreported(item: pytest.Item, state: CaseState) -> None:
+    """Let a test that was run again decide the case's outcome, where only its first run was reported: pytest-retry runs it by itself,
+    and puts the last outcome into the first report. Such a test is one that failed, and no gate makes it a miss.
+    """
+    call = state.unreported
+    if call is not None:
+        update_outcome(pytest.TestReport.from_item_and_call(item, call), call, state, GradeSheet(), gated=False)
+        state.unreported = None
 
 
 def note_subtest(report: pytest.TestReport, call: pytest.CallInfo[None], state: CaseState, *, gated: bool) -> None:
@@ -79,7 +92,20 @@ def _judged(report: pytest.TestReport, call: pytest.CallInfo[None], state: CaseS
 
 
 def _is_failed_assert(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
-    return excinfo.errisinstance((AssertionError, pytest.fail.Exception)) and not excinfo.errisinstance(LimitExceeded)
+    return excinfo.errisinstance((AssertionError, pytest.fail.Exception)) and not _is_time_limit(excinfo)
+
+
+_OUT_OF_TIME = re.compile(r"Timeout\b[^\n]*?\d")
+
+
+def _is_time_limit(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
+    """Tell whether a limit ended the test: one of ours, or of a plugin as pytest-timeout, which fails the test that runs."""
+    if excinfo.errisinstance(LimitExceeded):
+        return True
+    if not excinfo.errisinstance(pytest.fail.Exception):
+        return False
+    modules = (str(entry.frame.f_globals.get("__name__", "")) for entry in excinfo.traceback)
+    return bool(_OUT_OF_TIME.match(str(excinfo.value))) or any(name.startswith("pytest_timeout") for name in modules)
 
 
 def _show_miss(report: pytest.TestReport, why: str) -> None:
@@ -107,15 +133,16 @@ def _message(call: pytest.CallInfo[None]) -> str:
     return described(call.excinfo.value) if call.excinfo else ""
 
 
-def add_properties(item: pytest.Item, sheet: GradeSheet, location: Location) -> None:
-    """Give JUnit the values, and where the case stands; a rerun of the item replaces those of the run before."""
+def add_properties(item: pytest.Item, grades: Iterable[Mapping[str, Any]], location: Location) -> None:
+    """Give JUnit the value or the status of each grade, and where the case stands; a rerun of the item replaces those of the run
+    before.
+    """
     item.user_properties[:] = [entry for entry in item.user_properties if not str(entry[0]).startswith("evals.")]
     # No grader can be called "case".
     item.user_properties.append(("evals.case.location", str(location)))
-    for grade in sheet.grades.values():
-        item.user_properties.append(
-            (f"evals.{for_junit(grade.grader_key)}", grade.status if grade.value is None else grade.value)
-        )
+    for grade in grades:
+        shown = grade["status"] if grade["value"] is None else grade["value"]
+        item.user_properties.append((f"evals.{for_junit(grade['grader_key'])}", shown))
 
 
 def describe(completion: Completion | None, sheet: GradeSheet, row: Location | None) -> str:

@@ -7,11 +7,14 @@ from typing import Any, NoReturn
 import pytest
 
 from pytest_evals.artifacts.sample import dump
+from pytest_evals.collection.checks import ASYNC_TEST
 from pytest_evals.collection.item import EVAL
 from pytest_evals.collection.location import location_of, row_location
+from pytest_evals.collection.selection import single_cases
 from pytest_evals.engines.protocol import ModelService
 from pytest_evals.errors import EvalsError, NotApplicable, SuiteError
 from pytest_evals.fixtures.context import GRADE_SHEET, ITEM, GradeSheet
+from pytest_evals.fixtures.debugging import note_debugger
 from pytest_evals.fixtures.declaration import CASE_TASKS, NotApplicableResult
 from pytest_evals.fixtures.factory import only_setup
 from pytest_evals.fixtures.limits import CallBudget
@@ -26,13 +29,14 @@ from pytest_evals.runner.outcome import (
     add_properties,
     describe,
     forget,
+    judge_unreported,
     make_harmless,
     note_subtest,
     update_outcome,
     without_hint,
 )
 from pytest_evals.runner.prefetch import SUPPLY, Prefetcher
-from pytest_evals.runner.sample import last_completion, sample_of
+from pytest_evals.runner.sample import grades_data, last_completion, sample_of
 from pytest_evals.runner.task_runner import News
 from pytest_evals.settings import Settings
 from pytest_evals.text import described, one_line, sanitize
@@ -59,6 +63,16 @@ class CaseRun:
     def __init__(self, settings: Settings, prefetcher: Prefetcher) -> None:
         self._settings = settings
         self._prefetcher = prefetcher
+        self._single_cases: frozenset[str] = frozenset()
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """See `single_cases`."""
+        self._single_cases = single_cases(session.config.args, session.items)
+
+    @pytest.hookimpl
+    def pytest_enter_pdb(self) -> None:
+        """See `note_debugger`."""
+        note_debugger()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> Any:
@@ -121,6 +135,23 @@ class CaseRun:
             ),
         )
 
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Any:
+        """Keep how the test ended: a plugin that runs it again may report only its first run."""
+        __tracebackhide__ = True
+        state = item.stash.get(STATE, None)
+        if state is None:
+            return (yield)
+        ended = pytest.CallInfo.from_call(lambda: None, "call")
+        try:
+            result = yield
+        except BaseException:
+            ended.excinfo = pytest.ExceptionInfo.from_current()
+            raise
+        finally:
+            state.unreported = ended
+        return result
+
     @pytest.hookimpl(wrapper=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Any:
         """A test that needs a grade which does not apply is itself not applicable."""
@@ -138,13 +169,16 @@ class CaseRun:
         except pytest.fail.Exception as failure:
             if EVAL in pyfuncitem.stash and _NO_ASYNC in str(failure):
                 # Where a gate decides it would look like a wrong answer, and nothing was tested.
-                raise SuiteError(
-                    "the test is async, and no plugin that runs such tests is in charge of it; write a plain def: what it asks for "
-                    "was awaited before (or install and set up pytest-asyncio)"
-                ) from None
+                raise SuiteError(ASYNC_TEST) from None
             raise
         finally:
             state.runs = False
+
+    def _is_strict(self, item: pytest.Item) -> bool:
+        """Tell whether a miss fails its test even where the suite has gates: there is none, as pytest's ``--runxfail`` asks for, or
+        the cases of the suite that are not run keep its gates from being judged.
+        """
+        return self._settings.strict_cases or bool(item.config.option.runxfail) or item.nodeid in self._single_cases
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
@@ -154,16 +188,12 @@ class CaseRun:
         if found is None or state is None:
             return (yield)
         sheet = item.stash[GRADE_SHEET]
-        if call.when == "teardown":
-            add_properties(item, sheet, location_of(found, item.config.rootpath))
-        if state.runs and call.excinfo is not None and call.excinfo.errisinstance(NotApplicable):
-            # A subtest that needs a grade which does not apply is skipped, as a test is.
-            call.excinfo = pytest.ExceptionInfo.from_exception(_skipped(call.excinfo.value))
+        _before_report(item, call, state)
         report: pytest.TestReport = yield
         flow = item.stash.get(CASE_TASKS, None)
         if isinstance(flow, CaseTaskRun) and call.excinfo is not None and flow.results.raised(call.excinfo.value):
             state.error = {"kind": "task", "message": described(call.excinfo.value)}
-        gated = bool(found.info.gates) and not self._settings.strict_cases
+        gated = bool(found.info.gates) and not self._is_strict(item)
         if state.runs:
             note_subtest(report, call, state, gated=gated)
         else:
@@ -179,6 +209,19 @@ class CaseRun:
         if report.when == "teardown" and not only_setup(item.config):
             report.evals = dump(sample_of(item))  # type: ignore[attr-defined]  # extra attributes travel with a report
         return report
+
+
+def _before_report(item: pytest.Item, call: pytest.CallInfo[None], state: CaseState) -> None:
+    """Prepare what pytest makes a report of."""
+    if call.when == "call" and not state.runs:
+        state.unreported = None
+    if call.when == "teardown":
+        judge_unreported(item, state)
+        grades = grades_data(item.stash[EVAL], item.stash[GRADE_SHEET], state.outcome, state.error)
+        add_properties(item, grades, location_of(item.stash[EVAL], item.config.rootpath))
+    if state.runs and call.excinfo is not None and call.excinfo.errisinstance(NotApplicable):
+        # A subtest that needs a grade which does not apply is skipped, as a test is.
+        call.excinfo = pytest.ExceptionInfo.from_exception(_skipped(call.excinfo.value))
 
 
 def _not_applicable(reason: str) -> NoReturn:

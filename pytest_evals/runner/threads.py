@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from types import CodeType, TracebackType
 from typing import Any
 
+from pytest_evals.fixtures.debugging import debugging
 from pytest_evals.fixtures.declaration import FixtureSpec
 
 MOST = 128
@@ -117,7 +118,7 @@ class BlockingDetector:
     def end(self, since: float) -> None:
         """It paused, or ended."""
         seconds = self._clock() - since
-        found = STEP.get() if seconds > MOST_SECONDS else None
+        found = STEP.get() if seconds > MOST_SECONDS and not debugging() else None
         if found is not None:
             name, declaration = found
             who = declaration.called(name)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -175,29 +175,71 @@ _SLICE = re.compile(r"\[([^\]]*)\]")
 
 
 class GateReport(pytest.TestReport):
-    """The report of one gate. Only a failed one is counted and shown by pytest; JUnit gets all of them."""
+    """The report of one phase of one gate. Only a failed one is counted and shown by pytest; JUnit gets all of them."""
 
     logged = False
 
     @classmethod
-    def make(cls, result: GateResult, path: str, line: int, *, several_models: bool) -> GateReport:
+    def phases(cls, verdict: GateReport) -> tuple[GateReport, GateReport, GateReport]:
+        """Return what pytest reports of a test: its setup, ``verdict`` as its call, and its teardown. Some plugins, as pytest-html,
+        take a test for one that ran only when they have heard of all three.
+        """
+
+        def phase(when: str) -> GateReport:
+            return cls(verdict.nodeid, verdict.location, {}, "passed", None, when)  # type: ignore[arg-type]  # pytest's own names
+
+        return phase("setup"), verdict, phase("teardown")
+
+    @classmethod
+    def make(
+        cls, result: GateResult, path: str, line: int, *, several_models: bool, one_line: bool = False
+    ) -> GateReport:
         """Make the report of ``result``; ``path`` and ``line`` are those of the suite. An inconclusive gate that does not
-        fail is a passed test.
+        fail is a passed test. With ``one_line`` (``--tb=line``) a failed one is shown by a line with its place and name.
         """
         # What a slice or an error is called comes from data and models.
         name, reason = for_terminal(gate_name(result, several_models=several_models)), for_terminal(result.reason)
         outcome = "failed" if result.fails else "skipped" if result.verdict == "not judged" else "passed"
         skipped = (path, line, f"Skipped: not judged: {reason}")
+        failed = f"{SHOWN.get(result.verdict, '')}{reason}"
         return cls(
             nodeid=f"{CLASSNAME}::{name}",
             location=(path, line - 1, name),
             keywords={},
             outcome=outcome,  # type: ignore[arg-type]  # the values above are pytest's three outcomes
-            longrepr={"passed": None, "failed": f"{SHOWN.get(result.verdict, '')}{reason}", "skipped": skipped}[
-                outcome
-            ],
+            longrepr={
+                "passed": None,
+                "failed": FailureLine(path, line, name, failed) if one_line else failed,
+                "skipped": skipped,
+            }[outcome],  # type: ignore[arg-type]  # pytest asks a failure for toterminal() and reprcrash, whatever its class
             when="call",
         )
+
+
+class FailureLine:
+    """A failed gate where pytest shows one line of each failure: all of it stands in ``reprcrash``, as pytest calls it."""
+
+    def __init__(self, path: str, line: int, name: str, message: str) -> None:
+        self.reprcrash = GateLocation(path, line, name, message)
+
+    def __str__(self) -> str:
+        return self.reprcrash.message
+
+    def toterminal(self, writer: object) -> None:
+        """Write nothing: the line comes after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateLocation:
+    """Where a gate was not met, and why."""
+
+    path: str
+    lineno: int
+    name: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.lineno}: {self.name}: {self.message}"
 
 
 def gate_name(result: GateResult, *, several_models: bool) -> str:
@@ -220,6 +262,27 @@ def teststatus(report: GateReport) -> tuple[str, str, str]:
     if not report.failed:
         return "", "", ""
     return report.outcome, "", "FAILED" if report.logged else ""
+
+
+def show_without_folder(config: pytest.Config) -> None:
+    """Have pytest show ids of gates as they are. It takes what stands before ``::`` for a file, and shows that as seen from the
+    current folder, but gates are in none.
+    """
+    shown = config.cwd_relative_nodeid
+
+    def cwd_relative(nodeid: Any) -> Any:
+        return nodeid if str(nodeid).startswith(CLASSNAME) else shown(nodeid)
+
+    config.cwd_relative_nodeid = cwd_relative  # type: ignore[method-assign]  # of this one object; pytest has no hook for it
+
+
+def log_report(config: pytest.Config, report: GateReport) -> None:
+    """Tell all plugins of a gate, but those that note which tests are to be run again: a gate cannot be."""
+    plugins = [config.pluginmanager.get_plugin(name) for name in ("lfplugin", "stepwiseplugin")]
+    call = config.pluginmanager.subset_hook_caller("pytest_runtest_logreport", filter(None, plugins))
+    for phase in GateReport.phases(report):
+        call(report=phase)
+    report.logged = True
 
 
 def warn_of_inconclusive(config: pytest.Config, result: GateResult, *, several_models: bool) -> None:

@@ -79,7 +79,8 @@ class Outputs:
         if asked.step_summary:
             self._try(session, asked.step_summary, "", lambda path: _append_summary(path, card, excerpts))
         if asked.annotate:
-            self._commands = workflow_commands(found)
+            left = [finding for finding in found if not (finding.fails and asked.failures_annotated)]
+            self._commands = workflow_commands(left)
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:

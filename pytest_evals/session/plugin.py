@@ -19,16 +19,25 @@ import pytest
 
 from pytest_evals.artifacts.sample import dump
 from pytest_evals.artifacts.writer import ArtifactWriter
+from pytest_evals.collection.selection import names_case
 from pytest_evals.engines.pool import EnginePool
 from pytest_evals.errors import place_of
 from pytest_evals.gates import GateResult
 from pytest_evals.notes import notes_of
 from pytest_evals.reuse.setup import ReuseContext
 from pytest_evals.scores.records import CaseRecord
-from pytest_evals.session.gates import GateReport, judge_all, teststatus, warn_of_inconclusive
+from pytest_evals.session.allure import add_to_allure
+from pytest_evals.session.gates import (
+    GateReport,
+    judge_all,
+    log_report,
+    show_without_folder,
+    teststatus,
+    warn_of_inconclusive,
+)
 from pytest_evals.settings import Settings
 from pytest_evals.suites.manifest import SuiteManifest
-from pytest_evals.text import one_line
+from pytest_evals.text import one_line, pluralize
 
 if TYPE_CHECKING:
     from pytest_evals.baselines.comparison import Comparison
@@ -38,6 +47,8 @@ if TYPE_CHECKING:
 
 # The score card of the session, once everything ran.
 CARD: pytest.StashKey[ScoreCard] = pytest.StashKey()
+UNCOUNTED: pytest.StashKey[str] = pytest.StashKey()
+"""What is to be said of cases that ran out of sight, or not at all."""
 
 
 class EvalSession:
@@ -54,6 +65,7 @@ class EvalSession:
         recalled: ReuseContext,
         baseline: Baseline | None = None,
     ) -> None:
+        show_without_folder(config)
         self._config = config
         self._settings = settings
         self._infos = infos
@@ -156,6 +168,11 @@ class EvalSession:
         records = self._tally.records(self._infos.values())
         compared = self._compared(records)
         joined = compared.joined if compared else None
+        uncounted = self._uncounted(session, records) if complete else None
+        if uncounted:
+            # As loud as a gate that is not met: what could not be counted may have failed it.
+            session.testsfailed += 1
+            session.config.stash[UNCOUNTED] = self._interruption = uncounted
         strict = self._settings.inconclusive == "fail"
         gates = judge_all(self._infos.values(), records, joined, strict=strict)
         # A worker that was told to stop cannot tell that from the end, and may have begun its audit.
@@ -172,7 +189,7 @@ class EvalSession:
                 artifact=artifact,
                 interruption=self._interruption,
             )
-            unwritten = self._recorder.finish(summary_line(card, complete=complete))
+            unwritten = self._recorder.finish(summary_line(card, complete=complete and not uncounted))
             if unwritten:
                 # Results that are not where they are looked for must not pass for a success.
                 session.testsfailed += 1
@@ -185,6 +202,18 @@ class EvalSession:
         if complete:
             self._report(session, gates)
 
+    def _uncounted(self, session: pytest.Session, records: Sequence[CaseRecord]) -> str | None:
+        """Say how many cases were to run and have no result although the run came to its end; `None` where all have one."""
+        infos = self._infos.values()
+        expected = sum(len(info.items) - len(info.unselected) - sum(info.stopped.values()) for info in infos)
+        if len(records) >= expected or session.config.option.setuponly:
+            return None
+        said = f"{expected - len(records):,} of {pluralize(expected, 'case')} that were to run did not"
+        strays = self._tally.strays(infos)
+        if strays:
+            said = f"{said}; {pluralize(len(strays), 'result')} came with an id that no case has, as {strays[0]}"
+        return said
+
     def _compared(self, records: Sequence[CaseRecord]) -> Comparison | None:
         """Compare with the baseline, as far as it is about suites of this run."""
         if self._baseline is None:
@@ -194,12 +223,16 @@ class EvalSession:
         return compare([record for record in self._baseline.records if record.suite in self._infos], records)
 
     def _report(self, session: pytest.Session, gates: Sequence[GateResult]) -> None:
+        one_line = session.config.option.tbstyle == "line"
         for result in gates:
             info = self._infos[result.suite]
+            if result.verdict == "not judged" and any(map(names_case, session.config.args)):
+                # Somebody wants to see one case; an IDE would show a gate beside it that has nothing to say.
+                continue
             several = len(info.models) > 1
-            report = GateReport.make(result, info.path, info.line, several_models=several)
-            session.config.hook.pytest_runtest_logreport(report=report)
-            report.logged = True
+            report = GateReport.make(result, info.path, info.line, several_models=several, one_line=one_line)
+            log_report(session.config, report)
+            add_to_allure(session.config, report)
             if result.verdict == "inconclusive" and self._settings.inconclusive == "warn":
                 warn_of_inconclusive(session.config, result, several_models=several)
 

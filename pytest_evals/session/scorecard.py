@@ -194,9 +194,9 @@ class Tokens:
     prompt: int = 0
     generated: int = 0
 
-    def count(self, prompt: int, generated: int) -> None:
-        """Count one completion."""
-        self.completions += 1
+    def count(self, prompt: int, generated: int, completions: int = 1) -> None:
+        """Count one completion, or take it back."""
+        self.completions += completions
         self.prompt += prompt
         self.generated += generated
 
@@ -243,6 +243,7 @@ class SampleCollector:
         self._sources: dict[str, str | None] = {}
         self._call_sources: dict[str, list[str]] = {}
         self._silent: dict[str, frozenset[str]] = {}
+        self._counted: dict[str, list[tuple[str, int, int]]] = {}
         self.tokens: dict[str, Tokens] = {}
 
     def __contains__(self, nodeid: str) -> bool:
@@ -252,24 +253,36 @@ class SampleCollector:
         """Take a finished case."""
         completion = sample["interaction"]["completion"]
         source = source_of(completion)
+        self._discount(sample["nodeid"])
         self._silent[sample["nodeid"]] = frozenset(map(_key, filter(_is_silent, sample["grades"])))
         self._records[sample["nodeid"]] = to_record(sample)
         self._sources[sample["nodeid"]] = source
         if completion and source is None and (completion["origin"] or completion["completion_tokens"] is not None):
-            self._count(sample["interaction"]["source"] or "", completion)
+            self._count(sample["nodeid"], sample["interaction"]["source"] or "", completion)
         calls = [(call, source_of(call)) for call in sample.get("calls") or ()]
         self._call_sources[sample["nodeid"]] = [source for _, source in calls if source]
         for call, source in calls:
             if call.get("text") is not None and source is None:
-                self._count(call["model"], call)
+                self._count(sample["nodeid"], call["model"], call)
 
-    def _count(self, model: str, answer: Mapping[str, Any]) -> None:
-        tokens = self.tokens.setdefault(model, Tokens())
-        tokens.count(answer["prompt_tokens"] or 0, answer["completion_tokens"] or 0)
+    def _count(self, nodeid: str, model: str, answer: Mapping[str, Any]) -> None:
+        prompt, generated = answer["prompt_tokens"] or 0, answer["completion_tokens"] or 0
+        self.tokens.setdefault(model, Tokens()).count(prompt, generated)
+        self._counted.setdefault(nodeid, []).append((model, prompt, generated))
+
+    def _discount(self, nodeid: str) -> None:
+        """A case that is run again was given the same answers."""
+        for model, prompt, generated in self._counted.pop(nodeid, ()):
+            self.tokens[model].count(-prompt, -generated, -1)
 
     def records(self, infos: Iterable[SuiteManifest]) -> list[CaseRecord]:
         """Return the records of the suites, in the order in which their cases were declared."""
         return [self._records[nodeid] for info in infos for nodeid in info.items if nodeid in self._records]
+
+    def strays(self, infos: Iterable[SuiteManifest]) -> list[str]:
+        """Return ids of finished cases that no suite has."""
+        known = {nodeid for info in infos for nodeid in info.items}
+        return [nodeid for nodeid in self._records if nodeid not in known]
 
     @property
     def recalled_models(self) -> list[str]:

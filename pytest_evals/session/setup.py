@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,13 +89,16 @@ def recollection(settings: Settings, infos: dict[str, SuiteManifest]) -> ReuseCo
 
 @dataclass(frozen=True, slots=True)
 class RequestedOutputs:
-    """What to write. ``step_summary`` is GitHub's file, ``annotate`` whether its workflow commands are read."""
+    """What to write. ``step_summary`` is GitHub's file, ``annotate`` whether its workflow commands are read and wanted; with
+    ``failures_annotated`` a plugin annotates every test and gate that fails, and only the others are left.
+    """
 
     html: Path | None = None
     summary: Path | None = None
     codequality: Path | None = None
     step_summary: Path | None = None
     annotate: bool = False
+    failures_annotated: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.html or self.needs_cases)
@@ -106,13 +109,20 @@ class RequestedOutputs:
         return bool(self.summary or self.codequality or self.step_summary or self.annotate)
 
 
-def requested_outputs(settings: Settings, environment: Mapping[str, str]) -> RequestedOutputs:
-    """Return what the options and GitHub's environment ask for."""
+ANNOTATOR = "github_actions_annotate_failures"
+
+
+def requested_outputs(
+    settings: Settings, environment: Mapping[str, str], plugins: Iterable[str] = ()
+) -> RequestedOutputs:
+    """Return what the options and GitHub's environment ask for, beside the ``plugins`` of these names."""
+    annotated = any(ANNOTATOR in name.replace("-", "_") for name in plugins)
     step = environment.get("GITHUB_STEP_SUMMARY")
     return RequestedOutputs(
         settings.html,
         settings.summary,
         settings.codequality,
         Path(step) if step else None,
-        environment.get("GITHUB_ACTIONS") == "true",
+        environment.get("GITHUB_ACTIONS") == "true" and settings.annotations != "off",
+        annotated and settings.annotations == "auto",
     )

@@ -6,14 +6,17 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
+from _pytest._io import TerminalWriter
+from _pytest.config import create_terminal_writer
 
 from pytest_evals.collection.item import RECORDED
 from pytest_evals.engines.embedded import EMBEDDED
 from pytest_evals.engines.pool import EnginePool
 from pytest_evals.engines.replica import Replica
+from pytest_evals.errors import EvalsError
 from pytest_evals.redaction import masked
 from pytest_evals.reuse.setup import ReuseContext
 from pytest_evals.runner.plan import make_plan
@@ -21,6 +24,9 @@ from pytest_evals.runner.requests import requests_of
 from pytest_evals.settings import Settings
 from pytest_evals.sinks import for_terminal
 from pytest_evals.suites.manifest import SuiteManifest, recorded_note
+
+if TYPE_CHECKING:
+    from pytest_evals.scorecard import ScoreCard
 
 
 class Terminal:
@@ -68,17 +74,56 @@ class Terminal:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the score card, where there is one."""
-        from pytest_evals.session.plugin import CARD
+        terminalreporter.ensure_newline()
+        write_card(self._config, terminalreporter._tw)  # noqa: SLF001 - pytest has no public name for it
 
-        card = self._config.stash.get(CARD, None)
-        if card is None:
-            return
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self) -> None:
+        """Print the score card where a plugin put a terminal of its own in the place of pytest's, which would ask for it."""
+        manager = self._config.pluginmanager
+        if not (manager.has_plugin("terminalreporter") or manager.is_blocked("terminal")):
+            write_card(self._config, create_terminal_writer(self._config))
+
+
+def write_card(config: pytest.Config, writer: TerminalWriter) -> None:
+    """Write the score card, where there is one, with the misses that no gate judges, and what could not be counted."""
+    from pytest_evals.session.plugin import CARD, UNCOUNTED
+
+    card = config.stash.get(CARD, None)
+    lines = []
+    if card is not None:
         from pytest_evals.reports.terminal import score_card_lines
 
-        width: int = terminalreporter._tw.fullwidth  # noqa: SLF001 - pytest has no public name for the width
-        terminalreporter.section("score card")
-        for line in score_card_lines(card, width, self._config.get_verbosity()):
-            terminalreporter.write_line(line.text, **line.markup)
+        lines = list(score_card_lines(card, writer.fullwidth, config.get_verbosity()))
+        _write_unjudged(card, writer, config.get_verbosity())
+    if lines:
+        writer.sep("=", "score card")
+        for line in lines:
+            writer.line(line.text, **line.markup)
+    if UNCOUNTED in config.stash:
+        writer.line(for_terminal(f"evals: {config.stash[UNCOUNTED]}"), red=True)
+
+
+def _write_unjudged(card: ScoreCard, writer: TerminalWriter, verbosity: int) -> None:
+    """Write misses of a run that is too small, or was cut too short, for its gates: nothing else says whether they matter."""
+    if verbosity < 0 or card.artifact is None or not (card.ledger.missed and card.ledger.not_run):
+        return
+    unjudged = {gate.suite for gate in card.gates if gate.verdict == "not judged"}
+    if not unjudged:
+        return
+    from pytest_evals.artifacts.reader import ArtifactReader
+    from pytest_evals.reports.cases import missed_lines
+
+    try:
+        samples = (sample for sample in ArtifactReader(card.artifact).samples() if sample["suite"] in unjudged)
+        lines = missed_lines(samples, writer.fullwidth)
+    except EvalsError:
+        # It could not be written, and the score card says so.
+        return
+    if lines:
+        writer.sep("=", "misses that no gate judges")
+        for line in lines:
+            writer.line(for_terminal(line))
 
 
 def _recorded_lines(infos: Mapping[str, SuiteManifest]) -> list[str]:

@@ -34,6 +34,8 @@ class SuiteManifest:
     tags: list[str]
     items: dict[str, ItemKey] = field(default_factory=dict)
     """By nodeid, every case that was declared, selected or not."""
+    unselected: list[str] = field(default_factory=list)
+    """Those of them that are not going to run."""
     notes: list[str] = field(default_factory=list)
     """What a reader of the scores should know of how the suite was run."""
     stopped: dict[str, int] = field(default_factory=dict)

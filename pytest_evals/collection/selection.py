@@ -1,0 +1,73 @@
+"""Which of the cases that were collected are going to run, once other plugins have chosen, ordered and renamed items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import pytest
+
+from pytest_evals.collection.item import EVAL
+from pytest_evals.suites.manifest import SuiteManifest
+
+
+def without_copies(items: Sequence[pytest.Item]) -> tuple[list[pytest.Item], list[pytest.Item]]:
+    """Return the items, and apart from them further copies of a case: ``--keep-duplicates`` collects a file as often as it is named,
+    and a run has each case once.
+    """
+    kept: list[pytest.Item] = []
+    copies: list[pytest.Item] = []
+    seen: set[str] = set()
+    for item in items:
+        is_copy = EVAL in item.stash and item.nodeid in seen
+        (copies if is_copy else kept).append(item)
+        seen.add(item.nodeid)
+    return kept, copies
+
+
+def note_selection(infos: Iterable[SuiteManifest], items: Iterable[pytest.Item]) -> None:
+    """Tell suites by which ids their cases are going to run, and which are not.
+
+    Raises `pytest.UsageError` where two cases have got the same id.
+    """
+    renamed: dict[str, str] = {}
+    selected: set[str] = set()
+    for item in items:
+        found = item.stash.get(EVAL, None)
+        if found is None:
+            continue
+        if item.nodeid in selected:
+            raise pytest.UsageError(
+                f"two cases have the id {item.nodeid}, which a plugin or a conftest.py gave them; results are kept by id, so each needs "
+                "its own"
+            )
+        selected.add(item.nodeid)
+        if found.nodeid != item.nodeid:
+            renamed[found.nodeid] = found.nodeid = item.nodeid
+    for info in infos:
+        info.items = {renamed.get(nodeid, nodeid): key for nodeid, key in info.items.items()}
+        info.unselected = [nodeid for nodeid in info.items if nodeid not in selected]
+
+
+def names_case(argument: str) -> bool:
+    """Tell whether an argument of pytest's command line is the id of a single case (or of one of another test's parameters)."""
+    return "::" in argument and "[" in argument
+
+
+def single_cases(arguments: Iterable[str], items: Iterable[pytest.Item]) -> frozenset[str]:
+    """Return the ids of the cases that were named one by one, as an IDE does for a click, and whose gates cannot be judged since other
+    cases of their suite are not going to run.
+    """
+    names = {_name_in(argument) for argument in arguments if names_case(argument)}
+    named = [item for item in items if item.name in names and EVAL in item.stash] if names else []
+    cut: Mapping[str, set[str]] = {
+        info.name: {info.items[nodeid].model for nodeid in info.unselected}
+        for info in (item.stash[EVAL].info for item in named)
+    }
+    return frozenset(
+        item.nodeid for item in named for found in [item.stash[EVAL]] if (found.key.model or "") in cut[found.info.name]
+    )
+
+
+def _name_in(argument: str) -> str:
+    before, bracket, parameters = argument.partition("[")
+    return f"{before.rpartition('::')[2]}{bracket}{parameters}"
