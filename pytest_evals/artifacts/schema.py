@@ -125,12 +125,17 @@ class EvalSample(_Record):
 
 
 class SuiteEntry(_Record):
-    """A suite of the run: its dataset, and how many cases of it were taken."""
+    """A suite of the run: its dataset, and how many cases of it were taken. ``declared`` has the number of items of each model
+    (``""`` where none is asked), repeats and items that were left out included.
+    """
 
     name: str
     dataset_key: str
     dataset_hash: str
     n: int
+    graders: list[str] = Field(default_factory=list)
+    gates: list[str] = Field(default_factory=list)
+    declared: dict[str, int] = Field(default_factory=dict)
 
 
 class RunRecord(_Record):

@@ -25,6 +25,7 @@ COMMANDS = (
     "compare",
     "cases",
     "history",
+    "merge",
     "report",
     "annotate",
     "export",
@@ -44,7 +45,7 @@ examples:
 
 exit status:
   0 done
-  1 a finding: show --check, compare --check, and cases that chose none
+  1 a finding: show --check, compare --check, cases that chose none, and merge
   2 wrong usage, or something that cannot be read or written
 
 'pytest-evals COMMAND --help' says more.

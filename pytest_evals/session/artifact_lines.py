@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -75,7 +76,10 @@ def _model(model: str, info: EngineInfo | None, recalled: ReuseContext | None) -
 
 
 def _suite(suite: SuiteManifest) -> dict[str, Any]:
-    return {name: getattr(suite, name) for name in ("name", "dataset_key", "dataset_hash", "n", "tags")}
+    names = ("name", "dataset_key", "dataset_hash", "n", "tags", "graders", "gates")
+    # Also what does not run here: another run may have it.
+    declared = Counter(item.model for item in suite.items.values())
+    return {**{name: getattr(suite, name) for name in names}, "declared": dict(declared)}
 
 
 def summary_line(card: ScoreCard, *, complete: bool) -> dict[str, Any]:
