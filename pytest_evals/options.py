@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
@@ -159,3 +159,13 @@ def enabled(config: pytest.Config) -> bool:
 def environment_switch() -> str:
     """Return what ``PYTEST_EVALS`` says, nothing where it is not set."""
     return os.environ.get("PYTEST_EVALS", "").strip()
+
+
+WHY_SKIPPED = "an eval: run it with --evals (or 'evals = true' in the configuration file, or PYTEST_EVALS=1)"
+
+
+def skipped_note(reasons: Iterable[str]) -> str:
+    """Say how many tests were skipped since evals are off, by the reasons of all that were; nothing where none was."""
+    number = sum(WHY_SKIPPED in reason for reason in reasons)
+    them = "1 eval skipped; --evals runs it" if number == 1 else f"{number} evals skipped; --evals runs them"
+    return f"evals are off: {them}" if number else ""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_evals.fixtures.declaration import provides
-from pytest_evals.options import add_options, enabled, environment_switch
+from pytest_evals.options import add_options, enabled, environment_switch, skipped_note
 
 if TYPE_CHECKING:
     from pytest_evals.case import Case
@@ -88,9 +88,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say that evals were skipped, since pytest shows reasons only when it is asked to."""
     if "skipped" in terminalreporter.stats and config.get_verbosity() >= 0 and not enabled(config):
-        from pytest_evals.registration import skipped_note
-
-        note = skipped_note(terminalreporter.stats["skipped"])
+        longreprs = [report.longrepr for report in terminalreporter.stats["skipped"]]
+        note = skipped_note(str(longrepr[2]) for longrepr in longreprs if isinstance(longrepr, tuple))
         if note:
             terminalreporter.write_line(note)
 

@@ -14,6 +14,7 @@ from pytest_evals.artifacts.provenance import DISTRIBUTION, rival_installed
 from pytest_evals.collection.plugin import Collection
 from pytest_evals.errors import EvalsError
 from pytest_evals.fixtures.context import CODE_SANDBOX, RUN_CODE, TIME_LIMIT
+from pytest_evals.options import WHY_SKIPPED
 from pytest_evals.redaction import masked
 from pytest_evals.session.output_filter import OutputFilter, ReportsOfWorker
 from pytest_evals.session.setup import artifact_path, check_outputs, read_baseline, recollection, requested_outputs
@@ -21,7 +22,6 @@ from pytest_evals.settings import Settings, read_settings
 from pytest_evals.sinks import for_terminal, log_is_read
 from pytest_evals.suites.declaration import MARK
 from pytest_evals.suites.manifest import SuiteManifest
-from pytest_evals.text import pluralize
 
 if TYPE_CHECKING:
     from pytest_evals.baselines.loading import Baseline
@@ -200,23 +200,9 @@ def _plan(config: pytest.Config, settings: Settings, collection: Collection) -> 
     config.pluginmanager.register(GateCheck(settings, collection.infos), "evals-gate-check")
 
 
-_WHY_SKIPPED = "an eval: run it with --evals (or 'evals = true' in the configuration file, or PYTEST_EVALS=1)"
-
-
-def skipped_note(reports: Sequence[Any]) -> str:
-    """Say how many of these reports of skipped tests are of evals that are off; nothing where none is."""
-    reasons = [report.longrepr[2] for report in reports if isinstance(report.longrepr, tuple)]
-    number = sum(_WHY_SKIPPED in reason for reason in reasons)
-    return (
-        f"evals are off: {pluralize(number, 'eval')} skipped; --evals runs {'it' if number == 1 else 'them'}"
-        if number
-        else ""
-    )
-
-
 def skip_evals(items: list[pytest.Item]) -> None:
     """Mark every eval to be skipped, with the reason that says how to run it."""
-    skip = pytest.mark.skip(reason=_WHY_SKIPPED)
+    skip = pytest.mark.skip(reason=WHY_SKIPPED)
     for item in items:
         if item.get_closest_marker(MARK) is not None:
             item.add_marker(skip)

@@ -258,16 +258,17 @@ class Results:
     def __init__(self) -> None:
         self._kept: dict[str, Result] = {}
         self._taken: set[str] = set()
-        self._subscribers: dict[str, Deliver] = {}
+        self._subscribers: dict[str, list[Deliver]] = {}
 
     def keep(self, results: Iterable[Result]) -> None:
         """Hand results to their subscribers, all of one subscriber together; have the others ready to be taken."""
         parcels: dict[Deliver, list[Result]] = {}
         for result in results:
-            deliver = self._subscribers.pop(result.id, None)
-            if deliver is None:
+            # A worker may take a case over from another one that has asked for it already.
+            delivers = self._subscribers.pop(result.id, None)
+            if delivers is None:
                 self._kept[result.id] = result
-            else:
+            for deliver in dict.fromkeys(delivers or ()):
                 parcels.setdefault(deliver, []).append(result)
         for deliver, parcel in parcels.items():
             deliver(parcel)
@@ -280,7 +281,7 @@ class Results:
             if request.id in self._kept:
                 here.append(self._kept.pop(request.id))
             else:
-                self._subscribers[request.id] = deliver
+                self._subscribers.setdefault(request.id, []).append(deliver)
         if here:
             deliver(here)
 

@@ -22,6 +22,7 @@ from pytest_evals.artifacts.writer import ArtifactWriter
 from pytest_evals.collection.selection import names_case
 from pytest_evals.engines.pool import EnginePool
 from pytest_evals.errors import place_of
+from pytest_evals.fixtures.factory import only_setup
 from pytest_evals.gates import GateResult
 from pytest_evals.notes import notes_of
 from pytest_evals.reuse.setup import ReuseContext
@@ -206,7 +207,7 @@ class EvalSession:
         """Say how many cases were to run and have no result although the run came to its end; `None` where all have one."""
         infos = self._infos.values()
         expected = sum(len(info.items) - len(info.unselected) - sum(info.stopped.values()) for info in infos)
-        if len(records) >= expected or session.config.option.setuponly:
+        if len(records) >= expected or only_setup(session.config):
             return None
         said = f"{expected - len(records):,} of {pluralize(expected, 'case')} that were to run did not"
         strays = self._tally.strays(infos)

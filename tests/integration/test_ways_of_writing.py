@@ -73,7 +73,9 @@ def pytest_pyfunc_call(pyfuncitem): pass
 
 
 def test_what_pytest_users_write_works_and_what_does_not_says_why(evals_both: Evals) -> None:
-    evals_both.write(WAYS, script="def answer(messages):\n    return messages[-1]['content']\n", conftest__py=SHARED + OTHER_RUNNER)
+    evals_both.write(
+        WAYS, script="def answer(messages):\n    return messages[-1]['content']\n", conftest__py=SHARED + OTHER_RUNNER
+    )
     result = evals_both.run("-rs", "-p", "no:anyio", "-p", "no:asyncio")
     result.assert_outcomes(passed=9, failed=2, xfailed=1, skipped=1)
     found = {sample.nodeid.partition("::")[2]: sample for sample in evals_both.artifact.samples}
