@@ -201,7 +201,7 @@ def facts_of(result: Result, artifact: Path) -> Facts:
         complete=bool(last.get("complete")),
         cards=result.out.count(" score card "),
         ledger={name: number for name, number in last.get("ledger", {}).items() if number},
-        cases={nodeid: _case(sample) for nodeid, sample in samples.items()},
+        cases={nodeid.partition("@")[0]: _case(sample) for nodeid, sample in samples.items()},  # xdist adds its group
         scores={f"{row['suite']}.{row['grader']}": (row["mean"], row["n"]) for row in scored},
         gates={f"{gate['suite']}: {gate['gate']}": gate["verdict"] for gate in last.get("gates", ())},
     )
