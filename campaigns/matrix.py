@@ -197,8 +197,12 @@ def main() -> int:
     for name, steps in ides.RUNNERS.items():
         if given.names and name not in given.names:
             continue
-        for way, problems, note in steps(environments[NEWEST], given.vscode):
-            shown.append(Row(ides.TITLES[name], way, problems, note))
+        try:
+            for way, problems, note in steps(environments[NEWEST], given.vscode):
+                shown.append(Row(ides.TITLES[name], way, problems, note))
+                print(shown[-1].markdown(), flush=True)
+        except (OSError, ValueError) as error:
+            shown.append(Row(ides.TITLES[name], "", (f"no artifact ({type(error).__name__})",)))
             print(shown[-1].markdown(), flush=True)
     if given.write and not given.names:
         head = ["| Plugin | Tried with | Verdict | |", "| --- | --- | --- | --- |"]
