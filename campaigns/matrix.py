@@ -30,8 +30,6 @@ from campaigns.matrix_plugins import NEWEST, OLDEST, PLUGINS, Plugin
 from campaigns.matrix_suite import FILES, Facts, Folder, Result, differences, facts_of
 
 ROOT = Path(__file__).parent.parent
-APART = {"pytest-parallel", "pytest-forked", "pytest-subtests"}
-"""What nobody maintains any more, and might take others along."""
 _LIST = """
 import importlib.metadata as metadata, json
 found = {}
@@ -77,7 +75,16 @@ class Environment:
             subprocess.run([sys.executable, "-m", "venv", self._folder], check=True)
             constraints = self._folder / "constraints.txt"
             constraints.write_text("\n".join(self._constraints), encoding="utf-8")
-            install = [python, "-m", "pip", "-q", "--disable-pip-version-check", "install", "-c", constraints]
+            install: list[str | Path] = [
+                python,
+                "-m",
+                "pip",
+                "-q",
+                "--disable-pip-version-check",
+                "install",
+                "-c",
+                constraints,
+            ]
             subprocess.run([*install, *self._needed, *self._plugins], check=True)
             subprocess.run([*install, "--no-deps", "-e", ROOT], check=True)
             done.write_text(wanted, encoding="utf-8")
@@ -182,16 +189,14 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="write the tables into the documentation")
     given = parser.parse_args()
     chosen = [plugin for plugin in PLUGINS if not given.names or plugin.name in given.names]
-    installed = {name for plugin in PLUGINS if plugin.name not in APART for name in (plugin.name, *plugin.needs)}
+    installed = {name for plugin in PLUGINS if plugin.environment == NEWEST for name in (plugin.name, *plugin.needs)}
     environments = {
         NEWEST: Environment(given.cache / "newest", installed - {"pytest"}),
         OLDEST: Environment(given.cache / "oldest", {"pytest-xdist", "pytest-subtests"}, oldest=True),
-        "apart": Environment(given.cache / "apart", APART - {"pytest-subtests"}),
     }
     rows: list[Row] = []
     for plugin in chosen:
-        where = "apart" if plugin.name in APART and plugin.environment == NEWEST else plugin.environment
-        rows.append(try_plugin(plugin, environments[where]))
+        rows.append(try_plugin(plugin, environments[plugin.environment]))
         print(rows[-1].markdown(), flush=True)
     shown: list[Row] = []
     for name, steps in ides.RUNNERS.items():

@@ -18,9 +18,11 @@ def without_copies(items: Sequence[pytest.Item]) -> tuple[list[pytest.Item], lis
     copies: list[pytest.Item] = []
     seen: set[str] = set()
     for item in items:
-        is_copy = EVAL in item.stash and item.nodeid in seen
-        (copies if is_copy else kept).append(item)
-        seen.add(item.nodeid)
+        found = item.stash.get(EVAL, None)
+        # By the first id: that two cases are given the same one later is a mistake.
+        (copies if found is not None and found.nodeid in seen else kept).append(item)
+        if found is not None:
+            seen.add(found.nodeid)
     return kept, copies
 
 

@@ -79,7 +79,12 @@ class Outputs:
         if asked.step_summary:
             self._try(session, asked.step_summary, "", lambda path: _append_summary(path, card, excerpts))
         if asked.annotate:
-            left = [finding for finding in found if not (finding.fails and asked.failures_annotated)]
+            # A plugin annotates what fails in the call of a test; what errors mostly does before it.
+            left = [
+                finding
+                for finding in found
+                if not (asked.failures_annotated and finding.fails and finding.verdict != "errored")
+            ]
             self._commands = workflow_commands(left)
 
     @pytest.hookimpl(trylast=True)

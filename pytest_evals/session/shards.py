@@ -119,7 +119,7 @@ def _suites(artifacts: Sequence[ArtifactReader]) -> dict[str, SuiteManifest]:
     for artifact in artifacts:
         _check_settings(artifacts[0], artifact)
         for suite in artifact.run["suites"]:
-            if "declared" not in suite:
+            if not suite.get("declared"):
                 raise ArtifactError(
                     f"{artifact.path} does not say which gates and how many cases its suites have: an older version wrote it"
                 )

@@ -68,7 +68,7 @@ def test_a_part_that_is_missing_leaves_gates_unjudged_and_is_no_success(parts: P
     done = merge(parts, "one.jsonl", "--json")
     found = json.loads(done.stdout)
     assert done.returncode == 1
-    assert (found["complete"], found["ledger"]["not_run"]) == (False, 3)
+    assert (found["complete"], found["ledger"]["not_run"]) == (False, 2)
     assert [gate["verdict"] for gate in found["gates"]] == ["not judged"]
 
 
@@ -96,7 +96,7 @@ def test_gates_against_a_baseline_need_it(parts: Path) -> None:
     run(parts, "first", *options, "-k", "fr or jp")
     run(parts, "second", *options, "-k", "not (fr or jp)")
     done = merge(parts, "first.jsonl", "second.jsonl")
-    assert (done.returncode, "name one with --baseline" in done.stderr) == (2, True)
+    assert (done.returncode, done.stderr.count("name one with --baseline")) == (2, 1), done.stderr
     done = merge(parts, "first.jsonl", "second.jsonl", "--baseline", "whole.jsonl", "--json")
     verdicts = [gate["verdict"] for gate in json.loads(done.stdout)["gates"]]
     assert len(verdicts) == 2

@@ -89,6 +89,10 @@ def test_workers_that_each_run_everything_are_refused(evals: Evals) -> None:
     result = evals.pytester.runpytest_subprocess("--evals", "-n", "2", "--dist", "each")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*--dist each runs every test once in each worker*"])
+    evals.pytester.makeconftest("def pytest_addoption(parser): parser.addoption('--forked', action='store_true')")
+    result = evals.run("--forked")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--forked (pytest-forked) runs each test in a process that is forked off*"])
 
 
 def test_a_run_whose_workers_are_gone_is_not_complete(evals: Evals) -> None:
@@ -387,9 +391,11 @@ def test_an_async_test_is_refused_before_anything_is_generated(evals_both: Evals
 
 
 def test_an_exception_of_collection_names_file_and_line(evals: Evals) -> None:
-    evals.write("from pytest_evals import cases\n\n\n@cases([])\ndef test_it(completion): ...\n")
+    evals.write(
+        "from pytest_evals import cases\n\n\n@cases([{'id': 'a'}], prompt='x', gates='nonsense')\ndef test_it(completion): ...\n"
+    )
     evals.pytester.makeconftest("def pytest_exception_interact(call): print('\\nHEARD', call.excinfo.exconly())")
-    evals.run("-s", "--collect-only").stdout.fnmatch_lines(["HEARD pytest_evals.errors.SuiteError: test_suite.py:4: *"])
+    evals.run("-s", "--collect-only").stdout.fnmatch_lines(["HEARD pytest_evals.errors.GateError: test_suite.py:4: *"])
 
 
 def test_junit_has_a_property_for_each_grader_also_of_a_case_that_broke(evals: Evals) -> None:

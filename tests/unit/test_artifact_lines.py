@@ -53,7 +53,16 @@ def test_the_run_names_its_models_with_what_they_were_loaded_as(facts: RunFacts)
         ["pytest", "--evals"],
     )
     assert line["suites"] == [
-        {"name": "capitals", "dataset_key": "a.jsonl", "dataset_hash": "abc", "n": 1, "tags": ["tag"]}
+        {
+            "name": "capitals",
+            "dataset_key": "a.jsonl",
+            "dataset_hash": "abc",
+            "n": 1,
+            "tags": ["tag"],
+            "graders": [],
+            "gates": [],
+            "declared": {"org/one": 1, "org/two": 1},
+        }
     ]
 
 
