@@ -56,7 +56,11 @@ class JsonSchema:
         draft = draft_of(contents)
         check_valid(draft, contents)
         # A schema that names its draft would be checked by jsonschema's own class of that draft, and not by the one below.
-        bare = {name: part for name, part in contents.items() if name != "$schema"} if isinstance(contents, Mapping) else contents
+        bare = (
+            {name: part for name, part in contents.items() if name != "$schema"}
+            if isinstance(contents, Mapping)
+            else contents
+        )
         root = _resource(bare, draft)
         identifier = root.id()
         uri = urljoin(base, identifier) if identifier else base
@@ -121,7 +125,8 @@ def _exact(draft: Any) -> Any:
     import jsonschema
 
     names = [name for name in ("multipleOf", "divisibleBy") if name in draft.VALIDATORS]
-    return jsonschema.validators.extend(draft, {name: functools.partial(_multiple_of, draft.VALIDATORS[name]) for name in names})
+    own = {name: functools.partial(_multiple_of, draft.VALIDATORS[name]) for name in names}
+    return jsonschema.validators.extend(draft, own)  # type: ignore[no-untyped-call]  # its types are incomplete
 
 
 def _multiple_of(inexact: Any, validator: Any, divisor: Any, value: Any, schema: Any) -> Iterator[Any]:

@@ -93,7 +93,8 @@ def test_details_say_what_was_not_limited() -> None:
 
 def test_tests_of_several_columns_are_taken_together_and_setup_is_in_front_of_each() -> None:
     task = check_task([["assert f(1)"], [], ["assert f(2)", "assert f(3)"]], "x = 1", None, ["import math", "y = 2"])
-    assert task == (["assert f(1)", "assert f(2)", "assert f(3)"], "x = 1", None, "import math\ny = 2")
+    assert task.tests == ["assert f(1)", "assert f(2)", "assert f(3)"]
+    assert (task.before, task.entry_point, task.setup) == ("x = 1", None, "import math\ny = 2")
     asked = task.for_answer("def f(x):\n    return x")
     assert asked.tests == [f"import math\ny = 2\nassert f({number})" for number in (1, 2, 3)]
     assert check_task("assert f(1)", [], None, ["", " "])[1:] == ("", None, "")

@@ -329,7 +329,9 @@ def test_a_row_brings_an_object() -> None:
     [("0.07", 0.01, True), ("19.99", 0.01, True), ("1.1", 0.1, True), ("4.35", 0.05, True), ("7", 0.5, True), ("0.075", 0.01, False),
      ("1e22", 3, False), ("9", 3, True), ("8", 3, False), ("true", 0.01, True), ('"x"', 0.01, True), ("1e-7", 1e-8, True)],
 )  # fmt: skip
-def test_multiples_are_those_of_the_numbers_as_written(draft: str | None, value: str, divisor: float, passes: bool) -> None:
+def test_multiples_are_those_of_the_numbers_as_written(
+    draft: str | None, value: str, divisor: float, passes: bool
+) -> None:
     named = {"$schema": draft} if draft else {}
     schema = row_schema({**named, "properties": {"v": {"anyOf": [{"multipleOf": divisor}]}}})
     assert json_schema(f'{{"v": {value}}}', schema).passed is passes

@@ -44,7 +44,7 @@ def instructions(
     instructions of all cases: instruction-level accuracy.
 
     ``by="kind"`` adds a grade for each kind of instruction in the row, as ``strict.punctuation:no_comma``, and ``by="group"``
-    one for what stands before the colon, as ``strict.punctuation``: the share of those that are followed, passed where it is 1. Their
+    one for the part before the colon, as ``strict.punctuation``: the share of those that are followed, passed where it is 1. Their
     ``corpus`` is the accuracy of the kind, as IFEval reports it.
 
     Raises `SuiteError` where the suite is collected, for ids and arguments that there are not.
