@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -75,16 +75,8 @@ class Environment:
             subprocess.run([sys.executable, "-m", "venv", self._folder], check=True)
             constraints = self._folder / "constraints.txt"
             constraints.write_text("\n".join(self._constraints), encoding="utf-8")
-            install: list[str | Path] = [
-                python,
-                "-m",
-                "pip",
-                "-q",
-                "--disable-pip-version-check",
-                "install",
-                "-c",
-                constraints,
-            ]
+            pip = ("-m", "pip", "-q", "--disable-pip-version-check", "install", "-c")
+            install: list[str | Path] = [python, *pip, constraints]
             subprocess.run([*install, *self._needed, *self._plugins], check=True)
             subprocess.run([*install, "--no-deps", "-e", ROOT], check=True)
             done.write_text(wanted, encoding="utf-8")
@@ -169,17 +161,36 @@ def _run(plugin: Plugin, folder: Folder) -> tuple[Result, Facts]:
     return merged, facts_of(Result(merged.status, f" score card {merged.out}"), folder.path / "merged.jsonl")
 
 
-def write_table(page: Path, name: str, lines: Sequence[str]) -> None:
+def try_plugins(names: Sequence[str], environments: Mapping[str, Environment]) -> Iterator[Row]:
+    """Yield the rows of plugins; without names those of all."""
+    for plugin in PLUGINS:
+        if not names or plugin.name in names:
+            yield try_plugin(plugin, environments[plugin.environment])
+
+
+def try_runners(names: Sequence[str], environment: Environment, vscode: Path | None) -> Iterator[Row]:
+    """Yield the rows of the runners of IDEs."""
+    for name, steps in ides.RUNNERS.items():
+        if names and name not in names:
+            continue
+        try:
+            for way, problems, note in steps(environment, vscode):
+                yield Row(ides.TITLES[name], way, problems, note)
+        except (OSError, ValueError) as error:
+            yield Row(ides.TITLES[name], "", (f"no artifact ({type(error).__name__})",))
+
+
+def write_table(page: Path, name: str, head: str, rows: Iterable[Row]) -> None:
     """Put a table into a page, between its marks."""
     text = page.read_text(encoding="utf-8")
     begin, end = f"<!-- {name}: made by python -m campaigns.matrix --write -->", f"<!-- end of {name} -->"
     before, _, rest = text.partition(begin)
     _, _, after = rest.partition(end)
-    page.write_text(f"{before}{begin}\n" + "\n".join(lines) + f"\n{end}{after}", encoding="utf-8")
+    lines = [begin, head, "| --- | --- | --- | --- |", *(row.markdown() for row in rows), end]
+    page.write_text(before + "\n".join(lines) + after, encoding="utf-8")
 
 
-def main() -> int:
-    """Run rows and print their tables."""
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="plugins, 'vscode' or 'pycharm'")
     parser.add_argument("--cache", type=Path, default=ROOT / ".venv-matrix", help="folder of the environments")
@@ -188,33 +199,33 @@ def main() -> int:
     )
     parser.add_argument("--write", action="store_true", help="write the tables into the documentation")
     given = parser.parse_args()
-    chosen = [plugin for plugin in PLUGINS if not given.names or plugin.name in given.names]
-    installed = {name for plugin in PLUGINS if plugin.environment == NEWEST for name in (plugin.name, *plugin.needs)}
+    if given.write and given.names:
+        parser.error("--write needs all rows: name none")
+    return given
+
+
+def _printed(rows: Iterable[Row]) -> list[Row]:
+    found = []
+    for row in rows:
+        print(row.markdown(), flush=True)
+        found.append(row)
+    return found
+
+
+def main() -> int:
+    """Run rows and print their tables."""
+    given = _arguments()
+    newest = {name for plugin in PLUGINS if plugin.environment == NEWEST for name in (plugin.name, *plugin.needs)}
     environments = {
-        NEWEST: Environment(given.cache / "newest", installed - {"pytest"}),
+        NEWEST: Environment(given.cache / "newest", newest - {"pytest"}),
         OLDEST: Environment(given.cache / "oldest", {"pytest-xdist", "pytest-subtests"}, oldest=True),
     }
-    rows: list[Row] = []
-    for plugin in chosen:
-        rows.append(try_plugin(plugin, environments[plugin.environment]))
-        print(rows[-1].markdown(), flush=True)
-    shown: list[Row] = []
-    for name, steps in ides.RUNNERS.items():
-        if given.names and name not in given.names:
-            continue
-        try:
-            for way, problems, note in steps(environments[NEWEST], given.vscode):
-                shown.append(Row(ides.TITLES[name], way, problems, note))
-                print(shown[-1].markdown(), flush=True)
-        except (OSError, ValueError) as error:
-            shown.append(Row(ides.TITLES[name], "", (f"no artifact ({type(error).__name__})",)))
-            print(shown[-1].markdown(), flush=True)
-    if given.write and not given.names:
-        head = ["| Plugin | Tried with | Verdict | |", "| --- | --- | --- | --- |"]
-        write_table(ROOT / "docs/plugins.md", "plugins", [*head, *(row.markdown() for row in rows)])
-        head[0] = "| Runner | What | Verdict | |"
-        write_table(ROOT / "docs/ides.md", "runners", [*head, *(row.markdown() for row in shown)])
-    return int(any(row.problems for row in [*rows, *shown]))
+    plugins = _printed(try_plugins(given.names, environments))
+    runners = _printed(try_runners(given.names, environments[NEWEST], given.vscode))
+    if given.write:
+        write_table(ROOT / "docs/plugins.md", "plugins", "| Plugin | Tried with | Verdict | |", plugins)
+        write_table(ROOT / "docs/ides.md", "runners", "| Runner | What | Verdict | |", runners)
+    return int(any(row.problems for row in [*plugins, *runners]))
 
 
 if __name__ == "__main__":

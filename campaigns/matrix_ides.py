@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from campaigns.matrix_plugins import GATES, service_messages
-from campaigns.matrix_suite import FILES, Facts, Folder, differences, facts_of
+from campaigns.matrix_suite import FILES, Facts, Folder, Result, differences, facts_of
 
 Found = Iterator[tuple[str, tuple[str, ...], str]]
 """What was tried, what was wrong, and what to know."""
@@ -54,38 +54,36 @@ sys.exit(pytest.main(arguments, [pytest_plugin]))
 
 def pycharm(environment: Environment, _vscode: Path | None) -> Found:
     """Try what a click on the folder, on one case, and on one that misses does."""
-    variables = {"PYTEST_EVALS": "1", "PYCHARM_HOSTED": "1", "TEAMCITY_VERSION": "LOCAL"}
     with tempfile.TemporaryDirectory(prefix="evals-matrix-") as path:
         folder = Folder(Path(path), environment.python)
         folder.write({**FILES, "runner.py": PYCHARM})
-        run = "--evals-artifact=run.jsonl"
-        result = folder.run("runner.py", run, **variables)
-        facts = facts_of(result, folder.path / "run.jsonl")
+        result, facts = _pycharm_run(folder)
         problems = [*differences(facts, environment.expected), *service_messages(result.out, facts, GATES)]
-        yield (
-            "the whole folder",
-            tuple(problems),
-            "Gates are tests below `evals.gates`, since PyCharm shows all that is reported.",
-        )
+        note = "Gates are tests below `evals_gates`, since PyCharm shows all that is reported."
+        yield "the whole folder", tuple(problems), note
         for buffering in ((), ("-s",)):
-            result = folder.run("runner.py", run, *buffering, CASE, **variables)
-            facts = facts_of(result, folder.path / "run.jsonl")
-            problems = [*_one(facts, CASE, "passed", result.status, 0), *service_messages(result.out, facts, 0)]
+            result, facts = _pycharm_run(folder, *buffering, CASE)
+            problems = [*_one(facts, CASE, "passed", 0), *service_messages(result.out, facts, 0)]
             yield " ".join(("one case", *buffering)), tuple(problems), ""
-        result = folder.run("runner.py", run, MISS, **variables)
-        facts = facts_of(result, folder.path / "run.jsonl")
-        problems = [*_one(facts, MISS, "failed", result.status, 1), *service_messages(result.out, facts, 0)]
+        result, facts = _pycharm_run(folder, MISS)
+        problems = [*_one(facts, MISS, "failed", 1), *service_messages(result.out, facts, 0)]
         if not re.search(r"##teamcity\[testFailed [^\n]*I do not know", result.out):
             problems.append("the answer is not shown")
         yield "one case that misses", tuple(problems), "Fails and shows the answer, since no gate judges a single case."
 
 
-def _one(facts: Facts, nodeid: str, outcome: str, status: int, expected: int) -> Iterator[str]:
+def _pycharm_run(folder: Folder, *arguments: str) -> tuple[Result, Facts]:
+    variables = {"PYTEST_EVALS": "1", "PYCHARM_HOSTED": "1", "TEAMCITY_VERSION": "LOCAL"}
+    result = folder.run("runner.py", "--evals-artifact=run.jsonl", *arguments, **variables)
+    return result, facts_of(result, folder.path / "run.jsonl")
+
+
+def _one(facts: Facts, nodeid: str, outcome: str, status: int) -> Iterator[str]:
     found = {name: case[0] for name, case in facts.cases.items()}
     if found != {nodeid: outcome}:
         yield f"{found}, not {outcome}"
-    if status != expected:
-        yield f"exit status {status}, not {expected}"
+    if facts.status != status:
+        yield f"exit status {facts.status}, not {status}"
 
 
 # -- VS Code finds tests by a plugin of its own and --collect-only, and runs chosen ids by a script that calls pytest.main.
@@ -102,75 +100,79 @@ def vscode(environment: Environment, files: Path | None) -> Found:
         folder.write(FILES)
         runner = _VSCode(folder, files)
         ids = runner.discover()
-        wanted = {str(folder.path / nodeid) for nodeid in environment.expected.cases}
-        missing = wanted - set(ids)
-        yield "the tree", ("ids of cases are missing",) if missing else (), "No model is loaded."
-        told = runner.run(ids)
-        facts = facts_of(runner.result, folder.path / "run.jsonl")
-        unheard = set(ids) - set(told)
-        # The extension's script passes no exit status on.
-        facts = dataclasses.replace(facts, status=environment.expected.status)
-        problems = [*differences(facts, environment.expected), *(["some test has no result"] if unheard else [])]
-        yield (
-            "all ids",
-            tuple(problems),
-            "Gates are in the output: VS Code drops results of tests that are not in its tree.",
-        )
-        for nodeid, outcome, shown in ((CASE, "success", ""), (MISS, "failure", "I do not know")):
-            told = runner.run([str(folder.path / nodeid)])
-            one = told.get(str(folder.path / nodeid), {})
-            problems = [] if one.get("outcome") == outcome else [f"{one.get('outcome')}, not {outcome}"]
-            if shown not in str(one.get("message")):
-                problems.append("the answer is not shown")
-            yield f"one case ({'a miss' if shown else 'right'})", tuple(problems), ""
-        folder.write(
-            {
-                "test_mistake.py": "from pytest_evals import cases\n\n@cases([{'id': 1}], gates='nonsense')\ndef test_it(completion): ...\n"
-            }
-        )
+        missing = {str(folder.path / nodeid) for nodeid in environment.expected.cases} - set(ids)
+        yield "the tree", (f"{len(missing)} cases are missing",) if missing else (), "No model is loaded."
+        problems = _whole(runner, ids, environment.expected)
+        note = "Gates are in the output: VS Code drops results of tests that are not in its tree."
+        yield "all ids", tuple(problems), note
+        yield "one case", tuple(_click(runner, CASE, "success")), ""
+        note = "Fails and shows the answer, since no gate judges a single case."
+        yield "one case that misses", tuple(_click(runner, MISS, "failure", shows="I do not know")), note
+        folder.write({"test_mistake.py": MISTAKE})
         runner.discover()
-        told_place = any("test_mistake.py:3" in error for error in runner.errors)
-        yield (
-            "a mistake in a suite",
-            () if told_place else ("file and line are not told",),
-            "The tree has the error, with file and line.",
-        )
+        told = any("test_mistake.py:3" in error for error in runner.errors)
+        note = "The tree has the error, with file and line."
+        yield "a mistake in a suite", () if told else ("file and line are not told",), note
+
+
+MISTAKE = """from pytest_evals import cases
+
+@cases([{'id': 1}], gates='nonsense')
+def test_it(completion): ...
+"""
+
+
+def _whole(runner: _VSCode, ids: list[str], expected: Facts) -> Iterator[str]:
+    told = runner.run(ids)
+    facts = facts_of(runner.result, runner.folder.path / "run.jsonl")
+    # The extension's script passes no exit status on.
+    yield from differences(dataclasses.replace(facts, status=expected.status), expected)
+    if set(ids) - set(told):
+        yield "some test has no result"
+
+
+def _click(runner: _VSCode, nodeid: str, outcome: str, *, shows: str = "") -> Iterator[str]:
+    path = str(runner.folder.path / nodeid)
+    found = runner.run([path]).get(path, {})
+    if found.get("outcome") != outcome:
+        yield f"{found.get('outcome')}, not {outcome}"
+    if shows not in str(found.get("message")):
+        yield "the answer is not shown"
 
 
 class _VSCode:
     """The extension's side of the pipe, which may be a file as well."""
 
     def __init__(self, folder: Folder, files: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._files = files
         self._pipe = folder.path / "messages"
         self.errors: list[str] = []
 
     def _messages(self) -> list[Mapping[str, Any]]:
         text = self._pipe.read_text(encoding="utf-8")
-        return [
-            json.loads(part)["params"]
-            for part in re.split(r"content-length: \d+\r?\ncontent-type: [^\n]*\n\r?\n", text)
-            if part
-        ]
+        parts = re.split(r"content-length: \d+\r?\ncontent-type: [^\n]*\n\r?\n", text)
+        return [json.loads(part)["params"] for part in parts if part]
 
     def discover(self) -> list[str]:
         """Return the ids of all tests."""
         self._pipe.touch()
-        self.result = self._folder.pytest("--collect-only", **self._variables)
+        self.result = self.folder.pytest("--collect-only", **self._variables)
         ids: list[str] = []
         for message in self._messages():
             self.errors += message.get("error") or []
-            _collect(message.get("tests") or {}, ids)
+            # Paths are relative to a base since the second version of these messages.
+            base = Path(message.get("idBase", ""))
+            ids += (str(base / nodeid) for nodeid in _ids(message.get("tests") or {}))
         return ids
 
     def run(self, ids: list[str]) -> dict[str, Mapping[str, Any]]:
         """Run tests; return their results by id, the first of each."""
-        chosen = self._folder.path / "ids.txt"
+        chosen = self.folder.path / "ids.txt"
         chosen.write_text("\n".join(ids), encoding="utf-8")
         script = self._files / "vscode_pytest" / "run_pytest_script.py"
-        options = ("-p", "evals", f"--rootdir={self._folder.path}", "--evals", "--evals-artifact=run.jsonl")
-        self.result = self._folder.run(str(script), *options, RUN_TEST_IDS_PIPE=str(chosen), **self._variables)
+        options = ("-p", "evals", f"--rootdir={self.folder.path}", "--evals", "--evals-artifact=run.jsonl")
+        self.result = self.folder.run(str(script), *options, RUN_TEST_IDS_PIPE=str(chosen), **self._variables)
         found: dict[str, Mapping[str, Any]] = {}
         for message in self._messages():
             for nodeid, result in (message.get("result") or {}).items():
@@ -182,11 +184,11 @@ class _VSCode:
         return {"TEST_RUN_PIPE": str(self._pipe), "PYTHONPATH": str(self._files)}
 
 
-def _collect(node: Mapping[str, Any], ids: list[str]) -> None:
+def _ids(node: Mapping[str, Any]) -> Iterator[str]:
     if node.get("type_") == "test":
-        ids.append(node["runID"])
+        yield node["runID"]
     for child in node.get("children") or ():
-        _collect(child, ids)
+        yield from _ids(child)
 
 
 TITLES = {"vscode": "VS Code", "pycharm": "PyCharm"}

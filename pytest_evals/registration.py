@@ -99,16 +99,6 @@ def _run(config: pytest.Config, settings: Settings, collection: Collection) -> N
         activate_worker(config, settings, collection, worker_input[ADDRESS])
         return
     distributed = config.getoption("dist", "no") != "no"
-    if config.getoption("forked", default=False):
-        raise pytest.UsageError(
-            "--forked (pytest-forked) runs each test in a process that is forked off, which has none of the threads that fetch answers; use "
-            "-n 2 (pytest-xdist): a crash then costs one case"
-        )
-    if config.pluginmanager.has_plugin("parallel") and config.getoption("workers", default=None):
-        raise pytest.UsageError(
-            "--workers (pytest-parallel) puts a loop of its own in the place of pytest's, which tells nothing of finished cases; use -n "
-            "(pytest-xdist)"
-        )
     if config.getoption("dist", "no") == "each":
         raise pytest.UsageError(
             "--dist each runs every test once in each worker, and a run of evals has each case once: choose another --dist, or run "

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pytest
 
-from pytest_evals.collection.item import EVAL
+from pytest_evals.collection.item import EVAL, EvalItem
 from pytest_evals.suites.manifest import SuiteManifest
 
 
@@ -51,7 +51,7 @@ def note_selection(infos: Iterable[SuiteManifest], items: Iterable[pytest.Item])
 
 
 def names_case(argument: str) -> bool:
-    """Tell whether an argument of pytest's command line is the id of a single case (or of one of another test's parameters)."""
+    """Tell whether an argument of pytest's command line is the id of a single case, or of another test with parameters."""
     return "::" in argument and "[" in argument
 
 
@@ -65,9 +65,11 @@ def single_cases(arguments: Iterable[str], items: Iterable[pytest.Item]) -> froz
         info.name: {info.items[nodeid].model for nodeid in info.unselected}
         for info in (item.stash[EVAL].info for item in named)
     }
-    return frozenset(
-        item.nodeid for item in named for found in [item.stash[EVAL]] if (found.key.model or "") in cut[found.info.name]
-    )
+    return frozenset(item.nodeid for item in named if _is_cut(item.stash[EVAL], cut))
+
+
+def _is_cut(found: EvalItem, cut: Mapping[str, set[str]]) -> bool:
+    return (found.key.model or "") in cut[found.info.name]
 
 
 def _name_in(argument: str) -> str:

@@ -264,7 +264,7 @@ class Results:
         """Hand results to their subscribers, all of one subscriber together; have the others ready to be taken."""
         parcels: dict[Deliver, list[Result]] = {}
         for result in results:
-            # A worker may take a case over from another one that has asked for it already.
+            # A worker may take over a case whose answer another one has asked for.
             delivers = self._subscribers.pop(result.id, None)
             if delivers is None:
                 self._kept[result.id] = result

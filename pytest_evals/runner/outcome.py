@@ -95,11 +95,12 @@ def _is_failed_assert(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
     return excinfo.errisinstance((AssertionError, pytest.fail.Exception)) and not _is_time_limit(excinfo)
 
 
-_OUT_OF_TIME = re.compile(r"Timeout\b[^\n]*?\d")
+# What pytest-timeout says, in its newer and in its older versions.
+_OUT_OF_TIME = re.compile(r"Timeout \(?>\s?\d")
 
 
 def _is_time_limit(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
-    """Tell whether a limit ended the test: one of ours, or of a plugin as pytest-timeout, which fails the test that runs."""
+    """Tell whether a limit ended the test: one of ours, or of pytest-timeout, which fails the test that runs."""
     if excinfo.errisinstance(LimitExceeded):
         return True
     if not excinfo.errisinstance(pytest.fail.Exception):

@@ -181,8 +181,8 @@ class GateReport(pytest.TestReport):
 
     @classmethod
     def phases(cls, verdict: GateReport) -> tuple[GateReport, GateReport, GateReport]:
-        """Return what pytest reports of a test: its setup, ``verdict`` as its call, and its teardown. Some plugins, as pytest-html,
-        take a test for one that ran only when they have heard of all three.
+        """Return what pytest reports of a test: its setup, ``verdict`` as its call, and its teardown. Some plugins, such as pytest-html,
+        show a test only when they have heard of all three.
         """
 
         def phase(when: str) -> GateReport:
@@ -226,7 +226,7 @@ class FailureLine:
         return self.reprcrash.message
 
     def toterminal(self, writer: object) -> None:
-        """Write nothing: the line comes after it."""
+        """Write nothing: pytest writes the line itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +277,7 @@ def show_without_folder(config: pytest.Config) -> None:
 
 
 def log_report(config: pytest.Config, report: GateReport) -> None:
-    """Tell all plugins of a gate, but those that note which tests are to be run again: a gate cannot be."""
+    """Report a gate to all plugins except those that note which tests to run again: a gate cannot be run again."""
     plugins = [config.pluginmanager.get_plugin(name) for name in ("lfplugin", "stepwiseplugin")]
     call = config.pluginmanager.subset_hook_caller("pytest_runtest_logreport", filter(None, plugins))
     for phase in GateReport.phases(report):

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 # The score card of the session, once everything ran.
 CARD: pytest.StashKey[ScoreCard] = pytest.StashKey()
 UNCOUNTED: pytest.StashKey[str] = pytest.StashKey()
-"""What is to be said of cases that ran out of sight, or not at all."""
+"""What is to be said of cases that have no result although the run came to its end."""
 
 
 class EvalSession:
@@ -224,14 +224,14 @@ class EvalSession:
         return compare([record for record in self._baseline.records if record.suite in self._infos], records)
 
     def _report(self, session: pytest.Session, gates: Sequence[GateResult]) -> None:
-        one_line = session.config.option.tbstyle == "line"
+        on_one_line = session.config.option.tbstyle == "line"
         for result in gates:
             info = self._infos[result.suite]
             if result.verdict == "not judged" and any(map(names_case, session.config.args)):
-                # Somebody wants to see one case; an IDE would show a gate beside it that has nothing to say.
+                # A click on one case in an IDE: a gate that is not judged would only be shown beside it.
                 continue
             several = len(info.models) > 1
-            report = GateReport.make(result, info.path, info.line, several_models=several, one_line=one_line)
+            report = GateReport.make(result, info.path, info.line, several_models=several, one_line=on_one_line)
             log_report(session.config, report)
             add_to_allure(session.config, report)
             if result.verdict == "inconclusive" and self._settings.inconclusive == "warn":

@@ -128,7 +128,7 @@ def _suites(artifacts: Sequence[ArtifactReader]) -> dict[str, SuiteManifest]:
             if different:
                 what = {"dataset_hash": "data", "declared": "models or cases"}.get(different, different)
                 raise ArtifactError(
-                    f"{first.path} and {artifact.path} are not parts of one run: {suite['name']} has other {what} in each"
+                    f"{first.path} and {artifact.path} are not parts of one run: {suite['name']} has different {what} in them"
                 )
     return {name: _manifest(suite) for name, (_, suite) in found.items()}
 

@@ -83,8 +83,8 @@ def test_runs_that_are_no_parts_of_one_run_are_refused(parts: Path) -> None:
     run(parts / "other", "../data")
     for name, what in {
         "seeded": "seed is 0 in one and 3 in the other",
-        "gated": "other gates",
-        "data": "other data",
+        "gated": "different gates",
+        "data": "different data",
     }.items():
         done = merge(parts, "one.jsonl", f"{name}.jsonl")
         assert done.returncode == 2, name

@@ -14,7 +14,7 @@ import pytest
 from pytest_evals.completion import Completion, Failure, Message
 from pytest_evals.engines.answer_cache import AnswerCache
 from pytest_evals.engines.deferred_loading import DeferredLoading
-from pytest_evals.engines.pool import LOAD_ATTEMPTS, EnginePool
+from pytest_evals.engines.pool import LOAD_ATTEMPTS, EnginePool, Results
 from pytest_evals.engines.protocol import EngineInfo, Request, Result
 from pytest_evals.engines.replica import Replica
 from pytest_evals.generation import GenerationParams
@@ -576,3 +576,14 @@ def test_a_model_of_which_nothing_can_be_known_is_loaded_when_it_is_announced(
     foresee(*known, info=info)
     stage.pool.prepare(BIG)
     wait_until(lambda: stage.states(BIG) == ["starting"])
+
+
+def test_all_who_asked_for_an_answer_get_it() -> None:
+    heard: dict[str, list[Result]] = {"first": [], "second": []}
+    results = Results()
+    request = Request("a", BIG, (), GenerationParams())
+    for who in ("first", "first", "second"):
+        results.subscribe([request], heard[who].extend)
+    results.keep([Result("a")])
+    assert [[result.id for result in found] for found in heard.values()] == [["a"], ["a"]]
+    assert not results.unanswered(request)

@@ -34,7 +34,6 @@ def outcome(error: BaseException, *, gated: bool = True) -> str:
         "Timeout (>1.0s) from pytest-timeout.",
         "Timeout >5.0s",
         "Timeout (>0.25s) from pytest-timeout.\nmore",
-        "Timeout: 3 seconds are over",
     ],
 )
 def test_a_test_whose_time_is_up_is_errored(message: str) -> None:
@@ -63,6 +62,7 @@ def test_a_failure_out_of_the_module_of_pytest_timeout_is_a_limit_whatever_it_sa
         pytest.fail.Exception("the answer has a Timeout"),
         pytest.fail.Exception("Timeouts are no answer"),
         pytest.fail.Exception("Timeout"),
+        pytest.fail.Exception("Timeout of 3 seconds expected in the answer"),
     ],
 )
 def test_what_a_test_says_itself_is_a_miss_under_a_gate(error: BaseException) -> None:
