@@ -49,10 +49,12 @@ class Row:
     way: str
     problems: tuple[str, ...]
     note: str = ""
+    verdict: str = "as without it"
+    """What is said where there is no problem."""
 
     def markdown(self) -> str:
         """Return the row as Markdown."""
-        verdict = "; ".join(self.problems).replace("|", "\\|") or "as without it"
+        verdict = "; ".join(self.problems).replace("|", "\\|") or self.verdict
         return f"| {self.who} | {f'`{self.way}`' if self.way else ''} | {verdict} | {self.note} |"
 
 
@@ -124,8 +126,20 @@ def try_plugin(plugin: Plugin, environment: Environment) -> Row:
         folder.write(plugin.files or FILES)
         subprocess.run(["git", "init", "-q"], cwd=path, check=False)
         problems = tuple(_problems(plugin, folder, environment))
+        works = not problems or _works_without_evals(plugin, folder)
     way = " and ".join(" ".join(part) for part in plugin.parts) if plugin.parts else " ".join(plugin.options)
+    if not works:
+        return Row(who, way, (), plugin.note, "fails ordinary tests too, while evals are off")
     return Row(who, way, problems, plugin.note)
+
+
+def _works_without_evals(plugin: Plugin, folder: Folder) -> bool:
+    """Tell whether the plugin runs ordinary tests while evals are off."""
+    folder.write({"test_ordinary.py": FILES["test_ordinary.py"]})
+    try:
+        return folder.ordinary(*(plugin.parts[0] if plugin.parts else plugin.options)).status == 0
+    except subprocess.TimeoutExpired:
+        return False
 
 
 def _problems(plugin: Plugin, folder: Folder, environment: Environment) -> Iterator[str]:
@@ -215,10 +229,12 @@ def _printed(rows: Iterable[Row]) -> list[Row]:
 def main() -> int:
     """Run rows and print their tables."""
     given = _arguments()
-    newest = {name for plugin in PLUGINS if plugin.environment == NEWEST for name in (plugin.name, *plugin.needs)}
+    needed: dict[str, set[str]] = {NEWEST: set(), OLDEST: set()}
+    for plugin in PLUGINS:
+        needed[plugin.environment] |= {plugin.name, *plugin.needs} - {"pytest"}
     environments = {
-        NEWEST: Environment(given.cache / "newest", newest - {"pytest"}),
-        OLDEST: Environment(given.cache / "oldest", {"pytest-xdist", "pytest-subtests"}, oldest=True),
+        NEWEST: Environment(given.cache / "newest", needed[NEWEST]),
+        OLDEST: Environment(given.cache / "oldest", needed[OLDEST], oldest=True),
     }
     plugins = _printed(try_plugins(given.names, environments))
     runners = _printed(try_runners(given.names, environments[NEWEST], given.vscode))

@@ -197,6 +197,8 @@ PLUGINS: tuple[Plugin, ...] = (
     Plugin("pytest-asyncio", note="Tests of evals need not be async: what they ask for was awaited before."),
     Plugin("pytest-asyncio", ("-o", "asyncio_mode=auto")),
     Plugin("anyio"),
+    Plugin("pytest-forked", ("--forked",), note="It cannot send the reports of pytest 9.2 to its parent process. Use pytest-xdist."),
+    Plugin("pytest-forked", ("--forked",), environment=OLDEST),
     Plugin("pytest-timeout", ("--timeout=60",)),
     Plugin("pytest-timeout", ("--timeout=1",), files=SLOW, differs=True, expected={"a": "errored", "b": "passed"}, note="The time of models does not count. A test that runs out of time is errored, also where a gate decides."),
     Plugin("pytest-rerunfailures", ("--reruns=1",), check=_reruns, note="A rerun gets the same completion; only tests with state of their own gain by it. Misses under a gate are not run again."),

@@ -154,6 +154,10 @@ class Folder:
         options = ("--evals", f"--evals-artifact={artifact}", "--color=no")
         return self.run("-m", "pytest", *self._plugins, *options, *arguments, **environment)
 
+    def ordinary(self, *arguments: str) -> Result:
+        """Run ordinary tests with the plugins while evals are off."""
+        return self.run("-m", "pytest", *self._plugins, "--color=no", *arguments, "test_ordinary.py")
+
     def run(self, *arguments: str, **environment: str) -> Result:
         """Run Python in an environment that no CI system and no IDE has set up."""
         found = {name: value for name, value in os.environ.items() if not name.startswith(_SWITCHES)}

@@ -98,15 +98,27 @@ def _run(config: pytest.Config, settings: Settings, collection: Collection) -> N
 
         activate_worker(config, settings, collection, worker_input[ADDRESS])
         return
+    _check_workers(config)
     distributed = config.getoption("dist", "no") != "no"
+    path = artifact_path(settings)
+    check_outputs(settings, path)
+    _own(config, settings, collection, path, programs, distributed=distributed)
+
+
+def _check_workers(config: pytest.Config) -> None:
+    """Raise `pytest.UsageError` for ways to run tests in other processes that cannot work."""
     if config.getoption("dist", "no") == "each":
         raise pytest.UsageError(
             "--dist each runs every test once in each worker, and a run of evals has each case once: choose another --dist, or run "
             "pytest once for each environment (pytest-evals compare shows how the runs differ)"
         )
-    path = artifact_path(settings)
-    check_outputs(settings, path)
-    _own(config, settings, collection, path, programs, distributed=distributed)
+    # It registers its runner by these options, later than this.
+    asked = config.getoption("workers", default=None) or config.getoption("tests_per_worker", default=None)
+    if asked and config.pluginmanager.has_plugin("parallel"):
+        raise pytest.UsageError(
+            "--workers and --tests-per-worker (pytest-parallel) fork pytest's process, and a fork has none of the threads that fetch "
+            "answers, so its tests would wait for ever; use -n 2 (pytest-xdist)"
+        )
 
 
 def _recast(config: pytest.Config, replay: Path, collection: Collection) -> None:

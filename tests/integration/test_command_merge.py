@@ -72,15 +72,15 @@ def test_a_part_that_is_missing_leaves_gates_unjudged_and_is_no_success(parts: P
     assert [gate["verdict"] for gate in found["gates"]] == ["not judged"]
 
 
-def test_runs_that_are_no_parts_of_one_run_are_refused(parts: Path) -> None:
+def test_runs_that_are_no_parts_of_one_run_are_refused(parts: Path, tmp_path: Path) -> None:
     run(parts, "seeded", "--evals-seed=3")
     run(parts, "gated", "--evals-gate=named.mean >= 0.3")
-    (parts / "other").mkdir()
     for name in ("test_cities.py", "answers.py"):
-        shutil.copy(parts / name, parts / "other")
+        shutil.copy(parts / name, tmp_path)
     rows = (parts / "cities.jsonl").read_text(encoding="utf-8").splitlines()
-    (parts / "other" / "cities.jsonl").write_text("\n".join(rows[1:]), encoding="utf-8")
-    run(parts / "other", "../data")
+    (tmp_path / "cities.jsonl").write_text("\n".join(rows[1:]), encoding="utf-8")
+    run(tmp_path, "data")
+    shutil.copy(tmp_path / "data.jsonl", parts)
     for name, what in {
         "seeded": "seed is 0 in one and 3 in the other",
         "gated": "different gates",

@@ -89,10 +89,21 @@ def test_workers_that_each_run_everything_are_refused(evals: Evals) -> None:
     result = evals.pytester.runpytest_subprocess("--evals", "-n", "2", "--dist", "each")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*--dist each runs every test once in each worker*"])
-    evals.pytester.makeconftest("def pytest_addoption(parser): parser.addoption('--forked', action='store_true')")
-    result = evals.run("--forked")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*--forked (pytest-forked) runs each test in a process that is forked off*"])
+
+
+def test_workers_that_are_forks_are_refused(evals: Evals) -> None:
+    evals.write(SUITE)
+    evals.pytester.makeconftest(
+        "def pytest_addoption(parser, pluginmanager):\n"
+        "    parser.addoption('--workers')\n"
+        "    parser.addoption('--tests-per-worker')\n"
+        "    pluginmanager.register(object(), 'parallel')\n"
+    )
+    for option in ("--workers=2", "--tests-per-worker=4"):
+        result = evals.run(option)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(["*(pytest-parallel) fork pytest's process*"])
+    assert evals.run().ret == pytest.ExitCode.TESTS_FAILED
 
 
 def test_a_run_whose_workers_are_gone_is_not_complete(evals: Evals) -> None:
