@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pytest_evals.engines.ipc import Channel, Hub, Packet
+from pytest_evals.engines.load_watch import LoadWatch
 from pytest_evals.engines.process import EngineProcess
 from pytest_evals.engines.replica import Replica
 
@@ -118,6 +119,16 @@ class ProcessSupervisor:
         if stalled:
             process.kill(f"it gave no sign of life for {limit:g} s (evals_stall_timeout)")
 
+    def _end_if_load_hangs(self, replica: Replica, process: EngineProcess, load: LoadWatch) -> None:
+        if replica.state != "starting":
+            return
+        problem = load.problem()
+        with self._lock:
+            hangs = problem is not None and replica.state == "starting"
+            replica.load_hung = replica.load_hung or hangs
+        if hangs:
+            process.kill(f"{problem} (evals_load_timeout)")
+
     # -- threads
 
     def _connected(self, role: str, hello: Packet, channel: Channel) -> None:
@@ -137,8 +148,10 @@ class ProcessSupervisor:
 
     def _watch(self, replica: Replica, process: EngineProcess) -> None:
         """Wait for the end of a process."""
+        load = LoadWatch(process.pid, replica.load_seconds)
         while (status := process.wait(_WATCH_SECONDS)) is None:
             self.end_if_stalled(replica, process, replica.stall_seconds)
+            self._end_if_load_hangs(replica, process, load)
         reader = replica.reader
         if reader is not None:
             # What it still said before it died counts.

@@ -7,6 +7,7 @@ models write them: a closing fence whose opening one stood in the prompt, one at
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import textwrap
 from collections.abc import Callable, Collection, Sequence
@@ -46,7 +47,7 @@ class Block:
 
 def fenced_blocks(text: str, depth: int = 0) -> list[Block]:
     """Return the blocks in the order of the text. One that is not closed (the text was cut) goes to the end."""
-    lines = _LINE.split(text)
+    lines = _Lines(_LINE.split(text))
     found: list[Block] = []
     number = 0
     while number < len(lines):
@@ -65,6 +66,25 @@ def fenced_blocks(text: str, depth: int = 0) -> list[Block]:
         found += _nested(block, depth)
         number = last
     return found
+
+
+class _Lines(list[str]):
+    """The lines of a text, with what is found out about them once, so that all blocks together take time that grows as the text."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        super().__init__(lines)
+        self.unclosed: dict[tuple[str, str, int], int] = {}
+        """Of fences by their character, and by what holds them: how long one is that nothing closes from here on."""
+
+    @functools.cached_property
+    def texts(self) -> list[int]:
+        """For each line the next one that says something and is no fence, the number of lines where there is none."""
+        found, following = [0] * len(self), len(self)
+        for place in range(len(self) - 1, -1, -1):
+            if self[place].strip() and not _FENCE.fullmatch(self[place]):
+                following = place
+            found[place] = following
+        return [*found, following]
 
 
 def _language(info: str) -> str:
@@ -100,34 +120,50 @@ def _nested(block: Block, depth: int) -> list[Block]:
     return [block]
 
 
-def _content(lines: Sequence[str], number: int, opening: re.Match[str]) -> tuple[list[str], int]:
+def _content(lines: _Lines, number: int, opening: re.Match[str]) -> tuple[list[str], int]:
     """Return the lines of the block that opens in line ``number``, without what they are indented by; and where it ends."""
-    fence, bare = opening["fence"], _indent_remover(lines, number, opening["lead"])
-    closing, end = _closing(lines, number, bare, opening)
-    content = list(map(bare, lines[number + 1 : end if closing is None else closing]))
+    fence, (bare, holder) = opening["fence"], _indent_remover(lines, number, opening["lead"])
+    kind = (fence[0], *holder)
+    if _is_python(opening) or len(fence) < lines.unclosed.get(kind, len(fence) + 1):
+        closing, end = _closing(lines, number, bare, opening)
+    else:
+        closing, end = None, len(lines)
     if closing is not None:
-        return content, closing + 1
-    for place, line in enumerate(content):
+        return list(map(bare, lines[number + 1 : closing])), closing + 1
+    if end == len(lines):
+        lines.unclosed[kind] = min(len(fence), lines.unclosed.get(kind, len(fence)))
+    content: list[str] = []
+    for place in range(number + 1, end):
+        line = bare(lines[place])
         # At the end of the last line of code, or indented as the code is.
         if line.rstrip().endswith(fence) and fence[0] == "`":
             kept = line.rstrip().removesuffix(fence)
-            return [*content[:place], *([kept] if kept.strip() else [])], number + place + 2
+            return [*content, *([kept] if kept.strip() else [])], place + 1
+        content.append(line)
     code = _code_in(content, "")[0] if end < len(lines) else None
     return _LINE.split(code.rstrip("\n")) if code else content, end
 
 
-def _indent_remover(lines: Sequence[str], number: int, lead: str) -> Callable[[str], str]:
-    """Return what takes from a line the marks of quotes, or the indent of the list, that the fence in line ``number`` is in."""
+def _is_python(opening: re.Match[str]) -> bool:
+    return bool(_PYTHON.fullmatch(_language(opening["info"])))
+
+
+def _indent_remover(lines: _Lines, number: int, lead: str) -> tuple[Callable[[str], str], tuple[str, int]]:
+    """Return what takes from a line the marks of quotes, or the indent of the list, that the fence in line ``number`` is in; and how
+    many of them that are.
+    """
     if ">" in lead:
-        quote = re.compile(rf"[ \t]*(?:>[ \t]?){{{lead.count('>')}}}")
-        return lambda line: quote.sub("", line, count=1)
+        depth = lead.count(">")
+        quote = re.compile(rf"[ \t]*(?:>[ \t]?){{{depth}}}")
+        return (lambda line: quote.sub("", line, count=1)), (">", depth)
     if not lead:
-        return str
-    rest = (lines[place] for place in range(number + 1, len(lines)))
-    first = next((line for line in rest if line.strip() and not _FENCE.fullmatch(line)), "")
+        return str, (" ", 0)
+    following = lines.texts[number + 1]
+    first = lines[following] if following < len(lines) else ""
     # What is written less far to the right than its fence was not indented with it.
-    indent = re.compile(rf"[ \t]{{0,{min(len(lead), len(first) - len(first.lstrip()))}}}")
-    return lambda line: indent.sub("", line, count=1)
+    width = min(len(lead), len(first) - len(first.lstrip()))
+    indent = re.compile(rf"[ \t]{{0,{width}}}")
+    return (lambda line: indent.sub("", line, count=1)), (" ", width)
 
 
 def _closing(
@@ -136,7 +172,7 @@ def _closing(
     """Return the line of the closing fence, and where the block ends without one: where the next one begins. A fence inside of
     a text in three quotes is none, if there is another.
     """
-    fence, python = opening["fence"], bool(_PYTHON.fullmatch(_language(opening["info"])))
+    fence, python = opening["fence"], _is_python(opening)
     quotes = dict.fromkeys(('"""', "'''"), 0)
     first: int | None = None
     for place in range(number + 1, len(lines)):
@@ -232,16 +268,27 @@ class _Source:
 
 def _joined(sources: Sequence[_Source], start: set[int]) -> str:
     """Return the code of these blocks, of those that define what they use, and of later ones that define it again."""
-    chosen = set(start)
-    while True:
-        made = {name for place in chosen for name in sources[place].defines}
-        functions = {name for place in chosen for name in sources[place].functions}
-        missing = {name for place in chosen for name in sources[place].uses} - made
-        found = {place for name in missing for place in _last_with(name, sources)}
-        found |= {place for place in range(min(chosen), len(sources)) if sources[place].functions & functions}
-        if found <= chosen:
-            return "\n".join(sources[place].text for place in sorted(chosen))
-        chosen |= found
+    last = {name: place for place, source in enumerate(sources) for name in source.defines}
+    makers: dict[str, list[int]] = {}
+    for place, source in enumerate(sources):
+        for name in source.functions:
+            makers.setdefault(name, []).append(place)
+    chosen, fresh, first = set[int](), set(start), len(sources)
+    made, functions, looked = set[str](), set[str](), set[str]()
+    while fresh:
+        chosen |= fresh
+        made.update(name for place in fresh for name in sources[place].defines)
+        missing = {name for place in fresh for name in sources[place].uses} - made - looked
+        looked |= missing
+        found = {last[name] for name in missing if name in last}
+        added = {name for place in fresh for name in sources[place].functions} - functions
+        functions |= added
+        # Places before the first one do not count until an earlier one is chosen.
+        before, first = first, min(first, *fresh)
+        found.update(place for name in added for place in makers[name] if place >= first)
+        found.update(place for place in range(first, min(before, len(sources))) if sources[place].functions & functions)
+        fresh = found - chosen
+    return "\n".join(sources[place].text for place in sorted(chosen))
 
 
 def _read(text: str, before: str) -> tuple[list[str], list[Block]]:
