@@ -16,6 +16,8 @@ from typing import Any
 
 from pytest_evals.processes import end_with_parent
 
+_LOADED_FIRST = ("pytest_evals.graders", "jsonschema", "referencing")
+
 
 def answered(question: dict[str, Any]) -> dict[str, Any]:
     """Answer one question."""
@@ -35,6 +37,9 @@ def main() -> None:
     os.dup2(2, 1)
     orders = json.loads(sys.stdin.readline())
     sys.path[:0] = [entry for entry in orders["path"] if entry not in sys.path]
+    # What they import is none of the time of the first check.
+    for module in _LOADED_FIRST:
+        importlib.import_module(module)
     out.write("{}\n")
     out.flush()
     for line in sys.stdin:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
@@ -16,7 +15,7 @@ from pytest_evals.errors import EvalsError
 from pytest_evals.fixtures.declaration import FixtureSpec
 from pytest_evals.fixtures.dependencies import TaskNode
 from pytest_evals.fixtures.limits import TimeLimitExceeded
-from pytest_evals.fixtures.watchdog import Watchdog, current
+from pytest_evals.fixtures.watchdog import Watchdog, current, hearing_signals
 from pytest_evals.runner.case_tasks import CaseTaskRun
 from pytest_evals.runner.dispatcher import Dispatcher
 from pytest_evals.runner.threads import BlockingDetector
@@ -101,9 +100,8 @@ class TaskRunner:
     def wait(self, done: Callable[[], bool]) -> None:
         """Wait until ``done()``. Raises `EvalsError` when nothing goes on any more."""
         watchdog = current()
-        hearing = watchdog.hearing_signals() if watchdog is not None else contextlib.nullcontext()
         try:
-            with hearing:
+            with hearing_signals():
                 self._wait(done, watchdog)
         finally:
             if self._news:

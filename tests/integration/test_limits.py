@@ -22,10 +22,9 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends proc
 PATTERNS = r"""
 from pytest_evals import cases, grader, graders
 
-EVIL = r"^(a+)+$"
-pattern = graders.matches(EVIL, full=True)
-schema = graders.json_schema({"type": "string", "pattern": EVIL})
-keyword = graders.instructions(["keywords:existence"], [{"keywords": [EVIL]}])
+pattern = graders.matches(r'"(a+)+"', full=True)
+schema = graders.json_schema({"type": "string", "pattern": "^(a+)+$"})
+keyword = graders.instructions(["keywords:existence"], [{"keywords": ['(a+)+"$']}])
 both = graders.all_of("pattern", "schema")
 
 @grader
@@ -47,21 +46,19 @@ def test_combined(combined): assert True
 
 @cases(ROWS, id="id", prompt="q")
 def test_told(told): assert True
-
-@cases(ROWS, id="id", prompt="q")
-def test_plain(both, keyword): assert True
 """
 
 
 @posix
 def test_patterns_end_at_the_time_limit_alone_in_combinations_and_for_async_graders(evals: Evals) -> None:
     evals.write(PATTERNS)
-    result = evals.run("-o", "evals_grader_timeout=1", model=None)
-    result.assert_outcomes(passed=6, errors=3)
+    result = evals.run("-o", "evals_grader_timeout=2", model=None)
+    result.assert_outcomes(passed=4, errors=2)
     errored = [sample for sample in evals.artifact.samples if sample.outcome == "errored"]
     assert {sample.case_id for sample in errored} == {"evil"}
-    for sample in errored:
-        assert "did not return within 1 s (evals_grader_timeout)" in str(sample.grades)
+    reasons = {grade.grader_key: grade.reasoning for sample in errored for grade in sample.grades}
+    for grader in ("pattern", "schema", "keyword"):
+        assert reasons[grader] == "did not return within 2 s (evals_grader_timeout)"
 
 
 LOOPS = """
@@ -93,11 +90,13 @@ def test_a_loop_in_an_async_grader_is_interrupted_and_a_call_that_blocks_ends_th
 
 
 HOLDS = """
-import pathlib, re
+import asyncio, pathlib, re
 from pytest_evals import cases, grader
 
 @grader
 async def wild(completion, first):
+    while not pathlib.Path("go").exists():
+        await asyncio.sleep(0.05)
     pathlib.Path("begun").write_text("")
     return re.match(r"(a+)+$", completion.text) is not None
 
@@ -143,6 +142,8 @@ def test_code_of_a_suite_that_holds_the_interpreter_is_named_and_what_was_finish
     limit = "600" if asked else "1"
     process = _started(evals, "-p", "no:xdist", "-o", f"evals_grader_timeout={limit}")
     try:
+        _wait_until(lambda: evals.path.exists() and evals.path.read_bytes().count(b"\n") == 2, "a case is finished")
+        (evals.pytester.path / "go").write_text("")
         _wait_until((evals.pytester.path / "begun").exists, "the grader runs")
         if asked:
             process.send_signal(asked)
@@ -233,6 +234,7 @@ def test_no_program_and_no_worker_is_left_when_pytest_is_killed(evals: Evals, wh
     process = _started(evals, *options, "-o", "evals_grader_timeout=900")
     root = psutil.Process(process.pid)
     begun = Path(evals.pytester.path, "begun")
+    Path(evals.pytester.path, "go").write_text("")
     try:
         least = 3 if what == "program" else 2  # with the watcher: its tests and itself, or its worker
         _wait_until(lambda: len(root.children(recursive=True)) >= least, "the processes are there")

@@ -16,7 +16,7 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
         self.used: tuple[float, int] | None = (0.0, 0)
-    XX
+        monkeypatch.setattr(load_watch, "monotonic", lambda: self.now)
         monkeypatch.setattr(load_watch, "_used", lambda _pid: self.used)
 
 
