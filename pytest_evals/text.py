@@ -112,6 +112,16 @@ def unicode_form(form: Literal["NFC", "NFKC"], text: str) -> str:
     return "".join([*parts, unicodedata.normalize(form, text[start:])])
 
 
+def stacks_marks(text: str) -> bool:
+    """Tell whether more combining characters stand in a row than any language has."""
+    row = 0
+    for character in "" if text.isascii() else text:
+        row = row + 1 if unicodedata.combining(character) else 0
+        if row > _MOST_MARKS:
+            return True
+    return False
+
+
 # -- What UTF-8 can hold.
 
 

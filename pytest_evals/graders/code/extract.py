@@ -7,16 +7,15 @@ models write them: a closing fence whose opening one stood in the prompt, one at
 from __future__ import annotations
 
 import ast
-import functools
 import re
 import textwrap
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
+from pytest_evals.graders.code.fenced_lines import FENCE, LINE, FencedLines
 from pytest_evals.graders.code.names import defined, free_names
+from pytest_evals.text import stacks_marks
 
-_LINE = re.compile(r"\r\n|\r|\n")
-_FENCE = re.compile(r"(?P<lead>[ \t]*(?:(?:>|[-*+]|\d{1,9}[.)])[ \t]*)*)(?P<fence>`{3,}|~{3,})(?P<info>.*)")
 _LANGUAGE = re.compile(r"\s*\{?\s*\.?(?:lang(?:uage)?[-=])?\s*\"?(?P<name>[\w+#-]+(?:\.\d+)?)?", re.IGNORECASE)
 _PYTHON = re.compile(r"(?:i?python|py)(?:[23](?:\.\d+)?)?|pyw|sage")
 _MARKDOWN = ("markdown", "md", "mdx", "rst", "quarto", "qmd")
@@ -30,6 +29,8 @@ _OPENING_MARK = re.compile(
 _CLOSING_MARK = re.compile(r"^[ \t]*(?:\[(?:DONE|END|/PYTHON|/CODE)\]|</(?:code|pre|python)>)", re.MULTILINE)
 LONGEST_PARSED = 200_000
 MOST_TRIES = 40
+MOST_PARSED = 1_000_000
+"""Characters that are parsed in all tries together."""
 DEEPEST = 5
 
 
@@ -53,11 +54,11 @@ class Block:
 
 def fenced_blocks(text: str, depth: int = 0) -> list[Block]:
     """Return the blocks in the order of the text. One that is not closed (the text was cut) goes to the end."""
-    lines = _Lines(_LINE.split(text))
+    lines = FencedLines(LINE.split(text))
     found: list[Block] = []
     number = 0
     while number < len(lines):
-        opening = _FENCE.fullmatch(lines[number])
+        opening = FENCE.fullmatch(lines[number])
         if opening is None:
             number += 1
             continue
@@ -72,25 +73,6 @@ def fenced_blocks(text: str, depth: int = 0) -> list[Block]:
         found += _nested(block, depth)
         number = last
     return found
-
-
-class _Lines(list[str]):
-    """The lines of a text, with what is found out about them once, so that all blocks together take time that grows as the text."""
-
-    def __init__(self, lines: Sequence[str]) -> None:
-        super().__init__(lines)
-        self.unclosed: dict[tuple[str, str, int], int] = {}
-        """Of fences by their character, and by what holds them: how long one is that nothing closes from here on."""
-
-    @functools.cached_property
-    def texts(self) -> list[int]:
-        """For each line the next one that says something and is no fence, the number of lines where there is none."""
-        found, following = [0] * len(self), len(self)
-        for place in range(len(self) - 1, -1, -1):
-            if self[place].strip() and not _FENCE.fullmatch(self[place]):
-                following = place
-            found[place] = following
-        return [*found, following]
 
 
 def _language(info: str) -> str:
@@ -126,7 +108,7 @@ def _nested(block: Block, depth: int) -> list[Block]:
     return [block]
 
 
-def _content(lines: _Lines, number: int, opening: re.Match[str]) -> tuple[list[str], int]:
+def _content(lines: FencedLines, number: int, opening: re.Match[str]) -> tuple[list[str], int]:
     """Return the lines of the block that opens in line ``number``, without what they are indented by; and where it ends."""
     fence, (bare, holder) = opening["fence"], _indent_remover(lines, number, opening["lead"])
     kind = (fence[0], *holder)
@@ -147,14 +129,14 @@ def _content(lines: _Lines, number: int, opening: re.Match[str]) -> tuple[list[s
             return [*content, *([kept] if kept.strip() else [])], place + 1
         content.append(line)
     code = _code_in(content, "")[0] if end < len(lines) else None
-    return _LINE.split(code.rstrip("\n")) if code else content, end
+    return LINE.split(code.rstrip("\n")) if code else content, end
 
 
 def _is_python(opening: re.Match[str]) -> bool:
     return bool(_PYTHON.fullmatch(_language(opening["info"])))
 
 
-def _indent_remover(lines: _Lines, number: int, lead: str) -> tuple[Callable[[str], str], tuple[str, int]]:
+def _indent_remover(lines: FencedLines, number: int, lead: str) -> tuple[Callable[[str], str], tuple[str, int]]:
     """Return what takes from a line the marks of quotes, or the indent of the list, that the fence in line ``number`` is in; and how
     many of them that are.
     """
@@ -190,7 +172,7 @@ def _closing(
                 return place, place
             first = place if first is None else first
         elif python:
-            next_one = _FENCE.fullmatch(line)
+            next_one = FENCE.fullmatch(line)
             begins = next_one and next_one["fence"][0] == fence[0] and _PYTHON.fullmatch(_language(next_one["info"]))
             if begins and (first is not None or not quoted):
                 return first, place
@@ -202,7 +184,7 @@ def without_fence(text: str) -> str:
     """Return what is in the one block that a text is; the text itself where it is anything else."""
     stripped = text.strip()
     blocks = fenced_blocks(stripped)
-    lines = _LINE.split(stripped)
+    lines = LINE.split(stripped)
     last = lines[-1].strip()
     if len(blocks) == 1 and (blocks[0].first, blocks[0].last) == (0, len(lines)) and last.endswith(("```", "~~~")):
         return blocks[0].text
@@ -317,8 +299,8 @@ def _read(text: str, before: str) -> tuple[list[str], list[Block]]:
     """Return code that is in no block, and the blocks. A fence without a language right behind code closes what the prompt
     opened.
     """
-    lines = _LINE.split(text)
-    fences = [place for place, line in enumerate(lines) if _FENCE.fullmatch(line)]
+    lines = LINE.split(text)
+    fences = [place for place, line in enumerate(lines) if FENCE.fullmatch(line)]
     first = fences[0] if fences else len(lines)
     code, end = _code_in(lines[:first], before)
     if not fences or code is None or end < first or _language(lines[first].strip("`~ \t")):
@@ -336,7 +318,7 @@ def _code_in(lines: Sequence[str], before: str) -> tuple[str | None, int]:
     looks = [place for place, line in enumerate(lines) if _CODE.match(line)][:1]
     for start in dict.fromkeys([0, *looks]):
         ends = [place for place in range(len(lines), start, -1) if place == len(lines) or not lines[place].strip()]
-        for end in ends[:MOST_TRIES]:
+        for end in ends[: min(MOST_TRIES, max(2, MOST_PARSED // len(whole)))]:
             part = "\n".join(lines[start:end])
             goes_on = (
                 bool(before) and start == 0 and part[:1] in (" ", "\t") and _parsed(f"{before}\n{part}") is not None
@@ -358,7 +340,8 @@ def _parses(text: str, before: str) -> bool:
 
 def _parsed(text: str) -> ast.Module | None:
     """Return what code is made of, `None` where it is none that can be run by itself."""
-    if len(text) > LONGEST_PARSED:
+    # Python puts the marks of its names in order, too: see `unicode_form`.
+    if len(text) > LONGEST_PARSED or stacks_marks(text):
         return None
     try:
         tree = ast.parse(_without_escapes(text))
@@ -379,7 +362,7 @@ def behind(before: str, program: str) -> tuple[str, bool]:
     """Return the whole program, and whether it goes on with the last function of ``before``."""
     if not before.strip():
         return program, False
-    indented = next((line for line in _LINE.split(program) if line.strip()), "")[:1] in (" ", "\t")
+    indented = next((line for line in LINE.split(program) if line.strip()), "")[:1] in (" ", "\t")
     forms = [f"{before}\n{program}", before + program, f"{before}\n{textwrap.indent(program, '    ')}"]
     if before[-1] in " \t(,=[" and _parsed(before + program) is not None:
         return before + program, True
@@ -402,7 +385,7 @@ def _without_future(program: str) -> str:
 
 def _future_statements(program: str) -> tuple[list[str], str]:
     tree = _parsed(program)
-    lines = _LINE.split(program)
+    lines = LINE.split(program)
     taken: list[str] = []
     for node in tree.body if tree is not None else ():
         if isinstance(node, ast.ImportFrom) and node.module == "__future__":
