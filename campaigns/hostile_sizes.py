@@ -45,6 +45,10 @@ def _repeated(unit: str, size: int) -> str:
     return (unit * (size // len(unit) + 1))[:size]
 
 
+def _framed(before: str, unit: str, after: str, size: int) -> str:
+    return f"{before}{_repeated(unit, size)}{after}"
+
+
 def _mixed(seed: int, size: int) -> str:
     """Return units at random, some of them many times in a row."""
     chosen = random.Random(seed)
@@ -104,14 +108,14 @@ def texts() -> Iterator[tuple[str, Callable[[int], str]]]:
     for unit in UNITS:
         name = unit.encode("unicode_escape").decode()
         yield name, functools.partial(_repeated, unit)
-        yield f"{name} .. !", lambda size, unit=unit: f"x {_repeated(unit, size)}!"
-        yield f"{name} in lines", lambda size, unit=unit: _repeated(f"{_repeated(unit, 60)}\n", size)
+        yield f"{name} .. !", functools.partial(_framed, "x ", unit, "!")
+        yield f"{name} in lines", functools.partial(_repeated, f"{_repeated(unit, 60)}\n")
         if len(unit) < 4:
-            yield f"{name} in words", lambda size, unit=unit: _repeated(f"{_repeated(unit, 9)} a ", size)
+            yield f"{name} in words", functools.partial(_repeated, f"{_repeated(unit, 9)} a ")
     for opening, closing in _PAIRS.items():
         yield f"{opening}...{closing}", functools.partial(_nested, opening, closing)
     for name, (before, unit, after) in _FRAMED.items():
-        yield name, lambda size, parts=(before, unit, after): f"{parts[0]}{_repeated(parts[1], size)}{parts[2]}"
+        yield name, functools.partial(_framed, before, unit, after)
     yield "blocks that build on each other", _chain
     for seed in range(_MIXTURES):
         yield f"mixture {seed}", functools.partial(_mixed, seed)

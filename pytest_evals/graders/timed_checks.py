@@ -43,7 +43,8 @@ def in_time(request: pytest.FixtureRequest, check: Callable[..., T], *given: Any
     """
     if threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer"):
         return check(*given, **named)
-    return _processes().run(check, given, named, request.config.stash.get(TIME_LIMIT, 0.0))
+    found: T = _processes().run(check, given, named, request.config.stash.get(TIME_LIMIT, 0.0))
+    return found
 
 
 class CheckProcesses:
