@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_evals.engines.ipc import Channel, Hub, Packet
-from pytest_evals.engines.load_watch import LoadWatch
 from pytest_evals.engines.process import EngineProcess
 from pytest_evals.engines.replica import Replica
+
+if TYPE_CHECKING:
+    from pytest_evals.engines.load_watch import LoadWatch
 
 _WATCH_SECONDS = 1.0
 _READER_SECONDS = 5.0
@@ -148,8 +150,12 @@ class ProcessSupervisor:
 
     def _watch(self, replica: Replica, process: EngineProcess) -> None:
         """Wait for the end of a process."""
-        load = LoadWatch(process.pid, replica.load_seconds)
+        load: LoadWatch | None = None
         while (status := process.wait(_WATCH_SECONDS)) is None:
+            # Most models need no more than the first second, and then nothing is imported for it.
+            from pytest_evals.engines.load_watch import LoadWatch
+
+            load = load or LoadWatch(process.pid, replica.load_seconds)
             self.end_if_stalled(replica, process, replica.stall_seconds)
             self._end_if_load_hangs(replica, process, load)
         reader = replica.reader
