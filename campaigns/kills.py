@@ -122,7 +122,7 @@ def lost(place: Folder, name: str, before: int, expected: Expected, tally: Tally
     twice, missing = (calls - reference_calls).total(), (reference_calls - calls).total()
     tally.again += twice
     found = [
-        *([f"{missing} answers are missing"] if missing else []),
+        *([f"{missing} answers are missing: {list(reference_calls - calls)[:3]}"] if missing else []),
         *([f"scores are {place.scores(name)}, not {scores}"] if place.scores(name) != scores else []),
         *(["the journal is still there"] if journal_path(place.path / name).exists() else []),
         *([f"{twice} of {before} answers were asked for again"] if twice else []),

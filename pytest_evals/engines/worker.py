@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 from pytest_evals.engines.ipc import Channel, connect
 from pytest_evals.engines.journal import JournalWriter
-from pytest_evals.engines.protocol import Engine, Inbox, Noted, Request, Result, Started, Working
+from pytest_evals.engines.protocol import Engine, Inbox, Noted, Request, Result, Started, TellsAtOnce, Working
 from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.errors import ModelError
 
@@ -132,6 +132,11 @@ def _leave_ends_to_owner(desk: Desk) -> None:
 
 
 def _serve(channel: Channel, engine: Engine, desk: Desk, outbox: Outbox, journal: JournalWriter) -> None:
+    def keep(result: Result) -> None:
+        journal.add(result, *desk.asked.pop(result.id, ("", None)))
+
+    if isinstance(engine, TellsAtOnce):
+        engine.on_result = keep
     unwritten: str | None = None
     for event in engine.generate(desk.inbox):
         if isinstance(event, Started):
@@ -142,7 +147,7 @@ def _serve(channel: Channel, engine: Engine, desk: Desk, outbox: Outbox, journal
         elif isinstance(event, Noted):
             channel.send({"type": "noted", "text": event.text})
         else:
-            journal.add(event, *desk.asked.pop(event.id, ("", None)))
+            keep(event)
             if journal.problem not in (None, unwritten):
                 unwritten = journal.problem
                 channel.send({"type": "noted", "text": f"answers cannot be kept as they arrive: {unwritten}"})

@@ -111,6 +111,7 @@ class EvalSession:
             self._interruption = self._interruption or (str(error) if isinstance(error, RunTerminated) else said)
             raise
         finally:
+            self._signals.ending = True
             self._finish(session, complete=complete)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -201,7 +202,6 @@ class EvalSession:
         from pytest_evals.runner.audit import FINDINGS
 
         self._interruption = self._interruption or _reason(session)
-        self._signals.ending = True
         with held():
             if not complete:
                 # What engines have written down by their end is all that there is.

@@ -198,7 +198,7 @@ def assert_nothing_is_asked_again(evals: Evals, said: str) -> None:
     artifact = evals.artifact
     assert artifact.complete
     assert [sample.outcome for sample in artifact.samples] == ["passed"] * 6
-    assert list(evals.pytester.path.glob("*.journal")) == []
+    assert not evals.path.with_name("run.jsonl.journal").exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
@@ -232,7 +232,7 @@ def test_a_run_that_is_killed_before_its_first_case_keeps_every_answer(evals: Ev
 @pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
 @pytest.mark.parametrize(
     ("name", "whole_group", "workers"),
-    [("SIGTERM", False, False), ("SIGHUP", True, False), ("SIGTERM", False, True), ("SIGTERM", True, True)],
+    [("SIGTERM", False, True), ("SIGHUP", True, False)],
 )
 def test_a_signal_ends_a_run_with_all_that_ctrl_c_leaves(
     evals: Evals, name: str, whole_group: bool, workers: bool
@@ -307,7 +307,7 @@ def test_a_second_run_does_not_touch_the_artifact_of_one_that_goes_on(evals: Eva
     output, _ = first.communicate(timeout=PATIENCE)
     assert first.returncode == 0, output
     assert len(evals.artifact.samples) == 6
-    assert list(evals.pytester.path.glob("*.journal")) == []
+    assert not evals.path.with_name("run.jsonl.journal").exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be moved there")

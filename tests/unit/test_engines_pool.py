@@ -591,7 +591,7 @@ def test_what_a_process_had_written_down_before_it_died_is_not_asked_again(
     journal.write_text('{"type": "journal", "run_id": "r1"}\n', encoding="utf-8")
     begun: list[list[str]] = []
     stage.pool = EnginePool(tmp_path, {"device": "cpu"}, memory=AnswerCache(tmp_path), journal=journal)
-    stage.pool.on_first_request = lambda: begun.append(stage.sent(BIG))
+    stage.pool.on_first_request = lambda: begun.append(list(stage.sent(BIG)))
     monkeypatch.setattr("pytest_evals.engines.supervisor.EngineProcess", stage.make_process)
     monkeypatch.setattr("pytest_evals.engines.device_scheduler.free_memory", lambda: stage.free)
     monkeypatch.setattr("pytest_evals.engines.replica_set.gpu_count", lambda: 0)
