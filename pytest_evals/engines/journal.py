@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def journal_results(path: Path, wanted: Collection[str]) -> Iterator[Result]:
                 yield Result(data["id"], Completion.from_dict(data["completion"]))
 
 
-def journal_answer(data: dict[str, Any]) -> Completion | None:
+def journal_answer(data: Mapping[str, Any]) -> Completion | None:
     """Return the answer on a line of a journal or an artifact, `None` where it cannot be read."""
     try:
         completion = data["completion"]
