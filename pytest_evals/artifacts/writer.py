@@ -264,7 +264,8 @@ def _opened(path: Path, found: FileState | None) -> FileIO:
     if os.fstat(file.fileno()).st_size and _state(path) != found:
         file.close()
         raise ForeignFileError("another run wrote it meanwhile")
-    file.truncate(0)
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.truncate(0)
     return file
 
 

@@ -53,8 +53,6 @@ def run_line(
         "run_id": run.run_id,
         "started": run.started.isoformat(timespec="seconds"),
         **run.made_with,
-        "addopts": run.addopts,
-        "folder": str(run.folder),
         "device": next((info.device for info in loaded.values() if info.device), None),
         "models": [_model(model, loaded.get(model), recalled) for model in models],
         "judge": _model(judge, loaded.get(judge), None) if any(suite.judges for suite in suites) else None,
@@ -62,6 +60,8 @@ def run_line(
         "options": masked_options(options),
         "suites": [_suite(suite) for suite in suites],
         "reused": recalled.reused if recalled is not None else None,
+        "addopts": run.addopts,
+        "folder": str(run.folder),
     }
 
 

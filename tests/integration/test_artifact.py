@@ -30,9 +30,9 @@ def test_the_lines_have_the_documented_keys(evals_both: Evals) -> None:
     run, first, second, summary = evals_both.lines()
     assert list(run) == [
         "type", "schema", "run_id", "started", "command", "pytest", "plugin", "python", "packages", "platform", "git", "device",
-        "models", "judge", "seed", "options", "suites", "reused",
+        "models", "judge", "seed", "options", "suites", "reused", "addopts", "folder",
     ]  # fmt: skip
-    assert run["schema"] == 1
+    assert run["schema"] == 2
     assert run["suites"][0]["name"] == "capitals"
     assert run["suites"][0]["dataset_key"] == "inline"
     assert run["suites"][0]["n"] == 2
@@ -131,7 +131,7 @@ def test_a_path_that_cannot_be_written_is_a_usage_error_before_anything_is_gener
 def test_on_a_full_disk_the_run_goes_on_fails_and_says_where_the_artifact_is(
     evals_both: Evals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    full = "from pytest_evals.artifacts import writer\nwriter.open_owner_only = lambda *_: open('/dev/full', 'wb', buffering=0)\n"
+    full = "import tempfile\nfrom pytest_evals.artifacts import writer\ntempfile.tempdir = None\nwriter.open_owner_only = lambda *_: open('/dev/full', 'wb', buffering=0)\n"
     evals_both.write(SUITE, conftest__py=full)
     monkeypatch.setenv("TMPDIR", str(evals_both.pytester.mkdir("elsewhere")))
     result = evals_both.run("-q")
