@@ -180,7 +180,11 @@ class CaseRun:
         """Tell whether a miss fails its test even where the suite has gates: there is none, as pytest's ``--runxfail`` asks for, or
         the cases of the suite that are not run keep its gates from being judged.
         """
-        return self._settings.strict_cases or bool(item.config.option.runxfail) or item.nodeid in self._single_cases
+        return (
+            self._settings.strict_cases
+            or bool(item.config.getoption("runxfail", default=False))
+            or item.nodeid in self._single_cases
+        )
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Any:

@@ -314,7 +314,7 @@ class EvalSession:
         return compare([record for record in self._baseline.records if record.suite in self._infos], records)
 
     def _report(self, session: pytest.Session, gates: Sequence[GateResult]) -> None:
-        on_one_line = session.config.option.tbstyle == "line"
+        on_one_line = session.config.getoption("tbstyle", default="auto") == "line"
         for result in gates:
             info = self._infos[result.suite]
             if result.verdict == "not judged" and any(map(names_case, session.config.args)):

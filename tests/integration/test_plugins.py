@@ -391,6 +391,9 @@ def test_misses_that_no_gate_judges_are_shown(evals_both: Evals) -> None:
 def test_runxfail_makes_misses_failures(evals: Evals) -> None:
     evals.write(SUITE)
     evals.run("--runxfail").stdout.fnmatch_lines(["*2 failed, 2 passed*"])
+    # Their options are gone with the plugins of pytest that have them.
+    evals.run("-p", "no:skipping", "-p", "no:terminal")
+    assert evals.ledger() == {"collected": 3, "passed": 2, "missed": 1}
 
 
 # -- Mistakes.
