@@ -16,7 +16,7 @@ from pytest_evals.fixtures.debugging import debugging, note_debugger
 from pytest_evals.fixtures.declaration import FixtureSpec
 from pytest_evals.runner import dispatcher, threads
 from pytest_evals.runner.dispatcher import StepClock
-from pytest_evals.runner.threads import STEP, BlockingDetector
+from pytest_evals.runner.threads import STEP, BlockingDetector, RunningStep
 
 
 @pytest.fixture(autouse=True)
@@ -132,7 +132,7 @@ def test_the_time_of_a_step(debugged: bool) -> None:
 def test_the_note_that_a_step_blocks_the_others(debugged: bool) -> None:
     now = [0.0]
     detector = BlockingDetector(lambda: now[0])
-    token = STEP.set(("slow", FixtureSpec("task", lambda: None)))
+    token = STEP.set(RunningStep("slow", FixtureSpec("task", lambda: None), "task slow", 0))
     try:
         since = detector.begin()
         now[0] = 100.0
