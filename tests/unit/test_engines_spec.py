@@ -75,10 +75,11 @@ def test_a_good_specification_is_read(
         ("scripted::f", "a scripted model is written scripted:module:function"),
         ("scripted:m:", "a scripted model is written scripted:module:function"),
         ("scripted:m:f(x)", "a scripted model is written scripted:module:function"),
-        ("scripted:m:f?dtype=bf16", "unknown option 'dtype' (known for scripted: none)"),
+        ("scripted:m:f?dtype=bf16", "unknown option 'dtype' (known for scripted: reasoning)"),
         (
             "org/name?dtyp=bf16",
-            "unknown option 'dtyp' (known for hf: dtype, device, batch, template, loop, replicas, tp); did you mean 'dtype'?",
+            "unknown option 'dtyp' (known for hf: dtype, device, batch, template, reasoning, chat_template_kwargs, loop, replicas, "
+            "tp); did you mean 'dtype'?",
         ),
         ("org/name?replica=2", "unknown option 'replica' (known for hf: "),
         ("org/name?replicas=0", "replicas must be auto or a whole number from 1 to 99, not '0'"),
@@ -88,7 +89,13 @@ def test_a_good_specification_is_read(
         ("org/name?replicas=", "replicas must be auto or a whole number from 1 to 99, not ''"),
         ("org/name?loop=fast", "loop must be auto, packed"),
         ("org/name?loop=", "loop must be auto, packed"),
-        ("scripted:m:f?replicas=2", "unknown option 'replicas' (known for scripted: none)"),
+        ("scripted:m:f?replicas=2", "unknown option 'replicas' (known for scripted: reasoning)"),
+        ("org/name?reasoning=yes", "reasoning must be auto, none or OPEN..CLOSE (as <think>..</think>), not 'yes'"),
+        (
+            "org/name?chat_template_kwargs=[1]",
+            'chat_template_kwargs must be an object of JSON, as {"enable_thinking": false}',
+        ),
+        ("org/name?chat_template_kwargs={", "chat_template_kwargs must be an object of JSON"),
         ("org/name?dtype=bf17", "dtype must be auto, fp32, bf16 or fp16, not 'bf17'"),
         ("org/name?dtype", "dtype must be auto, fp32, bf16 or fp16, not ''"),
         ("org/name?device=gpu", "device must be auto, cpu, cuda, cuda:N or mps, not 'gpu'"),
