@@ -12,6 +12,7 @@ import functools
 import json
 import re
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urljoin, urlsplit
@@ -40,6 +41,9 @@ class JsonSchema:
         folder: Where a file beside it may be read, `None` where none may.
 
     Attributes:
+        contents: The schema.
+        base: See above.
+        folder: See above.
         unchecked: What the schema says and nothing checks, for a reader.
 
     Raises `SuiteError` for an unknown draft, a schema that is not valid, a reference that leads nowhere or in a circle, a misspelled
@@ -50,11 +54,18 @@ class JsonSchema:
         import referencing
 
         self.contents = contents
-        self._folder = folder
+        self.base = base
+        self.folder = folder
         self._read: dict[str, Resource[Any]] = {}
         draft = draft_of(contents)
         check_valid(draft, contents)
-        root = _resource(contents, draft)
+        # A schema that names its draft would be checked by jsonschema's own class of that draft, and not by the one below.
+        bare = (
+            {name: part for name, part in contents.items() if name != "$schema"}
+            if isinstance(contents, Mapping)
+            else contents
+        )
+        root = _resource(bare, draft)
         identifier = root.id()
         uri = urljoin(base, identifier) if identifier else base
         self._beside = urljoin(uri, ".") if identifier and urlsplit(identifier).scheme else None
@@ -62,9 +73,15 @@ class JsonSchema:
         self.unchecked = tuple(dict.fromkeys(_Survey().notes(root, registry.resolver(base_uri=uri), draft)))
         others = [each.FORMAT_CHECKER.checkers for each in drafts().values()]
         # With a reference in front, those of the schema are relative to its file.
-        self._validator = draft(
+        self._validator = _exact(draft)(
             {"$ref": uri}, registry=registry, format_checker=checker_of(draft.FORMAT_CHECKER.checkers, others)
         )
+
+    @property
+    def has_patterns(self) -> bool:
+        """Tell whether it may hold regular expressions: it names some, or refers to another file."""
+        written = json.dumps(self.contents)
+        return '"pattern' in written or bool(self._read)
 
     def mistake(self, value: object) -> tuple[str, str] | None:
         """Return where a value is not as the schema wants it, and how; `None` for a value that is valid.
@@ -103,13 +120,35 @@ class JsonSchema:
     def _path(self, uri: str) -> Path | None:
         """Return the file that a URI names: one beside the schema, also by the URI that the schema gives itself."""
         parts = urlsplit(uri)
-        if self._folder is None:
+        if self.folder is None:
             return None
         if self._beside and uri.startswith(self._beside):
-            return self._folder / unquote(uri.removeprefix(self._beside))
+            return self.folder / unquote(uri.removeprefix(self._beside))
         if not parts.scheme:
-            return self._folder / unquote(uri)
+            return self.folder / unquote(uri)
         return Path(url2pathname(parts.path)) if parts.scheme == "file" and not parts.netloc else None
+
+
+@functools.cache
+def _exact(draft: Any) -> Any:
+    """Return the validator of a draft by which 0.07 is a multiple of 0.01: of the numbers as they are written."""
+    import jsonschema
+
+    names = [name for name in ("multipleOf", "divisibleBy") if name in draft.VALIDATORS]
+    own = {name: functools.partial(_multiple_of, draft.VALIDATORS[name]) for name in names}
+    return jsonschema.validators.extend(draft, own)  # type: ignore[no-untyped-call]  # its types are incomplete
+
+
+def _multiple_of(inexact: Any, validator: Any, divisor: Any, value: Any, schema: Any) -> Iterator[Any]:
+    import jsonschema
+
+    # Others are whole, or too large for a float.
+    if not any(isinstance(each, float) for each in (value, divisor)) or type(value) not in (int, float):
+        yield from inexact(validator, divisor, value, schema)
+        return
+    exact, step = (Fraction(repr(each)) for each in (value, divisor))
+    if exact % step:
+        yield jsonschema.ValidationError(f"{value!r} is not a multiple of {divisor}")
 
 
 def _resource(contents: Mapping[str, Any] | bool, draft: Any) -> Resource[Any]:
