@@ -23,6 +23,7 @@ from pytest_evals.engines.protocol import Capabilities, EngineInfo, Event, Inbox
 from pytest_evals.engines.script_sources import script_sources
 from pytest_evals.errors import ModelError, did_you_mean
 from pytest_evals.hashing import content_hash
+from pytest_evals.media.parts import identified
 
 ScoreFunction = Callable[[list[dict[str, Any]], str], float]
 
@@ -43,7 +44,7 @@ class ScriptedEngine:
         self._name = name
         self._function, self._score = _load(name)
         self.info = EngineInfo(device="python", identity=identity_of(name, _sources(name, self._function)))
-        self.capabilities = Capabilities(likelihoods=self._score is not None)
+        self.capabilities = Capabilities(likelihoods=self._score is not None, media=frozenset({"image", "audio"}))
 
     def generate(self, requests: Inbox) -> Iterator[Event]:
         """See `Engine.generate`."""
@@ -114,7 +115,9 @@ class ScriptedEngine:
         text = text[: min(cuts)] if cuts else text
         words = sum(len(text_of(message).split()) for message in request.messages)
         latency = time.perf_counter() - started
-        fingerprint = content_hash([self.info.identity, list(request.messages), request.params.to_dict()], length=24)
+        fingerprint = content_hash(
+            [self.info.identity, identified(request.messages), request.params.to_dict()], length=24
+        )
         tokens = len(text.split())
         completion = Completion(
             text, prompt_tokens=words, completion_tokens=tokens, latency=latency, fingerprint=fingerprint

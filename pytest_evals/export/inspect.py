@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from pytest_evals.artifacts.sample import dump
 from pytest_evals.artifacts.validation import ParsedLine
 from pytest_evals.hashing import content_hash
+from pytest_evals.media.parts import is_media, shown_content
 from pytest_evals.redaction import masked_run
 from pytest_evals.scores.score import Score
 from pytest_evals.text import encodable_data
@@ -125,10 +126,27 @@ def _sample(sample: ParsedLine, model: str) -> dict[str, Any]:
 
 
 def _message(message: ParsedLine) -> dict[str, Any]:
-    """Return a message with text: other content is kept as JSON, and a role that Inspect lacks is a system's."""
+    """Return a message with text, or with blocks of text and media; a role that Inspect lacks is a system's."""
     content = message["content"]
-    text = content if isinstance(content, str) else dump({"content": content})
-    return {"role": message["role"] if message["role"] in _ROLES else "system", "content": text}
+    told = [_block(part) for part in content] if isinstance(content, list) else content or ""
+    return {"role": message["role"] if message["role"] in _ROLES else "system", "content": told}
+
+
+_SOUNDS = {"audio/wav": "wav", "audio/mpeg": "mp3"}
+"""What Inspect calls the formats of recordings that it has a name for."""
+
+
+def _block(part: Any) -> dict[str, Any]:
+    """Return a part of a content as Inspect's block: images and recordings by path or data URI, everything else as text."""
+    held = part.get(part["type"]) if is_media(part) else None
+    if not isinstance(held, str):
+        return {"type": "text", "text": shown_content([part])}
+    if part["type"] == "image":
+        return {"type": "image", "image": held, "detail": part.get("detail", "auto")}
+    sound = _SOUNDS.get(part.get("mime"))
+    return (
+        {"type": "audio", "audio": held, "format": sound} if sound else {"type": "text", "text": shown_content([part])}
+    )
 
 
 def _output(completion: ParsedLine, model: str) -> dict[str, Any]:

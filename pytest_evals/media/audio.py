@@ -11,7 +11,14 @@ from pytest_evals.media.kinds import mime_of, what_it_is
 MOST_SECONDS = 3600
 INSTALL = "reading audio needs soundfile: pip install 'pytest-evals-hf[audio]'"
 _BLOCK = 1 << 16
-_MIMES = {"WAV": "audio/wav", "WAVEX": "audio/wav", "RF64": "audio/wav", "FLAC": "audio/flac", "OGG": "audio/ogg", "MP3": "audio/mpeg"}
+_MIMES = {
+    "WAV": "audio/wav",
+    "WAVEX": "audio/wav",
+    "RF64": "audio/wav",
+    "FLAC": "audio/flac",
+    "OGG": "audio/ogg",
+    "MP3": "audio/mpeg",
+}
 
 
 def check_audio(content: bytes, where: str) -> dict[str, Any]:

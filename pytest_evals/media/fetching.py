@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import os
 import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from pytest_evals.errors import DatasetError
@@ -21,7 +21,9 @@ _AGENT = "pytest-evals"
 class _WebOnly(urllib.request.HTTPRedirectHandler):
     """Follows redirections to other addresses of the web, and to no file or other scheme."""
 
-    def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - as in the base
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
         """See the base."""
         if urlsplit(newurl).scheme not in ("http", "https"):
             raise urllib.error.URLError(f"it redirects to {shown_source(newurl)}, which is no address of the web")
@@ -64,6 +66,6 @@ def _keep(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
             file.write(content)
-        os.replace(file.name, path)
+        Path(file.name).replace(path)
     except OSError:
         return

@@ -33,7 +33,9 @@ def check_image(content: bytes, where: str) -> dict[str, Any]:
         mime = mime_of(content) or image.get_format_mimetype() or "image/png"
         # Photographs of phones hold a smaller or a second picture behind the first one.
         if getattr(image, "is_animated", False) and mime != "image/jpeg":
-            raise DatasetError(f"{where} holds several pictures, and a model sees one: give it a file of a still picture")
+            raise DatasetError(
+                f"{where} holds several pictures, and a model sees one: give it a file of a still picture"
+            )
         try:
             # Of a JPEG a coarse picture is enough to see that it is whole.
             image.draft("L", (max(1, width // 8), max(1, height // 8)))

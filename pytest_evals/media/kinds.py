@@ -41,7 +41,10 @@ _BRANDS = {
     b"M4B ": "audio/mp4",
     b"qt  ": "video/quicktime",
 }
-_MARKUP = re.compile(rb"\A(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*|<!--.*?-->\s*|<!DOCTYPE\s+svg[^>]*>\s*)*<(svg|html|!doctype html)\b", re.IGNORECASE | re.DOTALL)
+_MARKUP = re.compile(
+    rb"\A(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*|<!--.*?-->\s*|<!DOCTYPE\s+svg[^>]*>\s*)*<(svg|html|!doctype html)\b",
+    re.IGNORECASE | re.DOTALL,
+)
 _HEAD = 4096
 """Bytes that are looked at."""
 

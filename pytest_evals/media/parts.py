@@ -20,7 +20,7 @@ from pytest_evals.errors import DatasetError
 from pytest_evals.media.audio import check_audio
 from pytest_evals.media.images import check_image
 from pytest_evals.media.kinds import MediaKind
-from pytest_evals.media.sources import MediaPlaces, MediaSource, data_uri, find, shown_source
+from pytest_evals.media.sources import NOWHERE, MediaPlaces, MediaSource, data_uri, find, shown_source
 
 Part = Mapping[str, Any]
 KINDS: tuple[MediaKind, ...] = ("image", "audio")
@@ -78,7 +78,9 @@ def _checked_medium(part: Part, places: MediaPlaces, where: str) -> dict[str, An
     kind, keys = _MEDIA[part["type"]]
     named = [key for key in keys if part.get(key) is not None]
     if not named:
-        raise DatasetError(f"{where} has the type {part['type']!r} and names no {kind}: {', '.join(map(repr, keys))} may do so")
+        raise DatasetError(
+            f"{where} has the type {part['type']!r} and names no {kind}: {', '.join(map(repr, keys))} may do so"
+        )
     if len(named) > 1:
         raise DatasetError(f"{where} names its {kind} several times, with {' and '.join(map(repr, named))}; give one")
     try:
@@ -87,7 +89,9 @@ def _checked_medium(part: Part, places: MediaPlaces, where: str) -> dict[str, An
     except DatasetError as error:
         raise DatasetError(f"{where}: {error}") from error
     if part.get("sha256") not in (None, facts["sha256"]):
-        raise DatasetError(f"{where}: {kind} {shown_source(found.path or 'of the row')!r} has another content than its 'sha256' says")
+        raise DatasetError(
+            f"{where}: {kind} {shown_source(found.path or 'of the row')!r} has another content than its 'sha256' says"
+        )
     detail = {"detail": part["detail"]} if part.get("detail") not in (None, "auto") else {}
     held = str(found.path) if found.path else data_uri(found.content, facts["mime"])
     return {"type": kind, kind: held, **facts, **detail}
@@ -157,7 +161,7 @@ def _with_parts(message: Mapping[str, Any], change: Callable[[Part], dict[str, A
 def content_of_part(part: Part) -> bytes:
     """Return the content of a medium that was checked. Raises `DatasetError` where its file is gone, or is another one now."""
     kind: MediaKind = part["type"]
-    found = find(kind, part[kind], MediaPlaces(()))
+    found = find(kind, part[kind], NOWHERE)
     if hashlib.sha256(found.content).hexdigest() != part["sha256"]:
         raise DatasetError(f"{kind} {shown_source(part[kind])!r} has changed since the cases were collected; run again")
     return found.content
@@ -166,26 +170,28 @@ def content_of_part(part: Part) -> bytes:
 # -- Media as words, for a terminal, a table, a log.
 
 
-def shown_text(message: Mapping[str, Any]) -> str:
-    """Return a message's content as text, in which each medium is named: ``[image: photos/cat.png, 640x480]``."""
-    return shown_content(message.get("content"))
+def shown_text(message: Mapping[str, Any], *, named: bool = True) -> str:
+    """Return a message's content as text, in which each medium is named: ``[image: photos/cat.png, 640x480]``. Without ``named``
+    there is its kind alone: the name of a file may give away what is on it.
+    """
+    return shown_content(message.get("content"), named=named)
 
 
-def shown_content(content: object) -> str:
+def shown_content(content: object, *, named: bool = True) -> str:
     """Return a content as text: see `shown_text`. What is no content is shown as its ``str``."""
     if content is None:
         return ""
     if not isinstance(content, (list, tuple)):
         return str(content)
-    return "\n".join(filter(None, map(_shown_part, content)))
+    return "\n".join(text for part in content if (text := _shown_part(part, named=named)))
 
 
-def _shown_part(part: object) -> str:
+def _shown_part(part: object, *, named: bool) -> str:
     if not isinstance(part, Mapping):
         return str(part)
     if not is_media(part):
         return str(part.get("text", "")) if part.get("type") in _TEXT else str(dict(part))
-    return f"[{label_of(part)}]"
+    return f"[{label_of(part) if named else _MEDIA[part['type']][0]}]"
 
 
 def label_of(part: Part) -> str:
@@ -193,5 +199,11 @@ def label_of(part: Part) -> str:
     kind = _MEDIA[part["type"]][0]
     held = part.get(kind)
     name = held if isinstance(held, str) and not held.startswith("data:") else part.get("mime") or f"{kind} of the row"
-    size = f"{part['width']}x{part['height']}" if "width" in part else f"{part['seconds']:g} s" if "seconds" in part else ""
+    size = (
+        f"{part['width']}x{part['height']}"
+        if "width" in part
+        else f"{part['seconds']:g} s"
+        if "seconds" in part
+        else ""
+    )
     return f"{kind}: {shown_source(name)}{f', {size}' if size else ''}"

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
-from urllib.request import url2pathname
 
 from pytest_evals.errors import DatasetError
 from pytest_evals.media.kinds import ARTICLE, MediaKind, mime_of
@@ -47,6 +46,10 @@ class MediaPlaces:
 
     folders: Sequence[Path]
     fetch: Fetch | None = None
+
+
+NOWHERE = MediaPlaces(())
+"""No folder: a path has to be absolute."""
 
 
 def find(kind: MediaKind, value: Any, places: MediaPlaces) -> MediaSource:
@@ -123,6 +126,8 @@ def _from_text(kind: MediaKind, text: str, places: MediaPlaces) -> MediaSource:
         parts = urlsplit(text)
         if parts.netloc not in ("", "localhost"):
             raise DatasetError(f"{kind} {shown_source(text)!r} is on another machine; use a path of this one")
+        from urllib.request import url2pathname  # which imports all of http
+
         return _from_path(kind, Path(url2pathname(unquote(parts.path))), places)
     if name in ("http", "https"):
         return _fetched(kind, text, places)
@@ -180,7 +185,9 @@ def _from_path(kind: MediaKind, path: Path, places: MediaPlaces) -> MediaSource:
     found = next((each for each in tried if _is_there(each)), None)
     if found is None:
         beside = f" (nor {tried[-1]})" if len(tried) > 1 else ""
-        raise DatasetError(f"{kind} {shown_source(path)!r} not found: {shown_source(tried[0] if tried else path)}{beside}")
+        raise DatasetError(
+            f"{kind} {shown_source(path)!r} not found: {shown_source(tried[0] if tried else path)}{beside}"
+        )
     try:
         status = found.stat()
         if stat.S_ISDIR(status.st_mode):

@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_evals.errors import ArtifactError, SuiteError
 from pytest_evals.questions.question import Question
+from pytest_evals.reports.html.media import PageMedia
 from pytest_evals.review.answers import AnswerPlace, HumanAnswer
 from pytest_evals.review.layout import as_text
 
@@ -55,10 +56,13 @@ class ReviewCase:
         }
 
 
-def review_cases(samples: Iterable[Mapping[str, Any]], queue: str | None = None) -> Iterator[ReviewCase]:
-    """Yield the cases with questions, those of one queue if it is named. Raises `ArtifactError` for a question that cannot
-    be read.
+def review_cases(
+    samples: Iterable[Mapping[str, Any]], queue: str | None = None, media: PageMedia | None = None
+) -> Iterator[ReviewCase]:
+    """Yield the cases with questions, those of one queue if it is named. ``media``: how the page shows images and audio. Raises
+    `ArtifactError` for a question that cannot be read.
     """
+    shown = media or PageMedia(())
     for sample in samples:
         groups: dict[str, list[ReviewQuestion]] = {}
         layouts: dict[str, Mapping[str, Any]] = {}
@@ -73,7 +77,7 @@ def review_cases(samples: Iterable[Mapping[str, Any]], queue: str | None = None)
                     data["required"],
                     data["reviewers"],
                 )
-                layouts[asked.shown] = _with_parts(data["layout"], sample)
+                layouts[asked.shown] = _with_parts(data["layout"], sample, shown)
             except (SuiteError, KeyError, TypeError) as error:
                 raise ArtifactError(
                     f"sample {sample['id']}: the question of {key!r} cannot be read: {error}"
@@ -101,12 +105,17 @@ def _questions(sample: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, An
             yield grade["grader_key"].removesuffix(f".{field}") if field else grade["grader_key"], metadata
 
 
-def _with_parts(layout: Mapping[str, Any], sample: Mapping[str, Any]) -> dict[str, Any]:
+def _content(content: Any, media: PageMedia) -> Any:
+    """Return a message's content as the page shows it; what is neither text nor parts as its text."""
+    return media.shown(content) if isinstance(content, list) else as_text(content)
+
+
+def _with_parts(layout: Mapping[str, Any], sample: Mapping[str, Any], media: PageMedia) -> dict[str, Any]:
     """Return the layout with the parts that every sample has put in."""
     if "children" in layout:
         return {
             "direction": layout["direction"],
-            "children": [_with_parts(child, sample) for child in layout["children"]],
+            "children": [_with_parts(child, sample, media) for child in layout["children"]],
         }
     interaction = sample["interaction"]
     answer = (interaction["completion"] or {}).get("text", "")
@@ -116,7 +125,9 @@ def _with_parts(layout: Mapping[str, Any], sample: Mapping[str, Any]) -> dict[st
         thread = list(interaction["thread"])
         if thread and thread[-1].get("role") == "assistant" and thread[-1].get("content") == answer:
             thread.pop()
-        messages = [{"role": str(message.get("role")), "text": as_text(message.get("content"))} for message in thread]
+        messages = [
+            {"role": str(message.get("role")), "content": _content(message.get("content"), media)} for message in thread
+        ]
         return {"label": layout["label"], "messages": messages}
     return {"label": str(layout["label"]), "text": str(layout["text"])}
 

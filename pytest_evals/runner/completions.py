@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pytest_evals.collection.item import RECORDED, EvalItem
-from pytest_evals.completion import Completion, FinishReason, Message
+from pytest_evals.completion import Completion, FinishReason, Message, text_of
 from pytest_evals.engines.protocol import Result
 from pytest_evals.errors import SuiteError
 
@@ -46,5 +46,5 @@ def _turn(prompt: Sequence[Message], text: str, finish_reason: FinishReason) -> 
     answer = {"role": "assistant", "content": text}
     if finish_reason != "recorded" and said and said[-1]["role"] == "assistant":
         # The model continued the last turn; as a message it is one.
-        answer["content"] = f"{said.pop()['content']}{text}"
+        answer["content"] = f"{text_of(said.pop())}{text}"
     return {"text": text, "messages": (*said, answer), "finish_reason": finish_reason}

@@ -13,6 +13,7 @@ from pytest_evals.errors import GradeError
 from pytest_evals.fixtures.context import GRADE_SHEET, GradeSheet
 from pytest_evals.fixtures.declaration import CASE_TASKS
 from pytest_evals.fixtures.limits import LimitExceeded
+from pytest_evals.media.parts import shown_text
 from pytest_evals.runner.calls import Caller, CallLog
 from pytest_evals.scores.records import Outcome
 from pytest_evals.sinks import for_junit, for_terminal
@@ -121,7 +122,7 @@ def add_properties(item: pytest.Item, sheet: GradeSheet, location: Location) -> 
 def describe(completion: Completion | None, sheet: GradeSheet, row: Location | None) -> str:
     """Return place, conversation and grades, for a person who reads why the case failed."""
     place = [f"{row}: the row of this case"] if row else []
-    lines = [f"[{message['role']}] {message['content']}" for message in (completion.messages if completion else ())]
+    lines = [f"[{message['role']}] {shown_text(message)}" for message in (completion.messages if completion else ())]
     return for_terminal("\n".join([*place, *lines, *(repr(grade) for grade in sheet.grades.values())]), _SECTION_LIMIT)
 
 

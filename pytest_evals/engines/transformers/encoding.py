@@ -15,11 +15,14 @@ import transformers
 
 from pytest_evals.completion import Failure, Message, text_of
 from pytest_evals.engines.protocol import Capabilities, EngineInfo, Request, refusal
+from pytest_evals.engines.transformers.backends.media import MediaScoring, MediaSequence
 from pytest_evals.engines.transformers.backends.protocol import AnySequence
 from pytest_evals.engines.transformers.grammar import GrammarCompiler
 from pytest_evals.engines.transformers.loading import LoadedModel, end_tokens
+from pytest_evals.engines.transformers.multimodal import MediaEncoder
 from pytest_evals.engines.transformers.sequence import ScoringSequence, TokenSequence
 from pytest_evals.errors import ModelError, UnsupportedError
+from pytest_evals.media.parts import media_of
 
 # Newer transformers can tell the control tokens that a template writes from those that stand in a message.
 _SANITIZE = "sanitize_control_tokens"
@@ -238,7 +241,9 @@ def _read(model: str, path: str) -> str:
 class RequestEncoder:
     """Checks and tokenises requests for one model."""
 
-    def __init__(self, loaded: LoadedModel, info: EngineInfo, capabilities: Capabilities) -> None:
+    def __init__(
+        self, loaded: LoadedModel, info: EngineInfo, capabilities: Capabilities, media: MediaEncoder | None = None
+    ) -> None:
         config = loaded.model.config
         self._tokenizers = Tokenizers(loaded.tokenizer, loaded.template)
         self._context = info.context
@@ -246,6 +251,7 @@ class RequestEncoder:
         self._ends = end_tokens(loaded.model, loaded.tokenizer)
         self._guides = GrammarCompiler(loaded.tokenizer, config.get_text_config(decoder=True).vocab_size, self._ends)
         self._reads_and_writes = bool(config.is_encoder_decoder)
+        self._media = media
 
     def accept(self, request: Request) -> list[AnySequence] | Failure:
         """Return the rows of a request."""
@@ -253,6 +259,8 @@ class RequestEncoder:
         if refused:
             return refused
         try:
+            if self._media is not None and media_of(request.messages):
+                return self._with_media(request, self._media)
             return self._choices(request) if request.choices else self._samples(request)
         except UnsupportedError as error:
             return Failure("unsupported", str(error))
@@ -277,10 +285,49 @@ class RequestEncoder:
             for sample in range(request.params.n)
         ]
 
+    def _with_media(self, request: Request, encoder: MediaEncoder) -> list[AnySequence]:
+        """Return the rows of a request whose prompt has images or audio; these are read when its turn comes."""
+        tokenizer = self._tokenizers.of(request.model)
+        variables = request.params.chat_template_kwargs
+        media = encoder.prompt(tokenizer, request.messages, variables)
+        if request.choices:
+            outline = encode(tokenizer, media.conversation, variables)
+            pairs = encode_continuations(tokenizer, media.conversation, variables, request.choices)
+            return [
+                MediaScoring(
+                    request,
+                    context,
+                    continuation,
+                    index,
+                    media=media,
+                    check=self._check_room,
+                    dropped=len(outline) - len(context),
+                )
+                for index, (context, continuation) in enumerate(pairs)
+            ]
+        prompt = encode(tokenizer, media.conversation, variables)
+        return [
+            MediaSequence(
+                request,
+                prompt,
+                tokenizer,
+                self._ends,
+                sample=sample,
+                guide=self._guides.guide(request.params),
+                media=media,
+                check=self._check_room,
+            )
+            for sample in range(request.params.n)
+        ]
+
     def _choices(self, request: Request) -> list[AnySequence]:
         tokenizer = self._tokenizers.of(request.model)
         pairs = encode_continuations(
-            tokenizer, request.messages, request.params.chat_template_kwargs, request.choices, apart=self._reads_and_writes
+            tokenizer,
+            request.messages,
+            request.params.chat_template_kwargs,
+            request.choices,
+            apart=self._reads_and_writes,
         )
         # Nothing stands before it that would be lost where a part of the text is computed without its beginning.
         unconditional = tokenizer.chat_template is None and not any(each["content"] for each in request.messages)

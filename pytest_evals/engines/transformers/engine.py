@@ -30,6 +30,7 @@ from pytest_evals.engines.transformers.sequence import ScoringSequence, TokenSeq
 from pytest_evals.engines.transformers.usage import UsageMeter
 from pytest_evals.generation import params_by_use
 from pytest_evals.hashing import content_hash
+from pytest_evals.media.parts import media_of
 
 VERSION = 3
 """Part of every fingerprint; raise it when the same request may give another text."""
@@ -54,9 +55,12 @@ class TransformersEngine:
             rows=backends.budget.rows,
             seconds=seconds,
         )
-        self.capabilities = Capabilities(likelihoods=True, params=_PARAMS)
-        self._intake = RequestEncoder(loaded, self.info, self.capabilities)
+        self.capabilities = Capabilities(True, _PARAMS, loaded.processor.kinds, loaded.processor.problem)
+        self._intake = RequestEncoder(loaded, self.info, self.capabilities, backends.media and backends.media.encoder)
         self._loops: list[Backend] = backends.loops
+        self._media = backends.media
+        # Requests that want to be alone are computed when nothing else is left to do.
+        self._order = [self._loops[0], *([backends.media] if backends.media else []), *self._loops[1:]]
         self._meter: UsageMeter = backends.meter
         self._answers: dict[str, PendingRequest] = {}
         self._ranks = loaded.ranks
@@ -67,12 +71,11 @@ class TransformersEngine:
         if self._ranks > 1 and not isinstance(requests, tensor_parallel.SharedInbox):
             requests = tensor_parallel.SharedInbox(requests)
         while True:
-            arrived = requests.take(wait=not any(self._loops))
-            if not arrived and not any(self._loops):
+            arrived = requests.take(wait=not any(self._order))
+            if not arrived and not any(self._order):
                 return
             yield from self._accept(arrived)
-            for loop in self._loops:
-                # Requests that want to be alone are computed when nothing else is left to do.
+            for loop in self._order:
                 if loop:
                     progress = loop.step()
                     break
@@ -86,7 +89,7 @@ class TransformersEngine:
             yield from self._collect([(row, None) for row in progress.finished])
             yield from self._collect(list(progress.failed))
             now = time.perf_counter()
-            if now - told > _NEWS_SECONDS or not any(self._loops):
+            if now - told > _NEWS_SECONDS or not any(self._order):
                 yield Working(tokens, self._meter.snapshot())
                 told, tokens = now, 0
             if requests.aborted:
@@ -104,7 +107,10 @@ class TransformersEngine:
                 yield Result(request.id, error=accepted)
                 continue
             self._answers[request.id] = PendingRequest(request, accepted, time.perf_counter(), self.info.identity)
-            rows[request.alone].extend(accepted)
+            if self._media is not None and media_of(request.messages):
+                self._media.add(accepted)
+            else:
+                rows[request.alone].extend(accepted)
         if rows[False]:
             self._loops[0].add(rows[False])
         if rows[True]:
@@ -206,9 +212,9 @@ class PendingRequest:
 
     def _fingerprint(self, tokens: Any) -> str:
         """Cover weights, tokenizer, template, dtype, versions, token ids and parameters."""
-        return content_hash(
-            [dict(self._identity), tokens, self._request.params.to_dict(), self._request.choices], length=24
-        )
+        asked = [dict(self._identity), tokens, self._request.params.to_dict(), self._request.choices]
+        media = [part["sha256"] for part in media_of(self._request.messages)]
+        return content_hash([*asked, media] if media else asked, length=24)
 
 
 def _likelihood(text: str, rows: Sequence[ScoringSequence]) -> Likelihood:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import torch
 from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.engines.transformers import tensor_parallel
 from pytest_evals.engines.transformers.backends.generate import GenerateBackend
+from pytest_evals.engines.transformers.backends.media import MediaBackend
 from pytest_evals.engines.transformers.backends.packed import PackedBackend
 from pytest_evals.engines.transformers.backends.protocol import AnySequence, Backend
 from pytest_evals.engines.transformers.backends.reference import ReferenceBackend
@@ -21,6 +23,7 @@ from pytest_evals.engines.transformers.cpu.setup import speed_up
 from pytest_evals.engines.transformers.cuda.setup import DECODE_MODES, BlockBackend, enable_static_decode, tally_of
 from pytest_evals.engines.transformers.device import choose_budget, settle_on, shape_of, table_room
 from pytest_evals.engines.transformers.loading import LoadedModel
+from pytest_evals.engines.transformers.multimodal import MediaEncoder
 from pytest_evals.engines.transformers.packed.model_runner import ModelRunner
 from pytest_evals.engines.transformers.packed.speculation import PromptLookup
 from pytest_evals.engines.transformers.sampler import Sampler
@@ -51,6 +54,8 @@ class Backends:
     budget: BatchLimits
     meter: UsageMeter
     notes: list[str] = field(default_factory=list)
+    media: MediaBackend | None = None
+    """The loop for requests with images or audio; `None` for a model that reads texts only."""
 
 
 def select_backend(loaded: LoadedModel, spec: ModelSpec, options: Mapping[str, Any]) -> Backends:
@@ -81,8 +86,26 @@ def select_backend(loaded: LoadedModel, spec: ModelSpec, options: Mapping[str, A
         # Every rank must make the same plans.
         budget = BatchLimits(**tensor_parallel.shared(dataclasses.asdict(budget)))
     if runner is None:
-        return _generating(loaded, budget, meter, why_not, exact=bool(options.get("exact")))
-    return _packing(loaded, runner, Backends("packed", [], budget, meter, notes), options)
+        backends = _generating(loaded, budget, meter, why_not, exact=bool(options.get("exact")))
+    else:
+        backends = _packing(loaded, runner, Backends("packed", [], budget, meter, notes), options)
+    if loaded.processor.kinds:
+        backends.media = _media_backend(loaded, backends, exact=bool(options.get("exact")))
+    return backends
+
+
+def _media_backend(loaded: LoadedModel, backends: Backends, *, exact: bool) -> MediaBackend:
+    """Return the loop for requests with images or audio. ``exact``: as if nothing else were computed."""
+    reference = backends.loops[-1]
+    budget = dataclasses.replace(backends.budget, rows=1) if exact else backends.budget
+    return MediaBackend(
+        loaded.model,
+        budget,
+        backends.meter,
+        loaded.device,
+        encoder=MediaEncoder(loaded.processor.processor),
+        plainly=reference.plainly if isinstance(reference, ReferenceBackend) else contextlib.nullcontext,
+    )
 
 
 def _packing(loaded: LoadedModel, runner: ModelRunner, backends: Backends, options: Mapping[str, Any]) -> Backends:

@@ -43,7 +43,7 @@ function gradeVerdict(grade) {
 }
 
 function conversation(sample) {
-  const messages = (sample.thread ?? []).map((message) => messageBlock(message.role, asText(message.content)));
+  const messages = (sample.thread ?? []).map((message) => messageBlock(message.role, message.content));
   const completion = sample.completion;
   if (completion) {
     const ended = { length: "cut at max_new_tokens", recorded: "recorded" }[completion.finish_reason];
@@ -54,8 +54,8 @@ function conversation(sample) {
   return messages.length > 0 && h("section", { class: "conversation" }, h("h3", {}, "Conversation"), messages);
 }
 
-const messageBlock = (role, text, facts = "", kind = "") => h("div", { class: `message ${kind} ${role === "user" || role === "assistant" ? role : "other"}` },
-  h("p", { class: "role" }, role, facts && h("span", {}, ` ${facts}`)), textBlock(text, { query: state.q }));
+const messageBlock = (role, content, facts = "", kind = "") => h("div", { class: `message ${kind} ${role === "user" || role === "assistant" ? role : "other"}` },
+  h("p", { class: "role" }, role, facts && h("span", {}, ` ${facts}`)), contentBlocks(content, { query: state.q }));
 
 function sinceBaseline(sample) {
   if (sample.before?.text === undefined) return null;
@@ -80,7 +80,7 @@ function calls(sample) {
   if (!sample.calls?.length) return null;
   return h("section", {}, h("h3", {}, "Calls of models"), sample.calls.map((call) => h("details", {},
     h("summary", {}, [call.by, call.model && short(call.model), call.completion_tokens && plural(call.completion_tokens, "token"), call.error && "no answer"].filter(Boolean).join(" · ")),
-    (call.messages ?? []).map((message) => messageBlock(message.role, asText(message.content))),
+    (call.messages ?? []).map((message) => messageBlock(message.role, message.content))),
     call.text !== undefined && call.text !== null && messageBlock("assistant", call.text, "", "answer"),
     call.error && textBlock(`${call.error.kind}: ${call.error.message}`), call.likelihoods && textBlock(asText(call.likelihoods)))));
 }
