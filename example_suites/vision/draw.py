@@ -6,7 +6,13 @@ import PIL.Image
 import PIL.ImageDraw
 
 SIZE = 64
-COLORS = {"red": (214, 40, 40), "green": (34, 139, 34), "blue": (38, 70, 200), "yellow": (246, 206, 20), "black": (20, 20, 20)}
+COLORS = {
+    "red": (214, 40, 40),
+    "green": (34, 139, 34),
+    "blue": (38, 70, 200),
+    "yellow": (246, 206, 20),
+    "black": (20, 20, 20),
+}
 SHAPES = ("square", "circle")
 
 

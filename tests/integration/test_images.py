@@ -60,7 +60,9 @@ def write(evals: Evals) -> Path:
 
 def test_a_run_with_images_and_audio_shows_them_everywhere(evals: Evals) -> None:
     folder = write(evals)
-    done = evals.run("--evals-judge", "scripted:script:answer", "--evals-html", "out/report.html", "--evals-summary", "sum.md")
+    done = evals.run(
+        "--evals-judge", "scripted:script:answer", "--evals-html", "out/report.html", "--evals-summary", "sum.md"
+    )
     done.assert_outcomes(passed=2, failed=1)
     assert "[image: " in done.stdout.str()
 

@@ -9,6 +9,7 @@ import pytest
 
 from pytest_evals.engines.embedded import embedded_weights
 from pytest_evals.engines.protocol import Request
+from pytest_evals.engines.transformers.engine import TransformersEngine
 from pytest_evals.engines.transformers.loading import converted
 from tests.media import png, wav
 
@@ -45,13 +46,37 @@ def pictures(count: int, new: int = 12) -> list[Request]:
     return found
 
 
+def packs_media(engine: TransformersEngine) -> bool:
+    """Whether rows with media are packed."""
+    assert engine._media is not None
+    return engine._media._packed is not None
+
+
 def test_pictures_beside_each_other_are_read_as_each_alone(eyes: Path, gemma: Path) -> None:
-    for folder in (eyes, gemma):
+    for folder, packed in ((eyes, True), (gemma, False)):
         requests = pictures(9)
+        expected = reference(folder, requests)
+        assert len(set(expected.values())) > 6, "the pictures change nothing"
         engine = open_engine(folder)
-        found = texts(engine, requests)
-        assert found == reference(folder, requests)
-        assert len(set(found.values())) > 6, "the pictures change nothing"
+        assert packs_media(engine) is packed
+        assert texts(engine, requests) == expected
+        assert texts(engine, requests[::-1]) == expected
+        if packed:
+            batches = open_engine(folder, without=("media",))
+            assert not packs_media(batches)
+            assert texts(batches, requests) == expected
+
+
+def test_what_is_made_of_a_picture_is_made_once_and_forgotten(eyes: Path) -> None:
+    engine = open_engine(eyes)
+    seen: list[int] = []
+    engine.model.model.vision_model.register_forward_hook(lambda *_: seen.append(1))
+    same = [asked(f"s{index}", [shown(0), "x" * index + "?"], max_new_tokens=4) for index in range(6)]
+    assert texts(engine, same) == reference(eyes, same)
+    assert len(seen) == 1
+    assert engine._media is not None
+    assert engine._media._packed is not None
+    assert engine._media._packed._embeddings._live == {}
 
 
 def test_recordings_beside_each_other_are_read_as_each_alone(ears: Path) -> None:
@@ -60,11 +85,12 @@ def test_recordings_beside_each_other_are_read_as_each_alone(ears: Path) -> None
 
     requests = [asked(f"a{index}", [heard(index), "what" + "?" * index], max_new_tokens=10) for index in range(4)]
     requests.append(asked("two", [heard(0), "or", heard(1)], max_new_tokens=10))
-    files = [request for request in requests if request.id != "a1"]
-    found = texts(open_engine(ears), requests)
     expected = reference(ears, requests)
-    assert {entry.id: found[entry.id] for entry in files} == {entry.id: expected[entry.id] for entry in files}
-    assert found == expected
+    assert len(set(expected.values())) == 5, "the recordings change nothing"
+    engine = open_engine(ears)
+    assert packs_media(engine)
+    assert texts(engine, requests) == expected
+    assert texts(open_engine(ears, without=("media",)), requests) == expected
 
 
 def test_texts_of_such_a_model_are_packed_beside_its_pictures(eyes: Path) -> None:
@@ -156,7 +182,7 @@ def test_what_cannot_be_read_is_an_error_of_its_case_alone(eyes: Path, ears: Pat
 def test_rows_that_do_not_fit_in_memory_are_computed_in_smaller_batches(
     eyes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = open_engine(eyes)
+    engine = open_engine(eyes, without=("media",))
     generate = engine.model.generate
     sizes: list[int] = []
 

@@ -458,7 +458,9 @@ def test_a_file_that_changed_is_not_taken_for_the_one_that_was_checked(places: M
         content_of_part(found)
 
 
-@pytest.mark.parametrize(("missing", "check", "content"), [("PIL", check_image, RED), ("soundfile", check_audio, wav())])
+@pytest.mark.parametrize(
+    ("missing", "check", "content"), [("PIL", check_image, RED), ("soundfile", check_audio, wav())]
+)
 def test_a_package_that_is_missing_is_named_with_its_command(
     missing: str, check: Callable[[bytes, str], object], content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

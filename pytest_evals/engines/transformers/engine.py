@@ -21,6 +21,7 @@ from pytest_evals.engines.protocol import (
 )
 from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.engines.transformers import tensor_parallel
+from pytest_evals.engines.transformers.backends.media import MediaRow
 from pytest_evals.engines.transformers.backends.protocol import AnySequence, Backend
 from pytest_evals.engines.transformers.cpu.tuning import set_threads
 from pytest_evals.engines.transformers.encoding import RequestEncoder
@@ -75,6 +76,8 @@ class TransformersEngine:
             if not arrived and not any(self._order):
                 return
             yield from self._accept(arrived)
+            if self._media is not None:
+                yield from self._collect(self._media.feed())
             for loop in self._order:
                 if loop:
                     progress = loop.step()
@@ -119,6 +122,8 @@ class TransformersEngine:
     def _collect(self, rows: list[tuple[AnySequence, Failure | None]]) -> Iterator[Result]:
         """Yield the result of each request whose last row this was."""
         for row, failure in rows:
+            if self._media is not None:
+                self._media.release(row)
             answer = self._answers[row.request.id]
             if answer.take(row, failure):
                 del self._answers[row.request.id]
@@ -186,7 +191,7 @@ class PendingRequest:
             prompt_tokens=first.shareable + 1,
             completion_tokens=0,
             likelihoods=likelihoods,
-            fingerprint=self._fingerprint([row.tokens for row in scored]),
+            fingerprint=self._fingerprint([_tokens_read(row, row.tokens) for row in scored]),
             latency=latency,
             queued=queued,
         )
@@ -205,7 +210,7 @@ class PendingRequest:
             completion_tokens=len(first.generated),
             logprobs=tuple(first.logprobs) if self._request.params.logprobs else None,
             samples=samples if len(samples) > 1 else (),
-            fingerprint=self._fingerprint(first.prompt),
+            fingerprint=self._fingerprint(_tokens_read(first, first.prompt)),
             latency=latency,
             queued=queued,
         )
@@ -215,6 +220,11 @@ class PendingRequest:
         asked = [dict(self._identity), tokens, self._request.params.to_dict(), self._request.choices]
         media = [part["sha256"] for part in media_of(self._request.messages)]
         return content_hash([*asked, media] if media else asked, length=24)
+
+
+def _tokens_read(row: AnySequence, tokens: Sequence[int]) -> Sequence[int]:
+    """Return the tokens of a row as the model's tokenizer has them: ids that stand for media follow from the order of requests."""
+    return row.media.ids if isinstance(row, MediaRow) else tokens
 
 
 def _likelihood(text: str, rows: Sequence[ScoringSequence]) -> Likelihood:

@@ -113,9 +113,10 @@ class MediaPrompt:
 class MediaEncoder:
     """Makes prompts with media for one model."""
 
-    def __init__(self, processor: Any) -> None:
-        self._processor = processor
-        takes = inspect.signature(processor.apply_chat_template).parameters
+    def __init__(self, processor: Processor) -> None:
+        self.kinds = processor.kinds
+        self._processor = processor.processor
+        takes = inspect.signature(self._processor.apply_chat_template).parameters
         self._can_sanitize = _SANITIZE in takes
         self._takes_apart = "processor_kwargs" in takes
         self._parts_only: dict[str, bool] = {}
@@ -186,6 +187,14 @@ class MediaEncoder:
             if isinstance(rate, int):
                 return rate
         return 16_000
+
+    @staticmethod
+    def placed(inputs: Mapping[str, torch.Tensor], model: Any) -> dict[str, torch.Tensor]:
+        """Return inputs on the model's device; what is no whole number in its precision."""
+        return {
+            name: value.to(model.device, model.dtype if value.is_floating_point() else value.dtype)
+            for name, value in inputs.items()
+        }
 
     def together(self, prompts: Sequence[MediaPrompt]) -> dict[str, torch.Tensor] | None:
         """Return the inputs of several prompts as one batch, padded on the left; `None` where they cannot be put together."""

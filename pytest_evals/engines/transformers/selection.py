@@ -14,7 +14,7 @@ import torch
 from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.engines.transformers import tensor_parallel
 from pytest_evals.engines.transformers.backends.generate import GenerateBackend
-from pytest_evals.engines.transformers.backends.media import MediaBackend
+from pytest_evals.engines.transformers.backends.media import MediaBackend, PackedMedia
 from pytest_evals.engines.transformers.backends.packed import PackedBackend
 from pytest_evals.engines.transformers.backends.protocol import AnySequence, Backend
 from pytest_evals.engines.transformers.backends.reference import ReferenceBackend
@@ -24,6 +24,7 @@ from pytest_evals.engines.transformers.cuda.setup import DECODE_MODES, BlockBack
 from pytest_evals.engines.transformers.device import choose_budget, settle_on, shape_of, table_room
 from pytest_evals.engines.transformers.loading import LoadedModel
 from pytest_evals.engines.transformers.multimodal import MediaEncoder
+from pytest_evals.engines.transformers.packed.media_embeddings import MediaEmbeddings, media_difference
 from pytest_evals.engines.transformers.packed.model_runner import ModelRunner
 from pytest_evals.engines.transformers.packed.speculation import PromptLookup
 from pytest_evals.engines.transformers.sampler import Sampler
@@ -90,11 +91,35 @@ def select_backend(loaded: LoadedModel, spec: ModelSpec, options: Mapping[str, A
     else:
         backends = _packing(loaded, runner, Backends("packed", [], budget, meter, notes), options)
     if loaded.processor.kinds:
-        backends.media = _media_backend(loaded, backends, exact=bool(options.get("exact")))
+        packed = (
+            None
+            if options.get("exact") or "media" in options.get("without", ())
+            else _packed_media(loaded, runner, backends)
+        )
+        backends.media = _media_backend(loaded, backends, packed, exact=bool(options.get("exact")))
     return backends
 
 
-def _media_backend(loaded: LoadedModel, backends: Backends, *, exact: bool) -> MediaBackend:
+def _packed_media(loaded: LoadedModel, runner: ModelRunner | None, backends: Backends) -> PackedMedia | None:
+    """Return the packed loop for rows with media, where it gives the model's own logits for a prompt with one."""
+    reference = backends.loops[-1]
+    # Captured steps, and other processes that hold a part of the model, know nothing of ids beyond the vocabulary.
+    if runner is None or runner.decoder is not None or loaded.ranks > 1 or not isinstance(reference, ReferenceBackend):
+        return None
+    embeddings = MediaEmbeddings(loaded.model, reference.plainly)
+    encoder = MediaEncoder(loaded.processor)
+    try:
+        difference = media_difference(loaded.model, runner, encoder, embeddings, loaded.tokenizer)
+    except Exception:  # noqa: BLE001 - a model's own code and its processor may do anything with what they do not expect
+        runner.clear()
+        difference = float("inf")
+    if difference > TOLERANCE.get(loaded.model.dtype, 1e-3):
+        embeddings.remove()
+        return None
+    return PackedMedia(backends.loops[0], embeddings, backends.budget.rows)
+
+
+def _media_backend(loaded: LoadedModel, backends: Backends, packed: PackedMedia | None, *, exact: bool) -> MediaBackend:
     """Return the loop for requests with images or audio. ``exact``: as if nothing else were computed."""
     reference = backends.loops[-1]
     budget = dataclasses.replace(backends.budget, rows=1) if exact else backends.budget
@@ -103,8 +128,9 @@ def _media_backend(loaded: LoadedModel, backends: Backends, *, exact: bool) -> M
         budget,
         backends.meter,
         loaded.device,
-        encoder=MediaEncoder(loaded.processor.processor),
+        encoder=MediaEncoder(loaded.processor),
         plainly=reference.plainly if isinstance(reference, ReferenceBackend) else contextlib.nullcontext,
+        packed=packed,
     )
 
 

@@ -52,7 +52,10 @@ class Scene:
         images = images_of(self.options.images, self.scope)
         if not images:
             return list(messages)
-        parts = [*({"type": "image", "image": image} for image in images), {"type": "text", "text": text_of(messages[-1])}]
+        parts = [
+            *({"type": "image", "image": image} for image in images),
+            {"type": "text", "text": text_of(messages[-1])},
+        ]
         return [*messages[:-1], cast("Message", {**messages[-1], "content": parts})]
 
     def material(self, *judged: str) -> Material:

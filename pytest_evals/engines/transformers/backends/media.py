@@ -6,6 +6,7 @@ is tried with the first two that do: padding must not change their logits.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -15,14 +16,16 @@ import torch
 from pytest_evals.completion import Failure
 from pytest_evals.engines.protocol import Request
 from pytest_evals.engines.transformers.backends.generate import GenerateBackend
-from pytest_evals.engines.transformers.backends.protocol import AnySequence, StepProgress
+from pytest_evals.engines.transformers.backends.protocol import AnySequence, Backend, StepProgress
 from pytest_evals.engines.transformers.multimodal import MediaEncoder, MediaPrompt, extended, padded
+from pytest_evals.engines.transformers.packed.media_embeddings import MediaBlock, MediaEmbeddings
 from pytest_evals.engines.transformers.sampler import score
 from pytest_evals.engines.transformers.scheduling.plan import BatchLimits
 from pytest_evals.engines.transformers.sequence import ScoringSequence, TokenSequence
 from pytest_evals.engines.transformers.usage import UsageMeter
 from pytest_evals.engines.transformers.verification import TOLERANCE
 from pytest_evals.errors import ModelError, UnsupportedError
+from pytest_evals.media.parts import media_of
 
 _MOST_ROWS = 16
 """Rows of a batch: what is read of their media is in memory together."""
@@ -39,6 +42,7 @@ class MediaSequence(TokenSequence):
     ) -> None:
         super().__init__(request, prompt, *rest, **named)
         self.media = media
+        self.block: MediaBlock | None = None
         self._check = check
 
     def read(self, encoder: MediaEncoder) -> None:
@@ -46,7 +50,11 @@ class MediaSequence(TokenSequence):
         if not self.media.inputs:
             encoder.read(self.media)
         self._check(len(self.media.ids), self.max_new_tokens)
-        self.prompt = list(self.media.ids)
+        self.place(self.media.ids)
+
+    def place(self, ids: Sequence[int]) -> None:
+        """Have these ids as the prompt's."""
+        self.prompt = list(ids)
         self.restart()
 
 
@@ -66,6 +74,7 @@ class MediaScoring(ScoringSequence):
     ) -> None:
         super().__init__(request, context, continuation, choice)
         self.media = media
+        self.block: MediaBlock | None = None
         self._check = check
         # So many tokens at the end of the prompt belong to the continuation.
         self._dropped = dropped
@@ -74,8 +83,12 @@ class MediaScoring(ScoringSequence):
         """See `MediaSequence.read`."""
         if not self.media.inputs:
             encoder.read(self.media)
-        context = self.media.ids[: len(self.media.ids) - self._dropped]
-        self._check(len(context) + len(self.continuation) - 1, 0)
+        self._check(len(self.media.ids) - self._dropped + len(self.continuation) - 1, 0)
+        self.place(self.media.ids)
+
+    def place(self, ids: Sequence[int]) -> None:
+        """Have these ids as the prompt's."""
+        context = ids[: len(ids) - self._dropped]
         self.tokens = [*context, *self.continuation][:-1]
         self.shareable, self.cells = len(context) - 1, len(self.tokens)
 
@@ -90,6 +103,45 @@ class MediaScoring(ScoringSequence):
 MediaRow = MediaSequence | MediaScoring
 
 
+class PackedMedia:
+    """The packed loop, for rows whose media it takes as tokens. ``rows`` of them are under way at once."""
+
+    def __init__(self, loop: Backend, embeddings: MediaEmbeddings, rows: int) -> None:
+        self._loop = loop
+        self._embeddings = embeddings
+        self._rows = rows
+        self._under_way = 0
+
+    @staticmethod
+    def takes(row: MediaRow) -> bool:
+        """Tell whether a row may be packed: nobody looks at the ids of its prompt."""
+        return not row.request.alone and not (isinstance(row, MediaSequence) and row.needs_host)
+
+    def has_room(self) -> bool:
+        """Tell whether one more may be under way. What is read of its media is in memory as long."""
+        return self._under_way < self._rows
+
+    def add(self, row: MediaRow, inputs: dict[str, torch.Tensor]) -> bool:
+        """Have a row that was read computed; return whether its media can be tokens. ``inputs`` are those of its prompt."""
+        key = tuple(part["sha256"] for part in media_of(row.request.messages))
+        held = self._embeddings.hold(key, row.media.ids, inputs)
+        if held is None:
+            return False
+        row.block = held.block
+        row.place(held.ids)
+        row.media.inputs = {}
+        self._under_way += 1
+        self._loop.add([row])
+        return True
+
+    def release(self, row: MediaRow) -> None:
+        """Take note that a row has been answered."""
+        if row.block is not None:
+            self._embeddings.let_go(row.block)
+            row.block = None
+            self._under_way -= 1
+
+
 class MediaBackend(GenerateBackend):
     """See `Backend`. ``plainly`` is entered for each batch: in it, the model computes as transformers made it."""
 
@@ -102,12 +154,51 @@ class MediaBackend(GenerateBackend):
         *,
         encoder: MediaEncoder,
         plainly: Callable[[], AbstractContextManager[None]],
+        packed: PackedMedia | None = None,
     ) -> None:
         super().__init__(model, BatchLimits(min(budget.rows, _MOST_ROWS), budget.cells), meter, device, pads=True)
         self.encoder = encoder
         self._plainly = plainly
+        self._packed = packed
+        self._packable: deque[MediaRow] = deque()
         self._padding_tried = False
         self._notes: list[str] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._packable) or super().__bool__()
+
+    def add(self, rows: Sequence[AnySequence]) -> None:
+        """See `Backend.add`."""
+        mine = [row for row in rows if isinstance(row, MediaRow)]
+        packable = [row for row in mine if self._packed is not None and self._packed.takes(row)]
+        self._packable.extend(packable)
+        chosen = set(map(id, packable))
+        super().add([row for row in mine if id(row) not in chosen])
+
+    def feed(self) -> list[tuple[AnySequence, Failure | None]]:
+        """Hand rows over to the packed loop, as many as it has room for; return those whose media cannot be read."""
+        refused: list[tuple[AnySequence, Failure | None]] = []
+        while self._packed is not None and self._packable and self._packed.has_room():
+            row = self._packable.popleft()
+            failure = self._read(row)
+            if failure is not None:
+                refused.append((row, failure))
+            elif not self._packed.add(row, self.encoder.placed(padded([row.media]), self._model)):
+                super().add([row])
+        return refused
+
+    def release(self, row: AnySequence) -> None:
+        """Take note that a row has been answered."""
+        if self._packed is not None and isinstance(row, MediaRow):
+            self._packed.release(row)
+
+    def _read(self, row: MediaRow) -> Failure | None:
+        """Read the media of a row; return why that cannot be done."""
+        try:
+            row.read(self.encoder)
+        except ModelError as error:
+            return Failure("unsupported" if isinstance(error, UnsupportedError) else "model", str(error))
+        return None
 
     def step(self) -> StepProgress:
         """Compute one batch to its end."""
@@ -120,7 +211,8 @@ class MediaBackend(GenerateBackend):
         with self._plainly():
             progress = super().step()
         for row in progress.finished:
-            row.media.inputs = {}  # type: ignore[union-attr]  # only such rows come here
+            if isinstance(row, MediaRow):
+                row.media.inputs = {}
         progress.failed += refused
         progress.notes, self._notes = self._notes, []
         return progress
@@ -133,11 +225,9 @@ class MediaBackend(GenerateBackend):
             alone = row.request.alone or (batch and batch[0].request.alone)
             if batch and (alone or row.generates != batch[0].generates):
                 break
-            try:
-                row.read(self.encoder)  # type: ignore[union-attr]  # only such rows come here
-            except ModelError as error:
-                kind = "unsupported" if isinstance(error, UnsupportedError) else "model"
-                refused.append((self._waiting.pop(0), Failure(kind, str(error))))
+            failure = self._read(row) if isinstance(row, MediaRow) else None
+            if failure is not None:
+                refused.append((self._waiting.pop(0), failure))
                 continue
             longest = max(row.cells, *(each.cells for each in batch)) if batch else row.cells
             if batch and (len(batch) + 1) * longest > self._budget.cells:
@@ -152,9 +242,9 @@ class MediaBackend(GenerateBackend):
         if inputs is None:
             for row in mine:
                 if not row.ended:
-                    self._write([row], self._placed(extended(padded([row.media]), [row.generated])))
+                    self._write([row], self.encoder.placed(extended(padded([row.media]), [row.generated]), self._model))
             return
-        self._write(list(mine), self._placed(extended(inputs, [row.generated for row in mine])))
+        self._write(list(mine), self.encoder.placed(extended(inputs, [row.generated for row in mine]), self._model))
 
     def _together(self, rows: Sequence[MediaSequence]) -> dict[str, torch.Tensor] | None:
         """Return the inputs of a batch, `None` where its rows have to be computed one by one."""
@@ -191,15 +281,8 @@ class MediaBackend(GenerateBackend):
         options = {"do_sample": False, "pad_token_id": 0, "output_logits": True, "return_dict_in_generate": True}
         lengths = {"max_new_tokens": _TRIED_TOKENS, "min_new_tokens": _TRIED_TOKENS}
         with self._own_defaults():
-            output = self._model.generate(**self._placed(inputs), **options, **lengths)
+            output = self._model.generate(**self.encoder.placed(inputs, self._model), **options, **lengths)
         return torch.stack(output.logits).float()
-
-    def _placed(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Return inputs on the model's device; what is no whole number in its precision."""
-        return {
-            name: value.to(self._device, self._model.dtype if value.is_floating_point() else value.dtype)
-            for name, value in inputs.items()
-        }
 
     @torch.inference_mode()
     def _score(self, rows: list[ScoringSequence]) -> None:
@@ -207,6 +290,6 @@ class MediaBackend(GenerateBackend):
             if not isinstance(row, MediaScoring):
                 continue
             started = self._meter.now()
-            output = self._model(**self._placed(row.inputs()))
+            output = self._model(**self.encoder.placed(row.inputs(), self._model))
             score(row, output.logits[0, -len(row.continuation) :])
             self._meter.count(started, prompt=len(row.tokens), decode=0, generated=0)
