@@ -66,7 +66,7 @@ def open_image(content: bytes, where: str) -> Any:
     except PIL.UnidentifiedImageError as error:
         raise DatasetError(_no_image(content, where)) from error
     except Exception as error:  # a header may make a reader raise anything
-        raise DatasetError(f"{where} cannot be read as an image: {_reason(error)}") from error
+        raise DatasetError(f"{where} begins like an image, and is damaged: {_reason(error)}") from error
 
 
 def decoded(content: bytes, where: str) -> Any:

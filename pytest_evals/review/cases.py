@@ -62,7 +62,7 @@ def review_cases(
     """Yield the cases with questions, those of one queue if it is named. ``media``: how the page shows images and audio. Raises
     `ArtifactError` for a question that cannot be read.
     """
-    shown = media or PageMedia(())
+    on_page = media or PageMedia(())
     for sample in samples:
         groups: dict[str, list[ReviewQuestion]] = {}
         layouts: dict[str, Mapping[str, Any]] = {}
@@ -77,7 +77,7 @@ def review_cases(
                     data["required"],
                     data["reviewers"],
                 )
-                layouts[asked.shown] = _with_parts(data["layout"], sample, shown)
+                layouts[asked.shown] = _with_parts(data["layout"], sample, on_page)
             except (SuiteError, KeyError, TypeError) as error:
                 raise ArtifactError(
                     f"sample {sample['id']}: the question of {key!r} cannot be read: {error}"

@@ -149,7 +149,7 @@ def check_messages(messages: object) -> list[Message]:
         content = message.get("content") if isinstance(message, Mapping) else None
         if not isinstance(content, str) and not (isinstance(content, (list, tuple)) and content):
             raise DatasetError(
-                f"message {number} must be an object with 'role' and 'content', a text or a list of parts"
+                f"message {number} must be an object with 'role' and a text 'content', or a list of parts"
             )
         if message.get("role") not in ROLES:
             raise DatasetError(f"message {number} has the role {message.get('role')!r} (known: {', '.join(ROLES)})")

@@ -61,7 +61,7 @@ def idefics3(folder: Path, language: Path | None = None) -> Path:
         model.model.text_model.load_state_dict(own.model.state_dict())
         model.lm_head.load_state_dict(own.lm_head.state_dict())
         model.tie_weights()
-    model.resize_token_embeddings(len(tokenizer))
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     _enlarge(model, ("connector",) if language else ("",), 1.0 if language else 4.0)
     model.generation_config.eos_token_id = text.eos_token_id
     return _saved(folder, model, processor)
@@ -79,13 +79,12 @@ def _turns(template: str) -> str:
 
 def gemma3(folder: Path) -> Path:
     """A tiny random Gemma 3 with its vision tower: images attend in both directions."""
-    tokenizer = make_tokenizer()
     names = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
-    tokenizer.add_special_tokens({"additional_special_tokens": list(names.values())})
-    tokenizer.init_kwargs["extra_special_tokens"] = names
-    for name, token in names.items():
-        setattr(tokenizer, name, token)
-        setattr(tokenizer, f"{name}_id", tokenizer.convert_tokens_to_ids(token))
+    plain = make_tokenizer()
+    plain.add_special_tokens({"additional_special_tokens": list(names.values())})
+    tokenizer: Any = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=plain.backend_tokenizer, bos_token="<bos>", eos_token="<end>", extra_special_tokens=names
+    )
     image_processor = transformers.Gemma3ImageProcessorPil(size={"height": 32, "width": 32})
     processor = transformers.Gemma3Processor(
         image_processor, tokenizer, chat_template=TEMPLATE.replace("PLACE", "<start_of_image>"), image_seq_length=4

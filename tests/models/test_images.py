@@ -56,7 +56,7 @@ def test_pictures_beside_each_other_are_read_as_each_alone(eyes: Path, gemma: Pa
     for folder, packed in ((eyes, True), (gemma, False)):
         requests = pictures(9)
         expected = reference(folder, requests)
-        assert len(set(expected.values())) > 6, "the pictures change nothing"
+        assert len(set(expected.values())) > 4, "the pictures change nothing"
         engine = open_engine(folder)
         assert packs_media(engine) is packed
         assert texts(engine, requests) == expected
@@ -102,17 +102,13 @@ def test_texts_of_such_a_model_are_packed_beside_its_pictures(eyes: Path) -> Non
 
 
 def test_tokens_of_images_are_counted(eyes: Path) -> None:
-    one, two = answers(
-        open_engine(eyes),
-        [
-            asked("one", [shown(0), "x"], max_new_tokens=2),
-            asked("two", [shown(0), shown(1), "x"], max_new_tokens=2),
-        ],
-    ).values()
-    assert one.answer.prompt_tokens is not None
-    assert two.answer.prompt_tokens is not None
-    # Four for the picture, one on each side of it, and the tag of a whole picture.
-    assert two.answer.prompt_tokens - one.answer.prompt_tokens == 7
+    one, two = (
+        asked("one", [shown(0), "x"], max_new_tokens=2),
+        asked("two", [shown(0), shown(1), "x"], max_new_tokens=2),
+    )
+    found = answers(open_engine(eyes), [one, two])
+    # A beginning, a role, a letter, two ends; for each picture four, one on each side of it, and the tag of a whole picture.
+    assert [found[key].answer.prompt_tokens for key in ("one", "two")] == [12, 19]
 
 
 def test_a_request_with_a_picture_can_be_computed_alone_exactly_or_by_generate(eyes: Path) -> None:

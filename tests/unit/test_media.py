@@ -217,7 +217,7 @@ def _noise() -> PIL.Image.Image:
         (b"<?xml version='1.0'?>\n<svg xmlns='http://www.w3.org/2000/svg'/>", "is image/svg+xml, which is not read here; convert it"),
         (b"<!-- drawn -->\n<svg/>", "is image/svg+xml"),
         (b"\0\0\0\x18ftypheic....", "is image/heic, which is not read here; convert it to PNG or JPEG"),
-        (b"\xff\xd8\xff\xe0 no picture", "begins like image/jpeg, and is damaged"),
+        (b"\xff\xd8\xff\xe0 no picture", "begins like an image, and is damaged: "),
         (_cut(encoded(_noise(), "JPEG")), "cannot be decoded as image/jpeg: image file is truncated"),
         (_cut(encoded(_noise(), "PNG")), "cannot be decoded as image/png: image file is truncated"),
         (_cut(encoded(_noise(), "WEBP", lossless=True)), "it"),

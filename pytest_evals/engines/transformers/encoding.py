@@ -15,7 +15,7 @@ import transformers
 
 from pytest_evals.completion import Failure, Message, text_of
 from pytest_evals.engines.protocol import Capabilities, EngineInfo, Request, refusal
-from pytest_evals.engines.transformers.backends.media import MediaScoring, MediaSequence
+from pytest_evals.engines.transformers.backends.media import RowMedia
 from pytest_evals.engines.transformers.backends.protocol import AnySequence
 from pytest_evals.engines.transformers.grammar import GrammarCompiler
 from pytest_evals.engines.transformers.loading import LoadedModel, end_tokens
@@ -259,9 +259,10 @@ class RequestEncoder:
         if refused:
             return refused
         try:
+            rows = self._choices(request) if request.choices else self._samples(request)
             if self._media is not None and media_of(request.messages):
-                return self._with_media(request, self._media)
-            return self._choices(request) if request.choices else self._samples(request)
+                self._attach_media(rows, request, self._media)
+            return rows
         except UnsupportedError as error:
             return Failure("unsupported", str(error))
         except ModelError as error:
@@ -285,40 +286,14 @@ class RequestEncoder:
             for sample in range(request.params.n)
         ]
 
-    def _with_media(self, request: Request, encoder: MediaEncoder) -> list[AnySequence]:
-        """Return the rows of a request whose prompt has images or audio; these are read when its turn comes."""
-        tokenizer = self._tokenizers.of(request.model)
-        variables = request.params.chat_template_kwargs
-        media = encoder.prompt(tokenizer, request.messages, variables)
-        if request.choices:
-            outline = encode(tokenizer, media.conversation, variables)
-            pairs = encode_continuations(tokenizer, media.conversation, variables, request.choices)
-            return [
-                MediaScoring(
-                    request,
-                    context,
-                    continuation,
-                    index,
-                    media=media,
-                    check=self._check_room,
-                    dropped=len(outline) - len(context),
-                )
-                for index, (context, continuation) in enumerate(pairs)
-            ]
-        prompt = encode(tokenizer, media.conversation, variables)
-        return [
-            MediaSequence(
-                request,
-                prompt,
-                tokenizer,
-                self._ends,
-                sample=sample,
-                guide=self._guides.guide(request.params),
-                media=media,
-                check=self._check_room,
-            )
-            for sample in range(request.params.n)
-        ]
+    def _attach_media(self, rows: Sequence[AnySequence], request: Request, encoder: MediaEncoder) -> None:
+        """Give rows the images and audio of their prompt; these are read when their turn comes."""
+        tokenizer, variables = self._tokenizers.of(request.model), request.params.chat_template_kwargs
+        prompt = encoder.prompt(tokenizer, request.messages, variables)
+        length = len(encode(tokenizer, request.messages, variables))
+        for row in rows:
+            scored = isinstance(row, ScoringSequence)
+            row.media = RowMedia(prompt, self._check_room, dropped=length - row.shareable - 1 if scored else 0)
 
     def _choices(self, request: Request) -> list[AnySequence]:
         tokenizer = self._tokenizers.of(request.model)

@@ -21,7 +21,6 @@ from pytest_evals.engines.protocol import (
 )
 from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.engines.transformers import tensor_parallel
-from pytest_evals.engines.transformers.backends.media import MediaRow
 from pytest_evals.engines.transformers.backends.protocol import AnySequence, Backend
 from pytest_evals.engines.transformers.cpu.tuning import set_threads
 from pytest_evals.engines.transformers.encoding import RequestEncoder
@@ -57,11 +56,11 @@ class TransformersEngine:
             seconds=seconds,
         )
         self.capabilities = Capabilities(True, _PARAMS, loaded.processor.kinds, loaded.processor.problem)
-        self._intake = RequestEncoder(loaded, self.info, self.capabilities, backends.media and backends.media.encoder)
+        self._intake = RequestEncoder(loaded, self.info, self.capabilities, None if backends.media is None else backends.media.encoder)
         self._loops: list[Backend] = backends.loops
         self._media = backends.media
         # Requests that want to be alone are computed when nothing else is left to do.
-        self._order = [self._loops[0], *([backends.media] if backends.media else []), *self._loops[1:]]
+        self._order = [self._loops[0], *([backends.media] if backends.media is not None else []), *self._loops[1:]]
         self._meter: UsageMeter = backends.meter
         self._answers: dict[str, PendingRequest] = {}
         self._ranks = loaded.ranks
@@ -224,7 +223,7 @@ class PendingRequest:
 
 def _tokens_read(row: AnySequence, tokens: Sequence[int]) -> Sequence[int]:
     """Return the tokens of a row as the model's tokenizer has them: ids that stand for media follow from the order of requests."""
-    return row.media.ids if isinstance(row, MediaRow) else tokens
+    return tokens if row.media is None else row.media.prompt.ids
 
 
 def _likelihood(text: str, rows: Sequence[ScoringSequence]) -> Likelihood:

@@ -57,11 +57,15 @@ MULTIMODAL: Any = getattr(transformers, "AutoModelForMultimodalLM", transformers
 def load_processor(source: str, **where: Any) -> Processor:
     """Return the processor of a model that reads more than text."""
     try:
-        processor = transformers.AutoProcessor.from_pretrained(source, **where)
+        processor: Any = transformers.AutoProcessor.from_pretrained(source, **where)  # type: ignore[no-untyped-call]  # transformers annotates it not
     except Exception as error:  # noqa: BLE001 - it needs other packages, or files that are not there
         return Processor(problem=_why_not(error))
     if not isinstance(processor, transformers.ProcessorMixin):
         return Processor(problem="its folder has no configuration of a processor")
+    tokenizer = getattr(processor, "tokenizer", None)
+    if tokenizer is not None and tokenizer.pad_token is None:
+        # It pads batches, where a mask hides it.
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     kinds = {"image"} if getattr(processor, "image_processor", None) is not None else set()
     if any(getattr(processor, name, None) is not None for name in ("feature_extractor", "audio_processor")):
         kinds.add("audio")
@@ -117,7 +121,8 @@ class MediaEncoder:
         self.kinds = processor.kinds
         self._processor = processor.processor
         takes = inspect.signature(self._processor.apply_chat_template).parameters
-        self._can_sanitize = _SANITIZE in takes
+        # Whether control tokens that stand in a message are encoded as text: found out with the first prompt.
+        self._sanitizes: bool | None = None if _SANITIZE in takes else False
         self._takes_apart = "processor_kwargs" in takes
         self._parts_only: dict[str, bool] = {}
         self._collates: bool | None = None
@@ -137,7 +142,6 @@ class MediaEncoder:
             "chat_template": template,
             "add_generation_prompt": not continued,
             "continue_final_message": continued,
-            **({_SANITIZE: True} if self._can_sanitize else {}),
             **variables,
         }
         as_parts = self._reads_parts_only(tokenizer, template)
@@ -163,21 +167,53 @@ class MediaEncoder:
 
     def _process(self, prompts: Sequence[MediaPrompt]) -> dict[str, torch.Tensor]:
         conversations = [_opened(prompt.conversation, self._rate) for prompt in prompts]
-        padding: dict[str, Any] = {"padding": True, "padding_side": "left"} if len(prompts) > 1 else {}
+        options = dict(prompts[0].options)
+        if len(prompts) > 1:
+            padding = {"padding": True, "padding_side": "left"}
+            options |= {"processor_kwargs": padding} if self._takes_apart else padding
+        if self._sanitizes is not False:
+            try:
+                found = self._apply(conversations, {**options, _SANITIZE: True})
+            except Exception:
+                # Not every processor can encode control tokens that stand in a message as text.
+                if self._sanitizes:
+                    raise
+                found = self._apply(conversations, options)
+                self._sanitizes = False
+                self._refuse_control_tokens(prompts)
+            else:
+                self._sanitizes = True
+        else:
+            self._refuse_control_tokens(prompts)
+            found = self._apply(conversations, options)
+        return {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}
+
+    def _apply(self, conversations: Sequence[Conversation], options: Mapping[str, Any]) -> Any:
+        copies = [[dict(message) for message in conversation] for conversation in conversations]
         try:
-            found = self._processor.apply_chat_template(
-                conversations,
-                tokenize=True,
-                return_dict=True,
-                return_tensors="pt",
-                **({"processor_kwargs": padding} if self._takes_apart else padding),
-                **prompts[0].options,
+            return self._processor.apply_chat_template(
+                copies, tokenize=True, return_dict=True, return_tensors="pt", **options
             )
         except Exception as error:  # what a template and a processor do with a conversation is theirs
             raise ModelError(
                 f"the model's processor cannot read this conversation: {type(error).__name__}: {error}"
             ) from error
-        return {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}
+
+    def _refuse_control_tokens(self, prompts: Iterable[MediaPrompt]) -> None:
+        """Raise `ModelError` for a text that holds a control token: this processor would take it for one."""
+        tokenizer = getattr(self._processor, "tokenizer", None)
+        controls = [token.content for token in getattr(tokenizer, "added_tokens_decoder", {}).values() if token.special]
+        texts = [
+            str(part.get("text", "")) if isinstance(part, Mapping) else ""
+            for prompt in prompts
+            for message in prompt.conversation
+            for part in (message["content"] if isinstance(message["content"], list) else [{"text": message["content"]}])
+        ]
+        found = next((token for token in controls if any(token in text for text in texts)), None)
+        if found is not None:
+            raise ModelError(
+                f"a message holds the text {found!r}, which this model's processor would take for a control token; change it"
+            )
 
     @property
     def _rate(self) -> int:

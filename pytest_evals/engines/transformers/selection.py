@@ -113,7 +113,8 @@ def _packed_media(loaded: LoadedModel, runner: ModelRunner | None, backends: Bac
     except Exception:  # noqa: BLE001 - a model's own code and its processor may do anything with what they do not expect
         runner.clear()
         difference = float("inf")
-    if difference > TOLERANCE.get(loaded.model.dtype, 1e-3):
+    # Stricter than elsewhere: what differs for a small picture may differ more for a large one.
+    if difference > TOLERANCE.get(loaded.model.dtype, 1e-3) / 10:
         embeddings.remove()
         return None
     return PackedMedia(backends.loops[0], embeddings, backends.budget.rows)

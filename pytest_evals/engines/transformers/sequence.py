@@ -10,6 +10,7 @@ from pytest_evals.engines.protocol import Request
 from pytest_evals.generation import changed_params, params_by_use
 
 if TYPE_CHECKING:
+    from pytest_evals.engines.transformers.backends.media import RowMedia
     from pytest_evals.engines.transformers.grammar import GrammarState
     from pytest_evals.engines.transformers.scheduling.prefix_tree import PrefixNode
 
@@ -56,6 +57,8 @@ class TokenSequence:
         """Whether the host has to see its logits: for its grammar, or for a parameter that declares so."""
         self.started: float | None = None
         self.prefix: PrefixNode | None = None
+        self.media: RowMedia | None = None
+        """Images and audio of its prompt; `encoding` attaches them."""
         self._tokenizer = tokenizer
         self._ends = ends
         self.restart()
@@ -164,6 +167,7 @@ class ScoringSequence:
         self.prefix: PrefixNode | None = None
         self.shared = 0
         self.started: float | None = None
+        self.media: RowMedia | None = None
         self.restart()
 
     @property

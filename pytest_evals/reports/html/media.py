@@ -94,12 +94,11 @@ class PageMedia:
 def _image_source(content: bytes) -> str:
     image = decoded(content, "the image")
     image.thumbnail((_SIDE, _SIDE))
-    options = [("PNG", "image/png", {"optimize": True}), ("JPEG", "image/jpeg", {"quality": 80})]
     written = []
-    for name, mime, settings in options:
+    for name, settings in (("png", {"optimize": True}), ("jpeg", {"quality": 80})):
         buffer = io.BytesIO()
         image.save(buffer, name, **settings)
-        written.append(data_uri(buffer.getvalue(), mime))
+        written.append(data_uri(buffer.getvalue(), f"image/{name}"))
     return min(written, key=len)
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from pytest_evals.completion import Failure
-from pytest_evals.engines.protocol import Request
 from pytest_evals.engines.transformers.backends.generate import GenerateBackend
 from pytest_evals.engines.transformers.backends.protocol import AnySequence, Backend, StepProgress
 from pytest_evals.engines.transformers.multimodal import MediaEncoder, MediaPrompt, extended, padded
@@ -30,77 +30,59 @@ from pytest_evals.media.parts import media_of
 _MOST_ROWS = 16
 """Rows of a batch: what is read of their media is in memory together."""
 _TRIED_TOKENS = 2
-CheckRoom = Callable[[int, int], None]
-"""Raises `ModelError` for a prompt of so many tokens, to which so many more are to come, that is too long."""
 
 
-class MediaSequence(TokenSequence):
-    """A completion of a prompt with media. Until it is read, ``prompt`` has one token in the place of each medium."""
+@dataclass(slots=True)
+class RowMedia:
+    """The media of a row. Until they are read, the row's prompt has one token in the place of each medium.
 
-    def __init__(
-        self, request: Request, prompt: Sequence[int], *rest: Any, media: MediaPrompt, check: CheckRoom, **named: Any
-    ) -> None:
-        super().__init__(request, prompt, *rest, **named)
-        self.media = media
-        self.block: MediaBlock | None = None
-        self._check = check
+    Args:
+        prompt: The conversation with its media; rows of one request share it.
+        check: Raises `ModelError` where a prompt of so many tokens, to which so many more are to come, is too long.
+        dropped: Tokens at the end of the prompt that belong to the continuation of a row that is only scored.
+    """
 
-    def read(self, encoder: MediaEncoder) -> None:
-        """Read the media, so that the prompt has all its tokens. Raises `ModelError`."""
-        if not self.media.inputs:
-            encoder.read(self.media)
-        self._check(len(self.media.ids), self.max_new_tokens)
-        self.place(self.media.ids)
-
-    def place(self, ids: Sequence[int]) -> None:
-        """Have these ids as the prompt's."""
-        self.prompt = list(ids)
-        self.restart()
+    prompt: MediaPrompt
+    check: Callable[[int, int], None]
+    dropped: int = 0
+    block: MediaBlock | None = None
+    """What stands for the media where they are tokens of the packed forward."""
 
 
-class MediaScoring(ScoringSequence):
-    """A text whose likelihood after a prompt with media is asked; see `MediaSequence`."""
-
-    def __init__(
-        self,
-        request: Request,
-        context: Sequence[int],
-        continuation: Sequence[int],
-        choice: int,
-        *,
-        media: MediaPrompt,
-        check: CheckRoom,
-        dropped: int,
-    ) -> None:
-        super().__init__(request, context, continuation, choice)
-        self.media = media
-        self.block: MediaBlock | None = None
-        self._check = check
-        # So many tokens at the end of the prompt belong to the continuation.
-        self._dropped = dropped
-
-    def read(self, encoder: MediaEncoder) -> None:
-        """See `MediaSequence.read`."""
-        if not self.media.inputs:
-            encoder.read(self.media)
-        self._check(len(self.media.ids) - self._dropped + len(self.continuation) - 1, 0)
-        self.place(self.media.ids)
-
-    def place(self, ids: Sequence[int]) -> None:
-        """Have these ids as the prompt's."""
-        context = ids[: len(ids) - self._dropped]
-        self.tokens = [*context, *self.continuation][:-1]
-        self.shareable, self.cells = len(context) - 1, len(self.tokens)
-
-    def inputs(self) -> dict[str, torch.Tensor]:
-        """Return what the model reads: the prompt, and of the continuation all but its last token."""
-        whole, kept = padded([self.media]), self.shareable + 1
-        shape = whole["input_ids"].shape
-        prompt = {name: value[:, :kept] if value.shape == shape else value for name, value in whole.items()}
-        return extended(prompt, [self.continuation[:-1]])
+def media_of_row(row: AnySequence) -> RowMedia:
+    """Return the media of a row that has some."""
+    if row.media is None:
+        raise RuntimeError(f"request {row.request.id!r} has no images or audio")
+    return row.media
 
 
-MediaRow = MediaSequence | MediaScoring
+def read_media(row: AnySequence, encoder: MediaEncoder) -> None:
+    """Read the media of a row, so that its prompt has all its tokens. Raises `ModelError`."""
+    media = media_of_row(row)
+    if not media.prompt.inputs:
+        encoder.read(media.prompt)
+    place(row, media.prompt.ids)
+    new = row.max_new_tokens if isinstance(row, TokenSequence) else len(row.continuation) - 1
+    media.check(len(media.prompt.ids) - media.dropped, new)
+
+
+def place(row: AnySequence, ids: Sequence[int]) -> None:
+    """Have these ids as the prompt of a row."""
+    context = list(ids[: len(ids) - media_of_row(row).dropped])
+    if isinstance(row, TokenSequence):
+        row.prompt = context
+        row.restart()
+        return
+    row.tokens = [*context, *row.continuation][:-1]
+    row.shareable, row.cells = len(context) - 1, len(row.tokens)
+
+
+def scoring_inputs(row: ScoringSequence) -> dict[str, torch.Tensor]:
+    """Return what the model reads of a row that is only scored: the prompt, and of the continuation all but its last token."""
+    whole, kept = padded([media_of_row(row).prompt]), row.shareable + 1
+    shape = whole["input_ids"].shape
+    prompt = {name: value[:, :kept] if value.shape == shape else value for name, value in whole.items()}
+    return extended(prompt, [row.continuation[:-1]])
 
 
 class PackedMedia:
@@ -113,32 +95,33 @@ class PackedMedia:
         self._under_way = 0
 
     @staticmethod
-    def takes(row: MediaRow) -> bool:
+    def takes(row: AnySequence) -> bool:
         """Tell whether a row may be packed: nobody looks at the ids of its prompt."""
-        return not row.request.alone and not (isinstance(row, MediaSequence) and row.needs_host)
+        return not row.request.alone and not (isinstance(row, TokenSequence) and row.needs_host)
 
     def has_room(self) -> bool:
         """Tell whether one more may be under way. What is read of its media is in memory as long."""
         return self._under_way < self._rows
 
-    def add(self, row: MediaRow, inputs: dict[str, torch.Tensor]) -> bool:
+    def add(self, row: AnySequence, inputs: dict[str, torch.Tensor]) -> bool:
         """Have a row that was read computed; return whether its media can be tokens. ``inputs`` are those of its prompt."""
         key = tuple(part["sha256"] for part in media_of(row.request.messages))
-        held = self._embeddings.hold(key, row.media.ids, inputs)
+        media = media_of_row(row)
+        held = self._embeddings.hold(key, media.prompt.ids, inputs)
         if held is None:
             return False
-        row.block = held.block
-        row.place(held.ids)
-        row.media.inputs = {}
+        media.block = held.block
+        place(row, held.ids)
+        media.prompt.inputs = {}
         self._under_way += 1
         self._loop.add([row])
         return True
 
-    def release(self, row: MediaRow) -> None:
+    def release(self, media: RowMedia) -> None:
         """Take note that a row has been answered."""
-        if row.block is not None:
-            self._embeddings.let_go(row.block)
-            row.block = None
+        if media.block is not None:
+            self._embeddings.let_go(media.block)
+            media.block = None
             self._under_way -= 1
 
 
@@ -160,7 +143,7 @@ class MediaBackend(GenerateBackend):
         self.encoder = encoder
         self._plainly = plainly
         self._packed = packed
-        self._packable: deque[MediaRow] = deque()
+        self._packable: deque[AnySequence] = deque()
         self._padding_tried = False
         self._notes: list[str] = []
 
@@ -169,11 +152,10 @@ class MediaBackend(GenerateBackend):
 
     def add(self, rows: Sequence[AnySequence]) -> None:
         """See `Backend.add`."""
-        mine = [row for row in rows if isinstance(row, MediaRow)]
-        packable = [row for row in mine if self._packed is not None and self._packed.takes(row)]
+        packable = [row for row in rows if self._packed is not None and self._packed.takes(row)]
         self._packable.extend(packable)
         chosen = set(map(id, packable))
-        super().add([row for row in mine if id(row) not in chosen])
+        super().add([row for row in rows if id(row) not in chosen])
 
     def feed(self) -> list[tuple[AnySequence, Failure | None]]:
         """Hand rows over to the packed loop, as many as it has room for; return those whose media cannot be read."""
@@ -183,19 +165,19 @@ class MediaBackend(GenerateBackend):
             failure = self._read(row)
             if failure is not None:
                 refused.append((row, failure))
-            elif not self._packed.add(row, self.encoder.placed(padded([row.media]), self._model)):
+            elif not self._packed.add(row, self.encoder.placed(padded([media_of_row(row).prompt]), self._model)):
                 super().add([row])
         return refused
 
     def release(self, row: AnySequence) -> None:
         """Take note that a row has been answered."""
-        if self._packed is not None and isinstance(row, MediaRow):
-            self._packed.release(row)
+        if self._packed is not None and row.media is not None:
+            self._packed.release(row.media)
 
-    def _read(self, row: MediaRow) -> Failure | None:
+    def _read(self, row: AnySequence) -> Failure | None:
         """Read the media of a row; return why that cannot be done."""
         try:
-            row.read(self.encoder)
+            read_media(row, self.encoder)
         except ModelError as error:
             return Failure("unsupported" if isinstance(error, UnsupportedError) else "model", str(error))
         return None
@@ -211,8 +193,7 @@ class MediaBackend(GenerateBackend):
         with self._plainly():
             progress = super().step()
         for row in progress.finished:
-            if isinstance(row, MediaRow):
-                row.media.inputs = {}
+            media_of_row(row).prompt.inputs = {}
         progress.failed += refused
         progress.notes, self._notes = self._notes, []
         return progress
@@ -225,7 +206,7 @@ class MediaBackend(GenerateBackend):
             alone = row.request.alone or (batch and batch[0].request.alone)
             if batch and (alone or row.generates != batch[0].generates):
                 break
-            failure = self._read(row) if isinstance(row, MediaRow) else None
+            failure = self._read(row)
             if failure is not None:
                 refused.append((self._waiting.pop(0), failure))
                 continue
@@ -237,26 +218,31 @@ class MediaBackend(GenerateBackend):
 
     @torch.inference_mode()
     def _generate(self, rows: list[TokenSequence]) -> None:
-        mine = [row for row in rows if isinstance(row, MediaSequence)]
-        inputs = self._together(mine) if len({len(row.generated) for row in mine}) == 1 else None
-        if inputs is None:
-            for row in mine:
-                if not row.ended:
-                    self._write([row], self.encoder.placed(extended(padded([row.media]), [row.generated]), self._model))
+        inputs = self._together(rows) if len({len(row.generated) for row in rows}) == 1 else None
+        if inputs is not None:
+            self._go_on(rows, inputs)
             return
-        self._write(list(mine), self.encoder.placed(extended(inputs, [row.generated for row in mine]), self._model))
+        for row in rows:
+            if not row.ended:
+                self._go_on([row], padded([media_of_row(row).prompt]))
 
-    def _together(self, rows: Sequence[MediaSequence]) -> dict[str, torch.Tensor] | None:
+    def _go_on(self, rows: list[TokenSequence], inputs: dict[str, torch.Tensor]) -> None:
+        """Have rows written whose prompts are ``inputs``, and which may have begun."""
+        self._write(rows, self.encoder.placed(extended(inputs, [row.generated for row in rows]), self._model))
+
+    def _together(self, rows: Sequence[TokenSequence]) -> dict[str, torch.Tensor] | None:
         """Return the inputs of a batch, `None` where its rows have to be computed one by one."""
         lengths = [len(row.prompt) for row in rows]
         differ = min(lengths) != max(lengths)
         if differ and not self._pads:
             return None
-        inputs = self.encoder.together([row.media for row in rows])
+        prompts = [media_of_row(row).prompt for row in rows]
+        inputs = self.encoder.together(prompts)
         if inputs is not None and differ and not self._padding_tried:
             self._padding_tried = True
-            ends = (lengths.index(min(lengths)), lengths.index(max(lengths)))
-            self._pads = self._padding_is_harmless([rows[index].media for index in ends])
+            self._pads = self._padding_is_harmless(
+                [prompts[lengths.index(min(lengths))], prompts[lengths.index(max(lengths))]]
+            )
             if not self._pads:
                 self._notes.append(
                     "prompts with images or audio are computed one by one: padding would change their logits"
@@ -287,9 +273,7 @@ class MediaBackend(GenerateBackend):
     @torch.inference_mode()
     def _score(self, rows: list[ScoringSequence]) -> None:
         for row in rows:
-            if not isinstance(row, MediaScoring):
-                continue
             started = self._meter.now()
-            output = self._model(**self.encoder.placed(row.inputs(), self._model))
+            output = self._model(**self.encoder.placed(scoring_inputs(row), self._model))
             score(row, output.logits[0, -len(row.continuation) :])
             self._meter.count(started, prompt=len(row.tokens), decode=0, generated=0)

@@ -87,8 +87,13 @@ class MediaEmbeddings:
         """Return a prompt with ids for its media; these have their embeddings until `let_go`.
 
         ``inputs`` are what the model is given for the prompt, on its device. `None` for a model that does more with media than put
-        them in the place of placeholders.
+        them in the place of placeholders: one that is told which tokens are media attends to them in another way, or counts
+        positions otherwise.
         """
+        shape = inputs["input_ids"].shape
+        told = [value for name, value in inputs.items() if value.shape == shape and name not in ("input_ids", "attention_mask")]
+        if any(bool(value.any()) for value in told):
+            return None
         places = [place for place, token in enumerate(ids) if token in self._placeholders]
         block = self._blocks.get((key, len(places)))
         if block is None or block.values is None:
