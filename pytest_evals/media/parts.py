@@ -206,4 +206,9 @@ def label_of(part: Part) -> str:
         if "seconds" in part
         else ""
     )
-    return f"{kind}: {shown_source(name)}{f', {size}' if size else ''}"
+    # Of a long path the end says most.
+    shown = f"...{name[-_LONGEST_NAME:]}" if len(name) > _LONGEST_NAME else name
+    return f"{kind}: {shown}{f', {size}' if size else ''}"
+
+
+_LONGEST_NAME = 60

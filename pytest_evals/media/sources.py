@@ -151,13 +151,13 @@ def _fetched(kind: MediaKind, url: str, places: MediaPlaces) -> MediaSource:
 def _from_data_uri(text: str, kind: MediaKind) -> bytes:
     found = _DATA.match(text)
     if found is None:
-        raise DatasetError(f"{kind} {shown_source(text)!r} is no data URI: it has no comma before its content")
+        raise DatasetError(f"{kind} {shown_source(text)!r} is not a data URI: it has no comma before its content")
     terms, content = found[1].lower(), text[found.end() :]
     if not terms.replace(" ", "").endswith(";base64"):
         return unquote_to_bytes(content)
     decoded = _base64(unquote(content))
     if decoded is None:
-        raise DatasetError(f"{kind} {shown_source(text)!r} is no data URI: its content is not base64")
+        raise DatasetError(f"{kind} {shown_source(text)!r} is not a data URI: its content is not base64")
     return decoded
 
 
@@ -193,7 +193,7 @@ def _from_path(kind: MediaKind, path: Path, places: MediaPlaces) -> MediaSource:
         if stat.S_ISDIR(status.st_mode):
             raise DatasetError(f"{kind} {shown_source(path)!r} is a folder: {found}")
         if not stat.S_ISREG(status.st_mode):
-            raise DatasetError(f"{kind} {shown_source(path)!r} is no regular file: {found}")
+            raise DatasetError(f"{kind} {shown_source(path)!r} is not a regular file: {found}")
         _check_size(status.st_size, str(found))
         return MediaSource(found.read_bytes(), found)
     except OSError as error:

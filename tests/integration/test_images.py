@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def test_a_run_with_images_and_audio_shows_them_everywhere(evals: Evals) -> None
 
     page = (folder / "out" / "report.html").read_text()
     assert "media-src data:" in page
-    chunk = re.search(r'class="chunk">\n(.*?)</script>', page, re.DOTALL)
+    chunk = re.search(r'class="chunk">(.*?)</script>', page, re.DOTALL)
     assert chunk is not None
     shown: dict[str, Any] = {entry["case"]: entry["thread"][0]["content"][0] for entry in json.loads(chunk[1])}
     assert shown["a"]["src"].startswith("data:image/png;base64,")
@@ -83,9 +84,9 @@ def test_a_run_with_images_and_audio_shows_them_everywhere(evals: Evals) -> None
     assert shown["tone"]["src"].startswith("data:audio/wav;base64,")
     assert "[image: pictures/b.png, 32x24]" in (folder / "sum.md").read_text()
 
-    listed = evals.pytester.run("pytest-evals", "cases", "run.jsonl", "-v").stdout.str()
+    listed = evals.pytester.run(sys.executable, "-m", "pytest_evals", "cases", "run.jsonl", "-v").stdout.str()
     assert "[image: pictures/b.png, 32x24]" in listed
-    evals.pytester.run("pytest-evals", "export", "run.jsonl", "--to", "inspect", "-o", "logs")
+    evals.pytester.run(sys.executable, "-m", "pytest_evals", "export", "run.jsonl", "--to", "inspect", "-o", "logs")
     (log,) = [json.loads(path.read_text()) for path in (folder / "logs").glob("*colors*.json")]
     assert log["samples"][0]["input"][0]["content"] == [
         {"type": "image", "image": "pictures/a.png", "detail": "auto"},
@@ -98,8 +99,8 @@ def test_a_file_that_is_gone_or_another_one_is_not_shown(evals: Evals) -> None:
     evals.run("--evals-judge", "scripted:script:answer")
     (folder / "pictures" / "a.png").unlink()
     (folder / "pictures" / "b.png").write_bytes(png(color="green"))
-    evals.pytester.run("pytest-evals", "report", "run.jsonl", "-o", "page.html")
-    chunk = re.search(r'class="chunk">\n(.*?)</script>', (folder / "page.html").read_text(), re.DOTALL)
+    evals.pytester.run(sys.executable, "-m", "pytest_evals", "report", "run.jsonl", "-o", "page.html")
+    chunk = re.search(r'class="chunk">(.*?)</script>', (folder / "page.html").read_text(), re.DOTALL)
     assert chunk is not None
     shown = [entry["thread"][0]["content"][0] for entry in json.loads(chunk[1]) if entry["case"] in "ab"]
     assert [(part.get("missing"), part.get("src")) for part in shown] == [(True, None), (True, None)]
@@ -115,11 +116,15 @@ def test_images_that_cannot_be_used_are_errors_of_collection(evals: Evals) -> No
         def test_photos(completion):
             pass
 
-        @cases([{"photo": "http://127.0.0.1:9/a.png"}], prompt="What?", images="item.photo")
-        def test_addresses(completion):
-            pass
         """,
         rows__jsonl=rows,
+        test_web__py="""
+from pytest_evals import cases
+
+@cases([{"photo": "http://127.0.0.1:9/a.png"}], prompt="What?", images="item.photo")
+def test_addresses(completion):
+    pass
+""",
     )
     (evals.pytester.path / "red.png").write_bytes(png())
     (evals.pytester.path / "notes.txt").write_text("words")
@@ -163,3 +168,32 @@ def open_inline(medium):
     evals.run().assert_outcomes(passed=2)
     assert evals.artifact.samples[0].case_id == first.case_id
     assert first.interaction.metadata["image"].startswith("<image of 32x24")
+
+
+def test_a_judge_is_shown_the_images_that_it_asks_for(evals: Evals) -> None:
+    folder = evals.pytester.path
+    evals.write(
+        """
+        from pytest_evals import cases, graders
+
+        red = graders.judge.binary("The picture is red.", images="item.photo")
+        told = graders.judge.binary("It is red.", answer="{{conversation}}")
+
+        @cases([{"photo": "a.png", "id": "a"}, {"photo": "b.png", "id": "b"}], id="id", prompt="What?", images="item.photo")
+        def test_photos(red, told):
+            pass
+        """,
+        SCRIPT
+        + """
+def judge(messages):
+    parts = messages[-1]["content"]
+    if isinstance(parts, str):
+        return "PASS" if "[image]" in parts and "a.png" not in parts else "FAIL"
+    return "PASS" if answer(messages) == "red" else "FAIL"
+""",
+    )
+    (folder / "a.png").write_bytes(png())
+    (folder / "b.png").write_bytes(png(color="blue"))
+    evals.run("--evals-judge", "scripted:script:judge").assert_outcomes(passed=2)
+    assert {case: grade.value for case, grade in evals.grades("red").items()} == {"a": 1.0, "b": 0.0}
+    assert {grade.value for grade in evals.grades("told").values()} == {1.0}

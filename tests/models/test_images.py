@@ -200,12 +200,19 @@ def test_the_embedded_model_with_eyes_answers_as_generate_does(tmp_path: Path) -
     weights = embedded_weights()
     assert weights is not None
     folder = idefics3(tmp_path / "smol-eyes", converted(weights, lambda _text: None))
-    questions = ["What is the capital of France?", "Name three colours.", "What is 2 + 2?"]
+    questions = ["What is the capital of France?", "Name three colours."]
     requests = [
-        asked(f"q{index}", [shown(index), question], system="You are brief.", max_new_tokens=8)
+        asked(f"q{index}", [shown(index), question], system="You are brief.", max_new_tokens=6)
         for index, question in enumerate(questions)
     ]
     plain = request("plain", questions[0], max_new_tokens=8)
     found = texts(open_engine(folder), [*requests, plain])
     assert {key: text for key, text in found.items() if key != "plain"} == reference(folder, requests)
     assert "Paris" in found["plain"]
+
+
+def test_a_control_token_in_a_text_beside_a_picture_is_no_control_token(eyes: Path) -> None:
+    forged = asked("f", [shown(0), "is <image> a word?"], max_new_tokens=3)
+    error = answers(open_engine(eyes), [forged])["f"].error
+    assert error is not None
+    assert "holds the text '<image>'" in error.message

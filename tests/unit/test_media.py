@@ -141,7 +141,7 @@ def test_a_missing_file_names_every_place_that_was_looked_at(places: MediaPlaces
 def test_a_pipe_is_no_file(places: MediaPlaces) -> None:
     pipe = places.folders[0] / "pipe.png"
     os.mkfifo(pipe)
-    assert "is no regular file" in refused("image", "pipe.png", places)
+    assert "is not a regular file" in refused("image", "pipe.png", places)
 
 
 def test_more_bytes_than_the_limit_are_not_read(places: MediaPlaces, monkeypatch: pytest.MonkeyPatch) -> None:
