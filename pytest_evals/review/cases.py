@@ -8,9 +8,9 @@ from typing import Any
 
 from pytest_evals.errors import ArtifactError, SuiteError
 from pytest_evals.questions.question import Question
+from pytest_evals.reports.cases import called, message_text
 from pytest_evals.reports.html.media import PageMedia
 from pytest_evals.review.answers import AnswerPlace, HumanAnswer
-from pytest_evals.review.layout import as_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +105,10 @@ def _questions(sample: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, An
             yield grade["grader_key"].removesuffix(f".{field}") if field else grade["grader_key"], metadata
 
 
-def _content(content: Any, media: PageMedia) -> Any:
-    """Return a message's content as the page shows it; what is neither text nor parts as its text."""
-    return media.shown(content) if isinstance(content, list) else as_text(content)
+def _said(message: Mapping[str, Any], media: PageMedia) -> Any:
+    """Return what a message says, as the page shows it: its text, or its parts."""
+    content = message.get("content")
+    return media.shown(content) if isinstance(content, list) else message_text(message)
 
 
 def _with_parts(layout: Mapping[str, Any], sample: Mapping[str, Any], media: PageMedia) -> dict[str, Any]:
@@ -118,16 +119,17 @@ def _with_parts(layout: Mapping[str, Any], sample: Mapping[str, Any], media: Pag
             "children": [_with_parts(child, sample, media) for child in layout["children"]],
         }
     interaction = sample["interaction"]
-    answer = (interaction["completion"] or {}).get("text", "")
+    completion = interaction["completion"] or {}
+    answer = completion.get("text", "")
     if layout.get("part") == "completion":
-        return {"label": layout["label"] or "Answer", "text": answer}
+        folded = {"reasoning": completion["reasoning"]} if completion.get("reasoning") else {}
+        shown = "\n".join([*([answer] if answer else []), *map(called, completion.get("tool_calls") or ())])
+        return {"label": layout["label"] or "Answer", "text": shown, **folded}
     if layout.get("part") == "conversation":
         thread = list(interaction["thread"])
-        if thread and thread[-1].get("role") == "assistant" and thread[-1].get("content") == answer:
+        if thread and thread[-1].get("role") == "assistant" and (thread[-1].get("content") or "") == answer:
             thread.pop()
-        messages = [
-            {"role": str(message.get("role")), "content": _content(message.get("content"), media)} for message in thread
-        ]
+        messages = [{"role": str(message.get("role")), "content": _said(message, media)} for message in thread]
         return {"label": layout["label"], "messages": messages}
     return {"label": str(layout["label"]), "text": str(layout["text"])}
 

@@ -12,7 +12,8 @@ from pytest_evals.errors import DatasetError, SuiteError
 from pytest_evals.generation import GenerationParams, parse_generation
 from pytest_evals.runner.calls import Caller
 from pytest_evals.runner.completions import completion_of
-from pytest_evals.suites.conversation import check_messages, with_media
+from pytest_evals.suites.conversation import check_messages
+from pytest_evals.suites.media import with_media
 
 T = TypeVar("T")
 Named = Callable[[str], str]

@@ -127,6 +127,7 @@ class Outputs:
             outcome=sample["outcome"],
             prompt=shown_text(asked[-1]) if asked else "",
             text=(interaction["completion"] or {}).get("text", ""),
+            reasoning=(interaction["completion"] or {}).get("reasoning") or "",
             reason=sample_reason(sample),
             location=self._in_checkout(sample.get("location")) or (self._suite_location(info) if info else None),
             sample_id=sample["id"],

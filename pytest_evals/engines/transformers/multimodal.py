@@ -17,14 +17,12 @@ from typing import Any
 import torch
 import transformers
 
-from pytest_evals.completion import Message
 from pytest_evals.errors import EvalsError, ModelError, UnsupportedError
 from pytest_evals.media.images import decoded
 from pytest_evals.media.parts import content_of_part, is_media, label_of
 
 _SANITIZE = "sanitize_control_tokens"
 _MEDIA_TOKEN = re.compile(r"(?:image|video|audio|vision|speech|boi|eoi|boa|eoa)\w*token\w*_(?:id|index)\Z")
-_PROBE = "zqxprobe"
 Conversation = list[dict[str, Any]]
 
 
@@ -124,40 +122,18 @@ class MediaEncoder:
         # Whether control tokens that stand in a message are encoded as text: found out with the first prompt.
         self._sanitizes: bool | None = None if _SANITIZE in takes else False
         self._takes_apart = "processor_kwargs" in takes
-        self._parts_only: dict[str, bool] = {}
         self._collates: bool | None = None
 
-    def prompt(self, tokenizer: Any, messages: Sequence[Message], variables: Mapping[str, Any]) -> MediaPrompt:
-        """Return a conversation as the processor takes it, with the template that ``tokenizer`` has; nothing is read yet.
-
-        Raises `ModelError` for a model without a chat template: a plain prompt has no place for media.
-        """
-        template = tokenizer.chat_template
-        if template is None:
-            raise ModelError(
-                "a prompt without a chat template has no place for images and audio; leave ?template=none out"
-            )
-        continued = messages[-1]["role"] == "assistant"
+    def prompt(self, template: str, turns: Sequence[Mapping[str, Any]], variables: Mapping[str, Any]) -> MediaPrompt:
+        """Return a conversation, arranged as the chat template takes it, for the processor; nothing is read yet."""
+        continued = turns[-1]["role"] == "assistant"
         options = {
             "chat_template": template,
             "add_generation_prompt": not continued,
             "continue_final_message": continued,
             **variables,
         }
-        as_parts = self._reads_parts_only(tokenizer, template)
-        return MediaPrompt([_written(message, as_parts=as_parts) for message in messages], options)
-
-    def _reads_parts_only(self, tokenizer: Any, template: str) -> bool:
-        """Tell whether a template loses the text of a message whose content is no list of parts."""
-        if template not in self._parts_only:
-            try:
-                text = tokenizer.apply_chat_template(
-                    [{"role": "user", "content": _PROBE}], chat_template=template, tokenize=False
-                )
-            except Exception:  # noqa: BLE001 - a template may do anything with a text where it expects a list
-                text = ""
-            self._parts_only[template] = _PROBE not in text
-        return self._parts_only[template]
+        return MediaPrompt([dict(turn) for turn in turns], options)
 
     def read(self, prompt: MediaPrompt) -> None:
         """Read the media of a prompt and fill in its token ids and tensors. Raises `ModelError` where that cannot be done."""
@@ -329,14 +305,6 @@ def extended(inputs: Mapping[str, torch.Tensor], tokens: Sequence[Sequence[int]]
 
 
 # -- A conversation as the processor takes it.
-
-
-def _written(message: Message, *, as_parts: bool) -> dict[str, Any]:
-    """Return a message for a chat template: of media, only what they are; how they are read is decided later."""
-    content = message["content"]
-    if isinstance(content, str) and as_parts:
-        return {**message, "content": [{"type": "text", "text": content}]}
-    return dict(message)
 
 
 def _opened(conversation: Iterable[Mapping[str, Any]], rate: int) -> Conversation:

@@ -27,7 +27,7 @@ from pytest_evals.graders.judges.subject import (
     with_subject,
 )
 from pytest_evals.questions.scales import Scale, set_scale
-from pytest_evals.suites.conversation import images_of
+from pytest_evals.suites.media import images_of
 from pytest_evals.templates.rendering import render_text
 
 if TYPE_CHECKING:

@@ -57,7 +57,7 @@ def entry(sample: Sample, before: Sample | None = None, media: PageMedia | None 
     interaction = sample["interaction"]
     completion = interaction["completion"]
     thread = list(interaction["thread"])
-    if completion and thread and thread[-1] == {"role": "assistant", "content": completion["text"]}:
+    if completion and thread and _is_answer(thread[-1], completion):
         # The answer is shown from the completion.
         thread.pop()
     found = {
@@ -85,6 +85,17 @@ def entry(sample: Sample, before: Sample | None = None, media: PageMedia | None 
 
 def _messages(messages: Iterable[Mapping[str, Any]], media: PageMedia) -> list[dict[str, Any]]:
     return [{**message, "content": media.shown(message.get("content"))} for message in messages]
+
+
+def _is_answer(message: Mapping[str, Any], completion: Mapping[str, Any]) -> bool:
+    """Tell whether the last message says what the completion says, and no more."""
+    known = ("role", "content", "reasoning_content", "tool_calls")
+    return (
+        message.get("role") == "assistant"
+        and (message.get("content") or "") == completion["text"]
+        and message.get("reasoning_content") == completion.get("reasoning")
+        and all(name in known for name in message)
+    )
 
 
 def _location(location: Mapping[str, Any] | None) -> str | None:

@@ -45,6 +45,8 @@ class RowMedia:
     prompt: MediaPrompt
     check: Callable[[int, int], None]
     dropped: int = 0
+    tail: tuple[int, ...] = ()
+    """Tokens between the prompt and the continuation, as those that end the thoughts of a model."""
     block: MediaBlock | None = None
     """What stands for the media where they are tokens of the packed forward."""
 
@@ -63,12 +65,13 @@ def read_media(row: AnySequence, encoder: MediaEncoder) -> None:
         encoder.read(media.prompt)
     place(row, media.prompt.ids)
     new = row.max_new_tokens if isinstance(row, TokenSequence) else len(row.continuation) - 1
-    media.check(len(media.prompt.ids) - media.dropped, new)
+    media.check(len(media.prompt.ids) - media.dropped + len(media.tail), new)
 
 
 def place(row: AnySequence, ids: Sequence[int]) -> None:
     """Have these ids as the prompt of a row."""
-    context = list(ids[: len(ids) - media_of_row(row).dropped])
+    media = media_of_row(row)
+    context = [*ids[: len(ids) - media.dropped], *media.tail]
     if isinstance(row, TokenSequence):
         row.prompt = context
         row.restart()
@@ -79,10 +82,11 @@ def place(row: AnySequence, ids: Sequence[int]) -> None:
 
 def scoring_inputs(row: ScoringSequence) -> dict[str, torch.Tensor]:
     """Return what the model reads of a row that is only scored: the prompt, and of the continuation all but its last token."""
-    whole, kept = padded([media_of_row(row).prompt]), row.shareable + 1
+    media = media_of_row(row)
+    whole, kept = padded([media.prompt]), len(media.prompt.ids) - media.dropped
     shape = whole["input_ids"].shape
     prompt = {name: value[:, :kept] if value.shape == shape else value for name, value in whole.items()}
-    return extended(prompt, [row.continuation[:-1]])
+    return extended(prompt, [[*media.tail, *row.continuation[:-1]]])
 
 
 class PackedMedia:

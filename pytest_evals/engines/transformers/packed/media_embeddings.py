@@ -17,6 +17,8 @@ import torch
 
 from pytest_evals.engines.protocol import Request
 from pytest_evals.engines.transformers.backends.protocol import AnySequence
+from pytest_evals.engines.transformers.chat_templates import template_of
+from pytest_evals.engines.transformers.conversations import arranged
 from pytest_evals.engines.transformers.multimodal import MediaEncoder, extended, media_tokens, padded
 from pytest_evals.engines.transformers.packed.model_runner import ModelRunner
 from pytest_evals.engines.transformers.scheduling.plan import BatchLimits
@@ -91,7 +93,11 @@ class MediaEmbeddings:
         positions otherwise.
         """
         shape = inputs["input_ids"].shape
-        told = [value for name, value in inputs.items() if value.shape == shape and name not in ("input_ids", "attention_mask")]
+        told = [
+            value
+            for name, value in inputs.items()
+            if value.shape == shape and name not in ("input_ids", "attention_mask")
+        ]
         if any(bool(value.any()) for value in told):
             return None
         places = [place for place, token in enumerate(ids) if token in self._placeholders]
@@ -190,7 +196,8 @@ def media_difference(
     for number, text in enumerate(_TEXTS):
         part = _made_image(number) if "image" in encoder.kinds else _made_sound(number)
         messages: list[Any] = [{"role": "user", "content": checked_content([part, text], NOWHERE, 1)}]
-        prompt = encoder.prompt(tokenizer, messages, {})
+        template = template_of(tokenizer)
+        prompt = encoder.prompt(template, arranged(tokenizer, template, messages, {}), {})
         encoder.read(prompt)
         placed = encoder.placed(padded([prompt]), model)
         held = embeddings.hold((str(number),), prompt.ids, placed)
