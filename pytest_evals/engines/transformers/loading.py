@@ -27,6 +27,7 @@ from pytest_evals.engines.transformers.multimodal import (
     Processor,
     is_multimodal,
     load_processor,
+    reading_versions,
 )
 from pytest_evals.errors import ModelError
 
@@ -79,6 +80,8 @@ def load_model(spec: ModelSpec, options: dict[str, Any], report: Callable[[str],
     model.eval()
     prompts = {name: value for name, value in spec.options.items() if spec.kind.options[name].of_prompts}
     identity = _identity(source, model, tokenizer, dtype)
+    if processor.kinds:
+        identity["media"] = reading_versions()
     template = spec.options.get("template")
     return LoadedModel(model, tokenizer, device, dtype, identity, ranks, template, prompts, processor)
 

@@ -7,11 +7,13 @@ tensors. How these are put together for several conversations differs from model
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import metadata
 from typing import Any
 
 import torch
@@ -89,6 +91,18 @@ def _why_not(error: Exception) -> str:
     return f"its processor cannot be loaded ({type(error).__name__}: {text[:200]})"
 
 
+_READERS = ("pillow", "torchvision", "soundfile", "soxr")
+
+
+def reading_versions() -> dict[str, str]:
+    """Return the versions of the packages that decide what a model sees of a file."""
+    found = {}
+    for name in _READERS:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
 def media_tokens(config: Any) -> frozenset[int]:
     """Return the ids of tokens that mean something only beside an image or a recording."""
     found = set()
@@ -154,9 +168,9 @@ class MediaEncoder:
                 # Not every processor can encode control tokens that stand in a message as text.
                 if self._sanitizes:
                     raise
+                self._refuse_control_tokens(prompts)
                 found = self._apply(conversations, options)
                 self._sanitizes = False
-                self._refuse_control_tokens(prompts)
             else:
                 self._sanitizes = True
         else:

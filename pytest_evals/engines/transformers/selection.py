@@ -91,23 +91,43 @@ def select_backend(loaded: LoadedModel, spec: ModelSpec, options: Mapping[str, A
     else:
         backends = _packing(loaded, runner, Backends("packed", [], budget, meter, notes), options)
     if loaded.processor.kinds:
-        packed = (
-            None
-            if options.get("exact") or "media" in options.get("without", ())
-            else _packed_media(loaded, runner, backends)
-        )
-        backends.media = _media_backend(loaded, backends, packed, exact=bool(options.get("exact")))
+        backends.media = _media_backend(loaded, runner, backends, options)
     return backends
 
 
-def _packed_media(loaded: LoadedModel, runner: ModelRunner | None, backends: Backends) -> PackedMedia | None:
+def _media_backend(
+    loaded: LoadedModel, runner: ModelRunner | None, backends: Backends, options: Mapping[str, Any]
+) -> MediaBackend:
+    """Return the loop for requests with images or audio."""
+    reference, exact = backends.loops[-1], bool(options.get("exact"))
+    encoder = MediaEncoder(loaded.processor)
+    packed = None
+    if (
+        runner is not None
+        and isinstance(reference, ReferenceBackend)
+        and not exact
+        and "media" not in options.get("without", ())
+    ):
+        packed = _packed_media(loaded, runner, backends, encoder, reference)
+    return MediaBackend(
+        loaded.model,
+        dataclasses.replace(backends.budget, rows=1) if exact else backends.budget,
+        backends.meter,
+        loaded.device,
+        encoder=encoder,
+        plainly=reference.plainly if isinstance(reference, ReferenceBackend) else contextlib.nullcontext,
+        packed=packed,
+    )
+
+
+def _packed_media(
+    loaded: LoadedModel, runner: ModelRunner, backends: Backends, encoder: MediaEncoder, reference: ReferenceBackend
+) -> PackedMedia | None:
     """Return the packed loop for rows with media, where it gives the model's own logits for a prompt with one."""
-    reference = backends.loops[-1]
     # Captured steps, and other processes that hold a part of the model, know nothing of ids beyond the vocabulary.
-    if runner is None or runner.decoder is not None or loaded.ranks > 1 or not isinstance(reference, ReferenceBackend):
+    if runner.decoder is not None or loaded.ranks > 1:
         return None
     embeddings = MediaEmbeddings(loaded.model, reference.plainly)
-    encoder = MediaEncoder(loaded.processor)
     try:
         difference = media_difference(loaded.model, runner, encoder, embeddings, loaded.tokenizer)
     except Exception:  # noqa: BLE001 - a model's own code and its processor may do anything with what they do not expect
@@ -118,21 +138,6 @@ def _packed_media(loaded: LoadedModel, runner: ModelRunner | None, backends: Bac
         embeddings.remove()
         return None
     return PackedMedia(backends.loops[0], embeddings, backends.budget.rows)
-
-
-def _media_backend(loaded: LoadedModel, backends: Backends, packed: PackedMedia | None, *, exact: bool) -> MediaBackend:
-    """Return the loop for requests with images or audio. ``exact``: as if nothing else were computed."""
-    reference = backends.loops[-1]
-    budget = dataclasses.replace(backends.budget, rows=1) if exact else backends.budget
-    return MediaBackend(
-        loaded.model,
-        budget,
-        backends.meter,
-        loaded.device,
-        encoder=MediaEncoder(loaded.processor),
-        plainly=reference.plainly if isinstance(reference, ReferenceBackend) else contextlib.nullcontext,
-        packed=packed,
-    )
 
 
 def _packing(loaded: LoadedModel, runner: ModelRunner, backends: Backends, options: Mapping[str, Any]) -> Backends:
