@@ -25,7 +25,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer."""
         ASKED.append(self.path)
-        moved = {"/moved": "/red.png", "/escape": "file:///etc/hostname"}.get(self.path)
+        moved = {"/moved": "/red.png", "/file": "file:///etc/hostname", "/ftp": "ftp://127.0.0.1/a.png"}.get(self.path)
         self.send_response(302 if moved else 200 if self.path == "/red.png" else 404)
         if moved:
             self.send_header("Location", moved)
@@ -58,7 +58,7 @@ def test_what_is_at_an_address_is_fetched_once(address: str, tmp_path: Path) -> 
 
 def test_what_cannot_be_fetched_is_said_so(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fetch = fetcher(tmp_path)
-    for path, words in (("/gone.png", "Not Found"), ("/escape", "is no address of the web")):
+    for path, words in (("/gone.png", "Not Found"), ("/file", "is not allowed"), ("/ftp", "is no address of the web")):
         with pytest.raises(DatasetError, match=f"cannot be fetched: .*{words}"):
             fetch(f"{address}{path}")
     with pytest.raises(DatasetError, match="cannot be fetched"):

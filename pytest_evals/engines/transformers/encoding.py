@@ -16,7 +16,7 @@ import transformers
 
 from pytest_evals.completion import Failure, Message, text_of
 from pytest_evals.engines.protocol import Capabilities, EngineInfo, Request, refusal
-from pytest_evals.engines.transformers.backends.media import RowMedia
+from pytest_evals.engines.transformers.backends.media import attach_media
 from pytest_evals.engines.transformers.backends.protocol import AnySequence
 from pytest_evals.engines.transformers.chat_templates import (
     check_variables,
@@ -341,19 +341,8 @@ class RequestEncoder:
     def _attach_media(self, rows: Sequence[AnySequence], request: Request, encoder: MediaEncoder) -> None:
         """Give rows the images and audio of their prompt; these are read when their turn comes."""
         tokenizer = self._tokenizers.of(request.model)
-        variables = self._variables(tokenizer, request)
-        if tokenizer.chat_template is None:
-            raise UnsupportedError(
-                "a prompt without a chat template has no place for images and audio; leave ?template=none out"
-            )
-        template = template_of(tokenizer, tools=bool(variables.get("tools")))
-        prompt = encoder.prompt(template, arranged(tokenizer, template, request.messages, variables), variables)
-        length = len(encode(tokenizer, request.messages, variables))
-        for row in rows:
-            row.media = RowMedia(prompt, self._check_room)
-            if isinstance(row, ScoringSequence):
-                context = row.tokens[: row.shareable + 1]
-                row.media.dropped, row.media.tail = max(0, length - len(context)), tuple(context[length:])
+        prompt = encoder.prompt(tokenizer, request.messages, self._variables(tokenizer, request))
+        attach_media(rows, prompt, len(self._encode(tokenizer, request)), self._check_room)
 
     def _encode(self, tokenizer: Any, request: Request) -> list[int]:
         return encode(tokenizer, request.messages, self._variables(tokenizer, request), apart=self._reads_and_writes)

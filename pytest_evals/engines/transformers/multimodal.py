@@ -19,6 +19,9 @@ from typing import Any
 import torch
 import transformers
 
+from pytest_evals.completion import Message
+from pytest_evals.engines.transformers.chat_templates import template_of
+from pytest_evals.engines.transformers.conversations import arranged
 from pytest_evals.errors import EvalsError, ModelError, UnsupportedError
 from pytest_evals.media.images import decoded
 from pytest_evals.media.parts import content_of_part, is_media, label_of
@@ -138,8 +141,17 @@ class MediaEncoder:
         self._takes_apart = "processor_kwargs" in takes
         self._collates: bool | None = None
 
-    def prompt(self, template: str, turns: Sequence[Mapping[str, Any]], variables: Mapping[str, Any]) -> MediaPrompt:
-        """Return a conversation, arranged as the chat template takes it, for the processor; nothing is read yet."""
+    def prompt(self, tokenizer: Any, messages: Sequence[Message], variables: Mapping[str, Any]) -> MediaPrompt:
+        """Return a conversation, arranged as the tokenizer's chat template takes it, for the processor; nothing is read yet.
+
+        Raises `UnsupportedError` without a chat template, and `ModelError` where it drops a message.
+        """
+        if tokenizer.chat_template is None:
+            raise UnsupportedError(
+                "a prompt without a chat template has no place for images and audio; leave ?template=none out"
+            )
+        template = template_of(tokenizer, tools=bool(variables.get("tools")))
+        turns = arranged(tokenizer, template, messages, variables)
         continued = turns[-1]["role"] == "assistant"
         options = {
             "chat_template": template,

@@ -58,6 +58,17 @@ def media_of_row(row: AnySequence) -> RowMedia:
     return row.media
 
 
+def attach_media(
+    rows: Sequence[AnySequence], prompt: MediaPrompt, outline: int, check: Callable[[int, int], None]
+) -> None:
+    """Give rows the media of their prompt, of which they have an ``outline`` of this many tokens."""
+    for row in rows:
+        row.media = RowMedia(prompt, check)
+        if isinstance(row, ScoringSequence):
+            context = row.tokens[: row.shareable + 1]
+            row.media.dropped, row.media.tail = max(0, outline - len(context)), tuple(context[outline:])
+
+
 def read_media(row: AnySequence, encoder: MediaEncoder) -> None:
     """Read the media of a row, so that its prompt has all its tokens. Raises `ModelError`."""
     media = media_of_row(row)

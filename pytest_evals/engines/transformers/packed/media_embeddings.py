@@ -17,8 +17,6 @@ import torch
 
 from pytest_evals.engines.protocol import Request
 from pytest_evals.engines.transformers.backends.protocol import AnySequence
-from pytest_evals.engines.transformers.chat_templates import template_of
-from pytest_evals.engines.transformers.conversations import arranged
 from pytest_evals.engines.transformers.multimodal import MediaEncoder, extended, media_tokens, padded
 from pytest_evals.engines.transformers.packed.model_runner import ModelRunner
 from pytest_evals.engines.transformers.scheduling.plan import BatchLimits
@@ -196,8 +194,7 @@ def media_difference(
     for number, text in enumerate(_TEXTS):
         part = _made_image(number) if "image" in encoder.kinds else _made_sound(number)
         messages: list[Any] = [{"role": "user", "content": checked_content([part, text], NOWHERE, 1)}]
-        template = template_of(tokenizer)
-        prompt = encoder.prompt(template, arranged(tokenizer, template, messages, {}), {})
+        prompt = encoder.prompt(tokenizer, messages, {})
         encoder.read(prompt)
         placed = encoder.placed(padded([prompt]), model)
         held = embeddings.hold((str(number),), prompt.ids, placed)
