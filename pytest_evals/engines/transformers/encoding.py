@@ -294,7 +294,9 @@ class RequestEncoder:
         try:
             rows = self._choices(request) if request.choices else self._samples(request)
             if self._media is not None and media_of(request.messages):
-                self._attach_media(rows, request, self._media)
+                tokenizer = self._tokenizers.of(request.model)
+                prompt = self._media.prompt(tokenizer, request.messages, self._variables(tokenizer, request))
+                attach_media(rows, prompt, len(self._encode(tokenizer, request)), self._check_room)
             return rows
         except UnsupportedError as error:
             return Failure("unsupported", str(error))
@@ -337,12 +339,6 @@ class RequestEncoder:
             )
             for sample, guide in enumerate(guides)
         ]
-
-    def _attach_media(self, rows: Sequence[AnySequence], request: Request, encoder: MediaEncoder) -> None:
-        """Give rows the images and audio of their prompt; these are read when their turn comes."""
-        tokenizer = self._tokenizers.of(request.model)
-        prompt = encoder.prompt(tokenizer, request.messages, self._variables(tokenizer, request))
-        attach_media(rows, prompt, len(self._encode(tokenizer, request)), self._check_room)
 
     def _encode(self, tokenizer: Any, request: Request) -> list[int]:
         return encode(tokenizer, request.messages, self._variables(tokenizer, request), apart=self._reads_and_writes)
