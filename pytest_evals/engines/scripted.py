@@ -23,6 +23,7 @@ from pytest_evals.engines.protocol import Capabilities, EngineInfo, Event, Inbox
 from pytest_evals.engines.script_sources import script_sources
 from pytest_evals.errors import ModelError, did_you_mean
 from pytest_evals.hashing import content_hash
+from pytest_evals.media.parts import identified
 from pytest_evals.replies.form import ANY_FORM, written_form
 from pytest_evals.replies.reading import read_reply
 
@@ -47,7 +48,7 @@ class ScriptedEngine:
         self._form = written_form(reasoning) or ANY_FORM
         self._function, self._score = _load(name)
         self.info = EngineInfo(device="python", identity=identity_of(name, _sources(name, self._function)))
-        self.capabilities = Capabilities(likelihoods=self._score is not None)
+        self.capabilities = Capabilities(likelihoods=self._score is not None, media=frozenset({"image", "audio"}))
         self.on_result: Callable[[Result], None] = lambda _: None
         """See `TellsAtOnce`: calls that end together are yielded one after another, and the script may be a service that is paid."""
 
@@ -126,7 +127,9 @@ class ScriptedEngine:
         answer = reply.text[: min(cuts)] if cuts else reply.text
         words = sum(len(text_of(message).split()) for message in request.messages)
         latency = time.perf_counter() - started
-        fingerprint = content_hash([self.info.identity, list(request.messages), request.params.to_dict()], length=24)
+        fingerprint = content_hash(
+            [self.info.identity, identified(request.messages), request.params.to_dict()], length=24
+        )
         completion = Completion(
             answer,
             finish_reason="tool_calls" if reply.tool_calls else "length" if reply.unfinished else "stop",

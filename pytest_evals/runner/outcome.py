@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from pytest_evals.collection.location import Location
-from pytest_evals.completion import Completion, Message, text_of
+from pytest_evals.completion import Completion, Message
 from pytest_evals.engines.protocol import Result
 from pytest_evals.errors import GradeError
 from pytest_evals.fixtures.context import GRADE_SHEET, GradeSheet
 from pytest_evals.fixtures.declaration import CASE_TASKS
 from pytest_evals.fixtures.limits import LimitExceeded
+from pytest_evals.media.parts import shown_text
 from pytest_evals.runner.calls import Caller, CallLog
 from pytest_evals.scores.records import Outcome
 from pytest_evals.sinks import for_junit, for_terminal
@@ -130,7 +131,7 @@ def _turn(message: Message) -> str:
     thoughts = message.get("reasoning_content")
     folded = f"(reasoning: {one_line(thoughts, _FOLDED)}) " if thoughts else ""
     calls = [f"{call['function']['name']}({call['function']['arguments']})" for call in message.get("tool_calls") or ()]
-    said = [*([text] if (text := text_of(message)) or not calls else []), *calls]
+    said = [*([text] if (text := shown_text(message)) or not calls else []), *calls]
     return f"[{message['role']}] {folded}" + "\n".join(said)
 
 

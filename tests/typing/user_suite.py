@@ -49,7 +49,7 @@ weighed = graders.weighted({named: 2, "exact": 1}, threshold=0.5)
 both = graders.all_of(named, "exact")
 either = graders.any_of("named", "exact")
 most = graders.majority("named", "exact", "overlap")
-fallback = graders.first(named, graders.judge.binary("names the capital"))
+fallback = graders.first(named, graders.judge.binary("names the capital", images="item.files.flag"))
 
 # -- Judges.
 

@@ -17,6 +17,7 @@ LAYERS = [
     ("errors", "text", "hashing", "options", "invocation", "notes", "processes", "redaction", "sinks"),
     ("statistics",),
     ("completion", "generation", "grades", "case", "replies"),
+    ("media",),
     ("templates", "datasets"),
     ("questions",),
     ("engines",),

@@ -16,6 +16,7 @@ import transformers
 
 from pytest_evals.completion import Failure, Message, text_of
 from pytest_evals.engines.protocol import Capabilities, EngineInfo, Request, refusal
+from pytest_evals.engines.transformers.backends.media import attach_media
 from pytest_evals.engines.transformers.backends.protocol import AnySequence
 from pytest_evals.engines.transformers.chat_templates import (
     check_variables,
@@ -29,10 +30,12 @@ from pytest_evals.engines.transformers.conversations import after_prompt, arrang
 from pytest_evals.engines.transformers.grammar import GrammarCompiler
 from pytest_evals.engines.transformers.loading import LoadedModel, all_end_tokens, end_tokens
 from pytest_evals.engines.transformers.model_sampling import own_sampling
+from pytest_evals.engines.transformers.multimodal import MediaEncoder
 from pytest_evals.engines.transformers.prompt_options import PromptOptions, ReplyReaders
 from pytest_evals.engines.transformers.sequence import NOTHING_HIDDEN, HiddenTokens, ScoringSequence, TokenSequence
 from pytest_evals.engines.transformers.thinking import ThoughtTracker, before_answer, thought_budget
 from pytest_evals.errors import ModelError, UnsupportedError
+from pytest_evals.media.parts import media_of
 
 # Newer transformers can tell the control tokens that a template writes from those that stand in a message.
 _SANITIZE = "sanitize_control_tokens"
@@ -267,7 +270,9 @@ def _read(model: str, path: str) -> str:
 class RequestEncoder:
     """Checks and tokenises requests for one model."""
 
-    def __init__(self, loaded: LoadedModel, info: EngineInfo, capabilities: Capabilities) -> None:
+    def __init__(
+        self, loaded: LoadedModel, info: EngineInfo, capabilities: Capabilities, media: MediaEncoder | None = None
+    ) -> None:
         config = loaded.model.config
         self._tokenizers = Tokenizers(loaded.tokenizer, loaded.template)
         self._options = PromptOptions(loaded.prompts)
@@ -279,6 +284,7 @@ class RequestEncoder:
         self._guides = GrammarCompiler(loaded.tokenizer, config.get_text_config(decoder=True).vocab_size, self._ends)
         self._reads_and_writes = bool(config.is_encoder_decoder)
         self._own = own_sampling(loaded.model.generation_config)
+        self._media = media
 
     def accept(self, request: Request) -> list[AnySequence] | Failure:
         """Return the rows of a request."""
@@ -286,7 +292,12 @@ class RequestEncoder:
         if refused:
             return refused
         try:
-            return self._choices(request) if request.choices else self._samples(request)
+            rows = self._choices(request) if request.choices else self._samples(request)
+            if self._media is not None and media_of(request.messages):
+                tokenizer = self._tokenizers.of(request.model)
+                prompt = self._media.prompt(tokenizer, request.messages, self._variables(tokenizer, request))
+                attach_media(rows, prompt, len(self._encode(tokenizer, request)), self._check_room)
+            return rows
         except UnsupportedError as error:
             return Failure("unsupported", str(error))
         except ModelError as error:

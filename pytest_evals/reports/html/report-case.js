@@ -54,10 +54,10 @@ function conversation(sample) {
   return messages.length > 0 && h("section", { class: "conversation" }, h("h3", {}, "Conversation"), messages);
 }
 
-const messageBlock = (role, text, facts = "", kind = "", parts = {}) => h("div", { class: `message ${kind} ${role === "user" || role === "assistant" ? role : "other"}` },
-  h("p", { class: "role" }, role, facts && h("span", {}, ` ${facts}`)), parts.before, (text !== "" || !parts.after?.length) && textBlock(text, { query: state.q }), parts.after);
+const messageBlock = (role, content, facts = "", kind = "", parts = {}) => h("div", { class: `message ${kind} ${role === "user" || role === "assistant" ? role : "other"}` },
+  h("p", { class: "role" }, role, facts && h("span", {}, ` ${facts}`)), parts.before, (content !== "" || !parts.after?.length) && contentBlocks(content, { query: state.q }), parts.after);
 
-const turnBlock = (message) => messageBlock(message.role, message.content === null ? "" : asText(message.content), [message.name, message.tool_call_id].filter(Boolean).join(" "), "", partsOf(message));
+const turnBlock = (message) => messageBlock(message.role, message.content ?? "", [message.name, message.tool_call_id].filter(Boolean).join(" "), "", partsOf(message));
 
 /** What an answer has beside its text: thoughts, folded, and calls of tools. */
 function partsOf({ reasoning, reasoning_content: thoughts = reasoning, reasoning_tokens: tokens, tool_calls: calls }) {
