@@ -15,6 +15,7 @@ from pytest_evals.fixtures.context import GRADER
 from pytest_evals.fixtures.limits import CallBudget
 from pytest_evals.generation import GenerationParams
 from pytest_evals.hashing import content_hash
+from pytest_evals.media.parts import identified
 from pytest_evals.runner.requests import seeded
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Caller:
             number = self._count("")
             key, sampled = f"{self._nodeid}#{number}", seeded(params, self.found, self._base_seed + number)
         else:
-            asked = content_hash([model, list(messages), params.to_dict(), list(choices)], length=12)
+            asked = content_hash([model, identified(messages), params.to_dict(), list(choices)], length=12)
             name = f"{self._step}#{asked}.{self._count(asked)}"
             key, sampled = f"{self._nodeid}#{name}", seeded(params, self.found, self._base_seed, name)
         return Request(key, model, messages, sampled, choices)

@@ -13,6 +13,7 @@ from pytest_evals.generation import GenerationParams, parse_generation
 from pytest_evals.runner.calls import Caller
 from pytest_evals.runner.completions import completion_of
 from pytest_evals.suites.conversation import check_messages
+from pytest_evals.suites.media import with_media
 
 T = TypeVar("T")
 Named = Callable[[str], str]
@@ -120,7 +121,7 @@ class Model:
             return ({"role": "user", "content": prompt},)
         if prompt is not None:
             try:
-                return tuple(check_messages(prompt))
+                return tuple(with_media(check_messages(prompt), self._caller.found.prepared.places))
             except DatasetError as error:
                 raise SuiteError(f"the prompt of a call is a string or a conversation: {error}") from error
         found = self._caller.found

@@ -7,7 +7,6 @@ nothing else: the artifact is whole.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 
 from pytest_evals.collection.location import Location, seen_from
 from pytest_evals.errors import ArtifactError, EvalsError
+from pytest_evals.media.parts import shown_text
 from pytest_evals.reports.ci import Finding, code_quality, findings, workflow_commands
 from pytest_evals.reports.markdown import STEP_LIMIT, Excerpt, summary_markdown
 from pytest_evals.scorecard import ScoreCard
@@ -112,7 +112,7 @@ class Outputs:
         from pytest_evals.artifacts.reader import ArtifactReader
         from pytest_evals.reports.html.report import report_page, write_text
 
-        write_text(path, report_page(ArtifactReader(self._artifact), self._baseline), owner_only=True)
+        write_text(path, report_page(ArtifactReader(self._artifact), self._baseline, path), owner_only=True)
 
     def _excerpts(self) -> list[Excerpt]:
         """Return the cases that did not pass, from the artifact."""
@@ -136,8 +136,9 @@ class Outputs:
             model=interaction["source"] or "",
             case_id=sample["case_id"],
             outcome=sample["outcome"],
-            prompt=_text(asked[-1]["content"]) if asked else "",
+            prompt=shown_text(asked[-1]) if asked else "",
             text=(interaction["completion"] or {}).get("text", ""),
+            reasoning=(interaction["completion"] or {}).get("reasoning") or "",
             reason=sample_reason(sample),
             location=self._in_checkout(sample.get("location")) or (self._suite_location(info) if info else None),
             sample_id=sample["id"],
@@ -163,10 +164,6 @@ def sample_reason(sample: Mapping[str, Any]) -> str:
     shown = [f"{grade['grader_key']}: {grade['reasoning'] or grade['status']}" for grade in grades]
     values = [f"{grade['grader_key']} {grade['value']:.4g}" for grade in sample["grades"] if grade["value"] is not None]
     return "; ".join(shown) or "the test's assert failed" + (f" ({', '.join(values)})" if values else "")
-
-
-def _text(content: Any) -> str:
-    return content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
 
 
 def _write_summary(path: Path, card: ScoreCard, excerpts: list[Excerpt]) -> None:

@@ -35,6 +35,7 @@ class EvalDeclaration:
     gates: Sequence[str]
     tags: Sequence[str]
     files: Sequence[Mapping[str, str]] | None
+    images: str | Sequence[str] | None
     metadata: Mapping[str, Any] | None
     path: Path
     line: int
@@ -62,6 +63,7 @@ def cases(
     gates: str | Sequence[str] = (),
     tags: str | Sequence[str] = (),
     files: Sequence[Mapping[str, str]] | None = None,
+    images: str | Sequence[str] | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> pytest.MarkDecorator:
     """Make a test function (or every test of a class or module) an eval with one case a row of ``data``.
@@ -86,6 +88,9 @@ def cases(
         gates: What the scores must meet, as ``"exact.mean >= 0.8"``.
         tags: One label of the suite or several, kept in the artifact.
         files: Files of the rows, one mapping of name to path a row, in the order of ``data``.
+        images: What the user's message shows before its text: a locator of an image or of a list of them (``"item.photo"``,
+            ``"item.files.photo"``), or a list of locators. Parts of messages that say ``{"type": "image"}`` and name none are
+            filled with them in their order.
         metadata: Values for ``case.metadata``, the same for every case.
 
     A row with a ``completion`` field is graded as it is: no model is asked.
@@ -111,6 +116,7 @@ def cases(
         gates=(gates,) if isinstance(gates, str) else tuple(gates),
         tags=(tags,) if isinstance(tags, str) else tuple(tags),
         files=files,
+        images=images,
         metadata=metadata,
         path=Path(frame.f_code.co_filename),
         line=frame.f_lineno,

@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_evals.artifacts.reader import ArtifactReader
+from pytest_evals.media.parts import checked_content, recorded
+from pytest_evals.media.sources import MediaPlaces
 from pytest_evals.reports.history import RecordedRun, series
 from pytest_evals.reports.html.page import page as page_of
-from pytest_evals.reports.html.report import write_text
+from pytest_evals.reports.html.report import report_page, write_text
+from tests.media import png, wav
 from tests.pages.building import RUN, grade, report, sample, summary, written
 from tests.pages.conftest import PHONE, Watched, expect
 
@@ -292,3 +296,28 @@ def test_the_page_of_a_history_draws_each_score(
         )
         assert violations(page) == []
         assert fits(page)
+
+
+def test_images_and_recordings_are_shown_where_they_were_said(
+    watched: Watched, tmp_path: Path, violations: Callable[[Any], list[str]]
+) -> None:
+    (tmp_path / "a picture.png").write_bytes(png(40, 30))
+    content = [{"type": "image", "image": "a picture.png"}, "What is it?", {"type": "audio", "audio": wav()}]
+    said = [{"role": "user", "content": checked_content(content, MediaPlaces((tmp_path,)), 1)}]
+    (prompt,) = recorded(said, tmp_path)
+    hostile = {"type": "image", "image": "javascript:alert(1)", "sha256": "00", "mime": "image/png"}
+    lines = [sample("France", "Paris", prompt=prompt["content"]), sample("Chad", "no", prompt=[hostile])]
+    path = tmp_path / "out" / "report.html"
+    now = ArtifactReader(written(tmp_path / "run.jsonl", lines, summary(passed=2)))
+    write_text(path, report_page(now, None, path))
+    page = ready(watched.open(f"{path.as_uri()}#case=France-small"))
+    image = page.locator(".message figure img")
+    expect(image).to_be_visible()
+    assert image.evaluate("image => [image.naturalWidth, image.alt]") == [40, "image: a picture.png, 40x30"]
+    assert page.locator(".message figure a").get_attribute("href") == "./../a%20picture.png"
+    expect(page.locator(".message figure audio")).to_have_count(1)
+    expect(page.get_by_text("What is it?")).to_be_visible()
+    assert violations(page) == []
+    page = ready(watched.open(f"{path.as_uri()}#case=Chad-small"))
+    expect(page.get_by_text("the file is not there, or has changed")).to_be_visible()
+    expect(page.locator(".message figure a, .message figure img")).to_have_count(0)
