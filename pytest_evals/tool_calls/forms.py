@@ -1,0 +1,174 @@
+"""The forms in which families of models write calls: which one a chat template asks for, and the calls of a reply in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pytest_evals.completion import ToolCall
+from pytest_evals.tool_calls.bare_calls import read_bare
+from pytest_evals.tool_calls.brace_calls import read_braces
+from pytest_evals.tool_calls.element_calls import FUNCTION, INVOKE, read_function, read_invoke, read_tool_call
+from pytest_evals.tool_calls.harmony import read_harmony
+from pytest_evals.tool_calls.json_calls import read_deepseek, read_kimi, read_mistral, read_objects
+from pytest_evals.tool_calls.python_calls import read_python
+from pytest_evals.tool_calls.reading import BadCall, CallError, ParsedReply, Reader, Tools, skip_space
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """Calls behind an ``opening`` mark, up to a ``closing`` one where there is any.
+
+    ``mark`` is what a chat template has that writes this form. ``around`` are further marks, which belong to calls and say nothing.
+    """
+
+    mark: str
+    opening: re.Pattern[str]
+    read: Reader
+    closing: re.Pattern[str] | None = None
+    around: re.Pattern[str] | None = None
+
+
+def _form(mark: str, read: Reader, closing: str | None = None, *, opening: str | None = None, around: str | None = None) -> Form:
+    return Form(
+        mark,
+        re.compile(opening or re.escape(mark)),
+        read,
+        re.compile(closing) if closing else None,
+        re.compile(around) if around else None,
+    )
+
+
+HARMONY = "<|channel|>"
+"""What a chat template in harmony has."""
+
+# Those with the more telling mark come first: ``<tool_call>`` stands in many a template.
+FORMS: tuple[Form, ...] = (
+    _form("｜DSML｜", read_invoke, opening=INVOKE, around=r"</?｜DSML｜(?:function|tool)_calls>"),  # noqa: RUF001 - DeepSeek's mark
+    _form("<minimax:tool_call>", read_invoke, opening=INVOKE, around=r"</?minimax:tool_call>"),
+    _form("[TOOL_CALLS]", read_mistral, r"\[/TOOL_CALLS\]"),
+    _form(
+        "<｜tool▁call▁begin｜>",  # noqa: RUF001 - DeepSeek's mark
+        read_deepseek,
+        "<｜tool▁call▁end｜>",  # noqa: RUF001 - as above
+        around="<｜tool▁calls▁(?:begin|end)｜>",  # noqa: RUF001 - as above
+    ),
+    _form(
+        "<|tool_call_begin|>", read_kimi, r"<\|tool_call_end\|>", around=r"<\|tool_calls_section_(?:begin|end)\|>"
+    ),
+    _form("<|tool_call>", read_braces, r"<tool_call\|>"),
+    _form("<start_function_call>", read_braces, "<end_function_call>"),
+    _form("<|START_ACTION|>", read_objects, r"<\|END_ACTION\|>"),
+    _form("<|tool_call_start|>", read_python, r"<\|tool_call_end\|>"),
+    _form("<|python_start|>", read_python, r"<\|python_end\|>"),
+    _form("<function_calls>", read_python, "</function_calls>"),
+    _form("<|tool_call|>", read_objects, r"<\|/tool_call\|>"),
+    _form("<TOOLCALL>", read_objects, "</TOOLCALL>"),
+    _form("<tool_calls>", read_objects, "</tool_calls>"),
+    _form("<function_call>", read_objects, "</function_call>"),
+    _form("<|action_start|>", read_objects, r"<\|action_end\|>", opening=r"<\|action_start\|>\s*<\|plugin\|>"),
+    _form("functools[", read_objects, opening=r"functools(?=\[)"),
+    _form("<tool_call>", read_tool_call, "</tool_call>"),
+    _form("<function=", read_function, opening=FUNCTION, around="</?tool_call>"),
+)
+_PYTHON_TAG = re.compile(r"\s*<\|python_tag\|>")
+
+
+def form_of(template: str) -> Form | None:
+    """Return the form that a chat template writes calls in, `None` where it has none of the marks."""
+    return next((form for form in FORMS if form.mark in template), None)
+
+
+def parse_calls(text: str, template: str, tools: Tools) -> ParsedReply:
+    """Return the calls of a reply: of its ``text`` with the control tokens in it, from a model with this chat ``template``.
+
+    A template without any known mark writes bare JSON or Python, or its marks are found in the reply. A call that cannot be parsed
+    stays in the text.
+    """
+    if HARMONY in template or (not form_of(template) and "<|channel|>" in text):
+        return read_harmony(text)
+    form = form_of(template)
+    reply = _read_form(text, form, tools) if form else _read_unknown(text, tools)
+    if reply.calls or reply.errors:
+        return reply
+    return _read_unmarked(text, tools) if form is None else reply
+
+
+def _read_unknown(text: str, tools: Tools) -> ParsedReply:
+    """Read the reply in the form whose mark it has."""
+    found = [(match.start(), index) for index, form in enumerate(FORMS) if (match := form.opening.search(text))]
+    return _read_form(text, FORMS[min(found)[1]], tools) if found else ParsedReply(text)
+
+
+def _read_unmarked(text: str, tools: Tools) -> ParsedReply:
+    tag = _PYTHON_TAG.match(text)
+    if tag is None:
+        return read_bare(text, tools)
+    body = re.sub(r"<\|(?:eom|eot)_id\|>\s*\Z", "", text[tag.end() :])
+    reply = read_bare(body, tools)
+    if reply.calls or reply.errors:
+        return reply
+    try:
+        found, end = read_python(body, re.compile("").match(body), tools)  # type: ignore[arg-type]  # the empty pattern matches
+    except CallError as error:
+        return ParsedReply(text, (), (str(error),))
+    calls = tuple(each for each in found if isinstance(each, ToolCall))
+    return ParsedReply(body[end:].strip(), calls)
+
+
+def _read_form(text: str, form: Form, tools: Tools) -> ParsedReply:
+    calls: list[ToolCall] = []
+    errors: list[str] = []
+    kept: list[str] = []
+    position = 0
+    while opening := form.opening.search(text, position):
+        kept.append(text[position : opening.start()])
+        if _quoted(text, opening):
+            kept.append(opening[0])
+            position = opening.end()
+            continue
+        try:
+            found, end = form.read(text, opening, tools)
+        except CallError as error:
+            errors.append(str(error))
+            position = _end_of_region(text, opening, form)
+            kept.append(text[opening.start() : position])
+            continue
+        for each in found:
+            if isinstance(each, BadCall):
+                errors.append(each.reason)
+                kept.append(each.written)
+            else:
+                calls.append(each)
+        closing = form.closing.match(text, skip_space(text, end)) if form.closing else None
+        position = closing.end() if closing else end
+    kept.append(text[position:])
+    if not calls:
+        return ParsedReply(text, (), tuple(errors))
+    left = "".join(kept)
+    return ParsedReply((form.around.sub("", left) if form.around else left).strip(), tuple(calls), tuple(errors))
+
+
+def _quoted(text: str, opening: re.Match[str]) -> bool:
+    """Tell whether a mark is spoken of: it stands between quotation marks or backticks."""
+    before, after = text[: opening.start()][-1:], text[opening.end() :][:1]
+    return before != "" and before in "`'\"" and after == before
+
+
+def _end_of_region(text: str, opening: re.Match[str], form: Form) -> int:
+    """Return where the part ends that cannot be parsed: behind the closing mark, at the next opening one, or at the end."""
+    following = form.opening.search(text, opening.end())
+    closing = form.closing.search(text, opening.end()) if form.closing else None
+    ends = [following.start()] if following else []
+    ends += [closing.end()] if closing else []
+    return min(ends, default=len(text))
+
+
+def numbered(calls: Sequence[ToolCall], before: int) -> tuple[ToolCall, ...]:
+    """Return the calls, each with an id. ``before`` is the number of calls that stand before in the conversation, so that ids
+    differ. Those made here have nine letters and digits, which Mistral's templates insist on.
+    """
+    return tuple(
+        ToolCall(call.name, call.arguments, call.id or f"call{before + index:05d}") for index, call in enumerate(calls)
+    )
