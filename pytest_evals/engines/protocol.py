@@ -174,7 +174,10 @@ class Capabilities:
 
     likelihoods: bool = False
     params: frozenset[str] = frozenset(
-        {"max_new_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "stop", "seed"}
+        {
+            *("max_new_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "stop", "seed"),
+            "thinking_allowance",
+        }
     )
 
 

@@ -263,7 +263,7 @@ class RequestEncoder:
 
     def _samples(self, request: Request) -> list[AnySequence]:
         tokenizer = self._tokenizers.of(request.model)
-        prompt = encode(tokenizer, request.messages, request.params.template, apart=self._reads_and_writes)
+        prompt = encode(tokenizer, request.messages, request.params.chat_template_kwargs, apart=self._reads_and_writes)
         self._check_room(len(prompt), request.params.max_new_tokens)
         return [
             TokenSequence(
@@ -280,7 +280,7 @@ class RequestEncoder:
     def _choices(self, request: Request) -> list[AnySequence]:
         tokenizer = self._tokenizers.of(request.model)
         pairs = encode_continuations(
-            tokenizer, request.messages, request.params.template, request.choices, apart=self._reads_and_writes
+            tokenizer, request.messages, request.params.chat_template_kwargs, request.choices, apart=self._reads_and_writes
         )
         # Nothing stands before it that would be lost where a part of the text is computed without its beginning.
         unconditional = tokenizer.chat_template is None and not any(each["content"] for each in request.messages)

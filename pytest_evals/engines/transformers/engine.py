@@ -34,7 +34,8 @@ from pytest_evals.hashing import content_hash
 VERSION = 3
 """Part of every fingerprint; raise it when the same request may give another text."""
 _NEWS_SECONDS = 1.0
-_PARAMS = params_by_use("no", "device", "host")
+_UNBUILT = frozenset({"max_thinking_tokens", "sampling", "tools", "tool_choice"})
+_PARAMS = params_by_use("no", "device", "host") - _UNBUILT
 """Those that say how they use logits; any other is refused."""
 
 
@@ -186,7 +187,11 @@ class PendingRequest:
         return Result(self._request.id, weighed)
 
     def _completion(self, first: TokenSequence, latency: float, queued: float) -> Completion:
-        samples = tuple(row.text for row in self._rows if isinstance(row, TokenSequence))
+        samples = tuple(
+            Completion(row.text, finish_reason=row.finish_reason or "stop", completion_tokens=len(row.generated))
+            for row in self._rows
+            if isinstance(row, TokenSequence)
+        )
         return Completion(
             first.text,
             finish_reason=first.finish_reason or "stop",
