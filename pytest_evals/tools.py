@@ -204,7 +204,9 @@ def _annotated(function: ToolFunction, where: str) -> tuple[dict[str, Any], list
         del parameters[receiver]
     for name, parameter in parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-            raise SuiteError(f"{where}: {parameter} cannot be a tool's argument: a model gives arguments by their names")
+            raise SuiteError(
+                f"{where}: {parameter} cannot be a tool's argument: a model gives arguments by their names"
+            )
         if name not in hints:
             raise SuiteError(f"{where}: the argument {name!r} has no annotation; write its type, as {name}: str")
     properties = {name: _schema_of(hints[name], f"{where}: the argument {name!r}") for name in parameters}
@@ -217,7 +219,7 @@ def _annotated(function: ToolFunction, where: str) -> tuple[dict[str, Any], list
     return properties, required, returned
 
 
-def _schema_of(hint: Any, where: str) -> dict[str, Any]:
+def _schema_of(hint: Any, where: str) -> dict[str, Any]:  # noqa: PLR0911 - one a kind of type
     """Return the JSON schema of a type."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint in _TYPES:

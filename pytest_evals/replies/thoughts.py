@@ -197,7 +197,9 @@ def _spoken_of(reply: str, found: re.Match[str]) -> bool:
     if not line_before.strip() or not line_after.strip():
         return False
     # Between two sentences: one has ended, and the other begins like one.
-    return not (line_before.rstrip()[-1] in ".!?)\u3002" and not line_after[0].islower() and line_after[0] not in ".,;:!?)")
+    return not (
+        line_before.rstrip()[-1] in ".!?)\u3002" and not line_after[0].islower() and line_after[0] not in ".,;:!?)"
+    )
 
 
 # -- Harmony: every message of a reply says in its head to which channel it belongs.

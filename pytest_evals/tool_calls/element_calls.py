@@ -48,9 +48,18 @@ def read_function(text: str, opening: re.Match[str], tools: Tools) -> Read:
     end = _FUNCTION_END.match(text, position)
     if end is None and not isinstance(arguments, dict):
         raise CallError(f"the arguments of {name} are no object")
-    if end is None and skip_space(text, position) != len(text) and not text[position:].lstrip().startswith("</tool_call>"):
+    if (
+        end is None
+        and skip_space(text, position) != len(text)
+        and not text[position:].lstrip().startswith("</tool_call>")
+    ):
         raise CallError(f"the call of {name} has something between its arguments, or is cut off")
     return [called(name, arguments)], end.end() if end else position
+
+
+def read_function_or_json(text: str, opening: re.Match[str], tools: Tools) -> Read:
+    """Read what follows ``<function=name>``, or ``<tool_call>``."""
+    return read_tool_call(text, opening, tools) if opening["name"] is None else read_function(text, opening, tools)
 
 
 def _unwrapped(value: str) -> str:

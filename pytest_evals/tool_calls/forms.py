@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pytest_evals.completion import ToolCall
 from pytest_evals.tool_calls.bare_calls import read_bare
 from pytest_evals.tool_calls.brace_calls import read_braces
-from pytest_evals.tool_calls.element_calls import FUNCTION, INVOKE, read_function, read_invoke, read_tool_call
+from pytest_evals.tool_calls.element_calls import FUNCTION, INVOKE, read_function_or_json, read_invoke, read_tool_call
 from pytest_evals.tool_calls.harmony import read_harmony
 from pytest_evals.tool_calls.json_calls import read_deepseek, read_kimi, read_mistral, read_objects
 from pytest_evals.tool_calls.python_calls import read_python
@@ -23,6 +23,7 @@ class Form:
     ``mark`` is what a chat template has that writes this form. ``around`` are further marks, which belong to calls and say nothing.
     """
 
+    name: str
     mark: str
     opening: re.Pattern[str]
     read: Reader
@@ -30,8 +31,17 @@ class Form:
     around: re.Pattern[str] | None = None
 
 
-def _form(mark: str, read: Reader, closing: str | None = None, *, opening: str | None = None, around: str | None = None) -> Form:
+def _form(
+    name: str,
+    mark: str,
+    read: Reader,
+    closing: str | None = None,
+    *,
+    opening: str | None = None,
+    around: str | None = None,
+) -> Form:
     return Form(
+        name,
         mark,
         re.compile(opening or re.escape(mark)),
         read,
@@ -40,65 +50,84 @@ def _form(mark: str, read: Reader, closing: str | None = None, *, opening: str |
     )
 
 
-HARMONY = "<|channel|>"
-"""What a chat template in harmony has."""
+HARMONY = "harmony"
+BARE = "bare"
+"""No marks: Llama 3's JSON and Python."""
+ANY = "any"
+"""The form whose mark a reply has, else none."""
 
 # Those with the more telling mark come first: ``<tool_call>`` stands in many a template.
-FORMS: tuple[Form, ...] = (
-    _form("｜DSML｜", read_invoke, opening=INVOKE, around=r"</?｜DSML｜(?:function|tool)_calls>"),  # noqa: RUF001 - DeepSeek's mark
-    _form("<minimax:tool_call>", read_invoke, opening=INVOKE, around=r"</?minimax:tool_call>"),
-    _form("[TOOL_CALLS]", read_mistral, r"\[/TOOL_CALLS\]"),
+_FORMS: tuple[Form, ...] = (
+    _form("dsml", "｜DSML｜", read_invoke, opening=INVOKE, around=r"</?｜DSML｜(?:function|tool)_calls>"),  # noqa: RUF001 - DeepSeek's mark
+    _form("minimax", "<minimax:tool_call>", read_invoke, opening=INVOKE, around=r"</?minimax:tool_call>"),
+    _form("mistral", "[TOOL_CALLS]", read_mistral, r"\[/TOOL_CALLS\]"),
     _form(
+        "deepseek",
         "<｜tool▁call▁begin｜>",  # noqa: RUF001 - DeepSeek's mark
         read_deepseek,
         "<｜tool▁call▁end｜>",  # noqa: RUF001 - as above
         around="<｜tool▁calls▁(?:begin|end)｜>",  # noqa: RUF001 - as above
     ),
     _form(
-        "<|tool_call_begin|>", read_kimi, r"<\|tool_call_end\|>", around=r"<\|tool_calls_section_(?:begin|end)\|>"
+        "kimi",
+        "<|tool_call_begin|>",
+        read_kimi,
+        r"<\|tool_call_end\|>",
+        around=r"<\|tool_calls_section_(?:begin|end)\|>",
     ),
-    _form("<|tool_call>", read_braces, r"<tool_call\|>"),
-    _form("<start_function_call>", read_braces, "<end_function_call>"),
-    _form("<|START_ACTION|>", read_objects, r"<\|END_ACTION\|>"),
-    _form("<|tool_call_start|>", read_python, r"<\|tool_call_end\|>"),
-    _form("<|python_start|>", read_python, r"<\|python_end\|>"),
-    _form("<function_calls>", read_python, "</function_calls>"),
-    _form("<|tool_call|>", read_objects, r"<\|/tool_call\|>"),
-    _form("<TOOLCALL>", read_objects, "</TOOLCALL>"),
-    _form("<tool_calls>", read_objects, "</tool_calls>"),
-    _form("<function_call>", read_objects, "</function_call>"),
-    _form("<|action_start|>", read_objects, r"<\|action_end\|>", opening=r"<\|action_start\|>\s*<\|plugin\|>"),
-    _form("functools[", read_objects, opening=r"functools(?=\[)"),
-    _form("<tool_call>", read_tool_call, "</tool_call>"),
-    _form("<function=", read_function, opening=FUNCTION, around="</?tool_call>"),
+    _form("gemma", "<|tool_call>", read_braces, r"<tool_call\|>"),
+    _form("functiongemma", "<start_function_call>", read_braces, "<end_function_call>"),
+    _form("cohere", "<|START_ACTION|>", read_objects, r"<\|END_ACTION\|>"),
+    _form("lfm2", "<|tool_call_start|>", read_python, r"<\|tool_call_end\|>"),
+    _form("llama4", "<|python_start|>", read_python, r"<\|python_end\|>"),
+    _form("olmo", "<function_calls>", read_python, "</function_calls>"),
+    _form("granite", "<|tool_call|>", read_objects, r"<\|/tool_call\|>"),
+    _form("nemotron", "<TOOLCALL>", read_objects, "</TOOLCALL>"),
+    _form("jamba", "<tool_calls>", read_objects, "</tool_calls>"),
+    _form("granite-20b", "<function_call>", read_objects, "</function_call>"),
+    _form(
+        "internlm", "<|action_start|>", read_objects, r"<\|action_end\|>", opening=r"<\|action_start\|>\s*<\|plugin\|>"
+    ),
+    _form("functools", "functools[", read_objects, opening=r"functools(?=\[)"),
+    _form(
+        "qwen-coder",
+        "<function=",
+        read_function_or_json,
+        "</tool_call>",
+        opening=rf"<tool_call>(?!\s*<function=)|{FUNCTION}",
+        around="</?tool_call>",
+    ),
+    _form("hermes", "<tool_call>", read_tool_call, "</tool_call>"),
 )
+FORMS = {form.name: form for form in _FORMS}
+"""By name; beside them there are `HARMONY`, `BARE` and `ANY`."""
 _PYTHON_TAG = re.compile(r"\s*<\|python_tag\|>")
 
 
-def form_of(template: str) -> Form | None:
-    """Return the form that a chat template writes calls in, `None` where it has none of the marks."""
-    return next((form for form in FORMS if form.mark in template), None)
+def form_of(template: str) -> str:
+    """Return the name of the form that a chat template which shows tools writes calls in: `BARE` where it has no known mark."""
+    if "<|channel|>" in template and "<|message|>" in template:
+        return HARMONY
+    return next((form.name for form in _FORMS if form.mark in template), BARE)
 
 
-def parse_calls(text: str, template: str, tools: Tools) -> ParsedReply:
-    """Return the calls of a reply: of its ``text`` with the control tokens in it, from a model with this chat ``template``.
+def parse_calls(text: str, form: str, tools: Tools) -> ParsedReply:
+    """Return the calls of a reply: of its ``text`` with the control tokens in it. A call that cannot be parsed stays in the text.
 
-    A template without any known mark writes bare JSON or Python, or its marks are found in the reply. A call that cannot be parsed
-    stays in the text.
+    ``form`` is the name of one. Raises `KeyError` for an unknown one.
     """
-    if HARMONY in template or (not form_of(template) and "<|channel|>" in text):
+    if form == HARMONY or (form == ANY and "<|channel|>" in text):
         return read_harmony(text)
-    form = form_of(template)
-    reply = _read_form(text, form, tools) if form else _read_unknown(text, tools)
-    if reply.calls or reply.errors:
-        return reply
-    return _read_unmarked(text, tools) if form is None else reply
+    if form not in (ANY, BARE):
+        return _read_form(text, FORMS[form], tools)
+    reply = _read_unknown(text, tools)
+    return reply if reply.calls or reply.errors else _read_unmarked(text, tools)
 
 
 def _read_unknown(text: str, tools: Tools) -> ParsedReply:
     """Read the reply in the form whose mark it has."""
-    found = [(match.start(), index) for index, form in enumerate(FORMS) if (match := form.opening.search(text))]
-    return _read_form(text, FORMS[min(found)[1]], tools) if found else ParsedReply(text)
+    found = [(match.start(), index) for index, form in enumerate(_FORMS) if (match := form.opening.search(text))]
+    return _read_form(text, _FORMS[min(found)[1]], tools) if found else ParsedReply(text)
 
 
 def _read_unmarked(text: str, tools: Tools) -> ParsedReply:

@@ -14,6 +14,7 @@ from pytest_evals.tool_calls.reading import BadCall, CallError, Read, Tools, cal
 
 _CONSTANTS = {"true": True, "false": False, "null": None}
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
+_CALL_HEAD = re.compile(r"[\s,]*[\w.]+\(")
 
 
 def read_python(text: str, opening: re.Match[str], tools: Tools) -> Read:
@@ -23,13 +24,37 @@ def read_python(text: str, opening: re.Match[str], tools: Tools) -> Read:
 
 def read_expression(text: str, start: int, tools: Tools) -> Read:
     """Read the list of calls, or the one call, that begins at ``start``. Raises `CallError` unless there is a good call in it."""
-    end = _end_of(text, start)
-    source = text[start:end]
-    written = _entries(source) if source.startswith("[") else [source]
+    written, end = _sources(text, start)
     found = [_call_or_error(each, tools) for each in written]
     if found and not any(isinstance(each, ToolCall) for each in found):
         raise CallError(next(each.reason for each in found if isinstance(each, BadCall)))
     return found, end
+
+
+def _sources(text: str, start: int) -> tuple[list[str], int]:
+    """Return the calls as they are written, and the position behind them."""
+    try:
+        end = _end_of(text, start)
+    except CallError:
+        if not text.startswith("[", start):
+            raise
+        return _before_the_break(text, start + 1), len(text)
+    source = text[start:end]
+    return _entries(source) if source.startswith("[") else [source], end
+
+
+def _before_the_break(text: str, position: int) -> list[str]:
+    """Return the calls of a list that never ends: those that are whole, and what is left."""
+    parts = []
+    while head := _CALL_HEAD.match(text, position):
+        try:
+            end = _end_of(text, head.end() - 1)
+            ast.parse(text[position:end].strip(" \n\t,"), mode="eval")
+        except (CallError, SyntaxError, ValueError):
+            break
+        parts.append(text[position:end].strip(" \n\t,"))
+        position = end
+    return [*parts, text[position:].strip(" \n\t,")]
 
 
 def _call_or_error(source: str, tools: Tools) -> ToolCall | BadCall:
@@ -131,5 +156,5 @@ def _value_of(node: ast.expr, name: str) -> Any:
 class _Constants(ast.NodeTransformer):
     """Puts Python's constants in the place of JSON's."""
 
-    def visit_Name(self, node: ast.Name) -> ast.expr:  # noqa: N802 - the name that ast looks for
+    def visit_Name(self, node: ast.Name) -> ast.expr:
         return ast.copy_location(ast.Constant(_CONSTANTS[node.id]), node)

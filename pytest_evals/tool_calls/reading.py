@@ -108,7 +108,11 @@ def read_json(text: str, start: int, what: str = "the call") -> tuple[Any, int]:
         return _DECODER.raw_decode(text, start)
     except json.JSONDecodeError as error:
         cut = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string")
-        reason = "is cut off" if cut else f"is no JSON: {error.msg} at {one_line(repr(text[error.pos : error.pos + 20]), 40)}"
+        reason = (
+            "is cut off"
+            if cut
+            else f"is no JSON: {error.msg} at {one_line(repr(text[error.pos : error.pos + 20]), 40)}"
+        )
         raise CallError(f"{what} {reason}") from error
     except (ValueError, RecursionError) as error:
         raise CallError(f"{what} is no JSON: {error}") from error
