@@ -106,7 +106,8 @@ class Completion:
     """A model's answer to one conversation: made by the engine, and the same object all the way to the artifact.
 
     ``text`` is the answer alone: no reasoning, no calls of tools, no special tokens. ``reasoning`` is what the model thought
-    before it, `None` where it did not; ``tool_calls`` are the functions that it called. ``raw`` is all of that as it was
+    before it, `None` where it did not; ``tool_calls`` are the functions that it called. A call that cannot be parsed stays in the
+    ``text``, and ``tool_call_error`` says why. ``raw`` is all of that as it was
     generated, special tokens included, `None` where it is the ``text``. A model whose thoughts never ended has no answer:
     ``text`` is empty. ``messages`` is the whole conversation; the answer is its last message.
     ``finish_reason`` is ``stop`` (end-of-text token or stop string), ``length`` (``max_new_tokens``), ``tool_calls`` (the model
@@ -134,6 +135,7 @@ class Completion:
     reasoning_tokens: int | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     raw: str | None = None
+    tool_call_error: str | None = None
 
     def __str__(self) -> str:
         return self.text

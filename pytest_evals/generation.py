@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from pytest_evals.errors import SuiteError, did_you_mean
+from pytest_evals.tools import tool_schemas
 
 # 2 ** 63 divided by the golden ratio: no small multiple of it is close to 0, so that seeds of a case's samples do not
 # meet those of another case, also where these are 0, 1, 2...
@@ -235,10 +236,11 @@ def _word(name: str, value: object, *words: str) -> Any:
     return value
 
 
-def _tools(name: str, value: object) -> tuple[Mapping[str, Any], ...]:
-    if not isinstance(value, (list, tuple)) or not all(isinstance(entry, Mapping) for entry in value):
-        raise SuiteError(f"generation: {name} must be a list of JSON schemas of functions, not {value!r:.160}")
-    return tuple(dict(entry) for entry in value)
+def _tools(_name: str, value: object) -> tuple[Mapping[str, Any], ...]:
+    try:
+        return tool_schemas(value)
+    except SuiteError as error:
+        raise SuiteError(f"generation: {error}") from error
 
 
 _CHECKS: dict[str, Any] = {

@@ -45,6 +45,7 @@ class AnswerParts(_Record):
     reasoning_tokens: Annotated[int | None, LEFT_OUT] = None
     tool_calls: Annotated[list[ToolCallRecord], LEFT_OUT] = Field(default_factory=list)
     raw: Annotated[str | None, LEFT_OUT] = None
+    tool_call_error: Annotated[str | None, LEFT_OUT] = None
 
 
 class OriginRecord(_Record):

@@ -26,7 +26,8 @@ def completion_of(result: Result, prompt: Sequence[Message], model: str) -> Comp
     """Return the completion of a conversation that ``result`` is the answer to."""
     answer = result.answer
     turn = _turn(prompt, answer.text, answer.finish_reason)
-    return dataclasses.replace(answer, messages=turn["messages"], model=model)
+    *before, last = turn["messages"]
+    return dataclasses.replace(answer, messages=(*before, with_calls(last, answer)), model=model)
 
 
 def made_completion(value: object, found: EvalItem) -> Completion:
@@ -39,6 +40,13 @@ def made_completion(value: object, found: EvalItem) -> Completion:
             "makes something else"
         )
     return Completion(**_turn(found.prepared.prompt, value, "stop"), model=found.key.model)
+
+
+def with_calls(message: Message, answer: Completion) -> Message:
+    """Return the message of an answer with its calls of tools, as OpenAI's API writes them."""
+    if not answer.tool_calls:
+        return message
+    return {**message, "tool_calls": [call.to_message() for call in answer.tool_calls]}
 
 
 def _turn(prompt: Sequence[Message], text: str, finish_reason: FinishReason) -> dict[str, Any]:

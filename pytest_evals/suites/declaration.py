@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pytest_evals.errors import SuiteError
+from pytest_evals.tools import ToolFunction
 
 MARK = "evals"
 
@@ -36,6 +37,7 @@ class EvalDeclaration:
     tags: Sequence[str]
     files: Sequence[Mapping[str, str]] | None
     metadata: Mapping[str, Any] | None
+    tools: str | Sequence[Mapping[str, Any] | ToolFunction | str] | None
     path: Path
     line: int
 
@@ -63,6 +65,7 @@ def cases(
     tags: str | Sequence[str] = (),
     files: Sequence[Mapping[str, str]] | None = None,
     metadata: Mapping[str, Any] | None = None,
+    tools: str | Sequence[Mapping[str, Any] | ToolFunction | str] | None = None,
 ) -> pytest.MarkDecorator:
     """Make a test function (or every test of a class or module) an eval with one case a row of ``data``.
 
@@ -87,6 +90,8 @@ def cases(
         tags: One label of the suite or several, kept in the artifact.
         files: Files of the rows, one mapping of name to path a row, in the order of ``data``.
         metadata: Values for ``case.metadata``, the same for every case.
+        tools: Functions that the model may call: JSON schemas, or Python functions with annotations and a docstring, of which the
+            schemas are made; or a locator of a row's own, as ``"item.tools"``.
 
     A row with a ``completion`` field is graded as it is: no model is asked.
     """
@@ -112,6 +117,7 @@ def cases(
         tags=(tags,) if isinstance(tags, str) else tuple(tags),
         files=files,
         metadata=metadata,
+        tools=tools,
         path=Path(frame.f_code.co_filename),
         line=frame.f_lineno,
     )

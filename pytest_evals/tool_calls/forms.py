@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_evals.completion import ToolCall
@@ -192,12 +191,3 @@ def _end_of_region(text: str, opening: re.Match[str], form: Form) -> int:
     ends = [following.start()] if following else []
     ends += [closing.end()] if closing else []
     return min(ends, default=len(text))
-
-
-def numbered(calls: Sequence[ToolCall], before: int) -> tuple[ToolCall, ...]:
-    """Return the calls, each with an id. ``before`` is the number of calls that stand before in the conversation, so that ids
-    differ. Those made here have nine letters and digits, which Mistral's templates insist on.
-    """
-    return tuple(
-        ToolCall(call.name, call.arguments, call.id or f"call{before + index:05d}") for index, call in enumerate(calls)
-    )

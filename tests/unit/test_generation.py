@@ -12,6 +12,8 @@ import pytest
 from pytest_evals.errors import SuiteError
 from pytest_evals.generation import GenerationParams, changed_params, params_by_use, parse_generation
 
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+
 
 def test_what_a_suite_does_not_say_is_greedy() -> None:
     params = parse_generation({})
@@ -48,7 +50,8 @@ def test_what_a_suite_does_not_say_is_greedy() -> None:
         ("max_thinking_tokens", 64, 64),
         ("thinking_allowance", 64, 64),
         ("sampling", "model", "model"),
-        ("tools", [{"name": "f"}], ({"name": "f"},)),
+        ("tools", [{"name": "f"}], (TOOL,)),
+        ("tools", [TOOL], (TOOL,)),
         ("tool_choice", "none", "none"),
         ("json_schema", None, None),
         ("json_schema", {"type": "object"}, {"type": "object"}),
@@ -101,8 +104,8 @@ def test_a_good_value_is_taken(name: str, value: Any, parsed: Any) -> None:
         ("max_thinking_tokens", "64", "a whole number of at least 0"),
         ("sampling", "own", "default or model"),
         ("sampling", True, "default or model"),
-        ("tools", {"name": "f"}, "a list of JSON schemas of functions"),
-        ("tools", ["f"], "a list of JSON schemas of functions"),
+        ("tools", {"name": "f"}, "a list of JSON schemas or Python functions"),
+        ("tools", ["f"], "tool 1 must be a JSON schema of a function or a Python function"),
         ("tool_choice", "required", "auto or none"),
         ("json_schema", ["a"], "a mapping"),
         ("json_schema", '{"type": "object"}', "a mapping"),
