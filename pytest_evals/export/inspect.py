@@ -5,6 +5,7 @@ What Inspect has no place for (verdicts, grades without a value, the row) stands
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
@@ -18,7 +19,7 @@ from pytest_evals.text import encodable_data
 
 VERSION = 2
 _ROLES = {"system", "user", "assistant", "tool"}
-_STOPS = {"stop": "stop", "length": "max_tokens"}
+_STOPS = {"stop": "stop", "length": "max_tokens", "tool_calls": "tool_calls"}
 
 
 def file_name(run: ParsedLine, suite: str, model: str) -> str:
@@ -127,13 +128,36 @@ def _sample(sample: ParsedLine, model: str) -> dict[str, Any]:
 def _message(message: ParsedLine) -> dict[str, Any]:
     """Return a message with text: other content is kept as JSON, and a role that Inspect lacks is a system's."""
     content = message["content"]
-    text = content if isinstance(content, str) else dump({"content": content})
-    return {"role": message["role"] if message["role"] in _ROLES else "system", "content": text}
+    text = content if isinstance(content, str) else "" if content is None else dump({"content": content})
+    found = {"role": message["role"] if message["role"] in _ROLES else "system", "content": text}
+    if message.get("tool_calls"):
+        found["tool_calls"] = [_call(call, index) for index, call in enumerate(message["tool_calls"])]
+    if found["role"] == "tool":
+        found |= {"tool_call_id": message.get("tool_call_id"), "function": message.get("name")}
+    return found
+
+
+def _call(call: ParsedLine, index: int) -> dict[str, Any]:
+    """Return a call of a tool. Arguments that are no JSON stand there as their text, with that as the error."""
+    function = call.get("function", call)
+    arguments, problem = function.get("arguments") or {}, None
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except ValueError as error:
+            arguments, problem = {"arguments": arguments}, str(error)
+    found = {"id": call.get("id") or f"call{index}", "function": function["name"], "arguments": arguments, "type": "function"}
+    return found if problem is None else {**found, "parse_error": problem}
 
 
 def _output(completion: ParsedLine, model: str) -> dict[str, Any]:
+    calls = completion.get("tool_calls") or []
     choice = {
-        "message": {"role": "assistant", "content": completion["text"]},
+        "message": {
+            "role": "assistant",
+            "content": completion["text"],
+            **({"tool_calls": [_call(call, index) for index, call in enumerate(calls)]} if calls else {}),
+        },
         "stop_reason": _STOPS.get(completion["finish_reason"], "unknown"),
     }
     tokens = completion.get("prompt_tokens") or 0, completion.get("completion_tokens") or 0

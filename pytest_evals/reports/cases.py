@@ -9,6 +9,7 @@ from pytest_evals.artifacts.query import prompt_of
 from pytest_evals.artifacts.validation import ParsedLine
 from pytest_evals.reports.formatting import Column, fitted_table, labelled
 from pytest_evals.text import one_line
+from pytest_evals.transcript import speaker, written_message
 
 
 def cases_table(names: Sequence[str], rows: Sequence[Sequence[Any]], width: int) -> list[str]:
@@ -42,10 +43,15 @@ def case_lines(sample: ParsedLine, width: int) -> list[str]:
     where = f" ({location['path']}:{location['line']})" if location else ""
     lines = [one_line(f"-- {sample['suite']}[{sample['case_id']}]{model}: {sample['outcome']}{where}", max(width, 20))]
     prompt, completion = prompt_of(sample), interaction["completion"]
+    turns = turns_after(interaction["thread"])
     if prompt is not None:
         lines += labelled("prompt", prompt, width)
+    for turn in turns:
+        lines += labelled(speaker(turn), written_message(turn), width)
     if completion is not None:
         lines += labelled("text", completion["text"], width)
+        if completion.get("tool_call_error"):
+            lines += labelled("no call", completion["tool_call_error"], width)
     if sample["error"] is not None:
         lines += labelled("error", f"{sample['error']['kind']}: {sample['error']['message']}", width)
     for grade in sample["grades"]:
@@ -53,3 +59,12 @@ def case_lines(sample: ParsedLine, width: int) -> list[str]:
         reason = f": {grade['reasoning']}" if grade["reasoning"] else ""
         lines += labelled("grade", f"{grade['grader_key']} {value}{reason}", width)
     return lines
+
+
+def turns_after(thread: Sequence[ParsedLine]) -> list[ParsedLine]:
+    """Return the turns after what was asked in which tools were called and gave results; the answer itself is left out."""
+    last = max((index for index, turn in enumerate(thread) if turn["role"] not in ("assistant", "tool")), default=-1)
+    after = list(thread[last + 1 :])
+    if after and after[-1]["role"] == "assistant" and not after[-1].get("tool_calls"):
+        after.pop()
+    return [turn for turn in after if turn["role"] == "tool" or turn.get("tool_calls")]

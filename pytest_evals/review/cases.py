@@ -9,7 +9,7 @@ from typing import Any
 from pytest_evals.errors import ArtifactError, SuiteError
 from pytest_evals.questions.question import Question
 from pytest_evals.review.answers import AnswerPlace, HumanAnswer
-from pytest_evals.review.layout import as_text
+from pytest_evals.transcript import is_answer, speaker, written_calls, written_message
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +111,13 @@ def _with_parts(layout: Mapping[str, Any], sample: Mapping[str, Any]) -> dict[st
     interaction = sample["interaction"]
     answer = (interaction["completion"] or {}).get("text", "")
     if layout.get("part") == "completion":
-        return {"label": layout["label"] or "Answer", "text": answer}
+        calls = [f"-> {call}" for call in written_calls((interaction["completion"] or {}).get("tool_calls") or ())]
+        return {"label": layout["label"] or "Answer", "text": "\n".join([*([answer] if answer or not calls else []), *calls])}
     if layout.get("part") == "conversation":
         thread = list(interaction["thread"])
-        if thread and thread[-1].get("role") == "assistant" and thread[-1].get("content") == answer:
+        if thread and is_answer(thread[-1], answer):
             thread.pop()
-        messages = [{"role": str(message.get("role")), "text": as_text(message.get("content"))} for message in thread]
+        messages = [{"role": speaker(message), "text": written_message(message)} for message in thread]
         return {"label": layout["label"], "messages": messages}
     return {"label": str(layout["label"]), "text": str(layout["text"])}
 

@@ -17,6 +17,7 @@ from pytest_evals.runner.calls import Caller, CallLog
 from pytest_evals.scores.records import Outcome
 from pytest_evals.sinks import for_junit, for_terminal
 from pytest_evals.text import described, one_line, pluralize, sanitize
+from pytest_evals.transcript import speaker, written_message
 
 _SECTION_LIMIT = 4000
 
@@ -121,7 +122,10 @@ def add_properties(item: pytest.Item, sheet: GradeSheet, location: Location) -> 
 def describe(completion: Completion | None, sheet: GradeSheet, row: Location | None) -> str:
     """Return place, conversation and grades, for a person who reads why the case failed."""
     place = [f"{row}: the row of this case"] if row else []
-    lines = [f"[{message['role']}] {message['content']}" for message in (completion.messages if completion else ())]
+    turns = completion.messages if completion else ()
+    lines = [f"[{speaker(message)}] {written_message(message)}" for message in turns]
+    if completion is not None and completion.tool_call_error:
+        lines.append(f"a call that cannot be parsed: {completion.tool_call_error}")
     return for_terminal("\n".join([*place, *lines, *(repr(grade) for grade in sheet.grades.values())]), _SECTION_LIMIT)
 
 

@@ -126,7 +126,7 @@ class Outputs:
             case_id=sample["case_id"],
             outcome=sample["outcome"],
             prompt=_text(asked[-1]["content"]) if asked else "",
-            text=(interaction["completion"] or {}).get("text", ""),
+            text=_answer(sample),
             reason=sample_reason(sample),
             location=self._in_checkout(sample.get("location")) or (self._suite_location(info) if info else None),
             sample_id=sample["id"],
@@ -152,6 +152,14 @@ def sample_reason(sample: Mapping[str, Any]) -> str:
     shown = [f"{grade['grader_key']}: {grade['reasoning'] or grade['status']}" for grade in grades]
     values = [f"{grade['grader_key']} {grade['value']:.4g}" for grade in sample["grades"] if grade["value"] is not None]
     return "; ".join(shown) or "the test's assert failed" + (f" ({', '.join(values)})" if values else "")
+
+
+def _answer(sample: Mapping[str, Any]) -> str:
+    """Return the answer of a case, after the calls of tools that it took."""
+    from pytest_evals.artifacts.query import calls_of
+
+    text = (sample["interaction"]["completion"] or {}).get("text", "")
+    return "\n".join([*(f"-> {call}" for call in calls_of(sample)), *([text] if text else [])])
 
 
 def _text(content: Any) -> str:

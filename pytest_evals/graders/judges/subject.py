@@ -9,11 +9,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from pytest_evals.completion import Completion, Message, text_of
+from pytest_evals.completion import Completion, Message
 from pytest_evals.errors import SuiteError, TemplateError
 from pytest_evals.graders.judges.reading.quotation import Material
 from pytest_evals.templates.locators import locate
 from pytest_evals.templates.rendering import render, render_text
+from pytest_evals.transcript import speaker, written_message
 
 FROM_COMPLETION = frozenset({"completion", "question", "conversation", "turns"})
 """Names of a judge's templates that are made of the fixture ``completion``."""
@@ -119,7 +120,7 @@ def scope_of(row: Mapping[str, Any], fixtures: Mapping[str, Any], metadata: Mapp
         scope["completion"] = Delimited("ANSWER", completion.text)
         scope["question"] = Delimited("QUESTION", last_user_turn(before))
         scope["conversation"] = Delimited("CONVERSATION", as_conversation(before))
-        scope["turns"] = [{"role": turn["role"], "content": neutral(text_of(turn))} for turn in completion.messages]
+        scope["turns"] = [{"role": turn["role"], "content": neutral(written_message(turn))} for turn in completion.messages]
     return scope
 
 
@@ -197,13 +198,13 @@ def join_documents(documents: Sequence[str]) -> str:
 def as_conversation(messages: Sequence[Message]) -> str:
     """Return turns as one text: a single user's turn as it is, several with their roles."""
     if len(messages) == 1 and messages[0]["role"] == "user":
-        return str(messages[0]["content"])
-    return "\n\n".join(f"{message['role']}: {message['content']}" for message in messages)
+        return written_message(messages[0])
+    return "\n\n".join(f"{speaker(message)}: {written_message(message)}" for message in messages)
 
 
 def last_user_turn(messages: Sequence[Message]) -> str:
     """Return what the user said last, nothing where no user spoke."""
-    return next((str(message["content"]) for message in reversed(messages) if message["role"] == "user"), "")
+    return next((written_message(message) for message in reversed(messages) if message["role"] == "user"), "")
 
 
 # -- Which names a judge's template uses: what must be known before the template can be rendered.

@@ -43,19 +43,32 @@ function gradeVerdict(grade) {
 }
 
 function conversation(sample) {
-  const messages = (sample.thread ?? []).map((message) => messageBlock(message.role, asText(message.content)));
+  const messages = (sample.thread ?? []).map(turnBlock);
   const completion = sample.completion;
   if (completion) {
     const ended = { length: "cut at max_new_tokens", recorded: "recorded" }[completion.finish_reason];
     const facts = [ended, completion.completion_tokens !== undefined && plural(completion.completion_tokens, "token"), completion.latency && `${completion.latency.toFixed(2)} s`];
-    messages.push(messageBlock("assistant", completion.text, facts.filter(Boolean).join(", "), "answer"));
+    messages.push(messageBlock("assistant", completion.text, facts.filter(Boolean).join(", "), "answer", completion.tool_calls, completion.tool_call_error));
     for (const [index, text] of (completion.samples ?? []).slice(1).entries()) messages.push(messageBlock("assistant", text, `sample ${index + 2}`));
   }
   return messages.length > 0 && h("section", { class: "conversation" }, h("h3", {}, "Conversation"), messages);
 }
 
-const messageBlock = (role, text, facts = "", kind = "") => h("div", { class: `message ${kind} ${role === "user" || role === "assistant" ? role : "other"}` },
-  h("p", { class: "role" }, role, facts && h("span", {}, ` ${facts}`)), textBlock(text, { query: state.q }));
+const messageBlock = (role, text, facts = "", kind = "", toolCalls = [], problem = null) => h("div", { class: `message ${kind} ${role === "user" || role === "assistant" ? role : "other"}` },
+  h("p", { class: "role" }, role, facts && h("span", {}, ` ${facts}`)), (text || !toolCalls.length) && textBlock(text, { query: state.q }), toolCalls.map(callBlock),
+  problem && h("p", { class: "problem" }, "A call that cannot be parsed: ", problem));
+
+const turnBlock = (message) => messageBlock(message.role, message.content === null || message.content === undefined ? "" : asText(message.content), message.role === "tool" ? message.name ?? "" : "", "", message.tool_calls);
+
+/** A call of a tool: its name, and each argument on a line. */
+function callBlock(call) {
+  const { name, arguments: written } = call.function ?? call;
+  let given = written ?? {};
+  if (typeof given === "string") try { given = JSON.parse(given); } catch { /* shown as it is */ }
+  const named = given !== null && typeof given === "object" && !Array.isArray(given);
+  return h("div", { class: "call" }, h("p", { class: "call-name" }, textBlock(asText(name), { tag: "span", query: state.q })),
+    named ? h("dl", { class: "facts" }, Object.entries(given).map(([key, value]) => [h("dt", {}, key), h("dd", {}, textBlock(asText(value), { query: state.q }))])) : textBlock(asText(given), { query: state.q }));
+}
 
 function sinceBaseline(sample) {
   if (sample.before?.text === undefined) return null;
@@ -80,8 +93,8 @@ function calls(sample) {
   if (!sample.calls?.length) return null;
   return h("section", {}, h("h3", {}, "Calls of models"), sample.calls.map((call) => h("details", {},
     h("summary", {}, [call.by, call.model && short(call.model), call.completion_tokens && plural(call.completion_tokens, "token"), call.error && "no answer"].filter(Boolean).join(" · ")),
-    (call.messages ?? []).map((message) => messageBlock(message.role, asText(message.content))),
-    call.text !== undefined && call.text !== null && messageBlock("assistant", call.text, "", "answer"),
+    (call.messages ?? []).map(turnBlock),
+    call.text !== undefined && call.text !== null && messageBlock("assistant", call.text, "", "answer", call.tool_calls, call.tool_call_error),
     call.error && textBlock(`${call.error.kind}: ${call.error.message}`), call.likelihoods && textBlock(asText(call.likelihoods)))));
 }
 

@@ -9,6 +9,7 @@ from typing import Any
 from pytest_evals.baselines.loading import Baseline
 from pytest_evals.baselines.pairing import join
 from pytest_evals.scores.records import CaseRecord
+from pytest_evals.transcript import is_answer
 
 CHUNK = 500
 """Samples in one script element: the browser reads them one element at a time, and stays responsive in between."""
@@ -51,7 +52,7 @@ def entry(sample: Sample, before: Sample | None = None) -> dict[str, Any]:
     interaction = sample["interaction"]
     completion = interaction["completion"]
     thread = list(interaction["thread"])
-    if completion and thread and thread[-1] == {"role": "assistant", "content": completion["text"]}:
+    if completion and thread and is_answer(thread[-1], completion["text"]):
         # The answer is shown from the completion.
         thread.pop()
     found = {
