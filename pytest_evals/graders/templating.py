@@ -6,15 +6,17 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
 from pytest_evals.completion import Completion
-from pytest_evals.errors import SuiteError
+from pytest_evals.errors import SuiteError, TemplateError, did_you_mean
 from pytest_evals.fixtures.task import plain_data
 from pytest_evals.templates.locators import is_dynamic, is_path, locate, may_name_a_task, steps_of
+from pytest_evals.transcript import written_call
 
 
 def depends_on_case(value: object) -> bool:
@@ -42,16 +44,55 @@ def grading_text(grade: Callable[[str, pytest.FixtureRequest], Any], of: str | N
         raise SuiteError(
             f"{who}: of is the name of a task, perhaps with a field of its result ('draft', 'draft.title'), not {of!r}"
         )
-    name, _ = steps_of(path)
+    name, steps = steps_of(path)
+    if name == "completion" and steps and steps[0] not in PARTS:
+        raise SuiteError(f"{who}: a completion has {', '.join(PARTS)}, and of= names {path!r}{did_you_mean(steps[0], PARTS)}")
 
     def ready_made(*, request: pytest.FixtureRequest, **given: Any) -> Any:
-        return grade(_text(given[name] if path == name else _located(path, name, given[name]), path), request)
+        value = given[name]
+        if path == name or not isinstance(value, Completion):
+            return grade(_text(value if path == name else _located(path, name, value), path), request)
+        try:
+            part = locate(path, {name: parts_of(value)})
+        except TemplateError as error:
+            if steps[0] != "tool_calls":
+                raise
+            # The model made no such call, or gave no such argument: its fault, and not the grader's.
+            return _missed(request, f"{error}; it called {_calls(value)}")
+        return grade(part if isinstance(part, str) else json.dumps(part, ensure_ascii=False), request)
 
     kind = inspect.Parameter.KEYWORD_ONLY
     ready_made.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # pytest reads the names of fixtures from it
         [inspect.Parameter(name, kind), inspect.Parameter("request", kind)]
     )
     return ready_made
+
+
+PARTS = ("text", "reasoning", "raw", "tool_calls", "finish_reason")
+"""What ``of="completion.PART"`` may name."""
+
+
+def parts_of(completion: Completion) -> dict[str, Any]:
+    """Return the parts of a completion as data. What it does not have is an empty text."""
+    return {
+        "text": completion.text,
+        "reasoning": completion.reasoning or "",
+        "raw": completion.text if completion.raw is None else completion.raw,
+        "tool_calls": [
+            {"name": call.name, "arguments": dict(call.arguments), "id": call.id} for call in completion.tool_calls
+        ],
+        "finish_reason": completion.finish_reason,
+    }
+
+
+def _calls(completion: Completion) -> str:
+    return ", ".join(written_call(call.name, call.arguments) for call in completion.tool_calls) or "no tool"
+
+
+def _missed(request: pytest.FixtureRequest, reason: str) -> Any:
+    from pytest_evals.grades import Grade
+
+    return Grade(False, request.fixturename or "", reason)
 
 
 def _located(path: str, name: str, value: object) -> object:

@@ -108,7 +108,7 @@ def read_invoke(text: str, opening: re.Match[str], tools: Tools) -> Read:
         if parameter["string"] == "false":
             arguments[key] = load_json(value, f"the argument {key} of {name}")
         else:
-            arguments[key] = value if parameter["string"] else tools.typed(name, key, value)
+            arguments[key] = tools.typed(name, key, value)
         position = parameter.end()
     end = _INVOKE_END.match(text, position)
     if end is None:

@@ -173,6 +173,8 @@ def _read_form(text: str, form: Form, tools: Tools) -> ParsedReply:
         position = closing.end() if closing else end
     kept.append(text[position:])
     if not calls:
+        if not errors and form.around and form.around.search(text):
+            errors.append("a block of calls has no call in it that can be read")
         return ParsedReply(text, (), tuple(errors))
     left = "".join(kept)
     return ParsedReply((form.around.sub("", left) if form.around else left).strip(), tuple(calls), tuple(errors))

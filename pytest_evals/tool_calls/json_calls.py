@@ -10,13 +10,18 @@ from typing import Any
 from pytest_evals.completion import ToolCall
 from pytest_evals.tool_calls.reading import BadCall, CallError, Read, Tools, called, read_json, skip_space
 
+_NEXT_OBJECT = re.compile(r"\s*[,;]?\s*(?=\{)")
 _ARGUMENTS = ("arguments", "parameters", "args")
 
 
 def read_objects(text: str, opening: re.Match[str], _tools: Tools) -> Read:
-    """Read an object with a name and arguments, or a list of such."""
+    """Read an object with a name and arguments, a list of such, or several one after another."""
     value, end = read_json(text, opening.end())
-    return calls_of(value), end
+    calls = calls_of(value)
+    while following := _NEXT_OBJECT.match(text, end):
+        value, end = read_json(text, following.end())
+        calls += calls_of(value)
+    return calls, end
 
 
 def calls_of(value: Any) -> list[ToolCall | BadCall]:
@@ -93,10 +98,14 @@ def read_deepseek(text: str, opening: re.Match[str], _tools: Tools) -> Read:
 _KIMI = re.compile(r"\s*(?P<id>(?:functions\.)?(?P<name>[^\s<:]+)(?::\d+)?)\s*<\|tool_call_argument_begin\|>")
 
 
-def read_kimi(text: str, opening: re.Match[str], _tools: Tools) -> Read:
+def read_kimi(text: str, opening: re.Match[str], tools: Tools) -> Read:
     """Read what follows Kimi's mark of a call."""
     found = _KIMI.match(text, opening.end())
     if found is None:
         raise CallError("the call has no name and arguments, or is cut off")
-    arguments, end = read_json(text, found.end(), f"the arguments of {found['name']}")
-    return [called(found["name"], arguments, found["id"])], end
+    name = found["name"]
+    if name.isdigit() and len(tools.names) == 1:
+        # Nothing but the number of the call: of the one tool that there is.
+        name = tools.names[0]
+    arguments, end = read_json(text, found.end(), f"the arguments of {name}")
+    return [called(name, arguments, found["id"])], end

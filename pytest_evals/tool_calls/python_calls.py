@@ -14,6 +14,7 @@ from pytest_evals.tool_calls.reading import BadCall, CallError, Read, Tools, cal
 
 _CONSTANTS = {"true": True, "false": False, "null": None}
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
+_STRING = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 _CALL_HEAD = re.compile(r"[\s,]*[\w.]+\(")
 
 
@@ -59,11 +60,23 @@ def _before_the_break(text: str, position: int) -> list[str]:
 
 def _call_or_error(source: str, tools: Tools) -> ToolCall | BadCall:
     try:
-        return _call_of(ast.parse(source, mode="eval").body, tools)
+        return _call_of(_parsed(source), tools)
     except CallError as error:
         return BadCall(source, str(error))
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         return BadCall(source, f"the call is no Python: {error}")
+
+
+def _parsed(source: str) -> ast.expr:
+    try:
+        return ast.parse(source, mode="eval").body
+    except (SyntaxError, ValueError):
+        # Models break lines inside of strings.
+        return ast.parse(_STRING.sub(lambda found: _escaped(found[0]), source), mode="eval").body
+
+
+def _escaped(string: str) -> str:
+    return string.replace("\r", "\\r").replace("\n", "\\n").replace("\0", "\\x00")
 
 
 def _entries(source: str) -> list[str]:
@@ -154,7 +167,11 @@ def _value_of(node: ast.expr, name: str) -> Any:
 
 
 class _Constants(ast.NodeTransformer):
-    """Puts Python's constants in the place of JSON's."""
+    """Puts Python's constants in the place of JSON's, and lists in that of sets."""
+
+    def visit_Set(self, node: ast.Set) -> ast.expr:
+        """JSON has no sets."""
+        return ast.copy_location(ast.List([self.visit(each) for each in node.elts], ast.Load()), node)
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
         return ast.copy_location(ast.Constant(_CONSTANTS[node.id]), node)
