@@ -30,7 +30,7 @@ def tool_loop(
 
     The result is the model's last reply, a `Completion` whose ``messages`` are the whole conversation: prompt, calls, results, answer.
     Where it still calls tools in the last turn, these are not run, and its ``finish_reason`` is ``tool_calls``. The suite's own
-    generation parameters hold in every turn. The turns of all cases meet in the engine's batches.
+    generation parameters hold in every turn, ``tool_choice`` in the first. The turns of all cases meet in the engine's batches.
 
     Async functions are awaited, others run in threads; the calls of one reply run at the same time. The model gets a text as it is,
     anything else as JSON. What a function raises goes back to the model as its result, as does a call of a function that there is
@@ -52,12 +52,15 @@ def tool_loop(
     toolbox = _Functions(functions)
 
     async def loop(model: Model) -> Completion:
-        reply = await model.generate(**{**model.generation, "tools": schemas})
+        generation = {**model.generation, "tools": schemas}
+        reply = await model.generate(**generation)
+        # A model that had to call a tool in each turn would never answer.
+        generation["tool_choice"] = "auto"
         for _ in range(max_turns - 1):
             if not reply.tool_calls:
                 break
             results = await toolbox.run(reply.tool_calls)
-            reply = await model.generate([*reply.messages, *results], **{**model.generation, "tools": schemas})
+            reply = await model.generate([*reply.messages, *results], **generation)
         return reply
 
     loop.__doc__ = "The model calls tools until it answers."
