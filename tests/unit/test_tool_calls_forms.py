@@ -514,7 +514,8 @@ def kimi(*calls: tuple[str, str]) -> str:
 
 
 def test_kimi() -> None:
-    reply = read(f"I'll check. {kimi(('functions.get_weather:0', '{"city": "<b>Beijing</b>"}'), ('now:1', '{}'))}", "kimi")
+    both = kimi(("functions.get_weather:0", '{"city": "<b>Beijing</b>"}'), ("now:1", "{}"))
+    reply = read(f"I'll check. {both}", "kimi")
     assert [(call.name, call.arguments, call.id) for call in reply.calls] == [
         ("get_weather", {"city": "<b>Beijing</b>"}, "functions.get_weather:0"),
         ("now", {}, "now:1"),
