@@ -107,8 +107,8 @@ class Completion:
 
     ``text`` is the answer alone: no reasoning, no calls of tools, no special tokens. ``reasoning`` is what the model thought
     before it, `None` where it did not; ``tool_calls`` are the functions that it called. A call that cannot be parsed stays in the
-    ``text``, and ``tool_call_error`` says why. ``raw`` is all of that as it was
-    generated, special tokens included, `None` where it is the ``text``. A model whose thoughts never ended has no answer:
+    ``text``, and ``tool_call_error`` says why. ``raw`` is all of that as it was generated, special tokens included, but for the one
+    that ended it; `None` where it is not known. A model whose thoughts never ended has no answer:
     ``text`` is empty. ``messages`` is the whole conversation; the answer is its last message.
     ``finish_reason`` is ``stop`` (end-of-text token or stop string), ``length`` (``max_new_tokens``), ``tool_calls`` (the model
     called tools) or ``recorded`` (it came from the dataset). Token counts are exact, without padding; ``completion_tokens``
@@ -137,13 +137,37 @@ class Completion:
     raw: str | None = None
     tool_call_error: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.raw is None and self.reasoning is None and not self.tool_calls and self.likelihoods is None:
+            object.__setattr__(self, "raw", self.text)
+
     def __str__(self) -> str:
         return self.text
+
+    def fields(self) -> dict[str, Any]:
+        """Return what templates and ``of=`` of a grader may name: ``completion.reasoning``, ``completion.tool_calls.0.name``. A model
+        that did not think has the reasoning of an empty text.
+        """
+        return {
+            "text": self.text,
+            "reasoning": self.reasoning or "",
+            "raw": self.text if self.raw is None else self.raw,
+            "tool_calls": [asdict(call) for call in self.tool_calls],
+            "tool_call_error": self.tool_call_error or "",
+            "finish_reason": self.finish_reason,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "reasoning_tokens": self.reasoning_tokens,
+            "samples": [sample.fields() for sample in self.samples],
+            "model": self.model,
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Return the answer as plain data, without its conversation and its model; what is not known is left out."""
         known = [(name, getattr(self, name)) for name in _ANSWER]
         data = {name: value for name, value in known if value is not None and value != ()}
+        if self.raw == self.text:
+            del data["raw"]
         if self.logprobs is not None:
             data["logprobs"] = list(self.logprobs)
         if self.samples:
@@ -164,7 +188,9 @@ class Completion:
             values["logprobs"] = tuple(values["logprobs"])
         if "samples" in values:
             # Those of artifacts before completions had reasoning are texts.
-            values["samples"] = tuple(cls(each) if isinstance(each, str) else cls.from_dict(each) for each in values["samples"])
+            values["samples"] = tuple(
+                cls(each) if isinstance(each, str) else cls.from_dict(each) for each in values["samples"]
+            )
         if "tool_calls" in values:
             values["tool_calls"] = tuple(ToolCall(**each) for each in values["tool_calls"])
         if "origin" in values:

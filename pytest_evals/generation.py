@@ -80,8 +80,8 @@ class GenerationParams:
 
     @property
     def greedy(self) -> bool:
-        """Tell whether the likeliest token is always taken, so that no seed matters."""
-        return self.temperature == 0
+        """Tell whether the likeliest token is always taken, so that no seed matters; not of a model that is asked how it samples."""
+        return self.temperature == 0 and self.sampling == "default"
 
     @property
     def guided(self) -> bool:

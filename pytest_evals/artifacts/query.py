@@ -13,11 +13,10 @@ from typing import Any
 from pytest_evals.artifacts.validation import ParsedLine
 from pytest_evals.errors import TemplateError, did_you_mean
 from pytest_evals.templates.expressions import compile_expression, literals_in, paths_of, weighed_in
-from pytest_evals.transcript import written_calls, written_message
 
 PLAIN = (
     *("suite", "case_id", "model", "repeat", "outcome", "error", "error_kind", "prompt", "text", "finish_reason"),
-    *("tokens", "prompt_tokens", "latency", "cluster", "nodeid", "called"),
+    *("reasoning", "reasoning_tokens", "tool_calls", "tokens", "prompt_tokens", "latency", "cluster", "nodeid"),
 )
 """Names of a case that every artifact has."""
 MAPPINGS = ("item", "tasks", "label", "timing", "grades")
@@ -147,8 +146,10 @@ def scope_of(sample: ParsedLine, names: Names) -> dict[str, Any]:
         "model": interaction["source"],
         "prompt": prompt_of(sample),
         "text": completion.get("text"),
+        "reasoning": completion.get("reasoning"),
+        "reasoning_tokens": completion.get("reasoning_tokens"),
+        "tool_calls": completion.get("tool_calls") or [],
         "finish_reason": completion.get("finish_reason"),
-        "called": calls_of(sample),
         "tokens": completion.get("completion_tokens"),
         "prompt_tokens": completion.get("prompt_tokens"),
         "latency": completion.get("latency"),
@@ -179,15 +180,15 @@ def _grades(sample: ParsedLine, names: Names) -> dict[str, Any]:
 
 def prompt_of(sample: ParsedLine) -> str | None:
     """Return the last thing that the model was asked, as text."""
-    asked = [message for message in sample["interaction"]["thread"] if message["role"] not in ("assistant", "tool")]
-    return written_message(asked[-1]) if asked else None
-
-
-def calls_of(sample: ParsedLine) -> list[str]:
-    """Return the calls of tools in the conversation of a sample, each as ``get_weather(city="Paris")``."""
-    thread, completion = sample["interaction"]["thread"], sample["interaction"]["completion"] or {}
-    own = () if thread and thread[-1].get("tool_calls") else completion.get("tool_calls") or ()
-    return [*(call for message in thread for call in written_calls(message.get("tool_calls") or ())), *written_calls(own)]
+    asked = [message["content"] for message in sample["interaction"]["thread"] if message["role"] != "assistant"]
+    if not asked or asked[-1] is None:
+        return None
+    if isinstance(asked[-1], list):
+        # Of parts, the text.
+        return "".join(
+            part["text"] for part in asked[-1] if isinstance(part, Mapping) and isinstance(part.get("text"), str)
+        )
+    return asked[-1] if isinstance(asked[-1], str) else str(asked[-1])
 
 
 def order(value: Any) -> tuple[int, Any]:

@@ -26,6 +26,7 @@ from pytest_evals.engines.script_sources import script_sources
 from pytest_evals.engines.scripted_replies import ScriptError, completion_of_script
 from pytest_evals.errors import ModelError, did_you_mean
 from pytest_evals.hashing import content_hash
+from pytest_evals.replies.form import ANY_FORM, written_form
 
 ScoreFunction = Callable[[list[dict[str, Any]], str], float]
 
@@ -39,11 +40,13 @@ class ScriptedEngine:
     """One function in the place of a model.
 
     Sampling parameters mean nothing to a script and are let through; ``stop`` cuts the text; ``logprobs`` is refused.
-    Token counts are counts of words.
+    Token counts are counts of words. Thoughts that the text begins with are told apart as those of any model, unless
+    ``?reasoning=none`` says otherwise.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, reasoning: str = "auto") -> None:
         self._name = name
+        self._form = written_form(reasoning) or ANY_FORM
         self._function, self._score = _load(name)
         self.info = EngineInfo(device="python", identity=identity_of(name, _sources(name, self._function)))
         self._takes_tools = _takes_tools(self._function)
@@ -111,7 +114,7 @@ class ScriptedEngine:
 
     def _result(self, request: Request, value: object, started: float) -> Result:
         try:
-            completion = completion_of_script(value, request)
+            completion = completion_of_script(value, request, self._form)
         except ScriptError as error:
             return Result(request.id, error=Failure("model", f"scripted:{self._name} {error}"))
         words = sum(len(text_of(message).split()) for message in request.messages)
@@ -119,7 +122,12 @@ class ScriptedEngine:
         fingerprint = content_hash([self.info.identity, list(request.messages), request.params.to_dict()], length=24)
         tokens = len((completion.raw or completion.text).split())
         counted = dataclasses.replace(
-            completion, prompt_tokens=words, completion_tokens=tokens, latency=latency, fingerprint=fingerprint
+            completion,
+            prompt_tokens=words,
+            completion_tokens=tokens,
+            reasoning_tokens=None if completion.reasoning is None else len(completion.reasoning.split()),
+            latency=latency,
+            fingerprint=fingerprint,
         )
         return Result(request.id, counted)
 

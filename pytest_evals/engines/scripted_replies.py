@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_evals.completion import Completion, ToolCall
 from pytest_evals.engines.protocol import Request
-from pytest_evals.replies.form import ANY_FORM
+from pytest_evals.replies.form import ReplyForm
 from pytest_evals.replies.reading import read_reply
 from pytest_evals.text import one_line
 from pytest_evals.tool_calls.forms import ANY
@@ -22,13 +22,13 @@ class ScriptError(Exception):
     """A script returned what is no completion; the message says what it was."""
 
 
-def completion_of_script(value: object, request: Request) -> Completion:
+def completion_of_script(value: object, request: Request, form: ReplyForm) -> Completion:
     """Return the completion: its parts, without counts and conversation. Raises `ScriptError` for what is none.
 
-    A text is divided as the reply of a model that is not known. Calls of tools without an id get one.
+    A text is divided as a reply in this ``form``. Calls of tools without an id get one.
     """
     if isinstance(value, str):
-        completion = _of_text(value, request)
+        completion = _of_text(value, request, form)
     elif isinstance(value, Completion):
         completion = dataclasses.replace(value, messages=(), model=None)
     elif isinstance(value, Mapping):
@@ -44,18 +44,18 @@ def completion_of_script(value: object, request: Request) -> Completion:
     return dataclasses.replace(completion, tool_calls=calls, finish_reason="tool_calls")
 
 
-def _of_text(text: str, request: Request) -> Completion:
-    cuts = [text.find(stop) for stop in request.params.stop if stop in text]
-    text = text[: min(cuts)] if cuts else text
+def _of_text(text: str, request: Request, form: ReplyForm) -> Completion:
     offered = request.params.tools if request.params.tool_choice != "none" else ()
-    form = dataclasses.replace(ANY_FORM, tools=ANY) if offered else ANY_FORM
-    reply = read_reply(text, form, tools=offered)
+    reply = read_reply(text, dataclasses.replace(form, tools=ANY) if offered else form, tools=offered)
+    cuts = [reply.text.find(stop) for stop in request.params.stop if stop in reply.text]
+    answer = reply.text[: min(cuts)] if cuts else reply.text
     return Completion(
-        reply.text,
+        answer,
+        finish_reason="length" if reply.unfinished else "stop",
         reasoning=reply.reasoning,
         tool_calls=reply.tool_calls,
         tool_call_error=reply.problem,
-        raw=None if reply.text == text else text,
+        raw=None if text == answer or cuts else text,
     )
 
 

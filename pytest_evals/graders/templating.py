@@ -16,7 +16,6 @@ from pytest_evals.completion import Completion
 from pytest_evals.errors import SuiteError, TemplateError, did_you_mean
 from pytest_evals.fixtures.task import plain_data
 from pytest_evals.templates.locators import is_dynamic, is_path, locate, may_name_a_task, steps_of
-from pytest_evals.transcript import written_call
 
 
 def depends_on_case(value: object) -> bool:
@@ -36,8 +35,9 @@ def check_static(value: object, check: Callable[[Any], object]) -> None:
 
 
 def grading_text(grade: Callable[[str, pytest.FixtureRequest], Any], of: str | None, who: str) -> Callable[..., Any]:
-    """Return the function of a grader that grades a text: the completion's, or what ``of`` names: the result of a task
-    (``"draft"``) or a field of it, as templates name it (``"draft.title"``, ``"draft.points.0.text"``).
+    """Return the function of a grader that grades a text: the completion's answer, or what ``of`` names: another part of the
+    completion (``"completion.reasoning"``), the result of a task (``"draft"``) or a field of it, as templates name it
+    (``"draft.title"``, ``"draft.points.0.text"``).
     """
     path = "completion" if of is None else of
     if not isinstance(path, str) or not is_path(path):
@@ -53,12 +53,13 @@ def grading_text(grade: Callable[[str, pytest.FixtureRequest], Any], of: str | N
         if path == name or not isinstance(value, Completion):
             return grade(_text(value if path == name else _located(path, name, value), path), request)
         try:
-            part = locate(path, {name: parts_of(value)})
+            part = _located(path, name, value)
         except TemplateError as error:
             if steps[0] != "tool_calls":
                 raise
             # The model made no such call, or gave no such argument: its fault, and not the grader's.
-            return _missed(request, f"{error}; it called {_calls(value)}")
+            called = ", ".join(call.name for call in value.tool_calls) or "no tool"
+            return _missed(request, f"{error}; the model called {called}")
         return grade(part if isinstance(part, str) else json.dumps(part, ensure_ascii=False), request)
 
     kind = inspect.Parameter.KEYWORD_ONLY
@@ -68,25 +69,8 @@ def grading_text(grade: Callable[[str, pytest.FixtureRequest], Any], of: str | N
     return ready_made
 
 
-PARTS = ("text", "reasoning", "raw", "tool_calls", "finish_reason")
+PARTS = tuple(Completion().fields())
 """What ``of="completion.PART"`` may name."""
-
-
-def parts_of(completion: Completion) -> dict[str, Any]:
-    """Return the parts of a completion as data. What it does not have is an empty text."""
-    return {
-        "text": completion.text,
-        "reasoning": completion.reasoning or "",
-        "raw": completion.text if completion.raw is None else completion.raw,
-        "tool_calls": [
-            {"name": call.name, "arguments": dict(call.arguments), "id": call.id} for call in completion.tool_calls
-        ],
-        "finish_reason": completion.finish_reason,
-    }
-
-
-def _calls(completion: Completion) -> str:
-    return ", ".join(written_call(call.name, call.arguments) for call in completion.tool_calls) or "no tool"
 
 
 def _missed(request: pytest.FixtureRequest, reason: str) -> Any:
@@ -96,8 +80,11 @@ def _missed(request: pytest.FixtureRequest, reason: str) -> Any:
 
 
 def _located(path: str, name: str, value: object) -> object:
-    """Return the field of a task's result that ``path`` names. Raises `TemplateError` with the fields that there are."""
-    return locate(path, {name: plain_data(value)})
+    """Return the field of a completion or of a task's result that ``path`` names.
+
+    Raises `TemplateError` with the fields that there are.
+    """
+    return locate(path, {name: value.fields() if isinstance(value, Completion) else plain_data(value)})
 
 
 def _text(value: object, path: str) -> str:

@@ -28,13 +28,16 @@ class ReplyForm:
 
     ``thoughts`` are the delimiters that it may use, ``channels`` says that it writes harmony's channels (gpt-oss).
     ``unopened``: a closing delimiter may stand alone, because a chat template may have opened the block. ``tools`` names the
-    form of its tool calls: see `pytest_evals.replies.tool_calls`.
+    form of its tool calls: see `pytest_evals.replies.tool_calls`. ``separator`` is what the chat template writes between a block
+    of thoughts and the answer. ``always``: the template writes a block before every answer, if only an empty one.
     """
 
     thoughts: tuple[Delimiters, ...] = ()
     channels: bool = False
     unopened: bool = False
     tools: str | None = None
+    separator: str = ""
+    always: bool = False
 
     @property
     def thinks(self) -> bool:
@@ -61,6 +64,7 @@ KNOWN_DELIMITERS = (
 """Those of published families: DeepSeek-R1, Qwen3 and most others; Magistral; Kimi; Seed-OSS; OpenThinker; Command A; Apertus;
 Gemma 4; MedGemma.
 """
+HARMONY_TOKENS = tuple(f"<|{name}|>" for name in ("start", "channel", "message", "constrain", "end", "return", "call"))
 ANY_FORM = ReplyForm(KNOWN_DELIMITERS, channels=True, unopened=True)
 """For a text of which nothing is known but that a model wrote it: a recorded completion, what a script returns."""
 PLAIN_FORM = ReplyForm()

@@ -9,21 +9,28 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pytest_evals.replies.form import ANY_FORM, Delimiters, ReplyForm
 
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """A reply in two. ``unfinished``: the thoughts never ended, and there is no answer. ``start`` is where the answer begins in the
-    reply, `None` where it does not stand there in one piece.
+    """A reply in two. ``unfinished``: the thoughts never ended, and there is no answer. ``spans`` are where the thoughts stand in
+    the reply, without their delimiters.
     """
 
     answer: str
     reasoning: str | None = None
     unfinished: bool = False
-    start: int | None = 0
+    spans: tuple[tuple[int, int], ...] = ()
+
+
+def _divided(reply: str, spans: Iterable[tuple[int, int]], answer: str | None) -> Division:
+    """Return the division of a reply with thoughts at ``spans``; without an answer they never ended."""
+    found = tuple(spans)
+    reasoning = "\n\n".join(text for start, end in found if (text := reply[start:end].strip())) or None
+    return Division(answer or "", reasoning, answer is None, found)
 
 
 def divide(reply: str, form: ReplyForm = ANY_FORM, *, opened: bool = False) -> Division:
@@ -46,33 +53,29 @@ _QUOTES = "\"'`\u201c\u201d\u2018\u2019\u00ab\u00bb"
 
 
 def _blocks(reply: str, form: ReplyForm, *, opened: bool) -> Division:
-    thoughts: list[str] = []
+    spans: list[tuple[int, int]] = []
     position = 0
     if opened:
         first = _repeated_opening(reply, form)
         closing = _first_closing(reply, form.thoughts, first)
         if closing is None:
-            return Division("", _joined([reply[first:]]), unfinished=True, start=None)
-        thoughts.append(reply[first : closing.start()])
+            return _divided(reply, [(first, len(reply))], None)
+        spans.append((first, closing.start()))
         position = closing.end()
     while (block := _block_at(reply, form, position)) is not None:
-        body, end = block
-        thoughts.append(body)
-        if end is None:
-            return Division("", _joined(thoughts), unfinished=True, start=None)
-        position = end
+        start, closing = block
+        if closing is None:
+            return _divided(reply, [*spans, (start, len(reply))], None)
+        spans.append((start, closing.start()))
+        position = closing.end()
     if position == 0 and form.unopened:
         closing = _unopened(reply, form)
         if closing is not None:
-            thoughts.append(reply[: closing.start()])
+            spans.append((0, closing.start()))
             position = closing.end()
     start = _answer_start(reply, position) if position else 0
-    answer, later = _without_control_blocks(reply[start:], form)
-    return Division(answer, _joined([*thoughts, *later]), start=start if not later else None)
-
-
-def _joined(thoughts: Iterable[str]) -> str | None:
-    return "\n\n".join(text for each in thoughts if (text := each.strip())) or None
+    answer, later = _without_control_blocks(reply, start, form)
+    return _divided(reply, [*spans, *later], answer)
 
 
 def _repeated_opening(reply: str, form: ReplyForm) -> int:
@@ -90,16 +93,14 @@ def _opening_at(reply: str, form: ReplyForm, position: int) -> tuple[Delimiters,
     return None
 
 
-def _block_at(reply: str, form: ReplyForm, position: int) -> tuple[str, int | None] | None:
-    """Return the thoughts of the block that opens here and its end, `None` where it has none."""
+def _block_at(reply: str, form: ReplyForm, position: int) -> tuple[int, re.Match[str] | None] | None:
+    """Return where the thoughts of the block that opens here begin, and its end if it has one; `None` where there is no block."""
     found = _opening_at(reply, form, position)
     if found is None:
         return None
     delimiters, start = found
     closing = _closing(reply, delimiters, start)
-    if closing is None:
-        return None if delimiters.must_close else (reply[start:], None)
-    return reply[start : closing.start()], closing.end()
+    return None if closing is None and delimiters.must_close else (start, closing)
 
 
 def _closing(reply: str, delimiters: Delimiters, start: int) -> re.Match[str] | None:
@@ -126,8 +127,12 @@ def _first_closing(reply: str, delimiters: Iterable[Delimiters], start: int) -> 
 
 
 def _quoted(reply: str, found: re.Match[str]) -> bool:
-    before, after = reply[: found.start()][-1:], reply[found.end() :][:1]
-    return bool(before and after) and before in _QUOTES and after in _QUOTES
+    return may_be_quoted(reply, found.start()) and reply[found.end() : found.end() + 1] in (*_QUOTES,)
+
+
+def may_be_quoted(reply: str, start: int) -> bool:
+    """Tell whether a tag at ``start`` stands behind a quotation mark that opens: it is quoted if one follows."""
+    return reply[max(start - 1, 0) : start] in (*_QUOTES,) and not reply[max(start - 2, 0) : max(start - 1, 0)].isalnum()
 
 
 @functools.lru_cache(maxsize=128)
@@ -152,18 +157,21 @@ _BEFORE_ANSWER = re.compile(
 )
 
 
-def _without_control_blocks(answer: str, form: ReplyForm) -> tuple[str, list[str]]:
-    """Return an answer without the blocks between control tokens, and these."""
-    thoughts = []
-    for delimiters in form.thoughts:
-        if not delimiters.control:
-            continue
-        block = re.compile(
-            rf"{re.escape(delimiters.opening.rstrip())}(.*?)(?:{re.escape(delimiters.closing)}\s*|\Z)", re.DOTALL
-        )
-        thoughts += block.findall(answer)
-        answer = block.sub("", answer)
-    return answer, thoughts
+def _without_control_blocks(reply: str, start: int, form: ReplyForm) -> tuple[str, list[tuple[int, int]]]:
+    """Return the answer that begins at ``start`` without the blocks between control tokens, and where their thoughts stand."""
+    marks = [each for each in form.thoughts if each.control]
+    if not marks:
+        return reply[start:], []
+    block = re.compile(
+        "|".join(
+            rf"{re.escape(each.opening.rstrip())}(.*?)(?:{re.escape(each.closing.rstrip())}\s*|\Z)" for each in marks
+        ),
+        re.DOTALL,
+    )
+    found = list(block.finditer(reply, start))
+    places = [each.span(each.lastindex or 0) for each in found]
+    edges = [start, *(edge for each in found for edge in each.span()), len(reply)]
+    return "".join(reply[begin:end] for begin, end in zip(edges[::2], edges[1::2], strict=True)), places
 
 
 # -- The end of a block whose beginning stands in the prompt, in a text of which the prompt is not known.
@@ -192,7 +200,7 @@ def _spoken_of(reply: str, found: re.Match[str]) -> bool:
     head, tail = reply[: found.start()], reply[found.end() :]
     line_before = head[head.rfind("\n") + 1 :]
     line_after = tail.partition("\n")[0]
-    if head.count("```") % 2 or line_before.count("`") % 2 or (line_before[-1:] and line_before[-1] in _QUOTES):
+    if head.count("```") % 2 or line_before.count("`") % 2 or may_be_quoted(reply, found.start()):
         return True
     if not line_before.strip() or not line_after.strip():
         return False
@@ -212,7 +220,8 @@ _MESSAGE = re.compile(
 _HEAD = re.compile(r"\s*(?:<\|start\|>\s*assistant\s*)?<\|channel\|>")
 _OPENED_HEAD = re.compile(r"\s*(?:analysis|commentary|final)\b[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>")
 # As text from which a tokenizer dropped the control tokens.
-_GLUED = re.compile(r"\s*(?:assistant)?(?:analysis|commentary)(?=[A-Z0-9\"'\u201c])")
+_GLUED = re.compile(r"\s*(?:assistant)?(?:analysis|commentary)(?=\S)")
+_SENTENCE = re.compile(r"[A-Z\"'\u201c]")
 _GLUED_FINAL = re.compile(r"assistant\s?final(?=\S)")
 _ONLY_FINAL = re.compile(r"\s*assistant\s?final(?=\S)")
 
@@ -221,34 +230,39 @@ def _channels(reply: str, *, opened: bool) -> Division | None:
     """Return the parts of a reply in channels, `None` for one without."""
     if opened:
         # The prompt ended with the head of a message of thoughts.
-        reply = f"<|channel|>analysis<|message|>{reply}"
-    elif _OPENED_HEAD.match(reply):
-        reply = f"<|channel|>{reply.lstrip()}"
-    if _HEAD.match(reply):
-        return _of_messages(reply)
+        return _of_messages(f"{_OPENED}{reply}", len(_OPENED))
+    if _OPENED_HEAD.match(reply):
+        return _of_messages(f"<|channel|>{reply}", len("<|channel|>"))
+    return _of_messages(reply) if _HEAD.match(reply) else _glued_channels(reply)
+
+
+def _glued_channels(reply: str) -> Division | None:
+    """Return the parts of a reply in channels from which a tokenizer dropped the control tokens."""
     alone = _ONLY_FINAL.match(reply)
     if alone:
-        return Division(reply[alone.end() :], start=alone.end())
+        return Division(reply[alone.end() :])
     glued = _GLUED.match(reply)
     if not glued:
         return None
     final = _GLUED_FINAL.search(reply, glued.end())
     if final is None:
-        return Division("", _joined([reply[glued.end() :]]), unfinished=True, start=None)
-    return Division(reply[final.end() :], _joined([reply[glued.end() : final.start()]]), start=final.end())
+        # A word of the answer goes on in small letters.
+        return _divided(reply, [(glued.end(), len(reply))], None) if _SENTENCE.match(reply, glued.end()) else None
+    return _divided(reply, [(glued.end(), final.start())], reply[final.end() :])
 
 
-def _of_messages(reply: str) -> Division:
-    thoughts, answers, calls = [], [], []
-    start = None
+_OPENED = "<|channel|>analysis<|message|>"
+
+
+def _of_messages(reply: str, before: int = 0) -> Division:
+    """Return the parts of messages; the first ``before`` characters stood in the prompt."""
+    spans, answers, calls = [], [], []
     for message in _MESSAGE.finditer(reply):
-        head, content = message["head"], message["content"]
-        if "to=" in head:
+        if "to=" in message["head"]:
             calls.append(message.group())
-        elif head.split()[:1] == ["final"]:
-            answers.append(content)
-            start = message.start("content")
+        elif message["head"].split()[:1] == ["final"]:
+            answers.append(message["content"])
         else:
-            thoughts.append(content)
-    answer = "".join([*answers, *calls])
-    return Division(answer, _joined(thoughts), unfinished=not answers and not calls, start=None if calls else start)
+            spans.append(message.span("content"))
+    division = _divided(reply, spans, "".join([*answers, *calls]) if answers or calls else None)
+    return replace(division, spans=tuple((max(start - before, 0), end - before) for start, end in division.spans))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pytest_evals.collection.location import Location
-from pytest_evals.completion import Completion
+from pytest_evals.completion import Completion, Message, text_of
 from pytest_evals.engines.protocol import Result
 from pytest_evals.errors import GradeError
 from pytest_evals.fixtures.context import GRADE_SHEET, GradeSheet
@@ -17,7 +17,6 @@ from pytest_evals.runner.calls import Caller, CallLog
 from pytest_evals.scores.records import Outcome
 from pytest_evals.sinks import for_junit, for_terminal
 from pytest_evals.text import described, one_line, pluralize, sanitize
-from pytest_evals.transcript import speaker, written_message
 
 _SECTION_LIMIT = 4000
 
@@ -122,11 +121,23 @@ def add_properties(item: pytest.Item, sheet: GradeSheet, location: Location) -> 
 def describe(completion: Completion | None, sheet: GradeSheet, row: Location | None) -> str:
     """Return place, conversation and grades, for a person who reads why the case failed."""
     place = [f"{row}: the row of this case"] if row else []
-    turns = completion.messages if completion else ()
-    lines = [f"[{speaker(message)}] {written_message(message)}" for message in turns]
+    lines = [_turn(message) for message in (completion.messages if completion else ())]
     if completion is not None and completion.tool_call_error:
         lines.append(f"a call that cannot be parsed: {completion.tool_call_error}")
     return for_terminal("\n".join([*place, *lines, *(repr(grade) for grade in sheet.grades.values())]), _SECTION_LIMIT)
+
+
+def _turn(message: Message) -> str:
+    """Return a turn on lines: its thoughts shortened, its text, its calls of tools."""
+    thoughts = message.get("reasoning_content")
+    folded = f"(reasoning: {one_line(thoughts, _FOLDED)}) " if thoughts else ""
+    calls = [f"{call['function']['name']}({call['function']['arguments']})" for call in message.get("tool_calls") or ()]
+    said = [*([text] if (text := text_of(message)) or not calls else []), *calls]
+    who = f"tool {message['name']}" if message["role"] == "tool" and message.get("name") else message["role"]
+    return f"[{who}] {folded}" + "\n".join(said)
+
+
+_FOLDED = 120
 
 
 def without_hint(report: pytest.TestReport) -> None:

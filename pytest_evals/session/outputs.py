@@ -126,7 +126,8 @@ class Outputs:
             case_id=sample["case_id"],
             outcome=sample["outcome"],
             prompt=_text(asked[-1]["content"]) if asked else "",
-            text=_answer(sample),
+            text=_answer(interaction["completion"] or {}),
+            reasoning=(interaction["completion"] or {}).get("reasoning") or "",
             reason=sample_reason(sample),
             location=self._in_checkout(sample.get("location")) or (self._suite_location(info) if info else None),
             sample_id=sample["id"],
@@ -154,16 +155,16 @@ def sample_reason(sample: Mapping[str, Any]) -> str:
     return "; ".join(shown) or "the test's assert failed" + (f" ({', '.join(values)})" if values else "")
 
 
-def _answer(sample: Mapping[str, Any]) -> str:
-    """Return the answer of a case, after the calls of tools that it took."""
-    from pytest_evals.artifacts.query import calls_of
+def _answer(completion: Mapping[str, Any]) -> str:
+    """Return an answer with its calls of tools."""
+    from pytest_evals.reports.cases import called
 
-    text = (sample["interaction"]["completion"] or {}).get("text", "")
-    return "\n".join([*(f"-> {call}" for call in calls_of(sample)), *([text] if text else [])])
+    text = completion.get("text", "")
+    return "\n".join([*([text] if text else []), *map(called, completion.get("tool_calls") or ())])
 
 
 def _text(content: Any) -> str:
-    return content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+    return content if isinstance(content, str) else "" if content is None else json.dumps(content, ensure_ascii=False)
 
 
 def _write_summary(path: Path, card: ScoreCard, excerpts: list[Excerpt]) -> None:

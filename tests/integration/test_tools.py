@@ -110,7 +110,7 @@ def test_calls_are_read_graded_and_recorded(evals: Evals) -> None:
     assert [grades[case]["called"].value for case in ("object", "completion", "text", "broken", "none")] == [1, 1, 1, 0, 0]
     assert "a call that cannot be parsed" in (grades["broken"]["called"].reasoning or "")
     assert [grades[case]["city"].passed for case in ("object", "none")] == [True, False]
-    assert "it called no tool" in (grades["none"]["city"].reasoning or "")
+    assert "the model called no tool" in (grades["none"]["city"].reasoning or "")
     assert [grades[case]["days"].passed for case in ("object", "completion")] == [True, False]
     assert [grades[case]["quiet"].passed for case in ("object", "broken", "none")] == [False, False, True]
     assert [grades[case]["few"].passed for case in ("object", "none")] == [False, True]
@@ -254,7 +254,7 @@ def test_what_cannot_be_is_an_error_of_collection(evals: Evals) -> None:
         "*tool 'f': 'parameters' must be the JSON schema of an object*",
         "*row 1*tools must be a list of JSON schemas or Python functions*",
         "*give either tools= or generation={'tools': ...}, not both*",
-        "*message 2 is the result of a tool, and no call*",
+        "*message 2 is a tool's answer to the call 'c', which no message before it makes*",
         "*an expected call is {'name'*",
     ):
         result.stdout.fnmatch_lines([line])

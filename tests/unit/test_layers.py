@@ -16,7 +16,7 @@ ROOT = Path(pytest_evals.__file__).parent
 LAYERS = [
     ("errors", "text", "hashing", "options", "invocation", "notes", "redaction", "sinks"),
     ("statistics",),
-    ("completion", "generation", "grades", "case", "replies", "tools", "tool_calls", "transcript"),
+    ("completion", "generation", "grades", "case", "replies", "tools", "tool_calls"),
     ("templates", "datasets"),
     ("questions",),
     ("engines",),

@@ -48,25 +48,31 @@ function conversation(sample) {
   if (completion) {
     const ended = { length: "cut at max_new_tokens", recorded: "recorded" }[completion.finish_reason];
     const facts = [ended, completion.completion_tokens !== undefined && plural(completion.completion_tokens, "token"), completion.latency && `${completion.latency.toFixed(2)} s`];
-    messages.push(messageBlock("assistant", completion.text, facts.filter(Boolean).join(", "), "answer", completion.tool_calls, completion.tool_call_error));
-    for (const [index, text] of (completion.samples ?? []).slice(1).entries()) messages.push(messageBlock("assistant", text, `sample ${index + 2}`));
+    messages.push(messageBlock("assistant", completion.text, facts.filter(Boolean).join(", "), "answer", partsOf(completion)));
+    for (const [index, other] of (completion.samples ?? []).slice(1).entries()) messages.push(messageBlock("assistant", other.text ?? other, `sample ${index + 2}`, "", partsOf(other)));
   }
   return messages.length > 0 && h("section", { class: "conversation" }, h("h3", {}, "Conversation"), messages);
 }
 
-const messageBlock = (role, text, facts = "", kind = "", toolCalls = [], problem = null) => h("div", { class: `message ${kind} ${role === "user" || role === "assistant" ? role : "other"}` },
-  h("p", { class: "role" }, role, facts && h("span", {}, ` ${facts}`)), (text || !toolCalls.length) && textBlock(text, { query: state.q }), toolCalls.map(callBlock),
-  problem && h("p", { class: "problem" }, "A call that cannot be parsed: ", problem));
+const messageBlock = (role, text, facts = "", kind = "", parts = {}) => h("div", { class: `message ${kind} ${role === "user" || role === "assistant" ? role : "other"}` },
+  h("p", { class: "role" }, role, facts && h("span", {}, ` ${facts}`)), parts.before, (text !== "" || !parts.after?.length) && textBlock(text, { query: state.q }), parts.after);
 
-const turnBlock = (message) => messageBlock(message.role, message.content === null || message.content === undefined ? "" : asText(message.content), message.role === "tool" ? message.name ?? "" : "", "", message.tool_calls);
+const turnBlock = (message) => messageBlock(message.role, message.content === null ? "" : asText(message.content), [message.name, message.tool_call_id].filter(Boolean).join(" "), "", partsOf(message));
+
+/** What an answer has beside its text: thoughts, folded, and calls of tools. */
+function partsOf({ reasoning, reasoning_content: thoughts = reasoning, reasoning_tokens: tokens, tool_calls: calls, tool_call_error: problem }) {
+  return {
+    before: thoughts && h("details", { class: "reasoning" }, h("summary", {}, tokens === undefined ? "Reasoning" : `Reasoning · ${plural(tokens, "token")}`), textBlock(thoughts, { query: state.q })),
+    after: [...(calls ?? []).map((call) => callBlock(call.function ?? call)), ...(problem ? [h("p", { class: "problem" }, `A call that cannot be parsed: ${problem}`)] : [])],
+  };
+}
 
 /** A call of a tool: its name, and each argument on a line. */
-function callBlock(call) {
-  const { name, arguments: written } = call.function ?? call;
+function callBlock({ name, arguments: written }) {
   let given = written ?? {};
-  if (typeof given === "string") try { given = JSON.parse(given); } catch { /* shown as it is */ }
+  if (typeof given === "string") try { given = JSON.parse(given); } catch { /* it is shown as it is */ }
   const named = given !== null && typeof given === "object" && !Array.isArray(given);
-  return h("div", { class: "call" }, h("p", { class: "call-name" }, textBlock(asText(name), { tag: "span", query: state.q })),
+  return h("div", { class: "call" }, textBlock(asText(name), { query: state.q }),
     named ? h("dl", { class: "facts" }, Object.entries(given).map(([key, value]) => [h("dt", {}, key), h("dd", {}, textBlock(asText(value), { query: state.q }))])) : textBlock(asText(given), { query: state.q }));
 }
 
@@ -94,7 +100,7 @@ function calls(sample) {
   return h("section", {}, h("h3", {}, "Calls of models"), sample.calls.map((call) => h("details", {},
     h("summary", {}, [call.by, call.model && short(call.model), call.completion_tokens && plural(call.completion_tokens, "token"), call.error && "no answer"].filter(Boolean).join(" · ")),
     (call.messages ?? []).map(turnBlock),
-    call.text !== undefined && call.text !== null && messageBlock("assistant", call.text, "", "answer", call.tool_calls, call.tool_call_error),
+    call.text !== undefined && call.text !== null && messageBlock("assistant", call.text, "", "answer", partsOf(call)),
     call.error && textBlock(`${call.error.kind}: ${call.error.message}`), call.likelihoods && textBlock(asText(call.likelihoods)))));
 }
 
@@ -105,7 +111,7 @@ function named(title, values) {
 }
 
 function technical(sample) {
-  const { text, samples: texts, ...facts } = sample.completion ?? {};
+  const { text, samples: texts, reasoning, raw, tool_calls: called, ...facts } = sample.completion ?? {};
   return h("details", {}, h("summary", {}, "Technical"), h("dl", { class: "facts" },
     [["pytest id", sample.nodeid], ["sample", sample.id], ["model", sample.model], ...Object.entries(facts), ...Object.entries(sample.timing ?? {})]
       .filter(([, value]) => value !== undefined && value !== null).map(([name, value]) => [h("dt", {}, name), h("dd", {}, asText(value))])));
