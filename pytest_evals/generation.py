@@ -75,8 +75,8 @@ class GenerationParams:
     """``model``: what is not said here is as the model's own ``generation_config`` says."""
     tools: tuple[Mapping[str, Any], ...] = _declared((), "no")
     """Functions that the model may call, as JSON schemas in the form of OpenAI's API."""
-    tool_choice: Literal["auto", "none"] = _declared("auto", "no")
-    """``none``: the model is shown no tools."""
+    tool_choice: Literal["auto", "none", "required"] = _declared("auto", "host")
+    """``none``: the model is shown no tools. ``required``: it writes a call of one of them, and nothing else."""
 
     @property
     def greedy(self) -> bool:
@@ -139,6 +139,11 @@ def parse_generation(values: Mapping[str, Any]) -> GenerationParams:
     guides = [name for name in ("json_schema", "regex", "choice") if getattr(params, name) not in (None, ())]
     if len(guides) > 1:
         raise SuiteError(f"generation: {' and '.join(guides)} exclude each other; give one")
+    if params.tool_choice == "required":
+        if not params.tools:
+            raise SuiteError("generation: tool_choice 'required' needs tools")
+        if guides:
+            raise SuiteError(f"generation: {guides[0]} and tool_choice 'required' exclude each other; give one")
     if params.n > 1 and params.greedy:
         raise SuiteError("generation: n samples of a greedy completion are all the same; give a temperature above 0")
     return params
@@ -262,5 +267,5 @@ _CHECKS: dict[str, Any] = {
     "thinking_allowance": lambda name, value: _integer(name, value, 0),
     "sampling": lambda name, value: _word(name, value, "default", "model"),
     "tools": _tools,
-    "tool_choice": lambda name, value: _word(name, value, "auto", "none"),
+    "tool_choice": lambda name, value: _word(name, value, "auto", "none", "required"),
 }

@@ -87,7 +87,7 @@ def test_calls_are_read_graded_and_recorded(evals: Evals) -> None:
     evals.write(CALLS, script=SCRIPT)
     result = evals.run("-rA", model="scripted:script:caller")
     result.assert_outcomes(passed=4, xfailed=2, errors=1)
-    result.stdout.fnmatch_lines(['*-> get_weather(city="Rome", days=2)*'])
+    result.stdout.fnmatch_lines(['*get_weather({"city": "Rome", "days": 2})*'])
     found = {sample.case_id: sample for sample in evals.artifact.samples if sample.suite == "test_calls"}
     completion = found["object"].interaction.completion
     assert completion is not None
@@ -181,10 +181,8 @@ def test_a_loop_runs_what_the_model_calls_until_it_answers(evals: Evals) -> None
     assert len({len(call.messages) for call in sample.calls}) == 3
     shown = evals.pytester.run(sys.executable, "-m", "pytest_evals", "cases", "run.jsonl", "-v", "--where", "case_id == 'c0'")
     shown.stdout.fnmatch_lines(
-        ["*assistant*-> add(a=1, b=2)", "*-> fail()", '*-> later(text="c0")', "*tool add*3", "*tool fail*Error: ValueError*", "*text*answer*"]
+        ["*assistant*add(a=1, b=2)*", "*fail()", '*later(text="c0")', "*tool add*3", "*tool fail*Error: ValueError*", "*text*answer*"]
     )
-    table = evals.pytester.run(sys.executable, "-m", "pytest_evals", "cases", "run.jsonl", "--fields", "case_id,called|length")
-    table.stdout.fnmatch_lines(["*c0*6*"])
     exported = evals.pytester.run(sys.executable, "-m", "pytest_evals", "export", "run.jsonl", "--to", "inspect", "-o", "logs")
     assert exported.ret == 0
     (log,) = (evals.pytester.path / "logs").iterdir()

@@ -106,7 +106,8 @@ def test_a_good_value_is_taken(name: str, value: Any, parsed: Any) -> None:
         ("sampling", True, "default or model"),
         ("tools", {"name": "f"}, "a list of JSON schemas or Python functions"),
         ("tools", ["f"], "tool 1 must be a JSON schema of a function or a Python function"),
-        ("tool_choice", "required", "auto or none"),
+        ("tool_choice", "any", "auto or none or required"),
+        ("tool_choice", "required", "'required' needs tools"),
         ("json_schema", ["a"], "a mapping"),
         ("json_schema", '{"type": "object"}', "a mapping"),
         ("regex", "", "a regular expression"),
@@ -219,7 +220,7 @@ def test_structured_output_survives_the_wire(name: str) -> None:
 def test_every_parameter_declares_how_it_uses_logits() -> None:
     assert params_by_use("no", "device", "host") == set(GenerationParams.__slots__)
     assert params_by_use("host") == {
-        *("repetition_penalty", "logprobs", "json_schema", "regex", "choice", "max_thinking_tokens"),
+        *("repetition_penalty", "logprobs", "json_schema", "regex", "choice", "max_thinking_tokens", "tool_choice"),
     }
 
 
@@ -234,7 +235,7 @@ def test_what_is_not_at_its_default_is_known() -> None:
     [
         {"max_thinking_tokens": 0},
         {"thinking_allowance": 64, "sampling": "model"},
-        {"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "none"},
+        {"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "required"},
     ],
 )
 def test_what_a_model_of_today_takes_survives_the_wire(values: dict[str, Any]) -> None:

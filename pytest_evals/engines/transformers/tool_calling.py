@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import functools
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jinja2
-import jinja2.meta
-
-from pytest_evals.completion import Message, ToolCall
+from pytest_evals.completion import ToolCall
 from pytest_evals.engines.protocol import Request
+from pytest_evals.engines.transformers.chat_templates import template_of, variables_of
 from pytest_evals.errors import UnsupportedError
 from pytest_evals.tool_calls.forms import MARKS, form_of
 from pytest_evals.tool_calls.json_calls import calls_of
 from pytest_evals.tool_calls.numbering import calls_in
 from pytest_evals.tool_calls.reading import CallError
+from pytest_evals.tool_calls.required import RequiredCall, required_call
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +33,8 @@ def offered_tools(request: Request, tokenizer: Any) -> OfferedTools | None:
     params = request.params
     if not params.tools or params.tool_choice == "none":
         return None
-    template = _template_text(tokenizer)
-    if template is None or not _reads(template, "tools"):
+    template = None if tokenizer.chat_template is None else template_of(tokenizer, tools=True)
+    if template is None or "tools" not in variables_of(template):
         what = "has no chat template" if template is None else "has a chat template that shows no tools"
         raise UnsupportedError(
             f"tools: {request.model} {what}; leave them out for this model, or give it a template that knows them with ?template=FILE"
@@ -45,17 +42,14 @@ def offered_tools(request: Request, tokenizer: Any) -> OfferedTools | None:
     return OfferedTools(params.tools, form_of(template), calls_in(request.messages))
 
 
-def for_template(message: Message) -> dict[str, Any]:
-    """Return a message as chat templates read it: the arguments of calls are objects, and there is a content."""
-    found: dict[str, Any] = dict(message)
-    if not message.get("tool_calls"):
-        return found
-    calls = []
-    for call in message["tool_calls"]:
-        arguments = call["function"].get("arguments") or {}
-        read = json.loads(arguments) if isinstance(arguments, str) else arguments
-        calls.append({**call, "type": "function", "function": {**call["function"], "arguments": read}})
-    return {**found, "tool_calls": calls, "content": found.get("content") or ""}
+def required_call_of(request: Request, tools: OfferedTools) -> RequiredCall:
+    """Return the call that the model has to make. Raises `UnsupportedError` for a family whose calls cannot be held to a grammar."""
+    call = required_call(tools.form, tools.schemas)
+    if call is None:
+        raise UnsupportedError(
+            f"tool_choice 'required': {request.model} writes calls in the form {tools.form!r}, which is no JSON object; use 'auto'"
+        )
+    return call
 
 
 def marks_among(special: Mapping[int, str]) -> dict[int, str]:
@@ -81,21 +75,3 @@ def calls_by_response_template(
         return "", (), str(error).partition("\n")[0]
     made = tuple(each for each in calls if isinstance(each, ToolCall))
     return str(parsed.get("content") or "").strip(), made, None
-
-
-def _template_text(tokenizer: Any) -> str | None:
-    """Return the chat template that is used where there are tools."""
-    template = tokenizer.chat_template
-    if isinstance(template, Mapping):
-        return template.get("tool_use", template.get("default"))
-    return template if isinstance(template, str) else None
-
-
-@functools.lru_cache(maxsize=32)
-def _reads(template: str, variable: str) -> bool:
-    try:
-        parsed = jinja2.Environment(extensions=["jinja2.ext.loopcontrols", "jinja2.ext.do"]).parse(template)  # noqa: S701 - parsed only
-    except jinja2.TemplateSyntaxError:
-        # transformers knows further tags; it says itself what is wrong with a template.
-        return variable in template
-    return variable in jinja2.meta.find_undeclared_variables(parsed)
