@@ -34,10 +34,7 @@ def completion_of_script(value: object, request: Request, form: ReplyForm) -> Co
     elif isinstance(value, Mapping):
         completion = _of_object(value)
     else:
-        raise ScriptError(
-            f"returned {type(value).__name__}, and a script returns the completion as str (or as a Completion, or an object with "
-            f"{', '.join(_PARTS[:3])})"
-        )
+        raise ScriptError(f"returned {type(value).__name__}, and a script returns the completion as str")
     if not completion.tool_calls:
         return completion
     calls = numbered(completion.tool_calls, calls_in(request.messages))

@@ -19,7 +19,8 @@ def read_tool_call(text: str, opening: re.Match[str], tools: Tools) -> Read:
         if function is None:
             raise CallError("the call is cut off")
         return read_function(text, function, tools)
-    if text[start : start + 1] not in ("{", "[", "") and _KEYS.match(text, start):
+    keys = _KEYS.match(text, start)
+    if keys and (keys["arguments"] or "\n" in keys[0] or keys["name"] in tools.names):
         return _read_keys(text, start, tools)
     return read_objects(text, opening, tools)
 
@@ -69,7 +70,7 @@ def _unwrapped(value: str) -> str:
 
 # -- GLM: ``name<arg_key>key</arg_key><arg_value>value</arg_value>``
 
-_KEYS = re.compile(r"(?P<name>[^\s<{\[]+)\s*(?=<arg_key>|</tool_call>)")
+_KEYS = re.compile(r"(?P<name>[^\s<{\[]+)\s*(?:(?=(?P<arguments><arg_key>))|(?=</tool_call>))")
 _KEY = re.compile(r"\s*<arg_key>(?P<key>.*?)</arg_key>\s*<arg_value>(?P<value>.*?)</arg_value>", re.DOTALL)
 
 

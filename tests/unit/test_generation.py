@@ -105,9 +105,7 @@ def test_a_good_value_is_taken(name: str, value: Any, parsed: Any) -> None:
         ("sampling", "own", "default or model"),
         ("sampling", True, "default or model"),
         ("tools", {"name": "f"}, "a list of JSON schemas or Python functions"),
-        ("tools", ["f"], "tool 1 must be a JSON schema of a function or a Python function"),
         ("tool_choice", "any", "auto or none or required"),
-        ("tool_choice", "required", "'required' needs tools"),
         ("json_schema", ["a"], "a mapping"),
         ("json_schema", '{"type": "object"}', "a mapping"),
         ("regex", "", "a regular expression"),
@@ -248,6 +246,15 @@ def test_the_digest_of_a_request_knows_no_parameter_of_a_later_version_at_its_de
     written = parse_generation({"chat_template_kwargs": {"a": 1}}).to_dict()
     assert set(written) == {*first, "logprobs", "template", "json_schema", "regex", "choice"}
     assert written["template"] == {"a": 1}
+
+
+def test_a_call_is_required_of_a_model_that_has_tools_and_no_other_grammar() -> None:
+    with pytest.raises(SuiteError, match="tool_choice 'required' needs tools"):
+        parse_generation({"tool_choice": "required"})
+    with pytest.raises(SuiteError, match="regex and tool_choice 'required' exclude each other"):
+        parse_generation({"tool_choice": "required", "tools": [TOOL], "regex": "a"})
+    with pytest.raises(SuiteError, match="generation: tool 1 must be a JSON schema of a function or a Python function"):
+        parse_generation({"tools": ["f"]})
 
 
 def test_template_is_the_older_name_of_its_variables() -> None:
