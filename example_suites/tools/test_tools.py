@@ -24,4 +24,4 @@ quiet = graders.no_tool_calls(run_if="item.kind == 'irrelevance'")
     gates=["right.coverage >= 1"],
 )
 def test_tools(right, named, quiet):
-    assert right
+    assert right, (named, quiet)

@@ -83,7 +83,11 @@ def _call_of(call: object) -> ToolCall:
             arguments = json.loads(arguments)
         except ValueError:
             arguments = None
-    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str) or not isinstance(arguments, Mapping):
+    if (
+        not isinstance(function, Mapping)
+        or not isinstance(function.get("name"), str)
+        or not isinstance(arguments, Mapping)
+    ):
         raise ScriptError(
             f"returned {one_line(repr(call), 120)} among tool_calls; a call has a 'name' and an object of 'arguments'"
         )

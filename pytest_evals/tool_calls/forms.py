@@ -102,12 +102,47 @@ FORMS = {form.name: form for form in _FORMS}
 """By name; beside them there are `HARMONY`, `BARE` and `ANY`."""
 MARKS = frozenset(
     {
-        *("[TOOL_CALLS]", "[/TOOL_CALLS]", "[ARGS]", "[CALL_ID]", "<|python_tag|>", "<|python_start|>", "<|python_end|>"),
-        *("<tool_call>", "</tool_call>", "<|tool_call|>", "<|/tool_call|>", "<function_call>", "<tool_calls>", "</tool_calls>"),
+        *(
+            "[TOOL_CALLS]",
+            "[/TOOL_CALLS]",
+            "[ARGS]",
+            "[CALL_ID]",
+            "<|python_tag|>",
+            "<|python_start|>",
+            "<|python_end|>",
+        ),
+        *(
+            "<tool_call>",
+            "</tool_call>",
+            "<|tool_call|>",
+            "<|/tool_call|>",
+            "<function_call>",
+            "<tool_calls>",
+            "</tool_calls>",
+        ),
         *("<|tool_call>", "<tool_call|>", '<|"|>', "<start_function_call>", "<end_function_call>", "<escape>"),
-        *("<|START_ACTION|>", "<|END_ACTION|>", "<|tool_call_start|>", "<|tool_call_end|>", "<TOOLCALL>", "</TOOLCALL>"),
-        *("<|tool_call_begin|>", "<|tool_call_argument_begin|>", "<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"),
-        *("<function_calls>", "</function_calls>", "<|action_start|>", "<|plugin|>", "<|action_end|>", "<minimax:tool_call>"),
+        *(
+            "<|START_ACTION|>",
+            "<|END_ACTION|>",
+            "<|tool_call_start|>",
+            "<|tool_call_end|>",
+            "<TOOLCALL>",
+            "</TOOLCALL>",
+        ),
+        *(
+            "<|tool_call_begin|>",
+            "<|tool_call_argument_begin|>",
+            "<|tool_calls_section_begin|>",
+            "<|tool_calls_section_end|>",
+        ),
+        *(
+            "<function_calls>",
+            "</function_calls>",
+            "<|action_start|>",
+            "<|plugin|>",
+            "<|action_end|>",
+            "<minimax:tool_call>",
+        ),
         *("</minimax:tool_call>", "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>", "｜DSML｜"),  # noqa: RUF001 - DeepSeek's mark
         *(f"<｜tool▁{name}｜>" for name in ("calls▁begin", "calls▁end", "call▁begin", "call▁end", "sep")),  # noqa: RUF001 - as above
         *(f"<|{name}|>" for name in ("start", "channel", "message", "constrain", "end", "return", "call")),

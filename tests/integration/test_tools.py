@@ -98,7 +98,11 @@ def test_calls_are_read_graded_and_recorded(evals: Evals) -> None:
     ]
     last = found["object"].interaction.thread[-1]
     assert last.tool_calls == [
-        {"id": "call00000", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Rome", "days": 2}'}}
+        {
+            "id": "call00000",
+            "type": "function",
+            "function": {"name": "get_weather", "arguments": '{"city": "Rome", "days": 2}'},
+        }
     ]
     text = found["text"].interaction.completion
     assert text is not None
@@ -108,7 +112,13 @@ def test_calls_are_read_graded_and_recorded(evals: Evals) -> None:
     assert (broken.text, broken.tool_calls) == ('<tool_call>{"name": "get_weather", "arguments": {"city": ', [])
     assert "cut off" in (broken.tool_call_error or "")
     grades = {case: {grade.grader_key: grade for grade in sample.grades} for case, sample in found.items()}
-    assert [grades[case]["called"].value for case in ("object", "completion", "text", "broken", "none")] == [1, 1, 1, 0, 0]
+    assert [grades[case]["called"].value for case in ("object", "completion", "text", "broken", "none")] == [
+        1,
+        1,
+        1,
+        0,
+        0,
+    ]
     assert "a call that cannot be parsed" in (grades["broken"]["called"].reasoning or "")
     assert [grades[case]["city"].passed for case in ("object", "none")] == [True, False]
     assert "the model called no tool" in (grades["none"]["city"].reasoning or "")
@@ -180,19 +190,37 @@ def test_a_loop_runs_what_the_model_calls_until_it_answers(evals: Evals) -> None
     assert "Error: TypeError" in results[5][2]
     assert [call.by for call in sample.calls] == ["completion"] * 3
     assert len({len(call.messages) for call in sample.calls}) == 3
-    shown = evals.pytester.run(sys.executable, "-m", "pytest_evals", "cases", "run.jsonl", "-v", "--where", "case_id == 'c0'")
-    shown.stdout.fnmatch_lines(
-        ["*assistant*add(a=1, b=2)*", "*fail()", '*later(text="c0")', "*tool add*3", "*tool fail*Error: ValueError*", "*text*answer*"]
+    shown = evals.pytester.run(
+        sys.executable, "-m", "pytest_evals", "cases", "run.jsonl", "-v", "--where", "case_id == 'c0'"
     )
-    exported = evals.pytester.run(sys.executable, "-m", "pytest_evals", "export", "run.jsonl", "--to", "inspect", "-o", "logs")
+    shown.stdout.fnmatch_lines(
+        [
+            "*assistant*add(a=1, b=2)*",
+            "*fail()",
+            '*later(text="c0")',
+            "*tool add*3",
+            "*tool fail*Error: ValueError*",
+            "*text*answer*",
+        ]
+    )
+    exported = evals.pytester.run(
+        sys.executable, "-m", "pytest_evals", "export", "run.jsonl", "--to", "inspect", "-o", "logs"
+    )
     assert exported.ret == 0
     (log,) = (evals.pytester.path / "logs").iterdir()
     messages = json.loads(log.read_text(encoding="utf-8"))["samples"][0]["messages"]
-    assert messages[1]["tool_calls"][0] == {"id": "call00000", "function": "add", "arguments": {"a": 1, "b": 2}, "type": "function"}
+    assert messages[1]["tool_calls"][0] == {
+        "id": "call00000",
+        "function": "add",
+        "arguments": {"a": 1, "b": 2},
+        "type": "function",
+    }
     assert messages[2] == {"role": "tool", "content": "3", "tool_call_id": "call00000", "function": "add"}
 
 
-STUBBORN = LOOP.partition("completion = ")[0] + '''
+STUBBORN = (
+    LOOP.partition("completion = ")[0]
+    + """
 agent = tool_loop([add], max_turns=3, name="agent", run_if="item.id != 'c9'")
 called = graders.tool_calls(["add", "add", "add"], of="agent")
 one = graders.exact_match("1", of="agent.tool_calls.0.arguments.a")
@@ -201,7 +229,8 @@ one = graders.exact_match("1", of="agent.tool_calls.0.arguments.a")
 def test_stubborn(agent, called, one):
     assert called and one
     assert (agent.text, agent.finish_reason, len(agent.messages)) == ("", "tool_calls", 6)
-'''
+"""
+)
 
 
 def test_a_loop_that_never_answers_ends_after_its_turns(evals: Evals) -> None:

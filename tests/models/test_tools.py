@@ -51,14 +51,23 @@ def knowing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_model(tmp_path_factory.mktemp("tools"), config, make_tokenizer(HERMES))
 
 
-def ask(key: str, messages: tuple[Message, ...] = ({"role": "user", "content": "1 + 2?"},), **generation: Any) -> Request:
+def ask(
+    key: str, messages: tuple[Message, ...] = ({"role": "user", "content": "1 + 2?"},), **generation: Any
+) -> Request:
     params = parse_generation({"max_new_tokens": 120, "tools": list(TOOLS), **generation})
     return Request(key, "m", messages, params)
 
 
 def test_a_call_is_read_from_the_reply_and_the_next_turn_goes_on_from_it(knowing: Path) -> None:
     engine = open_engine(knowing)
-    first = answers(engine, [ask("a", choice=[f"Yes. {CALL}"]), ask("b", choice=["<tool_call>{"]), ask("c", choice=[CALL], tool_choice="none")])
+    first = answers(
+        engine,
+        [
+            ask("a", choice=[f"Yes. {CALL}"]),
+            ask("b", choice=["<tool_call>{"]),
+            ask("c", choice=[CALL], tool_choice="none"),
+        ],
+    )
     called, broken, plain = (first[key].answer for key in "abc")
     assert (called.text, called.finish_reason) == ("Yes.", "tool_calls")
     assert called.tool_calls == (ToolCall("add", {"a": 1, "b": 2}, "call00000"),)
@@ -68,7 +77,10 @@ def test_a_call_is_read_from_the_reply_and_the_next_turn_goes_on_from_it(knowing
     assert (plain.text, plain.tool_calls) == (CALL, ())
     tokenizer = transformers.AutoTokenizer.from_pretrained(knowing)
     shown = tokenizer.apply_chat_template(
-        [{"role": "user", "content": "1 + 2?"}], tools=[dict(tool) for tool in TOOLS], add_generation_prompt=True, return_dict=False
+        [{"role": "user", "content": "1 + 2?"}],
+        tools=[dict(tool) for tool in TOOLS],
+        add_generation_prompt=True,
+        return_dict=False,
     )
     assert called.prompt_tokens == len(shown)
     assert (plain.prompt_tokens or 0) < len(shown)
@@ -87,7 +99,9 @@ def test_a_call_is_read_from_the_reply_and_the_next_turn_goes_on_from_it(knowing
 def test_a_model_that_has_to_call_a_tool_writes_a_call_that_its_schema_allows(knowing: Path) -> None:
     pytest.importorskip("xgrammar")
     engine = open_engine(knowing)
-    for name, answer in answers(engine, [ask(f"{n}", ({"role": "user", "content": "x" * n},), tool_choice="required") for n in range(1, 4)]).items():
+    for name, answer in answers(
+        engine, [ask(f"{n}", ({"role": "user", "content": "x" * n},), tool_choice="required") for n in range(1, 4)]
+    ).items():
         completion = answer.answer
         if completion.finish_reason == "length":
             continue
@@ -119,9 +133,17 @@ def reader_of(special: list[str], form: str, template: dict[str, Any] | None = N
     [
         (["[TOOL_CALLS]", "[ARGS]"], "mistral", 'Ok[TOOL_CALLS]add[ARGS]{"a": 1, "b": 2}'),
         (["<|tool_call>", "<tool_call|>", '<|"|>'], "gemma", "Ok<|tool_call>call:add{a:1,b:2}<tool_call|>"),
-        (["<start_function_call>", "<end_function_call>", "<escape>"], "functiongemma", "Ok<start_function_call>call:add{a:<escape>1<escape>,b:2}<end_function_call>"),
+        (
+            ["<start_function_call>", "<end_function_call>", "<escape>"],
+            "functiongemma",
+            "Ok<start_function_call>call:add{a:<escape>1<escape>,b:2}<end_function_call>",
+        ),
         (["<tool_call>", "</tool_call>"], "hermes", f"Ok{CALL}"),
-        (["<|python_tag|>", "<|eom_id|>"], "bare", '<|python_tag|>{"name": "add", "parameters": {"a": 1, "b": 2}}<|eom_id|>'),
+        (
+            ["<|python_tag|>", "<|eom_id|>"],
+            "bare",
+            '<|python_tag|>{"name": "add", "parameters": {"a": 1, "b": 2}}<|eom_id|>',
+        ),
         (
             ["<|start|>", "<|channel|>", "<|message|>", "<|constrain|>", "<|call|>", "<|end|>"],
             "harmony",
@@ -129,7 +151,9 @@ def reader_of(special: list[str], form: str, template: dict[str, Any] | None = N
         ),
     ],
 )
-def test_marks_that_are_special_tokens_are_seen_before_these_are_dropped(special: list[str], form: str, text: str) -> None:
+def test_marks_that_are_special_tokens_are_seen_before_these_are_dropped(
+    special: list[str], form: str, text: str
+) -> None:
     tokenizer, reader = reader_of(special, form)
     reply = reader.read(tokenizer(text, add_special_tokens=False)["input_ids"])
     assert [(call.name, call.arguments) for call in reply.tool_calls] == [("add", {"a": 1, "b": 2})]

@@ -67,8 +67,10 @@ HERMES_CASES: list[tuple[str, list[tuple[str, Any]], str]] = [
         "Sure, let me check the weather.",
     ),
     (
-        '<tool_call>{"name": "search", "arguments": {"q": "cats"}}</tool_call><tool_call>{"name": "search", "arguments": {"q": '
-        '"dogs"}}</tool_call>',
+        (
+            '<tool_call>{"name": "search", "arguments": {"q": "cats"}}</tool_call><tool_call>{"name": "search", "arguments": {"q": '
+            '"dogs"}}</tool_call>'
+        ),
         [("search", {"q": "cats"}), ("search", {"q": "dogs"})],
         "",
     ),
@@ -78,12 +80,18 @@ HERMES_CASES: list[tuple[str, list[tuple[str, Any]], str]] = [
         "",
     ),
     (
-        '<tool_call>{"name": "get_weather", "arguments": {"city": "Paris"}} , {"name": "search", "arguments": {"query": "x"}}'
-        "</tool_call>",
+        (
+            '<tool_call>{"name": "get_weather", "arguments": {"city": "Paris"}} , {"name": "search", "arguments": {"query": "x"}}'
+            "</tool_call>"
+        ),
         [("get_weather", {"city": "Paris"}), ("search", {"query": "x"})],
         "",
     ),
-    ('<tool_call> {"name": "get_weather", "arguments": {"city": "杭州"}} </tool_call>', [("get_weather", {"city": "杭州"})], ""),
+    (
+        '<tool_call> {"name": "get_weather", "arguments": {"city": "杭州"}} </tool_call>',
+        [("get_weather", {"city": "杭州"})],
+        "",
+    ),
     (
         '<tool_call>{"name": "write", "arguments": {"text": "close it with </tool_call>, or {\\"so\\": 1}"}}</tool_call> done',
         [("write", {"text": 'close it with </tool_call>, or {"so": 1}'})],
@@ -98,7 +106,11 @@ HERMES_CASES: list[tuple[str, list[tuple[str, Any]], str]] = [
         "",
     ),
     ("This is not a tool call.", [], "This is not a tool call."),
-    ("Tools are called between `<tool_call>` and `</tool_call>`.", [], "Tools are called between `<tool_call>` and `</tool_call>`."),
+    (
+        "Tools are called between `<tool_call>` and `</tool_call>`.",
+        [],
+        "Tools are called between `<tool_call>` and `</tool_call>`.",
+    ),
 ]
 
 
@@ -112,7 +124,10 @@ def test_hermes_and_qwen(text: str, calls: list[tuple[str, Any]], left: str) -> 
     ("text", "reason"),
     [
         ('<tool_call>\n{"name": "final_answer", "arguments": {"trigger": true}', "cut off"),
-        ('<tool_call>\n{"name": "do_thing", "arguments": "hello"}\n</tool_call>', "the arguments of do_thing are no object"),
+        (
+            '<tool_call>\n{"name": "do_thing", "arguments": "hello"}\n</tool_call>',
+            "the arguments of do_thing are no object",
+        ),
         ('<tool_call>{"name": "f", "arguments": {"x": NaN}}</tool_call>', "NaN is no JSON number"),
         ('<tool_call>{"name": "f", "arguments": {"x": 1e999}}</tool_call>', "1e999 is no JSON number"),
         ("<tool_call>{'name': 'f', 'arguments': {}}</tool_call>", "is no JSON"),
@@ -129,7 +144,9 @@ def test_a_call_that_cannot_be_parsed_stays_in_the_text_with_its_reason(text: st
 
 
 def test_a_good_call_beside_a_bad_one_is_called() -> None:
-    reply = read('<tool_call>{"name": }</tool_call>\n<tool_call>{"name": "search", "arguments": {}}</tool_call>', "hermes")
+    reply = read(
+        '<tool_call>{"name": }</tool_call>\n<tool_call>{"name": "search", "arguments": {}}</tool_call>', "hermes"
+    )
     assert made(reply) == [("search", {})]
     assert reply.text == '<tool_call>{"name": }</tool_call>'
     assert len(reply.errors) == 1
@@ -149,14 +166,18 @@ CODER_CALL = (
         (f"Sure!{CODER_CALL}", [("get_weather", {"city": "Dallas", "days": 2})], "Sure!"),
         (f"{CODER_CALL}\n{CODER_CALL}", [("get_weather", {"city": "Dallas", "days": 2})] * 2, ""),
         (
-            "<tool_call>\n<function=get_weather>\n<parameter=city>\nDallas\n<parameter=state>\nTX\n</parameter>\n</function>\n"
-            "</tool_call>",
+            (
+                "<tool_call>\n<function=get_weather>\n<parameter=city>\nDallas\n<parameter=state>\nTX\n</parameter>\n</function>\n"
+                "</tool_call>"
+            ),
             [("get_weather", {"city": "Dallas", "state": "TX"})],
             "",
         ),
         (
-            '<tool_call>\n<function=typed>\n<parameter=data>\n{"width": 10, \n "height": 20}\n</parameter>\n<parameter=word>\n'
-            "def f():\n    return 1\n</parameter>\n</function>\n</tool_call>",
+            (
+                '<tool_call>\n<function=typed>\n<parameter=data>\n{"width": 10, \n "height": 20}\n</parameter>\n<parameter=word>\n'
+                "def f():\n    return 1\n</parameter>\n</function>\n</tool_call>"
+            ),
             [("typed", {"data": {"width": 10, "height": 20}, "word": "def f():\n    return 1"})],
             "",
         ),
@@ -204,7 +225,9 @@ def test_qwen_coder_without_its_outer_mark_and_llama_functions() -> None:
         ("unknown", "7", "7"),
     ],
 )
-def test_an_argument_that_is_written_as_text_has_the_type_that_its_tool_declares(argument: str, raw: str, value: Any) -> None:
+def test_an_argument_that_is_written_as_text_has_the_type_that_its_tool_declares(
+    argument: str, raw: str, value: Any
+) -> None:
     reply = read(f"<function=typed><parameter={argument}>{raw}</parameter></function>", "qwen-coder")
     assert reply.calls[0].arguments == {argument: value}
     assert type(reply.calls[0].arguments[argument]) is type(value)
@@ -240,7 +263,13 @@ def test_mistral_old_and_new(text: str, calls: list[tuple[str, Any]], left: str)
 
 
 @pytest.mark.parametrize(
-    "text", ["[TOOL_CALLS] not json at all", "[TOOL_CALLS]toolname_no_args", '[TOOL_CALLS]bash{"command": "cut', "[TOOL_CALLS]"]
+    "text",
+    [
+        "[TOOL_CALLS] not json at all",
+        "[TOOL_CALLS]toolname_no_args",
+        '[TOOL_CALLS]bash{"command": "cut',
+        "[TOOL_CALLS]",
+    ],
 )
 def test_mistral_calls_that_are_none(text: str) -> None:
     reply = read(text, "mistral")
@@ -248,12 +277,19 @@ def test_mistral_calls_that_are_none(text: str) -> None:
 
 
 def test_mistral_ids() -> None:
-    reply = read('[TOOL_CALLS]f[CALL_ID]VvvODy9mT[ARGS]{"a": 1}[TOOL_CALLS] [{"name": "g", "arguments": {}, "id": "bbc5b7ede"}]', "mistral")
+    reply = read(
+        '[TOOL_CALLS]f[CALL_ID]VvvODy9mT[ARGS]{"a": 1}[TOOL_CALLS] [{"name": "g", "arguments": {}, "id": "bbc5b7ede"}]',
+        "mistral",
+    )
     assert [call.id for call in reply.calls] == ["VvvODy9mT", "bbc5b7ede"]
 
 
 LLAMA_CASES: list[tuple[str, list[tuple[str, Any]], str]] = [
-    ('{"name": "searchTool", "parameters": {"query": "q", "limit": 10}}', [("searchTool", {"query": "q", "limit": 10})], ""),
+    (
+        '{"name": "searchTool", "parameters": {"query": "q", "limit": 10}}',
+        [("searchTool", {"query": "q", "limit": 10})],
+        "",
+    ),
     ('{"name": "searchTool", "arguments": {"query": "q"}}', [("searchTool", {"query": "q"})], ""),
     (
         '{"name": "a", "parameters": {"query": "1"}}; {"name": "b", "parameters": {}} ;\n{"name": "c", "parameters": {}}',
@@ -280,20 +316,39 @@ LLAMA_CASES: list[tuple[str, list[tuple[str, Any]], str]] = [
         [("search", {"query": "q"})],
         'The arguments were {"query": "q"}',
     ),
-    ('{"name": "deep", "parameters": {"a": {"b": {"c": {"d": "deep"}}}}}', [("deep", {"a": {"b": {"c": {"d": "deep"}}}})], ""),
+    (
+        '{"name": "deep", "parameters": {"a": {"b": {"c": {"d": "deep"}}}}}',
+        [("deep", {"a": {"b": {"c": {"d": "deep"}}}})],
+        "",
+    ),
     ('{"type": "function", "name": "search", "parameters": {"query": "q"}}', [("search", {"query": "q"})], ""),
     ('{"type": "function", "function": "search", "parameters": {"query": "q"}}', [("search", {"query": "q"})], ""),
     ('<|python_tag|>{"name": "search", "parameters": {"query": "q"}}<|eom_id|>', [("search", {"query": "q"})], ""),
-    ('<|python_tag|>brave_search.call(query="weather in Menlo Park")', [("brave_search", {"query": "weather in Menlo Park"})], ""),
+    (
+        '<|python_tag|>brave_search.call(query="weather in Menlo Park")',
+        [("brave_search", {"query": "weather in Menlo Park"})],
+        "",
+    ),
     ('```json\n{"name": "search", "parameters": {"query": "q"}}\n```', [("search", {"query": "q"})], ""),
     ('[{"name": "search", "arguments": {"query": "q"}}]', [("search", {"query": "q"})], ""),
-    ("[get_weather(city='San Francisco', metric='celsius')]", [("get_weather", {"city": "San Francisco", "metric": "celsius"})], ""),
+    (
+        "[get_weather(city='San Francisco', metric='celsius')]",
+        [("get_weather", {"city": "San Francisco", "metric": "celsius"})],
+        "",
+    ),
     (
         "[register_user(name='John Doe', age=37, address={'city': 'SF'}, role=None, passed=True, aliases=['John'])]",
         [
             (
                 "register_user",
-                {"name": "John Doe", "age": 37, "address": {"city": "SF"}, "role": None, "passed": True, "aliases": ["John"]},
+                {
+                    "name": "John Doe",
+                    "age": 37,
+                    "address": {"city": "SF"},
+                    "role": None,
+                    "passed": True,
+                    "aliases": ["John"],
+                },
             )
         ],
         "",
@@ -307,7 +362,11 @@ LLAMA_CASES: list[tuple[str, list[tuple[str, Any]], str]] = [
     ("[get_weather('Paris', days=2)]", [("get_weather", {"city": "Paris", "days": 2})], ""),
     ("[search(query='grep -F \"]\" log.txt')]", [("search", {"query": 'grep -F "]" log.txt'})], ""),
     ("[search(query='a\nb')]", [("search", {"query": "a\nb"})], ""),
-    ("[search(query=-1.5, tags={'b', 'a'}, on=true, off=null)]", [("search", {"query": -1.5, "tags": ["b", "a"], "on": True, "off": None})], ""),
+    (
+        "[search(query=-1.5, tags={'b', 'a'}, on=true, off=null)]",
+        [("search", {"query": -1.5, "tags": ["b", "a"], "on": True, "off": None})],
+        "",
+    ),
     ("[grocery.order(items=[{'name': 'noodles'}])]", [("grocery.order", {"items": [{"name": "noodles"}]})], ""),
     (
         "This is some text before [get_weather(city='London')]",
@@ -391,13 +450,21 @@ HARMONY_CALL = '<|channel|>commentary to=functions.read_file <|constrain|>json<|
         ),
         ('<|channel|>commentary to=functions.f<|message|>{"location": "Tokyo"}', [("f", {"location": "Tokyo"})], ""),
         ("<|channel|>commentary to=functions.no_args <|constrain|>json<|message|><|call|>", [("no_args", {})], ""),
-        ('<|start|>assistant to=functions.f<|channel|>commentary json<|message|>{"a": 1}<|call|>', [("f", {"a": 1})], ""),
+        (
+            '<|start|>assistant to=functions.f<|channel|>commentary json<|message|>{"a": 1}<|call|>',
+            [("f", {"a": 1})],
+            "",
+        ),
         (
             "<|channel|>commentary<|message|>I look it up.<|end|><|start|>assistant" + HARMONY_CALL,
             [("read_file", {"files": []})],
             "<|channel|>commentary<|message|>I look it up.<|end|>",
         ),
-        ("<|channel|>final<|message|>This is a test<|return|>", [], "<|channel|>final<|message|>This is a test<|return|>"),
+        (
+            "<|channel|>final<|message|>This is a test<|return|>",
+            [],
+            "<|channel|>final<|message|>This is a test<|return|>",
+        ),
     ],
 )
 def test_harmony(text: str, calls: list[tuple[str, Any]], left: str) -> None:
@@ -439,10 +506,17 @@ def test_gemma_arguments(arguments: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "form", "calls", "left"),
     [
-        (f"Let me check. {gemma('', 'get-weather')}{gemma('', 'weather.get')}", "gemma", [("get-weather", {}), ("weather.get", {})], "Let me check."),
         (
-            "Let me check the weather for you. <start_function_call>call:get_weather{city:<escape>Paris<escape>,days:<escape>3<escape>}"
-            "<end_function_call><start_function_call>call:get_time{zone:<escape>42<escape>,at:9}<end_function_call>",
+            f"Let me check. {gemma('', 'get-weather')}{gemma('', 'weather.get')}",
+            "gemma",
+            [("get-weather", {}), ("weather.get", {})],
+            "Let me check.",
+        ),
+        (
+            (
+                "Let me check the weather for you. <start_function_call>call:get_weather{city:<escape>Paris<escape>,days:<escape>3<escape>}"
+                "<end_function_call><start_function_call>call:get_time{zone:<escape>42<escape>,at:9}<end_function_call>"
+            ),
             "functiongemma",
             [("get_weather", {"city": "Paris", "days": 3}), ("get_time", {"zone": "42", "at": 9})],
             "Let me check the weather for you.",
@@ -455,7 +529,14 @@ def test_gemma_and_functiongemma(text: str, form: str, calls: list[tuple[str, An
 
 
 @pytest.mark.parametrize(
-    "text", ['<|tool_call>call:f{location:<|"|>London', "<|tool_call>call:f{a:1", "<|tool_call>f", gemma(":[t:[]"), gemma("a b:1")]
+    "text",
+    [
+        '<|tool_call>call:f{location:<|"|>London',
+        "<|tool_call>call:f{a:1",
+        "<|tool_call>f",
+        gemma(":[t:[]"),
+        gemma("a b:1"),
+    ],
 )
 def test_gemma_calls_that_are_none(text: str) -> None:
     reply = read(text, "gemma")
@@ -473,9 +554,15 @@ def deepseek(call: str, *calls: tuple[str, str]) -> str:
 
 @pytest.mark.parametrize("call", [V3, V31])
 def test_deepseek(call: str) -> None:
-    text = deepseek(call, ("get_weather", '{"city": "Tokyo"}'), ("now", "{}"), ("send", '{"path": "C:\\\\Users", "text": "a\\nb"}'))
+    text = deepseek(
+        call, ("get_weather", '{"city": "Tokyo"}'), ("now", "{}"), ("send", '{"path": "C:\\\\Users", "text": "a\\nb"}')
+    )
     reply = read(f"normal text{text}", "deepseek")
-    assert made(reply) == [("get_weather", {"city": "Tokyo"}), ("now", {}), ("send", {"path": "C:\\Users", "text": "a\nb"})]
+    assert made(reply) == [
+        ("get_weather", {"city": "Tokyo"}),
+        ("now", {}),
+        ("send", {"path": "C:\\Users", "text": "a\nb"}),
+    ]
     assert (reply.text, reply.errors) == ("normal text", ())
 
 
@@ -509,7 +596,9 @@ def test_deepseek_v3_2_and_minimax() -> None:
 
 
 def kimi(*calls: tuple[str, str]) -> str:
-    inner = "".join(f"<|tool_call_begin|>{name} <|tool_call_argument_begin|>{given}<|tool_call_end|>" for name, given in calls)
+    inner = "".join(
+        f"<|tool_call_begin|>{name} <|tool_call_argument_begin|>{given}<|tool_call_end|>" for name, given in calls
+    )
     return f"<|tool_calls_section_begin|>{inner}<|tool_calls_section_end|>"
 
 
@@ -530,25 +619,52 @@ def test_kimi() -> None:
 @pytest.mark.parametrize(
     ("text", "form", "calls", "left"),
     [
-        ('<|tool_call|> [{"name": "get_weather", "arguments": {"city": "Tokyo"}}]', "granite", [("get_weather", {"city": "Tokyo"})], ""),
+        (
+            '<|tool_call|> [{"name": "get_weather", "arguments": {"city": "Tokyo"}}]',
+            "granite",
+            [("get_weather", {"city": "Tokyo"})],
+            "",
+        ),
         ('<|tool_call|>[{"name": "f", "arguments": {}}]<|/tool_call|>', "granite", [("f", {})], ""),
         ('<function_call> {"name": "f", "arguments": {"x": 1}}', "granite-20b", [("f", {"x": 1})], ""),
         ('<TOOLCALL>[{"name": "f", "arguments": {"x": 1}}]</TOOLCALL>', "nemotron", [("f", {"x": 1})], ""),
         ('<tool_calls>[\n  {"name": "f", "arguments": {"x": 1}}\n]</tool_calls>', "jamba", [("f", {"x": 1})], ""),
         ('functools[{"name": "f", "arguments": {"x": 1}}]', "functools", [("f", {"x": 1})], ""),
-        ('Ok<|action_start|><|plugin|>\n{"name": "f", "parameters": {"x": 1}}<|action_end|>', "internlm", [("f", {"x": 1})], "Ok"),
+        (
+            'Ok<|action_start|><|plugin|>\n{"name": "f", "parameters": {"x": 1}}<|action_end|>',
+            "internlm",
+            [("f", {"x": 1})],
+            "Ok",
+        ),
         (
             '<|START_ACTION|>[\n    {"tool_call_id": "0", "tool_name": "simple_tool", "parameters": {"format": "Celsius"}}\n]<|END_ACTION|>',
             "cohere",
             [("simple_tool", {"format": "Celsius"})],
             "",
         ),
-        ("<|tool_call_start|> [status(id='12345')]<|tool_call_end|>\nChecking.", "lfm2", [("status", {"id": "12345"})], "Checking."),
-        ("Mars. <|python_start|>[get_weather(city='Mars')]<|python_end|> So be it.", "llama4", [("get_weather", {"city": "Mars"})], "Mars.  So be it."),
-        ("<function_calls>get_weather(city='Rome')\n</function_calls>", "olmo", [("get_weather", {"city": "Rome"})], ""),
         (
-            "I will help. <tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>Beijing</arg_value>\n<arg_key>days</arg_key>\n"
-            "<arg_value>3</arg_value>\n</tool_call>",
+            "<|tool_call_start|> [status(id='12345')]<|tool_call_end|>\nChecking.",
+            "lfm2",
+            [("status", {"id": "12345"})],
+            "Checking.",
+        ),
+        (
+            "Mars. <|python_start|>[get_weather(city='Mars')]<|python_end|> So be it.",
+            "llama4",
+            [("get_weather", {"city": "Mars"})],
+            "Mars.  So be it.",
+        ),
+        (
+            "<function_calls>get_weather(city='Rome')\n</function_calls>",
+            "olmo",
+            [("get_weather", {"city": "Rome"})],
+            "",
+        ),
+        (
+            (
+                "I will help. <tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>Beijing</arg_value>\n<arg_key>days</arg_key>\n"
+                "<arg_value>3</arg_value>\n</tool_call>"
+            ),
             "hermes",
             [("get_weather", {"city": "Beijing", "days": 3})],
             "I will help.",
@@ -569,7 +685,7 @@ def test_other_families(text: str, form: str, calls: list[tuple[str, Any]], left
         ("<tool_call>\n<function=example>\n<parameter=a>", "qwen-coder"),
         ("[AVAILABLE_TOOLS] ... [TOOL_CALLS]", "mistral"),
         ("<|start|>assistant<|channel|>final<|message|>", HARMONY),
-        ("<|python_tag|> Respond in the format {\"name\": function name, \"parameters\": ...}", BARE),
+        ('<|python_tag|> Respond in the format {"name": function name, "parameters": ...}', BARE),
         ("<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>", "deepseek"),  # noqa: RUF001 - DeepSeek's marks
         ("<|tool_call>call:", "gemma"),
         ("<start_function_call>", "functiongemma"),

@@ -171,7 +171,7 @@ def starred(*cities: str) -> str:
     return str(cities)
 
 
-def unknown(city: "Nowhere") -> str:  # type: ignore[name-defined]  # that is what is refused  # noqa: F821 - as above
+def unknown(city: Nowhere) -> str:  # type: ignore[name-defined]  # that is what is refused  # noqa: F821 - as above
     """Get the weather.
 
     Args:
@@ -230,7 +230,9 @@ def test_schemas_in_each_form_come_to_the_same(tool: Any) -> None:
 
 def test_a_tool_without_parameters_takes_none() -> None:
     parameters = {"type": "object", "properties": {}}
-    assert [each["function"]["parameters"] for each in tool_schemas([{"name": "a"}, {"name": "b", "parameters": {}}])] == [
+    assert [
+        each["function"]["parameters"] for each in tool_schemas([{"name": "a"}, {"name": "b", "parameters": {}}])
+    ] == [
         parameters,
         parameters,
     ]

@@ -31,8 +31,8 @@ from pytest_evals.engines.transformers.loading import LoadedModel, all_end_token
 from pytest_evals.engines.transformers.model_sampling import own_sampling
 from pytest_evals.engines.transformers.prompt_options import PromptOptions, ReplyReaders
 from pytest_evals.engines.transformers.sequence import NOTHING_HIDDEN, HiddenTokens, ScoringSequence, TokenSequence
-from pytest_evals.engines.transformers.tool_calling import offered_tools, required_call_of
 from pytest_evals.engines.transformers.thinking import ThoughtTracker, before_answer, thought_budget
+from pytest_evals.engines.transformers.tool_calling import offered_tools, required_call_of
 from pytest_evals.errors import ModelError, UnsupportedError
 
 # Newer transformers can tell the control tokens that a template writes from those that stand in a message.

@@ -118,7 +118,9 @@ def _listed(calls: Sequence[ToolCall]) -> str:
     return ", ".join(call.name for call in calls)
 
 
-def _grading_calls(grade: Callable[[MadeCalls, pytest.FixtureRequest], Any], of: str | None, who: str) -> Callable[..., Any]:
+def _grading_calls(
+    grade: Callable[[MadeCalls, pytest.FixtureRequest], Any], of: str | None, who: str
+) -> Callable[..., Any]:
     """Return the function of a grader that grades the calls of the completion, or of the task that ``of`` names."""
     path = "completion" if of is None else of
     if not isinstance(path, str) or not is_path(path) or steps_of(path)[1]:

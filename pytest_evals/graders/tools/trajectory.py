@@ -60,6 +60,10 @@ def call_of(call: Mapping[str, Any]) -> ToolCall:
             arguments = json.loads(arguments)
         except ValueError:
             arguments = None
-    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str) or not isinstance(arguments, Mapping):
+    if (
+        not isinstance(function, Mapping)
+        or not isinstance(function.get("name"), str)
+        or not isinstance(arguments, Mapping)
+    ):
         raise SuiteError(f"no call of a tool: {str(call)[:120]}; it has a 'name' and an object of 'arguments'")
     return ToolCall(function["name"], arguments, call.get("id"))
