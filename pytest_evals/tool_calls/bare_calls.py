@@ -9,13 +9,13 @@ from typing import Any
 from pytest_evals.completion import ToolCall
 from pytest_evals.tool_calls.json_calls import calls_of, looks_like_a_call
 from pytest_evals.tool_calls.python_calls import read_expression
-from pytest_evals.tool_calls.reading import BadCall, CallError, ParsedReply, Read, Tools, skip_space
+from pytest_evals.tool_calls.reading import BadCall, CallError, ParsedCalls, Read, Tools, skip_space
 
 _SEPARATORS = re.compile(r"[\s;,]*")
 _FENCE = re.compile(r"\A\s*```(?:json|python|tool_code|tool_call)?\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
 
 
-def read_bare(text: str, tools: Tools) -> ParsedReply:
+def read_bare(text: str, tools: Tools) -> ParsedCalls:
     """Return the calls of a reply that has no marks.
 
     A reply that begins with a call, or is one in a code fence, calls whatever it names; in the middle of a text only the tools that
@@ -48,8 +48,8 @@ def read_bare(text: str, tools: Tools) -> ParsedReply:
         position = _skip_separators(body, end) if found else end
     kept.append(body[position:])
     if not calls:
-        return ParsedReply(text, (), tuple(errors))
-    return ParsedReply("".join(kept).strip(), tuple(calls), tuple(errors))
+        return ParsedCalls(text, (), tuple(errors))
+    return ParsedCalls("".join(kept).strip(), tuple(calls), tuple(errors))
 
 
 def _next_start(text: str, position: int, tools: Tools, *, anything: bool) -> int | None:

@@ -12,7 +12,7 @@ from pytest_evals.tool_calls.element_calls import FUNCTION, INVOKE, read_functio
 from pytest_evals.tool_calls.harmony import read_harmony
 from pytest_evals.tool_calls.json_calls import read_deepseek, read_kimi, read_mistral, read_objects
 from pytest_evals.tool_calls.python_calls import read_python
-from pytest_evals.tool_calls.reading import BadCall, CallError, ParsedReply, Reader, Tools, skip_space
+from pytest_evals.tool_calls.reading import BadCall, CallError, ParsedCalls, Reader, Tools, skip_space
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ def form_of(template: str) -> str:
     return next((form.name for form in _FORMS if form.mark in template), BARE)
 
 
-def parse_calls(text: str, form: str, tools: Tools) -> ParsedReply:
+def parse_calls(text: str, form: str, tools: Tools) -> ParsedCalls:
     """Return the calls of a reply: of its ``text`` with the control tokens in it. A call that cannot be parsed stays in the text.
 
     ``form`` is the name of one. Raises `KeyError` for an unknown one.
@@ -172,13 +172,13 @@ def parse_calls(text: str, form: str, tools: Tools) -> ParsedReply:
     return reply if reply.calls or reply.errors else _read_unmarked(text, tools)
 
 
-def _read_unknown(text: str, tools: Tools) -> ParsedReply:
+def _read_unknown(text: str, tools: Tools) -> ParsedCalls:
     """Read the reply in the form whose mark it has."""
     found = [(match.start(), index) for index, form in enumerate(_FORMS) if (match := form.opening.search(text))]
-    return _read_form(text, _FORMS[min(found)[1]], tools) if found else ParsedReply(text)
+    return _read_form(text, _FORMS[min(found)[1]], tools) if found else ParsedCalls(text)
 
 
-def _read_unmarked(text: str, tools: Tools) -> ParsedReply:
+def _read_unmarked(text: str, tools: Tools) -> ParsedCalls:
     tag = _PYTHON_TAG.match(text)
     if tag is None:
         return read_bare(text, tools)
@@ -189,12 +189,12 @@ def _read_unmarked(text: str, tools: Tools) -> ParsedReply:
     try:
         found, end = read_python(body, re.compile("").match(body), tools)  # type: ignore[arg-type]  # the empty pattern matches
     except CallError as error:
-        return ParsedReply(text, (), (str(error),))
+        return ParsedCalls(text, (), (str(error),))
     calls = tuple(each for each in found if isinstance(each, ToolCall))
-    return ParsedReply(body[end:].strip(), calls)
+    return ParsedCalls(body[end:].strip(), calls)
 
 
-def _read_form(text: str, form: Form, tools: Tools) -> ParsedReply:
+def _read_form(text: str, form: Form, tools: Tools) -> ParsedCalls:
     calls: list[ToolCall] = []
     errors: list[str] = []
     kept: list[str] = []
@@ -224,9 +224,9 @@ def _read_form(text: str, form: Form, tools: Tools) -> ParsedReply:
     if not calls:
         if not errors and form.around and form.around.search(text):
             errors.append("a block of calls has no call in it that can be read")
-        return ParsedReply(text, (), tuple(errors))
+        return ParsedCalls(text, (), tuple(errors))
     left = "".join(kept)
-    return ParsedReply((form.around.sub("", left) if form.around else left).strip(), tuple(calls), tuple(errors))
+    return ParsedCalls((form.around.sub("", left) if form.around else left).strip(), tuple(calls), tuple(errors))
 
 
 def _quoted(text: str, opening: re.Match[str]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from pytest_evals.completion import ToolCall
-from pytest_evals.tool_calls.reading import CallError, ParsedReply, called, load_json
+from pytest_evals.tool_calls.reading import CallError, ParsedCalls, called, load_json
 
 # A header ends where the message begins, a message where one of these stands or the reply ends.
 _MESSAGE = re.compile(
@@ -16,7 +16,7 @@ _MESSAGE = re.compile(
 _RECIPIENT = re.compile(r"\bto=(?P<recipient>[^\s<]+)")
 
 
-def read_harmony(text: str) -> ParsedReply:
+def read_harmony(text: str) -> ParsedCalls:
     """Return the calls; ``text`` keeps the other messages as they are, marks and all."""
     calls: list[ToolCall] = []
     errors: list[str] = []
@@ -37,4 +37,4 @@ def read_harmony(text: str) -> ParsedReply:
             errors.append(str(error))
             kept.append(message[0])
     kept.append(text[position:])
-    return ParsedReply("".join(kept), tuple(calls), tuple(errors))
+    return ParsedCalls("".join(kept), tuple(calls), tuple(errors))

@@ -20,7 +20,7 @@ class CallError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class ParsedReply:
+class ParsedCalls:
     """A reply without its calls. ``text`` is what stands outside of them, and the calls that cannot be parsed: ``errors`` has the
     reason of each.
     """

@@ -28,7 +28,7 @@ class ExpectedCall:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class CallComparison:
     """``pairs``: which expected call and which one made match, by their indices."""
 
     expected: Sequence[ExpectedCall]
@@ -93,7 +93,7 @@ def compare(
     arguments: Arguments,
     *,
     allow_extra: bool = False,
-) -> Comparison:
+) -> CallComparison:
     """Return which calls match."""
     matches: Matches = lambda wanted, call: _matches(wanted, call, arguments)  # noqa: E731 - one way of matching, for all three orders
     if order == "exact":
@@ -102,7 +102,7 @@ def compare(
         pairs = _common_subsequence(expected, made, matches)
     else:
         pairs = _largest_matching(expected, made, matches)
-    return Comparison(expected, made, pairs, allow_extra)
+    return CallComparison(expected, made, pairs, allow_extra)
 
 
 def _matches(wanted: ExpectedCall, call: ToolCall, how: Arguments) -> bool:
