@@ -104,6 +104,8 @@ class CallRecord(AnswerParts):
     by: str
     handle: str
     model: str
+    tools: Annotated[list[str], LEFT_OUT] = Field(default_factory=list)
+    """Names of the tools that were offered."""
     messages: list[MessageRecord]
     text: str | None = None
     finish_reason: str | None = None

@@ -189,6 +189,7 @@ def test_a_loop_runs_what_the_model_calls_until_it_answers(evals: Evals) -> None
     assert "did you mean 'add'" in results[3][2]
     assert "Error: TypeError" in results[5][2]
     assert [call.by for call in sample.calls] == ["completion"] * 3
+    assert [call.tools for call in sample.calls] == [["add", "fail", "later"]] * 3
     assert len({len(call.messages) for call in sample.calls}) == 3
     shown = evals.pytester.run(
         sys.executable, "-m", "pytest_evals", "cases", "run.jsonl", "-v", "--where", "case_id == 'c0'"
