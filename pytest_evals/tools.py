@@ -106,7 +106,7 @@ def _checked_parameters(parameters: object, where: str) -> Mapping[str, Any]:
     import jsonschema
 
     try:
-        jsonschema.validators.validator_for(parameters).check_schema(parameters)
+        jsonschema.validators.validator_for(parameters).check_schema(dict(parameters))
     except jsonschema.SchemaError as error:
         at = "".join(f"/{step}" for step in error.absolute_path)
         raise SuiteError(

@@ -13,6 +13,20 @@ DATA = Path(__file__).with_name("bfcl.jsonl")
 # The chat template of the embedded model knows no tools; this one does, in the form of Hermes and Qwen.
 MODEL = f"smollm2?template={quote(str(DATA.with_name('template.jinja')))}"
 
+
+def call(name, **arguments):
+    return {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": name, "arguments": arguments}}]}
+
+
+# Two examples, of functions that no row has: without them, a model of this size explains how one could compute the answer.
+MESSAGES = [
+    {"role": "user", "content": "How late is it in Oslo?"},
+    call("get_time", city="Oslo"),
+    {"role": "user", "content": "Convert 12 pounds to kilograms with two decimals."},
+    call("units.convert", value=12, source="pound", target="kilogram", decimals=2),
+    {"role": "user", "content": "{{item.question}}"},
+]
+
 right = graders.tool_calls("item.expected", arguments="any_of")
 named = graders.tool_calls("item.expected", arguments="ignore")
 quiet = graders.no_tool_calls(run_if="item.kind == 'irrelevance'")
@@ -20,11 +34,11 @@ quiet = graders.no_tool_calls(run_if="item.kind == 'irrelevance'")
 
 @cases(
     "bfcl.jsonl",
-    prompt="{{item.question}}",
+    messages=MESSAGES,
     tools="item.tools",
     model=MODEL,
     id="id",
-    generation={"max_new_tokens": 128},
+    generation={"max_new_tokens": 96},
     gates=["right.coverage >= 1"],
 )
 def test_tools(right, named, quiet):
@@ -40,11 +54,11 @@ def single_calls():
 @pytest.mark.skipif(importlib.util.find_spec("xgrammar") is None, reason="pip install 'pytest-evals-hf[structured]'")
 @cases(
     single_calls,
-    prompt="{{item.question}}",
+    messages=MESSAGES,
     tools="item.tools",
     model=MODEL,
     id="id",
-    generation={"max_new_tokens": 128, "tool_choice": "required"},
+    generation={"max_new_tokens": 96, "tool_choice": "required"},
     gates=["named.mean >= 0.5", "right.coverage >= 1"],
 )
 def test_required(right, named):

@@ -99,7 +99,9 @@ def test_a_call_that_matches_several_goes_to_the_one_that_no_other_matches() -> 
 
 
 def test_the_longest_common_subsequence_is_found() -> None:
-    names = lambda text: [call(letter) for letter in text]  # noqa: E731 - as short as what it makes
+    def names(text: str) -> list[dict[str, Any]]:
+        return [call(letter) for letter in text]
+
     result = compare(expected_calls(names("abcbdab")), made(*names("bdcaba")), "in_order", "equal")
     assert len(result.pairs) == 4
 

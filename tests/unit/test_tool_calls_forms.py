@@ -450,7 +450,11 @@ def test_a_chat_template_tells_the_form(template: str, form: str) -> None:
 
 
 def test_a_call_without_an_id_gets_one_that_no_other_call_of_the_conversation_has() -> None:
-    messages = [{"role": "assistant", "tool_calls": [{}, {}]}, {"role": "tool"}, {"role": "assistant", "content": "x"}]
+    messages: list[dict[str, Any]] = [
+        {"role": "assistant", "tool_calls": [{}, {}]},
+        {"role": "tool"},
+        {"role": "assistant", "content": "x"},
+    ]
     assert calls_in(messages) == 2
     ids = [call.id for call in numbered([ToolCall("f"), ToolCall("g", {}, "own"), ToolCall("f")], calls_in(messages))]
     assert ids == ["call00002", "own", "call00004"]
