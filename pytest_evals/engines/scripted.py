@@ -185,7 +185,7 @@ def _conversation(request: Request) -> list[dict[str, Any]]:
     return [dict(message) for message in request.messages]
 
 
-def _load(name: str) -> tuple[Callable[[list[dict[str, Any]]], Any], ScoreFunction | None]:
+def _load(name: str) -> tuple[Callable[..., Any], ScoreFunction | None]:
     module_name, _, function_name = name.partition(":")
     try:
         module = importlib.import_module(module_name)

@@ -125,8 +125,10 @@ def test_calls_are_read_graded_and_recorded(evals: Evals) -> None:
     assert [grades[case]["days"].passed for case in ("object", "completion")] == [True, False]
     assert [grades[case]["quiet"].passed for case in ("object", "broken", "none")] == [False, False, True]
     assert [grades[case]["few"].passed for case in ("object", "none")] == [False, True]
-    assert (found["shape"].error or {}).get("kind") == "model"
-    assert "a call has a 'name'" in (found["shape"].error or {}).get("message", "")
+    error = found["shape"].error
+    assert error is not None
+    assert error.kind == "model"
+    assert "a call has a 'name'" in error.message
 
 
 LOOP = '''
