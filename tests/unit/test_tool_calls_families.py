@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from pytest_evals.replies.form import ReplyForm
+from pytest_evals.replies.reading import read_reply
 from pytest_evals.tool_calls.forms import ANY, HARMONY, parse_calls
 from pytest_evals.tool_calls.reading import ParsedCalls, Tools
 from pytest_evals.tools import tool_schemas
@@ -87,6 +89,15 @@ HARMONY_CALL = '<|channel|>commentary to=functions.read_file <|constrain|>json<|
 def test_harmony(text: str, calls: list[tuple[str, Any]], left: str) -> None:
     reply = read(text, HARMONY)
     assert (made(reply), reply.text, reply.errors) == (calls, left, ())
+
+
+def test_a_whole_reply_in_harmony_comes_apart() -> None:
+    form = ReplyForm(channels=True, tools=HARMONY)
+    for head in ("<|channel|>commentary to=functions.f <|constrain|>json", "to=functions.f<|channel|>commentary json"):
+        text = f'<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant {head}<|message|>{{"a": 1}}<|call|>'
+        reply = read_reply(text, form)
+        assert [(call.name, call.arguments) for call in reply.tool_calls] == [("f", {"a": 1})]
+        assert (reply.text, reply.reasoning, reply.problem) == ("", "Hm.", None)
 
 
 def test_harmony_arguments_that_are_no_json() -> None:
