@@ -46,7 +46,8 @@ def case_lines(sample: ParsedLine, width: int) -> list[str]:
     if prompt is not None:
         lines += labelled("prompt", prompt, width)
     for turn in _turns(interaction["thread"], completion):
-        lines += labelled(f"tool {turn.get('name') or ''}" if turn["role"] == "tool" else turn["role"], message_text(turn), width)
+        name = f"{turn['name']}: " if turn["role"] == "tool" and turn.get("name") else ""
+        lines += labelled(turn["role"], f"{name}{message_text(turn)}", width)
     if completion is not None:
         if completion.get("reasoning"):
             lines += labelled("reasoning", _folded(completion), width)

@@ -201,8 +201,8 @@ def test_a_loop_runs_what_the_model_calls_until_it_answers(evals: Evals) -> None
             "*assistant*add(a=1, b=2)*",
             "*fail()",
             '*later(text="c0")',
-            "*tool add*3",
-            "*tool fail*Error: ValueError*",
+            "*tool:*add: 3",
+            "*fail: Error: ValueError*",
             "*text*answer*",
         ]
     )

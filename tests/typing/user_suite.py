@@ -224,7 +224,7 @@ def get_weather(city: str) -> str:
 agent = tool_loop([get_weather], max_turns=4, name="agent", run_if="false")
 
 
-@cases([{"id": "a", "tools": []}], prompt="Weather in Paris?", tools=[get_weather, {"name": "now"}])
+@cases([{"id": "a"}], prompt="Weather in Paris?", tools=[get_weather, {"name": "now"}])
 def test_tools(called: Grade, completion: Completion) -> None:
     assert called or completion.tool_call_error
 

@@ -46,8 +46,7 @@ def test_a_case_is_listed_turn_by_turn() -> None:
     for part in (
         "Weather in Rome?",
         'get_weather(city="Rome", days=[1, 2])',
-        "tool get_weather",
-        "sunny",
+        "get_weather: sunny",
         "now()",
         "the call is cut off",
     ):
