@@ -3,25 +3,27 @@
     python -m benchmarks.ablation [--rounds 3] [--workloads W1,W3,W5,chat] [--share 0.4] [--parts linear,fused]
 
 Everything runs in one process, on a copy of the same weights, so that only what is measured differs. Loading is not
-counted. A round measures the whole and then each part left out, so that a moment in which the machine is busy does not
-decide. ``--share`` takes that share of the rows of W3, and of the tokens of each row of the others. Texts must be the same in all runs.
+counted. In each round, each part is measured in pairs: the workload with it and without it, one right after the other, the
+first of the two in turns, so that neither a busy moment of the machine nor the order decides. ``--share`` takes that share of the rows
+of W3, and of the tokens of each row of the others. Texts must be the same in all runs.
 
 ``chat`` is eight conversations of four turns each, in which every turn waits for the one before. What finished sequences
 leave is for these, so only that is measured on it.
 
-The table says how much longer the workload takes without a part: 1.10 is 10 % more. The result is also written to
-``benchmarks/results/ablation.json``.
+The table says how much longer the workload takes without a part, as the median of the pairs and their range: 1.10 is 10 % more.
+The result is also written to ``benchmarks/results/ablation.json``.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import json
 import platform
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,22 +51,23 @@ def main() -> int:
     torch.set_num_threads(arguments.threads)
     loaded = load_model(spec, OPTIONS, lambda _: None)
     work = {name: _requests(name, arguments.share) for name in arguments.workloads}
-    seconds: dict[tuple[str, str], list[float]] = {}
+    pairs: dict[tuple[str, str], list[tuple[float, float]]] = {}
     texts: dict[str, dict[str, str]] = {}
     agree = True
-    for number in range(arguments.rounds):
-        for part in ("", *arguments.parts):
-            engine = _engine(loaded, spec, part)
-            for name, requests in work.items():
-                if name == CHAT and part not in ("", "retention"):
-                    continue
-                took, found = _run(engine, requests, turns=TURNS if name == CHAT else 1)
-                seconds.setdefault((name, part), []).append(took)
-                agree &= texts.setdefault(name, found) == found
-                print(f"round {number + 1}: {name} {'without ' + part if part else 'whole'}: {took:.2f} s", flush=True)
-    table = _table(seconds, arguments.workloads, arguments.parts)
+    for number, part, (name, requests) in itertools.product(range(arguments.rounds), arguments.parts, work.items()):
+        if name == CHAT and part != "retention":
+            continue
+        took: dict[str, float] = {}
+        # An engine is made anew for each run: what it kept of the run before would decide the next one.
+        for left_out in ("", part) if (number + arguments.parts.index(part)) % 2 else (part, ""):
+            engine = _engine(loaded, spec, left_out)
+            took[left_out], found = _run(engine, requests, turns=TURNS if name == CHAT else 1)
+            agree &= texts.setdefault(name, found) == found
+        pairs.setdefault((name, part), []).append((took[""], took[part]))
+        print(f"round {number + 1}: {name} {took['']:.2f} s, without {part} {took[part]:.2f} s", flush=True)
+    table = _table(pairs, arguments.workloads, arguments.parts)
     print("\n" + table + ("" if agree else "\ntexts differ"))
-    _write(table, seconds, arguments)
+    _write(table, pairs, arguments)
     return 0 if agree else 1
 
 
@@ -120,36 +123,35 @@ def _run(engine: TransformersEngine, requests: Sequence[Request], turns: int) ->
 
 
 def _next_turn(request: Request, answer: str, turn: int) -> Request:
-    said = (
+    said: tuple[Any, Any] = (
         {"role": "assistant", "content": answer},
         {"role": "user", "content": "Go on, and explain it in other words."},
     )
     return replace(request, id=f"{request.id.rpartition('.')[0]}.{turn}", messages=(*request.messages, *said))
 
 
-def _table(seconds: dict[tuple[str, str], list[float]], workloads: Sequence[str], parts: Sequence[str]) -> str:
+def _table(
+    pairs: Mapping[tuple[str, str], Sequence[tuple[float, float]]], workloads: Sequence[str], parts: Sequence[str]
+) -> str:
     """Return the table in Markdown: of the whole the seconds, of each part how much longer it takes without it."""
-    whole = {name: statistics.median(seconds[name, ""]) for name in workloads}
     lines = ["| Without | " + " | ".join(workloads) + " |", "| --- |" + " --- |" * len(workloads)]
-    lines.append(
-        "| nothing | " + " | ".join(f"{whole[name]:.1f} s {_spread(seconds[name, ''])}" for name in workloads) + " |"
-    )
+    whole = {
+        name: [pair[0] for (one, _), found in pairs.items() if one == name for pair in found] for name in workloads
+    }
+    lines.append("| nothing | " + " | ".join(f"{statistics.median(whole[name]):.1f} s" for name in workloads) + " |")
     for part in parts:
-        cells = [_ratio(seconds.get((name, part)), whole[name]) for name in workloads]
-        lines.append(f"| {part} | " + " | ".join(cells) + " |")
+        ratios = [[without / with_it for with_it, without in pairs.get((name, part), ())] for name in workloads]
+        told = [f"{statistics.median(row):.2f} ({min(row):.2f} to {max(row):.2f})" if row else "" for row in ratios]
+        lines.append(f"| {part} | " + " | ".join(told) + " |")
     return "\n".join(lines)
 
 
-def _ratio(values: Sequence[float] | None, whole: float) -> str:
-    return f"{statistics.median(values) / whole:.2f} {_spread(values)}" if values else ""
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"(±{(max(values) - min(values)) / 2 / statistics.median(values):.0%})"
-
-
-def _write(table: str, seconds: dict[tuple[str, str], list[float]], arguments: argparse.Namespace) -> None:
-    measured = [{"workload": name, "without": part, "seconds": values} for (name, part), values in seconds.items()]
+def _write(
+    table: str, pairs: Mapping[tuple[str, str], Sequence[tuple[float, float]]], arguments: argparse.Namespace
+) -> None:
+    measured = [
+        {"workload": name, "without": part, "seconds_with_and_without": found} for (name, part), found in pairs.items()
+    ]
     data = {
         "machine": platform.processor() or platform.machine(),
         "share": arguments.share,

@@ -6,7 +6,6 @@ own kinds: a usage error at start-up, a collection error for a suite, an error o
 
 from __future__ import annotations
 
-import difflib
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
@@ -73,6 +72,8 @@ class AwaitsAnswer(NotApplicable):
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest known name, or an empty string."""
+    import difflib  # errors are imported in every run, and this is rarely needed
+
     close = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 

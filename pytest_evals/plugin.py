@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_evals.fixtures.declaration import provides
+from pytest_evals.fixtures.provided import provides
 from pytest_evals.options import add_options, enabled, environment_switch
 
 if TYPE_CHECKING:

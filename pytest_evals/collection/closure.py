@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_evals.fixtures.declaration import Asks, FixtureSpec, Provided, declaration_of, grader_of, provided_by
+from pytest_evals.fixtures.declaration import Asks, FixtureSpec, declaration_of, grader_of
 from pytest_evals.fixtures.dependencies import TaskGraph, build_task_graph
+from pytest_evals.fixtures.provided import Provided, provided_by
 
 
 @dataclass(frozen=True, slots=True)

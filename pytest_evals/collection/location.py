@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,6 +42,7 @@ def location_of(found: EvalItem, root: Path) -> Location:
     return row_location(found, root) or Location(found.info.path, found.info.line)
 
 
+@functools.lru_cache(maxsize=1024)  # all rows of a file have the same answer
 def seen_from(folder: Path, path: Path) -> str:
     """Return ``path`` relative to ``folder``, also where it is beside or above of it."""
     full = os.path.normpath(path)

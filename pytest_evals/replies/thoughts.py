@@ -132,7 +132,9 @@ def _quoted(reply: str, found: re.Match[str]) -> bool:
 
 def may_be_quoted(reply: str, start: int) -> bool:
     """Tell whether a tag at ``start`` stands behind a quotation mark that opens: it is quoted if one follows."""
-    return reply[max(start - 1, 0) : start] in (*_QUOTES,) and not reply[max(start - 2, 0) : max(start - 1, 0)].isalnum()
+    return (
+        reply[max(start - 1, 0) : start] in (*_QUOTES,) and not reply[max(start - 2, 0) : max(start - 1, 0)].isalnum()
+    )
 
 
 @functools.lru_cache(maxsize=128)

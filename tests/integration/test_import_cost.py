@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("new_interpreter")
+
 HEAVY = "{'torch', 'transformers', 'accelerate', 'numpy', 'pydantic', 'jinja2', 'jsonschema', 'tabulate', 'yaml'}"
 CONFTEST = f"""
 import sys

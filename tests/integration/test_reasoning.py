@@ -93,7 +93,9 @@ def test_thoughts_are_graded_where_they_are_named_and_shown_folded_everywhere(
 ) -> None:
     evals.write(SUITE, SCRIPT)
     page, summary = tmp_path / "report.html", tmp_path / "summary.md"
-    result = evals.run("--evals-judge", "scripted:script:judge", "--evals-html", str(page), "--evals-summary", str(summary))
+    result = evals.run(
+        "--evals-judge", "scripted:script:judge", "--evals-html", str(page), "--evals-summary", str(summary)
+    )
     result.assert_outcomes(passed=2, xfailed=1)
     grades = {
         sample.case_id: {grade.grader_key: grade.passed for grade in sample.grades} for sample in evals.artifact.samples

@@ -185,7 +185,7 @@ def test_a_stop_string_ends_the_answer_and_not_the_thoughts(opened: Path) -> Non
 @pytest.mark.parametrize("query", ["", "?reasoning=none"])
 def test_a_budget_for_a_model_without_delimiters_is_refused(tiny: Path, opened: Path, query: str) -> None:
     folder = opened if query else tiny
-    error = answers(open_engine(folder, query), [request("r", "a", max_thinking_tokens=4)])["r"].error
+    error = answers(open_engine(folder, query), [request("r", "a", max_new_tokens=8, max_thinking_tokens=4)])["r"].error
     assert error is not None
     assert error.kind == "unsupported"
     assert "has no delimiters of thoughts; leave it out, or name them with ?reasoning=OPEN..CLOSE" in error.message
@@ -318,8 +318,8 @@ def test_the_stage_of_a_reply_follows_its_thoughts() -> None:
     assert stages(MENTIONED, "\n<think>a", opened=False)[:2] == ["undecided", "inside"]
     assert stages(MENTIONED, "a<think>b", opened=False) == ["answer"] * 3
     assert stages(OPENED, "a</think>b", opened=True) == ["inside", "answer", "answer"]
-    assert stages(OPENED, "a`</think>`b</think>c", opened=True)[-2:] == ["answer", "answer"]
-    assert stages(OPENED, "a`</think>`b", opened=True)[-1] == "inside"
+    assert stages(OPENED, "a `</think>` b</think>c", opened=True)[-2:] == ["answer", "answer"]
+    assert stages(OPENED, "a `</think>` b", opened=True)[-1] == "inside"
     assert stages(OPENED, "abc", opened=True, budget=2) == ["inside", "inside"]
     assert stages(OPENED, "abc", opened=True, budget=0) == []
 

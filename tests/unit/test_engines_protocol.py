@@ -25,7 +25,14 @@ def weigh(*choices: str, alone: bool = False) -> Request:
     "request_",
     [
         ask("a"),
-        ask("b", stop=("x", "y"), temperature=0.5, seed=7, logprobs=True, template={"enable_thinking": False}),
+        ask(
+            "b",
+            stop=("x", "y"),
+            temperature=0.5,
+            seed=7,
+            logprobs=True,
+            chat_template_kwargs={"enable_thinking": False},
+        ),
         ask("c", n=3, temperature=1.0, min_p=0.1, repetition_penalty=1.5),
         ask("d", json_schema={"type": "object", "properties": {"a": {"enum": [1, None]}}}),
         ask("e", choice=("yes", "no \ud800")),
@@ -59,7 +66,12 @@ def test_greedy_texts_and_likelihoods_are_the_same_again(request_: Request, repe
         Result("a", Completion("", finish_reason="length", prompt_tokens=0, completion_tokens=0)),
         Result("a", Completion("text \ud800", (), "stop", None, 5, 2, (-0.5, -1e-9), latency=0.25, fingerprint="f00")),
         Result("a", error=Failure("model", "refused")),
-        Result("a", Completion("one", samples=(Completion("one"), Completion("two \ud800", reasoning="hm")), latency=0.5, queued=1.5)),
+        Result(
+            "a",
+            Completion(
+                "one", samples=(Completion("one"), Completion("two \ud800", reasoning="hm")), latency=0.5, queued=1.5
+            ),
+        ),
         Result(
             "a",
             Completion(

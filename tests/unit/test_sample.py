@@ -225,7 +225,17 @@ def test_a_sample_has_the_keys_that_the_schema_describes() -> None:
     line = line_of(graded(Grade(0.5, "exact")))
     assert line.keys() == EvalSample.model_fields.keys()
     assert line["interaction"].keys() == EvalSampleInteraction.model_fields.keys()
-    written = completion_data(Completion("text", samples=(Completion("text"), Completion("other")), reasoning="hm", reasoning_tokens=1, tool_calls=(ToolCall("find"),), raw="<think>hm</think>text", tool_call_error="cut off"))
+    written = completion_data(
+        Completion(
+            "text",
+            samples=(Completion("text"), Completion("other")),
+            reasoning="hm",
+            reasoning_tokens=1,
+            tool_calls=(ToolCall("find"),),
+            raw="<think>hm</think>text",
+            tool_call_error="cut off",
+        )
+    )
     assert written is not None
     assert written.keys() == CompletionRecord.model_fields.keys()
 

@@ -131,16 +131,21 @@ def _ways() -> Iterator[Way]:
     yield _as_it_is
     yield _in_parts
     for way in (_developer_as_system, _in_first_turn):
-        yield way
-        yield functools.partial(_both, way)
+        yield functools.partial(_both, _as_it_is, way)
+        yield functools.partial(_both, _in_parts, way)
 
 
-def _both(way: Way, turns: Sequence[Turn]) -> list[Turn]:
-    return _in_parts(way(turns))
+def _both(last: Way, first: Way, turns: Sequence[Turn]) -> list[Turn]:
+    return last(first(turns))
 
 
 def _as_it_is(turns: Sequence[Turn]) -> list[Turn]:
-    return list(turns)
+    """Write parts that are all text as one: a template that knows no parts would write their braces and quotes."""
+    return [{**turn, "content": text_of(turn)} if _only_text(turn["content"]) else turn for turn in turns]  # type: ignore[arg-type]  # it has what is asked for
+
+
+def _only_text(content: Any) -> bool:
+    return isinstance(content, list) and all(part["type"] == "text" for part in content)
 
 
 def _in_parts(turns: Sequence[Turn]) -> list[Turn]:

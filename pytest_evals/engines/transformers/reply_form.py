@@ -32,7 +32,7 @@ def form_of(tokenizer: Any, model_type: str | None) -> ReplyForm:
         or _written(template, special)
         or _of_response_template(_of_family(model_type) if template else None)
     )
-    marked = tuple(replace(each, control=each.opening.rstrip() in special.values()) for each in found)
+    marked = tuple(replace(each, control=_is_control(each, special)) for each in found)
     form = ReplyForm(marked, unopened=True)
     return _as_template_writes(tokenizer, form) if template and found else form
 
@@ -73,8 +73,12 @@ def _written(template: Any, special: Mapping[int, str]) -> tuple[Delimiters, ...
     text = "\n".join(template.values()) if isinstance(template, Mapping) else template or ""
     tokens = set(special.values())
     in_template = [each for each in KNOWN_DELIMITERS if _names(text, each)]
-    in_tokens = [each for each in KNOWN_DELIMITERS if {each.opening.rstrip(), each.closing} <= tokens]
+    in_tokens = [each for each in KNOWN_DELIMITERS if _is_control(each, special) and each.closing in tokens]
     return tuple(in_template or in_tokens)
+
+
+def _is_control(delimiters: Delimiters, special: Mapping[int, str]) -> bool:
+    return any(delimiters.opening.startswith(text) for text in special.values())
 
 
 def _names(template: str, delimiters: Delimiters) -> bool:
