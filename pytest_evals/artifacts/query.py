@@ -180,7 +180,11 @@ def _grades(sample: ParsedLine, names: Names) -> dict[str, Any]:
 
 def prompt_of(sample: ParsedLine) -> str | None:
     """Return the last thing that the model was asked, as text."""
-    asked = [message["content"] for message in sample["interaction"]["thread"] if message["role"] not in ("assistant", "tool")]
+    asked = [
+        message["content"]
+        for message in sample["interaction"]["thread"]
+        if message["role"] not in ("assistant", "tool")
+    ]
     if not asked or asked[-1] is None:
         return None
     if isinstance(asked[-1], list):

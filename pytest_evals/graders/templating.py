@@ -46,7 +46,9 @@ def grading_text(grade: Callable[[str, pytest.FixtureRequest], Any], of: str | N
         )
     name, steps = steps_of(path)
     if name == "completion" and steps and steps[0] not in PARTS:
-        raise SuiteError(f"{who}: a completion has {', '.join(PARTS)}, and of= names {path!r}{did_you_mean(steps[0], PARTS)}")
+        raise SuiteError(
+            f"{who}: a completion has {', '.join(PARTS)}, and of= names {path!r}{did_you_mean(steps[0], PARTS)}"
+        )
 
     def ready_made(*, request: pytest.FixtureRequest, **given: Any) -> Any:
         value = given[name]

@@ -342,7 +342,9 @@ class RequestEncoder:
     def _variables(self, tokenizer: Any, request: Request) -> Mapping[str, Any]:
         """Return what the chat template is given. Raises `UnsupportedError` for what it never reads."""
         params = request.params
-        offered = {"tools": [dict(tool) for tool in params.tools]} if params.tools and params.tool_choice != "none" else {}
+        offered = (
+            {"tools": [dict(tool) for tool in params.tools]} if params.tools and params.tool_choice != "none" else {}
+        )
         variables = {**self._options.variables(request.model), **params.chat_template_kwargs, **offered}
         if not variables:
             return variables

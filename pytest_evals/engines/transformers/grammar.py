@@ -111,7 +111,9 @@ class GrammarCompiler:
             self._compiler = xgrammar.GrammarCompiler(info)
         if required is not None:
             call = xgrammar.Grammar.from_json_schema(json.dumps(required.schema), any_whitespace=False)
-            around = [xgrammar.Grammar.from_ebnf(f"root ::= {json.dumps(text)}") for text in (required.before, required.after)]
+            around = [
+                xgrammar.Grammar.from_ebnf(f"root ::= {json.dumps(text)}") for text in (required.before, required.after)
+            ]
             return self._compiler.compile_grammar(xgrammar.Grammar.concat(around[0], call, around[1]))
         if params.json_schema is not None:
             # One line: a small model that may write white space anywhere writes it for ever.
