@@ -52,11 +52,10 @@ def _render_content(content: object, case: Case) -> object:
         return render_text(content, case.scope)
     if not isinstance(content, (list, tuple)):
         return content
-    texts = {"text": lambda text: render_text(text, case.scope)}
     return [
         {
             **render(dict(part), case.scope),
-            **{name: read(part[name]) for name, read in texts.items() if isinstance(part.get(name), str)},
+            **({"text": render_text(part["text"], case.scope)} if isinstance(part.get("text"), str) else {}),
         }
         if isinstance(part, Mapping)
         else part

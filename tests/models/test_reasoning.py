@@ -303,7 +303,7 @@ def stages(template: str, written: str, *, opened: bool, budget: int | None = No
     reader = ReplyReader(tokenizer, form_of(tokenizer, "llama"))
     tracker = ThoughtTracker(reader, opened=opened, budget=budget, spaced=False)
     ids: list[int] = []
-    found = []
+    found: list[str] = []
     for token in tokenizer(written, add_special_tokens=False)["input_ids"]:
         if tracker.forced:
             break

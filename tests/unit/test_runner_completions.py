@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pytest_evals.completion import Completion, Message, Origin
 from pytest_evals.engines.protocol import Result
 from pytest_evals.runner.completions import completion_of
@@ -10,7 +12,16 @@ QUESTION: Message = {"role": "user", "content": "Capital?"}
 
 
 def test_the_answer_is_the_last_message_of_the_conversation() -> None:
-    counts = (5, 2, (-0.5, -1.0), ("Paris", "Lyon"), 0.5, 0.25, "f00", Origin("k"))
+    counts: tuple[Any, ...] = (
+        5,
+        2,
+        (-0.5, -1.0),
+        (Completion("Paris"), Completion("Lyon")),
+        0.5,
+        0.25,
+        "f00",
+        Origin("k"),
+    )
     result = Result("id", Completion("Paris", (), "length", None, *counts))
     answer: Message = {"role": "assistant", "content": "Paris"}
     assert completion_of(result, (QUESTION,), "m") == Completion("Paris", (QUESTION, answer), "length", "m", *counts)

@@ -58,7 +58,7 @@ def _shape(turn: Turn) -> Turn:
     content = turn["content"]
     kinds = [part["type"] for part in content] if isinstance(content, list) else "text" if content else "empty"
     calls = turn.get("tool_calls")
-    beside = {name: "evals" for name in ("name", "tool_call_id", "reasoning_content") if name in turn}
+    beside: dict[str, Any] = {name: "evals" for name in ("name", "tool_call_id", "reasoning_content") if name in turn}
     return {"role": turn["role"], "kinds": kinds, **beside, **({"tool_calls": calls} if calls else {})}
 
 

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs
 
 import jinja2
@@ -174,10 +174,8 @@ def _apply(tokenizer: Any, messages: Sequence[Message], variables: Mapping[str, 
     # The template writes the last turn otherwise than it is given, as one does that takes thoughts out of it.
     *before, last = turns
     prompt = _render(tokenizer, before, options)
-    return [
-        *prompt,
-        *tokenizer(after_prompt(_decode(tokenizer, prompt), text_of(last)), add_special_tokens=False)["input_ids"],
-    ]  # type: ignore[arg-type]  # a turn has what a message has
+    begun = after_prompt(_decode(tokenizer, prompt), text_of(cast("Message", last)))
+    return [*prompt, *tokenizer(begun, add_special_tokens=False)["input_ids"]]
 
 
 def _render(tokenizer: Any, messages: list[dict[str, Any]], variables: Mapping[str, Any]) -> list[int]:

@@ -49,8 +49,8 @@ def _of_response_template(template: Any) -> tuple[Delimiters, ...]:
     """Return the delimiters of thoughts that a response template names in so many words."""
     fields = template.get("fields") if isinstance(template, Mapping) else getattr(template, "fields", None)
     field = fields.get(_FIELD) if isinstance(fields, Mapping) else None
-    read = field.get if isinstance(field, Mapping) else lambda name: getattr(field, name, None)
-    openings, closings = (_texts(read(name)) for name in ("open", "close"))
+    known = field if isinstance(field, Mapping) else {name: getattr(field, name, None) for name in ("open", "close")}
+    openings, closings = (_texts(known.get(name)) for name in ("open", "close"))
     return tuple(Delimiters(opening, closings[0]) for opening in openings if closings)
 
 
