@@ -21,5 +21,8 @@ def parse_tool_calls(
     """
     if form is None:
         return answer, (), None
-    reply = parse_calls(answer, form, Tools(tools))
+    try:
+        reply = parse_calls(answer, form, Tools(tools))
+    except RecursionError:
+        return answer, (), "a call is nested too deeply"
     return reply.text, reply.calls, "; ".join(reply.errors) or None

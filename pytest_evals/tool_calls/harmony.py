@@ -7,12 +7,8 @@ import re
 from pytest_evals.completion import ToolCall
 from pytest_evals.tool_calls.reading import CallError, ParsedCalls, called, load_json
 
-# A header ends where the message begins, a message where one of these stands or the reply ends.
-_MESSAGE = re.compile(
-    r"(?P<header>(?:<\|start\|>)?(?:(?!<\|(?:start|message|end|call|return)\|>).)*)<\|message\|>"
-    r"(?P<body>.*?)(?P<end><\|call\|>|<\|end\|>|<\|return\|>|(?=<\|start\|>)|\Z)",
-    re.DOTALL,
-)
+_BODY = "<|message|>"
+_END = re.compile(r"<\|(?:call|end|return)\|>|(?=<\|start\|>)")
 _RECIPIENT = re.compile(r"\bto=(?P<recipient>[^\s<]+)")
 
 
@@ -22,19 +18,19 @@ def read_harmony(text: str) -> ParsedCalls:
     errors: list[str] = []
     kept: list[str] = []
     position = 0
-    for message in _MESSAGE.finditer(text):
-        kept.append(text[position : message.start()])
-        position = message.end()
-        recipient = _RECIPIENT.search(message["header"])
+    while (body := text.find(_BODY, position)) >= 0:
+        found = _END.search(text, body)
+        start, position, stop = position, found.end() if found else len(text), found.start() if found else len(text)
+        recipient = _RECIPIENT.search(text[start:body].rpartition("<|start|>")[2])
         if recipient is None:
-            kept.append(message[0])
+            kept.append(text[start:position])
             continue
         name = recipient["recipient"].removeprefix("functions.")
-        body = message["body"].strip()
+        written = text[body + len(_BODY) : stop].strip()
         try:
-            calls.append(called(name, load_json(body, f"the arguments of {name}") if body else {}))
+            calls.append(called(name, load_json(written, f"the arguments of {name}") if written else {}))
         except CallError as error:
             errors.append(str(error))
-            kept.append(message[0])
+            kept.append(text[start:position])
     kept.append(text[position:])
     return ParsedCalls("".join(kept), tuple(calls), tuple(errors))

@@ -8,7 +8,8 @@ import pytest
 
 from pytest_evals.replies.form import ReplyForm
 from pytest_evals.replies.reading import read_reply
-from pytest_evals.tool_calls.forms import ANY, HARMONY, parse_calls
+from pytest_evals.replies.tool_calls import parse_tool_calls
+from pytest_evals.tool_calls.forms import ANY, BARE, HARMONY, parse_calls
 from pytest_evals.tool_calls.reading import ParsedCalls, Tools
 from pytest_evals.tools import tool_schemas
 
@@ -304,3 +305,19 @@ def test_other_families(text: str, form: str, calls: list[tuple[str, Any]], left
     reply = read(text, form)
     assert (made(reply), reply.text, reply.errors) == (calls, left, ())
     assert made(read(text, ANY)) == calls
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        ("gemma", f"<|tool_call>call:f{{{'a:{' * 5000}"),
+        ("hermes", f"<tool_call>{'[' * 100_000}"),
+        (BARE, f"[f(x={'[' * 5000}1{']' * 5000})]"),
+        (BARE, f"[{'{' * 20_000}"),
+        (HARMONY, f"<|channel|>final<|message|>x<|end|>{'<|channel|>' * 20_000}"),
+        ("qwen-coder", f"<function=f>{'<parameter=a>' * 20_000}"),
+        (ANY, "<tool_call>" * 20_000),
+    ],
+)
+def test_a_reply_of_any_shape_is_read_to_its_end(form: str, text: str) -> None:
+    assert parse_tool_calls(text, form, ())[0] in (text, "")
