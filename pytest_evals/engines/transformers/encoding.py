@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from urllib.parse import parse_qs
 
 import jinja2
@@ -25,7 +25,7 @@ from pytest_evals.engines.transformers.chat_templates import (
     template_of,
     turn_ends,
 )
-from pytest_evals.engines.transformers.conversations import after_prompt, arranged
+from pytest_evals.engines.transformers.conversations import after_prompt, arranged, turn_text
 from pytest_evals.engines.transformers.grammar import GrammarCompiler
 from pytest_evals.engines.transformers.loading import LoadedModel, all_end_tokens, end_tokens
 from pytest_evals.engines.transformers.model_sampling import own_sampling
@@ -174,7 +174,7 @@ def _apply(tokenizer: Any, messages: Sequence[Message], variables: Mapping[str, 
     # The template writes the last turn otherwise than it is given, as one does that takes thoughts out of it.
     *before, last = turns
     prompt = _render(tokenizer, before, options)
-    begun = after_prompt(_decode(tokenizer, prompt), text_of(cast("Message", last)))
+    begun = after_prompt(_decode(tokenizer, prompt), turn_text(last))
     return [*prompt, *tokenizer(begun, add_special_tokens=False)["input_ids"]]
 
 

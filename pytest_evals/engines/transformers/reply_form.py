@@ -49,8 +49,10 @@ def _of_response_template(template: Any) -> tuple[Delimiters, ...]:
     """Return the delimiters of thoughts that a response template names in so many words."""
     fields = template.get("fields") if isinstance(template, Mapping) else getattr(template, "fields", None)
     field = fields.get(_FIELD) if isinstance(fields, Mapping) else None
-    known = field if isinstance(field, Mapping) else {name: getattr(field, name, None) for name in ("open", "close")}
-    openings, closings = (_texts(known.get(name)) for name in ("open", "close"))
+    openings, closings = (
+        _texts(field.get(name) if isinstance(field, Mapping) else getattr(field, name, None))
+        for name in ("open", "close")
+    )
     return tuple(Delimiters(opening, closings[0]) for opening in openings if closings)
 
 
