@@ -16,9 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from pytest_evals.graders.code import check_task, find_program
+from pytest_evals.graders.code import check_task
 from pytest_evals.graders.code.levels import find_sandbox
-from pytest_evals.graders.code.runner import ProgramLimits, ProgramTask, run_program
+from pytest_evals.graders.code.runner import ProgramLimits, run_program
 
 STYLES = {
     "the rest of the function": "{solution}",
@@ -43,9 +43,8 @@ def passes(row: dict[str, Any], style: str) -> bool:
     answer = STYLES[style].format(
         prompt=row["prompt"], solution=row["canonical_solution"], entry_point=row["entry_point"]
     )
-    tests, before, name = check_task(row["test"], row["prompt"], row["entry_point"])
-    program = ProgramTask(find_program(answer, tests, before, name), tests, before, name)
-    return run_program(program, ProgramLimits(seconds=30), find_sandbox("auto")).errors == (None,)
+    task = check_task(row["test"], row["prompt"], row["entry_point"])
+    return run_program(task.for_answer(answer), ProgramLimits(seconds=30), find_sandbox("auto")).errors == (None,)
 
 
 def main() -> int:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from pytest_evals.graders.announcements import LONGEST, Announcement, announcements
 from pytest_evals.graders.calculations import LONGEST as LONGEST_CALCULATION
 from pytest_evals.graders.calculations import calculated
+from pytest_evals.graders.number_words import first_number_word, is_calculation, number_word_at, number_words
 from pytest_evals.graders.numerals import Numeral, last_numeral, numerals
 from pytest_evals.graders.separators import DecimalMark, TextMarks
 from pytest_evals.graders.symbols import cleaned
@@ -37,6 +38,11 @@ _OPERATOR = re.compile(
 )
 _REST = re.compile(r"[\s$.})\]°%]*(?:(?!π)[^\W\d_].*)?", re.DOTALL)
 _HAS_DIGIT = re.compile(r"\d")
+# Behind a number in words: nothing but the words of a unit, up to the end of the clause.
+_ONLY_UNIT = re.compile(
+    r"(?:\s+[^\W\d_]+){0,3}?[\s$}*_\"')\]]*(?:[.,;:!?(\u2013\u2014-]|\Z|\s(?:because|since|as|so|for|per|in|after|left)\b)"
+)
+_FUNCTION = re.compile(r"(?:\w\(|√[\s({]*|\b(?:sqrt|log|ln|exp|gcd|lcm|max|min|sin|cos|tan|binom)[\s_({\[0-9]*)$")
 _EQUALS = re.compile(r"(?<![<>!=:])[=≈](?!=)")
 _RESTATED = re.compile(
     r"[,;:\u2013\u2014-]?\s(?:which (?:is|equals|gives|makes|comes to)|that is|i\.e\.|namely|das heißt|d\.\s?h\.|c'est-à-dire|soit|es decir|ou seja)\b"
@@ -56,6 +62,7 @@ _REMARK = re.compile(
 class Answer(NamedTuple):
     """What is announced. ``direct``: nothing but small words stands before the number. ``refused``: it says that there is no
     answer. ``remark``: it is about the answer ("the answer is correct") and gives none. ``alone``: the number is all there is.
+    ``words``: the number is written in words.
     """
 
     number: Numeral | None
@@ -63,6 +70,7 @@ class Answer(NamedTuple):
     refused: bool = False
     remark: bool = False
     alone: bool = False
+    words: bool = False
 
 
 def final_numeral(text: str, decimal: DecimalMark) -> Numeral | None:
@@ -74,8 +82,8 @@ def final_numeral(text: str, decimal: DecimalMark) -> Numeral | None:
     announced = False
     for each in found:
         answer = boxes[each] if each in boxes else _answer(text, each, decimal, marks)
-        # After a box, only a number that is announced in so many words retracts it.
-        if boxed and each.kind != "box" and (each.kind == "letter" or not answer.direct):
+        # After a box, only digits right behind an announcement retract it.
+        if boxed and each.kind != "box" and (each.kind == "letter" or answer.words or not answer.direct):
             continue
         if answer.number is not None:
             return answer.number
@@ -96,7 +104,15 @@ def _last(text: str, decimal: DecimalMark, marks: TextMarks) -> Numeral | None:
         if found := last_numeral(cleaned(text[start:end]), decimal, marks):
             return found
         end, size = start - 1, size * 2
-    return None
+    return None if _HAS_DIGIT.search(text) else _last_in_words(text[-LONGEST:])
+
+
+def _last_in_words(text: str) -> Numeral | None:
+    only = text.strip(" \t\r\n.!*_$\"'")
+    found = number_word_at(only, 0)
+    if found is not None and found.end == len(only):
+        return found
+    return next(reversed([*number_words(text)]), None)
 
 
 def _answer(text: str, each: Announcement, decimal: DecimalMark, marks: TextMarks) -> Answer:
@@ -129,10 +145,11 @@ def _has_steps(text: str) -> bool:
 def _first(rest: str, kind: str, decimal: DecimalMark, marks: TextMarks) -> Answer:
     """Return the number of the first line that is not empty; after a label, of the first one that has a number."""
     lines = [line for line in rest.split("\n") if line.strip("*_$`[]\\ \t\r")]
+    alone = _HAS_DIGIT.search(rest) is not None
     for number, line in enumerate(lines[: 8 if kind in ("label", "letter") else 1]):
         several = sentences(line)
         for sentence in several if kind != "sentence" else several[:1]:
-            found = _picked(cleaned(sentence), decimal, marks)
+            found = _picked(cleaned(sentence), decimal, marks, words_alone=alone)
             if found.number is not None:
                 return found if not number else found._replace(direct=found.direct and kind != "letter")
         if _REFUSED.match(line):
@@ -153,9 +170,13 @@ def sentences(line: str) -> list[str]:
     ]
 
 
-def _picked(statement: str, decimal: DecimalMark, marks: TextMarks) -> Answer:
-    """Return the number that a cleaned sentence gives: the first one, or in a calculation the one after its last ``=``."""
+def _picked(statement: str, decimal: DecimalMark, marks: TextMarks, *, words_alone: bool = False) -> Answer:
+    """Return the number that a cleaned sentence gives: the first one, or in a calculation the one after its last ``=``.
+    ``words_alone``: a number in words has to be all that is announced, since there are digits to come.
+    """
     found = numerals(statement, decimal, marks)
+    if worded := _in_words(statement, alone=words_alone or bool(found)):
+        return worded
     stated = [
         each for each in found if not statement[: each.start].rstrip().endswith((" not", "(not", "nicht"))
     ] or found
@@ -177,13 +198,25 @@ def _picked(statement: str, decimal: DecimalMark, marks: TextMarks) -> Answer:
     return Answer(first, direct, alone=alone)
 
 
+def _in_words(statement: str, *, alone: bool) -> Answer | None:
+    """Return the number that is announced in words: the first thing that is said; else the first number, or of a calculation the
+    last. ``alone``: only where it is all that is said, since there are digits too.
+    """
+    first = first_number_word(statement)
+    opens = first is not None and _SMALL_WORDS.fullmatch(statement, 0, first.start) is not None
+    if first is not None and opens and not (alone and _ONLY_UNIT.match(statement, first.end) is None):
+        return Answer(first, direct=True, alone=_REST.fullmatch(statement, first.end) is not None, words=True)
+    words = [] if alone or _REFUSED.match(statement) else [*number_words(statement)]
+    return Answer(words[-1 if is_calculation(statement) else 0], words=True) if words else None
+
+
 def _is_calculated(statement: str, first: Numeral, equals: int) -> bool:
     """Tell whether what stands before the ``=`` is a calculation that begins with the number, as ``3 + 4``, ``48/2``, ``f(3)``. A
     number alone is an answer, whatever it is said to be equal to.
     """
     if statement[equals] == "≈" and not statement[first.end : equals].strip(" $"):
         return False
-    called = first.start > 1 and statement[first.start - 1] == "(" and statement[first.start - 2].isalnum()
+    called = _FUNCTION.search(statement, max(0, first.start - 20), first.start) is not None
     return called or _OPERATOR.search(statement, first.start, equals) is not None
 
 

@@ -25,6 +25,7 @@ class Numeral(NamedTuple):
 
 _DIGIT = re.compile("[0-9]")
 _DIGITS = re.compile("[0-9]+")
+_SCIENTIFIC = re.compile("[1-9],[0-9]{3}")
 _MARKED = r"[0-9]+(?:[.,\u066b\u066c'_][0-9]+){0,40}"
 _SPACED = (
     r"[0-9]{1,3}(?P<gap>[ \u202f])[0-9]{3}(?:(?P=gap)[0-9]{3}){0,12}(?:[.,][0-9]+)?"
@@ -39,7 +40,7 @@ _NUMERAL = re.compile(
     rf"""
       (?P<whole>[0-9]{{1,4}})(?:[ \u202f]{{1,2}}|[ ](?:and|und|et|y|e)[ ])
         (?P<part>[0-9]{{1,4}})\s?/\s?(?P<of>[0-9]{{1,4}})(?![0-9/]|[.,][0-9])
-    | (?P<myriads>(?:{_MARKED}\s?(?:[兆億亿万萬]|千(?![米克瓦卡赫字帕伏焦])|百(?!分)){{1,2}}){{1,9}}(?:[0-9]+(?![0-9.,]))?)
+    | (?P<myriads>(?:{_MARKED}\s?(?:[兆億亿万萬조억만]|千(?![米克瓦卡赫字帕伏焦])|百(?!分)|천|백){{1,2}}(?:[ ](?=[0-9]+[억만천백]))?){{1,9}}(?:[0-9]+(?![0-9.,]))?)
     | (?P<digits>{_SPACED}|{_MARKED}|[.\u066b][0-9]+)
       (?:
         (?P<e>[eE]{_DASH}?[0-9]{{1,4}})(?!\.?\w)
@@ -72,13 +73,13 @@ _GLUED_FACTOR = re.compile(r"(?:(?P<k>[kK])|(?P<m>M)|(?P<b>B))\b")
 _FACTOR = re.compile(
     r"\s?(?:(?P<k>thousand|tausend|mille|mil|тыс)|(?P<m>mn|mio|million(?:s|en)?|mill[oó]n(?:es)?|milh(?:ão|ões)|milion[ei]|млн)"
     r"|(?P<b>bn|billions?|mrd|milliarden?|milliards?|bilh(?:ão|ões)|млрд)|(?P<t>trillions?)|(?P<lakh>lakhs?|lacs?)"
-    r"|(?P<crore>crores?|cr))\b",
+    r"|(?P<crore>crores?|cr)|(?P<dozen>dozen))\b",
     re.IGNORECASE,
 )
-_FACTORS = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12, "lakh": 10**5, "crore": 10**7}
-_MYRIAD = re.compile(rf"({_MARKED})\s?([千百]?)([兆億亿万萬]?)")
-_HUNDREDS = {"": 1, "百": 100, "千": 1000}
-_MYRIADS = {"万": 10**4, "萬": 10**4, "億": 10**8, "亿": 10**8, "兆": 10**12}
+_FACTORS = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12, "lakh": 10**5, "crore": 10**7, "dozen": 12}
+_MYRIAD = re.compile(rf"({_MARKED})\s?([千百천백]?)([兆億亿万萬조억만]?)")
+_HUNDREDS = {"": 1, "百": 100, "千": 1000, "백": 100, "천": 1000}
+_MYRIADS = {"万": 10**4, "萬": 10**4, "億": 10**8, "亿": 10**8, "兆": 10**12} | {"만": 10**4, "억": 10**8, "조": 10**12}
 
 
 def numerals(text: str, mark: DecimalMark, marks: TextMarks) -> list[Numeral]:
@@ -156,7 +157,11 @@ def _values(text: str, found: re.Match[str], mark: DecimalMark, marks: TextMarks
         return [_myriads(found["myriads"], mark, marks)]
     start, end = found.span("digits")
     bracketed = text[max(0, start - 1) : start] in ("(", "[") and text[end : end + 1] in (")", "]")
-    values = [_number(each) for each in digits_of(found["digits"], mark, marks, listed=bracketed)]
+    # What is multiplied by a power of ten is written with one digit before its decimals.
+    scientific = found["ten"] and mark == "auto" and _SCIENTIFIC.fullmatch(found["digits"])
+    values = [
+        _number(each) for each in digits_of(found["digits"], "," if scientific else mark, marks, listed=bracketed)
+    ]
     if values:
         values[-1] = _computed(values[-1], found, mark, marks)
     return values

@@ -12,6 +12,7 @@ import functools
 import json
 import re
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urljoin, urlsplit
@@ -54,7 +55,13 @@ class JsonSchema:
         self._read: dict[str, Resource[Any]] = {}
         draft = draft_of(contents)
         check_valid(draft, contents)
-        root = _resource(contents, draft)
+        # A schema that names its draft would be checked by jsonschema's own class of that draft, and not by the one below.
+        bare = (
+            {name: part for name, part in contents.items() if name != "$schema"}
+            if isinstance(contents, Mapping)
+            else contents
+        )
+        root = _resource(bare, draft)
         identifier = root.id()
         uri = urljoin(base, identifier) if identifier else base
         self._beside = urljoin(uri, ".") if identifier and urlsplit(identifier).scheme else None
@@ -62,7 +69,7 @@ class JsonSchema:
         self.unchecked = tuple(dict.fromkeys(_Survey().notes(root, registry.resolver(base_uri=uri), draft)))
         others = [each.FORMAT_CHECKER.checkers for each in drafts().values()]
         # With a reference in front, those of the schema are relative to its file.
-        self._validator = draft(
+        self._validator = _exact(draft)(
             {"$ref": uri}, registry=registry, format_checker=checker_of(draft.FORMAT_CHECKER.checkers, others)
         )
 
@@ -110,6 +117,28 @@ class JsonSchema:
         if not parts.scheme:
             return self._folder / unquote(uri)
         return Path(url2pathname(parts.path)) if parts.scheme == "file" and not parts.netloc else None
+
+
+@functools.cache
+def _exact(draft: Any) -> Any:
+    """Return the validator of a draft by which 0.07 is a multiple of 0.01: of the numbers as they are written."""
+    import jsonschema
+
+    names = [name for name in ("multipleOf", "divisibleBy") if name in draft.VALIDATORS]
+    own = {name: functools.partial(_multiple_of, draft.VALIDATORS[name]) for name in names}
+    return jsonschema.validators.extend(draft, own)  # type: ignore[no-untyped-call]  # its types are incomplete
+
+
+def _multiple_of(inexact: Any, validator: Any, divisor: Any, value: Any, schema: Any) -> Iterator[Any]:
+    import jsonschema
+
+    # Others are whole, or too large for a float.
+    if not any(isinstance(each, float) for each in (value, divisor)) or type(value) not in (int, float):
+        yield from inexact(validator, divisor, value, schema)
+        return
+    exact, step = (Fraction(repr(each)) for each in (value, divisor))
+    if exact % step:
+        yield jsonschema.ValidationError(f"{value!r} is not a multiple of {divisor}")
 
 
 def _resource(contents: Mapping[str, Any] | bool, draft: Any) -> Resource[Any]:

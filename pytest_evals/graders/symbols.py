@@ -101,6 +101,8 @@ def _without_latex(text: str) -> str:
 
 def _on_one_line(found: re.Match[str]) -> str:
     above, below = (found[1] or found[2] or "").strip(), (found[3] or found[4] or "").strip()
+    if below.startswith("-"):
+        above, below = above.removeprefix("-") if above.startswith("-") else f"-{above}", below.removeprefix("-")
     if _PLAIN.fullmatch(above) and _PLAIN.fullmatch(below):
         return f"{above}/{below}"
     return f"({above})/({below})"

@@ -58,6 +58,49 @@ def test_rows_as_published_are_graded_at_both_levels(evals_both: Evals) -> None:
     assert (scores["loose"]["mean"], scores["loose"]["corpus"]) == pytest.approx((2 / 3, 4 / 6))
 
 
+@pytest.mark.parametrize("by", ["kind", "group"])
+def test_kinds_of_instruction_have_scores_and_gates_of_their_own(evals: Evals, by: str) -> None:
+    names = {
+        "kind": ("punctuation:no_comma", "length_constraints:number_words", "keywords:existence", "startend:quotation"),
+        "group": ("punctuation", "length_constraints", "keywords", "startend"),
+    }[by]
+    commas, words, keywords, quoted = (f"strict.{name}" for name in names)
+    gates = [f"{commas}.corpus >= 0.6", f"{words}.pass_rate == 1", f"{keywords}.corpus <= 0.25"]
+    rows = ROWS.replace(
+        '"keywords:existence"', '"keywords:existence", "keywords:existence", "keywords:existence"'
+    ).replace('{"keywords": ["c"]}', '{"keywords": ["c"]}, {"keywords": ["a"]}, {"keywords": ["e", "f"]}')
+    evals.write(suite(f"by={by!r}", f"gates={gates!r}"), rows__jsonl=rows)
+    result = evals.run("-v", model=None)
+    result.assert_outcomes(passed=1, xfailed=2, failed=2)
+    result.stdout.fnmatch_lines([f"gate FAILED*{commas}.corpus >= 0.6: 0.5, not*"])
+    result.stdout.fnmatch_lines([f"gate FAILED*{keywords}.corpus <= 0.25: 0.3333, not*"])
+    scores = {score["grader"]: score for score in evals.artifact.scores()}
+    found = {
+        name: (scores[name]["n"], scores[name]["mean"], scores[name]["corpus"])
+        for name in (commas, words, keywords, quoted)
+    }
+    assert found == {
+        commas: (2, 0.5, 0.5),
+        words: (2, 1, 1),
+        keywords: (1, pytest.approx(1 / 3), pytest.approx(1 / 3)),
+        quoted: (1, 0, 0),
+    }
+    assert scores["strict"]["corpus"] == pytest.approx(4 / 8)
+    third = grades(evals)["3"][keywords]
+    assert third.passed is False
+    assert (
+        third.reasoning
+        == "followed 1 of 3; not keywords:existence (without 'c'); keywords:existence (without 'e', 'f')"
+    )
+
+
+def test_a_gate_on_a_kind_that_no_row_has_fails_with_the_reason(evals: Evals) -> None:
+    evals.write(suite("by='group'", "gates=['strict.punctuatoin.corpus >= 0']"), rows__jsonl=ROWS)
+    result = evals.run("-v", model=None)
+    result.assert_outcomes(passed=1, xfailed=2, failed=1)
+    result.stdout.fnmatch_lines(["gate FAILED*strict.punctuatoin.corpus >= 0*"])
+
+
 def test_instructions_may_be_the_same_for_all_rows(evals: Evals) -> None:
     evals.write(
         suite('["punctuation:no_comma", "keywords:frequency"], [None, {"keyword": "t{{item.key}}", "frequency": 1, "relation": "less than"}]'),

@@ -315,32 +315,53 @@ def test_rows_of_human_eval_are_a_suite_as_they_are_published(evals: Evals, styl
 
 
 MBPP = """
+import json
+from pathlib import Path
 from pytest_evals import cases, graders
 
-ROWS = [
-    {"task_id": 1, "text": "Write a function to add up the common divisors of two numbers.", "test_setup_code": "", "answer": "sum",
-     "test_list": ["assert sum(10, 15) == 6", "assert sum(100, 150) == 93", "assert sum(4, 6) == 3"]},
-    {"task_id": 2, "text": "Write a function to tell whether two roots are close.", "answer": "root",
-     "test_setup_code": "import math\\ndef close(a, b):\\n    return math.isclose(a, b)",
-     "test_list": ["assert close(root(4), 2)", "assert close(root(2), math.sqrt(2))"]},
-]
-right = graders.python_tests("item.test_list", before="item.test_setup_code", timeout=30)
+ROWS = [json.loads(line) for line in Path(__file__).with_name("mbpp_style.jsonl").read_text().splitlines()]
+full = graders.python_tests(["item.test_list", "item.challenge_test_list"], setup="item.test_setup_code", timeout=30)
+sanitized = graders.python_tests("item.test_list", setup="item.test_imports", timeout=30)
 
-@cases(ROWS, prompt="{{item.text}} {{item.answer}}", id="task_id", gates=["right.mean == 1"])
-def test_mbpp(right):
-    assert right
+@cases([row for row in ROWS if "text" in row], prompt="{{item.text}} Tests:\\n{{item.test_list | join('\\n')}}", id="task_id", gates=["full.mean == 1"])
+def test_full(full):
+    assert full
+
+@cases([row for row in ROWS if "prompt" in row], prompt="{{item.prompt}} Tests:\\n{{item.test_list | join('\\n')}}", id="task_id", gates=["sanitized.mean == 1"])
+def test_sanitized(sanitized):
+    assert sanitized
 """
 MBPP_SCRIPT = """
-def answer(messages):
-    if messages[-1]["content"].endswith("sum"):
-        return "[BEGIN]\\n```python\\ndef sum(a, b):\\n    total = 0\\n    for i in range(1, min(a, b) + 1):\\n        if a % i == b % i == 0:\\n            total += i\\n    return total\\n```"
-    return "```python\\ndef root(x):\\n    return x ** 0.5\\ndef close(a, b):\\n    return True\\n```"
+import json
+from pathlib import Path
+
+ROWS = {row.get("text", row.get("prompt")): row for row in map(json.loads, Path("mbpp_style.jsonl").read_text().splitlines())}
+
+def code(messages):
+    task, _, tests = messages[-1]["content"].partition(" Tests:\\n")
+    assert tests.startswith("assert ")
+    return ROWS[task]["code"]
+
+def fenced(messages):
+    return f"Here it is:\\n```python\\n{code(messages)}\\n```\\nUse it so:\\n```python\\nprint('done')\\n```"
+
+def marked(messages):
+    return f"[BEGIN]\\n{code(messages)}\\n[DONE]\\n"
+
+def mutated(messages):
+    return code(messages).replace("return", "return None and").replace("yield", "yield None and")
 """
 
 
-def test_rows_of_mbpp_are_a_suite_as_they_are_published(evals: Evals) -> None:
-    evals.write(MBPP, MBPP_SCRIPT)
-    evals.run("--evals-run-code").assert_outcomes(passed=2)
+@pytest.mark.parametrize("style", ["code", "fenced", "marked", "mutated"])
+def test_rows_of_mbpp_are_a_suite_as_they_are_published(evals: Evals, style: str) -> None:
+    rows = (DATA / "mbpp_style.jsonl").read_text(encoding="utf-8")
+    evals.write(MBPP, MBPP_SCRIPT, mbpp_style__jsonl=rows)
+    result = evals.run("--evals-run-code", model=f"scripted:script:{style}")
+    if style == "mutated":
+        result.assert_outcomes(failed=2, xfailed=12)  # a gate of each suite, and a miss each
+    else:
+        result.assert_outcomes(passed=12)
 
 
 SCRIPTS = """

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_evals import graders
 from pytest_evals.errors import SuiteError
-from pytest_evals.graders.code import details, reason
+from pytest_evals.graders.code import check_task, details, reason
 from pytest_evals.graders.code.extract import program_in
 from pytest_evals.graders.code.runner import ProgramOutcome
 
@@ -54,7 +54,7 @@ CHECK = "def check(candidate):\n    assert candidate(1) == 2"
         ({"tests": [{"input": "1", "output": 2}]}, "a test of a script is"),
         ({"tests": [{"input": "1", "output": "2"}, "assert f(1)"]}, "needs tests"),
         ({"tests": "assert f(1)", "objects": "Vector"}, "objects must be a list of names of classes, not 'Vector'"),
-        ({"tests": "assert f(1)", "before": 3}, "before must be code, not int"),
+        ({"tests": "assert f(1)", "before": 3}, "before must be code, or a list of its lines, not 3"),
         ({"tests": "assert f(1)", "timeout": 0}, "timeout must be a number of seconds above 0, not 0"),
         ({"tests": "assert f(1)", "memory": 8}, "memory must be a whole number of MiB, and at least 64, not 8"),
     ],
@@ -89,3 +89,37 @@ def test_details_say_what_was_not_limited() -> None:
     assert details(ProgramOutcome((None,), "", (), "landlock"), isolated=False)["isolated"] is False
     assert details(ProgramOutcome((None,), "", (), "landlock"))["sandbox"] == "landlock"
     assert found["corpus"] == {"kind": "ratio", "counts": [1, 2]}
+
+
+def test_tests_of_several_columns_are_taken_together_and_setup_is_in_front_of_each() -> None:
+    task = check_task([["assert f(1)"], [], ["assert f(2)", "assert f(3)"]], "x = 1", None, ["import math", "y = 2"])
+    assert task.tests == ["assert f(1)", "assert f(2)", "assert f(3)"]
+    assert (task.before, task.entry_point, task.setup) == ("x = 1", None, "import math\ny = 2")
+    asked = task.for_answer("def f(x):\n    return x")
+    assert asked.tests == [f"import math\ny = 2\nassert f({number})" for number in (1, 2, 3)]
+    assert check_task("assert f(1)", [], None, ["", " "])[1:] == ("", None, "")
+
+
+def test_setup_may_use_what_the_program_defines() -> None:
+    task = check_task("assert size(root) == 1", setup="root = Node(1)")
+    text = (
+        "```python\nclass Node:\n    pass\n```\nand\n```python\ndef size(node):\n    return 1\n```\n```\nsize(2)\n```"
+    )
+    assert task.for_answer(text).program == "class Node:\n    pass\n\ndef size(node):\n    return 1\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"tests": [[], []]}, "python_tests needs tests"),
+        ({"tests": [["assert f(1)", 3]]}, "python_tests needs tests"),
+        ({"tests": "assert f(1)", "setup": 3}, "setup must be code, or a list of its lines, not 3"),
+        ({"tests": "assert f(1)", "setup": "x = ("}, "'x = (' is no Python"),
+        ({"tests": "assert f(1)", "before": ["import math", None]}, "before must be code, or a list of its lines, not ['import math', None]"),
+        ({"tests": [{"input": "1", "output": "2"}], "setup": "import math"}, "setup= is code in front of tests"),
+    ],
+)  # fmt: skip
+def test_setup_and_lists_that_cannot_be_run_are_refused(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(SuiteError) as caught:
+        graders.python_tests(**arguments)
+    assert words in str(caught.value)

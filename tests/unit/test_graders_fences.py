@@ -264,3 +264,35 @@ def test_what_stands_in_front_of_the_program_is_not_taken_from_it() -> None:
 )
 def test_a_test_that_only_defines_things_checks_nothing(test: str, nothing: bool) -> None:
     assert checks_nothing(ast.parse(test), entry_point=False) is nothing
+
+
+MARKED = "def add(a, b):\n    return a + b\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"[BEGIN]\n{MARKED}[DONE]",
+        f"[BEGIN]{MARKED}[DONE]\n\nYou are an expert Python programmer, and here is your task:",
+        f"Here it is:\n[PYTHON]\n{MARKED}[/PYTHON]\nIt adds.",
+        f"<code>\n{MARKED}</code>",
+        f'<pre><code class="language-python">\n{MARKED}</code></pre>\nIt adds.',
+        f"<python>\n{MARKED}</python>",
+        f"[BEGIN]\n{MARKED}",
+        f"```python\n{MARKED}```<|eot_id|>",
+        f"{MARKED}<|im_end|>\n</s>",
+        f"[BEGIN]\n```python\n{MARKED}```\n[DONE]",
+    ],
+)
+def test_marks_of_published_prompts_and_of_html_are_fences(text: str) -> None:
+    assert adds(find_program(text, ["assert add(1, 2) == 3"], "", None))
+
+
+def test_the_rest_of_a_function_is_the_program_and_not_the_test_behind_it() -> None:
+    text = "```python\n    return a + b\n```\nTry it:\n```python\nassert add(1, 2) == 3\n```"
+    assert find_program(text, ["assert add(1, 2) == 3"], "def add(a, b):\n", None) == "    return a + b\n"
+
+
+def test_marks_in_code_are_no_fences() -> None:
+    text = "def add(a, b):\n    for line in ['[DONE]', '<code>']:\n        pass\n    return a + b\n"
+    assert find_program(text, ["assert add(1, 2) == 3"], "", None).strip() == text.strip()

@@ -220,6 +220,11 @@ def test_a_scoring_that_there_is_not_is_refused() -> None:
         graders.instructions(scoring="both")  # type: ignore[arg-type]  # what the test is about
 
 
+def test_a_level_that_there_is_not_is_refused() -> None:
+    with pytest.raises(SuiteError, match="by must be 'group' or 'kind', not 'kinds'"):
+        graders.instructions(by="kinds")  # type: ignore[arg-type]  # what the test is about
+
+
 def test_only_kinds_that_need_a_package_are_refused_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     assert read_instructions([WORDS], [{"num_words": 3, "relation": "at least"}])

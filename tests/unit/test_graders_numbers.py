@@ -336,7 +336,7 @@ def test_the_reason_shows_both_numbers(text: str, options: dict[str, Any], reaso
     [
         None,
         True,
-        "seventy",
+        "septante",
         "",
         [72],
         math.nan,
@@ -354,8 +354,8 @@ def test_what_is_no_number_cannot_be_expected(expected: object) -> None:
 
 
 def test_a_mistake_is_found_where_the_grader_is_written() -> None:
-    with pytest.raises(SuiteError, match="number needs a number to compare with, and was given 'seventy'"):
-        graders.number("seventy")
+    with pytest.raises(SuiteError, match="number needs a number to compare with, and was given 'septante'"):
+        graders.number("septante")
 
 
 @pytest.mark.parametrize("tolerance", [-1, math.nan, math.inf, True, "0.1", None])

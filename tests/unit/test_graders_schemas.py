@@ -321,3 +321,17 @@ def test_a_row_brings_an_object() -> None:
     with pytest.raises(SuiteError, match="a row's schema is an object, and not str"):
         row_schema('{"type": "string"}')
     assert isinstance(row_schema(False), JsonSchema)
+
+
+@pytest.mark.parametrize("draft", ["https://json-schema.org/draft/2020-12/schema", DRAFT_7, None])
+@pytest.mark.parametrize(
+    ("value", "divisor", "passes"),
+    [("0.07", 0.01, True), ("19.99", 0.01, True), ("1.1", 0.1, True), ("4.35", 0.05, True), ("7", 0.5, True), ("0.075", 0.01, False),
+     ("1e22", 3, False), ("9", 3, True), ("8", 3, False), ("true", 0.01, True), ('"x"', 0.01, True), ("1e-7", 1e-8, True)],
+)  # fmt: skip
+def test_multiples_are_those_of_the_numbers_as_written(
+    draft: str | None, value: str, divisor: float, passes: bool
+) -> None:
+    named = {"$schema": draft} if draft else {}
+    schema = row_schema({**named, "properties": {"v": {"anyOf": [{"multipleOf": divisor}]}}})
+    assert json_schema(f'{{"v": {value}}}', schema).passed is passes

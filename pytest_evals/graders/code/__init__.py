@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_evals.errors import SuiteError
 from pytest_evals.fixtures.context import CODE_SANDBOX, RUN_CODE, current_scope
@@ -35,7 +35,8 @@ Tests = list[str] | list[ScriptTest]
 def python_tests(
     tests: object,
     *,
-    before: str = "",
+    before: str | Sequence[str] = "",
+    setup: str | Sequence[str] = "",
     entry_point: str | None = None,
     timeout: float = 10,
     memory: int = 1024,
@@ -51,9 +52,11 @@ def python_tests(
     on. It runs confined as ``evals_code_sandbox`` says, and its tests in another process, which it cannot see.
 
     Args:
-        tests: Python code, a list of it (each is one test), or a locator of either. A test passes that raises nothing. An entry
-            ``{"input": ..., "output": ...}`` runs the program as a script: what it prints must be the output.
-        before: Code in front of the program: imports, or the head of the function that it goes on with.
+        tests: Python code, a list of it (each is one test), or a locator of either, also several of them in a list. A test passes
+            that raises nothing. An entry ``{"input": ..., "output": ...}`` runs the program as a script: what it prints must be the
+            output.
+        before: Code in front of the program, or a list of its lines: imports, or the head of the function that it goes on with.
+        setup: Code in front of each test, or a list of its lines: imports and what the test needs, also of the program's classes.
         entry_point: Name of the function that is tested. A test that defines ``check`` has it called with that function (as in
             HumanEval).
         timeout: Seconds that program and tests may take together. A test that never ends fails alone.
@@ -66,27 +69,24 @@ def python_tests(
     """
     limits = check_limits(timeout, memory)
     classes = check_objects(objects)
-    settings = {"tests": tests, "before": before, "entry_point": entry_point}
+    settings = {"tests": tests, "before": before, "setup": setup, "entry_point": entry_point}
     dynamic = {name: value for name, value in settings.items() if depends_on_case(value)}
     static = {name: value for name, value in settings.items() if name not in dynamic}
 
-    def task(rendered: Mapping[str, Any]) -> tuple[Tests, str, str | None]:
+    def task(rendered: Mapping[str, Any]) -> CodeTask:
         return check_task(**{**static, **rendered})
 
-    written = list(tests) if isinstance(tests, (list, tuple)) else [tests]
-    check_static([*written, before, entry_point], lambda _written: task(dynamic))
+    written = [each for value in settings.values() for each in (value if isinstance(value, (list, tuple)) else [value])]
+    check_static(written, lambda _written: task(dynamic))
 
     def grade(answer: str, request: pytest.FixtureRequest) -> Any:
         from pytest_evals.grades import Grade
 
         if not request.config.stash.get(RUN_CODE, False):
             raise SuiteError("runs programs that a model wrote, which has to be allowed: --evals-run-code")
-        checks, head, name = task(render(dynamic, current_scope(request)))
+        asked = task(render(dynamic, current_scope(request)))
         sandbox = find_sandbox(*request.config.stash.get(CODE_SANDBOX, ("auto",)))
-        program = ProgramTask(
-            find_program(answer, checks, head, name), checks, head, name, classes, packages=packages, isolated=isolated
-        )
-        outcome = run_program(program, limits, sandbox)
+        outcome = run_program(asked.for_answer(answer, classes, packages=packages, isolated=isolated), limits, sandbox)
         add_note(request.config, "programs", f"programs of models ran confined by {sandbox.title}")
         if not isolated:
             key = request.fixturename or ""
@@ -97,10 +97,10 @@ def python_tests(
             )
         passed = outcome.errors.count(None)
         return Grade(
-            passed / len(checks),
+            passed / len(asked.tests),
             request.fixturename or "",
-            reason(outcome, checks),
-            passed == len(checks),
+            reason(outcome, asked.tests),
+            passed == len(asked.tests),
             metadata=details(outcome, isolated=isolated),
         )
 
@@ -117,7 +117,24 @@ def python_tests(
     )
 
 
-def find_program(answer: str, tests: Tests, before: str, entry_point: str | None) -> str:
+class CodeTask(NamedTuple):
+    """What the program of a case has to pass, checked: as it can be run whatever the program."""
+
+    tests: Tests
+    before: str
+    entry_point: str | None
+    setup: str = ""
+
+    def for_answer(
+        self, answer: str, objects: tuple[str, ...] = (), *, packages: bool = False, isolated: bool = True
+    ) -> ProgramTask:
+        """Return the task of the program that a completion holds."""
+        tests = [f"{self.setup}\n{test}" if isinstance(test, str) and self.setup else test for test in self.tests]
+        program = find_program(answer, tests, self.before, self.entry_point)
+        return ProgramTask(program, tests, self.before, self.entry_point, objects, packages=packages, isolated=isolated)
+
+
+def find_program(answer: str, tests: Sequence[str | ScriptTest], before: str, entry_point: str | None) -> str:
     """Return the program of a completion that these tests are for."""
     codes = [analyse(test, "", entry_point) for test in tests if isinstance(test, str)]
     return program_in(answer, wanted=wanted_names(codes), script=not codes, before=before)
@@ -143,28 +160,47 @@ def check_objects(objects: object) -> tuple[str, ...]:
     return tuple(objects)  # type: ignore[arg-type]  # it is a list or a tuple
 
 
-def check_task(tests: object, before: object, entry_point: object) -> tuple[Tests, str, str | None]:
-    """Return tests, head and entry point. Raises `SuiteError` for what cannot be run, whatever the program."""
-    if not isinstance(before, str):
-        raise SuiteError(f"python_tests: before must be code, not {type(before).__name__}")
+def check_task(tests: object, before: object = "", entry_point: object = None, setup: object = "") -> CodeTask:
+    """Return the task. Raises `SuiteError` for what cannot be run, whatever the program."""
+    head, front = _code(before, "before"), _code(setup, "setup")
     if entry_point is not None and (not isinstance(entry_point, str) or not entry_point.isidentifier()):
         raise SuiteError(f"python_tests: entry_point must be the name of a function, not {entry_point!r}")
-    entries = list(tests) if isinstance(tests, (list, tuple)) else [tests]
+    entries = list(_entries(tests))
     scripts = [test for test in entries if isinstance(test, Mapping)]
     if scripts and len(scripts) == len(entries):
-        return [_script_test(test) for test in scripts], before, entry_point
+        if front:
+            raise SuiteError("python_tests: setup= is code in front of tests, and tests with input and output are none")
+        return CodeTask([_script_test(test) for test in scripts], head, entry_point)
     listed = [test for test in entries if isinstance(test, str) and test.strip()]
     if not listed or len(listed) < len(entries):
         raise SuiteError(
             f"python_tests needs tests, as code or a list of it, and none may be empty; got {one_line(repr(tests), 60)}"
         )
+    if front:
+        _parsed(front)
     for test in listed:
         if checks_nothing(_parsed(test), entry_point=entry_point is not None):
             raise SuiteError(
                 f"python_tests: {one_line(test, 60)!r} only defines things, so that it could not fail; with entry_point=, a test "
                 "that defines check(candidate) has it called"
             )
-    return listed, before, entry_point
+    return CodeTask(listed, head, entry_point, front)
+
+
+def _entries(tests: object) -> Iterator[object]:
+    """Return the tests one by one: those of lists within the list too, as where two columns have tests."""
+    for test in tests if isinstance(tests, (list, tuple)) else [tests]:
+        if isinstance(test, (list, tuple)):
+            yield from test
+        else:
+            yield test
+
+
+def _code(value: object, name: str) -> str:
+    lines = value if isinstance(value, (list, tuple)) else [value]
+    if not all(isinstance(line, str) for line in lines):
+        raise SuiteError(f"python_tests: {name} must be code, or a list of its lines, not {one_line(repr(value), 60)}")
+    return "\n".join(str(line) for line in lines) if any(str(line).strip() for line in lines) else ""
 
 
 def _script_test(test: Mapping[Any, Any]) -> ScriptTest:

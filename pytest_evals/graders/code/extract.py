@@ -21,6 +21,12 @@ _PYTHON = re.compile(r"(?:i?python|py)(?:[23](?:\.\d+)?)?|pyw|sage")
 _MARKDOWN = ("markdown", "md", "mdx", "rst", "quarto", "qmd")
 _CODE = re.compile(r"(?:async\s+def|def|class)\s+\w+|from\s+[\w.]+\s+import\s|import\s+\w|@\w|[A-Za-z_][\w.]*\s*=[^=]")
 _READS_INPUT = re.compile(r"\binput\s*\(|\bstdin\b|open\(\s*0\s*[,)]|/dev/stdin")
+_SPECIAL_TOKENS = re.compile(r"(?:\s*(?:<\|[a-z_]{2,30}\|>|</s>))+\s*\Z")
+_OPENING_MARK = re.compile(
+    r"^[ \t]*(?:\[(?:BEGIN|PYTHON|CODE)\]|<pre(?:\s[^>\n]*)?>\s*<code(?:\s[^>\n]*)?>|<(?:pre|code|python)(?:\s[^>\n]*)?>)[ \t]*\n?",
+    re.MULTILINE,
+)
+_CLOSING_MARK = re.compile(r"^[ \t]*(?:\[(?:DONE|END|/PYTHON|/CODE)\]|</(?:code|pre|python)>)", re.MULTILINE)
 LONGEST_PARSED = 200_000
 MOST_TRIES = 40
 DEEPEST = 5
@@ -180,7 +186,7 @@ def program_in(text: str, *, wanted: Collection[str] = (), script: bool = False,
     builds on and those that define the same again. Blocks that only use it, show its output, or are of another language are
     left out. Without such a block it is the last one of Python, the last without a language, the last, or the text.
     """
-    loose, blocks = _read(text, before)
+    loose, blocks = _read(_with_fences(text), before)
     python = [block for block in blocks if block.is_python]
     bare = [block for block in blocks if not block.language]
     sources = [_Source(block.text, before) for block in blocks if block.is_python or not block.language]
@@ -192,14 +198,30 @@ def program_in(text: str, *, wanted: Collection[str] = (), script: bool = False,
     reading = [place for place, source in enumerate(sources) if _READS_INPUT.search(source.text)] if script else []
     if reading:
         return _joined(sources, {reading[-1]})
-    if unfenced and not python and (script or unfenced[0].continues):
-        return unfenced[0].text
+    rest = [unfenced[0].text] if unfenced and not python and (script or unfenced[0].continues) else []
+    rest += [source.text for source in sources if source.continues][-1:]
+    if rest:
+        return rest[0]
     for chosen in (python, bare):
         if chosen:
             return _joined(sources, {max(i for i, source in enumerate(sources) if source.written == chosen[-1].text)})
     if blocks:
         return blocks[-1].text
     return unfenced[0].text if unfenced and not _parses(text, before) else text
+
+
+def _with_fences(text: str) -> str:
+    """Return a text without the special tokens at its end, in which marks that stand for fences are some where it has none: those of
+    prompts that are published, as MBPP's, and of HTML.
+    """
+    text = _SPECIAL_TOKENS.sub("", text)
+    if "```" in text or "~~~" in text or not (opening := _OPENING_MARK.search(text)):
+        return text
+    closing = _CLOSING_MARK.search(text, opening.end())
+    code, rest = (
+        (text[opening.end() : closing.start()], text[closing.end() :]) if closing else (text[opening.end() :], "")
+    )
+    return f"{text[: opening.start()]}```python\n{code.rstrip()}\n```\n{rest}"
 
 
 def _last_with(name: str, sources: Sequence[_Source]) -> list[int]:

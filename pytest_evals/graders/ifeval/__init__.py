@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pytest
 
@@ -17,9 +17,13 @@ from pytest_evals.graders.templating import grading_text
 from pytest_evals.scores import corpus
 from pytest_evals.templates.rendering import render
 
+if TYPE_CHECKING:
+    from pytest_evals.grades import Grade
+
 __all__ = ["instructions"]
 
 Scoring = Literal["strict", "loose"]
+Level = Literal["group", "kind"]
 
 
 def instructions(
@@ -27,6 +31,7 @@ def instructions(
     kwargs: object = "item.kwargs",
     *,
     scoring: Scoring = "strict",
+    by: Level | None = None,
     of: str | None = None,
     run_if: str | None = None,
 ) -> Fixture:
@@ -38,10 +43,16 @@ def instructions(
     metadata holds which instructions are followed and their share; the statistic ``corpus`` is the share of all
     instructions of all cases: instruction-level accuracy.
 
+    ``by="kind"`` adds a grade for each kind of instruction in the row, as ``strict.punctuation:no_comma``, and ``by="group"``
+    one for the part before the colon, as ``strict.punctuation``: the share of those that are followed, passed where it is 1. Their
+    ``corpus`` is the accuracy of the kind, as IFEval reports it.
+
     Raises `SuiteError` where the suite is collected, for ids and arguments that there are not.
     """
     if scoring not in get_args(Scoring):
         raise SuiteError(f"instructions: scoring must be 'strict' or 'loose', not {scoring!r}")
+    if by not in (None, *get_args(Level)):
+        raise SuiteError(f"instructions: by must be 'group' or 'kind', not {by!r}")
     settings = {"ids": ids, "kwargs": kwargs}
 
     def grade(answer: str, request: pytest.FixtureRequest) -> Any:
@@ -50,12 +61,15 @@ def instructions(
         found = read_instructions(**render(settings, current_scope(request)))
         results = [check(each, answer, scoring) for each in found]
         followed = [result.followed for result in results]
-        return Grade(
+        own = Grade(
             all(followed),
             request.fixturename or "",
             _reason(found, results),
             metadata=_details(found, followed, scoring),
         )
+        if by is None:
+            return own
+        return {"": own, **{name: _part_grade(part) for name, part in _parts(found, results, by).items()}}
 
     ready_made = grading_text(grade, of, "instructions")
     ready_made.__doc__ = "The completion follows all instructions of its row."
@@ -90,6 +104,30 @@ def _reason(found: Sequence[Instruction], results: Sequence[CheckResult]) -> str
     missed = [f"{each.id} ({result.found})" for each, result in zip(found, results, strict=True) if not result.followed]
     said = f"followed {followed} of {len(found)}"
     return f"{said}; not {'; '.join(missed)}" if missed else said
+
+
+def _parts(
+    found: Sequence[Instruction], results: Sequence[CheckResult], by: Level
+) -> dict[str, list[tuple[Instruction, CheckResult]]]:
+    """Return the instructions of each kind, or of each group of kinds, with what was found of them."""
+    parts: dict[str, list[tuple[Instruction, CheckResult]]] = {}
+    for each, result in zip(found, results, strict=True):
+        parts.setdefault(each.id if by == "kind" else each.id.partition(":")[0], []).append((each, result))
+    return parts
+
+
+def _part_grade(part: Sequence[tuple[Instruction, CheckResult]]) -> Grade:
+    """Return the grade for some of a row's instructions."""
+    from pytest_evals.grades import Grade
+
+    followed = [result.followed for _, result in part]
+    return Grade(
+        sum(followed) / len(followed),
+        reasoning=_reason([each for each, _ in part], [result for _, result in part]),
+        passed=all(followed),
+        bounds=(0, 1),
+        metadata=corpus.part_data("ratio", (sum(followed), len(followed))),
+    )
 
 
 def _details(found: Sequence[Instruction], followed: Sequence[bool], scoring: Scoring) -> dict[str, Any]:
