@@ -48,7 +48,6 @@ called = graders.tool_calls(
 )
 silent = graders.no_tool_calls(of="agent", run_if="false")
 few = graders.max_tool_calls(3, run_if="false")
-programs = graders.python_tests("assert True", run_if="false")
 programs = graders.python_tests(["assert True", "assert x"], before=["import math"], setup="x = 1", run_if="false")
 followed = graders.instructions(["punctuation:no_comma"], [None], by="kind", run_if="false")
 asked = graders.human("Is it polite?", choices={"yes": True, "no": False})
