@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from pytest_evals.engines.kind import EngineKind, EngineOption, Report, one_of, whole_number
 from pytest_evals.engines.model_folder import locate_model
 from pytest_evals.errors import ModelError, SuiteError, did_you_mean
-from pytest_evals.replies.form import written_form
 
 if TYPE_CHECKING:
     from pytest_evals.engines.protocol import Engine, EngineInfo
@@ -73,6 +72,8 @@ def _template(text: str) -> str:
 
 
 def _reasoning(text: str) -> str:
+    from pytest_evals.replies.form import written_form
+
     try:
         written_form(text)
     except SuiteError as error:

@@ -10,12 +10,7 @@ from pytest_evals.collection.item import RECORDED, EvalItem
 from pytest_evals.completion import Completion, Message, text_of
 from pytest_evals.engines.protocol import Result
 from pytest_evals.errors import SuiteError
-from pytest_evals.replies.form import ANY_FORM, written_form
-from pytest_evals.replies.reading import read_reply
-from pytest_evals.replies.thoughts import divide
 from pytest_evals.suites.conversation import RecordedCompletion
-from pytest_evals.tool_calls.forms import ANY
-from pytest_evals.tool_calls.numbering import calls_in, numbered
 
 
 def recorded_completion(found: EvalItem) -> Completion:
@@ -64,6 +59,12 @@ def _reasoning_of(found: EvalItem) -> str:
 
 def _divided(text: str, found: EvalItem) -> Completion:
     """Return the parts of a text that some model wrote: calls of tools among them where the suite offers tools."""
+    # A run in which models are asked needs none of this.
+    from pytest_evals.replies.form import ANY_FORM, written_form
+    from pytest_evals.replies.reading import read_reply
+    from pytest_evals.tool_calls.forms import ANY
+    from pytest_evals.tool_calls.numbering import calls_in, numbered
+
     params = found.prepared.params
     tools = params.tools if params.tool_choice != "none" else ()
     form = written_form(_reasoning_of(found)) or ANY_FORM
@@ -85,6 +86,8 @@ def _turn(prompt: Sequence[Message], completion: Completion) -> Completion:
     reasoning = completion.reasoning
     if completion.finish_reason != "recorded" and said and said[-1]["role"] == "assistant":
         # The model continued the last turn; as a message it is one, and what was given may hold thoughts.
+        from pytest_evals.replies.thoughts import divide
+
         begun = text_of(said.pop())
         whole = divide(begun + (completion.text if completion.raw is None else completion.raw))
         if completion.raw is None or not whole.reasoning:

@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 
 from pytest_evals.engines.transformers.chat_templates import special_tokens
-from pytest_evals.replies.form import HARMONY_TOKENS, KNOWN_DELIMITERS, THINK, Delimiters, ReplyForm
+from pytest_evals.replies.form import HARMONY_TOKENS, KNOWN_DELIMITERS, Delimiters, ReplyForm
 
 _THOUGHT, _ANSWER = "evalsthought", "evalsanswer"
 _FIELD = "reasoning_content"
@@ -84,9 +84,8 @@ def _is_control(delimiters: Delimiters, special: Mapping[int, str]) -> bool:
 
 
 def _names(template: str, delimiters: Delimiters) -> bool:
-    # A template that only takes thoughts out of earlier turns may name their end alone.
-    opening, closing = delimiters.opening.rstrip(), delimiters.closing
-    return closing in template and (opening in template or delimiters == THINK)
+    # One that takes thoughts out of earlier turns may name their end alone, one that opens a block its beginning.
+    return delimiters.closing in template or delimiters.opening.rstrip() in template
 
 
 def _as_template_writes(tokenizer: Any, form: ReplyForm) -> ReplyForm:
