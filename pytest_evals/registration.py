@@ -86,6 +86,8 @@ def _check_sandbox(settings: Settings) -> list[str]:
 
 
 def _run(config: pytest.Config, settings: Settings, collection: Collection) -> None:
+    from pytest_evals.fixtures.watchdog import watch
+    from pytest_evals.processes import end_with_starter
     from pytest_evals.runner.exits import refuse_quiet_exits
 
     refuse_quiet_exits(config)
@@ -95,10 +97,14 @@ def _run(config: pytest.Config, settings: Settings, collection: Collection) -> N
         from pytest_evals.engines.remote import ADDRESS
         from pytest_evals.xdist import activate_worker
 
+        # pytest-xdist starts its workers in the main thread.
+        end_with_starter()
+        watch(config, None)
         activate_worker(config, settings, collection, worker_input[ADDRESS])
         return
     path = artifact_path(settings)
     check_outputs(settings, path)
+    watch(config, path)
     distributed = config.getoption("dist", "no") != "no"
     _own(config, settings, collection, path, programs, distributed=distributed)
 
@@ -135,7 +141,9 @@ def _own(
     baseline = read_baseline(settings, config.invocation_params.dir)
     infos: dict[str, SuiteManifest] = collection.infos
     recalled = recollection(settings, infos)
-    pool = EnginePool(settings.root, settings.engine_options, settings.stall_timeout, recalled.memory)
+    pool = EnginePool(
+        settings.root, settings.engine_options, settings.stall_timeout, recalled.memory, settings.load_timeout
+    )
     config.pluginmanager.register(
         EvalSession(config, settings, infos, pool, path, config.invocation_params.args, recalled, baseline),
         "evals-session",

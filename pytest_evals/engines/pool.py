@@ -34,13 +34,15 @@ class EnginePool:
     """See the module.
 
     ``options`` are what every engine is told; ``root`` resolves paths and modules. An engine that has work and gives no
-    sign of life for ``stall_seconds`` is ended (0: never). ``memory`` answers what is known from before.
+    sign of life for ``stall_seconds`` is ended (0: never), and one that takes ``load_seconds`` to load its model (0: never).
+    ``memory`` answers what is known from before.
     """
 
     root: Path
     options: Mapping[str, Any] = field(default_factory=dict)
     stall_seconds: float = 0.0
     memory: AnswerCache | None = None
+    load_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         self.notes: deque[str] = deque()
@@ -242,7 +244,7 @@ class EnginePool:
         self.incidents.append(f"{replica.label}: an engine process {how.splitlines()[0]}")
         if loading:
             replica.attempts += 1
-            if replica.attempts >= LOAD_ATTEMPTS:
+            if replica.attempts >= LOAD_ATTEMPTS or replica.load_hung:
                 self._fail(replica, f"model {replica.spec.text!r}: the engine's process {how}")
         else:
             self._keep(replica, replica.tracker.crashed(how))

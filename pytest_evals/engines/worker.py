@@ -23,6 +23,7 @@ from pytest_evals.engines.ipc import Channel, connect
 from pytest_evals.engines.protocol import Engine, Inbox, Noted, Request, Result, Started, Working
 from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.errors import ModelError
+from pytest_evals.processes import end_with_parent
 
 # Results wait this long for company: one message for many of a fast engine, no delay that anyone sees for a slow one.
 FLUSH_SECONDS = 0.02
@@ -98,6 +99,7 @@ def _serve(channel: Channel, engine: Engine, inbox: Inbox, outbox: Outbox) -> No
 
 def main() -> int:
     """Run the engine that standard input describes; the exit status is 0 after an orderly close."""
+    end_with_parent()
     orders = json.loads(sys.stdin.buffer.read())
     os.environ[run_date.VARIABLE] = orders["date"]
     # Checked where it was named; what it says of prompts is with each request.

@@ -29,6 +29,8 @@ BIG, SMALL = "smollm2", "smollm2?dtype=bf16"
 class FakeProcess:
     """A process that ends when it is told to."""
 
+    pid = 0
+
     def __init__(self, orders: dict[str, Any]) -> None:
         self.orders = orders
         self._status: int | None = None
