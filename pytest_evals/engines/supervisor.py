@@ -51,13 +51,15 @@ class ProcessSupervisor:
         root: Resolves paths and modules.
         lock: The owner's: what is known of replicas changes under it.
         owner: Who is told.
+        journal: Where engines keep their answers.
     """
 
-    def __init__(self, root: Path, lock: threading.Condition, owner: Listener) -> None:
+    def __init__(self, root: Path, lock: threading.Condition, owner: Listener, journal: Path | None = None) -> None:
         self.closing = False
         self._root = root
         self._lock = lock
         self._owner = owner
+        self._journal = journal
         self._hub: Hub | None = None
         self._clients: dict[str, Handler] = {}
 
@@ -77,6 +79,7 @@ class ProcessSupervisor:
                 "spec": asdict(replica.spec),
                 "options": dict(options),
                 "date": run_date().isoformat(),
+                "journal": None if self._journal is None else str(self._journal),
                 "path": [str(self._root), *(entry for entry in sys.path if entry)],
             }
         )
