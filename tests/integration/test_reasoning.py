@@ -120,7 +120,7 @@ def test_thoughts_are_graded_where_they_are_named_and_shown_folded_everywhere(
     path = str(evals.path)
     assert cli.main(["cases", path, "-v"]) == 0
     shown = capsys.readouterr().out
-    assert "reasoning  (2 tokens) Lyon? No." in shown
+    assert "(2 tokens) Lyon? No." in shown
     assert (
         cli.main(
             ["cases", path, "--where", "reasoning and 'Lyon' in reasoning", "--fields", "case_id,reasoning_tokens"]
