@@ -181,7 +181,7 @@ def _grades(sample: ParsedLine, names: Names) -> dict[str, Any]:
 
 def prompt_of(sample: ParsedLine) -> str | None:
     """Return the last thing that the model was asked, as text."""
-    asked = [message for message in sample["interaction"]["thread"] if message["role"] != "assistant"]
+    asked = [message for message in sample["interaction"]["thread"] if message["role"] not in ("assistant", "tool")]
     return shown_text(asked[-1]) if asked and asked[-1]["content"] is not None else None
 
 

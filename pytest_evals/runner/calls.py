@@ -17,6 +17,7 @@ from pytest_evals.generation import GenerationParams
 from pytest_evals.hashing import content_hash
 from pytest_evals.media.parts import identified
 from pytest_evals.runner.requests import seeded
+from pytest_evals.tools import tool_name
 
 if TYPE_CHECKING:
     from pytest_evals.collection.item import EvalItem
@@ -96,6 +97,8 @@ class Caller:
             "model": request.model,
             "messages": [dict(message) for message in request.messages],
         }
+        if request.params.tools and request.params.tool_choice != "none":
+            entry["tools"] = [tool_name(tool) for tool in request.params.tools]
         self._calls.made.append(entry)
         return self._asker.ask(request), entry
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pytest_evals.completion import By, Completion, Likelihood, Message, check_choices, check_measure, likeliest
 from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.errors import DatasetError, SuiteError
-from pytest_evals.generation import GenerationParams, parse_generation
+from pytest_evals.generation import GenerationParams, changed_params, parse_generation
 from pytest_evals.runner.calls import Caller
 from pytest_evals.runner.completions import completion_of
 from pytest_evals.suites.conversation import check_messages
@@ -73,6 +73,14 @@ class Model:
         self._caller = caller
         self._named = named
         self._handle = handle
+
+    @property
+    def generation(self) -> dict[str, Any]:
+        """The generation parameters that the suite sets for the case, for ``generate(prompt, **model.generation)``. Samples
+        (``n``) are left out: a conversation goes on from one reply.
+        """
+        params = self._caller.found.prepared.params
+        return {name: getattr(params, name) for name in sorted(changed_params(params) - {"n"})}
 
     def using(self, spec: str) -> Model:
         """Return the handle of another model, for this case. Raises `ModelError` for a specification that is wrong."""

@@ -151,6 +151,8 @@ def describe(completion: Completion | None, sheet: GradeSheet, row: Location | N
     """Return place, conversation and grades, for a person who reads why the case failed."""
     place = [f"{row}: the row of this case"] if row else []
     lines = [_turn(message) for message in (completion.messages if completion else ())]
+    if completion is not None and completion.tool_call_error:
+        lines.append(f"a call that cannot be parsed: {completion.tool_call_error}")
     return for_terminal("\n".join([*place, *lines, *(repr(grade) for grade in sheet.grades.values())]), _SECTION_LIMIT)
 
 
@@ -160,7 +162,8 @@ def _turn(message: Message) -> str:
     folded = f"(reasoning: {one_line(thoughts, _FOLDED)}) " if thoughts else ""
     calls = [f"{call['function']['name']}({call['function']['arguments']})" for call in message.get("tool_calls") or ()]
     said = [*([text] if (text := shown_text(message)) or not calls else []), *calls]
-    return f"[{message['role']}] {folded}" + "\n".join(said)
+    who = f"tool {message['name']}" if message["role"] == "tool" and message.get("name") else message["role"]
+    return f"[{who}] {folded}" + "\n".join(said)
 
 
 _FOLDED = 120

@@ -137,7 +137,7 @@ class Outputs:
             case_id=sample["case_id"],
             outcome=sample["outcome"],
             prompt=shown_text(asked[-1]) if asked else "",
-            text=(interaction["completion"] or {}).get("text", ""),
+            text=_answer(interaction["completion"] or {}),
             reasoning=(interaction["completion"] or {}).get("reasoning") or "",
             reason=sample_reason(sample),
             location=self._in_checkout(sample.get("location")) or (self._suite_location(info) if info else None),
@@ -164,6 +164,14 @@ def sample_reason(sample: Mapping[str, Any]) -> str:
     shown = [f"{grade['grader_key']}: {grade['reasoning'] or grade['status']}" for grade in grades]
     values = [f"{grade['grader_key']} {grade['value']:.4g}" for grade in sample["grades"] if grade["value"] is not None]
     return "; ".join(shown) or "the test's assert failed" + (f" ({', '.join(values)})" if values else "")
+
+
+def _answer(completion: Mapping[str, Any]) -> str:
+    """Return an answer with its calls of tools."""
+    from pytest_evals.reports.cases import called
+
+    text = completion.get("text", "")
+    return "\n".join([*([text] if text else []), *map(called, completion.get("tool_calls") or ())])
 
 
 def _write_summary(path: Path, card: ScoreCard, excerpts: list[Excerpt]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pytest_evals.errors import SuiteError
+from pytest_evals.tools import ToolFunction
 
 MARK = "evals"
 
@@ -37,6 +38,7 @@ class EvalDeclaration:
     files: Sequence[Mapping[str, str]] | None
     images: str | Sequence[str] | None
     metadata: Mapping[str, Any] | None
+    tools: str | Sequence[Mapping[str, Any] | ToolFunction | str] | None
     path: Path
     line: int
 
@@ -65,6 +67,7 @@ def cases(
     files: Sequence[Mapping[str, str]] | None = None,
     images: str | Sequence[str] | None = None,
     metadata: Mapping[str, Any] | None = None,
+    tools: str | Sequence[Mapping[str, Any] | ToolFunction | str] | None = None,
 ) -> pytest.MarkDecorator:
     """Make a test function (or every test of a class or module) an eval with one case a row of ``data``.
 
@@ -92,6 +95,8 @@ def cases(
             ``"item.files.photo"``), or a list of locators. Parts of messages that say ``{"type": "image"}`` and name none are
             filled with them in their order.
         metadata: Values for ``case.metadata``, the same for every case.
+        tools: Functions that the model may call: JSON schemas, or Python functions with annotations and a docstring, of which the
+            schemas are made; or a locator of a row's own, as ``"item.tools"``.
 
     A row with a ``completion`` field is graded as it is: no model is asked.
     """
@@ -118,6 +123,7 @@ def cases(
         files=files,
         images=images,
         metadata=metadata,
+        tools=tools,
         path=Path(frame.f_code.co_filename),
         line=frame.f_lineno,
     )

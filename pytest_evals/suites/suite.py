@@ -122,6 +122,7 @@ _TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
     "metadata": (Mapping, "a mapping"),
     "files": ((list, tuple), "a list with one mapping of name to path a row"),
     "images": ((str, list, tuple), "a locator as 'item.photo', or a list of locators"),
+    "tools": ((list, tuple, str), "a list of JSON schemas or Python functions, or a locator of one"),
 }
 
 
@@ -156,11 +157,30 @@ def _prepare(
     try:
         recorded = recorded_of(case)
         prompt, problem = prompt_of(declaration, case, places)
-        params = parse_generation(render(dict(declaration.generation or {}), case.scope))
+        params = parse_generation(generation_of(declaration, case))
         cluster = cluster_of(declaration, case)
     except EvalsError as error:
         raise type(error)(f"{where}: {error}") from error
     return Prepared(case, tuple(prompt), recorded, params, problem, cluster, source, places)
+
+
+def generation_of(declaration: EvalDeclaration, case: Case) -> dict[str, Any]:
+    """Return the generation parameters of a case as they are written, its tools among them. Raises `SuiteError` for tools in two
+    places.
+    """
+    generation: dict[str, Any] = render(dict(declaration.generation or {}), case.scope)
+    tools = declaration.tools
+    if tools is None:
+        return generation
+    if "tools" in generation:
+        raise SuiteError("give either tools= or generation={'tools': ...}, not both")
+    # A schema is data: what looks like a template in one is part of it.
+    if isinstance(tools, str):
+        return {**generation, "tools": render(tools, case.scope)}
+    return {
+        **generation,
+        "tools": [render(tool, case.scope) if isinstance(tool, str) else tool for tool in tools],
+    }
 
 
 # -- What a row says of its case besides the fields: its id, its files, its metadata, what it belongs to.

@@ -205,6 +205,36 @@ def test_a_case_shows_its_conversation_grades_calls_change_and_the_other_model(
     expect(ready(missing).get_by_text("There is no case nothing in this run.")).to_be_visible()
 
 
+def test_calls_of_tools_and_their_results_are_shown_turn_by_turn(
+    watched: Watched, tmp_path: Path, violations: Callable[[Any], list[str]]
+) -> None:
+    function = {"name": "get_weather", "arguments": '{"city": "<b>Rome</b>", "days": [1, 2]}'}
+    said = sample("Rome", "It is sunny.")
+    said["interaction"]["thread"][1:1] = [
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "c1", "type": "function", "function": function}]},
+        {"role": "tool", "tool_call_id": "c1", "name": "get_weather", "content": "sunny"},
+    ]
+    tried = sample("Oslo", '<tool_call>{"name"')
+    tried["interaction"]["completion"] |= {
+        "tool_calls": [{"name": "now", "arguments": {}, "id": "c2"}],
+        "tool_call_error": "the call is cut off",
+    }
+    path = report(tmp_path / "report.html", written(tmp_path / "run.jsonl", [said, tried], summary(passed=2)))
+    page = ready(watched.open(f"{path.as_uri()}#case=Rome-small"))
+    assert page.locator(".message .role").all_inner_texts() == [
+        "user",
+        "assistant",
+        "tool get_weather c1",
+        "assistant 3 tokens, 0.50 s",
+    ]
+    assert page.locator(".message .call").all_inner_texts() == ["get_weather\ncity\n<b>Rome</b>\ndays\n[\n  1,\n  2\n]"]
+    assert violations(page) == []
+    page = ready(watched.open(f"{path.as_uri()}#case=Oslo-small"))
+    answer = page.locator(".message.answer").inner_text()
+    assert "now" in answer
+    assert "A call that cannot be parsed: the call is cut off" in answer
+
+
 def test_everything_is_reached_with_the_keyboard(watched: Watched, page_path: Path) -> None:
     page = ready(watched.open(page_path))
     press = page.keyboard.press

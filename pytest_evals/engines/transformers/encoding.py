@@ -34,6 +34,7 @@ from pytest_evals.engines.transformers.multimodal import MediaEncoder
 from pytest_evals.engines.transformers.prompt_options import PromptOptions, ReplyReaders
 from pytest_evals.engines.transformers.sequence import NOTHING_HIDDEN, HiddenTokens, ScoringSequence, TokenSequence
 from pytest_evals.engines.transformers.thinking import ThoughtTracker, before_answer, thought_budget
+from pytest_evals.engines.transformers.tool_calling import offered_tools, required_call_of
 from pytest_evals.errors import ModelError, UnsupportedError
 from pytest_evals.media.parts import media_of
 
@@ -312,15 +313,19 @@ class RequestEncoder:
             request = replace(request, params=self._own.applied(request.params))
             hidden = HiddenTokens(self._own.hidden, self._own.hidden_first)
         params = request.params
+        tools = offered_tools(request, tokenizer)
         prompt = self._encode(tokenizer, request)
+        reader = reader.offering(tools, prompt)
         opened = reader.opened_by(prompt, _begun(request.messages))
         self._check_room(len(prompt), params.max_new_tokens)
         bounded = self._context is not None and not self._reads_and_writes
         room = self._context - len(prompt) - params.max_new_tokens if bounded and self._context else None
         budget, allowance = thought_budget(request, reader, room)
         ends = self._configured | turn_ends(tokenizer) | special_stops(tokenizer, params.stop)
-        guides = [self._guides.guide(params) for _ in range(params.n)]
-        follows = reader.form.thinks and (budget is not None or params.guided or bool(params.stop))
+        required = None if tools is None or params.tool_choice != "required" else required_call_of(request, tools)
+        guides = [self._guides.guide(params, required) for _ in range(params.n)]
+        guided = params.guided or required is not None
+        follows = reader.form.thinks and (budget is not None or guided or bool(params.stop))
         return [
             TokenSequence(
                 request,
@@ -345,7 +350,11 @@ class RequestEncoder:
 
     def _variables(self, tokenizer: Any, request: Request) -> Mapping[str, Any]:
         """Return what the chat template is given. Raises `UnsupportedError` for what it never reads."""
-        variables = {**self._options.variables(request.model), **request.params.chat_template_kwargs}
+        params = request.params
+        offered = (
+            {"tools": [dict(tool) for tool in params.tools]} if params.tools and params.tool_choice != "none" else {}
+        )
+        variables = {**self._options.variables(request.model), **params.chat_template_kwargs, **offered}
         if not variables:
             return variables
         if tokenizer.chat_template is None:

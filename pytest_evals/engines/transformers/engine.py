@@ -39,8 +39,7 @@ from pytest_evals.media.parts import media_of
 VERSION = 4
 """Part of every fingerprint; raise it when the same request may give another text."""
 _NEWS_SECONDS = 1.0
-_UNBUILT = frozenset({"tools", "tool_choice"})
-_PARAMS = params_by_use("no", "device", "host") - _UNBUILT
+_PARAMS = params_by_use("no", "device", "host")
 """Those that say how they use logits; any other is refused."""
 
 
@@ -243,6 +242,7 @@ def _answer(row: TokenSequence) -> Completion:
         reasoning_tokens=reply.reasoning_tokens,
         tool_calls=reply.tool_calls,
         raw=reply.raw,
+        tool_call_error=reply.tool_call_error,
     )
 
 

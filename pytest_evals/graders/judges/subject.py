@@ -149,9 +149,7 @@ def scope_of(row: Mapping[str, Any], fixtures: Mapping[str, Any], metadata: Mapp
         scope["completion"] = DelimitedCompletion.of(completion)
         scope["question"] = Delimited("QUESTION", last_user_turn(before))
         scope["conversation"] = Delimited("CONVERSATION", as_conversation(before))
-        scope["turns"] = [
-            {"role": turn["role"], "content": neutral(shown_text(turn, named=False))} for turn in completion.messages
-        ]
+        scope["turns"] = [{"role": turn["role"], "content": neutral(_said(turn))} for turn in completion.messages]
     return scope
 
 

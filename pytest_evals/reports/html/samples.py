@@ -94,7 +94,7 @@ def _is_answer(message: Mapping[str, Any], completion: Mapping[str, Any]) -> boo
         message.get("role") == "assistant"
         and (message.get("content") or "") == completion["text"]
         and message.get("reasoning_content") == completion.get("reasoning")
-        and not any(value for name, value in message.items() if name not in known)
+        and all(name in known for name, value in message.items() if value is not None)
     )
 
 
