@@ -34,7 +34,6 @@ from pytest_evals.notes import notes_of
 from pytest_evals.redaction import masked_command
 from pytest_evals.reuse.setup import ReuseContext
 from pytest_evals.scores.records import CaseRecord
-from pytest_evals.session.allure import add_to_allure
 from pytest_evals.session.gates import (
     GateReport,
     judge_all,
@@ -323,7 +322,10 @@ class EvalSession:
             several = len(info.models) > 1
             report = GateReport.make(result, info.path, info.line, several_models=several, one_line=on_one_line)
             log_report(session.config, report)
-            add_to_allure(session.config, report)
+            if session.config.pluginmanager.has_plugin("allure_listener"):
+                from pytest_evals.session.allure import add_to_allure
+
+                add_to_allure(session.config, report)
             if result.verdict == "inconclusive" and self._settings.inconclusive == "warn":
                 warn_of_inconclusive(session.config, result, several_models=several)
 
