@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pytest_evals.artifacts.artifact import EvaluationArtifact
     from pytest_evals.artifacts.schema import EvalSample, EvalSampleInteraction
     from pytest_evals.case import Case
-    from pytest_evals.completion import Completion, Likelihood
+    from pytest_evals.completion import Completion, Likelihood, ToolCall
     from pytest_evals.fixtures.grader import grader
     from pytest_evals.fixtures.task import task
     from pytest_evals.grades import Grade
@@ -37,6 +37,7 @@ __all__ = [
     "Grade",
     "Likelihood",
     "Model",
+    "ToolCall",
     "calibrate",
     "cases",
     "grader",
@@ -55,6 +56,7 @@ _HOMES = {
     "Grade": "grades",
     "Likelihood": "completion",
     "Model": "runner.model",
+    "ToolCall": "completion",
     "calibrate": "agreement.calibrate",
     "cases": "suites.declaration",
     "grader": "fixtures.grader",

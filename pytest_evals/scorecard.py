@@ -238,3 +238,13 @@ def cut_note(records: Sequence[CaseRecord]) -> str | None:
     """Say how many completions ended at ``max_new_tokens``: a low score may only mean that the answer was cut off."""
     cut = sum(record.finish_reason == "length" for record in records)
     return f"{cut} of {len(records)} completions were cut at max_new_tokens" if cut else None
+
+
+def unfinished_note(records: Sequence[CaseRecord]) -> str | None:
+    """Say how many completions ended inside their reasoning: they have no answer, so that their cases were missed."""
+    unfinished = sum(record.unfinished for record in records)
+    return (
+        f"{unfinished} of {len(records)} completions ended inside their reasoning, without an answer"
+        if unfinished
+        else None
+    )

@@ -91,4 +91,7 @@ def to_record(sample: Mapping[str, Any]) -> CaseRecord:
         tokens=completion.get("completion_tokens"),
         prompt_tokens=completion.get("prompt_tokens"),
         latency=completion.get("latency"),
+        unfinished=bool(
+            completion.get("reasoning") and not completion.get("text") and not completion.get("tool_calls")
+        ),
     )

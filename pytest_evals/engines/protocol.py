@@ -220,7 +220,8 @@ def refusal(request: Request, capabilities: Capabilities) -> Failure | None:
         return Failure(
             "unsupported", f"{request.model} cannot tell how likely a text is; choices need a model that can"
         )
-    beyond = sorted(changed_params(request.params) - capabilities.params)
+    # An engine that knows nothing of thoughts gives them no tokens.
+    beyond = sorted(changed_params(request.params) - capabilities.params - {"thinking_allowance"})
     if not beyond:
         return None
     return Failure(

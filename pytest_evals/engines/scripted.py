@@ -23,6 +23,8 @@ from pytest_evals.engines.protocol import Capabilities, EngineInfo, Event, Inbox
 from pytest_evals.engines.script_sources import script_sources
 from pytest_evals.errors import ModelError, did_you_mean
 from pytest_evals.hashing import content_hash
+from pytest_evals.replies.form import ANY_FORM, written_form
+from pytest_evals.replies.reading import read_reply
 
 ScoreFunction = Callable[[list[dict[str, Any]], str], float]
 
@@ -36,11 +38,13 @@ class ScriptedEngine:
     """One function in the place of a model.
 
     Sampling parameters mean nothing to a script and are let through; ``stop`` cuts the text; ``logprobs`` is refused.
-    Token counts are counts of words.
+    Token counts are counts of words. Thoughts that the text begins with are told apart as those of any model, unless
+    ``?reasoning=none`` says otherwise.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, reasoning: str = "auto") -> None:
         self._name = name
+        self._form = written_form(reasoning) or ANY_FORM
         self._function, self._score = _load(name)
         self.info = EngineInfo(device="python", identity=identity_of(name, _sources(name, self._function)))
         self.capabilities = Capabilities(likelihoods=self._score is not None)
@@ -110,14 +114,23 @@ class ScriptedEngine:
                 f"scripted:{self._name} returned {type(text).__name__}, and a script returns the completion as str"
             )
             return Result(request.id, error=Failure("model", message))
-        cuts = [text.find(stop) for stop in request.params.stop if stop in text]
-        text = text[: min(cuts)] if cuts else text
+        reply = read_reply(text, self._form)
+        cuts = [reply.text.find(stop) for stop in request.params.stop if stop in reply.text]
+        answer = reply.text[: min(cuts)] if cuts else reply.text
         words = sum(len(text_of(message).split()) for message in request.messages)
         latency = time.perf_counter() - started
         fingerprint = content_hash([self.info.identity, list(request.messages), request.params.to_dict()], length=24)
-        tokens = len(text.split())
         completion = Completion(
-            text, prompt_tokens=words, completion_tokens=tokens, latency=latency, fingerprint=fingerprint
+            answer,
+            finish_reason="tool_calls" if reply.tool_calls else "length" if reply.unfinished else "stop",
+            prompt_tokens=words,
+            completion_tokens=len((answer if cuts else text).split()),
+            latency=latency,
+            fingerprint=fingerprint,
+            reasoning=reply.reasoning,
+            reasoning_tokens=None if reply.reasoning is None else len(reply.reasoning.split()),
+            tool_calls=reply.tool_calls,
+            raw=None if text == answer or cuts else text,
         )
         return Result(request.id, completion)
 

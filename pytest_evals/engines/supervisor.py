@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from pytest_evals.engines.ipc import Channel, Hub, Packet
 from pytest_evals.engines.process import EngineProcess
 from pytest_evals.engines.replica import Replica
+from pytest_evals.engines.run_date import run_date
 
 _WATCH_SECONDS = 1.0
 _READER_SECONDS = 5.0
@@ -72,6 +73,7 @@ class ProcessSupervisor:
                 "token": replica.token,
                 "spec": asdict(replica.spec),
                 "options": dict(options),
+                "date": run_date().isoformat(),
                 "path": [str(self._root), *(entry for entry in sys.path if entry)],
             }
         )

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, NoReturn
 
+from pytest_evals.engines import run_date
 from pytest_evals.engines.ipc import Channel, connect
 from pytest_evals.engines.protocol import Engine, Inbox, Noted, Request, Result, Started, Working
 from pytest_evals.engines.spec import ModelSpec
@@ -98,6 +99,7 @@ def _serve(channel: Channel, engine: Engine, inbox: Inbox, outbox: Outbox) -> No
 def main() -> int:
     """Run the engine that standard input describes; the exit status is 0 after an orderly close."""
     orders = json.loads(sys.stdin.buffer.read())
+    os.environ[run_date.VARIABLE] = orders["date"]
     # Checked where it was named; what it says of prompts is with each request.
     spec = ModelSpec(**orders["spec"])
     # Ctrl-C goes to the whole process group; the process that owns this one decides when it ends.

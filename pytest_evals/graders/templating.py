@@ -34,8 +34,9 @@ def check_static(value: object, check: Callable[[Any], object]) -> None:
 
 
 def grading_text(grade: Callable[[str, pytest.FixtureRequest], Any], of: str | None, who: str) -> Callable[..., Any]:
-    """Return the function of a grader that grades a text: the completion's, or what ``of`` names: the result of a task
-    (``"draft"``) or a field of it, as templates name it (``"draft.title"``, ``"draft.points.0.text"``).
+    """Return the function of a grader that grades a text: the completion's answer, or what ``of`` names: another part of the
+    completion (``"completion.reasoning"``), the result of a task (``"draft"``) or a field of it, as templates name it
+    (``"draft.title"``, ``"draft.points.0.text"``).
     """
     path = "completion" if of is None else of
     if not isinstance(path, str) or not is_path(path):
@@ -55,8 +56,11 @@ def grading_text(grade: Callable[[str, pytest.FixtureRequest], Any], of: str | N
 
 
 def _located(path: str, name: str, value: object) -> object:
-    """Return the field of a task's result that ``path`` names. Raises `TemplateError` with the fields that there are."""
-    return locate(path, {name: plain_data(value)})
+    """Return the field of a completion or of a task's result that ``path`` names.
+
+    Raises `TemplateError` with the fields that there are.
+    """
+    return locate(path, {name: value.fields() if isinstance(value, Completion) else plain_data(value)})
 
 
 def _text(value: object, path: str) -> str:

@@ -13,7 +13,16 @@ from pytest_evals.artifacts.sample import to_record
 from pytest_evals.artifacts.validation import ParsedLine
 from pytest_evals.errors import ArtifactError
 from pytest_evals.gates import GateResult
-from pytest_evals.scorecard import Ledger, ModelUse, Movement, ScoreCard, cut_note, insights, make_ledger
+from pytest_evals.scorecard import (
+    Ledger,
+    ModelUse,
+    Movement,
+    ScoreCard,
+    cut_note,
+    insights,
+    make_ledger,
+    unfinished_note,
+)
 from pytest_evals.scores.records import CaseRecord
 from pytest_evals.scores.score import compute_scores
 from pytest_evals.text import pluralize
@@ -26,7 +35,7 @@ def card_of_artifact(artifact: ArtifactReader) -> ScoreCard:
     """
     records = tuple(map(to_record, artifact.samples()))
     summary = artifact.summary
-    cut = cut_note(records)
+    shortened = [note for note in (cut_note(records), unfinished_note(records)) if note]
     scores = compute_scores(records)
     baseline = (summary or {}).get("baseline") or {}
     limit = artifact.run["options"].get("limit")
@@ -36,7 +45,7 @@ def card_of_artifact(artifact: ArtifactReader) -> ScoreCard:
         ledger=_from_row(Ledger, summary["ledger"]) if summary else make_ledger(len(records), records),
         uses=tuple(_from_row(ModelUse, use) for use in summary["throughput"].get("models", ())) if summary else (),
         notes=(
-            *([cut] if cut else []),
+            *shortened,
             *([f"at most {pluralize(limit, 'row')} of each dataset (--evals-limit)"] if limit else []),
         ),
         audit=summary.get("audit") if summary else None,

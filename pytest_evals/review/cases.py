@@ -8,8 +8,8 @@ from typing import Any
 
 from pytest_evals.errors import ArtifactError, SuiteError
 from pytest_evals.questions.question import Question
+from pytest_evals.reports.cases import called, message_text
 from pytest_evals.review.answers import AnswerPlace, HumanAnswer
-from pytest_evals.review.layout import as_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +109,17 @@ def _with_parts(layout: Mapping[str, Any], sample: Mapping[str, Any]) -> dict[st
             "children": [_with_parts(child, sample) for child in layout["children"]],
         }
     interaction = sample["interaction"]
-    answer = (interaction["completion"] or {}).get("text", "")
+    completion = interaction["completion"] or {}
+    answer = completion.get("text", "")
     if layout.get("part") == "completion":
-        return {"label": layout["label"] or "Answer", "text": answer}
+        folded = {"reasoning": completion["reasoning"]} if completion.get("reasoning") else {}
+        shown = "\n".join([*([answer] if answer else []), *map(called, completion.get("tool_calls") or ())])
+        return {"label": layout["label"] or "Answer", "text": shown, **folded}
     if layout.get("part") == "conversation":
         thread = list(interaction["thread"])
-        if thread and thread[-1].get("role") == "assistant" and thread[-1].get("content") == answer:
+        if thread and thread[-1].get("role") == "assistant" and (thread[-1].get("content") or "") == answer:
             thread.pop()
-        messages = [{"role": str(message.get("role")), "text": as_text(message.get("content"))} for message in thread]
+        messages = [{"role": str(message.get("role")), "text": message_text(message)} for message in thread]
         return {"label": layout["label"], "messages": messages}
     return {"label": str(layout["label"]), "text": str(layout["text"])}
 

@@ -127,6 +127,7 @@ class Outputs:
             outcome=sample["outcome"],
             prompt=_text(asked[-1]["content"]) if asked else "",
             text=(interaction["completion"] or {}).get("text", ""),
+            reasoning=(interaction["completion"] or {}).get("reasoning") or "",
             reason=sample_reason(sample),
             location=self._in_checkout(sample.get("location")) or (self._suite_location(info) if info else None),
             sample_id=sample["id"],
@@ -155,7 +156,7 @@ def sample_reason(sample: Mapping[str, Any]) -> str:
 
 
 def _text(content: Any) -> str:
-    return content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+    return content if isinstance(content, str) else "" if content is None else json.dumps(content, ensure_ascii=False)
 
 
 def _write_summary(path: Path, card: ScoreCard, excerpts: list[Excerpt]) -> None:

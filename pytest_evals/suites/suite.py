@@ -15,7 +15,7 @@ from pytest_evals.errors import DatasetError, EvalsError, GateError, SuiteError,
 from pytest_evals.gates import Gate, has_value, parse_gate, resolve, unresolved
 from pytest_evals.generation import GenerationParams, parse_generation
 from pytest_evals.hashing import hashed_slug, row_id
-from pytest_evals.suites.conversation import CONVERSATION, prompt_of, recorded_of
+from pytest_evals.suites.conversation import CONVERSATION, RecordedCompletion, prompt_of, recorded_of
 from pytest_evals.suites.declaration import EvalDeclaration
 from pytest_evals.templates.rendering import render
 from pytest_evals.text import pluralize
@@ -29,7 +29,7 @@ class Prepared:
 
     case: Case
     prompt: tuple[Message, ...]
-    recorded: str | None
+    recorded: str | RecordedCompletion | None
     params: GenerationParams
     problem: str | None = None
     cluster: str | None = None

@@ -21,6 +21,7 @@ from pytest_evals import (
     Grade,
     Likelihood,
     Model,
+    ToolCall,
     calibrate,
     cases,
     grader,
@@ -80,6 +81,9 @@ golden = graders.judge.binary("is right", preflight=graders.Preflight("golden.js
 def short(completion: Completion) -> bool:
     assert_type(completion.text, str)
     assert_type(completion.logprobs, tuple[float, ...] | None)
+    assert_type(completion.reasoning, str | None)
+    assert_type(completion.tool_calls, tuple[ToolCall, ...])
+    assert_type(completion.samples, tuple[Completion, ...])
     return len(completion.text.split()) <= 12
 
 
@@ -191,7 +195,7 @@ def test_tasks(reply: Reply, looked_up: str, passages: list[str], agreed: Grade,
     assert looked_up
     assert len(passages) == 1
     assert agreed >= 0
-    assert completion.finish_reason in ("stop", "length", "recorded")
+    assert completion.finish_reason in ("stop", "length", "tool_calls", "recorded")
 
 
 @pytest.mark.parametrize("word", ["Paris", "Tokyo"])

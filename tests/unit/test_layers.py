@@ -16,7 +16,7 @@ ROOT = Path(pytest_evals.__file__).parent
 LAYERS = [
     ("errors", "text", "hashing", "options", "invocation", "notes", "redaction", "sinks"),
     ("statistics",),
-    ("completion", "generation", "grades", "case"),
+    ("completion", "generation", "grades", "case", "replies"),
     ("templates", "datasets"),
     ("questions",),
     ("engines",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,23 @@ from pytest_evals.engines.protocol import (
 from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.engines.transformers import tensor_parallel
 from pytest_evals.engines.transformers.backends.protocol import AnySequence, Backend
+from pytest_evals.engines.transformers.chat_templates import ends_note
 from pytest_evals.engines.transformers.cpu.tuning import set_threads
 from pytest_evals.engines.transformers.encoding import RequestEncoder
-from pytest_evals.engines.transformers.loading import LoadedModel, load_model
+from pytest_evals.engines.transformers.loading import LoadedModel, end_tokens, load_model
+from pytest_evals.engines.transformers.model_sampling import own_sampling
+from pytest_evals.engines.transformers.replies import GeneratedReply
 from pytest_evals.engines.transformers.selection import Backends, select_backend
 from pytest_evals.engines.transformers.sequence import ScoringSequence, TokenSequence
 from pytest_evals.engines.transformers.usage import UsageMeter
 from pytest_evals.generation import params_by_use
 from pytest_evals.hashing import content_hash
 
-VERSION = 3
+VERSION = 4
 """Part of every fingerprint; raise it when the same request may give another text."""
 _NEWS_SECONDS = 1.0
-_PARAMS = params_by_use("no", "device", "host")
+_UNBUILT = frozenset({"tools", "tool_choice"})
+_PARAMS = params_by_use("no", "device", "host") - _UNBUILT
 """Those that say how they use logits; any other is refused."""
 
 
@@ -42,14 +47,16 @@ class TransformersEngine:
     """A language model of transformers, generating in batches."""
 
     def __init__(self, loaded: LoadedModel, backends: Backends, seconds: float = 0.0) -> None:
-        identity = {**loaded.identity, "version": VERSION, "loop": backends.name}
+        sampling = own_sampling(loaded.model.generation_config).to_dict()
+        own = {"generation_config": sampling} if sampling else {}
+        identity = {**loaded.identity, "version": VERSION, "loop": backends.name, **own}
         self.model, self.tokenizer = loaded.model, loaded.tokenizer
         self.info = EngineInfo(
             loaded.device,
             loaded.dtype,
             getattr(loaded.model.config.get_text_config(decoder=True), "max_position_embeddings", None),
             identity,
-            notes=tuple(backends.notes),
+            notes=(*backends.notes, *_ends_notes(loaded)),
             rows=backends.budget.rows,
             seconds=seconds,
         )
@@ -186,12 +193,10 @@ class PendingRequest:
         return Result(self._request.id, weighed)
 
     def _completion(self, first: TokenSequence, latency: float, queued: float) -> Completion:
-        samples = tuple(row.text for row in self._rows if isinstance(row, TokenSequence))
-        return Completion(
-            first.text,
-            finish_reason=first.finish_reason or "stop",
+        samples = tuple(_answer(row) for row in self._rows if isinstance(row, TokenSequence))
+        return replace(
+            samples[0],
             prompt_tokens=first.prompt_tokens,
-            completion_tokens=len(first.generated),
             logprobs=tuple(first.logprobs) if self._request.params.logprobs else None,
             samples=samples if len(samples) > 1 else (),
             fingerprint=self._fingerprint(first.prompt),
@@ -202,8 +207,26 @@ class PendingRequest:
     def _fingerprint(self, tokens: Any) -> str:
         """Cover weights, tokenizer, template, dtype, versions, token ids and parameters."""
         return content_hash(
-            [dict(self._identity), tokens, self._request.params.to_dict(), self._request.choices], length=24
+            [dict(self._identity), tokens, self._rows[0].request.params.to_dict(), self._request.choices], length=24
         )
+
+
+def _ends_notes(loaded: LoadedModel) -> list[str]:
+    note = ends_note(loaded.tokenizer, end_tokens(loaded.model, loaded.tokenizer))
+    return [note] if note else []
+
+
+def _answer(row: TokenSequence) -> Completion:
+    reply = row.reply or GeneratedReply("")
+    return Completion(
+        reply.text,
+        finish_reason=row.finish_reason or "stop",
+        completion_tokens=len(row.generated),
+        reasoning=reply.reasoning,
+        reasoning_tokens=reply.reasoning_tokens,
+        tool_calls=reply.tool_calls,
+        raw=reply.raw,
+    )
 
 
 def _likelihood(text: str, rows: Sequence[ScoringSequence]) -> Likelihood:

@@ -22,9 +22,21 @@ class GrammarState:
     def __init__(self, matcher: Any, bitmask: torch.Tensor) -> None:
         self._matcher = matcher
         self._bitmask = bitmask
+        self._lost = False
 
-    def hide(self, logits: torch.Tensor) -> None:
-        """Set the logits (``[vocabulary]``) of tokens that are not allowed to minus infinity, in place."""
+    def hide(self, logits: torch.Tensor, but: int | None = None) -> None:
+        """Set the logits (``[vocabulary]``) of tokens that are not allowed to minus infinity, in place. ``but``: a token that is
+        allowed too, though it leads away from the grammar.
+        """
+        beside = None if but is None else logits[but].clone()
+        if self._lost:
+            logits[:] = -torch.inf
+        else:
+            self._hide(logits)
+        if but is not None and beside is not None:
+            logits[but] = beside
+
+    def _hide(self, logits: torch.Tensor) -> None:
         import xgrammar
 
         self._matcher.fill_next_token_bitmask(self._bitmask)
@@ -35,9 +47,23 @@ class GrammarState:
 
     def accept(self, token: int) -> bool:
         """Take the chosen token; return whether the grammar has come to its end."""
+        if not self._allows(token):
+            # It was allowed beside the grammar.
+            self._lost = True
+            return False
         self._matcher.accept_token(token)
         ended: bool = self._matcher.is_terminated()
         return ended
+
+    def restart(self) -> None:
+        """Begin again: what was taken so far was no part of the text that the grammar describes."""
+        self._matcher.reset()
+        self._lost = False
+
+    def _allows(self, token: int) -> bool:
+        if self._lost or token >= _BITS * self._bitmask.shape[-1]:
+            return False
+        return bool(int(self._bitmask[0, token // _BITS]) >> (token % _BITS) & 1)
 
 
 class GrammarCompiler:

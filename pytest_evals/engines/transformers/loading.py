@@ -6,8 +6,8 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from transformers.distributed.configuration_utils import DistributedConfig
 
 from pytest_evals.engines.embedded import EMBEDDED, EMBEDDED_PACKAGE, EMBEDDED_REPOSITORY, embedded_weights
 from pytest_evals.engines.model_cache import conversion_of, files_digest
+from pytest_evals.engines.run_date import run_date
 from pytest_evals.engines.spec import ModelSpec
+from pytest_evals.engines.transformers.chat_templates import reads_date, turn_ends
 from pytest_evals.engines.transformers.device import choose_device, choose_dtype
 from pytest_evals.errors import ModelError
 
@@ -35,6 +37,8 @@ class LoadedModel:
     """Processes that the model is divided over; see `tensor_parallel`."""
     template: str | None = None
     """The chat template that the specification asks for: a file, ``none``, or nothing."""
+    prompts: Mapping[str, Any] = field(default_factory=dict)
+    """The options of the specification that say how prompts are written and replies are read."""
 
 
 def load_model(spec: ModelSpec, options: dict[str, Any], report: Callable[[str], None]) -> LoadedModel:
@@ -64,9 +68,9 @@ def load_model(spec: ModelSpec, options: dict[str, Any], report: Callable[[str],
     if ranks == 1:
         model.to(device)
     model.eval()
-    return LoadedModel(
-        model, tokenizer, device, dtype, _identity(source, model, tokenizer, dtype), ranks, spec.options.get("template")
-    )
+    prompts = {name: value for name, value in spec.options.items() if spec.kind.options[name].of_prompts}
+    identity = _identity(source, model, tokenizer, dtype)
+    return LoadedModel(model, tokenizer, device, dtype, identity, ranks, spec.options.get("template"), prompts)
 
 
 def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
@@ -79,6 +83,11 @@ def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
     if configured is None:
         return frozenset()
     return frozenset(configured if isinstance(configured, (list, tuple)) else [configured])
+
+
+def all_end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Return the ids that end a completion: `end_tokens`, and what the chat template writes behind an answer."""
+    return end_tokens(model, tokenizer) | turn_ends(tokenizer)
 
 
 def _source(spec: ModelSpec, report: Callable[[str], None]) -> str:
@@ -111,7 +120,8 @@ def _identity(source: str, model: Any, tokenizer: Any, dtype: str) -> dict[str, 
     weights = files_digest(folder) if folder.is_dir() else f"{source}@{getattr(model.config, '_commit_hash', None)}"
     template = hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest()[:16]
     versions = {"transformers": transformers.__version__, "torch": torch.__version__}
-    return {"engine": "transformers", "weights": weights, "template": template, "dtype": dtype, **versions}
+    date = {"date": run_date().isoformat()} if reads_date(str(tokenizer.chat_template)) else {}
+    return {"engine": "transformers", "weights": weights, "template": template, "dtype": dtype, **versions, **date}
 
 
 def converted(gguf: Path, report: Callable[[str], None]) -> Path:

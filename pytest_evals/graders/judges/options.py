@@ -15,6 +15,8 @@ from pytest_evals.graders.judges.subject import Sources
 How = Literal["majority", "mean"]
 OURS = ("json_schema", "regex", "choice", "n")
 """Generation parameters that a judge sets itself."""
+THINKING = 1024
+"""Tokens that a judge may think before its reply, where it is a model that thinks."""
 SAMPLING_TEMPERATURE = 0.7
 
 
@@ -72,7 +74,7 @@ class Options:
 
     def sampling(self, max_new_tokens: int) -> dict[str, Any]:
         """Return the generation parameters of a first reply, of this length unless the author said otherwise."""
-        base: dict[str, Any] = {"max_new_tokens": max_new_tokens}
+        base: dict[str, Any] = {"max_new_tokens": max_new_tokens, "thinking_allowance": THINKING}
         if self.votes > 1:
             base["temperature"] = SAMPLING_TEMPERATURE
         return {**base, **self.generation}

@@ -51,7 +51,7 @@ def entry(sample: Sample, before: Sample | None = None) -> dict[str, Any]:
     interaction = sample["interaction"]
     completion = interaction["completion"]
     thread = list(interaction["thread"])
-    if completion and thread and thread[-1] == {"role": "assistant", "content": completion["text"]}:
+    if completion and thread and _is_answer(thread[-1], completion):
         # The answer is shown from the completion.
         thread.pop()
     found = {
@@ -75,6 +75,17 @@ def entry(sample: Sample, before: Sample | None = None) -> dict[str, Any]:
         "before": _before(before) if before else None,
     }
     return _filled(found)
+
+
+def _is_answer(message: Mapping[str, Any], completion: Mapping[str, Any]) -> bool:
+    """Tell whether the last message says what the completion says, and no more."""
+    known = ("role", "content", "reasoning_content", "tool_calls")
+    return (
+        message.get("role") == "assistant"
+        and (message.get("content") or "") == completion["text"]
+        and message.get("reasoning_content") == completion.get("reasoning")
+        and all(name in known for name in message)
+    )
 
 
 def _location(location: Mapping[str, Any] | None) -> str | None:
