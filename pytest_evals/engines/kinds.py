@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_evals.engines.kind import EngineKind, EngineOption, Report, one_of, whole_number
 from pytest_evals.engines.model_folder import locate_model
+from pytest_evals.engines.openai.kind import openai_kind
 from pytest_evals.errors import ModelError, SuiteError, did_you_mean
 from pytest_evals.replies.form import written_form
 
@@ -167,4 +168,5 @@ SCRIPTED = EngineKind(
     heavy=False,
     deduplicates=False,
 )
-BUILT_IN: Mapping[str, EngineKind] = {kind.name: kind for kind in (HF, SCRIPTED)}
+OPENAI = openai_kind(replace(_REASONING, of_prompts=False))
+BUILT_IN: Mapping[str, EngineKind] = {kind.name: kind for kind in (HF, OPENAI, SCRIPTED)}
