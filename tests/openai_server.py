@@ -82,11 +82,12 @@ class ScriptedServer:
 
     def stop(self) -> None:
         """Listen no more, and cut every connection."""
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            cast("_Listener", self._server).cut_all()
-            self._server = None
+        with self._lock:
+            server, self._server = self._server, None
+        if server is not None:
+            server.shutdown()
+            server.server_close()
+            cast("_Listener", server).cut_all()
 
     def asked(self, text: str) -> int:
         """Return how often a prompt was asked."""

@@ -21,7 +21,7 @@ _SEEDS = 2**31
 class Dialect:
     """How a server is spoken to: what it refuses is learned from its first refusal.
 
-    ``extra`` are the fields of ``extra_body``.
+    ``extra`` are the fields of ``extra_body``; ``learned`` counts what was learned.
     """
 
     model: str
@@ -30,24 +30,28 @@ class Dialect:
     max_tokens: str = "max_tokens"
     stream: bool = True
     stream_usage: bool = True
+    learned: int = 0
 
     @property
     def endpoint(self) -> str:
         """Where generations are asked for."""
         return "/completions" if self.plain else "/chat/completions"
 
-    def learn(self, refusal: str) -> bool:
-        """Take a refusal's words; return whether the next try is another one. Each thing is learned once."""
+    def learn(self, refusal: str, learned: int) -> bool:
+        """Take a refusal of what was sent when so much had been ``learned``; return whether the next try is another one."""
+        if self.learned != learned:
+            # Another request has learned something meanwhile.
+            return True
         if self.max_tokens == "max_tokens" and "max_completion_tokens" in refusal:
             self.max_tokens = "max_completion_tokens"
-            return True
-        if self.stream_usage and ("stream_options" in refusal or "include_usage" in refusal):
+        elif self.stream_usage and ("stream_options" in refusal or "include_usage" in refusal):
             self.stream_usage = False
-            return True
-        if self.stream and "stream" in refusal and "support" in refusal:
+        elif self.stream and "stream" in refusal and "support" in refusal:
             self.stream = False
-            return True
-        return False
+        else:
+            return False
+        self.learned += 1
+        return True
 
     def body(self, messages: Sequence[Message], params: GenerationParams, sample: int = 0) -> dict[str, Any]:
         """Return the body that asks for one sample. Raises `UnsupportedError` for a part of a message that cannot be sent."""

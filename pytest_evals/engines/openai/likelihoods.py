@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pytest_evals.completion import Completion, Likelihood, Message
-from pytest_evals.engines.openai.answers import BrokenAnswerError
 from pytest_evals.engines.openai.bodies import Dialect
-from pytest_evals.engines.openai.failures import RefusalError
+from pytest_evals.engines.openai.failures import BrokenAnswerError, RefusalError
 from pytest_evals.engines.openai.servers import ServerPool
 from pytest_evals.engines.protocol import Request
 from pytest_evals.errors import UnsupportedError

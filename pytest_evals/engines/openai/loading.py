@@ -48,7 +48,8 @@ def load(spec: ModelSpec, report: Report) -> ServedEngine:
     timeout, wish = options.get("timeout", TIMEOUT), options.get("concurrency", "auto")
     most = MOST if wish == "auto" else int(wish)
     signs = Signs()
-    transport = Transport(headers, secrets, timeout, len(served.urls) * most + 4, signs.hear)
+    encrypted = any(url.startswith("https:") for url in served.urls)
+    transport = Transport(headers, secrets, timeout, len(served.urls) * most + 4, signs.hear, encrypted=encrypted)
     plain = options.get("template") == "none"
     dialect = Dialect(served.name, plain, options.get("extra_body", {}))
     loop = asyncio.new_event_loop()
@@ -205,7 +206,7 @@ async def _try(url: str, transport: Transport, dialect: Dialect, options: Mappin
         except RefusalError as error:
             if error.status in (401, 403):
                 raise ModelError(_unauthorized(url, options, error)) from error
-            if error.status in (400, 422) and dialect.learn(str(error)):
+            if error.status in (400, 422) and dialect.learn(str(error), dialect.learned):
                 continue
             raise ModelError(
                 f"{url} is no server with OpenAI's API, or has no model {dialect.model!r}: GET /models: {why}; "

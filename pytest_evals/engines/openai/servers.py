@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from pytest_evals.engines.openai.answers import ServedAnswer
 from pytest_evals.engines.openai.bodies import Dialect
@@ -24,6 +24,8 @@ from pytest_evals.engines.openai.failures import (
     UnreachableError,
 )
 from pytest_evals.engines.openai.transport import Transport
+
+Sent = TypeVar("Sent")
 
 LONGEST_WAIT = 600.0
 """Seconds; a server that asks to wait longer will not answer in this run."""
@@ -109,15 +111,15 @@ class ServerPool:
         """Return the JSON that is answered to a body, in one piece. Raises as `ask` does."""
         return await self.exchange(lambda server: self.transport.post(server.url + endpoint, body))
 
-    def _ask(self, server: Server, body: Mapping[str, Any], most_tokens: int) -> Any:
+    def _ask(self, server: Server, body: Mapping[str, Any], most_tokens: int) -> Awaitable[ServedAnswer]:
         return self.transport.ask(server.url + self.dialect.endpoint, body, most_tokens)
 
-    async def exchange(self, send: Callable[[Server], Any]) -> Any:
+    async def exchange(self, send: Callable[[Server], Awaitable[Sent]]) -> Sent:
         """Send something to a server until it is answered or refused."""
         failures, answers = 0, -1
         while True:
             server = await self._free_server()
-            sent, pause = time.monotonic(), 0.0
+            sent, pause, learned = time.monotonic(), 0.0, self.dialect.learned
             server.active += 1
             self.tally.requests += 1
             try:
@@ -138,7 +140,7 @@ class ServerPool:
                 pause = self._pause(failures)
             except RefusalError as error:
                 server.failures = 0
-                if not (error.status in (400, 422) and self.dialect.learn(str(error))):
+                if not (error.status in (400, 422) and self.dialect.learn(str(error), learned)):
                     raise
             finally:
                 server.active -= 1
@@ -166,7 +168,7 @@ class ServerPool:
 
     def _pause(self, failures: int) -> float:
         """Return how long to wait before the next try: twice as long each time, with jitter so that not all come back at once."""
-        return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (failures - 1)) * (0.5 + self.random.random() / 2)
+        return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (failures - 1)) * (0.5 + self.random.random() / 2)
 
     def _answered(self, server: Server, answer: object) -> None:
         server.failures = 0

@@ -39,6 +39,7 @@ class Transport:
         timeout: Seconds for which a server may be silent.
         connections: How many there may be at a time.
         heard: Called when a server gives a sign of life.
+        encrypted: Certificates will have to be verified; without, their authorities need not be read.
     """
 
     def __init__(
@@ -48,13 +49,15 @@ class Transport:
         timeout: float,
         connections: int,
         heard: Callable[[], None],
+        *,
+        encrypted: bool,
     ) -> None:
         limits = http.Limits(max_connections=connections, max_keepalive_connections=connections)
         times = http.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS), pool=None)
         self._secrets = secrets
         self._timeout = timeout
         self._heard = heard
-        self._client = http.AsyncClient(headers=dict(headers), limits=limits, timeout=times)
+        self._client = http.AsyncClient(headers=dict(headers), limits=limits, timeout=times, verify=encrypted)
 
     async def close(self) -> None:
         """Close all connections."""
