@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pytest_evals.completion import Message
 from pytest_evals.engines.openai.answers import ServedAnswer
 from pytest_evals.engines.openai.bodies import Dialect, chat_message
 from pytest_evals.engines.openai.concurrency import MOST, START, ConcurrencyLimit
@@ -41,7 +42,7 @@ def piece(delta: Any, finish: str | None = None, **more: Any) -> dict[str, Any]:
 
 
 def test_a_message_in_one_piece_and_one_in_pieces_are_the_same() -> None:
-    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    usage: dict[str, Any] = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
     one = answer(whole({"role": "assistant", "content": "Paris."}, **usage))
     pieces = (piece({"role": "assistant"}), piece({"content": "Par"}), piece({"content": "is."}), piece({}, "stop"))
     assert answer(*pieces, {"choices": [], "usage": usage}) == one
@@ -96,7 +97,10 @@ def test_a_count_that_cannot_be_is_none(count: Any) -> None:
 
 
 def test_counts_of_thoughts_and_of_what_the_server_kept_are_read() -> None:
-    details = {"completion_tokens_details": {"reasoning_tokens": 4}, "prompt_tokens_details": {"cached_tokens": 6}}
+    details: dict[str, Any] = {
+        "completion_tokens_details": {"reasoning_tokens": 4},
+        "prompt_tokens_details": {"cached_tokens": 6},
+    }
     found = answer(whole({"content": "a"}, completion_tokens=5, prompt_tokens=9, **details))
     assert (found.reasoning_tokens, found.cached_tokens) == (4, 6)
     assert (
@@ -223,7 +227,7 @@ def test_the_limit_stays_where_it_is_not_used_where_answers_are_slow_to_begin_an
 
 def test_parameters_are_sent_under_the_names_of_the_api_and_defaults_are_not() -> None:
     dialect = Dialect("m", extra={"user": "x"})
-    messages = ({"role": "user", "content": "a"},)
+    messages: tuple[Message, ...] = ({"role": "user", "content": "a"},)
     assert dialect.body(messages, GenerationParams(max_new_tokens=5)) == {
         "user": "x",
         "model": "m",
@@ -281,7 +285,7 @@ def test_images_are_sent_as_data_and_sound_is_refused(tmp_path: Any) -> None:
 
 
 def test_a_continuation_is_told_from_its_prompt_by_the_texts_of_tokens() -> None:
-    echoed = {
+    echoed: dict[str, list[Any]] = {
         "tokens": ["The", " cat", " sat", " down", "!"],
         "token_logprobs": [None, -1.0, -2.0, -0.5, -9.0],
         "top_logprobs": [None, {" cat": -1.0}, {" ran": -1.5, " sat": -2.0}, {" down": -0.5}, {"!": -9.0}],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
@@ -34,8 +35,9 @@ def serve() -> Iterator[Serve]:
     started = []
 
     def start(script: Script | None = None, **told: Any) -> ScriptedServer:
-        server = ScriptedServer(**({"script": script} if script else {}), **told).start()
-        started.append(server)
+        server = ScriptedServer(**told)
+        server.script = script or server.script
+        started.append(server.start())
         return server
 
     yield start
@@ -338,7 +340,8 @@ PROBED = [
 def test_what_a_server_passes_over_is_refused_by_name_and_found_out_once(
     serve: Serve, params: dict[str, Any], name: str
 ) -> None:
-    server = serve(lambda _body, _asked: Reply(f"story {len(server.bodies)}", usage={"prompt_tokens": 20}))
+    stories = itertools.count()
+    server = serve(lambda _body, _asked: Reply(f"story {next(stories)}", usage={"prompt_tokens": 20}))
     found = results(f"tiny@{server.url}", *(request("x", str(number), **params) for number in range(10)))
     for result in found.values():
         assert result.error is not None
