@@ -2,6 +2,7 @@
 #   make demo       the example suites on a real small model, with a score card at the end
 #   make test       lint, types and all tests
 #   make coverage   the tests that need no model, measured; fails below the floor
+#   make faults     campaigns: kills, full disks, hostile texts, programs that try to escape
 #
 # torch's default build for Linux brings CUDA libraries of several gigabytes. Where there is no GPU, as in CI, name the index of the
 # builds without them: make test TORCH_INDEX=https://download.pytorch.org/whl/cpu
@@ -13,7 +14,7 @@ WORKERS ?= 2
 PIP = $(VENV)/bin/pip --disable-pip-version-check
 PYTEST = $(VENV)/bin/python -m pytest
 
-.PHONY: demo test lint types tests shelves models coverage browser sandbox bench clean
+.PHONY: demo test lint types tests shelves models coverage browser sandbox faults bench clean
 
 demo: $(VENV)/.demo
 	$(PYTEST) --evals example_suites --evals-limit 10
@@ -58,6 +59,14 @@ sandbox:
 	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "== installing bubblewrap" \
 	       && apt-get update -qq && apt-get install -y -qq --no-install-recommends bubblewrap >/dev/null; } \
 	  || echo "== no bubblewrap, and it cannot be installed here: tests of that level will be skipped"
+
+# What a run must survive, tried for real; each campaign prints its table. Half an hour on two cores, of which no test of `make test`
+# takes any. All of them run, also after one that failed.
+CAMPAIGNS = kills hostile_text sandbox limits
+faults: $(VENV)/.test sandbox
+	@failed=; for campaign in $(CAMPAIGNS); do test -e campaigns/$$campaign.py || continue; echo "== $$campaign"; \
+	  $(VENV)/bin/python -m campaigns.$$campaign || failed="$$failed $$campaign"; done; \
+	  test -z "$$failed" || { echo "== failed:$$failed"; exit 1; }
 
 # An hour or two on two cores; benchmarks/compare.py says how to run a part of it, and how to bring lm-eval and vLLM along.
 bench: $(VENV)/.test

@@ -33,15 +33,15 @@ def command_line(config: pytest.Config) -> list[str]:
     What ``addopts`` of the configuration file brings is not in it: it is there in every run, and no wish of this one.
     """
     written = (*shlex.split(os.environ.get("PYTEST_ADDOPTS", "")), *config.invocation_params.args)
-    return list(_opened(map(str, written)))
+    return list(opened(map(str, written)))
 
 
-def _opened(words: Iterable[str]) -> Iterator[str]:
-    """Yield the words, and those of a file in the place of its name, as argparse reads it: one on a line."""
+def opened(words: Iterable[str]) -> Iterator[str]:
+    """Yield the words of a command line, and those of a file (``@FILE``) in the place of its name, as argparse reads it: one on a line."""
     for word in words:
         file = Path(word[1:]) if word[:1] == "@" and len(word) > 1 else None
         if file is not None and file.is_file():
-            yield from _opened(file.read_text(encoding="utf-8").splitlines())
+            yield from opened(file.read_text(encoding="utf-8").splitlines())
         else:
             yield word
 

@@ -120,6 +120,11 @@ _INI: Mapping[str, tuple[Any, Any, str]] = {
         600,
         "Seconds without a sign of life after which a working engine is ended (default: 600; 0 is no limit)",
     ),
+    "evals_load_timeout": (
+        "float",
+        3600,
+        "Seconds that loading a model may take (default: 3600; 0 is no limit)",
+    ),
 }
 
 

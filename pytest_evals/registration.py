@@ -16,13 +16,14 @@ from pytest_evals.errors import EvalsError
 from pytest_evals.fixtures.context import CODE_SANDBOX, RUN_CODE, TIME_LIMIT
 from pytest_evals.redaction import masked
 from pytest_evals.session.output_filter import OutputFilter, ReportsOfWorker
-from pytest_evals.session.setup import artifact_path, check_outputs, read_baseline, recollection, requested_outputs
+from pytest_evals.session.setup import check_outputs, claim_artifact, read_baseline, recollection, requested_outputs
 from pytest_evals.settings import Settings, read_settings
 from pytest_evals.sinks import for_terminal, log_is_read
 from pytest_evals.suites.declaration import MARK
 from pytest_evals.suites.manifest import SuiteManifest
 
 if TYPE_CHECKING:
+    from pytest_evals.artifacts.journal import Journal
     from pytest_evals.baselines.loading import Baseline
 
 
@@ -86,6 +87,8 @@ def _check_sandbox(settings: Settings) -> list[str]:
 
 
 def _run(config: pytest.Config, settings: Settings, collection: Collection) -> None:
+    from pytest_evals.fixtures.watchdog import watch
+    from pytest_evals.processes import end_with_starter
     from pytest_evals.runner.exits import refuse_quiet_exits
 
     refuse_quiet_exits(config)
@@ -95,12 +98,17 @@ def _run(config: pytest.Config, settings: Settings, collection: Collection) -> N
         from pytest_evals.engines.remote import ADDRESS
         from pytest_evals.xdist import activate_worker
 
+        # pytest-xdist starts its workers in the main thread.
+        end_with_starter()
+        watch(config, None)
         activate_worker(config, settings, collection, worker_input[ADDRESS])
         return
-    path = artifact_path(settings)
+    path, journal = claim_artifact(settings)
+    config.add_cleanup(journal.close)
     check_outputs(settings, path)
+    watch(config, path)
     distributed = config.getoption("dist", "no") != "no"
-    _own(config, settings, collection, path, programs, distributed=distributed)
+    _own(config, settings, collection, (path, journal), programs, distributed=distributed)
 
 
 def _recast(config: pytest.Config, replay: Path, collection: Collection) -> None:
@@ -121,7 +129,7 @@ def _own(
     config: pytest.Config,
     settings: Settings,
     collection: Collection,
-    path: Path,
+    artifact: tuple[Path, Journal],
     programs: Sequence[str],
     *,
     distributed: bool,
@@ -132,14 +140,16 @@ def _own(
     from pytest_evals.session.plugin import EvalSession
     from pytest_evals.session.terminal import ProgressLine, PytestScreen, Terminal
 
+    path, journal = artifact
     baseline = read_baseline(settings, config.invocation_params.dir)
     infos: dict[str, SuiteManifest] = collection.infos
     recalled = recollection(settings, infos)
-    pool = EnginePool(settings.root, settings.engine_options, settings.stall_timeout, recalled.memory)
-    config.pluginmanager.register(
-        EvalSession(config, settings, infos, pool, path, config.invocation_params.args, recalled, baseline),
-        "evals-session",
+    kept = None if journal.problem else journal.path
+    pool = EnginePool(
+        settings.root, settings.engine_options, settings.stall_timeout, recalled.memory, settings.load_timeout, kept
     )
+    session = EvalSession(config, settings, infos, pool, path, journal, recalled, baseline)
+    config.pluginmanager.register(session, "evals-session")
     config.pluginmanager.register(
         Terminal(config, settings, infos, path, [*recalled.header(), *programs]), "evals-terminal"
     )

@@ -15,6 +15,7 @@ from pytest_evals.gates import GateResult
 from pytest_evals.scores.records import CaseRecord
 from pytest_evals.scores.score import Score
 from pytest_evals.scores.slices import WeakSlice, weak_slices
+from pytest_evals.text import pluralize
 
 _ALPHA = 0.05
 FailurePlace = tuple[str, str, str]
@@ -164,6 +165,8 @@ class ScoreCard:
     unwritten: str | None = None
     """What became of an artifact that could not be written to its end."""
     interruption: str | None = None
+    resume: str | None = None
+    """The command that goes on with a run which was cut short."""
     records: tuple[CaseRecord, ...] = ()
     shorts: Mapping[str, str] = field(default_factory=dict)
     """Model -> the name that tables show."""
@@ -248,3 +251,8 @@ def unfinished_note(records: Sequence[CaseRecord]) -> str | None:
         if unfinished
         else None
     )
+
+
+def apart_note(answers: int) -> str:
+    """Say that a run which was cut short has answers of cases that did not finish."""
+    return f"{pluralize(answers, 'answer')} of cases that did not finish {'is' if answers == 1 else 'are'} kept"

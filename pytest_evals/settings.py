@@ -53,6 +53,7 @@ class Settings:
     refuse_recorded: bool
     grader_timeout: float
     stall_timeout: float
+    load_timeout: float
     exact: bool
     audit: int
     reuse: Reuse
@@ -120,6 +121,7 @@ def read_settings(config: pytest.Config) -> Settings:
         refuse_recorded=_one_of("evals_recorded", config.getini("evals_recorded"), RECORDED_CHOICES) == "refuse",
         grader_timeout=_seconds(config, "evals_grader_timeout"),
         stall_timeout=_seconds(config, "evals_stall_timeout"),
+        load_timeout=_seconds(config, "evals_load_timeout"),
         exact=_exact(config),
         audit=_whole("--evals-audit", config.getoption("evals_audit"), least=1) or 0,
         run_code=bool(config.getoption("evals_run_code") or config.getini("evals_run_code")),

@@ -21,7 +21,7 @@ _STYLED = re.compile(rf"({_STYLE}|\r)")
 # Each pattern ends with the character that is escaped, so that a command which is written bit by bit is met in its last bit.
 _ANYWHERE = (
     # GitHub "##[name]", Azure "##vso[area.name]" and "##[name]", TeamCity and its IDEs "##teamcity[name]".
-    rf"#{_STYLE}*#{_STYLE}*(?:vso|teamcity)?{_STYLE}*\["
+    rf"#{_STYLE}*#{_STYLE}*(?:(?:vso|teamcity){_STYLE}*)?\["
     # GitLab and Travis: sections that fold.
     r"|section_(?:start|end):|travis_(?:fold|time):"
 )

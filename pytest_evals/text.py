@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import functools
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 # Control characters (ANSI escapes start with one) and marks that reorder what follows.
 _CONTROL = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
@@ -87,6 +88,38 @@ def one_line(text: str, limit: int = 160) -> str:
 def quoted(text: str, limit: int = 160) -> str:
     """Return ``text`` in quotes on one line, cut to ``limit`` characters, with everything unprintable escaped."""
     return repr(text if len(text) <= limit else f"{text[: limit - 3]}...")
+
+
+# -- Normal forms of Unicode.
+
+_MOST_MARKS = 30
+"""Combining characters in a row that are put in order together: no language has more (UAX #15, stream-safe text)."""
+
+
+def unicode_form(form: Literal["NFC", "NFKC"], text: str) -> str:
+    """Return the normal form of a text; rows of more combining characters than any language has are taken apart.
+
+    Putting such a row in order takes time that grows as the square of its length.
+    """
+    if text.isascii() or not any(map(unicodedata.combining, text)):
+        return unicodedata.normalize(form, text)
+    parts, start, row = [], 0, 0
+    for place, character in enumerate(text):
+        row = row + 1 if unicodedata.combining(character) else 0
+        if row > _MOST_MARKS:
+            parts.append(unicodedata.normalize(form, text[start:place]))
+            start, row = place, 1
+    return "".join([*parts, unicodedata.normalize(form, text[start:])])
+
+
+def stacks_marks(text: str) -> bool:
+    """Tell whether more combining characters stand in a row than any language has."""
+    row = 0
+    for character in "" if text.isascii() else text:
+        row = row + 1 if unicodedata.combining(character) else 0
+        if row > _MOST_MARKS:
+            return True
+    return False
 
 
 # -- What UTF-8 can hold.

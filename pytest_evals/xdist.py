@@ -86,6 +86,12 @@ class Declarer:
         """See the class."""
         self._remote.declare([info.to_dict() for info in self._collection.infos.values()])
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self) -> None:
+        """Run nothing more once the controller has ended, by a signal for one."""
+        if self._remote.ended:
+            pytest.exit("the process that owns the session has ended")
+
     def pytest_unconfigure(self) -> None:
         """Hang up."""
         self._remote.close()

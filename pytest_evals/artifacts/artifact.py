@@ -1,7 +1,8 @@
 """Reads evaluation artifacts: what a run left behind, complete or cut off.
 
-An artifact is JSON Lines: a ``run`` line, one ``sample`` line a finished case, and a ``summary`` line at the end. Each
-line was flushed when it was written, so that after a crash all but the last one can be relied on.
+An artifact is JSON Lines: a ``run`` line, one ``sample`` line a finished case, an ``answer`` line for each answer that is in no
+sample, and a ``summary`` line at the end. Each line was flushed when it was written, so that after a crash all but the last one can
+be relied on.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pydantic import BaseModel, Field
 
 from pytest_evals.artifacts.reader import ArtifactReader
 from pytest_evals.artifacts.sample import dump, to_record
-from pytest_evals.artifacts.schema import EvalSample, RunRecord, Summary
+from pytest_evals.artifacts.schema import AnswerRecord, EvalSample, RunRecord, Summary
 from pytest_evals.artifacts.writer import replacing
 from pytest_evals.errors import ArtifactError
 from pytest_evals.scores.score import compute_scores
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
 class EvaluationArtifact(BaseModel):
     """A run as it was recorded.
 
-    ``complete`` tells whether the run came to its end: it is false for one that was interrupted or killed.
+    ``complete`` tells whether the run came to its end: it is false for one that was interrupted or killed. ``answers`` are those of
+    models that are in no sample, since their cases did not finish.
     """
 
     run: RunRecord
     samples: list[EvalSample] = Field(default_factory=list)
+    answers: list[AnswerRecord] = Field(default_factory=list)
     summary: Summary | None = None
 
     @property
@@ -49,8 +52,9 @@ class EvaluationArtifact(BaseModel):
         """
         reader = ArtifactReader(path)
         samples = [EvalSample.model_validate(line) for line in reader.samples()]
+        answers = [AnswerRecord.model_validate(line) for line in reader.answers()]
         summary = Summary.model_validate(reader.summary) if reader.summary else None
-        return cls(run=RunRecord.model_validate(reader.run), samples=samples, summary=summary)
+        return cls(run=RunRecord.model_validate(reader.run), samples=samples, answers=answers, summary=summary)
 
     @staticmethod
     def iter_samples(path: str | Path) -> Iterator[EvalSample]:
@@ -60,7 +64,7 @@ class EvaluationArtifact(BaseModel):
 
     def save(self, path: str | Path) -> None:
         """Write the artifact; what `load` reads from it is equal to this one."""
-        lines = itertools.chain([self.run], self.samples, [self.summary] if self.summary else [])
+        lines = itertools.chain([self.run], self.samples, self.answers, [self.summary] if self.summary else [])
         with replacing(Path(path), owner_only=True) as file:
             file.writelines(f"{dump(line.model_dump(by_alias=True))}\n" for line in lines)
 

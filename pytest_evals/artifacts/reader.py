@@ -19,8 +19,10 @@ from io import BufferedReader
 from pathlib import Path
 from typing import cast
 
+from pytest_evals.artifacts.journal import read_journal
 from pytest_evals.artifacts.validation import (
     ParsedLine,
+    checked_answer,
     checked_run,
     checked_summary,
     parsed,
@@ -36,6 +38,7 @@ _MARK = b"\xef\xbb\xbf"  # what some editors put before UTF-8
 _LONGEST_RUN_LINE = 64 * 1024 * 1024
 # Every sample that this package writes starts like this, so that finding its name takes no parsing.
 _SAMPLE = re.compile(rb'\{"type": "sample", "id": "[^"\\]*", "nodeid": "([^"\\]*)"')
+_ANSWER = b'{"type": "answer", "key": '
 
 
 class ArtifactReader:
@@ -53,6 +56,7 @@ class ArtifactReader:
         self.cut = False
         self._spool: BufferedReader | None = None
         self._last_attempts: set[int] = set()
+        self._answer_lines: set[int] = set()
         self._scan()
 
     @property
@@ -69,6 +73,16 @@ class ArtifactReader:
             if number in self._last_attempts:
                 yield read_sample(line, self._where(number))
 
+    def answers(self) -> Iterator[ParsedLine]:
+        """Yield the answers that are in no sample: of cases that did not finish. A run that was killed, or still goes on, has them
+        in its journal, beside the file.
+        """
+        for number, line in self._lines() if self._answer_lines else ():
+            if number in self._answer_lines:
+                yield checked_answer(parsed(line, self._where(number)), self._where(number))
+        if self.summary is None and isinstance(self.path, Path):
+            yield from read_journal(self.path, str(self.run["run_id"]))
+
     # -- the first pass
 
     def _scan(self) -> None:
@@ -77,9 +91,7 @@ class ArtifactReader:
         started = False
         for number, line in self._lines():
             where = self._where(number)
-            known = _SAMPLE.match(line) if started and line.endswith(b"\n") else None
-            if known:
-                attempts[known[1].decode("utf-8", "replace")] = number
+            if started and line.endswith(b"}\n") and self._told_apart(number, line, attempts):
                 continue
             try:
                 data = parsed(line, where)
@@ -93,6 +105,8 @@ class ArtifactReader:
                 self.run, started = checked_run(data, where), True
             elif data.get("type") == "sample":
                 attempts[str(data.get("nodeid"))] = number
+            elif data.get("type") == "answer":
+                self._answer_lines.add(number)
             elif data.get("type") == "summary":
                 self.summary = checked_summary(data, where)
             else:
@@ -100,6 +114,17 @@ class ArtifactReader:
         if not started:
             raise ArtifactError(f"{self.path} is empty: it is no artifact of pytest --evals")
         self._last_attempts = set(attempts.values())
+
+    def _told_apart(self, number: int, line: bytes, attempts: dict[str, int]) -> bool:
+        """Take note of a sample or an answer as this package writes them; return whether it is one."""
+        known = _SAMPLE.match(line)
+        if known:
+            attempts[known[1].decode("utf-8", "replace")] = number
+        elif line.startswith(_ANSWER):
+            self._answer_lines.add(number)
+        else:
+            return False
+        return True
 
     def _where(self, number: int) -> str:
         return f"{self.path}:{number}"

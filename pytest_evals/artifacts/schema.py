@@ -146,6 +146,18 @@ class EvalSample(_Record):
     content: dict[str, str] = Field(default_factory=dict)
 
 
+class AnswerRecord(_Record):
+    """An answer that is in no sample, since its case did not finish: ``key`` as in `OriginRecord`, ``id`` is that of the request,
+    ``completion`` has the keys of `CallRecord` from ``text`` on.
+    """
+
+    type: Literal["answer"] = "answer"
+    key: str
+    id: str
+    model: str
+    completion: dict[str, Any]
+
+
 class SuiteEntry(_Record):
     """A suite of the run: its dataset, and how many cases of it were taken."""
 
@@ -176,6 +188,10 @@ class RunRecord(_Record):
     options: dict[str, Any]
     suites: list[SuiteEntry]
     reused: dict[str, Any] | None = None
+    addopts: str | None = None
+    """The value of ``PYTEST_ADDOPTS``, where it was set."""
+    folder: str | None = None
+    """The folder in which pytest was called; `None` where an older version wrote the artifact."""
 
 
 class Summary(_Record):
@@ -234,8 +250,9 @@ def _plain(annotation: Any) -> Any:
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of an artifact's line: any of run, sample and summary."""
-    schema: dict[str, Any] = TypeAdapter(RunRecord | EvalSample | Summary).json_schema(by_alias=True)
+    """Return the JSON Schema of an artifact's line: any of run, sample, answer and summary."""
+    lines = RunRecord | EvalSample | AnswerRecord | Summary
+    schema: dict[str, Any] = TypeAdapter(lines).json_schema(by_alias=True)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"pytest-evals artifact line, schema {SCHEMA}",

@@ -53,6 +53,11 @@ def checked_summary(data: ParsedLine, where: str) -> ParsedLine:
     return _checked(data, "Summary", where)
 
 
+def checked_answer(data: ParsedLine, where: str) -> ParsedLine:
+    """Return an ``answer`` line. Raises `ArtifactError`."""
+    return _checked(data, "AnswerRecord", where)
+
+
 def unexpected(kind: object) -> str:
     """Say what is wrong with a line of this ``kind``."""
     if kind == "run":

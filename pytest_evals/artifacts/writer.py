@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import shutil
 import stat
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import FileIO
@@ -18,7 +18,7 @@ from pytest_evals.artifacts.sample import dump
 from pytest_evals.errors import ArtifactError
 from pytest_evals.text import pluralize
 
-SCHEMA = 1
+SCHEMA = 2
 """The version that this package writes, and the newest that it reads."""
 OWNER_ONLY = 0o600
 """The mode of artifacts, pages and answers, where the system has modes."""
@@ -33,7 +33,7 @@ def check_writable(path: Path, what: str = "the artifact") -> None:
         if path.exists():
             check_regular(path, what)
             with path.open("ab") as file:
-                if not _locked(file):
+                if not locked(file):
                     raise ArtifactError(f"{what} {path} is being written by another run; choose another file")
         else:
             with tempfile.TemporaryFile(dir=path.parent):
@@ -64,94 +64,227 @@ class ArtifactWriter:
     """One artifact in the making. An existing file is replaced when the first line is written, not before.
 
     Where a line cannot be written (the disk is full, say), ``problem`` says why, and every later line tries again: the run goes
-    on, and nothing is lost that can still be kept.
+    on, and nothing is lost that can still be kept. A file that another run wrote meanwhile is left to it. All lines are kept in
+    memory too, packed, so that an artifact which is not as it was written can be written once more, somewhere else.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.started = False
         self.problem: str | None = None
+        self.whole = False
+        """Whether all of it is in the file at ``path``, which after `finish` may be another one."""
+        self._found = _state(path)
+        self._taken: str | None = None
         self._file: FileIO | None = None
-        self._pending = bytearray()
+        self._identity: tuple[int, int] | None = None
+        self._copy = PackedLines()
+        # How many bytes were written, and those that follow: one value, since a signal may come between any two statements.
+        self._rest = (0, b"")
 
     def start(self, run: Mapping[str, Any]) -> None:
         """Write the first line."""
         self.started = True
         self.write(dump(run))
 
+    def restate(self, run: Mapping[str, Any]) -> None:
+        """Replace the first line, as long as it is the only one: more is known now."""
+        before, line = self._copy.read(), f"{dump(run)}\n".encode()
+        if before.count(b"\n") != 1 or before == line:
+            return
+        # A shorter one is filled up with blanks, which JSON allows: the file is never without its first line.
+        line = line[:-1].ljust(len(before) - 1) + b"\n"
+        self._copy = PackedLines(line)
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.seek(0)
+        self._rest = (0, line)
+        self._flush()
+
     def write(self, line: str) -> None:
         """Write one line; when this returns without a problem, the file has it."""
         if not self.started:
             raise ArtifactError(f"the artifact {self.path} was not started")
-        self._pending += f"{line}\n".encode()
+        data = f"{line}\n".encode()
+        self._copy.add(data)
+        written, rest = self._rest
+        self._rest = (written, rest + data)
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._taken is not None:
+            # It is all in the copy.
+            self._rest = (0, b"")
+            return
         try:
-            self._write_pending()
+            self._write_rest()
+        except ForeignFileError as error:
+            self._taken = self.problem = str(error)
+            self._rest = (0, b"")
         except (OSError, ArtifactError) as error:
             self.problem = getattr(error, "strerror", None) or str(error)
         else:
             self.problem = None
 
-    def _write_pending(self) -> None:
+    def _write_rest(self) -> None:
         if self._file is None:
-            self._file = _opened(self.path)
-        while self._pending:
-            del self._pending[: self._file.write(self._pending)]
+            self._file = _opened(self.path, self._found)
+            self._identity = _identity(self._file)
+        if _identity(self._file) != self._identity:
+            # A test that closes all descriptors closes this one, too; its number may be another file's by now.
+            raise ArtifactError("something in this process closed it")
+        while True:
+            written, rest = self._rest
+            place = self._file.tell()
+            self._rest = (place, rest[place - written :])
+            if not self._rest[1]:
+                return
+            self._file.write(self._rest[1])
 
     def finish(self, summary: Mapping[str, Any]) -> str | None:
-        """Write the last line and close. Return what became of an artifact that could not be written, `None` of one that is
-        whole.
+        """Write the last line and close. Return what became of an artifact that is not where it should be, or not whole; `None`
+        of one that is.
         """
         if not self.started:
             return None
         self.write(dump(summary))
         if self._file is not None and self.problem is None:
             self.problem = self._settled(self._file)
-        said = (
-            None if self.problem is None else f"the artifact {self.path} is not whole: {self.problem}; {self._rescue()}"
-        )
-        if self._file is not None:
+        self.whole = self.problem is None
+        said = None if self.whole else f"the artifact {self.path} is not whole: {self.problem}; {self._rescue()}"
+        if self._file is not None and _identity(self._file) == self._identity:
             self._file.close()
         return said
 
     def _settled(self, file: FileIO) -> str | None:
-        """Have the file on disk; return why it is not."""
-        if not os.fstat(file.fileno()).st_nlink:
-            return "it was removed while the run went on"
+        """Have the file on disk; return why it is not, or not as it was written."""
         try:
-            if self.path.is_file():
-                os.fsync(file.fileno())
+            if not self.path.exists():
+                gone = "removed" if not os.fstat(file.fileno()).st_nlink else "moved or removed"
+                return f"it was {gone} while the run went on"
+            if not is_at(file, self.path):
+                return "another file was put in its place while the run went on"
+            os.fsync(file.fileno())
+            file.seek(0)
+            if not self._copy.equals(iter(lambda: file.read(_CHUNK), b"")):
+                return "something else changed it while the run went on"
         except OSError as error:
             return error.strerror or str(error)
         return None
 
     def _rescue(self) -> str:
         """Write the whole artifact somewhere else; say where."""
-        missing = self._pending.count(b"\n")
         try:
             descriptor, name = tempfile.mkstemp(prefix="evals-", suffix=".jsonl")
             with os.fdopen(descriptor, "wb") as whole:
-                # A device holds nothing that could be read.
-                if self._file is not None and stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
-                    self._file.seek(0)
-                    shutil.copyfileobj(self._file, whole)
-                whole.write(self._pending)
+                whole.writelines(self._copy.chunks())
+                whole.flush()
+                os.fsync(whole.fileno())
         except OSError as error:
+            missing = self._rest[1].count(b"\n") or self._copy.lines
             return f"its last {pluralize(missing, 'line')} are lost, since nothing can be written to {tempfile.gettempdir()} either: {error.strerror}"
         self.path = Path(name)
+        self.whole = True
         return f"all of it is in {name}"
 
 
-def _opened(path: Path) -> FileIO:
-    """Open the file for this run alone, and empty it. Raises `ArtifactError` where another run is writing it."""
+_CHUNK = 1 << 20
+
+
+class PackedLines:
+    """Bytes that were written, in a quarter of their size."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        self.lines = 0
+        self._packer = zlib.compressobj(1)
+        self._packed: list[bytes] = []
+        if data:
+            self.add(data)
+
+    def add(self, data: bytes) -> None:
+        """Take what follows."""
+        self.lines += data.count(b"\n")
+        packed = self._packer.compress(data)
+        if packed:
+            self._packed.append(packed)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield all of it."""
+        unpacker = zlib.decompressobj()
+        for packed in (*self._packed, self._packer.copy().flush()):
+            yield unpacker.decompress(packed)
+        yield unpacker.flush()
+
+    def read(self) -> bytes:
+        """Return all of it."""
+        return b"".join(self.chunks())
+
+    def equals(self, others: Iterator[bytes]) -> bool:
+        """Tell whether it is what ``others`` are together."""
+        return _digest(self.chunks()) == _digest(others)
+
+
+def _digest(chunks: Iterator[bytes]) -> tuple[int, int]:
+    length = checksum = 0
+    for chunk in chunks:
+        length, checksum = length + len(chunk), zlib.crc32(chunk, checksum)
+    return length, checksum
+
+
+class ForeignFileError(ArtifactError):
+    """A file belongs to another run."""
+
+
+FileState = tuple[int, int, int, int]
+"""Device, file, size and time of the last change."""
+
+
+def _state(path: Path) -> FileState | None:
+    """Return what changes when somebody writes a file, `None` where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _opened(path: Path, found: FileState | None) -> FileIO:
+    """Open the file for this run alone, and empty it. Raises `ForeignFileError` where another run is writing it, or has done so
+    since it was ``found`` at the start.
+    """
     # Opening empties nothing: another run may be writing.
     check_regular(path, "it cannot go there:")
-    file = open_owner_only(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, "a+b")
-    if not _locked(file):
+    if _state(path) != found and _state(path) is not None:
+        raise ForeignFileError("another run wrote it meanwhile")
+    file = open_owner_only(path, os.O_RDWR | os.O_CREAT, "r+b")
+    if not locked(file):
         file.close()
-        raise ArtifactError("another run is writing it")
-    if path.is_file():
+        raise ForeignFileError("another run is writing it")
+    # Between the two looks another one may have begun, and come to its end.
+    if os.fstat(file.fileno()).st_size and _state(path) != found:
+        file.close()
+        raise ForeignFileError("another run wrote it meanwhile")
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.truncate(0)
     return file
+
+
+def _identity(file: FileIO) -> tuple[int, int] | None:
+    """Return what tells an open file from others, `None` of one that is closed."""
+    try:
+        found = os.fstat(file.fileno())
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def is_at(file: FileIO, path: Path) -> bool:
+    """Tell whether an open file is the one at ``path``. Raises `OSError`."""
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(there, os.fstat(file.fileno()))
 
 
 def open_owner_only(path: Path, flags: int, mode: str) -> FileIO:
@@ -169,7 +302,7 @@ def make_owner_only(file: int | Path) -> None:
             os.chmod(file, stat.S_IMODE(found.st_mode) & 0o700)  # noqa: PTH101 - the same
 
 
-def _locked(file: IO[bytes]) -> bool:
+def locked(file: IO[bytes]) -> bool:
     """Lock a file as long as it is open; return false where another process has done so. Not every system can."""
     try:
         import fcntl

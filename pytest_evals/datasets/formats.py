@@ -20,6 +20,7 @@ _JSON_SPACE = re.compile(r"[ \t\n\r]*")
 _BLANK = ("", "NaN")
 # csv refuses fields above 128 KiB unless told otherwise; long documents are ordinary data here.
 _CSV_FIELD_LIMIT = 2**31 - 1
+_MOST_VALUES = 10_000_000
 
 
 def _decode(path: Path, content: bytes) -> str:
@@ -119,6 +120,8 @@ def _read_yaml(path: Path, content: bytes) -> Iterator[tuple[int, Row]]:
         # What yaml.safe_load does, in the two steps between which the lines are known.
         loader = yaml.SafeLoader(_decode(path, content))
         node = loader.get_single_node()
+        if node is not None and _values_of(node, {}) > _MOST_VALUES:
+            raise DatasetError(f"{path}: its aliases (*name) repeat what they name more than {_MOST_VALUES:,} times")
         value = None if node is None else loader.construct_document(node)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that does not exist
         raise DatasetError(f"{path}: not valid YAML: {error}") from error
@@ -131,6 +134,17 @@ def _read_yaml(path: Path, content: bytes) -> Iterator[tuple[int, Row]]:
                 f"{path}:{line}: NaN and infinities are no values of a row; use null or leave the field out"
             )
     yield from _numbered(path, zip(lines, value, strict=True))
+
+
+def _values_of(node: Any, known: dict[int, float]) -> float:
+    """Return how many values a node of YAML comes to, with those of its aliases each time; infinite for one that holds itself."""
+    if isinstance(node.value, str):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = math.inf
+        parts = [part for entry in node.value for part in (entry if isinstance(entry, tuple) else (entry,))]
+        known[id(node)] = 1 + sum(_values_of(part, known) for part in parts)
+    return known[id(node)]
 
 
 def _holds_no_number(value: object) -> bool:

@@ -84,6 +84,10 @@ class AnswerCache:
         self._keys[request.id] = key
         return None
 
+    def key_of(self, request: Request) -> AnswerKey | None:
+        """Return the key of a request that was looked up and is being computed, `None` of one that is nobody else's answer."""
+        return self._keys.get(request.id)
+
     def has_any(self, model: str, info: EngineInfo) -> bool:
         """Tell whether there is any answer of ``model`` if ``info`` describes it."""
         digest = self._digest(self._spec(model), info.identity)

@@ -15,12 +15,13 @@ from pytest_evals.engines.supervisor import ProcessSupervisor
 
 class Sender(Protocol):
     """Who sends requests. ``notes``: what a person who waits should know. Processes are started with ``options``, and
-    ended after ``stall_seconds`` of silence.
+    ended after ``stall_seconds`` of silence, and one that loads after ``load_seconds``.
     """
 
     notes: deque[str]
     options: Mapping[str, Any]
     stall_seconds: float
+    load_seconds: float
 
     def ready(self, replica_set: ReplicaSet) -> bool:
         """Answer what is known without the model; return whether it is known what the model needs to be loaded for."""
@@ -90,6 +91,7 @@ class DeviceScheduler:
             return
         self._sender.notes.append(f"{replica.label}: starting the engine")
         replica.stall_seconds = self._sender.stall_seconds
+        replica.load_seconds = self._sender.load_seconds
         replicas = len(self._registry.of(replica).replicas)
         self._processes.start(replica, {**self._sender.options, "replica": replica.number, "replicas": replicas})
 

@@ -15,7 +15,6 @@ from pytest_evals.engines.kind import EngineKind, EngineOption, Report, one_of, 
 from pytest_evals.engines.model_folder import locate_model
 from pytest_evals.engines.openai.kind import openai_kind
 from pytest_evals.errors import ModelError, SuiteError, did_you_mean
-from pytest_evals.replies.form import written_form
 
 if TYPE_CHECKING:
     from pytest_evals.engines.protocol import Engine, EngineInfo
@@ -74,6 +73,8 @@ def _template(text: str) -> str:
 
 
 def _reasoning(text: str) -> str:
+    from pytest_evals.replies.form import written_form
+
     try:
         written_form(text)
     except SuiteError as error:

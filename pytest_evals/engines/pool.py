@@ -21,12 +21,15 @@ from pytest_evals.engines.answer_cache import AnswerCache
 from pytest_evals.engines.deferred_loading import DeferredLoading
 from pytest_evals.engines.device_scheduler import DeviceScheduler
 from pytest_evals.engines.ipc import Channel, Packet
+from pytest_evals.engines.journal import journal_results
 from pytest_evals.engines.protocol import Deliver, EngineInfo, Request, Result
 from pytest_evals.engines.replica import Replica
 from pytest_evals.engines.replica_set import ReplicaRegistry, ReplicaSet
 from pytest_evals.engines.supervisor import ProcessSupervisor
+from pytest_evals.errors import EvalsError
 
 LOAD_ATTEMPTS = 2
+ENDED = "the run has ended"
 
 
 @dataclass
@@ -34,23 +37,28 @@ class EnginePool:
     """See the module.
 
     ``options`` are what every engine is told; ``root`` resolves paths and modules. An engine that has work and gives no
-    sign of life for ``stall_seconds`` is ended (0: never). ``memory`` answers what is known from before.
+    sign of life for ``stall_seconds`` is ended (0: never), and one that takes ``load_seconds`` to load its model (0: never).
+    ``memory`` answers what is known from before. ``journal`` is the file in which engines keep their answers.
     """
 
     root: Path
     options: Mapping[str, Any] = field(default_factory=dict)
     stall_seconds: float = 0.0
     memory: AnswerCache | None = None
+    load_seconds: float = 0.0
+    journal: Path | None = None
 
     def __post_init__(self) -> None:
         self.notes: deque[str] = deque()
         """What a person who waits should know, in order: loading, loaded, restarted."""
         self.incidents: list[str] = []
         """What belongs in the report also where all went well afterwards: deaths of processes, ways of running."""
+        self.on_first_request: Callable[[], None] | None = None
+        """Called once, with the lock held, before anything is asked of an engine."""
         self._registry = ReplicaRegistry(self.root, str(self.options.get("device", "auto")))
         self._results = Results()
         self._changed = threading.Condition()
-        self._processes = ProcessSupervisor(self.root, self._changed, self)
+        self._processes = ProcessSupervisor(self.root, self._changed, self, self.journal)
         self._scheduler = DeviceScheduler(self._registry, self._processes, self)
         self._deferred = DeferredLoading(self.root, self.options, self.memory, self._changed, self._scheduler.schedule)
 
@@ -82,6 +90,8 @@ class EnginePool:
                 self.submit([request])
             while request.id not in self._results:
                 left = None if deadline is None else deadline - time.monotonic()
+                if self._processes.closing:
+                    raise EvalsError(ENDED)
                 if left is not None and left <= 0:
                     return None
                 self._changed.wait(left)
@@ -90,6 +100,8 @@ class EnginePool:
     def subscribe(self, requests: Sequence[Request], deliver: Deliver) -> None:
         """See `Generation.subscribe`."""
         with self._changed:
+            if self._processes.closing:
+                raise EvalsError(ENDED)
             self._results.subscribe(requests, deliver)
             self.submit([request for request in requests if self._results.unanswered(request)])
 
@@ -109,10 +121,11 @@ class EnginePool:
             return self._processes.serve(role, handler)
 
     def close(self) -> None:
-        """End every process; unfinished requests get no result."""
+        """End every process; unfinished requests get an error."""
         with self._changed:
             self._processes.closing = True
             replicas = [replica for replica in self.all_replicas() if replica.process]
+            self._results.fail(Failure("engine", ENDED))
             self._changed.notify_all()
         self._processes.close(replicas)
 
@@ -175,8 +188,15 @@ class EnginePool:
         replica.heard = time.monotonic()
         if replica.working_since is None:
             replica.working_since = replica.heard
+        begin, self.on_first_request = self.on_first_request, None
+        if begin is not None:
+            begin()
         # A process that dies at this moment is noticed by its watcher, and what it was sent is sent again.
-        replica.tell({"type": "generate", "requests": [request.to_dict() for request in requests]})
+        replica.tell({"type": "generate", "requests": [self._to_wire(request) for request in requests]})
+
+    def _to_wire(self, request: Request) -> Packet:
+        key = self.memory.key_of(request) if self.memory is not None else None
+        return {**request.to_dict(), "key": None if key is None else str(key)}
 
     def _unknown(self, replica: Replica, requests: list[Request]) -> list[Request]:
         """Answer what is known from before, and return the rest."""
@@ -242,10 +262,17 @@ class EnginePool:
         self.incidents.append(f"{replica.label}: an engine process {how.splitlines()[0]}")
         if loading:
             replica.attempts += 1
-            if replica.attempts >= LOAD_ATTEMPTS:
+            if replica.attempts >= LOAD_ATTEMPTS or replica.load_hung:
                 self._fail(replica, f"model {replica.spec.text!r}: the engine's process {how}")
         else:
+            self._recover(replica)
             self._keep(replica, replica.tracker.crashed(how))
+
+    def _recover(self, replica: Replica) -> None:
+        """Take the answers that a process had written down, and did not come to send."""
+        if self.journal is not None:
+            for result in journal_results(self.journal, replica.tracker.sent):
+                self._keep(replica, replica.tracker.finished(self._learned(result)))
 
 
 # -- Results on their way from an engine to whoever asked: kept until they are taken, or handed to a subscriber at once.
@@ -283,6 +310,10 @@ class Results:
                 self._subscribers[request.id] = deliver
         if here:
             deliver(here)
+
+    def fail(self, failure: Failure) -> None:
+        """Give all subscribers that still wait an error."""
+        self.keep([Result(key, error=failure) for key in list(self._subscribers)])
 
     def unanswered(self, request: Request) -> bool:
         """Tell whether a subscriber waits for the answer."""

@@ -9,8 +9,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import IO, Any, cast
+
+from pytest_evals.processes import kill_group, start_process
 
 _LOG_LINES = 8
 _GRACE_SECONDS = 3.0
@@ -36,25 +39,41 @@ class EngineProcess:
         descriptor, name = tempfile.mkstemp(prefix="evals-engine-", suffix=".log")
         self._log = Path(name)
         self._reason: str | None = None
+        self._lock = threading.Lock()
+        self._group_ended = False
         environment = {**os.environ, **{name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}}
         with os.fdopen(descriptor, "wb") as log:
-            self._popen = subprocess.Popen(
+            self._popen = start_process(
                 [sys.executable, "-m", "pytest_evals.engines.worker"],
+                environment=environment,
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=environment,
             )
         # The key travels through a pipe: command lines and environments can be read by others.
         with contextlib.suppress(BrokenPipeError), cast("IO[bytes]", self._popen.stdin) as stdin:
             stdin.write(json.dumps(orders).encode())
 
     def wait(self, seconds: float) -> int | None:
-        """Wait so long for the end; return the exit status (negative: the signal that ended it), `None` while it runs."""
+        """Wait so long for the end; return the exit status (negative: the signal that ended it), `None` while it runs.
+
+        What the process has started, and left behind, ends with it.
+        """
         try:
-            return self._popen.wait(seconds)
+            status = self._popen.wait(seconds)
         except subprocess.TimeoutExpired:
             return None
+        with self._lock:
+            # Once: the system may give the number to another process later.
+            if not self._group_ended:
+                self._group_ended = True
+                kill_group(self._popen.pid)
+        return status
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._popen.pid
 
     def kill(self, reason: str) -> None:
         """End the process by force; its exit_report will give the reason."""
@@ -63,14 +82,11 @@ class EngineProcess:
 
     def end(self, *, patient: bool) -> None:
         """End the process: by itself within some seconds if ``patient``, else by force."""
-        if patient:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._popen.wait(_GRACE_SECONDS)
-                return
+        if patient and self.wait(_GRACE_SECONDS) is not None:
+            return
         for stop in (self._popen.terminate, self._popen.kill):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                stop()
-                self._popen.wait(_GRACE_SECONDS)
+            stop()
+            if self.wait(_GRACE_SECONDS) is not None:
                 return
 
     def exit_report(self, status: int) -> str:

@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from pytest_evals.completion import Completion, Failure, Message
 from pytest_evals.generation import GenerationParams, changed_params
@@ -228,6 +228,13 @@ def refusal(request: Request, capabilities: Capabilities) -> Failure | None:
         "unsupported",
         f"{request.model} cannot honour the generation parameter {beyond[0]!r}; leave it out for this model",
     )
+
+
+@runtime_checkable
+class TellsAtOnce(Protocol):
+    """An engine whose answers may be worth more than a moment: it tells of each as soon as it is there, before it yields it."""
+
+    on_result: Callable[[Result], None]
 
 
 # -- What the process that runs tests needs of engines, wherever they are.

@@ -13,7 +13,7 @@ from typing import Any
 
 from pytest_evals.completion import Failure
 from pytest_evals.engines.ipc import Channel, Packet, connect
-from pytest_evals.engines.pool import EnginePool
+from pytest_evals.engines.pool import ENDED, EnginePool
 from pytest_evals.engines.protocol import Deliver, Request, Result
 from pytest_evals.errors import EvalsError
 
@@ -25,13 +25,16 @@ GONE = "the process that owns the engines is gone"
 
 
 class RemotePool:
-    """A worker's connection. Does what `Generation` asks, and carries declarations to the controller."""
+    """A worker's connection. Does what `Generation` asks, and carries declarations to the controller. ``ended`` once the controller
+    wants nothing any more.
+    """
 
     def __init__(self, address: str, key: str) -> None:
         self._where = (address, key)
         self._channel = connect(address, key)
         self._channel.send({"role": ROLE})
         self._asking = threading.Lock()
+        self._over = False
         self._subscription: Subscription | None = None
 
     def _ask(self, message: Packet) -> Any:
@@ -39,10 +42,17 @@ class RemotePool:
             self._channel.send(message)
             answer = self._channel.receive()
         if answer is None:
+            self._over = True
             raise EvalsError(GONE)
         if "error" in answer:
+            self._over = self._over or answer["error"] == ENDED
             raise EvalsError(answer["error"])
         return answer["answer"]
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether the controller has come to its end: there is nobody to run anything for."""
+        return self._over or (self._subscription is not None and self._subscription.ended)
 
     def declare(self, suites: list[dict[str, Any]]) -> None:
         """Tell the controller which suites were collected; returns when it knows."""
@@ -83,6 +93,7 @@ class Subscription:
         self._waiting: dict[str, Deliver] = {}
         self._lock = threading.Lock()
         self._gone = False
+        self.ended = False
         threading.Thread(target=self._receive, name="evals-subscription", daemon=True).start()
 
     def add(self, requests: Sequence[Request], deliver: Deliver) -> None:
@@ -100,7 +111,7 @@ class Subscription:
         while (message := self._channel.receive()) is not None:
             self._hand_on([Result.from_dict(data) for data in message["results"]])
         with self._lock:
-            self._gone = True
+            self._gone = self.ended = True
             unanswered = list(self._waiting)
         self._hand_on([Result(key, error=Failure("engine", GONE)) for key in unanswered])
 
@@ -108,6 +119,7 @@ class Subscription:
         parcels: dict[Deliver, list[Result]] = {}
         with self._lock:
             for result in results:
+                self.ended = self.ended or (result.error is not None and result.error.message == ENDED)
                 deliver = self._waiting.pop(result.id, None)
                 if deliver is not None:
                     parcels.setdefault(deliver, []).append(result)

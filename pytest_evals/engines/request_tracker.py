@@ -52,6 +52,11 @@ class RequestTracker:
         """Tell whether the engine has something to do."""
         return bool(self._sent)
 
+    @property
+    def sent(self) -> list[str]:
+        """The ids of the requests that the engine has and has not answered."""
+        return list(self._sent)
+
     def __contains__(self, key: str) -> bool:
         return key in self._unfinished
 

@@ -48,6 +48,8 @@ class ScriptedEngine:
         self._function, self._score = _load(name)
         self.info = EngineInfo(device="python", identity=identity_of(name, _sources(name, self._function)))
         self.capabilities = Capabilities(likelihoods=self._score is not None)
+        self.on_result: Callable[[Result], None] = lambda _: None
+        """See `TellsAtOnce`: calls that end together are yielded one after another, and the script may be a service that is paid."""
 
     def generate(self, requests: Inbox) -> Iterator[Event]:
         """See `Engine.generate`."""
@@ -85,7 +87,7 @@ class ScriptedEngine:
                 fresh = requests.take(CONCURRENT - len(running), wait=not running)
                 if fresh:
                     yield Started(tuple(request.id for request in fresh))
-                    running |= {loop.create_task(self._await(request)) for request in fresh}
+                    running |= {loop.create_task(self._told(request)) for request in fresh}
                 elif not running or requests.aborted:
                     return
                 wait = asyncio.wait(running, timeout=_POLL, return_when=asyncio.FIRST_COMPLETED)
@@ -94,6 +96,11 @@ class ScriptedEngine:
         finally:
             loop.run_until_complete(_cancel(running))
             loop.close()
+
+    async def _told(self, request: Request) -> Result:
+        result = await self._await(request)
+        self.on_result(result)
+        return result
 
     async def _await(self, request: Request) -> Result:
         started = time.perf_counter()

@@ -12,12 +12,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_evals.engines.ipc import Channel, Hub, Packet
 from pytest_evals.engines.process import EngineProcess
 from pytest_evals.engines.replica import Replica
 from pytest_evals.engines.run_date import run_date
+
+if TYPE_CHECKING:
+    from pytest_evals.engines.load_watch import LoadWatch
 
 _WATCH_SECONDS = 1.0
 _READER_SECONDS = 5.0
@@ -48,13 +51,15 @@ class ProcessSupervisor:
         root: Resolves paths and modules.
         lock: The owner's: what is known of replicas changes under it.
         owner: Who is told.
+        journal: Where engines keep their answers.
     """
 
-    def __init__(self, root: Path, lock: threading.Condition, owner: Listener) -> None:
+    def __init__(self, root: Path, lock: threading.Condition, owner: Listener, journal: Path | None = None) -> None:
         self.closing = False
         self._root = root
         self._lock = lock
         self._owner = owner
+        self._journal = journal
         self._hub: Hub | None = None
         self._clients: dict[str, Handler] = {}
 
@@ -74,6 +79,7 @@ class ProcessSupervisor:
                 "spec": asdict(replica.spec),
                 "options": dict(options),
                 "date": run_date().isoformat(),
+                "journal": None if self._journal is None else str(self._journal),
                 "path": [str(self._root), *(entry for entry in sys.path if entry)],
             }
         )
@@ -120,6 +126,16 @@ class ProcessSupervisor:
         if stalled:
             process.kill(f"it gave no sign of life for {limit:g} s (evals_stall_timeout)")
 
+    def _end_if_load_hangs(self, replica: Replica, process: EngineProcess, load: LoadWatch) -> None:
+        if replica.state != "starting":
+            return
+        problem = load.problem()
+        with self._lock:
+            hangs = problem is not None and replica.state == "starting"
+            replica.load_hung = replica.load_hung or hangs
+        if hangs:
+            process.kill(f"{problem} (evals_load_timeout)")
+
     # -- threads
 
     def _connected(self, role: str, hello: Packet, channel: Channel) -> None:
@@ -139,8 +155,14 @@ class ProcessSupervisor:
 
     def _watch(self, replica: Replica, process: EngineProcess) -> None:
         """Wait for the end of a process."""
+        load: LoadWatch | None = None
         while (status := process.wait(_WATCH_SECONDS)) is None:
+            # Most models need no more than the first second, and then nothing is imported for it.
+            from pytest_evals.engines.load_watch import LoadWatch
+
+            load = load or LoadWatch(process.pid, replica.load_seconds)
             self.end_if_stalled(replica, process, replica.stall_seconds)
+            self._end_if_load_hangs(replica, process, load)
         reader = replica.reader
         if reader is not None:
             # What it still said before it died counts.

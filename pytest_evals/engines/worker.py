@@ -15,18 +15,25 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
+from types import FrameType
 from typing import Any, NoReturn
 
 from pytest_evals.engines import run_date
 from pytest_evals.engines.ipc import Channel, connect
-from pytest_evals.engines.protocol import Engine, Inbox, Noted, Request, Result, Started, Working
+from pytest_evals.engines.journal import JournalWriter
+from pytest_evals.engines.protocol import Engine, Inbox, Noted, Request, Result, Started, TellsAtOnce, Working
 from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.errors import ModelError
+from pytest_evals.processes import end_with_parent
 
 # Results wait this long for company: one message for many of a fast engine, no delay that anyone sees for a slow one.
 FLUSH_SECONDS = 0.02
 FLUSH_COUNT = 64
+# Before this process ends in the middle of its work, an answer that is just there has so long to be written down.
+LAST_WORDS_SECONDS = 0.05
+# When a whole group of processes is told to end, the owner has so long to end this one.
+OWNER_SECONDS = 2.0
 
 
 class Outbox:
@@ -70,20 +77,70 @@ def load_engine(spec: ModelSpec, options: dict[str, Any], report: Callable[[str]
     return spec.kind.load(spec, options, report)
 
 
-def _listen(channel: Channel, inbox: Inbox) -> None:
+@dataclass
+class Desk:
+    """What comes in: the ``inbox`` of requests; of each its model and its key in the journal; and whether the owner wants an end."""
+
+    inbox: Inbox = field(default_factory=Inbox)
+    asked: dict[str, tuple[str, str | None]] = field(default_factory=dict)
+    closing: threading.Event = field(default_factory=threading.Event)
+
+    def take(self, requests: list[dict[str, Any]]) -> None:
+        """Take requests as they come over the wire."""
+        self.asked.update((data["id"], (data["model"], data.get("key"))) for data in requests)
+        self.inbox.put([Request.from_dict(data) for data in requests])
+
+
+def _listen(channel: Channel, desk: Desk) -> None:
     """Feed the inbox from the wire; runs in a thread of its own."""
     while (message := channel.receive()) is not None:
         if message["type"] == "generate":
-            inbox.put([Request.from_dict(data) for data in message["requests"]])
+            desk.take(message["requests"])
         elif message["type"] == "close":
-            inbox.abort()
+            desk.closing.set()
+            desk.inbox.abort()
             return
     # Whoever started this process is gone: nobody waits for an answer, and the device should be free at once.
+    desk.inbox.abort()
+    time.sleep(LAST_WORDS_SECONDS)
     os._exit(1)
 
 
-def _serve(channel: Channel, engine: Engine, inbox: Inbox, outbox: Outbox) -> None:
-    for event in engine.generate(inbox):
+def _leave_ends_to_owner(desk: Desk) -> None:
+    """Ctrl-C, and often the other signals that end a run, go to the whole process group: the owner decides when this process
+    ends. One that does not hear of it ends by itself, soon.
+    """
+    process = os.getpid()
+
+    def end(number: int) -> None:
+        desk.closing.wait(OWNER_SECONDS)
+        desk.inbox.abort()
+        time.sleep(LAST_WORDS_SECONDS)
+        os._exit(128 + number)
+
+    def told(number: int, _frame: FrameType | None) -> None:
+        if os.getpid() == process:
+            threading.Thread(target=end, args=(number,), name="evals-end", daemon=True).start()
+            return
+        # A process that a script has forked.
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    signal.signal(signal.SIGTERM, told)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, told)
+
+
+def _serve(channel: Channel, engine: Engine, desk: Desk, outbox: Outbox, journal: JournalWriter) -> None:
+    def keep(result: Result) -> None:
+        journal.add(result, *desk.asked.pop(result.id, ("", None)))
+
+    if isinstance(engine, TellsAtOnce):
+        engine.on_result = keep
+    unwritten: str | None = None
+    for event in engine.generate(desk.inbox):
         if isinstance(event, Started):
             outbox.flush()
             channel.send({"type": "started", "ids": event.ids})
@@ -92,24 +149,28 @@ def _serve(channel: Channel, engine: Engine, inbox: Inbox, outbox: Outbox) -> No
         elif isinstance(event, Noted):
             channel.send({"type": "noted", "text": event.text})
         else:
+            keep(event)
+            if journal.problem not in (None, unwritten):
+                unwritten = journal.problem
+                channel.send({"type": "noted", "text": f"answers cannot be kept as they arrive: {unwritten}"})
             outbox.add(event)
     outbox.flush()
 
 
 def main() -> int:
     """Run the engine that standard input describes; the exit status is 0 after an orderly close."""
+    end_with_parent()
     orders = json.loads(sys.stdin.buffer.read())
     os.environ[run_date.VARIABLE] = orders["date"]
     # Checked where it was named; what it says of prompts is with each request.
     spec = ModelSpec(**orders["spec"])
-    # Ctrl-C goes to the whole process group; the process that owns this one decides when it ends.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    desk = Desk()
+    _leave_ends_to_owner(desk)
     sys.path[:0] = [entry for entry in orders["path"] if entry not in sys.path]
     channel = connect(orders["address"], orders["key"])
     channel.send({"role": "engine", "token": orders["token"]})
     outbox = Outbox(channel)
-    inbox = Inbox()
-    threading.Thread(target=_listen, args=(channel, inbox), name="evals-listen", daemon=True).start()
+    threading.Thread(target=_listen, args=(channel, desk), name="evals-listen", daemon=True).start()
     try:
         engine = load_engine(spec, orders["options"], lambda text: channel.send({"type": "status", "text": text}))
     except ModelError as error:
@@ -123,7 +184,7 @@ def main() -> int:
         return 0
     channel.send({"type": "ready", "info": asdict(engine.info)})
     try:
-        _serve(channel, engine, inbox, outbox)
+        _serve(channel, engine, desk, outbox, JournalWriter(orders.get("journal")))
     finally:
         engine.close()
     if spec.heavy:

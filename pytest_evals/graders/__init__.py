@@ -33,6 +33,7 @@ from pytest_evals.graders.metrics import bleu, chrf, embedding_similarity, f1, l
 from pytest_evals.graders.perplexity import perplexity
 from pytest_evals.graders.rag import answer_relevancy, context_relevancy, faithfulness
 from pytest_evals.graders.templating import check_static, depends_on_case, grading_text
+from pytest_evals.graders.timed_checks import in_time
 from pytest_evals.notes import add_note
 from pytest_evals.questions.declaration import question
 from pytest_evals.templates.locators import is_dynamic
@@ -81,9 +82,16 @@ if not TYPE_CHECKING:  # a checker of types would take any name for one that is 
 
 
 def _ready(
-    check: Callable[..., text.TextVerdict], settings: Mapping[str, Any], of: str | None, run_if: str | None
+    check: Callable[..., text.TextVerdict],
+    settings: Mapping[str, Any],
+    of: str | None,
+    run_if: str | None,
+    *,
+    limited: bool = False,
 ) -> Fixture:
-    """Return the fixture of a check, called with the text to grade and the settings rendered for the case."""
+    """Return the fixture of a check, called with the text to grade and the settings rendered for the case. ``limited``: it may take
+    for ever.
+    """
     # Only what depends on the case is rendered for each of them.
     dynamic = {name: value for name, value in settings.items() if depends_on_case(value)}
     static = {name: value for name, value in settings.items() if name not in dynamic}
@@ -91,13 +99,14 @@ def _ready(
     def grade(answer: str, request: pytest.FixtureRequest) -> Any:
         from pytest_evals.grades import Grade
 
-        verdict = check(answer, **static, **render(dynamic, current_scope(request)))
+        given = {**static, **render(dynamic, current_scope(request))}
+        verdict = text.TextVerdict(*in_time(request, check, answer, **given)) if limited else check(answer, **given)
         return Grade(verdict.passed, request.fixturename or "", verdict.reason)
 
     ready_made = grading_text(grade, of, check.__name__)
     ready_made.__doc__ = (check.__doc__ or "").partition("\n")[0]
     checked = (lambda rendered: check("", **static, **rendered)) if dynamic else None
-    return grader_fixture(ready_made, settings=dynamic, check=checked, run_if=run_if)
+    return grader_fixture(ready_made, settings=dynamic, check=checked, run_if=run_if, limited=limited)
 
 
 def exact_match(
@@ -147,7 +156,8 @@ def matches(
 ) -> Fixture:
     """The regular expression is found in the completion; with ``full`` it covers the whole stripped completion."""
     check_static(pattern, lambda value: text.compile_pattern(text.as_text(value, "matches"), ignore_case=ignore_case))
-    return _ready(text.matches, {"pattern": pattern, "ignore_case": ignore_case, "full": full}, of, run_if)
+    settings = {"pattern": pattern, "ignore_case": ignore_case, "full": full}
+    return _ready(text.matches, settings, of, run_if, limited=True)
 
 
 def number(
@@ -201,7 +211,13 @@ def json_schema(
         from pytest_evals.grades import Grade
 
         rules = loaded or schemas.row_schema(render(schema, current_scope(request)))
-        verdict = structured.json_schema(answer, rules)
+        # Its patterns are matched with texts of the model.
+        place = None if rules.folder is None else str(rules.folder)
+        verdict = text.TextVerdict(
+            *in_time(request, structured.json_schema_of, answer, rules.contents, rules.base, place)
+            if rules.has_patterns
+            else structured.json_schema(answer, rules)
+        )
         key = request.fixturename or ""
         if not rules.unchecked:
             return Grade(verdict.passed, key, verdict.reason)
@@ -212,7 +228,8 @@ def json_schema(
     ready_made = grading_text(grade, of, "json_schema")
     ready_made.__doc__ = "The completion is JSON that the schema allows."
     checked = (lambda rendered: schemas.row_schema(rendered["schema"])) if located else None
-    return grader_fixture(ready_made, settings={"schema": schema} if located else None, check=checked, run_if=run_if)
+    settings = {"schema": schema} if located else None
+    return grader_fixture(ready_made, settings=settings, check=checked, run_if=run_if, limited=True)
 
 
 def choice(

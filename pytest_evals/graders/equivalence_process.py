@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pytest_evals.errors import EvalsError
+from pytest_evals.processes import start_process
 
 HOST = Path(__file__).with_name("equivalence_worker.py")
 _START_SECONDS = 120.0
@@ -68,7 +69,7 @@ class Comparer:
 
     def _start(self) -> None:
         self.close()
-        self._process = subprocess.Popen(  # noqa: S603 - this package's own script
+        self._process = start_process(
             [sys.executable, "-P", str(HOST)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

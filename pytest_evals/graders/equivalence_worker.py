@@ -15,6 +15,8 @@ import signal
 import sys
 from typing import Any
 
+from pytest_evals.processes import end_with_parent
+
 MEMORY = 4 * 2**30
 _GRACE = 5.0
 _SMALL = 1e-2
@@ -77,6 +79,7 @@ def answered(question: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Load the library, say so, and answer until the other side is gone."""
+    end_with_parent()
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 

@@ -19,7 +19,8 @@ _MATH = re.compile(
 )
 _OPENING = re.compile(rf"[\s*_:]{{0,20}}(?:{_MATH.pattern})", re.DOTALL)
 _JOINED = re.compile(r"\s*(?:,|;|,?\s*(?:and|or|und|oder|et|ou|y|o|e|和|或))\s*\Z")
-_MARKUP = re.compile(r"\A[\s*_>#:`]+|(?<!\\)[\s*_`.,;:。]+\Z")
+_MARKUP_BEFORE = re.compile(r"[\s*_>#:`]+")
+_MARKUP_AFTER = re.compile(r"[\s*_`.,;:。]")
 # Where an explanation begins, which is no part of the expression.
 _EXPLAINED = re.compile(
     r",?\s(?:since|because|as|so|where|when|if|with|given|which|for all|weil|da|car|puisque|porque)\s|\.\s",
@@ -136,7 +137,7 @@ def as_latex(text: str) -> list[str]:
     """Return the LaTeX of an expression, which may be LaTeX or plain (``sqrt(2)/2``, ``x**2``, ``x²``); of a number with a unit, as
     "12 square metres", the number. An empty list for prose and for nothing.
     """
-    text = _MARKUP.sub("", text).strip("$").strip()
+    text = _without_markup(text).strip("$").strip()
     text = text.removeprefix(r"\(").removesuffix(r"\)").removeprefix(r"\[").removesuffix(r"\]").strip()
     if not text or _PROSE.fullmatch(text):
         return []
@@ -151,6 +152,16 @@ def as_latex(text: str) -> list[str]:
     for pattern, latex in _PLAIN:
         text = pattern.sub(latex, text)
     return [text]
+
+
+def _without_markup(text: str) -> str:
+    """Return an expression without what Markdown and a sentence have around it; what follows a backslash belongs to that."""
+    before = _MARKUP_BEFORE.match(text)
+    text = text[before.end() :] if before else text
+    end = len(text)
+    while end and _MARKUP_AFTER.match(text, end - 1):
+        end -= 1
+    return text[: end + 1] if text[end - 1 : end] == "\\" else text[:end]
 
 
 def _fraction_of(found: re.Match[str]) -> str:

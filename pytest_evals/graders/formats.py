@@ -141,6 +141,12 @@ _RELATIVE_POINTER = re.compile(r"(?:0|[1-9][0-9]*)(?:#|(?:/(?:[^/~]|~[01])*)*)")
 _LEAP = re.compile(r"(?P<before>.*T|)(?P<hour>\d\d):(?P<minute>\d\d):60(?P<rest>(?:\.\d+)?(?:Z|(?P<sign>[+-])(?P<hours>\d\d):(?P<minutes>\d\d)))", re.ASCII | re.IGNORECASE)  # fmt: skip
 
 
+_LONGEST_NAME = 255
+"""Octets of a name of the domain system, and of what stands before the @ of an address, which may have fewer; libraries take their time
+with longer ones.
+"""
+
+
 def _is_plain(text: str) -> bool:
     """Tell whether a text is made of ASCII characters that can be seen."""
     return _PLAIN_TEXT.fullmatch(text) is not None
@@ -162,7 +168,13 @@ def _is_hostname(text: str) -> bool:
     """Tell whether a text is a host name; a label in punycode must be that of an international one."""
     from fqdn import FQDN
 
-    if not text or not _is_plain(text) or text.endswith(".") or not FQDN(text, min_labels=1).is_valid:
+    if (
+        not text
+        or len(text) > _LONGEST_NAME
+        or not _is_plain(text)
+        or text.endswith(".")
+        or not FQDN(text, min_labels=1).is_valid
+    ):
         return False
     return all(_is_a_label(label) for label in text.split(".") if label[2:4] == "--")
 
@@ -180,7 +192,7 @@ def _is_email(text: str, *, international: bool = False) -> bool:
     import email_validator
 
     local, at, domain = text.rpartition("@")
-    if not at or not _is_mail_domain(domain, international=international):
+    if not at or len(local) > _LONGEST_NAME or not _is_mail_domain(domain, international=international):
         return False
     try:
         # The library refuses names that are kept for tests. Names are looked at above.
@@ -210,7 +222,7 @@ def _is_mail_domain(domain: str, *, international: bool) -> bool:
 def _is_international(text: str) -> bool:
     import idna
 
-    if not text or text[-1] in ".\u3002\uff0e\uff61":
+    if not text or len(text) > _LONGEST_NAME or text[-1] in ".\u3002\uff0e\uff61":
         return False
     try:
         return bool(idna.encode(text))

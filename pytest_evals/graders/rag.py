@@ -227,7 +227,9 @@ _ABBREVIATIONS = re.compile(
 )
 _END = re.compile(r"(?<=[.!?\u3002\uff01\uff1f\u2026])[\"')\]\u201d\u2019]*(?:\s+|(?<=[\u3002\uff01\uff1f]))")
 _ITEM = re.compile(r"\A\s*(?:[-*\u2022]|\(?\d{1,3}[.)]|\(?[a-z][.)])\s+", re.IGNORECASE)
-_WORD = re.compile(r"([\w.]+)\.[\"')\]\u201d\u2019]*\Z")
+_LAST_WORD = re.compile(r"[\w.]+\Z")
+_LONGEST_WORD = 16
+"""Of what may be an abbreviation or an initial."""
 
 
 def sentences(text: str) -> list[str]:
@@ -247,18 +249,20 @@ def _split(line: str) -> list[str]:
     parts: list[str] = []
     start = 0
     for end in _END.finditer(line):
-        candidate = line[start : end.end()].strip()
-        if _ends(candidate, line[end.end() :]):
-            parts.append(candidate)
+        if _ends(line, start, end):
+            parts.append(line[start : end.end()].strip())
             start = end.end()
     return [*parts, line[start:].strip()] if line[start:].strip() else parts
 
 
-def _ends(candidate: str, rest: str) -> bool:
-    """Tell whether ``candidate`` ends a sentence: not after an abbreviation or an initial, nor before a lower-case letter."""
-    word = _WORD.search(candidate)
-    if word and candidate.rstrip("\"')]\u201d\u2019").endswith("."):
-        last = word.group(1).casefold()
-        if _ABBREVIATIONS.fullmatch(last) or (len(last) == 1 and last.isalpha()) or rest[:1].islower():
-            return False
-    return True
+def _ends(line: str, start: int, end: re.Match[str]) -> bool:
+    """Tell whether a full stop before ``end`` ends the sentence from ``start`` on: not after an abbreviation or an initial, nor before
+    a lower-case letter.
+    """
+    stop = end.start() - 1
+    word = _LAST_WORD.search(line[max(start, stop - _LONGEST_WORD) : stop]) if line[stop] == "." else None
+    if word is None:
+        return True
+    last = word[0].casefold()
+    initial = len(last) == 1 and last.isalpha()
+    return not (_ABBREVIATIONS.fullmatch(last) or initial or line[end.end() : end.end() + 1].islower())

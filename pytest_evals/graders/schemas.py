@@ -41,6 +41,9 @@ class JsonSchema:
         folder: Where a file beside it may be read, `None` where none may.
 
     Attributes:
+        contents: The schema.
+        base: See above.
+        folder: See above.
         unchecked: What the schema says and nothing checks, for a reader.
 
     Raises `SuiteError` for an unknown draft, a schema that is not valid, a reference that leads nowhere or in a circle, a misspelled
@@ -51,7 +54,8 @@ class JsonSchema:
         import referencing
 
         self.contents = contents
-        self._folder = folder
+        self.base = base
+        self.folder = folder
         self._read: dict[str, Resource[Any]] = {}
         draft = draft_of(contents)
         check_valid(draft, contents)
@@ -72,6 +76,12 @@ class JsonSchema:
         self._validator = _exact(draft)(
             {"$ref": uri}, registry=registry, format_checker=checker_of(draft.FORMAT_CHECKER.checkers, others)
         )
+
+    @property
+    def has_patterns(self) -> bool:
+        """Tell whether it may hold regular expressions: it names some, or refers to another file."""
+        written = json.dumps(self.contents)
+        return '"pattern' in written or bool(self._read)
 
     def mistake(self, value: object) -> tuple[str, str] | None:
         """Return where a value is not as the schema wants it, and how; `None` for a value that is valid.
@@ -110,12 +120,12 @@ class JsonSchema:
     def _path(self, uri: str) -> Path | None:
         """Return the file that a URI names: one beside the schema, also by the URI that the schema gives itself."""
         parts = urlsplit(uri)
-        if self._folder is None:
+        if self.folder is None:
             return None
         if self._beside and uri.startswith(self._beside):
-            return self._folder / unquote(uri.removeprefix(self._beside))
+            return self.folder / unquote(uri.removeprefix(self._beside))
         if not parts.scheme:
-            return self._folder / unquote(uri)
+            return self.folder / unquote(uri)
         return Path(url2pathname(parts.path)) if parts.scheme == "file" and not parts.netloc else None
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import json
+from pathlib import Path
 from typing import Any
 
 from pytest_evals.graders.code.extract import without_fence
@@ -27,6 +30,16 @@ def json_valid(text: str) -> TextVerdict:
     except ValueError as error:
         return TextVerdict(False, f"not JSON ({error}): {quoted(text)}")
     return TextVerdict(True, "valid JSON")
+
+
+def json_schema_of(text: str, contents: Any, base: str, folder: str | None) -> TextVerdict:
+    """The same for a schema that is given by what it is made of; see `JsonSchema`."""
+    return json_schema(text, _schema(json.dumps(contents), base, folder))
+
+
+@functools.lru_cache(maxsize=64)
+def _schema(contents: str, base: str, folder: str | None) -> JsonSchema:
+    return JsonSchema(json.loads(contents), base, None if folder is None else Path(folder))
 
 
 def json_schema(text: str, schema: JsonSchema) -> TextVerdict:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pytest_evals.errors import SuiteError, did_you_mean
-from pytest_evals.text import one_line, quoted
+from pytest_evals.text import one_line, quoted, unicode_form
 
 NORMALIZERS = ("case", "punctuation", "articles", "unicode", "whitespace")
 SQUAD = "squad"
@@ -53,7 +53,7 @@ def normalize(text: str, steps: Sequence[str]) -> str:
     if SQUAD in steps:
         return normalize_answer(text)
     if "unicode" in steps:
-        text = unicodedata.normalize("NFKC", text)
+        text = unicode_form("NFKC", text)
     if "case" in steps:
         text = text.casefold()
     if "punctuation" in steps:

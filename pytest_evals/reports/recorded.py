@@ -13,11 +13,14 @@ from pytest_evals.artifacts.sample import to_record
 from pytest_evals.artifacts.validation import ParsedLine
 from pytest_evals.errors import ArtifactError
 from pytest_evals.gates import GateResult
+from pytest_evals.redaction import masked_run
+from pytest_evals.reuse.command import command_of_run
 from pytest_evals.scorecard import (
     Ledger,
     ModelUse,
     Movement,
     ScoreCard,
+    apart_note,
     cut_note,
     insights,
     make_ledger,
@@ -39,6 +42,7 @@ def card_of_artifact(artifact: ArtifactReader) -> ScoreCard:
     scores = compute_scores(records)
     baseline = (summary or {}).get("baseline") or {}
     limit = artifact.run["options"].get("limit")
+    apart = 0 if artifact.complete else sum(1 for _ in artifact.answers())
     return ScoreCard(
         scores=tuple(scores),
         gates=tuple(_from_row(GateResult, row) for row in summary["gates"]) if summary else (),
@@ -47,10 +51,12 @@ def card_of_artifact(artifact: ArtifactReader) -> ScoreCard:
         notes=(
             *shortened,
             *([f"at most {pluralize(limit, 'row')} of each dataset (--evals-limit)"] if limit else []),
+            *([apart_note(apart)] if apart else []),
         ),
         audit=summary.get("audit") if summary else None,
         artifact=str(artifact.path),
         interruption=_interruption(summary, len(records)),
+        resume=None if artifact.complete else command_of_run(masked_run(artifact.run), artifact.path),
         records=records,
         shorts=short_names(record.model for record in records),
         calibrations=tuple(map(Calibration.from_dict, summary.get("calibrations", ()))) if summary else (),

@@ -47,6 +47,8 @@ def score_card_lines(card: ScoreCard, width: int, verbosity: int = 0) -> list[Li
     lines += wrapped_lines(_ledger(card.ledger), width)
     if card.interruption:
         lines += wrapped_lines(f"interrupted: {one_line(card.interruption)}", width, {"yellow": True})
+        # In one piece, to be pasted.
+        lines += [Line(f"to go on: {sanitize(card.resume)}")] if card.resume else []
     # What a reader must know of the numbers stands beside them, however short the card is.
     for text in (*card.notes, *(use_line(use) for use in card.uses if verbosity > -1)):
         lines += wrapped_lines(text, width)

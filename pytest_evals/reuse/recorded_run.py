@@ -10,6 +10,7 @@ from typing import Any, get_args
 from pytest_evals.artifacts.reader import ArtifactReader
 from pytest_evals.completion import Completion, Failure, FailureKind
 from pytest_evals.engines.answer_cache import AnswerKey
+from pytest_evals.engines.journal import journal_answer
 from pytest_evals.text import pluralize
 
 CasePlace = tuple[str, str, str, int]
@@ -47,6 +48,8 @@ class Recorded:
     """Completions and answers to calls, by their whole key."""
     calls: dict[tuple[str, str], Completion] = field(default_factory=dict)
     """Answers to calls by model, as it is written, and `AnswerKey.asked`."""
+    apart: int = 0
+    """How many answers are in no sample: those of cases that did not finish."""
 
     def turn(self, nodeid: str, place: CasePlace) -> RecordedTurn | None:
         """Return the turn of a case; a test that has moved to another file is found by suite and case."""
@@ -55,8 +58,9 @@ class Recorded:
     @property
     def described(self) -> str:
         """Name the run, and tell how far it came."""
+        apart = f" and {pluralize(self.apart, 'answer')} of others" if self.apart else ""
         cut = "" if self.complete else ", which was cut off"
-        return f"{self.shown} ({pluralize(len(self.turns), 'case')}{cut})"
+        return f"{self.shown} ({pluralize(len(self.turns), 'case')}{apart}{cut})"
 
     def to_dict(self) -> dict[str, Any]:
         """Return what an artifact says of it."""
@@ -86,7 +90,17 @@ def read_recorded(path: Path, shown: str) -> Recorded:
     recorded = Recorded(shown, str(reader.run["run_id"]), reader.complete, resumed, loaded)
     for sample in reader.samples():
         _add(recorded, sample)
+    for line in reader.answers():
+        _add_apart(recorded, line)
     return recorded
+
+
+def _add_apart(recorded: Recorded, line: Mapping[str, Any]) -> None:
+    key, answer = AnswerKey.parse(line["key"]), journal_answer(line)
+    if key is not None and answer is not None:
+        recorded.apart += str(key) not in recorded.answers
+        recorded.answers.setdefault(str(key), answer)
+        recorded.calls.setdefault((str(line["model"]), key.asked), answer)
 
 
 def _add(recorded: Recorded, sample: Mapping[str, Any]) -> None:

@@ -26,14 +26,14 @@ from pytest_evals.fixtures.context import GRADE_SHEET, SCOPE, CaseRecorder
 from pytest_evals.fixtures.declaration import FixtureSpec, NotApplicableResult
 from pytest_evals.fixtures.dependencies import TaskNode
 from pytest_evals.fixtures.grader import call_grader
-from pytest_evals.fixtures.limits import CallBudget, CallLimits
+from pytest_evals.fixtures.limits import CallBudget, CallLimits, TimeLimitExceeded
 from pytest_evals.runner.calls import Caller, CallLog
 from pytest_evals.runner.completions import generated_completion, recorded_completion
 from pytest_evals.runner.dispatcher import Dispatcher, StepClock, TimedDispatcher, time_is_up
 from pytest_evals.runner.model import ModelProvider
 from pytest_evals.runner.requests import choice_id
 from pytest_evals.runner.task_results import TaskOutcome, TaskResults
-from pytest_evals.runner.threads import STEP, DaemonThreads
+from pytest_evals.runner.threads import STEP, DaemonThreads, RunningStep, watch_turn
 from pytest_evals.text import described
 
 
@@ -146,6 +146,8 @@ class CaseTaskRun:
         if self.found.key.case_id not in self.workflow.applies_to.get(step.key, (self.found.key.case_id,)):
             return self.results.of_excluded(step)
         limit = self._kit.limits.step_seconds if step.declaration.kind == "task" else self._kit.grader_seconds
+        if step.declaration.limited:
+            limit = 0
         task = self._tasks[step.key]
         clock = StepClock(limit, task, loop)
         try:
@@ -155,7 +157,7 @@ class CaseTaskRun:
                 self.item.nodeid, step.key, asker, self.calls, found=self.found, base_seed=self._kit.base_seed
             )
             given = await self._arguments(step, caller)
-            STEP.set((step.name, step.declaration))
+            self._begin_turn(step, limit)
             SCOPE.set(self.results.scope_of(step.name) or self.found.prepared.case.scope)
             with clock:
                 value = await invoke(step, given, self.item, self._kit.threads, clock.paused())
@@ -170,11 +172,15 @@ class CaseTaskRun:
             return self.results.of_error(step, time_is_up(step.declaration.kind, step.name, limit, error))
         except GeneratorExit:
             raise
-        except (Exception, pytest.fail.Exception, pytest.skip.Exception) as error:  # noqa: BLE001 - a step is the user's code: whatever it raises is kept and shown as this case's error
-            return self.results.of_error(step, error)
-        except BaseException as error:  # noqa: BLE001 - as above; a sys.exit() ends no run of tests
-            failure = StepError(f"raised {type(error).__name__}: {error}")
-            return self.results.of_error(step, failure.with_traceback(error.__traceback__))
+        except BaseException as error:  # noqa: BLE001 - a step is the user's code: whatever it raises is kept and shown as this case's error
+            return self.results.of_error(step, _failure(step, limit, error))
+
+    def _begin_turn(self, step: TaskNode, limit: float) -> None:
+        running = RunningStep(
+            step.name, step.declaration, f"{step.declaration.called(step.name)} of {self.item.nodeid}", limit
+        )
+        STEP.set(running)
+        watch_turn(running)
 
     async def _check_needs(self, step: TaskNode) -> None:
         """Wait for the steps that this one builds on. Raises `StepError` or `NotApplicable` when one has no result."""
@@ -244,6 +250,15 @@ class CaseTaskRun:
             sheet = self.item.stash.get(GRADE_SHEET, None)
             if sheet is not None and any(step.late for step in self.workflow.steps.values()):
                 self.results.post(sheet)
+
+
+def _failure(step: TaskNode, limit: float, error: BaseException) -> BaseException:
+    """Return the failure of a step that raised ``error``; a sys.exit() ends no run of tests."""
+    if isinstance(error, TimeLimitExceeded):
+        return time_is_up(step.declaration.kind, step.name, error.seconds or limit, error)
+    if isinstance(error, (Exception, pytest.fail.Exception, pytest.skip.Exception)):
+        return error
+    return StepError(f"raised {type(error).__name__}: {error}").with_traceback(error.__traceback__)
 
 
 def _described(error: BaseException) -> str:

@@ -10,9 +10,6 @@ from pytest_evals.collection.item import RECORDED, EvalItem
 from pytest_evals.completion import Completion, Message, text_of
 from pytest_evals.engines.protocol import Result
 from pytest_evals.errors import SuiteError
-from pytest_evals.replies.form import ANY_FORM, ReplyForm, written_form
-from pytest_evals.replies.reading import read_reply
-from pytest_evals.replies.thoughts import divide
 from pytest_evals.suites.conversation import RecordedCompletion
 
 
@@ -24,7 +21,7 @@ def recorded_completion(found: EvalItem) -> Completion:
     if isinstance(recorded, RecordedCompletion):
         parts = Completion(recorded.text, reasoning=recorded.reasoning, tool_calls=recorded.tool_calls)
     else:
-        parts = _divided(recorded or "", written_form(_reasoning_of(found)) or ANY_FORM)
+        parts = _divided(recorded or "", _reasoning_of(found))
     return _turn(found.prepared.prompt, dataclasses.replace(parts, finish_reason="recorded", model=RECORDED))
 
 
@@ -50,7 +47,7 @@ def made_completion(value: object, found: EvalItem) -> Completion:
             f"a task named completion returns the text or a Completion, not {type(value).__name__}; give it another name if it "
             "makes something else"
         )
-    parts = _divided(value, written_form(_reasoning_of(found)) or ANY_FORM)
+    parts = _divided(value, _reasoning_of(found))
     return _turn(found.prepared.prompt, dataclasses.replace(parts, model=found.key.model))
 
 
@@ -60,8 +57,13 @@ def _reasoning_of(found: EvalItem) -> str:
     return parse_qs((model or "").partition("?")[2]).get("reasoning", ["auto"])[-1]
 
 
-def _divided(text: str, form: ReplyForm) -> Completion:
-    reply = read_reply(text, form)
+def _divided(text: str, wish: str) -> Completion:
+    """Return the parts of a text that a model wrote, thoughts told apart as ``wish`` says."""
+    # A run in which models are asked needs none of this.
+    from pytest_evals.replies.form import ANY_FORM, written_form
+    from pytest_evals.replies.reading import read_reply
+
+    reply = read_reply(text, written_form(wish) or ANY_FORM)
     return Completion(
         reply.text,
         finish_reason="length" if reply.unfinished else "tool_calls" if reply.tool_calls else "stop",
@@ -78,6 +80,8 @@ def _turn(prompt: Sequence[Message], completion: Completion) -> Completion:
     reasoning = completion.reasoning
     if completion.finish_reason != "recorded" and said and said[-1]["role"] == "assistant":
         # The model continued the last turn; as a message it is one, and what was given may hold thoughts.
+        from pytest_evals.replies.thoughts import divide
+
         begun = text_of(said.pop())
         whole = divide(begun + (completion.text if completion.raw is None else completion.raw))
         if completion.raw is None or not whole.reasoning:

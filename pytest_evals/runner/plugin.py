@@ -15,6 +15,7 @@ from pytest_evals.fixtures.context import GRADE_SHEET, ITEM, GradeSheet
 from pytest_evals.fixtures.declaration import CASE_TASKS, NotApplicableResult
 from pytest_evals.fixtures.factory import only_setup
 from pytest_evals.fixtures.limits import CallBudget
+from pytest_evals.fixtures.watchdog import hearing_signals
 from pytest_evals.runner.calls import Caller, CallLog, DirectAsker
 from pytest_evals.runner.case_tasks import CaseTaskRun
 from pytest_evals.runner.outcome import (
@@ -68,7 +69,8 @@ class CaseRun:
         token = ITEM.set(item)
         try:
             if EVAL in item.stash and not only_setup(item.config) and not self._prefetcher.stopped(item):
-                self._prefetcher.prepare(item, nextitem)
+                with hearing_signals():
+                    self._prefetcher.prepare(item, nextitem)
             return (yield)
         finally:
             ITEM.reset(token)

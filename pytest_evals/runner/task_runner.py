@@ -14,6 +14,8 @@ from pytest_evals.engines.protocol import ModelService
 from pytest_evals.errors import EvalsError
 from pytest_evals.fixtures.declaration import FixtureSpec
 from pytest_evals.fixtures.dependencies import TaskNode
+from pytest_evals.fixtures.limits import TimeLimitExceeded
+from pytest_evals.fixtures.watchdog import Watchdog, current, hearing_signals
 from pytest_evals.runner.case_tasks import CaseTaskRun
 from pytest_evals.runner.dispatcher import Dispatcher
 from pytest_evals.runner.threads import BlockingDetector
@@ -63,8 +65,20 @@ class TaskRunner:
 
     def _start_thread(self) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._loop.run_forever, name="evals-steps", daemon=True)
+            watchdog = current()
+            if watchdog is not None:
+                watchdog.start()
+            self._thread = threading.Thread(target=self._run, name="evals-steps", daemon=True)
             self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self._loop.run_forever()
+            except TimeLimitExceeded:
+                # It was meant for a step that ended at the same moment.
+                continue
+            return
 
     def compute(self, make: Callable[[Dispatcher], Coroutine[Any, Any, T]]) -> T:
         """Run something that belongs to no case in the loop of the steps, and wait for its result."""
@@ -85,18 +99,25 @@ class TaskRunner:
 
     def wait(self, done: Callable[[], bool]) -> None:
         """Wait until ``done()``. Raises `EvalsError` when nothing goes on any more."""
+        watchdog = current()
         try:
-            while True:
-                with self._changed:
-                    if self._changed.wait_for(done, timeout=_POLL_SECONDS):
-                        return
-                if self._thread is None or not self._thread.is_alive():
-                    raise EvalsError("the steps of this case were stopped before they ended")
-                if self._news:
-                    self._news.tick()
+            with hearing_signals():
+                self._wait(done, watchdog)
         finally:
             if self._news:
                 self._news.rest()
+
+    def _wait(self, done: Callable[[], bool], watchdog: Watchdog | None) -> None:
+        while True:
+            with self._changed:
+                if self._changed.wait_for(done, timeout=_POLL_SECONDS):
+                    return
+            if watchdog is not None and watchdog.held is not None:
+                raise EvalsError(watchdog.held)
+            if self._thread is None or not self._thread.is_alive():
+                raise EvalsError("the steps of this case were stopped before they ended")
+            if self._news:
+                self._news.tick()
 
     def hand_over(self, flow: CaseTaskRun, name: str, declaration: FixtureSpec, given: Mapping[str, Any]) -> Any:
         """Return the result of a step, or raise what it raised; see `pytest_evals.fixtures.declaration.CaseTasks`."""

@@ -11,10 +11,13 @@ import time
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from types import CodeType, TracebackType
 from typing import Any
 
 from pytest_evals.fixtures.declaration import FixtureSpec
+from pytest_evals.fixtures.watchdog import current
+from pytest_evals.fixtures.watchdog_table import LOOP
 
 MOST = 128
 """Functions that run at a time: as many can have their calls of a model computed together."""
@@ -55,10 +58,14 @@ async def _in_thread(function: Callable[[], Any]) -> Any:
         if not done.done():
             done.set_result((value, error))
 
+    step, watchdog = STEP.get(), current()
+
     def call() -> None:
         value, error = None, None
+        watch = watchdog.in_thread(step.label, step.seconds) if watchdog and step else contextlib.nullcontext()
         try:
-            value = context.run(function)
+            with watch:
+                value = context.run(function)
         except BaseException as caught:  # noqa: BLE001 - it is raised again where it is waited for
             error = caught
         with contextlib.suppress(RuntimeError):  # a loop that was closed wants nothing
@@ -89,8 +96,27 @@ def _whereabouts(thread: threading.Thread, outermost: CodeType) -> TracebackType
 
 MOST_SECONDS = 1.0
 """What a step may do between two awaits before it is told of."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningStep:
+    """A step of a case: ``label`` names both, ``seconds`` is what it may take for itself (0: no limit)."""
+
+    name: str
+    declaration: FixtureSpec
+    label: str
+    seconds: float
+
+
 # The step that runs, in whatever it starts too.
-STEP: ContextVar[tuple[str, FixtureSpec] | None] = ContextVar("evals_step", default=None)
+STEP: ContextVar[RunningStep | None] = ContextVar("evals_step", default=None)
+
+
+def watch_turn(step: RunningStep) -> None:
+    """Have the code of a step watched that goes on in the loop, until it pauses."""
+    watchdog = current()
+    if watchdog is not None:
+        watchdog.enter(LOOP, step.label, step.seconds)
 
 
 class BlockingDetector:
@@ -112,15 +138,20 @@ class BlockingDetector:
 
     def begin(self) -> float:
         """A step goes on."""
+        step = STEP.get()
+        if step is not None:
+            watch_turn(step)
         return self._clock()
 
     def end(self, since: float) -> None:
         """It paused, or ended."""
         seconds = self._clock() - since
+        watchdog = current()
+        if watchdog is not None:
+            watchdog.leave(LOOP)
         found = STEP.get() if seconds > MOST_SECONDS else None
         if found is not None:
-            name, declaration = found
-            who = declaration.called(name)
+            who = found.declaration.called(found.name)
             self.held[who] = max(seconds, self.held.get(who, 0.0))
 
 

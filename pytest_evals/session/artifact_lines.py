@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_evals.artifacts.provenance import provenance
 from pytest_evals.artifacts.sample import sample_id
 from pytest_evals.artifacts.writer import SCHEMA
 from pytest_evals.engines.protocol import EngineInfo
@@ -23,12 +22,13 @@ from pytest_evals.suites.manifest import SuiteManifest
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """What tells a run from others."""
+    """What tells a run from others. ``made_with`` is what `provenance` found; ``addopts`` is ``PYTEST_ADDOPTS``, without secrets."""
 
     run_id: str
     started: datetime.datetime
-    root: Path
-    command: Sequence[str]
+    folder: Path
+    addopts: str | None
+    made_with: Mapping[str, Any]
 
 
 def run_line(
@@ -52,7 +52,7 @@ def run_line(
         "schema": SCHEMA,
         "run_id": run.run_id,
         "started": run.started.isoformat(timespec="seconds"),
-        **provenance(run.root, run.command),
+        **run.made_with,
         "device": next((info.device for info in loaded.values() if info.device), None),
         "models": [_model(model, loaded.get(model), recalled) for model in models],
         "judge": _model(judge, loaded.get(judge), None) if any(suite.judges for suite in suites) else None,
@@ -60,6 +60,8 @@ def run_line(
         "options": masked_options(options),
         "suites": [_suite(suite) for suite in suites],
         "reused": recalled.reused if recalled is not None else None,
+        "addopts": run.addopts,
+        "folder": str(run.folder),
     }
 
 

@@ -21,7 +21,7 @@ from pytest_evals.reports.ci import Finding, code_quality, findings, workflow_co
 from pytest_evals.reports.markdown import STEP_LIMIT, Excerpt, summary_markdown
 from pytest_evals.scorecard import ScoreCard
 from pytest_evals.session.output_filter import write_commands
-from pytest_evals.session.plugin import CARD
+from pytest_evals.session.plugin import ARTIFACT, CARD
 from pytest_evals.session.setup import RequestedOutputs
 from pytest_evals.sinks import for_terminal
 from pytest_evals.suites.manifest import SuiteManifest
@@ -67,6 +67,7 @@ class Outputs:
         if card is None:
             return
         asked = self._asked
+        self._artifact = self._config.stash.get(ARTIFACT, self._artifact)
         excerpts = self._excerpts() if asked.needs_cases else []
         suites = {name: self._suite_location(info) for name, info in self._infos.items()}
         found = findings(card, excerpts, suites)
@@ -111,7 +112,11 @@ class Outputs:
         """Return the cases that did not pass, from the artifact."""
         from pytest_evals.artifacts.reader import ArtifactReader
 
-        found = map(self._excerpt, ArtifactReader(self._artifact).samples())
+        try:
+            found = [self._excerpt(sample) for sample in ArtifactReader(self._artifact).samples()]
+        except ArtifactError:
+            # Nothing could be written anywhere, and the score card says so.
+            return []
         return [excerpt for excerpt in found if excerpt is not None]
 
     def _excerpt(self, sample: Mapping[str, Any]) -> Excerpt | None:

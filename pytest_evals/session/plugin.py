@@ -8,8 +8,11 @@ from __future__ import annotations
 import datetime
 import functools
 import json
+import os
 import secrets
-from collections.abc import Mapping, Sequence
+import shlex
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,15 +20,20 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 import pytest
 
+from pytest_evals.artifacts.journal import Journal
+from pytest_evals.artifacts.provenance import provenance
 from pytest_evals.artifacts.sample import dump
 from pytest_evals.artifacts.writer import ArtifactWriter
 from pytest_evals.engines.pool import EnginePool
 from pytest_evals.errors import place_of
 from pytest_evals.gates import GateResult
+from pytest_evals.invocation import opened
 from pytest_evals.notes import notes_of
+from pytest_evals.redaction import masked_command
 from pytest_evals.reuse.setup import ReuseContext
 from pytest_evals.scores.records import CaseRecord
 from pytest_evals.session.gates import GateReport, judge_all, teststatus, warn_of_inconclusive
+from pytest_evals.session.signals import RunTerminated, Signals, held
 from pytest_evals.settings import Settings
 from pytest_evals.suites.manifest import SuiteManifest
 from pytest_evals.text import one_line
@@ -33,11 +41,13 @@ from pytest_evals.text import one_line
 if TYPE_CHECKING:
     from pytest_evals.baselines.comparison import Comparison
     from pytest_evals.baselines.loading import Baseline
+    from pytest_evals.runner.audit import Findings
     from pytest_evals.scorecard import ScoreCard
     from pytest_evals.session.scorecard import SampleCollector
 
-# The score card of the session, once everything ran.
+# The score card of the session, once everything ran, and where its artifact is.
 CARD: pytest.StashKey[ScoreCard] = pytest.StashKey()
+ARTIFACT: pytest.StashKey[Path] = pytest.StashKey()
 
 
 class EvalSession:
@@ -50,7 +60,7 @@ class EvalSession:
         infos: Mapping[str, SuiteManifest],
         pool: EnginePool,
         path: Path,
-        command: Sequence[str],
+        journal: Journal,
         recalled: ReuseContext,
         baseline: Baseline | None = None,
     ) -> None:
@@ -61,7 +71,16 @@ class EvalSession:
         self._pool = pool
         self._baseline = baseline
         self._recorder = ArtifactWriter(path)
-        self._command = command
+        self._recording = threading.Lock()
+        self._journal = journal
+        self._sampled = False
+        self._keys: set[str] = set()
+        self._command = list(opened(map(str, config.invocation_params.args)))
+        self._made_with: Mapping[str, Any] | None = None
+        self._looking: threading.Thread | None = None
+        self._signals = Signals()
+        self._signals.install(config)
+        pool.on_first_request = self._begin
         self._recalled = recalled
         self._interruption: str | None = None
         self._started = datetime.datetime.now(datetime.UTC)
@@ -80,14 +99,19 @@ class EvalSession:
     def pytest_runtestloop(self, session: pytest.Session) -> Any:
         """Run everything, then judge; whatever ends the run, the artifact gets its last line."""
         complete = False
+        # It takes some processes of git, and whoever needs it then should not wait for them.
+        self._looking = threading.Thread(target=self._look, name="evals-provenance", daemon=True)
+        self._looking.start()
         try:
             result = yield
             complete = not (session.shouldstop or session.shouldfail)
             return result
         except BaseException as error:
-            self._interruption = self._interruption or f"{type(error).__name__}: {error}".rstrip(": ")
+            said = f"{type(error).__name__}: {error}".rstrip(": ")
+            self._interruption = self._interruption or (str(error) if isinstance(error, RunTerminated) else said)
             raise
         finally:
+            self._signals.ending = True
             self._finish(session, complete=complete)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -100,8 +124,10 @@ class EvalSession:
 
     def _take(self, line: str) -> None:
         sample = json.loads(line)
-        self._tally.add(sample)
-        self._write(line)
+        with held():
+            self._tally.add(sample)
+            self._write(line)
+            self._keys.update(_keys_of(sample))
         hook = self._config.hook.pytest_evals_sample
         if hook.get_hookimpls():
             from pytest_evals.artifacts.schema import EvalSample
@@ -128,62 +154,126 @@ class EvalSession:
                 self._take(dump(crashed_line(report.nodeid, info, message)))
 
     def _write(self, line: str) -> None:
-        if not self._recorder.started:
-            from pytest_evals.session.artifact_lines import RunFacts, run_line
+        # By now it may be known of more models what they were loaded as.
+        run = None if self._sampled else self._run_line()
+        self._sampled = True
+        with self._recording:
+            if run is not None and self._recorder.started:
+                self._recorder.restate(run)
+            elif run is not None:
+                self._start(run)
+            self._recorder.write(line)
 
-            run = RunFacts(self._run_id, self._started, self._settings.root, self._command)
-            self._recorder.start(
-                run_line(
-                    run,
-                    self._infos.values(),
-                    self._pool.replica_sets(),
-                    judge=self._settings.judge_name,
-                    seed=self._settings.seed,
-                    options=self._settings.run_options,
-                    recalled=self._recalled,
-                )
-            )
-        self._recorder.write(line)
+    def _begin(self) -> None:
+        """Write the first line before any model is asked: what is answered from now on is found by it. In a thread of the pool."""
+        run = self._run_line()
+        with self._recording:
+            if not self._recorder.started:
+                self._start(run)
+
+    def _start(self, run: Mapping[str, Any]) -> None:
+        # The journal first: it must not be taken for that of the run before.
+        self._journal.begin(self._run_id)
+        self._recorder.start(run)
+
+    def _run_line(self) -> dict[str, Any]:
+        from pytest_evals.session.artifact_lines import RunFacts, run_line
+
+        if self._looking is not None:
+            self._looking.join()
+        folder, made_with = self._config.invocation_params.dir, self._made_with or self._look()
+        return run_line(
+            RunFacts(self._run_id, self._started, folder, _addopts(), made_with),
+            self._infos.values(),
+            self._pool.replica_sets(),
+            judge=self._settings.judge_name,
+            seed=self._settings.seed,
+            options=self._settings.run_options,
+            recalled=self._recalled,
+        )
+
+    def _look(self) -> Mapping[str, Any]:
+        self._made_with = provenance(self._settings.root, self._command)
+        return self._made_with
 
     # -- the end
 
     def _finish(self, session: pytest.Session, *, complete: bool) -> None:
         from pytest_evals.runner.audit import FINDINGS
-        from pytest_evals.session.artifact_lines import summary_line
-        from pytest_evals.session.scorecard import ScoreCardBuilder, display
 
         self._interruption = self._interruption or _reason(session)
-        records = self._tally.records(self._infos.values())
-        compared = self._compared(records)
-        joined = compared.joined if compared else None
-        strict = self._settings.inconclusive == "fail"
-        gates = judge_all(self._infos.values(), records, joined, strict=strict)
-        # A worker that was told to stop cannot tell that from the end, and may have begun its audit.
-        findings = session.config.stash.get(FINDINGS, None) if complete else None
-        if records:
-            artifact = self._recorder.path if self._recorder.started else None
-            cards = ScoreCardBuilder(self._settings, self._infos, self._pool, self._recalled, self._baseline)
-            card = cards.make(
-                self._tally,
-                gates,
-                compared,
-                findings,
-                notes_of(session.config),
-                artifact=artifact,
-                interruption=self._interruption,
-            )
-            unwritten = self._recorder.finish(summary_line(card, complete=complete))
-            if unwritten:
-                # Results that are not where they are looked for must not pass for a success.
-                session.testsfailed += 1
-                card = replace(card, artifact=display(self._recorder.path), unwritten=unwritten)
+        with held():
+            if not complete:
+                # What engines have written down by their end is all that there is.
+                self._pool.close()
+            records = self._tally.records(self._infos.values())
+            compared = self._compared(records)
+            joined = compared.joined if compared else None
+            strict = self._settings.inconclusive == "fail"
+            gates = judge_all(self._infos.values(), records, joined, strict=strict)
+            # A worker that was told to stop cannot tell that from the end, and may have begun its audit.
+            findings = session.config.stash.get(FINDINGS, None) if complete else None
+            if self._recorder.started:
+                self._conclude(session, gates, compared, findings, complete=complete)
+        card = session.config.stash.get(CARD, None)
+        if card is not None:
             self._call(session.config.hook.pytest_evals_scorecard, card=card)
             if self._hook_problems:
                 session.testsfailed += 1
-                card = replace(card, notes=(*card.notes, *self._hook_problems.values()))
-            session.config.stash[CARD] = card
+                session.config.stash[CARD] = replace(card, notes=(*card.notes, *self._hook_problems.values()))
         if complete:
             self._report(session, gates)
+
+    def _conclude(
+        self,
+        session: pytest.Session,
+        gates: Sequence[GateResult],
+        compared: Comparison | None,
+        findings: Findings | None,
+        *,
+        complete: bool,
+    ) -> None:
+        """Make the score card, and bring the artifact to its end."""
+        from pytest_evals.session.artifact_lines import summary_line
+        from pytest_evals.session.scorecard import ScoreCardBuilder, display
+
+        card = ScoreCardBuilder(self._settings, self._infos, self._pool, self._recalled, self._baseline).make(
+            self._tally,
+            gates,
+            compared,
+            findings,
+            [*notes_of(session.config), *self._kept(complete=complete)],
+            artifact=self._recorder.path,
+            interruption=self._interruption,
+        )
+        unwritten = self._recorder.finish(summary_line(card, complete=complete))
+        if unwritten:
+            # Results that are not where they are looked for must not pass for a success.
+            session.testsfailed += 1
+            card = replace(card, artifact=display(self._recorder.path), unwritten=unwritten)
+        if not complete:
+            card = replace(card, resume=self._resume_command(card.artifact))
+        self._journal.close(remove=not unwritten or self._recorder.whole)
+        session.config.stash[ARTIFACT] = self._recorder.path
+        session.config.stash[CARD] = card
+
+    def _kept(self, *, complete: bool) -> Iterator[str]:
+        """Move the answers of cases that did not finish from the journal to the artifact; say what a reader should know of them."""
+        from pytest_evals.scorecard import apart_note
+
+        answers = 0
+        for line in self._journal.rest(self._keys):
+            self._recorder.write(line)
+            answers += 1
+        if answers and not complete:
+            yield apart_note(answers)
+        if self._journal.problem:
+            yield self._journal.problem
+
+    def _resume_command(self, artifact: str | None) -> str | None:
+        from pytest_evals.reuse.command import resume_command
+
+        return resume_command(masked_command(self._command), Path(str(artifact)), _addopts())
 
     def _compared(self, records: Sequence[CaseRecord]) -> Comparison | None:
         """Compare with the baseline, as far as it is about suites of this run."""
@@ -212,6 +302,23 @@ class EvalSession:
         """End the engines, however the session ended."""
         self._pool.close()
         self._recalled.close()
+
+
+def _addopts() -> str | None:
+    """Return ``PYTEST_ADDOPTS`` without secrets."""
+    written = os.environ.get("PYTEST_ADDOPTS", "").strip()
+    try:
+        return shlex.join(masked_command(shlex.split(written))) or None
+    except ValueError:
+        return None
+
+
+def _keys_of(sample: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the keys of the answers in a sample."""
+    for answer in (sample["interaction"]["completion"], *(sample.get("calls") or ())):
+        origin = (answer or {}).get("origin")
+        if origin:
+            yield origin["key"]
 
 
 def _reason(session: pytest.Session) -> str | None:

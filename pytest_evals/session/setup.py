@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_evals.artifacts.journal import Journal, journal_path
 from pytest_evals.artifacts.writer import check_writable, make_folder
 from pytest_evals.errors import EvalsError
 from pytest_evals.settings import Settings
@@ -21,20 +22,25 @@ if TYPE_CHECKING:
     from pytest_evals.reuse.setup import ReuseContext
 
 
-def artifact_path(settings: Settings) -> Path:
-    """Return where the artifact goes. Raises `pytest.UsageError` when it cannot be written there."""
+def claim_artifact(settings: Settings) -> tuple[Path, Journal]:
+    """Return where the artifact goes, and its journal: from now on no other run writes there. Raises `pytest.UsageError` when it
+    cannot be written there, or another run does.
+    """
     try:
         if settings.artifact is None:
             make_folder(settings.folder)
-        path = (
-            settings.artifact
-            or settings.folder
-            / f"{datetime.datetime.now().astimezone():%Y-%m-%dT%H-%M-%S}-{secrets.token_hex(2)}.jsonl"
-        )
+        path = settings.artifact or _new_path(settings.folder)
         check_writable(path)
+        return path, Journal(path)
     except EvalsError as error:
         raise pytest.UsageError(str(error)) from error
-    return path
+
+
+def _new_path(folder: Path) -> Path:
+    while True:
+        name = f"{datetime.datetime.now().astimezone():%Y-%m-%dT%H-%M-%S}-{secrets.token_hex(2)}.jsonl"
+        if not (folder / name).exists() and not journal_path(folder / name).exists():
+            return folder / name
 
 
 def check_outputs(settings: Settings, artifact: Path) -> None:

@@ -52,16 +52,15 @@ def _render_content(content: object, case: Case) -> object:
         return render_text(content, case.scope)
     if not isinstance(content, (list, tuple)):
         return content
-    texts = {"text": lambda text: render_text(text, case.scope)}
-    return [
-        {
-            **render(dict(part), case.scope),
-            **{name: read(part[name]) for name, read in texts.items() if isinstance(part.get(name), str)},
-        }
-        if isinstance(part, Mapping)
-        else part
-        for part in content
-    ]
+    return [_render_part(part, case) for part in content]
+
+
+def _render_part(part: object, case: Case) -> object:
+    if not isinstance(part, Mapping):
+        return part
+    text = part.get("text")
+    texts = {"text": render_text(text, case.scope)} if isinstance(text, str) else {}
+    return {**render({name: value for name, value in part.items() if name not in texts}, case.scope), **texts}
 
 
 def check_messages(messages: object) -> list[Message]:

@@ -30,9 +30,9 @@ def test_the_lines_have_the_documented_keys(evals_both: Evals) -> None:
     run, first, second, summary = evals_both.lines()
     assert list(run) == [
         "type", "schema", "run_id", "started", "command", "pytest", "plugin", "python", "packages", "platform", "git", "device",
-        "models", "judge", "seed", "options", "suites", "reused",
+        "models", "judge", "seed", "options", "suites", "reused", "addopts", "folder",
     ]  # fmt: skip
-    assert run["schema"] == 1
+    assert run["schema"] == 2
     assert run["suites"][0]["name"] == "capitals"
     assert run["suites"][0]["dataset_key"] == "inline"
     assert run["suites"][0]["n"] == 2

@@ -92,7 +92,7 @@ BROKEN = {
     ),
     "newer.jsonl": (
         json.dumps(run_line(schema=99, plugin="9.9")).encode() + b"\n",
-        "written with schema 99 by pytest-evals-hf 9.9, newer than schema 1",
+        "written with schema 99 by pytest-evals-hf 9.9, newer than schema 2",
     ),
     "cut.jsonl": (json.dumps(run_line()).encode()[:-9], "cut.jsonl:1: not valid JSON, so this is no artifact"),
 }

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
+
+from pytest_evals.artifacts.artifact import EvaluationArtifact
 
 from .conftest import Evals
 
@@ -105,3 +111,220 @@ def test_a_worker_that_crashes_loses_its_case_and_nothing_else(pytester: pytest.
     assert sample.case_id == "c2"
     assert sample.error is not None
     assert sample.error.kind == "crash"
+
+
+# -- Answers are kept as they arrive.
+
+FLOW = """
+from pytest_evals import cases, graders, task
+
+@task
+async def summary(case, model):
+    return (await model.generate(f"draft {case.id}")).text
+
+good = graders.contains("reply")
+fine = graders.judge.binary("Is it fine?", answer="{{summary}}")
+
+@cases([{"id": f"c{n}"} for n in range(6)], prompt="question {{item.id}}", id="id")
+def test_it(good, fine):
+    assert good and fine
+"""
+HELD_UP = """
+import asyncio, os, pathlib, time
+
+pathlib.Path(f"pid-{os.getpid()}").touch()
+
+async def answer(messages):
+    text = messages[-1]["content"]
+    while text == "question c0" and pathlib.Path("slow").exists():
+        await asyncio.sleep(0.01)
+    with open("calls.log", "a") as log:
+        log.write(text + chr(10))
+    return f"reply to {text}"
+
+async def judge(messages):
+    text = messages[-1]["content"]
+    with open("calls.log", "a") as log:
+        log.write("judge " + text[text.index("draft"):][:8] + chr(10))
+    return "PASS"
+"""
+
+
+def calls(evals: Evals) -> list[str]:
+    log = evals.pytester.path / "calls.log"
+    return sorted(log.read_text(encoding="utf-8").splitlines()) if log.exists() else []
+
+
+def start(evals: Evals, *arguments: str) -> subprocess.Popen[str]:
+    """Start a run whose first case waits for ever, and let all others have their answers."""
+    evals.write(FLOW, HELD_UP, slow="")
+    base = (
+        "--evals",
+        "--evals-artifact=run.jsonl",
+        "--evals-model=scripted:script:answer",
+        "--evals-judge=scripted:script:judge",
+    )
+    command = [sys.executable, "-m", "pytest", *base, "-p", "no:cacheprovider", *arguments]
+    process = subprocess.Popen(
+        command,
+        cwd=evals.pytester.path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    # The default turn of one, all drafts, and the judge of all drafts.
+    _wait_until(lambda: len(calls(evals)) == 5 + 6 + 6, "all answers but one are given")
+    return process
+
+
+def ended(evals: Evals, process: subprocess.Popen[str]) -> str:
+    """Wait for the end of a run and of its engines; return what it printed."""
+    try:
+        output, _ = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+    for path in evals.pytester.path.glob("pid-*"):
+        pid = int(path.name.partition("-")[2])
+        _wait_until(lambda pid=pid: not psutil.pid_exists(pid), f"the engine process {pid} is gone")  # type: ignore[misc]  # mypy infers no default
+        path.unlink()
+    (evals.pytester.path / "slow").unlink()
+    return output
+
+
+def assert_nothing_is_asked_again(evals: Evals, said: str) -> None:
+    expected = [f"question c{n}" for n in range(6)] + [f"{who}draft c{n}" for n in range(6) for who in ("", "judge ")]
+    assert calls(evals) == sorted(expected), said
+    artifact = evals.artifact
+    assert artifact.complete
+    assert [sample.outcome for sample in artifact.samples] == ["passed"] * 6
+    assert not evals.path.with_name("run.jsonl.journal").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
+def test_a_run_that_is_killed_before_its_first_case_keeps_every_answer(evals: Evals) -> None:
+    process = start(evals, "-p", "no:xdist")
+    process.kill()
+    ended(evals, process)
+    artifact = evals.artifact
+    assert (artifact.samples, len(artifact.answers), artifact.summary) == ([], 17, None)
+    shown = evals.pytester.run(sys.executable, "-m", "pytest_evals", "show", "run.jsonl").stdout.str()
+    assert "17 answers of cases that did not finish are kept" in shown
+    # The run that resumes it is killed as well, and so on.
+    (evals.pytester.path / "slow").touch()
+    (command,) = [line.partition(": ")[2] for line in shown.splitlines() if line.startswith("to go on: ")]
+    again = subprocess.Popen(
+        [sys.executable, "-m", *shlex.split(command)],
+        cwd=evals.pytester.path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    _wait_until((evals.pytester.path / "run-2.jsonl").exists, "the second run has begun")
+    again.kill()
+    ended(evals, again)
+    result = evals.run("--evals-resume=run-2.jsonl", "--evals-judge=scripted:script:judge")
+    result.assert_outcomes(passed=6)
+    result.stdout.fnmatch_lines(["*which resumed run.jsonl (0 cases and 17 answers of others, which was cut off)*"])
+    assert_nothing_is_asked_again(evals, result.stdout.str())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
+@pytest.mark.parametrize(
+    ("name", "whole_group", "workers"),
+    [("SIGTERM", False, True), ("SIGHUP", True, False)],
+)
+def test_a_signal_ends_a_run_with_all_that_ctrl_c_leaves(
+    evals: Evals, name: str, whole_group: bool, workers: bool
+) -> None:
+    outputs = ("--junitxml=junit.xml", "--evals-html=page.html", "--evals-summary=summary.md")
+    process = start(evals, *outputs, *(("-n", "2") if workers else ("-p", "no:xdist")))
+    (os.killpg if whole_group else os.kill)(process.pid, getattr(signal, name))
+    output = ended(evals, process)
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+    assert f"interrupted: {name}: the process was told to end" in output
+    for written in ("junit.xml", "page.html", "summary.md"):
+        assert (evals.pytester.path / written).stat().st_size, written
+    artifact = evals.artifact
+    assert artifact.summary is not None
+    assert (artifact.complete, artifact.summary.ledger["collected"]) == (False, 6)
+    (command,) = [line.partition(": ")[2] for line in output.splitlines() if line.startswith("to go on: ")]
+    assert "--evals-artifact=run-2.jsonl --evals-resume=run.jsonl" in command
+    resumed = evals.pytester.run(sys.executable, "-m", *shlex.split(command))
+    assert resumed.ret == 0, resumed.stdout.str()
+    (evals.pytester.path / "run-2.jsonl").rename(evals.path)
+    assert_nothing_is_asked_again(evals, resumed.stdout.str())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
+def test_an_engine_that_is_killed_is_asked_only_for_what_it_had_not_answered(evals: Evals) -> None:
+    process = start(evals, "-p", "no:xdist")
+    for path in evals.pytester.path.glob("pid-*"):
+        os.kill(int(path.name.partition("-")[2]), signal.SIGKILL)
+        path.unlink()
+    (evals.pytester.path / "slow").unlink()
+    output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, output
+    assert_nothing_is_asked_again(evals, output)
+
+
+# -- The file of a run is its own.
+
+TWO = """
+import os, pathlib, time
+from pytest_evals import cases, graders
+
+good = graders.contains("c")
+
+@cases([{"id": f"c{n}"} for n in range(6)], prompt="{{item.id}}", id="id", gates=["good.mean >= 0.5"])
+def test_it(good, case):
+    if case.id == "c3":
+        DEED
+    assert good
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files are locked on POSIX systems only")
+def test_a_second_run_does_not_touch_the_artifact_of_one_that_goes_on(evals: Evals) -> None:
+    wait = "pathlib.Path('waits').touch()\n        while not pathlib.Path('go').exists(): time.sleep(0.01)"
+    evals.write(TWO.replace("DEED", wait), ECHO)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--evals",
+        "--evals-artifact=run.jsonl",
+        "--evals-model=scripted:script:answer",
+    ]
+    first = subprocess.Popen(
+        command, cwd=evals.pytester.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    _wait_until((evals.pytester.path / "waits").exists, "the first run has begun")
+    second = evals.run()
+    assert second.ret == pytest.ExitCode.USAGE_ERROR
+    second.stderr.fnmatch_lines(["ERROR: the artifact *run.jsonl is being written by another run; choose another file"])
+    (evals.pytester.path / "go").touch()
+    output, _ = first.communicate(timeout=PATIENCE)
+    assert first.returncode == 0, output
+    assert len(evals.artifact.samples) == 6
+    assert not evals.path.with_name("run.jsonl.journal").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be moved there")
+@pytest.mark.parametrize("deed", ["os.rename('run.jsonl', 'moved')", "os.truncate('run.jsonl', 0)"])
+def test_an_artifact_that_is_not_where_it_was_is_an_error_of_the_run(evals: Evals, deed: str) -> None:
+    evals.write(TWO.replace("DEED", deed), ECHO)
+    result = evals.run("--evals-html=page.html", "--evals-summary=summary.md")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    said = " ".join(result.stdout.str().split())
+    found = re.search(r"all of it is in (\S+)", said)
+    assert found is not None
+    rescued = Path(found[1])
+    try:
+        artifact = EvaluationArtifact.load(rescued)
+        assert (artifact.complete, len(artifact.samples)) == (True, 6)
+        # What is made of the artifact is made of the one that is whole.
+        assert (evals.pytester.path / "page.html").stat().st_size > 10_000
+        assert f"artifact: {rescued}" in said
+    finally:
+        rescued.unlink()

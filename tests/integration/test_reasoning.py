@@ -112,7 +112,7 @@ def test_thoughts_are_graded_where_they_are_named_and_shown_folded_everywhere(
     assert france.interaction.thread[-1].reasoning_content == "Lyon? No."
     assert chad.interaction.completion is not None
     assert (chad.interaction.completion.text, chad.interaction.completion.finish_reason) == ("", "length")
-    calls = [call for call in france.calls if call.by == "doubted"]
+    calls = [call for call in france.calls if call.by == "doubted" and call.error is None]
     assert [(call.text, call.reasoning) for call in calls] == [("PASS", "PASS or FAIL? The answer may be wrong.")]
     # Where it is shown.
     assert "Lyon? No." in page.read_text(encoding="utf-8")
@@ -120,7 +120,7 @@ def test_thoughts_are_graded_where_they_are_named_and_shown_folded_everywhere(
     path = str(evals.path)
     assert cli.main(["cases", path, "-v"]) == 0
     shown = capsys.readouterr().out
-    assert "reasoning  (2 tokens) Lyon? No." in shown
+    assert "(2 tokens) Lyon? No." in shown
     assert (
         cli.main(
             ["cases", path, "--where", "reasoning and 'Lyon' in reasoning", "--fields", "case_id,reasoning_tokens"]

@@ -275,6 +275,8 @@ def test_control_tokens_are_seen_before_special_tokens_are_dropped(
         (thinking_tokenizer(TEMPLATE), "llama", False),
         (thinking_tokenizer(OPENED, plain=()), "llama", True),
         (thinking_tokenizer(MENTIONED), "llama", True),
+        (make_tokenizer(TEMPLATE + "{% if add_generation_prompt %}<think>\n{% endif %}"), "llama", True),
+        (make_tokenizer(TEMPLATE.replace("message.content", "message.content.split('</think>')[-1]")), "llama", True),
     ],
 )
 def test_the_form_follows_from_the_model(tokenizer: Any, model_type: str, *, thinks: bool) -> None:
@@ -303,7 +305,7 @@ def stages(template: str, written: str, *, opened: bool, budget: int | None = No
     reader = ReplyReader(tokenizer, form_of(tokenizer, "llama"))
     tracker = ThoughtTracker(reader, opened=opened, budget=budget, spaced=False)
     ids: list[int] = []
-    found = []
+    found: list[str] = []
     for token in tokenizer(written, add_special_tokens=False)["input_ids"]:
         if tracker.forced:
             break

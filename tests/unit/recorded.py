@@ -30,6 +30,8 @@ def run_line(**changes: Any) -> Line:
         "options": {"limit": None},
         "suites": [{"name": "capitals", "dataset_key": "a.jsonl", "dataset_hash": "abc", "n": 2, "tags": []}],
         "reused": None,
+        "addopts": None,
+        "folder": None,
         **changes,
     }
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pytest_evals.artifacts.provenance import provenance
 from pytest_evals.engines.protocol import EngineInfo
 from pytest_evals.engines.replica_set import ReplicaSet, weights_of
 from pytest_evals.engines.spec import parse_spec
@@ -32,7 +33,8 @@ def replica_set_of(text: str, *loaded: EngineInfo | None) -> ReplicaSet:
 
 @pytest.fixture
 def facts(tmp_path: Path) -> RunFacts:
-    return RunFacts("r1", datetime.datetime(2025, 1, 2, 3, 4, 5, tzinfo=datetime.UTC), tmp_path, ["--evals"])
+    started = datetime.datetime(2025, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
+    return RunFacts("r1", started, tmp_path, "-q", provenance(tmp_path, ["--evals"]))
 
 
 def first_line(facts: RunFacts, models: list[str], replica_sets: dict[str, ReplicaSet]) -> dict[str, Any]:
@@ -52,6 +54,7 @@ def test_the_run_names_its_models_with_what_they_were_loaded_as(facts: RunFacts)
         "2025-01-02T03:04:05+00:00",
         ["pytest", "--evals"],
     )
+    assert (line["addopts"], line["folder"]) == ("-q", str(facts.folder))
     assert line["suites"] == [
         {"name": "capitals", "dataset_key": "a.jsonl", "dataset_hash": "abc", "n": 1, "tags": ["tag"]}
     ]

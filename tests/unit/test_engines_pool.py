@@ -14,9 +14,11 @@ import pytest
 from pytest_evals.completion import Completion, Failure, Message
 from pytest_evals.engines.answer_cache import AnswerCache
 from pytest_evals.engines.deferred_loading import DeferredLoading
-from pytest_evals.engines.pool import LOAD_ATTEMPTS, EnginePool
+from pytest_evals.engines.journal import JournalWriter
+from pytest_evals.engines.pool import ENDED, LOAD_ATTEMPTS, EnginePool
 from pytest_evals.engines.protocol import EngineInfo, Request, Result
 from pytest_evals.engines.replica import Replica
+from pytest_evals.errors import EvalsError
 from pytest_evals.generation import GenerationParams
 
 ROOM = 10**12
@@ -28,6 +30,8 @@ BIG, SMALL = "smollm2", "smollm2?dtype=bf16"
 
 class FakeProcess:
     """A process that ends when it is told to."""
+
+    pid = 0
 
     def __init__(self, orders: dict[str, Any]) -> None:
         self.orders = orders
@@ -576,3 +580,44 @@ def test_a_model_of_which_nothing_can_be_known_is_loaded_when_it_is_announced(
     foresee(*known, info=info)
     stage.pool.prepare(BIG)
     wait_until(lambda: stage.states(BIG) == ["starting"])
+
+
+# -- the journal
+
+
+def test_what_a_process_had_written_down_before_it_died_is_not_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(tmp_path)
+    journal = tmp_path / "run.jsonl.journal"
+    journal.write_text('{"type": "journal", "run_id": "r1"}\n', encoding="utf-8")
+    begun: list[list[str]] = []
+    stage.pool = EnginePool(tmp_path, {"device": "cpu"}, memory=AnswerCache(tmp_path), journal=journal)
+    stage.pool.on_first_request = lambda: begun.append(list(stage.sent(BIG)))
+    monkeypatch.setattr("pytest_evals.engines.supervisor.EngineProcess", stage.make_process)
+    monkeypatch.setattr("pytest_evals.engines.device_scheduler.free_memory", lambda: stage.free)
+    monkeypatch.setattr("pytest_evals.engines.replica_set.gpu_count", lambda: 0)
+    monkeypatch.setattr(stage.pool._processes, "listen", lambda: ("here", "secret"))
+    stage.pool.submit([ask("a"), ask("b"), ask("c")])
+    assert stage.processes[0].orders["journal"] == str(journal)
+    stage.ready(BIG)
+    # Whoever keeps answers hears of it before anything is asked, and once.
+    assert begun == [[]]
+    writer = JournalWriter(str(journal))
+    for key in ("a", "other"):
+        writer.add(Result(key, Completion(f"text of {key}")), BIG, "d-p-q")
+    stage.gone(BIG)
+    stage.ready(BIG)
+    assert stage.sent(BIG) == ["b", "c"]
+    assert stage.answer(ask("a")).answer.text == "text of a"
+    stage.finish(BIG, "b")
+    assert begun == [[]]
+    # Whoever waits when all ends hears that it did.
+    heard: list[Result] = []
+    stage.pool.subscribe([ask("d")], heard.extend)
+    stage.pool.close()
+    assert [(result.id, result.error and result.error.message) for result in heard] == [("d", ENDED)]
+    with pytest.raises(EvalsError, match=ENDED):
+        stage.pool.result(ask("c"))
+    with pytest.raises(EvalsError, match=ENDED):
+        stage.pool.subscribe([ask("e")], heard.extend)

@@ -14,7 +14,7 @@ ROOT = Path(pytest_evals.__file__).parent
 
 # From the bottom to the top. Packages of one layer do not import each other, except at the two lowest.
 LAYERS = [
-    ("errors", "text", "hashing", "options", "invocation", "notes", "redaction", "sinks"),
+    ("errors", "text", "hashing", "options", "invocation", "notes", "processes", "redaction", "sinks"),
     ("statistics",),
     ("completion", "generation", "grades", "case", "replies"),
     ("templates", "datasets"),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pytest_evals.fixtures.declaration import FixtureSpec
-from pytest_evals.runner.threads import STEP, BlockingDetector, DaemonThreads, blocking_note
+from pytest_evals.runner.threads import STEP, BlockingDetector, DaemonThreads, RunningStep, blocking_note
 
 WHO: contextvars.ContextVar[str] = contextvars.ContextVar("who")
 
@@ -124,13 +124,13 @@ def test_a_turn_that_takes_too_long_is_told_with_the_step_that_took_it() -> None
         await asyncio.sleep(0)
 
     async def step(name: str, *turns: float) -> str:
-        STEP.set((name, FixtureSpec("task", slow)))
+        STEP.set(RunningStep(name, FixtureSpec("task", slow), "", 0))
         for seconds in turns:
             await block(seconds)
         return name
 
     async def child(name: str) -> None:
-        STEP.set((name, FixtureSpec("grader", slow)))
+        STEP.set(RunningStep(name, FixtureSpec("grader", slow), "", 0))
         # What a step starts is the step's.
         await asyncio.gather(block(0.125), block(2.5))
 
@@ -146,7 +146,7 @@ def test_a_turn_that_takes_too_long_is_told_with_the_step_that_took_it() -> None
             raise LookupError("x")
 
         async def failing() -> None:
-            STEP.set(("fails", FixtureSpec("task", slow)))
+            STEP.set(RunningStep("fails", FixtureSpec("task", slow), "", 0))
             await asyncio.sleep(0)
             await fails()
 

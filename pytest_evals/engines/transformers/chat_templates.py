@@ -72,7 +72,7 @@ def pin_date(template: str) -> None:
     def strftime_now(form: str) -> str:
         return day.strftime(form)
 
-    compiled = chat_template_utils._compile_jinja_template(template)  # type: ignore[no-untyped-call]  # noqa: SLF001 - what is given as a variable would be made plain data
+    compiled = chat_template_utils._compile_jinja_template(template)  # noqa: SLF001 - what is given as a variable would be made plain data
     compiled.environment.globals["strftime_now"] = strftime_now
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jinja2
 
@@ -53,12 +53,17 @@ def _function(function: Mapping[str, Any]) -> dict[str, Any]:
     return {**function, "arguments": given}
 
 
+def turn_text(turn: Turn) -> str:
+    """Return the text of a turn."""
+    return text_of(cast("Message", turn))
+
+
 def _shape(turn: Turn) -> Turn:
     """Return a message with nothing in it but what decides how a template treats it."""
     content = turn["content"]
     kinds = [part["type"] for part in content] if isinstance(content, list) else "text" if content else "empty"
     calls = turn.get("tool_calls")
-    beside = {name: "evals" for name in ("name", "tool_call_id", "reasoning_content") if name in turn}
+    beside: Turn = {name: "evals" for name in ("name", "tool_call_id", "reasoning_content") if name in turn}
     return {"role": turn["role"], "kinds": kinds, **beside, **({"tool_calls": calls} if calls else {})}
 
 
@@ -124,7 +129,7 @@ def _marked(number: int, shape: Turn) -> Turn:
 
 def _must_show(turn: Turn) -> bool:
     """Tell whether a template that leaves out the text of this message loses something: beside calls some families show none."""
-    return bool(text_of(turn)) and not turn.get("tool_calls")  # type: ignore[arg-type]  # it has what is asked for
+    return bool(turn_text(turn)) and not turn.get("tool_calls")
 
 
 def _ways() -> Iterator[Way]:
@@ -141,7 +146,7 @@ def _both(last: Way, first: Way, turns: Sequence[Turn]) -> list[Turn]:
 
 def _as_it_is(turns: Sequence[Turn]) -> list[Turn]:
     """Write parts that are all text as one: a template that knows no parts would write their braces and quotes."""
-    return [{**turn, "content": text_of(turn)} if _only_text(turn["content"]) else turn for turn in turns]  # type: ignore[arg-type]  # it has what is asked for
+    return [{**turn, "content": turn_text(turn)} if _only_text(turn["content"]) else turn for turn in turns]
 
 
 def _only_text(content: Any) -> bool:
@@ -164,7 +169,7 @@ def _in_first_turn(turns: Sequence[Turn]) -> list[Turn]:
     count = next((number for number, turn in enumerate(turns) if turn["role"] not in _INSTRUCTIONS), len(turns))
     if not 0 < count < len(turns):
         return list(turns)
-    told = "\n\n".join(text_of(turn) for turn in turns[:count])  # type: ignore[arg-type]  # it has what is asked for
+    told = "\n\n".join(turn_text(turn) for turn in turns[:count])
     first, *rest = turns[count:]
     content = first["content"]
     opening = {"type": "text", "text": f"{told}\n\n"}

@@ -25,7 +25,7 @@ from pytest_evals.engines.transformers.chat_templates import (
     template_of,
     turn_ends,
 )
-from pytest_evals.engines.transformers.conversations import after_prompt, arranged
+from pytest_evals.engines.transformers.conversations import after_prompt, arranged, turn_text
 from pytest_evals.engines.transformers.grammar import GrammarCompiler
 from pytest_evals.engines.transformers.loading import LoadedModel, all_end_tokens, end_tokens
 from pytest_evals.engines.transformers.model_sampling import own_sampling
@@ -173,10 +173,8 @@ def _apply(tokenizer: Any, messages: Sequence[Message], variables: Mapping[str, 
     # The template writes the last turn otherwise than it is given, as one does that takes thoughts out of it.
     *before, last = turns
     prompt = _render(tokenizer, before, options)
-    return [
-        *prompt,
-        *tokenizer(after_prompt(_decode(tokenizer, prompt), text_of(last)), add_special_tokens=False)["input_ids"],
-    ]  # type: ignore[arg-type]  # a turn has what a message has
+    begun = after_prompt(_decode(tokenizer, prompt), turn_text(last))
+    return [*prompt, *tokenizer(begun, add_special_tokens=False)["input_ids"]]
 
 
 def _render(tokenizer: Any, messages: list[dict[str, Any]], variables: Mapping[str, Any]) -> list[int]:

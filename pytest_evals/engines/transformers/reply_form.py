@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 
 from pytest_evals.engines.transformers.chat_templates import special_tokens
-from pytest_evals.replies.form import HARMONY_TOKENS, KNOWN_DELIMITERS, THINK, Delimiters, ReplyForm
+from pytest_evals.replies.form import HARMONY_TOKENS, KNOWN_DELIMITERS, Delimiters, ReplyForm
 
 _THOUGHT, _ANSWER = "evalsthought", "evalsanswer"
 _FIELD = "reasoning_content"
@@ -49,8 +49,10 @@ def _of_response_template(template: Any) -> tuple[Delimiters, ...]:
     """Return the delimiters of thoughts that a response template names in so many words."""
     fields = template.get("fields") if isinstance(template, Mapping) else getattr(template, "fields", None)
     field = fields.get(_FIELD) if isinstance(fields, Mapping) else None
-    read = field.get if isinstance(field, Mapping) else lambda name: getattr(field, name, None)
-    openings, closings = (_texts(read(name)) for name in ("open", "close"))
+    openings, closings = (
+        _texts(field.get(name) if isinstance(field, Mapping) else getattr(field, name, None))
+        for name in ("open", "close")
+    )
     return tuple(Delimiters(opening, closings[0]) for opening in openings if closings)
 
 
@@ -82,9 +84,8 @@ def _is_control(delimiters: Delimiters, special: Mapping[int, str]) -> bool:
 
 
 def _names(template: str, delimiters: Delimiters) -> bool:
-    # A template that only takes thoughts out of earlier turns may name their end alone.
-    opening, closing = delimiters.opening.rstrip(), delimiters.closing
-    return closing in template and (opening in template or delimiters == THINK)
+    # One that takes thoughts out of earlier turns may name their end alone, one that opens a block its beginning.
+    return delimiters.closing in template or delimiters.opening.rstrip() in template
 
 
 def _as_template_writes(tokenizer: Any, form: ReplyForm) -> ReplyForm:

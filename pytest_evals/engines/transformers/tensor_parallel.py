@@ -23,6 +23,7 @@ from torch import distributed
 from pytest_evals.engines.protocol import Inbox, Request
 from pytest_evals.engines.transformers.packed.model_runner import TokenSampler
 from pytest_evals.engines.transformers.sequence import TokenSequence
+from pytest_evals.processes import start_process
 
 # An engine may be idle for as long as a test run takes; it is ended by whoever started it.
 _PATIENCE = datetime.timedelta(days=30)
@@ -41,10 +42,10 @@ def start(ranks: int, orders: Mapping[str, Any]) -> None:
     }
     os.environ.update(shared | _rank(0))
     for rank in range(1, ranks):
-        follower = subprocess.Popen(
+        follower = start_process(
             [sys.executable, "-m", "pytest_evals.engines.transformers.tensor_parallel_worker"],
+            environment={**os.environ, **_rank(rank)},
             stdin=subprocess.PIPE,
-            env={**os.environ, **_rank(rank)},
         )
         stdin = cast("IO[bytes]", follower.stdin)
         stdin.write(json.dumps({**orders, "path": sys.path}).encode() + b"\n")

@@ -16,6 +16,7 @@ from pathlib import Path
 from pytest_evals.engines.spec import parse_spec
 from pytest_evals.engines.transformers import tensor_parallel
 from pytest_evals.engines.transformers.engine import open_rank
+from pytest_evals.processes import end_with_parent
 
 
 def _end_with_input() -> None:
@@ -25,6 +26,7 @@ def _end_with_input() -> None:
 
 def main() -> int:
     """Follow until the first rank stops."""
+    end_with_parent()
     orders = json.loads(sys.stdin.buffer.readline())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.path[:0] = [entry for entry in orders["path"] if entry not in sys.path]

@@ -21,6 +21,7 @@ from pytest_evals.graders.code.peer import Line, Peer, PeerGoneError
 from pytest_evals.graders.code.remote import Remote, special_names
 from pytest_evals.graders.code.sandbox import confine, hide_memory
 from pytest_evals.graders.code.wire import WireError
+from pytest_evals.processes import end_with_parent
 
 TYPE_CHECKING = False  # as in typing, which takes longer to import than all that is used here
 if TYPE_CHECKING:
@@ -244,6 +245,7 @@ _PLAIN = (int, float, str, bytes, tuple, list, dict, set, frozenset)
 
 def main(rest: bytes) -> None:
     """Start the program's process, and do with it what comes over the line. ``rest`` was read already."""
+    end_with_parent()
     line = Line(os.dup(0), os.dup(1), rest)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)

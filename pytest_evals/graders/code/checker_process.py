@@ -13,6 +13,7 @@ import threading
 from typing import Any
 
 from pytest_evals.graders.code import levels
+from pytest_evals.processes import start_process
 
 MEBIBYTE = 1 << 20
 LONGEST_LINE = 4 * MEBIBYTE
@@ -26,10 +27,10 @@ class Ended(Exception):  # noqa: N818 - how a run may end, and no error
 
 def start(folder: str, *, packages: bool) -> subprocess.Popen[bytes]:
     """Start the process of the tests."""
-    process = subprocess.Popen(  # noqa: S603 - running it is the point; what holds it is documented
+    process: subprocess.Popen[bytes] = start_process(
         [levels.interpreter(packages=packages), *levels.python_flags(packages=packages), "-c", levels.BOOT],
+        environment=levels.environment(folder),
         cwd=folder,
-        env=levels.environment(folder),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -37,7 +38,7 @@ def start(folder: str, *, packages: bool) -> subprocess.Popen[bytes]:
     )
     assert process.stdin is not None  # noqa: S101 - opened as a pipe, for mypy
     with contextlib.suppress(OSError):
-        process.stdin.write(json.dumps(levels.sources("checker")).encode() + b"\n")
+        process.stdin.write(json.dumps(levels.sources("processes", "checker")).encode() + b"\n")
         process.stdin.flush()
     return process
 

@@ -12,10 +12,10 @@ import textwrap
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
+from pytest_evals.graders.code.fenced_lines import FENCE, LINE, FencedLines
 from pytest_evals.graders.code.names import defined, free_names
+from pytest_evals.text import stacks_marks
 
-_LINE = re.compile(r"\r\n|\r|\n")
-_FENCE = re.compile(r"(?P<lead>[ \t]*(?:(?:>|[-*+]|\d{1,9}[.)])[ \t]*)*)(?P<fence>`{3,}|~{3,})(?P<info>.*)")
 _LANGUAGE = re.compile(r"\s*\{?\s*\.?(?:lang(?:uage)?[-=])?\s*\"?(?P<name>[\w+#-]+(?:\.\d+)?)?", re.IGNORECASE)
 _PYTHON = re.compile(r"(?:i?python|py)(?:[23](?:\.\d+)?)?|pyw|sage")
 _MARKDOWN = ("markdown", "md", "mdx", "rst", "quarto", "qmd")
@@ -29,6 +29,8 @@ _OPENING_MARK = re.compile(
 _CLOSING_MARK = re.compile(r"^[ \t]*(?:\[(?:DONE|END|/PYTHON|/CODE)\]|</(?:code|pre|python)>)", re.MULTILINE)
 LONGEST_PARSED = 200_000
 MOST_TRIES = 40
+MOST_PARSED = 1_000_000
+"""Characters that are parsed in all tries together."""
 DEEPEST = 5
 
 
@@ -52,11 +54,11 @@ class Block:
 
 def fenced_blocks(text: str, depth: int = 0) -> list[Block]:
     """Return the blocks in the order of the text. One that is not closed (the text was cut) goes to the end."""
-    lines = _LINE.split(text)
+    lines = FencedLines(LINE.split(text))
     found: list[Block] = []
     number = 0
     while number < len(lines):
-        opening = _FENCE.fullmatch(lines[number])
+        opening = FENCE.fullmatch(lines[number])
         if opening is None:
             number += 1
             continue
@@ -106,34 +108,50 @@ def _nested(block: Block, depth: int) -> list[Block]:
     return [block]
 
 
-def _content(lines: Sequence[str], number: int, opening: re.Match[str]) -> tuple[list[str], int]:
+def _content(lines: FencedLines, number: int, opening: re.Match[str]) -> tuple[list[str], int]:
     """Return the lines of the block that opens in line ``number``, without what they are indented by; and where it ends."""
-    fence, bare = opening["fence"], _indent_remover(lines, number, opening["lead"])
-    closing, end = _closing(lines, number, bare, opening)
-    content = list(map(bare, lines[number + 1 : end if closing is None else closing]))
+    fence, (bare, holder) = opening["fence"], _indent_remover(lines, number, opening["lead"])
+    kind = (fence[0], *holder)
+    if _is_python(opening) or len(fence) < lines.unclosed.get(kind, len(fence) + 1):
+        closing, end = _closing(lines, number, bare, opening)
+    else:
+        closing, end = None, len(lines)
     if closing is not None:
-        return content, closing + 1
-    for place, line in enumerate(content):
+        return list(map(bare, lines[number + 1 : closing])), closing + 1
+    if end == len(lines):
+        lines.unclosed[kind] = min(len(fence), lines.unclosed.get(kind, len(fence)))
+    content: list[str] = []
+    for place in range(number + 1, end):
+        line = bare(lines[place])
         # At the end of the last line of code, or indented as the code is.
         if line.rstrip().endswith(fence) and fence[0] == "`":
             kept = line.rstrip().removesuffix(fence)
-            return [*content[:place], *([kept] if kept.strip() else [])], number + place + 2
+            return [*content, *([kept] if kept.strip() else [])], place + 1
+        content.append(line)
     code = _code_in(content, "")[0] if end < len(lines) else None
-    return _LINE.split(code.rstrip("\n")) if code else content, end
+    return LINE.split(code.rstrip("\n")) if code else content, end
 
 
-def _indent_remover(lines: Sequence[str], number: int, lead: str) -> Callable[[str], str]:
-    """Return what takes from a line the marks of quotes, or the indent of the list, that the fence in line ``number`` is in."""
+def _is_python(opening: re.Match[str]) -> bool:
+    return bool(_PYTHON.fullmatch(_language(opening["info"])))
+
+
+def _indent_remover(lines: FencedLines, number: int, lead: str) -> tuple[Callable[[str], str], tuple[str, int]]:
+    """Return what takes from a line the marks of quotes, or the indent of the list, that the fence in line ``number`` is in; and how
+    many of them that are.
+    """
     if ">" in lead:
-        quote = re.compile(rf"[ \t]*(?:>[ \t]?){{{lead.count('>')}}}")
-        return lambda line: quote.sub("", line, count=1)
+        depth = lead.count(">")
+        quote = re.compile(rf"[ \t]*(?:>[ \t]?){{{depth}}}")
+        return (lambda line: quote.sub("", line, count=1)), (">", depth)
     if not lead:
-        return str
-    rest = (lines[place] for place in range(number + 1, len(lines)))
-    first = next((line for line in rest if line.strip() and not _FENCE.fullmatch(line)), "")
+        return str, (" ", 0)
+    following = lines.texts[number + 1]
+    first = lines[following] if following < len(lines) else ""
     # What is written less far to the right than its fence was not indented with it.
-    indent = re.compile(rf"[ \t]{{0,{min(len(lead), len(first) - len(first.lstrip()))}}}")
-    return lambda line: indent.sub("", line, count=1)
+    width = min(len(lead), len(first) - len(first.lstrip()))
+    indent = re.compile(rf"[ \t]{{0,{width}}}")
+    return (lambda line: indent.sub("", line, count=1)), (" ", width)
 
 
 def _closing(
@@ -142,7 +160,7 @@ def _closing(
     """Return the line of the closing fence, and where the block ends without one: where the next one begins. A fence inside of
     a text in three quotes is none, if there is another.
     """
-    fence, python = opening["fence"], bool(_PYTHON.fullmatch(_language(opening["info"])))
+    fence, python = opening["fence"], _is_python(opening)
     quotes = dict.fromkeys(('"""', "'''"), 0)
     first: int | None = None
     for place in range(number + 1, len(lines)):
@@ -154,7 +172,7 @@ def _closing(
                 return place, place
             first = place if first is None else first
         elif python:
-            next_one = _FENCE.fullmatch(line)
+            next_one = FENCE.fullmatch(line)
             begins = next_one and next_one["fence"][0] == fence[0] and _PYTHON.fullmatch(_language(next_one["info"]))
             if begins and (first is not None or not quoted):
                 return first, place
@@ -166,7 +184,7 @@ def without_fence(text: str) -> str:
     """Return what is in the one block that a text is; the text itself where it is anything else."""
     stripped = text.strip()
     blocks = fenced_blocks(stripped)
-    lines = _LINE.split(stripped)
+    lines = LINE.split(stripped)
     last = lines[-1].strip()
     if len(blocks) == 1 and (blocks[0].first, blocks[0].last) == (0, len(lines)) and last.endswith(("```", "~~~")):
         return blocks[0].text
@@ -254,24 +272,35 @@ class _Source:
 
 def _joined(sources: Sequence[_Source], start: set[int]) -> str:
     """Return the code of these blocks, of those that define what they use, and of later ones that define it again."""
-    chosen = set(start)
-    while True:
-        made = {name for place in chosen for name in sources[place].defines}
-        functions = {name for place in chosen for name in sources[place].functions}
-        missing = {name for place in chosen for name in sources[place].uses} - made
-        found = {place for name in missing for place in _last_with(name, sources)}
-        found |= {place for place in range(min(chosen), len(sources)) if sources[place].functions & functions}
-        if found <= chosen:
-            return "\n".join(sources[place].text for place in sorted(chosen))
-        chosen |= found
+    last = {name: place for place, source in enumerate(sources) for name in source.defines}
+    makers: dict[str, list[int]] = {}
+    for place, source in enumerate(sources):
+        for name in source.functions:
+            makers.setdefault(name, []).append(place)
+    chosen, fresh, first = set[int](), set(start), len(sources)
+    made, functions, looked = set[str](), set[str](), set[str]()
+    while fresh:
+        chosen |= fresh
+        made.update(name for place in fresh for name in sources[place].defines)
+        missing = {name for place in fresh for name in sources[place].uses} - made - looked
+        looked |= missing
+        found = {last[name] for name in missing if name in last}
+        added = {name for place in fresh for name in sources[place].functions} - functions
+        functions |= added
+        # Places before the first one do not count until an earlier one is chosen.
+        before, first = first, min(first, *fresh)
+        found.update(place for name in added for place in makers[name] if place >= first)
+        found.update(place for place in range(first, min(before, len(sources))) if sources[place].functions & functions)
+        fresh = found - chosen
+    return "\n".join(sources[place].text for place in sorted(chosen))
 
 
 def _read(text: str, before: str) -> tuple[list[str], list[Block]]:
     """Return code that is in no block, and the blocks. A fence without a language right behind code closes what the prompt
     opened.
     """
-    lines = _LINE.split(text)
-    fences = [place for place, line in enumerate(lines) if _FENCE.fullmatch(line)]
+    lines = LINE.split(text)
+    fences = [place for place, line in enumerate(lines) if FENCE.fullmatch(line)]
     first = fences[0] if fences else len(lines)
     code, end = _code_in(lines[:first], before)
     if not fences or code is None or end < first or _language(lines[first].strip("`~ \t")):
@@ -289,7 +318,7 @@ def _code_in(lines: Sequence[str], before: str) -> tuple[str | None, int]:
     looks = [place for place, line in enumerate(lines) if _CODE.match(line)][:1]
     for start in dict.fromkeys([0, *looks]):
         ends = [place for place in range(len(lines), start, -1) if place == len(lines) or not lines[place].strip()]
-        for end in ends[:MOST_TRIES]:
+        for end in ends[: min(MOST_TRIES, max(2, MOST_PARSED // len(whole)))]:
             part = "\n".join(lines[start:end])
             goes_on = (
                 bool(before) and start == 0 and part[:1] in (" ", "\t") and _parsed(f"{before}\n{part}") is not None
@@ -311,7 +340,8 @@ def _parses(text: str, before: str) -> bool:
 
 def _parsed(text: str) -> ast.Module | None:
     """Return what code is made of, `None` where it is none that can be run by itself."""
-    if len(text) > LONGEST_PARSED:
+    # Python puts the marks of its names in order, too: see `unicode_form`.
+    if len(text) > LONGEST_PARSED or stacks_marks(text):
         return None
     try:
         tree = ast.parse(_without_escapes(text))
@@ -332,7 +362,7 @@ def behind(before: str, program: str) -> tuple[str, bool]:
     """Return the whole program, and whether it goes on with the last function of ``before``."""
     if not before.strip():
         return program, False
-    indented = next((line for line in _LINE.split(program) if line.strip()), "")[:1] in (" ", "\t")
+    indented = next((line for line in LINE.split(program) if line.strip()), "")[:1] in (" ", "\t")
     forms = [f"{before}\n{program}", before + program, f"{before}\n{textwrap.indent(program, '    ')}"]
     if before[-1] in " \t(,=[" and _parsed(before + program) is not None:
         return before + program, True
@@ -355,7 +385,7 @@ def _without_future(program: str) -> str:
 
 def _future_statements(program: str) -> tuple[list[str], str]:
     tree = _parsed(program)
-    lines = _LINE.split(program)
+    lines = LINE.split(program)
     taken: list[str] = []
     for node in tree.body if tree is not None else ():
         if isinstance(node, ast.ImportFrom) and node.module == "__future__":

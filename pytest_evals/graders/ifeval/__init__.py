@@ -14,6 +14,7 @@ from pytest_evals.graders.ifeval import language
 from pytest_evals.graders.ifeval.checks import CheckResult
 from pytest_evals.graders.ifeval.kinds import Instruction, read_instructions
 from pytest_evals.graders.templating import grading_text
+from pytest_evals.graders.timed_checks import in_time
 from pytest_evals.scores import corpus
 from pytest_evals.templates.rendering import render
 
@@ -58,8 +59,10 @@ def instructions(
     def grade(answer: str, request: pytest.FixtureRequest) -> Any:
         from pytest_evals.grades import Grade
 
-        found = read_instructions(**render(settings, current_scope(request)))
-        results = [check(each, answer, scoring) for each in found]
+        rendered = render(settings, current_scope(request))
+        found = read_instructions(**rendered)
+        # Keywords are regular expressions.
+        results = [CheckResult(*each) for each in in_time(request, check_all, answer, scoring=scoring, **rendered)]
         followed = [result.followed for result in results]
         own = Grade(
             all(followed),
@@ -74,8 +77,13 @@ def instructions(
     ready_made = grading_text(grade, of, "instructions")
     ready_made.__doc__ = "The completion follows all instructions of its row."
     return grader_fixture(
-        ready_made, settings=settings, check=lambda rendered: read_instructions(**rendered), run_if=run_if
+        ready_made, settings=settings, check=lambda rendered: read_instructions(**rendered), run_if=run_if, limited=True
     )
+
+
+def check_all(answer: str, ids: object, kwargs: object, scoring: Scoring) -> list[CheckResult]:
+    """Tell of each instruction whether an answer follows it."""
+    return [check(each, answer, scoring) for each in read_instructions(ids, kwargs)]
 
 
 def check(instruction: Instruction, answer: str, scoring: Scoring) -> CheckResult:

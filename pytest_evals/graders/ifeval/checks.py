@@ -20,13 +20,11 @@ Relation = Literal["less than", "at least"]
 ANSWERS = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
 RESPONSE_DIVIDER = "******"
 _PARAGRAPH_DIVIDER = re.compile(r"\s?\*\*\*\s?")
-_PLACEHOLDER = re.compile(r"\[.*?\]")
-# A bullet's white space, and the character after a star, may be line breaks: then it takes the next line with it.
-_STAR_BULLET = re.compile(r"^\s*\*[^*].*$", re.MULTILINE)
-_DASH_BULLET = re.compile(r"^\s*-.*$", re.MULTILINE)
+# The character after a star may be a line break: then it takes the next line with it.
+_STAR_BULLET = re.compile(r"^[^\S\n]*\*[^*].*$", re.MULTILINE)
+_DASH_BULLET = re.compile(r"^[^\S\n]*-.*$", re.MULTILINE)
 _HIGHLIGHT = re.compile(r"\*([^\n*]*)\*")
 _DOUBLE_HIGHLIGHT = re.compile(r"\*\*([^\n*]*)\*\*")
-_TITLE = re.compile(r"<<[^\n]+>>")
 _POSTSCRIPTS = {"P.S.": r"p\.\s?s\.", "P.P.S": r"p\.\s?p\.\s?s"}
 _FENCES = ("```json", "```Json", "```JSON", "```")
 _WORD_ENDS = frozenset(".,?!'\"")
@@ -128,7 +126,15 @@ def _first_word(paragraph: str) -> str:
 
 def number_placeholders(text: str, *, num_placeholders: int) -> CheckResult:
     """The text has at least so many placeholders in square brackets."""
-    return _compared(len(_PLACEHOLDER.findall(text)), "at least", num_placeholders, "placeholder")
+    return _compared(sum(map(_placeholders, text.split("\n"))), "at least", num_placeholders, "placeholder")
+
+
+def _placeholders(line: str) -> int:
+    r"""Count what ``\[.*?\]`` finds in a line, in time that grows as the line does."""
+    count, opening = 0, line.find("[")
+    while opening >= 0 and (closing := line.find("]", opening)) >= 0:
+        count, opening = count + 1, line.find("[", closing)
+    return count
 
 
 def postscript(text: str, *, postscript_marker: str) -> CheckResult:
@@ -180,8 +186,14 @@ def json_format(text: str) -> CheckResult:
 
 def title(text: str) -> CheckResult:
     """The text has a title in double angular brackets."""
-    there = any(found.lstrip("<").rstrip(">").strip() for found in _TITLE.findall(text))
+    there = any(found.lstrip("<").rstrip(">").strip() for found in map(_title, text.split("\n")))
     return CheckResult(there, f"{'a' if there else 'no'} title in <<>>")
+
+
+def _title(line: str) -> str:
+    r"""Return what ``<<[^\n]+>>`` finds in a line: from its first ``<<`` to its last ``>>``."""
+    opening, closing = line.find("<<"), line.rfind(">>")
+    return line[opening : closing + 2] if 0 <= opening < closing - 2 else ""
 
 
 # -- combination

@@ -18,6 +18,7 @@ from typing import Any
 from pytest_evals.errors import EvalsError, SuiteError
 from pytest_evals.graders.metrics.base import Measured
 from pytest_evals.graders.templating import require
+from pytest_evals.processes import start_process
 from pytest_evals.text import quoted
 
 WORDLLAMA = "wordllama"
@@ -92,7 +93,7 @@ class Encoder:
                 pass
 
     def _start(self) -> None:
-        self._process = subprocess.Popen(  # noqa: S603 - this package's own script
+        self._process = start_process(
             self._command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -13,6 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pytest_evals.processes import end_with_parent
+
 
 class LoadedEncoder(NamedTuple):
     """A model that is ready. ``embed`` returns a vector for each text; ``is_cut`` tells of a text that is too long."""
@@ -62,6 +64,7 @@ def similarities(model: LoadedEncoder, text: str, references: Sequence[str]) -> 
 
 def main(model_name: str, device: str) -> None:
     """Load the model, say so, and answer until the other side is gone."""
+    end_with_parent()
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 

@@ -8,12 +8,12 @@ never that of one long word.
 from __future__ import annotations
 
 import functools
-import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from pytest_evals.errors import SuiteError, did_you_mean
 from pytest_evals.graders.templating import require
+from pytest_evals.text import unicode_form
 
 Split = Callable[[str], Sequence[str]]
 Tokenize = str | Split
@@ -56,7 +56,7 @@ def require_mecab(tokenize: str, grader: str) -> None:
 
 def composed(text: str) -> str:
     """Return a text in Unicode's composed form (NFC): an accent that is a character of its own is the same letter."""
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
+    return text if text.isascii() else unicode_form("NFC", text)
 
 
 def has_letters_beyond_ascii(text: str) -> bool:

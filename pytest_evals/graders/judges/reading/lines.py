@@ -22,7 +22,7 @@ _HEADED = re.compile(
     r"|(?P<copula>\s+(?:is|was|would\s+be|will\s+be|should\s+be|ist|w\u00e4re|est|serait|es|ser\u00eda|\u00e8|\u00e9|seria)\b(?:\s*:)?"
     r"|\s*(?:\u662f|\u4e3a|\u306f|\uc740|\ub294)\s*:?))"
 )
-_SENTENCE = re.compile(r"[.!?][\"')\]\u201d\u2019]*\s+|\u3002\s*|[;|]\s*")
+_SENTENCE = re.compile(r"(?:[.!?][\"')\]\u201d\u2019]*\s+|\u3002\s*|[;|]\s*)+")
 _REASONS = re.compile(
     r"[\s\"'\u201d\u2019)\]]*(?:\)\s|[:;,.(|!\u3002\u2013\u2014]|-+\s|=>|->|\u2192|(?:because|since|as|given|due\s+to|weil|da|car|"
     r"parce\s+que|porque|perch\u00e9)(?![a-z])|\u56e0\u4e3a|\u56e0\u6b64)",

@@ -12,7 +12,7 @@ TAG = re.compile(r"</?([A-Za-z][\w.-]{0,30})(?:\s[^<>\n]{0,80})?/?>|<\|[^<>|\n]{
 _STRUCK = re.compile(r"~~(?=\S)[^~\n]{0,400}~~")
 _COMMAND = re.compile(r"\\(?:text|textbf|textit|textsf|texttt|mathbf|mathrm|mathsf|bm)\s*\{([^{}\n]{0,80})\}")
 _DOLLARS = re.compile(r"\$([^$\n]{1,120})\$")
-_EMPHASIS = re.compile(r"(?<!`)`{1,2}(?!`)|\*+|(?<!\w)_+(?=\w)|(?<=\w)_+(?!\w)")
+_EMPHASIS = re.compile(r"(?<!`)`{1,2}(?!`)|\*+|(?<!\w)_(?:_+|(?=\w))|(?<=[^\W_])_+(?!\w)")
 _NOT_BREAK = re.compile(r"[^\n]")
 
 

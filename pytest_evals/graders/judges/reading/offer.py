@@ -54,6 +54,7 @@ _NEGATION = re.compile(
 _CLAUSE = re.compile(
     r"\b(?:so|thus|hence|therefore|daher|deshalb|also|donc|quindi|dus)\b|\u56e0\u6b64|\u6240\u4ee5", re.IGNORECASE
 )
+_LONGEST_VALUE = 600
 _WORD_END = r"(?![\w+]|-\w|-\Z|\.\d|['\u2019]\w)"
 
 
@@ -123,7 +124,10 @@ class Offer:
         return found if found is not None and _ENDING.match(text, found.end, end) else None
 
     def value(self, text: str, start: int, end: int) -> Match | None:
-        """Return the verdict of a text that is to be one, as it stands behind a label; `None` where it is about something else."""
+        """Return the verdict of a text that is to be one, as it stands behind a label; `None` where it is about something else. Of a
+        long text the beginning counts.
+        """
+        end = min(end, start + _LONGEST_VALUE)
         place = _match_end(_SIGN, text, start, end)
         found = self.leading(text, place, end)
         if found is not None:

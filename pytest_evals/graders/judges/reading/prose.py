@@ -20,12 +20,15 @@ _OPEN = re.compile(
     r"\?[\"')\s]*\Z|\b(?:if|unless|whether|might|maybe|perhaps|could|wenn|falls|ob|vielleicht|peut-\u00eatre|quiz\u00e1s?|forse|talvez)\b",
     re.IGNORECASE,
 )
+# What somebody else says: a verb of saying with nothing after it that ends the clause.
 _SAYS = re.compile(
     r"\b(?:says?|said|writes?|wrote|states?|stated|claims?|claimed|asks?|asked|tells?|told|demands?|demanded|instructs?|requests?|"
     r"orders?|ends\s+with|begins\s+with|starts\s+with|contains?|includes?|repeats?|insists?|quotes?|reads?)\b(?<!I say)(?<!I would say)"
-    r"(?<!I'd say)(?:(?!\b(?:so|thus|hence|therefore)\b)[^,;.\u3002])*\Z",
+    r"(?<!I'd say)",
     re.IGNORECASE,
 )
+_CLAUSE_END = re.compile(r"[,;.\u3002]|\b(?:so|thus|hence|therefore)\b", re.IGNORECASE)
+_LONGEST_CLAUSE = 400
 _VERBS = (
     r"(?:rat(?:e|ed|ing)|giv(?:e|en|ing)|gave|scor(?:e|es|ed|ing)|grad(?:e|ed|ing)|mark(?:ed)?|assign(?:ed)?|award(?:ed)?|cho(?:ose|se|osing)|pick(?:ed)?|"
     r"select(?:ed)?|prefer|vot(?:e|ed)|say|go(?:ing)?\s+(?:with|for)|went\s+with|call|label|classify|judge|deserves?|earns?|merits?|"
@@ -139,7 +142,7 @@ def _declared(text: str, start: int, end: int, offer: Offer) -> Iterator[Match]:
         for pattern in _patterns(offer).declared:
             for found in pattern.finditer(sentence):
                 match = offer.leading(sentence, found.end())
-                if match is None or match.problem == "unknown" or _SAYS.search(sentence[: found.end()]):
+                if match is None or match.problem == "unknown" or _said(sentence, found.end()):
                     continue
                 if negated(sentence, found.start()) or negated(sentence, found.end(), found.start()):
                     yield Match(None, place + match.start, place + match.end, "negated")
@@ -147,6 +150,13 @@ def _declared(text: str, start: int, end: int, offer: Offer) -> Iterator[Match]:
                     yield Match(None, place + match.start, place + match.end, "several")
                 else:
                     yield Match(match.label, place + match.start, place + match.end, match.problem)
+
+
+def _said(sentence: str, end: int) -> bool:
+    """Tell whether the clause that goes on up to ``end`` is about what somebody says."""
+    clause = sentence[max(0, end - _LONGEST_CLAUSE) : end]
+    start = max((border.end() for border in _CLAUSE_END.finditer(clause)), default=0)
+    return _SAYS.search(clause, start) is not None
 
 
 def _others(sentence: str, match: Match, offer: Offer) -> bool:
@@ -165,7 +175,7 @@ def _others(sentence: str, match: Match, offer: Offer) -> bool:
 def _mentioned(text: str, start: int, end: int, offer: Offer) -> Iterator[Match]:
     for sentence, place in _sentences(text, start, end):
         for match in offer.mentions(sentence, 0, len(sentence)):
-            if offer.is_word(match.label or "") or _SAYS.search(sentence[: match.start]):
+            if offer.is_word(match.label or "") or _said(sentence, match.start):
                 continue
             if negated(sentence, match.start):
                 yield Match(None, place + match.start, place + match.end, "negated")

@@ -6,6 +6,8 @@ import functools
 import re
 import unicodedata
 
+from pytest_evals.text import unicode_form
+
 _LONGEST = 40_000
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _INVISIBLE = frozenset({"Cf", "Me"})
@@ -31,7 +33,7 @@ def normalized(text: str) -> str:
     characters without a width vanish. Fractions and superscripts stay what they are: 4\u00bd is not 41/2.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return text if text.isascii() else _NOT_ASCII.sub(_plain_spelling, unicodedata.normalize("NFC", text))
+    return text if text.isascii() else _NOT_ASCII.sub(_plain_spelling, unicode_form("NFC", text))
 
 
 def reply_text(reply: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -90,6 +91,11 @@ def _after_unopened(reply: str, borders: _Borders) -> int:
     return found.end()
 
 
+@functools.lru_cache(maxsize=4)
+def _without_spaces(material: Material) -> tuple[str, ...]:
+    return tuple("".join(folded(text).split()) for text in (*material.judged, *material.beside))
+
+
 @dataclass(frozen=True, slots=True)
 class _Borders:
     """Where thoughts end in a reply, of which parts may be quoted."""
@@ -102,10 +108,11 @@ class _Borders:
         """Return the end of the first border after ``position``; of those that the material holds too, of the last one
         that is not quoted, `None` where all are.
         """
-        found = list(re.compile(pattern, re.IGNORECASE).finditer(self.reply, position))
-        if not found or not self.shown(found[0].group()):
-            return found[0].end() if found else None
-        own = [border for border in found if not self._quoted(border)]
+        border = re.compile(pattern, re.IGNORECASE)
+        first = border.search(self.reply, position)
+        if first is None or not self.shown(first.group()):
+            return first.end() if first else None
+        own = [found for found in border.finditer(self.reply, position) if not self._quoted(found)]
         return own[-1].end() if own else None
 
     def shown(self, border: str) -> bool:
@@ -113,7 +120,7 @@ class _Borders:
         if self.material is None:
             return False
         bare = "".join(folded(border).split()).strip("<>[]|")
-        return any(bare in "".join(folded(text).split()) for text in (*self.material.judged, *self.material.beside))
+        return any(bare in text for text in _without_spaces(self.material))
 
     def _quoted(self, border: re.Match[str]) -> bool:
         return self.quotations is not None and self.quotations.covers(border.start(), border.end())
