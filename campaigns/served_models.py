@@ -45,7 +45,11 @@ def write_f32(path: Path) -> None:
     architecture = str(reader.fields["general.architecture"].contents())
     writer = gguf.GGUFWriter(path, architecture)
     for name, entry in reader.fields.items():
-        if name.startswith("GGUF.") or name in ("general.architecture", "general.file_type", "general.quantization_version"):
+        if name.startswith("GGUF.") or name in (
+            "general.architecture",
+            "general.file_type",
+            "general.quantization_version",
+        ):
             continue
         sub = entry.types[1] if entry.types[0] == gguf.GGUFValueType.ARRAY else None
         writer.add_key_value(name, entry.contents(), entry.types[0], sub)
@@ -74,7 +78,9 @@ def llama_cpp(path: Path) -> Iterator[str]:
 
 def texts(spec: str, requests: Sequence[Request]) -> tuple[dict[str, str], float, Any]:
     """Return the text or error of each request, the seconds that they took, and what the engine accounts for."""
-    engine = load_engine(parse_spec(spec, Path()), {"device": "cpu", "dtype": "fp32", "batch": "auto", "exact": False}, print)
+    engine = load_engine(
+        parse_spec(spec, Path()), {"device": "cpu", "dtype": "fp32", "batch": "auto", "exact": False}, print
+    )
     began, found, usage = time.perf_counter(), {}, None
     for event in engine.generate(Inbox(requests, closed=True)):
         if isinstance(event, Result):
@@ -89,15 +95,15 @@ def texts(spec: str, requests: Sequence[Request]) -> tuple[dict[str, str], float
 def compare(url: str, name: str) -> int:
     """Print what differs; return how many texts do."""
     params = GenerationParams(max_new_tokens=NEW_TOKENS)
-    asked = [
-        Request(str(number), EMBEDDED, (_user(question),), params) for number, question in enumerate(QUESTIONS)
-    ]
+    asked = [Request(str(number), EMBEDDED, (_user(question),), params) for number, question in enumerate(QUESTIONS)]
     local, local_seconds, _ = texts(EMBEDDED, asked)
     served, seconds, usage = texts(f"openai:{name}@{url}", asked)
     different = [request.id for request in asked if local[request.id].strip() != served[request.id].strip()]
     for key in different:
         print(f"{QUESTIONS[int(key)]}\n  here:   {local[key]!r}\n  served: {served[key]!r}")
-    print(f"{len(asked) - len(different)} of {len(asked)} texts are the same; {local_seconds:.1f} s here, {seconds:.1f} s served")
+    print(
+        f"{len(asked) - len(different)} of {len(asked)} texts are the same; {local_seconds:.1f} s here, {seconds:.1f} s served"
+    )
     print(f"served: {usage}")
     for wish in ({"json_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}},
                  {"logprobs": True}, {"temperature": 1.0, "top_k": 5}, {"temperature": 1.0, "top_p": 0.5}, {"temperature": 1.0, "min_p": 0.2},

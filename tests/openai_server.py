@@ -243,7 +243,7 @@ class _Handler(BaseHTTPRequestHandler):
         if reply.breaks:
             events = events[: max(1, len(pieces) // 2)]
         for event in events:
-            self._chunk(f"data: {json.dumps(event)}\n\n")
+            self._chunk(f"data: {json.dumps(event, ensure_ascii=False)}\n\n")
             time.sleep(reply.pauses)
         if reply.breaks:
             self._cut()

@@ -275,9 +275,28 @@ def test_counts_are_those_of_the_server_and_none_is_made_up(serve: Serve) -> Non
     ]
 
 
+def test_a_model_that_is_seen_to_think_gets_the_room_that_was_allowed_for_it(serve: Serve) -> None:
+    def script(body: Body, _asked: int) -> Reply:
+        if body["max_tokens"] < 50:
+            return Reply(message={"content": None, "reasoning_content": "Hm, hm"}, finish="length")
+        return Reply(message={"content": "Paris", "reasoning_content": "Hm."})
+
+    server = serve(script)
+    assert answer(f"tiny@{server.url}", request("x", max_new_tokens=10, thinking_allowance=90)).text == "Paris"
+    assert [body["max_tokens"] for body in server.bodies] == [10, 100]
+    assert answer(f"tiny@{server.url}", request("y", max_new_tokens=10)).finish_reason == "length"
+
+
 def test_a_stop_string_ends_the_text_also_where_the_server_leaves_it_in(serve: Serve) -> None:
     found = answer(f"tiny@{serve(lambda _b, _a: Reply('one. two. three')).url}", request("x", stop=(". t", "three")))
     assert (found.text, found.finish_reason) == ("one", "stop")
+
+
+def test_characters_that_end_lines_elsewhere_stay_in_the_text(serve: Serve) -> None:
+    text = "a\u2028b\u2029c\x85d\u00e9 \U0001f600 \x0be\x1cf\r\ng"
+    for streams in (True, False):
+        server = serve(lambda _body, _asked: Reply(text), streams=streams)
+        assert answer(f"tiny@{server.url}", request("x")).text == text
 
 
 def test_samples_are_requests_with_seeds_of_their_own(serve: Serve) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
-from pytest_evals.engines.protocol import EngineInfo
 from pytest_evals.errors import ModelError
 
 if TYPE_CHECKING:
+    from pytest_evals.engines.protocol import EngineInfo
     from pytest_evals.engines.spec import ModelSpec
 
 # A name may hold colons, slashes and at signs (llama3:8b, org/name, @cf/org/name): the address begins with its scheme.
@@ -113,5 +113,7 @@ def served_identity(spec: ModelSpec) -> dict[str, Any]:
 
 def identity_of_served(spec: ModelSpec, options: Mapping[str, Any], path: Sequence[str]) -> EngineInfo | None:
     """Return what the model would be loaded as; no server is asked."""
+    from pytest_evals.engines.protocol import EngineInfo
+
     del options, path
     return EngineInfo(identity=served_identity(spec))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -28,6 +29,7 @@ from pytest_evals.engines.protocol import (
     refusal,
 )
 from pytest_evals.errors import UnsupportedError
+from pytest_evals.generation import GenerationParams
 from pytest_evals.hashing import content_hash
 from pytest_evals.replies.form import ANY_FORM, ReplyForm, written_form
 from pytest_evals.replies.reading import read_reply
@@ -70,6 +72,8 @@ class ServedEngine:
         self._abilities = Abilities(pool)
         self._likelihoods = likelihoods
         self._notes: dict[str, bool] = {}
+        self._wanted = 0
+        self._thinks = False
 
     def generate(self, requests: Inbox) -> Iterator[Event]:
         """See `Engine.generate`."""
@@ -77,8 +81,7 @@ class ServedEngine:
         told = time.monotonic()
         try:
             while True:
-                room = max(0, self._pool.capacity - len(running))
-                fresh = requests.take(room, wait=not running)
+                fresh = self._taken(requests, wait=not running)
                 if fresh:
                     yield Started(tuple(request.id for request in fresh))
                     arrived = time.perf_counter()
@@ -99,8 +102,21 @@ class ServedEngine:
 
     def close(self) -> None:
         """Close the connections."""
-        self._loop.run_until_complete(asyncio.wait_for(self._pool.transport.close(), _CLOSE_SECONDS))
+        with contextlib.suppress(TimeoutError):
+            self._loop.run_until_complete(_cancel(asyncio.all_tasks(self._loop)))
+            self._loop.run_until_complete(asyncio.wait_for(self._pool.transport.close(), _CLOSE_SECONDS))
         self._loop.close()
+
+    def _taken(self, requests: Inbox, *, wait: bool) -> list[Request]:
+        """Return as many requests as there is room for; one that asks for several samples or choices takes as much of it."""
+        taken: list[Request] = []
+        while self._wanted < self._pool.capacity:
+            found = requests.take(1, wait=wait and not taken)
+            if not found:
+                break
+            taken += found
+            self._wanted += _exchanges(found[0])
+        return taken
 
     def _usage(self) -> dict[str, Any]:
         return {**asdict(self._pool.tally), "most_concurrency": self._pool.settled}
@@ -112,6 +128,12 @@ class ServedEngine:
                 yield Noted(note)
 
     async def _answer(self, request: Request, arrived: float) -> Result:
+        try:
+            return await self._result(request, arrived)
+        finally:
+            self._wanted -= _exchanges(request)
+
+    async def _result(self, request: Request, arrived: float) -> Result:
         started = time.perf_counter()
         failure = refusal(request, self.capabilities)
         if failure is None:
@@ -155,6 +177,18 @@ class ServedEngine:
 
     async def _sampled(self, request: Request, sample: int) -> ServedAnswer:
         params = request.params
+        allowed = self._thinks
+        answer = await self._asked(params, request, sample)
+        if answer.reasoning is not None or read_reply(answer.text, self._form).reasoning is not None:
+            self._thinks = True
+            if not allowed and answer.finish_reason == "length" and params.thinking_allowance:
+                # Now it is known to think, so that it gets the room for it.
+                answer = await self._asked(params, request, sample)
+        return answer
+
+    async def _asked(self, params: GenerationParams, request: Request, sample: int) -> ServedAnswer:
+        if self._thinks:
+            params = replace(params, max_new_tokens=params.max_new_tokens + params.thinking_allowance)
         answer = await self._pool.ask(
             lambda: self._pool.dialect.body(request.messages, params, sample), params.max_new_tokens
         )
@@ -212,6 +246,11 @@ class ServedEngine:
         )
 
 
+def _exchanges(request: Request) -> int:
+    """Return how many exchanges with a server a request takes."""
+    return max(request.params.n, len(request.choices))
+
+
 def _tool_calls(calls: list[CalledTool]) -> tuple[tuple[ToolCall, ...], str]:
     """Return the calls whose arguments are an object of JSON, and the others as the text that they stay."""
     found: list[ToolCall] = []
@@ -228,7 +267,7 @@ def _tool_calls(calls: list[CalledTool]) -> tuple[tuple[ToolCall, ...], str]:
     return tuple(found), unreadable
 
 
-async def _cancel(tasks: set[asyncio.Task[Result]]) -> None:
+async def _cancel(tasks: Collection[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from pytest_evals.engines.kind import EngineKind, EngineOption, Report, one_of, whole_number
 from pytest_evals.engines.openai.address import identity_of_served, locate_served, short_name
 from pytest_evals.errors import ModelError
-from pytest_evals.redaction import masked
 
 if TYPE_CHECKING:
     from pytest_evals.engines.protocol import Engine
@@ -28,6 +27,8 @@ _OURS = frozenset(
 
 
 def _variable(text: str) -> str:
+    from pytest_evals.redaction import masked
+
     if not _VARIABLE.fullmatch(text) or masked(text) != text:
         # It may be the key itself, so that it is not repeated here.
         raise ModelError(

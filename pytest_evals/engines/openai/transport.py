@@ -173,11 +173,7 @@ async def _whole(response: http.Response) -> AsyncIterator[Mapping[str, Any] | N
 
 async def _events(response: http.Response) -> AsyncIterator[Mapping[str, Any] | None]:
     """Yield the pieces of a stream, and `None` where the server says that it is over."""
-    size = 0
-    async for line in response.aiter_lines():
-        size += len(line)
-        if size > _MOST_BYTES:
-            raise BrokenAnswerError("the answer has no end")
+    async for line in _lines(response):
         name, _, value = line.partition(":")
         if name.strip() == "error":
             yield {"error": _parsed(value) or "no reason given"}
@@ -189,6 +185,19 @@ async def _events(response: http.Response) -> AsyncIterator[Mapping[str, Any] | 
             return
         else:
             yield _object(value, whole=False)
+
+
+async def _lines(response: http.Response) -> AsyncIterator[str]:
+    """Yield the lines of a stream: they end at line feeds alone, since a text may hold any other character that ends lines."""
+    size, rest = 0, b""
+    async for part in response.aiter_bytes():
+        size += len(part)
+        if size > _MOST_BYTES:
+            raise BrokenAnswerError("the answer has no end")
+        *lines, rest = (rest + part).split(b"\n")
+        for line in lines:
+            yield line.decode("utf-8", "replace")
+    yield rest.decode("utf-8", "replace")
 
 
 def _object(text: str, *, whole: bool) -> Mapping[str, Any]:
