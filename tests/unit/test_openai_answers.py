@@ -122,6 +122,18 @@ def test_an_answer_that_broke_off_is_none(pieces: tuple[dict[str, Any], ...], *,
         answer(*pieces, ended=ended)
 
 
+def test_halves_of_characters_are_joined_and_lone_ones_replaced() -> None:
+    assert answer(piece({"content": "a\ud83d"}), piece({"content": "\ude00b"}, "stop")).text == "a\U0001f600b"
+    assert answer(piece({"content": "a\ud83d"}, "stop")).text == "a\ufffd"
+    assert answer(piece({"content": "a", "reasoning": "\udc00"}, "stop")).reasoning == "\ufffd"
+
+
+def test_a_log_probability_that_is_no_number_is_no_answer() -> None:
+    for value in (float("nan"), float("-inf"), "low"):
+        with pytest.raises(BrokenAnswerError):
+            answer(piece({"content": "a"}, "stop", logprobs={"content": [{"logprob": value}]}))
+
+
 @pytest.mark.parametrize("data", [{"choices": ["x"]}, {"choices": [{"message": "x"}]}, {"choices": {"a": 1}}])
 def test_what_is_no_answer_is_a_failure_and_no_crash(data: dict[str, Any]) -> None:
     with pytest.raises(BrokenAnswerError, match="it sent what is no answer"):

@@ -292,6 +292,14 @@ def test_a_stop_string_ends_the_text_also_where_the_server_leaves_it_in(serve: S
     assert (found.text, found.finish_reason) == ("one", "stop")
 
 
+def test_a_request_that_cannot_be_sent_is_the_error_of_its_case(serve: Serve) -> None:
+    found = results(f"tiny@{serve().url}", request("half \ud800"), request("good"))
+    failure = found["half \ud800"].error
+    assert failure is not None
+    assert failure.message.startswith("this request cannot be sent, or its answer not be read: UnicodeEncodeError")
+    assert found["good"].answer.text == "It says good"
+
+
 def test_characters_that_end_lines_elsewhere_stay_in_the_text(serve: Serve) -> None:
     text = "a\u2028b\u2029c\x85d\u00e9 \U0001f600 \x0be\x1cf\r\ng"
     for streams in (True, False):

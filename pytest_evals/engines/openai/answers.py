@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,7 +65,7 @@ class ServedAnswer:
                 self._take_choice(choices[0])
             if isinstance(data.get("usage"), Mapping):
                 self._take_usage(data["usage"])
-        except (AttributeError, KeyError, IndexError, TypeError) as error:
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
             raise BrokenAnswerError(f"it sent what is no answer: {one_line(json.dumps(data), 160)}") from error
 
     def _take_choice(self, choice: Mapping[str, Any]) -> None:
@@ -102,6 +103,10 @@ class ServedAnswer:
 
         Raises `BrokenAnswerError` for one that broke off, and `WithheldError` for one that the server kept back.
         """
+        self.text = whole_characters(self.text)
+        self.reasoning = None if self.reasoning is None else whole_characters(self.reasoning)
+        for call in self.calls:
+            call.arguments = whole_characters(call.arguments)
         if self.finish_reason == "content_filter":
             raise WithheldError("its content filter ended the answer")
         if self.finish_reason is None and not ended:
@@ -126,4 +131,18 @@ def logprobs_of(data: Any) -> list[float] | None:
     if not data:
         return None
     values = [entry["logprob"] for entry in data["content"] or ()] if "content" in data else data.get("token_logprobs")
-    return None if values is None else [float(value) for value in values if value is not None]
+    if values is None:
+        return None
+    found = [float(value) for value in values if value is not None]
+    if not all(map(math.isfinite, found)):
+        raise TypeError("a log-probability is a finite number")
+    return found
+
+
+def whole_characters(text: str) -> str:
+    """Return a text in which halves of characters, which pieces of a stream may end with, are joined, and lone ones replaced."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

@@ -147,6 +147,9 @@ class ServedEngine:
                 failure = Failure("model", server_error_words(error))
             except OSError as error:
                 failure = Failure("model", f"a file of this request cannot be read: {error}")
+            except Exception as error:  # noqa: BLE001 - whatever is odd about one request must not end the others
+                said = self._pool.transport.masked(f"{type(error).__name__}: {error}")
+                failure = Failure("model", f"this request cannot be sent, or its answer not be read: {said}")
             else:
                 now = time.perf_counter()
                 latency = completion.latency if completion.latency is not None else now - started
@@ -235,9 +238,13 @@ class ServedEngine:
         called, unreadable = _tool_calls(answer.calls)
         calls = (*calls, *called)
         text += unreadable
+        if calls and reason == "stop":
+            reason = "tool_calls"
+        elif reason == "tool_calls" and not calls:
+            reason = "stop"
         return Completion(
             text,
-            finish_reason="tool_calls" if calls and reason != "length" else reason,
+            finish_reason=reason,
             completion_tokens=answer.completion_tokens,
             reasoning=reasoning or None,
             reasoning_tokens=answer.reasoning_tokens if reasoning or answer.reasoning_tokens else None,
