@@ -108,7 +108,7 @@ def compare(url: str, name: str) -> int:
     for wish in ({"json_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}},
                  {"logprobs": True}, {"temperature": 1.0, "top_k": 5}, {"temperature": 1.0, "top_p": 0.5}, {"temperature": 1.0, "min_p": 0.2},
                  {"temperature": 1.0, "n": 2}, {"stop": (".",)}, {"chat_template_kwargs": {"enable_thinking": False}}):  # fmt: skip
-        wished = Request("0", name, (_user(QUESTIONS[0]),), GenerationParams(max_new_tokens=40, **wish))  # type: ignore[arg-type]  # one of many fields
+        wished = Request("0", name, (_user(QUESTIONS[0]),), GenerationParams(max_new_tokens=40, **wish))
         print(f"{wish}: {texts(f'openai:{name}@{url}', [wished])[0]['0']!r}")
     return len(different)
 
