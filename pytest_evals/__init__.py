@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pytest_evals.fixtures.task import task
     from pytest_evals.grades import Grade
     from pytest_evals.runner.model import Choice, Model
+    from pytest_evals.runner.tool_loop import tool_loop
     from pytest_evals.suites.declaration import cases
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "grader",
     "graders",
     "task",
+    "tool_loop",
 ]
 
 _HOMES = {
@@ -61,6 +63,7 @@ _HOMES = {
     "cases": "suites.declaration",
     "grader": "fixtures.grader",
     "task": "fixtures.task",
+    "tool_loop": "runner.tool_loop",
 }
 
 

@@ -106,8 +106,9 @@ class Completion:
     """A model's answer to one conversation: made by the engine, and the same object all the way to the artifact.
 
     ``text`` is the answer alone: no reasoning, no calls of tools, no special tokens. ``reasoning`` is what the model thought
-    before it, `None` where it did not; ``tool_calls`` are the functions that it called. ``raw`` is all of that as it was
-    generated, special tokens included, but for the one that ended it; `None` where it is not known. A model whose thoughts never ended has no answer:
+    before it, `None` where it did not; ``tool_calls`` are the functions that it called. A call that cannot be parsed stays in the
+    ``text``, and ``tool_call_error`` says why. ``raw`` is all of that as it was generated, special tokens included, but for the one
+    that ended it; `None` where it is not known. A model whose thoughts never ended has no answer:
     ``text`` is empty. ``messages`` is the whole conversation; the answer is its last message.
     ``finish_reason`` is ``stop`` (end-of-text token or stop string), ``length`` (``max_new_tokens``), ``tool_calls`` (the model
     called tools) or ``recorded`` (it came from the dataset). Token counts are exact, without padding; ``completion_tokens``
@@ -134,6 +135,7 @@ class Completion:
     reasoning_tokens: int | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     raw: str | None = None
+    tool_call_error: str | None = None
 
     def __post_init__(self) -> None:
         if self.raw is None and self.reasoning is None and not self.tool_calls and self.likelihoods is None:
@@ -151,6 +153,7 @@ class Completion:
             "reasoning": self.reasoning or "",
             "raw": self.text if self.raw is None else self.raw,
             "tool_calls": [asdict(call) for call in self.tool_calls],
+            "tool_call_error": self.tool_call_error or "",
             "finish_reason": self.finish_reason,
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,

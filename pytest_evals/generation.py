@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from pytest_evals.errors import SuiteError, did_you_mean
+from pytest_evals.tools import tool_schemas
 
 # 2 ** 63 divided by the golden ratio: no small multiple of it is close to 0, so that seeds of a case's samples do not
 # meet those of another case, also where these are 0, 1, 2...
@@ -74,8 +75,8 @@ class GenerationParams:
     """``model``: what is not said here is as the model's own ``generation_config`` says."""
     tools: tuple[Mapping[str, Any], ...] = _declared((), "no")
     """Functions that the model may call, as JSON schemas in the form of OpenAI's API."""
-    tool_choice: Literal["auto", "none"] = _declared("auto", "no")
-    """``none``: the model is shown no tools."""
+    tool_choice: Literal["auto", "none", "required"] = _declared("auto", "host")
+    """``none``: the model is shown no tools. ``required``: it writes a call of one of them, and nothing else."""
 
     @property
     def greedy(self) -> bool:
@@ -138,6 +139,11 @@ def parse_generation(values: Mapping[str, Any]) -> GenerationParams:
     guides = [name for name in ("json_schema", "regex", "choice") if getattr(params, name) not in (None, ())]
     if len(guides) > 1:
         raise SuiteError(f"generation: {' and '.join(guides)} exclude each other; give one")
+    if params.tool_choice == "required":
+        if not params.tools:
+            raise SuiteError("generation: tool_choice 'required' needs tools")
+        if guides:
+            raise SuiteError(f"generation: {guides[0]} and tool_choice 'required' exclude each other; give one")
     if params.n > 1 and params.greedy:
         raise SuiteError("generation: n samples of a greedy completion are all the same; give a temperature above 0")
     return params
@@ -235,10 +241,11 @@ def _word(name: str, value: object, *words: str) -> Any:
     return value
 
 
-def _tools(name: str, value: object) -> tuple[Mapping[str, Any], ...]:
-    if not isinstance(value, (list, tuple)) or not all(isinstance(entry, Mapping) for entry in value):
-        raise SuiteError(f"generation: {name} must be a list of JSON schemas of functions, not {value!r:.160}")
-    return tuple(dict(entry) for entry in value)
+def _tools(_name: str, value: object) -> tuple[Mapping[str, Any], ...]:
+    try:
+        return tool_schemas(value)
+    except SuiteError as error:
+        raise SuiteError(f"generation: {error}") from error
 
 
 _CHECKS: dict[str, Any] = {
@@ -260,5 +267,5 @@ _CHECKS: dict[str, Any] = {
     "thinking_allowance": lambda name, value: _integer(name, value, 0),
     "sampling": lambda name, value: _word(name, value, "default", "model"),
     "tools": _tools,
-    "tool_choice": lambda name, value: _word(name, value, "auto", "none"),
+    "tool_choice": lambda name, value: _word(name, value, "auto", "none", "required"),
 }

@@ -12,6 +12,7 @@ from typing import Any
 
 from pytest_evals.artifacts.validation import ParsedLine
 from pytest_evals.errors import TemplateError, did_you_mean
+from pytest_evals.media.parts import shown_text
 from pytest_evals.templates.expressions import compile_expression, literals_in, paths_of, weighed_in
 
 PLAIN = (
@@ -180,15 +181,8 @@ def _grades(sample: ParsedLine, names: Names) -> dict[str, Any]:
 
 def prompt_of(sample: ParsedLine) -> str | None:
     """Return the last thing that the model was asked, as text."""
-    asked = [message["content"] for message in sample["interaction"]["thread"] if message["role"] != "assistant"]
-    if not asked or asked[-1] is None:
-        return None
-    if isinstance(asked[-1], list):
-        # Of parts, the text.
-        return "".join(
-            part["text"] for part in asked[-1] if isinstance(part, Mapping) and isinstance(part.get("text"), str)
-        )
-    return asked[-1] if isinstance(asked[-1], str) else str(asked[-1])
+    asked = [message for message in sample["interaction"]["thread"] if message["role"] not in ("assistant", "tool")]
+    return shown_text(asked[-1]) if asked and asked[-1]["content"] is not None else None
 
 
 def order(value: Any) -> tuple[int, Any]:

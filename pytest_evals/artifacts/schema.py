@@ -45,6 +45,7 @@ class AnswerParts(_Record):
     reasoning_tokens: Annotated[int | None, LEFT_OUT] = None
     tool_calls: Annotated[list[ToolCallRecord], LEFT_OUT] = Field(default_factory=list)
     raw: Annotated[str | None, LEFT_OUT] = None
+    tool_call_error: Annotated[str | None, LEFT_OUT] = None
 
 
 class OriginRecord(_Record):
@@ -103,6 +104,8 @@ class CallRecord(AnswerParts):
     by: str
     handle: str
     model: str
+    tools: Annotated[list[str], LEFT_OUT] = Field(default_factory=list)
+    """Names of the tools that were offered."""
     messages: list[MessageRecord]
     text: str | None = None
     finish_reason: str | None = None

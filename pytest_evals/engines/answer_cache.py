@@ -17,6 +17,7 @@ from pytest_evals.engines.protocol import EngineInfo, Request, Result
 from pytest_evals.engines.run_date import run_date
 from pytest_evals.engines.spec import ModelSpec, spec_of_record
 from pytest_evals.hashing import content_hash
+from pytest_evals.media.parts import identified
 
 
 class AnswerSource(Protocol):
@@ -156,7 +157,7 @@ def request_key(request: Request, model: str, *, deterministic: bool) -> AnswerK
         params = dataclasses.replace(params, seed=None)
     return AnswerKey(
         model,
-        content_hash(list(request.messages), _LENGTH),
+        content_hash(identified(request.messages), _LENGTH),
         content_hash([params.to_dict(), list(request.choices)], _LENGTH),
     )
 

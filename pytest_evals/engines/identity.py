@@ -28,7 +28,19 @@ from pytest_evals.engines.script_sources import script_sources
 from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.hashing import content_hash
 
-_PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "flash_attn", "flash_attn_3", "kernels")
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "accelerate",
+    "flash_attn",
+    "flash_attn_3",
+    "kernels",
+    "pillow",
+    "torchvision",
+    "soundfile",
+    "soxr",
+)
 """Whose versions decide how a model is loaded and run."""
 _SWITCHES = ("CUDA_", "HIP_", "ROCR_", "HSA_", "NVIDIA_", "TORCH", "PYTORCH_", "HF_HUB_OFFLINE")
 """Environment variables that decide which devices are seen and how they compute begin so."""

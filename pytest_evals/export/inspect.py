@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from pytest_evals.artifacts.sample import dump
 from pytest_evals.artifacts.validation import ParsedLine
 from pytest_evals.hashing import content_hash
+from pytest_evals.media.parts import is_media, shown_content
 from pytest_evals.redaction import masked_run
 from pytest_evals.scores.score import Score
 from pytest_evals.text import encodable_data
@@ -126,8 +127,8 @@ def _sample(sample: ParsedLine, model: str) -> dict[str, Any]:
 
 
 def _message(message: ParsedLine) -> dict[str, Any]:
-    """Return a message: thoughts as a content block, calls of tools as Inspect has them. Other content than texts and their parts is
-    kept as JSON, and a role that Inspect lacks is a system's.
+    """Return a message: thoughts and media as content blocks, calls of tools as Inspect has them. Content of another kind is text, and a
+    role that Inspect lacks is a system's.
     """
     role = message["role"] if message["role"] in _ROLES else "system"
     found = {"role": role, "content": _content(message.get("content"), message.get("reasoning_content"))}
@@ -140,14 +141,30 @@ def _message(message: ParsedLine) -> dict[str, Any]:
 
 
 def _content(content: Any, reasoning: str | None) -> Any:
-    if isinstance(content, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in content):
-        blocks = [{"type": "text", "text": str(part.get("text", ""))} for part in content]
+    if isinstance(content, list):
+        blocks = [_block(part) for part in content]
     else:
         text = content if isinstance(content, str) else "" if content is None else dump({"content": content})
         if reasoning is None:
             return text
         blocks = [{"type": "text", "text": text}]
     return blocks if reasoning is None else [{"type": "reasoning", "reasoning": reasoning}, *blocks]
+
+
+_SOUNDS = {"audio/wav": "wav", "audio/mpeg": "mp3"}
+"""What Inspect calls the formats of recordings that it has a name for."""
+
+
+def _block(part: Any) -> dict[str, Any]:
+    """Return a part of a content as Inspect's block: images and recordings by path or data URI, everything else as text."""
+    held = part.get(part["type"]) if is_media(part) else None
+    if not isinstance(held, str):
+        return {"type": "text", "text": shown_content([part])}
+    if part["type"] == "image":
+        return {"type": "image", "image": held, "detail": part.get("detail", "auto")}
+    sound = _SOUNDS.get(part.get("mime"))
+    named = {"type": "text", "text": shown_content([part])}
+    return {"type": "audio", "audio": held, "format": sound} if sound else named
 
 
 def _call(index: int, call: ParsedLine) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pytest_evals.completion import ToolCall
 from pytest_evals.replies.form import ReplyForm
@@ -23,13 +25,16 @@ class ParsedReply:
     unfinished: bool = False
 
 
-def read_reply(raw: str, form: ReplyForm, *, opened: bool = False) -> ParsedReply:
+def read_reply(
+    raw: str, form: ReplyForm, *, opened: bool = False, tools: Sequence[Mapping[str, Any]] = ()
+) -> ParsedReply:
     """Return the parts of ``raw``, the reply as generated, in which control tokens that delimit still stand.
 
-    ``opened``: the prompt ended inside of a block of thoughts, so that the reply goes on with it.
+    ``opened``: the prompt ended inside of a block of thoughts, so that the reply goes on with it. ``tools``: the schemas of the
+    tools that were offered.
     """
     division = divide(raw, form, opened=opened)
     if division.unfinished:
         return ParsedReply("", division.reasoning, unfinished=True)
-    text, calls, problem = parse_tool_calls(division.answer, form.tools)
+    text, calls, problem = parse_tool_calls(division.answer, form.tools, tools)
     return ParsedReply(text, division.reasoning, calls, problem)

@@ -260,7 +260,7 @@ def _of_messages(reply: str, before: int = 0) -> Division:
     """Return the parts of messages; the first ``before`` characters stood in the prompt."""
     spans, answers, calls = [], [], []
     for message in _MESSAGE.finditer(reply):
-        if "to=" in message["head"]:
+        if "to=" in message.group().partition("<|message|>")[0]:
             calls.append(message.group())
         elif message["head"].split()[:1] == ["final"]:
             answers.append(message["content"])

@@ -45,12 +45,17 @@ def case_lines(sample: ParsedLine, width: int) -> list[str]:
     prompt, completion = prompt_of(sample), interaction["completion"]
     if prompt is not None:
         lines += labelled("prompt", prompt, width)
+    for turn in _turns(interaction["thread"], completion):
+        name = f"{turn['name']}: " if turn["role"] == "tool" and turn.get("name") else ""
+        lines += labelled(turn["role"], f"{name}{message_text(turn)}", width)
     if completion is not None:
         if completion.get("reasoning"):
             lines += labelled("reasoning", _folded(completion), width)
         lines += labelled("text", completion["text"], width)
         for call in completion.get("tool_calls") or ():
             lines += labelled("tool call", called(call), width)
+        if completion.get("tool_call_error"):
+            lines += labelled("no tool call", completion["tool_call_error"], width)
     if sample["error"] is not None:
         lines += labelled("error", f"{sample['error']['kind']}: {sample['error']['message']}", width)
     for grade in sample["grades"]:
@@ -58,6 +63,15 @@ def case_lines(sample: ParsedLine, width: int) -> list[str]:
         reason = f": {grade['reasoning']}" if grade["reasoning"] else ""
         lines += labelled("grade", f"{grade['grader_key']} {value}{reason}", width)
     return lines
+
+
+def _turns(thread: Sequence[ParsedLine], completion: ParsedLine | None) -> list[ParsedLine]:
+    """Return the turns between what was asked and the answer in which tools were called and gave results."""
+    last = max((index for index, turn in enumerate(thread) if turn["role"] not in ("assistant", "tool")), default=-1)
+    after = list(thread[last + 1 :])
+    if completion is not None and after and after[-1]["role"] == "assistant":
+        after.pop()
+    return [turn for turn in after if turn["role"] == "tool" or turn.get("tool_calls")]
 
 
 def _folded(completion: ParsedLine) -> str:
@@ -70,7 +84,9 @@ def _folded(completion: ParsedLine) -> str:
 def called(call: ParsedLine) -> str:
     """Return a call of a tool as one reads it: ``find(city="Paris")``."""
     arguments = call.get("arguments") or {}
-    return f"{call['name']}({', '.join(f'{name}={dump_value(value)}' for name, value in arguments.items())})"
+    if not isinstance(arguments, Mapping):
+        return f"{call.get('name')}({arguments})"
+    return f"{call.get('name')}({', '.join(f'{name}={dump_value(value)}' for name, value in arguments.items())})"
 
 
 def message_text(message: Mapping[str, Any]) -> str:
@@ -84,12 +100,17 @@ def message_text(message: Mapping[str, Any]) -> str:
         else json.dumps(content, ensure_ascii=False, indent=2)
     )
     made = [call.get("function", call) for call in message.get("tool_calls") or ()]
-    calls = [f"{call.get('name')}({_given(call.get('arguments'))})" for call in made]
+    calls = [called({**call, "arguments": _given(call.get("arguments"))}) for call in made]
     return "\n".join([*([text] if text or not calls else []), *calls])
 
 
-def _given(arguments: Any) -> str:
-    return arguments if isinstance(arguments, str) else dump_value(arguments or {})
+def _given(arguments: Any) -> Any:
+    if not isinstance(arguments, str):
+        return arguments
+    try:
+        return json.loads(arguments)
+    except ValueError:
+        return arguments
 
 
 def dump_value(value: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from pytest_evals.errors import ArtifactError, SuiteError
 from pytest_evals.questions.question import Question
 from pytest_evals.reports.cases import called, message_text
+from pytest_evals.reports.html.media import PageMedia
 from pytest_evals.review.answers import AnswerPlace, HumanAnswer
 
 
@@ -55,10 +56,13 @@ class ReviewCase:
         }
 
 
-def review_cases(samples: Iterable[Mapping[str, Any]], queue: str | None = None) -> Iterator[ReviewCase]:
-    """Yield the cases with questions, those of one queue if it is named. Raises `ArtifactError` for a question that cannot
-    be read.
+def review_cases(
+    samples: Iterable[Mapping[str, Any]], queue: str | None = None, media: PageMedia | None = None
+) -> Iterator[ReviewCase]:
+    """Yield the cases with questions, those of one queue if it is named. ``media``: how the page shows images and audio. Raises
+    `ArtifactError` for a question that cannot be read.
     """
+    on_page = media or PageMedia(())
     for sample in samples:
         groups: dict[str, list[ReviewQuestion]] = {}
         layouts: dict[str, Mapping[str, Any]] = {}
@@ -73,7 +77,7 @@ def review_cases(samples: Iterable[Mapping[str, Any]], queue: str | None = None)
                     data["required"],
                     data["reviewers"],
                 )
-                layouts[asked.shown] = _with_parts(data["layout"], sample)
+                layouts[asked.shown] = _with_parts(data["layout"], sample, on_page)
             except (SuiteError, KeyError, TypeError) as error:
                 raise ArtifactError(
                     f"sample {sample['id']}: the question of {key!r} cannot be read: {error}"
@@ -101,12 +105,18 @@ def _questions(sample: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, An
             yield grade["grader_key"].removesuffix(f".{field}") if field else grade["grader_key"], metadata
 
 
-def _with_parts(layout: Mapping[str, Any], sample: Mapping[str, Any]) -> dict[str, Any]:
+def _said(message: Mapping[str, Any], media: PageMedia) -> Any:
+    """Return what a message says, as the page shows it: its text, or its parts."""
+    content = message.get("content")
+    return media.shown(content) if isinstance(content, list) else message_text(message)
+
+
+def _with_parts(layout: Mapping[str, Any], sample: Mapping[str, Any], media: PageMedia) -> dict[str, Any]:
     """Return the layout with the parts that every sample has put in."""
     if "children" in layout:
         return {
             "direction": layout["direction"],
-            "children": [_with_parts(child, sample) for child in layout["children"]],
+            "children": [_with_parts(child, sample, media) for child in layout["children"]],
         }
     interaction = sample["interaction"]
     completion = interaction["completion"] or {}
@@ -119,7 +129,7 @@ def _with_parts(layout: Mapping[str, Any], sample: Mapping[str, Any]) -> dict[st
         thread = list(interaction["thread"])
         if thread and thread[-1].get("role") == "assistant" and (thread[-1].get("content") or "") == answer:
             thread.pop()
-        messages = [{"role": str(message.get("role")), "text": message_text(message)} for message in thread]
+        messages = [{"role": str(message.get("role")), "content": _said(message, media)} for message in thread]
         return {"label": layout["label"], "messages": messages}
     return {"label": str(layout["label"]), "text": str(layout["text"])}
 

@@ -21,7 +21,7 @@ def recorded_completion(found: EvalItem) -> Completion:
     if isinstance(recorded, RecordedCompletion):
         parts = Completion(recorded.text, reasoning=recorded.reasoning, tool_calls=recorded.tool_calls)
     else:
-        parts = _divided(recorded or "", _reasoning_of(found))
+        parts = _divided(recorded or "", found)
     return _turn(found.prepared.prompt, dataclasses.replace(parts, finish_reason="recorded", model=RECORDED))
 
 
@@ -47,7 +47,7 @@ def made_completion(value: object, found: EvalItem) -> Completion:
             f"a task named completion returns the text or a Completion, not {type(value).__name__}; give it another name if it "
             "makes something else"
         )
-    parts = _divided(value, _reasoning_of(found))
+    parts = _divided(value, found)
     return _turn(found.prepared.prompt, dataclasses.replace(parts, model=found.key.model))
 
 
@@ -57,18 +57,24 @@ def _reasoning_of(found: EvalItem) -> str:
     return parse_qs((model or "").partition("?")[2]).get("reasoning", ["auto"])[-1]
 
 
-def _divided(text: str, wish: str) -> Completion:
-    """Return the parts of a text that a model wrote, thoughts told apart as ``wish`` says."""
+def _divided(text: str, found: EvalItem) -> Completion:
+    """Return the parts of a text that some model wrote: calls of tools among them where the suite offers tools."""
     # A run in which models are asked needs none of this.
     from pytest_evals.replies.form import ANY_FORM, written_form
     from pytest_evals.replies.reading import read_reply
+    from pytest_evals.tool_calls.forms import ANY
+    from pytest_evals.tool_calls.numbering import calls_in, numbered
 
-    reply = read_reply(text, written_form(wish) or ANY_FORM)
+    params = found.prepared.params
+    tools = params.tools if params.tool_choice != "none" else ()
+    form = written_form(_reasoning_of(found)) or ANY_FORM
+    reply = read_reply(text, dataclasses.replace(form, tools=ANY) if tools else form, tools=tools)
     return Completion(
         reply.text,
         finish_reason="length" if reply.unfinished else "tool_calls" if reply.tool_calls else "stop",
         reasoning=reply.reasoning,
-        tool_calls=reply.tool_calls,
+        tool_calls=numbered(reply.tool_calls, calls_in(found.prepared.prompt)),
+        tool_call_error=reply.problem,
         raw=None if reply.text == text else text,
     )
 

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from pytest_evals.collection.location import Location
-from pytest_evals.completion import Completion, Message, text_of
+from pytest_evals.completion import Completion, Message
 from pytest_evals.engines.protocol import Result
 from pytest_evals.errors import GradeError
 from pytest_evals.fixtures.context import GRADE_SHEET, GradeSheet
 from pytest_evals.fixtures.declaration import CASE_TASKS
 from pytest_evals.fixtures.limits import LimitExceeded
+from pytest_evals.media.parts import shown_text
 from pytest_evals.runner.calls import Caller, CallLog
 from pytest_evals.scores.records import Outcome
 from pytest_evals.sinks import for_junit, for_terminal
@@ -122,6 +123,8 @@ def describe(completion: Completion | None, sheet: GradeSheet, row: Location | N
     """Return place, conversation and grades, for a person who reads why the case failed."""
     place = [f"{row}: the row of this case"] if row else []
     lines = [_turn(message) for message in (completion.messages if completion else ())]
+    if completion is not None and completion.tool_call_error:
+        lines.append(f"a call that cannot be parsed: {completion.tool_call_error}")
     return for_terminal("\n".join([*place, *lines, *(repr(grade) for grade in sheet.grades.values())]), _SECTION_LIMIT)
 
 
@@ -130,8 +133,9 @@ def _turn(message: Message) -> str:
     thoughts = message.get("reasoning_content")
     folded = f"(reasoning: {one_line(thoughts, _FOLDED)}) " if thoughts else ""
     calls = [f"{call['function']['name']}({call['function']['arguments']})" for call in message.get("tool_calls") or ()]
-    said = [*([text] if (text := text_of(message)) or not calls else []), *calls]
-    return f"[{message['role']}] {folded}" + "\n".join(said)
+    said = [*([text] if (text := shown_text(message)) or not calls else []), *calls]
+    who = f"tool {message['name']}" if message["role"] == "tool" and message.get("name") else message["role"]
+    return f"[{who}] {folded}" + "\n".join(said)
 
 
 _FOLDED = 120

@@ -10,7 +10,10 @@ from typing import Any, cast
 from pytest_evals.case import Case
 from pytest_evals.completion import Message, ToolCall
 from pytest_evals.errors import DatasetError, SuiteError
+from pytest_evals.media.parts import is_media
+from pytest_evals.media.sources import MediaPlaces
 from pytest_evals.suites.declaration import EvalDeclaration
+from pytest_evals.suites.media import images_of, with_images, with_media
 from pytest_evals.templates.rendering import render, render_text
 
 CONVERSATION = ("messages", "completion")
@@ -18,8 +21,10 @@ CONVERSATION = ("messages", "completion")
 ROLES = ("system", "user", "assistant", "tool", "developer")
 
 
-def prompt_of(declaration: EvalDeclaration, case: Case) -> tuple[list[Message], str | None]:
-    """Return the conversation of the case, or none and why there is none. Raises an `EvalsError` for what is no conversation."""
+def prompt_of(declaration: EvalDeclaration, case: Case, places: MediaPlaces) -> tuple[list[Message], str | None]:
+    """Return the conversation of the case, or none and why there is none; media are looked for in ``places``. Raises an
+    `EvalsError` for what is no conversation, and for media that cannot be used.
+    """
     if declaration.prompt is not None:
         messages: object = [{"role": "user", "content": render_text(declaration.prompt, case.scope)}]
     elif declaration.messages is not None:
@@ -29,6 +34,9 @@ def prompt_of(declaration: EvalDeclaration, case: Case) -> tuple[list[Message], 
     else:
         return [], "has no prompt: give cases(..., prompt=...) or messages=, or rows with a 'messages' field"
     checked = check_messages(messages)
+    if declaration.images is not None:
+        checked = with_images(checked, images_of(declaration.images, case.scope))
+    checked = with_media(checked, places)
     if declaration.system is not None:
         system: Message = {"role": "system", "content": render_text(declaration.system, case.scope)}
         checked = [system, *(message for message in checked if message["role"] != "system")]
@@ -116,6 +124,9 @@ PARTS = ("text",)
 def _part(number: int, part: object) -> dict[str, Any]:
     if isinstance(part, str):
         return {"type": "text", "text": part}
+    if is_media(part):
+        # What it names is looked for later.
+        return dict(cast("Mapping[str, Any]", part))
     if not isinstance(part, Mapping) or part.get("type") not in PARTS:
         raise DatasetError(f"message {number} has a part {part!r:.80} (known types: {', '.join(PARTS)})")
     if not isinstance(part.get(part["type"]), str):

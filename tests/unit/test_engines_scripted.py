@@ -144,8 +144,6 @@ def test_sampling_parameters_mean_nothing_to_a_script(script: Script) -> None:
         ("chat_template_kwargs", {"a": 1}),
         ("max_thinking_tokens", 5),
         ("sampling", "model"),
-        ("tools", ({"name": "f"},)),
-        ("tool_choice", "none"),
     ],
 )
 def test_what_a_script_cannot_honour_is_refused_for_that_case(

@@ -12,6 +12,8 @@ import pytest
 from pytest_evals.errors import SuiteError
 from pytest_evals.generation import GenerationParams, changed_params, params_by_use, parse_generation
 
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+
 
 def test_what_a_suite_does_not_say_is_greedy() -> None:
     params = parse_generation({})
@@ -48,7 +50,8 @@ def test_what_a_suite_does_not_say_is_greedy() -> None:
         ("max_thinking_tokens", 64, 64),
         ("thinking_allowance", 64, 64),
         ("sampling", "model", "model"),
-        ("tools", [{"name": "f"}], ({"name": "f"},)),
+        ("tools", [{"name": "f"}], (TOOL,)),
+        ("tools", [TOOL], (TOOL,)),
         ("tool_choice", "none", "none"),
         ("json_schema", None, None),
         ("json_schema", {"type": "object"}, {"type": "object"}),
@@ -101,9 +104,8 @@ def test_a_good_value_is_taken(name: str, value: Any, parsed: Any) -> None:
         ("max_thinking_tokens", "64", "a whole number of at least 0"),
         ("sampling", "own", "default or model"),
         ("sampling", True, "default or model"),
-        ("tools", {"name": "f"}, "a list of JSON schemas of functions"),
-        ("tools", ["f"], "a list of JSON schemas of functions"),
-        ("tool_choice", "required", "auto or none"),
+        ("tools", {"name": "f"}, "a list of JSON schemas or Python functions"),
+        ("tool_choice", "any", "auto or none or required"),
         ("json_schema", ["a"], "a mapping"),
         ("json_schema", '{"type": "object"}', "a mapping"),
         ("regex", "", "a regular expression"),
@@ -216,7 +218,7 @@ def test_structured_output_survives_the_wire(name: str) -> None:
 def test_every_parameter_declares_how_it_uses_logits() -> None:
     assert params_by_use("no", "device", "host") == set(GenerationParams.__slots__)
     assert params_by_use("host") == {
-        *("repetition_penalty", "logprobs", "json_schema", "regex", "choice", "max_thinking_tokens"),
+        *("repetition_penalty", "logprobs", "json_schema", "regex", "choice", "max_thinking_tokens", "tool_choice"),
     }
 
 
@@ -231,7 +233,7 @@ def test_what_is_not_at_its_default_is_known() -> None:
     [
         {"max_thinking_tokens": 0},
         {"thinking_allowance": 64, "sampling": "model"},
-        {"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "none"},
+        {"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "required"},
     ],
 )
 def test_what_a_model_of_today_takes_survives_the_wire(values: dict[str, Any]) -> None:
@@ -244,6 +246,15 @@ def test_the_digest_of_a_request_knows_no_parameter_of_a_later_version_at_its_de
     written = parse_generation({"chat_template_kwargs": {"a": 1}}).to_dict()
     assert set(written) == {*first, "logprobs", "template", "json_schema", "regex", "choice"}
     assert written["template"] == {"a": 1}
+
+
+def test_a_call_is_required_of_a_model_that_has_tools_and_no_other_grammar() -> None:
+    with pytest.raises(SuiteError, match="tool_choice 'required' needs tools"):
+        parse_generation({"tool_choice": "required"})
+    with pytest.raises(SuiteError, match="regex and tool_choice 'required' exclude each other"):
+        parse_generation({"tool_choice": "required", "tools": [TOOL], "regex": "a"})
+    with pytest.raises(SuiteError, match="generation: tool 1 must be a JSON schema of a function or a Python function"):
+        parse_generation({"tools": ["f"]})
 
 
 def test_template_is_the_older_name_of_its_variables() -> None:

@@ -16,6 +16,7 @@ import transformers
 
 from pytest_evals.completion import Failure, Message, text_of
 from pytest_evals.engines.protocol import Capabilities, EngineInfo, Request, refusal
+from pytest_evals.engines.transformers.backends.media import attach_media
 from pytest_evals.engines.transformers.backends.protocol import AnySequence
 from pytest_evals.engines.transformers.chat_templates import (
     check_variables,
@@ -29,10 +30,13 @@ from pytest_evals.engines.transformers.conversations import after_prompt, arrang
 from pytest_evals.engines.transformers.grammar import GrammarCompiler
 from pytest_evals.engines.transformers.loading import LoadedModel, all_end_tokens, end_tokens
 from pytest_evals.engines.transformers.model_sampling import own_sampling
+from pytest_evals.engines.transformers.multimodal import MediaEncoder
 from pytest_evals.engines.transformers.prompt_options import PromptOptions, ReplyReaders
 from pytest_evals.engines.transformers.sequence import NOTHING_HIDDEN, HiddenTokens, ScoringSequence, TokenSequence
 from pytest_evals.engines.transformers.thinking import ThoughtTracker, before_answer, thought_budget
+from pytest_evals.engines.transformers.tool_calling import offered_tools, required_call_of
 from pytest_evals.errors import ModelError, UnsupportedError
+from pytest_evals.media.parts import media_of
 
 # Newer transformers can tell the control tokens that a template writes from those that stand in a message.
 _SANITIZE = "sanitize_control_tokens"
@@ -267,7 +271,9 @@ def _read(model: str, path: str) -> str:
 class RequestEncoder:
     """Checks and tokenises requests for one model."""
 
-    def __init__(self, loaded: LoadedModel, info: EngineInfo, capabilities: Capabilities) -> None:
+    def __init__(
+        self, loaded: LoadedModel, info: EngineInfo, capabilities: Capabilities, media: MediaEncoder | None = None
+    ) -> None:
         config = loaded.model.config
         self._tokenizers = Tokenizers(loaded.tokenizer, loaded.template)
         self._options = PromptOptions(loaded.prompts)
@@ -279,6 +285,7 @@ class RequestEncoder:
         self._guides = GrammarCompiler(loaded.tokenizer, config.get_text_config(decoder=True).vocab_size, self._ends)
         self._reads_and_writes = bool(config.is_encoder_decoder)
         self._own = own_sampling(loaded.model.generation_config)
+        self._media = media
 
     def accept(self, request: Request) -> list[AnySequence] | Failure:
         """Return the rows of a request."""
@@ -286,7 +293,12 @@ class RequestEncoder:
         if refused:
             return refused
         try:
-            return self._choices(request) if request.choices else self._samples(request)
+            rows = self._choices(request) if request.choices else self._samples(request)
+            if self._media is not None and media_of(request.messages):
+                tokenizer = self._tokenizers.of(request.model)
+                prompt = self._media.prompt(tokenizer, request.messages, self._variables(tokenizer, request))
+                attach_media(rows, prompt, len(self._encode(tokenizer, request)), self._check_room)
+            return rows
         except UnsupportedError as error:
             return Failure("unsupported", str(error))
         except ModelError as error:
@@ -301,15 +313,19 @@ class RequestEncoder:
             request = replace(request, params=self._own.applied(request.params))
             hidden = HiddenTokens(self._own.hidden, self._own.hidden_first)
         params = request.params
+        tools = offered_tools(request, tokenizer)
         prompt = self._encode(tokenizer, request)
+        reader = reader.offering(tools, prompt)
         opened = reader.opened_by(prompt, _begun(request.messages))
         self._check_room(len(prompt), params.max_new_tokens)
         bounded = self._context is not None and not self._reads_and_writes
         room = self._context - len(prompt) - params.max_new_tokens if bounded and self._context else None
         budget, allowance = thought_budget(request, reader, room)
         ends = self._configured | turn_ends(tokenizer) | special_stops(tokenizer, params.stop)
-        guides = [self._guides.guide(params) for _ in range(params.n)]
-        follows = reader.form.thinks and (budget is not None or params.guided or bool(params.stop))
+        required = None if tools is None or params.tool_choice != "required" else required_call_of(request, tools)
+        guides = [self._guides.guide(params, required) for _ in range(params.n)]
+        guided = params.guided or required is not None
+        follows = reader.form.thinks and (budget is not None or guided or bool(params.stop))
         return [
             TokenSequence(
                 request,
@@ -334,7 +350,11 @@ class RequestEncoder:
 
     def _variables(self, tokenizer: Any, request: Request) -> Mapping[str, Any]:
         """Return what the chat template is given. Raises `UnsupportedError` for what it never reads."""
-        variables = {**self._options.variables(request.model), **request.params.chat_template_kwargs}
+        params = request.params
+        offered = (
+            {"tools": [dict(tool) for tool in params.tools]} if params.tools and params.tool_choice != "none" else {}
+        )
+        variables = {**self._options.variables(request.model), **params.chat_template_kwargs, **offered}
         if not variables:
             return variables
         if tokenizer.chat_template is None:

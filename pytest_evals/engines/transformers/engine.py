@@ -34,12 +34,12 @@ from pytest_evals.engines.transformers.sequence import ScoringSequence, TokenSeq
 from pytest_evals.engines.transformers.usage import UsageMeter
 from pytest_evals.generation import params_by_use
 from pytest_evals.hashing import content_hash
+from pytest_evals.media.parts import media_of
 
 VERSION = 4
 """Part of every fingerprint; raise it when the same request may give another text."""
 _NEWS_SECONDS = 1.0
-_UNBUILT = frozenset({"tools", "tool_choice"})
-_PARAMS = params_by_use("no", "device", "host") - _UNBUILT
+_PARAMS = params_by_use("no", "device", "host")
 """Those that say how they use logits; any other is refused."""
 
 
@@ -60,9 +60,14 @@ class TransformersEngine:
             rows=backends.budget.rows,
             seconds=seconds,
         )
-        self.capabilities = Capabilities(likelihoods=True, params=_PARAMS)
-        self._intake = RequestEncoder(loaded, self.info, self.capabilities)
+        self.capabilities = Capabilities(True, _PARAMS, loaded.processor.kinds, loaded.processor.problem)
+        self._intake = RequestEncoder(
+            loaded, self.info, self.capabilities, None if backends.media is None else backends.media.encoder
+        )
         self._loops: list[Backend] = backends.loops
+        self._media = backends.media
+        # Requests that want to be alone are computed when nothing else is left to do.
+        self._order = [self._loops[0], *([backends.media] if backends.media is not None else []), *self._loops[1:]]
         self._meter: UsageMeter = backends.meter
         self._answers: dict[str, PendingRequest] = {}
         self._ranks = loaded.ranks
@@ -73,12 +78,13 @@ class TransformersEngine:
         if self._ranks > 1 and not isinstance(requests, tensor_parallel.SharedInbox):
             requests = tensor_parallel.SharedInbox(requests)
         while True:
-            arrived = requests.take(wait=not any(self._loops))
-            if not arrived and not any(self._loops):
+            arrived = requests.take(wait=not any(self._order))
+            if not arrived and not any(self._order):
                 return
             yield from self._accept(arrived)
-            for loop in self._loops:
-                # Requests that want to be alone are computed when nothing else is left to do.
+            if self._media is not None:
+                yield from self._collect(self._media.feed())
+            for loop in self._order:
                 if loop:
                     progress = loop.step()
                     break
@@ -92,7 +98,7 @@ class TransformersEngine:
             yield from self._collect([(row, None) for row in progress.finished])
             yield from self._collect(list(progress.failed))
             now = time.perf_counter()
-            if now - told > _NEWS_SECONDS or not any(self._loops):
+            if now - told > _NEWS_SECONDS or not any(self._order):
                 yield Working(tokens, self._meter.snapshot())
                 told, tokens = now, 0
             if requests.aborted:
@@ -110,7 +116,10 @@ class TransformersEngine:
                 yield Result(request.id, error=accepted)
                 continue
             self._answers[request.id] = PendingRequest(request, accepted, time.perf_counter(), self.info.identity)
-            rows[request.alone].extend(accepted)
+            if self._media is not None and media_of(request.messages):
+                self._media.add(accepted)
+            else:
+                rows[request.alone].extend(accepted)
         if rows[False]:
             self._loops[0].add(rows[False])
         if rows[True]:
@@ -119,6 +128,8 @@ class TransformersEngine:
     def _collect(self, rows: list[tuple[AnySequence, Failure | None]]) -> Iterator[Result]:
         """Yield the result of each request whose last row this was."""
         for row, failure in rows:
+            if self._media is not None:
+                self._media.release(row)
             answer = self._answers[row.request.id]
             if answer.take(row, failure):
                 del self._answers[row.request.id]
@@ -186,7 +197,7 @@ class PendingRequest:
             prompt_tokens=first.shareable + 1,
             completion_tokens=0,
             likelihoods=likelihoods,
-            fingerprint=self._fingerprint([row.tokens for row in scored]),
+            fingerprint=self._fingerprint([_tokens_read(row, row.tokens) for row in scored]),
             latency=latency,
             queued=queued,
         )
@@ -199,16 +210,21 @@ class PendingRequest:
             prompt_tokens=first.prompt_tokens,
             logprobs=tuple(first.logprobs) if self._request.params.logprobs else None,
             samples=samples if len(samples) > 1 else (),
-            fingerprint=self._fingerprint(first.prompt),
+            fingerprint=self._fingerprint(_tokens_read(first, first.prompt)),
             latency=latency,
             queued=queued,
         )
 
     def _fingerprint(self, tokens: Any) -> str:
         """Cover weights, tokenizer, template, dtype, versions, token ids and parameters."""
-        return content_hash(
-            [dict(self._identity), tokens, self._rows[0].request.params.to_dict(), self._request.choices], length=24
-        )
+        asked = [dict(self._identity), tokens, self._rows[0].request.params.to_dict(), self._request.choices]
+        media = [part["sha256"] for part in media_of(self._request.messages)]
+        return content_hash([*asked, media] if media else asked, length=24)
+
+
+def _tokens_read(row: AnySequence, tokens: Sequence[int]) -> Sequence[int]:
+    """Return the tokens of a row as the model's tokenizer has them: ids that stand for media follow from the order of requests."""
+    return tokens if row.media is None else row.media.prompt.ids
 
 
 def _ends_notes(loaded: LoadedModel) -> list[str]:
@@ -226,6 +242,7 @@ def _answer(row: TokenSequence) -> Completion:
         reasoning_tokens=reply.reasoning_tokens,
         tool_calls=reply.tool_calls,
         raw=reply.raw,
+        tool_call_error=reply.tool_call_error,
     )
 
 

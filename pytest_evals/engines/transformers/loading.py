@@ -21,6 +21,14 @@ from pytest_evals.engines.run_date import run_date
 from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.engines.transformers.chat_templates import reads_date, turn_ends
 from pytest_evals.engines.transformers.device import choose_device, choose_dtype
+from pytest_evals.engines.transformers.multimodal import (
+    MULTIMODAL,
+    NO_PROCESSOR,
+    Processor,
+    is_multimodal,
+    load_processor,
+    reading_versions,
+)
 from pytest_evals.errors import ModelError
 
 
@@ -39,6 +47,8 @@ class LoadedModel:
     """The chat template that the specification asks for: a file, ``none``, or nothing."""
     prompts: Mapping[str, Any] = field(default_factory=dict)
     """The options of the specification that say how prompts are written and replies are read."""
+    processor: Processor = NO_PROCESSOR
+    """What reads images and audio for it."""
 
 
 def load_model(spec: ModelSpec, options: dict[str, Any], report: Callable[[str], None]) -> LoadedModel:
@@ -60,7 +70,7 @@ def load_model(spec: ModelSpec, options: dict[str, Any], report: Callable[[str],
     source = _source(spec, report)
     report(f"loading on {device} as {dtype}")
     try:
-        model, tokenizer = _load(source, spec, getattr(torch, dtype), ranks)
+        model, tokenizer, processor = _load(source, spec, getattr(torch, dtype), ranks)
     except ModelError:
         raise
     except Exception as error:  # a damaged or unknown model makes its loader raise anything
@@ -70,7 +80,10 @@ def load_model(spec: ModelSpec, options: dict[str, Any], report: Callable[[str],
     model.eval()
     prompts = {name: value for name, value in spec.options.items() if spec.kind.options[name].of_prompts}
     identity = _identity(source, model, tokenizer, dtype)
-    return LoadedModel(model, tokenizer, device, dtype, identity, ranks, spec.options.get("template"), prompts)
+    if processor.kinds:
+        identity["media"] = reading_versions()
+    template = spec.options.get("template")
+    return LoadedModel(model, tokenizer, device, dtype, identity, ranks, template, prompts, processor)
 
 
 def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
@@ -97,12 +110,30 @@ def _source(spec: ModelSpec, report: Callable[[str], None]) -> str:
     return EMBEDDED_REPOSITORY if weights is None else str(converted(weights, report))
 
 
-def _load(source: str, spec: ModelSpec, dtype: torch.dtype, ranks: int) -> tuple[Any, Any]:
+def _load(source: str, spec: ModelSpec, dtype: torch.dtype, ranks: int) -> tuple[Any, Any, Processor]:
     config = transformers.AutoConfig.from_pretrained(source, revision=spec.revision)
-    kind = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
+    processor = load_processor(source, revision=spec.revision) if is_multimodal(config) else NO_PROCESSOR
     tokenizer = transformers.AutoTokenizer.from_pretrained(source, revision=spec.revision)
+    if processor.kinds:
+        # It may have tokens of its own, and the only chat template.
+        own = processor.processor
+        tokenizer = getattr(own, "tokenizer", None) or tokenizer
+        tokenizer.chat_template = getattr(own, "chat_template", None) or tokenizer.chat_template
     divided = {"distributed_config": DistributedConfig(tp_size=ranks)} if ranks > 1 else {}
-    return kind.from_pretrained(source, revision=spec.revision, dtype=dtype, **divided), tokenizer
+    kind = _model_class(config, processor)
+    return kind.from_pretrained(source, revision=spec.revision, dtype=dtype, **divided), tokenizer, processor
+
+
+def _model_class(config: Any, processor: Processor) -> Any:
+    """Return the class that loads a model: with its towers for images and audio where these can be used, and where there is no
+    class without them.
+    """
+    if config.is_encoder_decoder:
+        return transformers.AutoModelForSeq2SeqLM
+    causal = transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING
+    if is_multimodal(config) and (processor.kinds or type(config) not in causal):
+        return MULTIMODAL
+    return transformers.AutoModelForCausalLM
 
 
 def _load_advice(spec: ModelSpec, error: Exception) -> str:

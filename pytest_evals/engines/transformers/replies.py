@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import bisect
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_evals.completion import ToolCall
+from pytest_evals.engines.transformers.chat_templates import special_tokens
 from pytest_evals.engines.transformers.reply_form import control_tokens
+from pytest_evals.engines.transformers.tool_calling import OfferedTools, calls_by_response_template, marks_among
 from pytest_evals.replies.form import ReplyForm
 from pytest_evals.replies.thoughts import divide
 from pytest_evals.replies.tool_calls import parse_tool_calls
+from pytest_evals.tool_calls.numbering import numbered
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,7 @@ class GeneratedReply:
     tool_calls: tuple[ToolCall, ...] = ()
     raw: str | None = None
     unfinished: bool = False
+    tool_call_error: str | None = None
 
 
 class ReplyReader:
@@ -33,6 +38,18 @@ class ReplyReader:
         self.form = form
         self._tokenizer = tokenizer
         self._control = control_tokens(tokenizer, form)
+        self._offered: OfferedTools | None = None
+        self._prompt: Sequence[int] = ()
+
+    def offering(self, tools: OfferedTools | None, prompt: Sequence[int]) -> ReplyReader:
+        """Return the reader of replies to a request that offers tools: it finds their calls."""
+        if tools is None:
+            return self
+        reader = copy.copy(self)
+        reader.form = replace(self.form, tools=tools.form)
+        reader._control = {**self._control, **marks_among(special_tokens(self._tokenizer))}  # noqa: SLF001 - its own class
+        reader._offered, reader._prompt = tools, prompt  # noqa: SLF001 - its own class
+        return reader
 
     def read(self, ids: Sequence[int], *, opened: bool = False) -> GeneratedReply:
         """Return the parts of a reply, of which the token that ended it is no part. ``opened``: the prompt ended inside of a
@@ -40,15 +57,27 @@ class ReplyReader:
         """
         marked = self.marked(ids)
         division = divide(marked, self.form, opened=opened)
-        text, calls, _ = parse_tool_calls(division.answer, self.form.tools)
+        text, calls, problem = self._without_calls(ids, division.answer)
         if text == marked and not self._control.keys().isdisjoint(ids):
             # Control tokens that delimit nothing are no part of a text.
             text = self._decode(ids)
         raw = self._decode(ids, special=True)
         tokens = self._tokens_of(ids, division.spans) if division.reasoning is not None else None
         return GeneratedReply(
-            text, division.reasoning, tokens, calls, None if raw == text else raw, division.unfinished
+            text, division.reasoning, tokens, calls, None if raw == text else raw, division.unfinished, problem
         )
+
+    def _without_calls(self, ids: Sequence[int], answer: str) -> tuple[str, tuple[ToolCall, ...], str | None]:
+        """Return an answer without its calls of tools, these, and why one could not be read."""
+        offered = self._offered
+        if offered is None or not answer:
+            return answer, (), None
+        found = calls_by_response_template(self._tokenizer, ids, self._prompt, offered.schemas)
+        if found is None:
+            text, calls, problem = parse_tool_calls(answer, self.form.tools, offered.schemas)
+        else:
+            text, calls, problem = found if found[1] else (answer, (), found[2])
+        return text, numbered(calls, offered.before), problem
 
     def marked(self, ids: Sequence[int]) -> str:
         """Return the text of tokens in which control tokens that delimit stand, and other special tokens do not."""

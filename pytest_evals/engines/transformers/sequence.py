@@ -15,6 +15,7 @@ from pytest_evals.generation import changed_params, params_by_use
 if TYPE_CHECKING:
     import torch
 
+    from pytest_evals.engines.transformers.backends.media import RowMedia
     from pytest_evals.engines.transformers.grammar import GrammarState
     from pytest_evals.engines.transformers.scheduling.prefix_tree import PrefixNode
     from pytest_evals.engines.transformers.thinking import ThoughtTracker
@@ -88,6 +89,8 @@ class TokenSequence:
         """Whether the host has to see its logits: for its grammar, its thoughts, or for a parameter that declares so."""
         self.started: float | None = None
         self.prefix: PrefixNode | None = None
+        self.media: RowMedia | None = None
+        """Images and audio of its prompt; `encoding` attaches them."""
         self._tokenizer = tokenizer
         self._ends = ends
         self._reader = reader
@@ -249,6 +252,7 @@ class ScoringSequence:
         self.prefix: PrefixNode | None = None
         self.shared = 0
         self.started: float | None = None
+        self.media: RowMedia | None = None
         self.restart()
 
     @property

@@ -10,9 +10,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from pytest_evals.completion import Completion, Message, text_of
+from pytest_evals.completion import Completion, Message
 from pytest_evals.errors import SuiteError, TemplateError
 from pytest_evals.graders.judges.reading.quotation import Material
+from pytest_evals.media.parts import shown_text
 from pytest_evals.templates.locators import locate
 from pytest_evals.templates.rendering import render, render_text
 
@@ -148,7 +149,7 @@ def scope_of(row: Mapping[str, Any], fixtures: Mapping[str, Any], metadata: Mapp
         scope["completion"] = DelimitedCompletion.of(completion)
         scope["question"] = Delimited("QUESTION", last_user_turn(before))
         scope["conversation"] = Delimited("CONVERSATION", as_conversation(before))
-        scope["turns"] = [{"role": turn["role"], "content": neutral(text_of(turn))} for turn in completion.messages]
+        scope["turns"] = [{"role": turn["role"], "content": neutral(_said(turn))} for turn in completion.messages]
     return scope
 
 
@@ -235,19 +236,20 @@ def join_documents(documents: Sequence[str]) -> str:
 def as_conversation(messages: Sequence[Message]) -> str:
     """Return turns as one text: a single user's turn as it is, several with their roles."""
     if len(messages) == 1 and messages[0]["role"] == "user":
-        return text_of(messages[0])
+        return shown_text(messages[0], named=False)
     return "\n\n".join(f"{message['role']}: {_said(message)}" for message in messages)
 
 
 def _said(message: Message) -> str:
     """Return what a turn says: its text, and the calls of tools as the conversation has them."""
     calls = [json.dumps(call["function"], ensure_ascii=False) for call in message.get("tool_calls") or ()]
-    return "\n".join([*([text] if (text := text_of(message)) or not calls else []), *calls])
+    text = shown_text(message, named=False)
+    return "\n".join([*([text] if text or not calls else []), *calls])
 
 
 def last_user_turn(messages: Sequence[Message]) -> str:
     """Return what the user said last, nothing where no user spoke."""
-    return next((text_of(message) for message in reversed(messages) if message["role"] == "user"), "")
+    return next((shown_text(message, named=False) for message in reversed(messages) if message["role"] == "user"), "")
 
 
 # -- Which names a judge's template uses: what must be known before the template can be rendered.

@@ -54,20 +54,27 @@ function conversation(sample) {
   return messages.length > 0 && h("section", { class: "conversation" }, h("h3", {}, "Conversation"), messages);
 }
 
-const messageBlock = (role, text, facts = "", kind = "", parts = {}) => h("div", { class: `message ${kind} ${role === "user" || role === "assistant" ? role : "other"}` },
-  h("p", { class: "role" }, role, facts && h("span", {}, ` ${facts}`)), parts.before, (text !== "" || !parts.after?.length) && textBlock(text, { query: state.q }), parts.after);
+const messageBlock = (role, content, facts = "", kind = "", parts = {}) => h("div", { class: `message ${kind} ${role === "user" || role === "assistant" ? role : "other"}` },
+  h("p", { class: "role" }, role, facts && h("span", {}, ` ${facts}`)), parts.before, (content !== "" || !parts.after?.length) && contentBlocks(content, { query: state.q }), parts.after);
 
-const turnBlock = (message) => messageBlock(message.role, message.content === null ? "" : asText(message.content), [message.name, message.tool_call_id].filter(Boolean).join(" "), "", partsOf(message));
+const turnBlock = (message) => messageBlock(message.role, message.content ?? "", [message.name, message.tool_call_id].filter(Boolean).join(" "), "", partsOf(message));
 
 /** What an answer has beside its text: thoughts, folded, and calls of tools. */
-function partsOf({ reasoning, reasoning_content: thoughts = reasoning, reasoning_tokens: tokens, tool_calls: calls }) {
+function partsOf({ reasoning, reasoning_content: thoughts = reasoning, reasoning_tokens: tokens, tool_calls: calls, tool_call_error: problem }) {
   return {
     before: thoughts && h("details", { class: "reasoning" }, h("summary", {}, tokens === undefined ? "Reasoning" : `Reasoning · ${plural(tokens, "token")}`), textBlock(thoughts, { query: state.q })),
-    after: (calls ?? []).map((call) => textBlock(callText(call.function ?? call), { query: state.q })),
+    after: [...(calls ?? []).map((call) => callBlock(call.function ?? call)), ...(problem ? [h("p", { class: "problem" }, `A call that cannot be parsed: ${problem}`)] : [])],
   };
 }
 
-const callText = ({ name, arguments: given }) => `${name}(${asText(given ?? {})})`;
+/** A call of a tool: its name, and each argument on a line. */
+function callBlock({ name, arguments: written }) {
+  let given = written ?? {};
+  if (typeof given === "string") try { given = JSON.parse(given); } catch { /* it is shown as it is */ }
+  const named = given !== null && typeof given === "object" && !Array.isArray(given);
+  return h("div", { class: "call" }, textBlock(asText(name), { query: state.q }),
+    named ? h("dl", { class: "facts" }, Object.entries(given).map(([key, value]) => [h("dt", {}, key), h("dd", {}, textBlock(asText(value), { query: state.q }))])) : textBlock(asText(given), { query: state.q }));
+}
 
 function sinceBaseline(sample) {
   if (sample.before?.text === undefined) return null;
