@@ -65,7 +65,7 @@ def test_a_served_model_runs_evals_and_its_key_is_written_nowhere(
     monkeypatch.setenv("MINE", KEY)
     evals_both.write(SUITE)
     model = f"openai:tiny@{server.url}?key_env=MINE"
-    result = evals_both.run("--evals-report", "report.html", model=model)
+    result = evals_both.run("--evals-html", "report.html", model=model)
     result.assert_outcomes(passed=7, errors=1)
     host = server.url.split("/")[2]
     result.stdout.fnmatch_lines(

@@ -329,6 +329,7 @@ def test_tool_calls_are_read_and_those_that_cannot_be_stay_text(serve: Serve) ->
     found = answer(f"tiny@{serve(script).url}", request("x", tools=tools))
     assert found.tool_calls == (ToolCall("weather", {"city": "Oslo"}, "c1"),)
     assert found.finish_reason == "tool_calls"
+    assert found.tool_call_error == "the arguments of a call are no object of JSON"
     assert json.loads(found.text) == {"name": "weather", "arguments": '{"city": '}
 
 

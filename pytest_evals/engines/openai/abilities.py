@@ -9,7 +9,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from pytest_evals.completion import Message
+from pytest_evals.completion import Message, text_of
 from pytest_evals.engines.openai.answers import ServedAnswer
 from pytest_evals.engines.openai.bodies import response_format
 from pytest_evals.engines.openai.failures import RefusalError
@@ -17,6 +17,7 @@ from pytest_evals.engines.openai.servers import ServerPool
 from pytest_evals.engines.protocol import Request
 from pytest_evals.errors import UnsupportedError
 from pytest_evals.generation import GenerationParams
+from pytest_evals.media.parts import media_of
 
 _TOLD: tuple[Message, ...] = ({"role": "user", "content": "Write a strange short story about anything."},)
 _HOT = GenerationParams(max_new_tokens=12, temperature=2.0)
@@ -38,6 +39,12 @@ _TOOL = {
     },
 }
 
+_PICTURE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAEAAAABACAIAAAAlC+aJAAAAS0lEQVR42u3PQQkAAAgA"
+    "setfWiP4FgYrsKZeS0BAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEDgsqnc8OJg6Ln3AAAAAElFTkSuQmCC"
+)
+"""A red square of 64 by 64 pixels, which any size of patches fits."""
+
 
 class Abilities:
     """Asks each question once, of whichever server has room."""
@@ -58,6 +65,8 @@ class Abilities:
             await self._require("chat_template_kwargs", self._reads_template_variables)
         if params.tools and params.tool_choice != "none":
             await self._require("tools", self._shows_tools)
+        if media_of(request.messages):
+            await self._require("images", self._shows_images)
 
     async def _require(self, name: str, probe: Callable[[], Awaitable[bool]]) -> None:
         task = self._asked.get(name)
@@ -71,9 +80,8 @@ class Abilities:
                 del self._asked[name]
             raise
         if not obeyed:
-            raise UnsupportedError(
-                f"the server passes over the generation parameter {name!r}; leave it out for this model"
-            )
+            what = "images" if name == "images" else f"the generation parameter {name!r}"
+            raise UnsupportedError(f"the server passes over {what}; ask this model without")
 
     async def _ask(self, params: GenerationParams, extra: Mapping[str, Any]) -> ServedAnswer:
         most = params.max_new_tokens
@@ -109,9 +117,17 @@ class Abilities:
         return False
 
     async def _shows_tools(self) -> bool:
-        # What the model is shown makes its prompt longer.
+        return await self._lengthens({"tools": [_TOOL]})
+
+    async def _shows_images(self) -> bool:
+        picture = {"type": "image_url", "image_url": {"url": _PICTURE}}
+        text = {"type": "text", "text": text_of(_TOLD[0])}
+        return await self._lengthens({"messages": [{"role": "user", "content": [picture, text]}]})
+
+    async def _lengthens(self, extra: Mapping[str, Any]) -> bool:
+        """Tell whether fields make the prompt longer: then the model is shown what they hold."""
         try:
-            shown = await self._ask(GenerationParams(max_new_tokens=1), {"tools": [_TOOL]})
+            shown = await self._ask(GenerationParams(max_new_tokens=1), extra)
         except RefusalError:
             return False
         without = await self._ask(GenerationParams(max_new_tokens=1), {})

@@ -108,14 +108,14 @@ def chat_message(message: Message) -> dict[str, Any]:
 
 def _part(part: Mapping[str, Any]) -> dict[str, Any]:
     if part["type"] == "image":
-        return {"type": "image_url", "image_url": {"url": _data_uri(str(part["image"]))}}
+        return {"type": "image_url", "image_url": {"url": _data_uri(str(part["image"]), part.get("mime"))}}
     if part["type"] != "text":
         raise UnsupportedError(f"a served model cannot be sent content of the type {part['type']!r}")
     return dict(part)
 
 
-def _data_uri(image: str) -> str:
+def _data_uri(image: str, mime: str | None) -> str:
     if image.startswith("data:"):
         return image
-    kind = mimetypes.guess_type(image)[0] or "application/octet-stream"
+    kind = mime or mimetypes.guess_type(image)[0] or "application/octet-stream"
     return f"data:{kind};base64,{base64.b64encode(Path(image).read_bytes()).decode()}"

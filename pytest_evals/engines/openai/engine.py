@@ -31,8 +31,10 @@ from pytest_evals.engines.protocol import (
 from pytest_evals.errors import UnsupportedError
 from pytest_evals.generation import GenerationParams
 from pytest_evals.hashing import content_hash
+from pytest_evals.media.parts import identified
 from pytest_evals.replies.form import ANY_FORM, ReplyForm, written_form
 from pytest_evals.replies.reading import read_reply
+from pytest_evals.tool_calls.numbering import calls_in, numbered
 
 _POLL = 0.02
 _NEWS_SECONDS = 1.0
@@ -154,7 +156,12 @@ class ServedEngine:
                 now = time.perf_counter()
                 latency = completion.latency if completion.latency is not None else now - started
                 queued = max(0.0, now - arrived - latency)
-                told = [self.info.identity, list(request.messages), request.params.to_dict(), list(request.choices)]
+                told = [
+                    self.info.identity,
+                    identified(request.messages),
+                    request.params.to_dict(),
+                    list(request.choices),
+                ]
                 completion = replace(
                     completion, latency=latency, queued=queued, fingerprint=content_hash(told, length=24)
                 )
@@ -226,10 +233,11 @@ class ServedEngine:
         """Return the answer in its parts: thoughts as the server tells them apart, else as those of a local model."""
         text, reasoning, raw = answer.text, answer.reasoning, None
         calls: tuple[ToolCall, ...] = ()
+        problem: str | None = None
         reason: FinishReason = answer.finish_reason or "stop"  # type: ignore[assignment]  # one of them, by `ServedAnswer.finish`
         if reasoning is None:
             reply = read_reply(text, self._form)
-            text, reasoning, calls = reply.text, reply.reasoning, reply.tool_calls
+            text, reasoning, calls, problem = reply.text, reply.reasoning, reply.tool_calls, reply.problem
             raw = answer.text if (reasoning is not None or calls) else None
         cuts = [text.find(stop) for stop in request.params.stop if stop in text]
         if cuts:
@@ -237,7 +245,8 @@ class ServedEngine:
             text, reason = text[: min(cuts)], "stop"
         called, unreadable = _tool_calls(answer.calls)
         calls = (*calls, *called)
-        text += unreadable
+        if unreadable:
+            text, problem = text + unreadable, "the arguments of a call are no object of JSON"
         if calls and reason == "stop":
             reason = "tool_calls"
         elif reason == "tool_calls" and not calls:
@@ -248,8 +257,9 @@ class ServedEngine:
             completion_tokens=answer.completion_tokens,
             reasoning=reasoning or None,
             reasoning_tokens=answer.reasoning_tokens if reasoning or answer.reasoning_tokens else None,
-            tool_calls=calls,
+            tool_calls=numbered(calls, calls_in(request.messages)),
             raw=raw,
+            tool_call_error=problem,
         )
 
 

@@ -91,7 +91,11 @@ def _capabilities(options: Mapping[str, Any], *, likelihoods: bool) -> Capabilit
     plain, wish = options.get("template") == "none", options.get("logprobs", "auto")
     params = _BOTH if plain else _CHAT
     gives_logprobs = wish in ("auto", "completions" if plain else "chat")
-    return Capabilities(likelihoods, params | {"logprobs"} if gives_logprobs else params)
+    return Capabilities(
+        likelihoods,
+        params | {"logprobs"} if gives_logprobs else params,
+        media=frozenset() if plain else frozenset({"image"}),
+    )
 
 
 # -- Secrets: named on the command line, read here, and nowhere else.
