@@ -265,6 +265,7 @@ def test_parameters_are_sent_under_the_names_of_the_api_and_defaults_are_not() -
     }
     assert body["response_format"]["json_schema"]["schema"] == schema
     assert dialect.body(messages, params, 1)["seed"] != 7
+    assert dialect.body(messages, GenerationParams(temperature=0.5))["top_p"] == 1.0
     plain = Dialect("m", plain=True).body(({"role": "user", "content": "a"}, {"role": "user", "content": "b"}), params)
     assert (plain["prompt"], plain["logprobs"], "messages" in plain) == ("a\nb", 1, False)
 

@@ -70,7 +70,8 @@ class Dialect:
 
     def _settings(self, params: GenerationParams, sample: int) -> dict[str, Any]:
         found: dict[str, Any] = {self.max_tokens: params.max_new_tokens, "temperature": params.temperature}
-        if params.top_p != 1.0:
+        if not params.greedy:
+            # Some servers sample from fewer tokens where nothing is said.
             found["top_p"] = params.top_p
         if params.top_k:
             found["top_k"] = params.top_k
