@@ -70,7 +70,7 @@ def test_a_reviewer_sees_calls_and_results() -> None:
     sample["grades"] = [grade]
     (case,) = review_cases([sample])
     messages = case.layout["children"][0]["messages"]
-    assert [(each["role"], each["text"]) for each in messages] == [
+    assert [(each["role"], each["content"]) for each in messages] == [
         ("user", "Weather in Rome?"),
         ("assistant", 'I look.\nget_weather(city="Rome", days=[1, 2])'),
         ("tool", "sunny"),

@@ -7,9 +7,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
 
 import jinja2
 import transformers
@@ -33,6 +31,7 @@ from pytest_evals.engines.transformers.model_sampling import own_sampling
 from pytest_evals.engines.transformers.multimodal import MediaEncoder
 from pytest_evals.engines.transformers.prompt_options import PromptOptions, ReplyReaders
 from pytest_evals.engines.transformers.sequence import NOTHING_HIDDEN, HiddenTokens, ScoringSequence, TokenSequence
+from pytest_evals.engines.transformers.template_choice import Tokenizers
 from pytest_evals.engines.transformers.thinking import ThoughtTracker, before_answer, thought_budget
 from pytest_evals.engines.transformers.tool_calling import offered_tools, required_call_of
 from pytest_evals.errors import ModelError, UnsupportedError
@@ -215,54 +214,9 @@ def _without_plain_controls(tokenizer: Any) -> Any:
     return lenient
 
 
-# -- Which chat template writes a model's prompts: its own, another one (``?template=FILE``) or none.
-#
-# Models that differ in this alone share one copy of the weights, so it is looked up for each request.
-
-
-class Tokenizers:
-    """The tokenizer of the loaded model, with the chat template that each model's specification asks for.
-
-    ``default`` is what is asked for by those that do not say.
-    """
-
-    def __init__(self, tokenizer: Any, default: str | None = None) -> None:
-        self._own = tokenizer
-        self._default = default
-        self._made: dict[str, Any] = {}
-
-    def of(self, model: str) -> Any:
-        """Return the tokenizer for the model that ``model`` specifies; without a chat template if it says none. A template is a
-        file, or one of several that the model brings under names.
-
-        Raises `ModelError` for a model that has no template and was given none, and for a file that cannot be read.
-        """
-        wish = parse_qs(model.partition("?")[2]).get("template", [self._default])[-1]
-        named = self._own.chat_template if isinstance(self._own.chat_template, Mapping) else {}
-        if wish is None:
-            if self._own.chat_template is None:
-                raise ModelError(
-                    f"model {model!r} has no chat template; give a base model plain prompts with ?template=none, "
-                    "or another template with ?template=FILE"
-                )
-            return self._own
-        if wish not in self._made:
-            tokenizer = copy.copy(self._own)
-            tokenizer.chat_template = None if wish == "none" else named.get(wish) or _read(model, wish)
-            self._made[wish] = tokenizer
-        return self._made[wish]
-
-
 def _begun(messages: Sequence[Message]) -> str:
     """Return what is given of the last turn, where the model goes on with one."""
     return text_of(messages[-1]) if messages and messages[-1]["role"] == "assistant" else ""
-
-
-def _read(model: str, path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ModelError(f"model {model!r}: the chat template {path!r} cannot be read: {error.strerror}") from error
 
 
 # -- A request -> the rows that answer it, or why it cannot be answered.
