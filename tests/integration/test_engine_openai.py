@@ -72,9 +72,12 @@ def test_a_served_model_runs_evals_and_its_key_is_written_nowhere(
         [
             "*the server refused this request: 400: the key ???*may not ask this*",
             f"*tiny: {host} serves it; which weights these are was not checked*",
-            f"tiny ({host}): 7 completions, 28 tokens*settled on 8 requests at a time; 1 tried again; 1 refused for now*",
+            f"tiny ({host}): 7 completions, 35 tokens*",
+            "*1 tried again; 1 refused for now*",
         ]
     )
+    (use,) = evals_both.lines()[-1]["throughput"]["models"]
+    assert use["usage"] | {"requests": 9, "retries": 1, "throttled": 1, "most_concurrency": 8} == use["usage"]
     (recorded,) = evals_both.artifact.run.models
     assert recorded["identity"]["weights"] == "not checked"
     assert recorded["identity"]["servers"] == [server.url]
@@ -86,7 +89,7 @@ def test_a_served_model_runs_evals_and_its_key_is_written_nowhere(
     assert KEY not in result.stdout.str() + result.stderr.str()
     completion = evals_both.artifact.samples[0].interaction.completion
     assert completion is not None
-    assert (completion.prompt_tokens, completion.completion_tokens, completion.finish_reason) == (1, 4, "stop")
+    assert (completion.prompt_tokens, completion.completion_tokens, completion.finish_reason) == (1, 5, "stop")
 
 
 def test_what_is_known_needs_no_server(evals: Evals, serve: Serve) -> None:
