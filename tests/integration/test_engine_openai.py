@@ -127,7 +127,7 @@ def test_a_resumed_run_asks_for_the_rest(evals: Evals, serve: Serve) -> None:
 JUDGED = """
 from pytest_evals import cases, graders, task
 
-right = graders.judge.binary("names the number", of="asked_twice")
+right = graders.judge.binary("names the number", answer="{{asked_twice}}")
 
 @task
 async def asked_twice(model, case):
