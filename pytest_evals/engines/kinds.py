@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -33,7 +33,7 @@ def engine_names() -> tuple[str, ...]:
 def engine_kind(name: str) -> EngineKind:
     """Return the kind of engine with this name. Raises `ModelError` where there is none, or where it cannot be imported."""
     if name in BUILT_IN:
-        return BUILT_IN[name]
+        return BUILT_IN[name]()
     for entry in _registered():
         if entry.name == name:
             return _imported(entry)
@@ -168,4 +168,13 @@ SCRIPTED = EngineKind(
     heavy=False,
     deduplicates=False,
 )
-BUILT_IN: Mapping[str, EngineKind] = {kind.name: kind for kind in (HF, SCRIPTED)}
+
+
+def _served() -> EngineKind:
+    # Imported where it is named: most runs know nothing of servers.
+    from pytest_evals.engines.openai.kind import openai_kind
+
+    return openai_kind(replace(_REASONING, of_prompts=False))
+
+
+BUILT_IN: Mapping[str, Callable[[], EngineKind]] = {"hf": lambda: HF, "openai": _served, "scripted": lambda: SCRIPTED}

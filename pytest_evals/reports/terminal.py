@@ -169,6 +169,12 @@ def _savings(use: ModelUse) -> list[str]:
         parts.append(f"{formatting.percent(use.padding)} padding")
     if use.duplicates:
         parts.append(pluralize(use.duplicates, "duplicate"))
+    if use.usage.get("most_concurrency"):
+        parts.append(f"settled on {use.usage['most_concurrency']:.0f} requests at a time")
+    if use.usage.get("retries"):
+        parts.append(f"{use.usage['retries']:.0f} tried again")
+    if use.usage.get("throttled"):
+        parts.append(f"{use.usage['throttled']:.0f} refused for now")
     if use.usage.get("peak_bytes"):
         parts.append(f"peak {formatting.size(use.usage['peak_bytes'])}")
     return parts

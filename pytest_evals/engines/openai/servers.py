@@ -1,0 +1,204 @@
+"""The servers of one model: which of them gets the next request, who waits, what is tried again, and when all are gone.
+
+A request goes to the server with the most room. One that cannot be reached is left alone for a while, then tried with one
+request; after too many failures in a row it is gone. What it was sent goes to the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from pytest_evals.engines.openai.answers import ServedAnswer
+from pytest_evals.engines.openai.bodies import Dialect
+from pytest_evals.engines.openai.concurrency import ConcurrencyLimit
+from pytest_evals.engines.openai.failures import (
+    BrokenAnswerError,
+    RefusalError,
+    ServerError,
+    ThrottledError,
+    UnreachableError,
+)
+from pytest_evals.engines.openai.transport import Transport
+
+Sent = TypeVar("Sent")
+
+LONGEST_WAIT = 600.0
+"""Seconds; a server that asks to wait longer will not answer in this run."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0
+_LOOK = 0.01
+
+
+class AllGoneError(Exception):
+    """No server is left."""
+
+
+@dataclass
+class Server:
+    """One server. ``active`` requests are under way; it gets none before ``open_at``; ``failures`` in a row kept it from being
+    reached, the last of them at ``failed_at``; ``gone`` is why it is not asked any more.
+    """
+
+    url: str
+    limit: ConcurrencyLimit
+    active: int = 0
+    open_at: float = 0.0
+    failures: int = 0
+    failed_at: float = float("-inf")
+    answers: int = 0
+    gone: str | None = None
+
+    @property
+    def room(self) -> int:
+        """Requests that it can be sent now."""
+        # After a failure one request finds out whether it is there again.
+        limit = 1 if self.failures else self.limit.limit
+        return 0 if self.gone is not None or time.monotonic() < self.open_at else limit - self.active
+
+
+@dataclass
+class Tally:
+    """Sums over the engine's life."""
+
+    requests: int = 0
+    retries: int = 0
+    throttled: int = 0
+    prompt_tokens: int = 0
+    reused_tokens: int = 0
+    generated_tokens: int = 0
+
+
+@dataclass
+class ServerPool:
+    """See the module. A request is tried ``retries`` times more after it has failed."""
+
+    servers: list[Server]
+    transport: Transport
+    dialect: Dialect
+    retries: int
+    random: random.Random = field(default_factory=random.Random)
+    tally: Tally = field(default_factory=Tally)
+
+    @property
+    def waiting(self) -> bool:
+        """Tell whether a server asked to wait, or is left alone for a while: silence is expected."""
+        now = time.monotonic()
+        return any(server.gone is None and now < server.open_at for server in self.servers)
+
+    @property
+    def capacity(self) -> int:
+        """Requests that may be under way."""
+        limits = [server.limit.limit for server in self.servers if server.gone is None]
+        return sum(limits) if limits else 1024
+
+    @property
+    def settled(self) -> int:
+        """What the limits have come to."""
+        return sum(server.limit.limit for server in self.servers)
+
+    async def ask(self, make_body: Callable[[], Mapping[str, Any]], most_tokens: int) -> ServedAnswer:
+        """Return the answer to a request whose body is made for each try.
+
+        Raises `RefusalError`, `WithheldError`, `BrokenAnswerError` after the last try, and `AllGoneError`.
+        """
+        return await self.exchange(lambda server: self._ask(server, make_body(), most_tokens))
+
+    async def post(self, endpoint: str, body: Mapping[str, Any]) -> Any:
+        """Return the JSON that is answered to a body, in one piece. Raises as `ask` does."""
+        return await self.exchange(lambda server: self.transport.post(server.url + endpoint, body))
+
+    def _ask(self, server: Server, body: Mapping[str, Any], most_tokens: int) -> Awaitable[ServedAnswer]:
+        return self.transport.ask(server.url + self.dialect.endpoint, body, most_tokens)
+
+    async def exchange(self, send: Callable[[Server], Awaitable[Sent]]) -> Sent:
+        """Send something to a server until it is answered or refused."""
+        failures, answers = 0, -1
+        while True:
+            server = await self._free_server()
+            sent, pause, learned = time.monotonic(), 0.0, self.dialect.learned
+            server.active += 1
+            self.tally.requests += 1
+            try:
+                answer = await send(server)
+                self._answered(server, answer)
+                return answer
+            except UnreachableError as error:
+                self._unreachable(server, sent, str(error))
+            except ThrottledError as error:
+                self._throttled(server, sent, error)
+                # Where others are answered meanwhile, it is a matter of turns.
+                known, answers = answers, sum(each.answers for each in self.servers)
+                failures += answers == known
+                self._give_up_after(failures, error)
+            except BrokenAnswerError as error:
+                failures += 1
+                self._give_up_after(failures, error)
+                pause = self._pause(failures)
+            except RefusalError as error:
+                server.failures = 0
+                if not (error.status in (400, 422) and self.dialect.learn(str(error), learned)):
+                    raise
+            finally:
+                server.active -= 1
+            self.tally.retries += 1
+            await asyncio.sleep(pause)
+
+    def _give_up_after(self, failures: int, error: ServerError) -> None:
+        if failures > self.retries:
+            times = f"tried {failures} times; " if failures > 1 else ""
+            raise BrokenAnswerError(f"{times}{error}") from error
+
+    async def _free_server(self) -> Server:
+        while True:
+            server = max(self.servers, key=lambda each: each.room)
+            if server.room > 0:
+                return server
+            if all(each.gone is not None for each in self.servers):
+                raise AllGoneError(self.gone_reason)
+            await asyncio.sleep(_LOOK)
+
+    @property
+    def gone_reason(self) -> str:
+        """Say why no server is left."""
+        return "; ".join(f"{server.url}: {server.gone}" for server in self.servers if server.gone is not None)
+
+    def _pause(self, failures: int) -> float:
+        """Return how long to wait before the next try: twice as long each time, with jitter so that not all come back at once."""
+        return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (failures - 1)) * (0.5 + self.random.random() / 2)
+
+    def _answered(self, server: Server, answer: object) -> None:
+        server.failures = 0
+        server.answers += 1
+        first_byte = answer.first_byte if isinstance(answer, ServedAnswer) else 0.0
+        server.limit.answered(server.active, first_byte)
+
+    def _unreachable(self, server: Server, sent: float, why: str) -> None:
+        # Of many requests that fail at once, one counts.
+        if sent < server.failed_at:
+            return
+        server.failures += 1
+        server.failed_at = time.monotonic()
+        server.open_at = server.failed_at + self._pause(server.failures)
+        if server.failures > self.retries:
+            server.gone = f"{why} (tried {server.failures} times)"
+
+    def _throttled(self, server: Server, sent: float, error: ThrottledError) -> None:
+        self.tally.throttled += 1
+        now = time.monotonic()
+        server.limit.throttled(sent, now)
+        if error.wait is not None and error.wait > LONGEST_WAIT:
+            server.gone = f"it asks to wait {error.wait:.0f} s ({error})"
+            return
+        wait = self._pause(1) if error.wait is None else error.wait
+        server.open_at = max(server.open_at, now + wait)
+
+
+def server_error_words(error: ServerError) -> str:
+    """Say what went wrong with one request."""
+    if isinstance(error, RefusalError):
+        return f"the server refused this request: {error}"
+    return f"the server failed on this request: {error}"
