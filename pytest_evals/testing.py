@@ -152,7 +152,7 @@ class Evals:
         return given
 
     def lines(self) -> list[dict[str, Any]]:
-        """Return the lines of the artifact as JSON objects: the run, each sample, the summary."""
+        """Return the lines of the artifact as JSON objects: the run, each sample, each answer that is in no sample, the summary."""
         return [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
 
     def ledger(self) -> dict[str, int]:
