@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from pytest_evals.replies.reading import read_reply
 from pytest_evals.text import one_line
 from pytest_evals.tool_calls.forms import ANY
 from pytest_evals.tool_calls.numbering import calls_in, numbered
+from pytest_evals.tool_calls.written import written_call
 
 _PARTS = ("text", "reasoning", "tool_calls", "finish_reason")
 
@@ -74,21 +74,9 @@ def _of_object(value: Mapping[str, Any]) -> Completion:
 
 
 def _call_of(call: object) -> ToolCall:
-    if isinstance(call, ToolCall):
-        return call
-    function = call.get("function", call) if isinstance(call, Mapping) else None
-    arguments = function.get("arguments", {}) if isinstance(function, Mapping) else None
-    if isinstance(arguments, str):
-        try:
-            arguments = json.loads(arguments)
-        except ValueError:
-            arguments = None
-    if (
-        not isinstance(function, Mapping)
-        or not isinstance(function.get("name"), str)
-        or not isinstance(arguments, Mapping)
-    ):
+    found = written_call(call)
+    if found is None:
         raise ScriptError(
             f"returned {one_line(repr(call), 120)} among tool_calls; a call has a 'name' and an object of 'arguments'"
         )
-    return ToolCall(function["name"], dict(arguments), call.get("id") if isinstance(call, Mapping) else None)
+    return found

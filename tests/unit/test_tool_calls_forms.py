@@ -7,48 +7,10 @@ from typing import Any
 import pytest
 
 from pytest_evals.completion import ToolCall
-from pytest_evals.tool_calls.forms import ANY, BARE, HARMONY, form_of, parse_calls
+from pytest_evals.tool_calls.forms import ANY, BARE, HARMONY, form_of
 from pytest_evals.tool_calls.numbering import calls_in, numbered
-from pytest_evals.tool_calls.reading import ParsedCalls, Tools
-from pytest_evals.tools import tool_schemas
-
-WEATHER = {"city": {"type": "string"}, "state": {"type": "string"}, "days": {"type": "integer"}}
-TOOLS = Tools(
-    tool_schemas(
-        [
-            {"name": "get_weather", "parameters": {"type": "object", "properties": WEATHER}},
-            {"name": "search", "parameters": {"type": "object", "properties": {"query": {"type": "string"}}}},
-            {
-                "name": "typed",
-                "parameters": {
-                    "type": "object",
-                    "properties": {
-                        "whole": {"type": "integer"},
-                        "share": {"type": "number"},
-                        "on": {"type": "boolean"},
-                        "word": {"type": "string"},
-                        "data": {"type": "object"},
-                        "list": {"type": "array"},
-                        "maybe": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
-                        "either": {"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "null"}]},
-                        "kinds": {"type": ["integer", "null"]},
-                        "optional": {"type": "string", "nullable": True},
-                        "level": {"enum": [1, 2, "max"]},
-                    },
-                },
-            },
-        ]
-    )
-)
-
-
-def read(text: str, form: str) -> ParsedCalls:
-    return parse_calls(text, form, TOOLS)
-
-
-def made(reply: ParsedCalls) -> list[tuple[str, Any]]:
-    return [(call.name, call.arguments) for call in reply.calls]
-
+from pytest_evals.tool_calls.reading import ParsedCalls
+from tests.unit.tool_calls import made, read
 
 HERMES_CASES: list[tuple[str, list[tuple[str, Any]], str]] = [
     (

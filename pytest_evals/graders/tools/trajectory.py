@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 from pytest_evals.collection.item import EVAL
 from pytest_evals.completion import Completion, Message, ToolCall
 from pytest_evals.errors import SuiteError
+from pytest_evals.tool_calls.written import written_call
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +53,7 @@ def _of_completion(completion: Completion, prompt: Sequence[Message]) -> MadeCal
 
 def call_of(call: Mapping[str, Any]) -> ToolCall:
     """Return a call that is written as in a message, or as a name and arguments. Raises `SuiteError` for what is none."""
-    function = call.get("function", call)
-    arguments = function.get("arguments", {}) if isinstance(function, Mapping) else None
-    if isinstance(arguments, str):
-        try:
-            arguments = json.loads(arguments)
-        except ValueError:
-            arguments = None
-    if (
-        not isinstance(function, Mapping)
-        or not isinstance(function.get("name"), str)
-        or not isinstance(arguments, Mapping)
-    ):
+    found = written_call(call)
+    if found is None:
         raise SuiteError(f"no call of a tool: {str(call)[:120]}; it has a 'name' and an object of 'arguments'")
-    return ToolCall(function["name"], arguments, call.get("id"))
+    return found
