@@ -131,3 +131,17 @@ def test_it(right, case):
     }  # fmt: skip
     row = evals_both.artifact.scores()[0]
     assert (row["n"], row["errors"], row["not_applicable"]) == (4, 2, 1)
+
+
+CUT = """
+from pytest_evals import Completion
+
+def answer(messages):
+    return Completion("It is Par", tuple(messages), "length") if "Chad" in messages[-1]["content"] else "Paris"
+"""
+
+
+@pytest.mark.parametrize("verbosity", ["-q", "-v"])
+def test_completions_that_were_cut_are_counted_at_any_verbosity(evals: Evals, verbosity: str) -> None:
+    evals.write(SUITE, CUT)
+    evals.run(verbosity).stdout.fnmatch_lines(["1 of 2 completions were cut at max_new_tokens"])
