@@ -28,6 +28,9 @@ SLOW = [
     ("ifeval: bullets", "\\n"),
     ("ifeval: title", "<"),
     ("format idn-hostname", "names of a domain"),
+    ("python_tests", "\\u202f"),
+    ("python_tests", "x\\n\\n"),
+    ("exact_match", "\\ufdfa"),
 ]
 
 

@@ -21,12 +21,15 @@ _PYTHON = re.compile(r"(?:i?python|py)(?:[23](?:\.\d+)?)?|pyw|sage")
 _MARKDOWN = ("markdown", "md", "mdx", "rst", "quarto", "qmd")
 _CODE = re.compile(r"(?:async\s+def|def|class)\s+\w+|from\s+[\w.]+\s+import\s|import\s+\w|@\w|[A-Za-z_][\w.]*\s*=[^=]")
 _READS_INPUT = re.compile(r"\binput\s*\(|\bstdin\b|open\(\s*0\s*[,)]|/dev/stdin")
-_SPECIAL_TOKENS = re.compile(r"(?:\s*(?:<\|[a-z_]{2,30}\|>|</s>))+\s*\Z")
+_SPECIAL_TOKEN = re.compile(r"(?:<\|[a-z_]{2,30}\|>|</s>)\Z")
+_LONGEST_TOKEN = 34
 _OPENING_MARK = re.compile(
     r"^[ \t]*(?:\[(?:BEGIN|PYTHON|CODE)\]|<pre(?:\s[^>\n]*)?>\s*<code(?:\s[^>\n]*)?>|<(?:pre|code|python)(?:\s[^>\n]*)?>)[ \t]*\n?",
     re.MULTILINE,
 )
 _CLOSING_MARK = re.compile(r"^[ \t]*(?:\[(?:DONE|END|/PYTHON|/CODE)\]|</(?:code|pre|python)>)", re.MULTILINE)
+LONGEST_READ = 1_000_000
+"""Characters of a completion that are read: several times what a model writes in one answer."""
 LONGEST_PARSED = 200_000
 MOST_TRIES = 40
 MOST_PARSED = 1_000_000
@@ -203,7 +206,10 @@ def program_in(text: str, *, wanted: Collection[str] = (), script: bool = False,
     It is the last block that defines the names ``wanted`` (as a ``script``: that reads its input), with the blocks that this one
     builds on and those that define the same again. Blocks that only use it, show its output, or are of another language are
     left out. Without such a block it is the last one of Python, the last without a language, the last, or the text.
+
+    What follows the first `LONGEST_READ` characters is not read.
     """
+    text = text[:LONGEST_READ]
     loose, blocks = _read(_with_fences(text), before)
     python = [block for block in blocks if block.is_python]
     bare = [block for block in blocks if not block.language]
@@ -232,7 +238,7 @@ def _with_fences(text: str) -> str:
     """Return a text without the special tokens at its end, in which marks that stand for fences are some where it has none: those of
     prompts that are published, as MBPP's, and of HTML.
     """
-    text = _SPECIAL_TOKENS.sub("", text)
+    text = _without_special_tokens(text)
     if "```" in text or "~~~" in text or not (opening := _OPENING_MARK.search(text)):
         return text
     closing = _CLOSING_MARK.search(text, opening.end())
@@ -240,6 +246,18 @@ def _with_fences(text: str) -> str:
         (text[opening.end() : closing.start()], text[closing.end() :]) if closing else (text[opening.end() :], "")
     )
     return f"{text[: opening.start()]}```python\n{code.rstrip()}\n```\n{rest}"
+
+
+def _without_special_tokens(text: str) -> str:
+    """Return a text without the special tokens at its end, and without the white space around them."""
+    kept = end = len(text)
+    while True:
+        while end and text[end - 1].isspace():
+            end -= 1
+        token = _SPECIAL_TOKEN.search(text, max(0, end - _LONGEST_TOKEN), end)
+        if token is None:
+            return text[: end if kept < len(text) else kept]
+        kept = end = token.start()
 
 
 def _last_with(name: str, sources: Sequence[_Source]) -> list[int]:
@@ -323,15 +341,17 @@ def _code_in(lines: Sequence[str], before: str) -> tuple[str | None, int]:
             goes_on = (
                 bool(before) and start == 0 and part[:1] in (" ", "\t") and _parsed(f"{before}\n{part}") is not None
             )
-            if part.strip() and (goes_on or _is_code(part)):
+            tree = _parsed(part)
+            if part.strip() and (goes_on or (tree is not None and _does_something(tree))):
                 return f"{part}\n", end
+            if tree is not None and not before:
+                break  # names alone: so is what is in front of them
     return None, 0
 
 
-def _is_code(text: str) -> bool:
-    """Tell whether it does more than name things: a sentence of one word parses too."""
-    tree = _parsed(text)
-    return tree is not None and any(not isinstance(node, ast.Expr) for node in tree.body)
+def _does_something(tree: ast.Module) -> bool:
+    """Tell whether code does more than name things: a sentence of one word parses too."""
+    return any(not isinstance(node, ast.Expr) for node in tree.body)
 
 
 def _parses(text: str, before: str) -> bool:
