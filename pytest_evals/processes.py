@@ -5,7 +5,7 @@ child is told. Where the system can (Linux), it is ended by the kernel, so that 
 interpreter's lock, a load that hangs, a stopped process. Elsewhere a thread notices, as soon as the interpreter lets it run.
 
 A child that has to put something down first, as the answer that is just there, is given some time for it: on Linux a shell outside of both
-process groups holds the pipe for so long.
+process groups holds the pipe for that time.
 
 On POSIX a child leads a process group of its own, which ends with it: what a model's script has started ends too.
 """
@@ -48,33 +48,37 @@ def start_process(
         process: subprocess.Popen[Any] = subprocess.Popen(  # noqa: S603 - the same
             command, env={**variables, _PIPE: str(reading)}, pass_fds=(reading,), **options
         )
+        if last_seconds and sys.platform == "linux":
+            writing = _held_by_shell(reading, writing, last_seconds)
     except BaseException:
         os.close(writing)
         raise
     finally:
         os.close(reading)
-    if last_seconds and sys.platform == "linux":
-        writing = _held_by_shell(writing, last_seconds)
     weakref.finalize(process, os.close, writing)
     return process
 
 
-def _held_by_shell(writing: int, seconds: float) -> int:
-    """Have the end of a pipe held by a shell until ``seconds`` after this process closes what is returned, or is gone."""
+def _held_by_shell(reading: int, writing: int, seconds: float) -> int:
+    """Have both ends of a pipe held by a shell until ``seconds`` after this process closes what is returned, or is gone.
+
+    Both, so that the kernel also ends what is left of the child's group where the child itself has ended by then.
+    """
     import fcntl
 
-    # A number of two digits, which the shell does not use itself.
+    # Numbers of two digits, which the shell does not use itself. The end closes the smaller one first: the reading end hears of it.
     held = fcntl.fcntl(writing, fcntl.F_DUPFD_CLOEXEC, 10)
-    reading, outer = os.pipe()
-    # The first shell ends at once, so that the second is nobody's child.
+    kept = fcntl.fcntl(reading, fcntl.F_DUPFD_CLOEXEC, held + 1)
+    waiting, outer = os.pipe()
+    # The first shell ends at once, so that the second has no parent to take note of its end.
     program = f"exec 3<&0; (read -r _ <&3; exec sleep {seconds:g}) &"
     try:
         subprocess.run(  # noqa: S603 - a constant program
             ["/bin/sh", "-c", program],
-            stdin=reading,
+            stdin=waiting,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            pass_fds=(held,),
+            pass_fds=(held, kept),
             start_new_session=True,
             check=True,
         )
@@ -85,8 +89,8 @@ def _held_by_shell(writing: int, seconds: float) -> int:
         os.close(writing)
         return outer
     finally:
-        os.close(reading)
-        os.close(held)
+        for descriptor in (waiting, held, kept):
+            os.close(descriptor)
 
 
 def end_with_parent() -> None:

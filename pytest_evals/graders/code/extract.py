@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
-from pytest_evals.graders.code.fenced_lines import FENCE, LINE, FencedLines
+from pytest_evals.graders.code.fenced_lines import FENCE, LINE, FencedLines, with_fences
 from pytest_evals.graders.code.names import defined, free_names
 from pytest_evals.text import stacks_marks
 
@@ -21,13 +21,6 @@ _PYTHON = re.compile(r"(?:i?python|py)(?:[23](?:\.\d+)?)?|pyw|sage")
 _MARKDOWN = ("markdown", "md", "mdx", "rst", "quarto", "qmd")
 _CODE = re.compile(r"(?:async\s+def|def|class)\s+\w+|from\s+[\w.]+\s+import\s|import\s+\w|@\w|[A-Za-z_][\w.]*\s*=[^=]")
 _READS_INPUT = re.compile(r"\binput\s*\(|\bstdin\b|open\(\s*0\s*[,)]|/dev/stdin")
-_SPECIAL_TOKEN = re.compile(r"(?:<\|[a-z_]{2,30}\|>|</s>)\Z")
-_LONGEST_TOKEN = 34
-_OPENING_MARK = re.compile(
-    r"^[ \t]*(?:\[(?:BEGIN|PYTHON|CODE)\]|<pre(?:\s[^>\n]*)?>\s*<code(?:\s[^>\n]*)?>|<(?:pre|code|python)(?:\s[^>\n]*)?>)[ \t]*\n?",
-    re.MULTILINE,
-)
-_CLOSING_MARK = re.compile(r"^[ \t]*(?:\[(?:DONE|END|/PYTHON|/CODE)\]|</(?:code|pre|python)>)", re.MULTILINE)
 LONGEST_READ = 1_000_000
 """Characters of a completion that are read: several times what a model writes in one answer."""
 LONGEST_PARSED = 200_000
@@ -210,7 +203,7 @@ def program_in(text: str, *, wanted: Collection[str] = (), script: bool = False,
     What follows the first `LONGEST_READ` characters is not read.
     """
     text = text[:LONGEST_READ]
-    loose, blocks = _read(_with_fences(text), before)
+    loose, blocks = _read(with_fences(text), before)
     python = [block for block in blocks if block.is_python]
     bare = [block for block in blocks if not block.language]
     sources = [_Source(block.text, before) for block in blocks if block.is_python or not block.language]
@@ -232,32 +225,6 @@ def program_in(text: str, *, wanted: Collection[str] = (), script: bool = False,
     if blocks:
         return blocks[-1].text
     return unfenced[0].text if unfenced and not _parses(text, before) else text
-
-
-def _with_fences(text: str) -> str:
-    """Return a text without the special tokens at its end, in which marks that stand for fences are some where it has none: those of
-    prompts that are published, as MBPP's, and of HTML.
-    """
-    text = _without_special_tokens(text)
-    if "```" in text or "~~~" in text or not (opening := _OPENING_MARK.search(text)):
-        return text
-    closing = _CLOSING_MARK.search(text, opening.end())
-    code, rest = (
-        (text[opening.end() : closing.start()], text[closing.end() :]) if closing else (text[opening.end() :], "")
-    )
-    return f"{text[: opening.start()]}```python\n{code.rstrip()}\n```\n{rest}"
-
-
-def _without_special_tokens(text: str) -> str:
-    """Return a text without the special tokens at its end, and without the white space around them."""
-    kept = end = len(text)
-    while True:
-        while end and text[end - 1].isspace():
-            end -= 1
-        token = _SPECIAL_TOKEN.search(text, max(0, end - _LONGEST_TOKEN), end)
-        if token is None:
-            return text[: end if kept < len(text) else kept]
-        kept = end = token.start()
 
 
 def _last_with(name: str, sources: Sequence[_Source]) -> list[int]:
