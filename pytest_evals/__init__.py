@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from pytest_evals.artifacts.artifact import EvaluationArtifact
     from pytest_evals.artifacts.schema import EvalSample, EvalSampleInteraction
     from pytest_evals.case import Case
-    from pytest_evals.completion import Completion, Likelihood
+    from pytest_evals.completion import Completion, Likelihood, ToolCall
     from pytest_evals.fixtures.grader import grader
     from pytest_evals.fixtures.task import task
     from pytest_evals.grades import Grade
     from pytest_evals.runner.model import Choice, Model
+    from pytest_evals.runner.tool_loop import tool_loop
     from pytest_evals.suites.declaration import cases
 
 __all__ = [
@@ -37,11 +38,13 @@ __all__ = [
     "Grade",
     "Likelihood",
     "Model",
+    "ToolCall",
     "calibrate",
     "cases",
     "grader",
     "graders",
     "task",
+    "tool_loop",
 ]
 
 _HOMES = {
@@ -55,10 +58,12 @@ _HOMES = {
     "Grade": "grades",
     "Likelihood": "completion",
     "Model": "runner.model",
+    "ToolCall": "completion",
     "calibrate": "agreement.calibrate",
     "cases": "suites.declaration",
     "grader": "fixtures.grader",
     "task": "fixtures.task",
+    "tool_loop": "runner.tool_loop",
 }
 
 

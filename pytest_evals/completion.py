@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Required, TypedDict
 
 from pytest_evals.errors import SuiteError
@@ -18,18 +19,71 @@ class TextPart(TypedDict):
     text: str
 
 
-ContentPart = TextPart
+class ImagePart(TypedDict):
+    """A part of a message's content that is an image: the path of a file, or a data URI."""
+
+    type: Literal["image"]
+    image: str
+
+
+class AudioPart(TypedDict):
+    """A part of a message's content that is sound: the path of a file, or a data URI."""
+
+    type: Literal["audio"]
+    audio: str
+
+
+ContentPart = TextPart | ImagePart | AudioPart
+
+
+class CalledFunction(TypedDict):
+    """The function of a call. ``arguments`` is JSON, as OpenAI's API writes it, or the object itself."""
+
+    name: str
+    arguments: str | Mapping[str, Any]
+
+
+class MessageToolCall(TypedDict, total=False):
+    """A call of a tool in an assistant's message, as OpenAI's API writes it."""
+
+    id: str | None
+    type: Literal["function"]
+    function: Required[CalledFunction]
 
 
 class Message(TypedDict, total=False):
-    """One turn of a conversation. ``content`` is a text or a list of parts; `text_of` reads either."""
+    """One turn of a conversation, as OpenAI's API writes it.
+
+    ``role`` is system, developer, user, assistant or tool. ``content`` is a text, a list of parts, or `None` beside
+    ``tool_calls``; `text_of` reads any of them. An assistant's message may have ``reasoning_content`` and ``tool_calls``; a
+    tool's has the ``tool_call_id`` that it answers, and the tool's ``name``.
+    """
 
     role: Required[str]
-    content: Required[str | list[ContentPart]]
+    content: Required[str | list[ContentPart] | None]
     name: str
+    reasoning_content: str
+    tool_calls: list[MessageToolCall]
+    tool_call_id: str
 
 
-FinishReason = Literal["stop", "length", "recorded"]
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A function that a model called, with its ``arguments`` by name. ``id`` tells the calls of a conversation apart, where
+    the model or the plugin gave one.
+    """
+
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    id: str | None = None
+
+    def to_message(self) -> MessageToolCall:
+        """Return the call as an assistant's message has it."""
+        arguments = json.dumps(self.arguments, ensure_ascii=False)
+        return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": arguments}}
+
+
+FinishReason = Literal["stop", "length", "tool_calls", "recorded"]
 FailureKind = Literal["model", "engine", "unsupported", "replay"]
 
 
@@ -51,13 +105,17 @@ class Origin:
 class Completion:
     """A model's answer to one conversation: made by the engine, and the same object all the way to the artifact.
 
-    ``text`` holds no special tokens. ``messages`` is the whole conversation; the answer is its last message.
-    ``finish_reason`` is ``stop`` (end-of-text token or stop string), ``length`` (``max_new_tokens``) or ``recorded``
-    (it came from the dataset). Token counts are exact, without padding; ``completion_tokens`` includes the end-of-text
-    token. ``logprobs`` (natural log, one a generated token) only when asked for. ``samples`` holds all texts where
-    ``n`` of them were asked for; ``text`` and the counts are those of the first. ``latency`` is seconds from the start of
-    the computation to this answer, ``queued`` those it waited before. Where choices were weighed nothing was generated:
-    ``likelihoods`` are theirs, in their order.
+    ``text`` is the answer alone: no reasoning, no calls of tools, no special tokens. ``reasoning`` is what the model thought
+    before it, `None` where it did not; ``tool_calls`` are the functions that it called. A call that cannot be parsed stays in the
+    ``text``, and ``tool_call_error`` says why. ``raw`` is all of that as it was generated, special tokens included, but for the one
+    that ended it; `None` where it is not known. A model whose thoughts never ended has no answer:
+    ``text`` is empty. ``messages`` is the whole conversation; the answer is its last message.
+    ``finish_reason`` is ``stop`` (end-of-text token or stop string), ``length`` (``max_new_tokens``), ``tool_calls`` (the model
+    called tools) or ``recorded`` (it came from the dataset). Token counts are exact, without padding; ``completion_tokens``
+    includes the end-of-text token and the ``reasoning_tokens``. ``logprobs`` (natural log, one a generated token) only when
+    asked for. ``samples`` holds all completions where ``n`` of them were asked for, without conversations; what else is here is
+    that of the first. ``latency`` is seconds from the start of the computation to this answer, ``queued`` those it waited before.
+    Where choices were weighed nothing was generated: ``likelihoods`` are theirs, in their order.
     """
 
     text: str = ""
@@ -67,24 +125,55 @@ class Completion:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     logprobs: tuple[float, ...] | None = None
-    samples: tuple[str, ...] = ()
+    samples: tuple[Completion, ...] = ()
     latency: float | None = None
     queued: float | None = None
     fingerprint: str | None = None
     origin: Origin | None = None
     likelihoods: tuple[Likelihood, ...] | None = None
+    reasoning: str | None = None
+    reasoning_tokens: int | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    raw: str | None = None
+    tool_call_error: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.raw is None and self.reasoning is None and not self.tool_calls and self.likelihoods is None:
+            object.__setattr__(self, "raw", self.text)
 
     def __str__(self) -> str:
         return self.text
+
+    def fields(self) -> dict[str, Any]:
+        """Return what templates and ``of=`` of a grader may name: ``completion.reasoning``, ``completion.tool_calls.0.name``. A model
+        that did not think has the reasoning of an empty text.
+        """
+        return {
+            "text": self.text,
+            "reasoning": self.reasoning or "",
+            "raw": self.text if self.raw is None else self.raw,
+            "tool_calls": [asdict(call) for call in self.tool_calls],
+            "tool_call_error": self.tool_call_error or "",
+            "finish_reason": self.finish_reason,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "reasoning_tokens": self.reasoning_tokens,
+            "samples": [sample.fields() for sample in self.samples],
+            "model": self.model,
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Return the answer as plain data, without its conversation and its model; what is not known is left out."""
         known = [(name, getattr(self, name)) for name in _ANSWER]
         data = {name: value for name, value in known if value is not None and value != ()}
+        if self.raw == self.text:
+            del data["raw"]
         if self.logprobs is not None:
             data["logprobs"] = list(self.logprobs)
         if self.samples:
-            data["samples"] = list(self.samples)
+            data["samples"] = [sample.to_dict() for sample in self.samples]
+        if self.tool_calls:
+            data["tool_calls"] = [asdict(call) for call in self.tool_calls]
         if self.origin is not None:
             data["origin"] = asdict(self.origin)
         if self.likelihoods is not None:
@@ -95,9 +184,15 @@ class Completion:
     def from_dict(cls, data: Mapping[str, Any]) -> Completion:
         """Return the answer that `to_dict` described. Other keys are passed over; raises as the constructor does."""
         values = {name: data[name] for name in _ANSWER if data.get(name) is not None}
-        for name in ("logprobs", "samples"):
-            if name in values:
-                values[name] = tuple(values[name])
+        if "logprobs" in values:
+            values["logprobs"] = tuple(values["logprobs"])
+        if "samples" in values:
+            # Those of artifacts before completions had reasoning are texts.
+            values["samples"] = tuple(
+                cls(each) if isinstance(each, str) else cls.from_dict(each) for each in values["samples"]
+            )
+        if "tool_calls" in values:
+            values["tool_calls"] = tuple(ToolCall(**each) for each in values["tool_calls"])
         if "origin" in values:
             values["origin"] = Origin(**values["origin"])
         if "likelihoods" in values:
@@ -134,9 +229,11 @@ class Likelihood:
 
 
 def text_of(message: Message) -> str:
-    """Return the text of a message: its content, or the texts of its parts, one after another."""
+    """Return the text of a message: its content, or the texts of its parts, one after another; nothing where it has none."""
     content = message["content"]
-    return content if isinstance(content, str) else "".join(part["text"] for part in content)
+    if content is None or isinstance(content, str):
+        return content or ""
+    return "".join(part["text"] for part in content if part["type"] == "text")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from pytest_evals.errors import SuiteError, did_you_mean
+from pytest_evals.tools import tool_schemas
 
 # 2 ** 63 divided by the golden ratio: no small multiple of it is close to 0, so that seeds of a case's samples do not
 # meet those of another case, also where these are 0, 1, 2...
@@ -56,19 +57,31 @@ class GenerationParams:
     """Seed of this request; by default it follows from ``--evals-seed`` and the case's id."""
     logprobs: bool = _declared(False, "host")
     """Return the log-probability of each generated token."""
-    template: Mapping[str, Any] = _declared(dict, "no")
-    """Variables for the chat template, as ``{"enable_thinking": False}``."""
+    chat_template_kwargs: Mapping[str, Any] = _declared(dict, "no")
+    """Variables for the chat template, as ``{"enable_thinking": False}``; one that it never reads is refused."""
     json_schema: Mapping[str, Any] | None = _declared(None, "host")
     """The completion is JSON that is valid under this schema."""
     regex: str | None = _declared(None, "host")
     """The completion matches this regular expression, from its first to its last character."""
     choice: tuple[str, ...] = _declared((), "host")
     """The completion is one of these strings."""
+    max_thinking_tokens: int | None = _declared(None, "host")
+    """Tokens that the thoughts of a model may have; then they are closed, and the answer begins."""
+    thinking_allowance: int = _declared(0, "no")
+    """Tokens that thoughts may have beyond ``max_new_tokens``, of a model that thinks; then they are closed. It means nothing to
+    other models: it is for those who ask models that they do not know, as judges are.
+    """
+    sampling: Literal["default", "model"] = _declared("default", "no")
+    """``model``: what is not said here is as the model's own ``generation_config`` says."""
+    tools: tuple[Mapping[str, Any], ...] = _declared((), "no")
+    """Functions that the model may call, as JSON schemas in the form of OpenAI's API."""
+    tool_choice: Literal["auto", "none", "required"] = _declared("auto", "host")
+    """``none``: the model is shown no tools. ``required``: it writes a call of one of them, and nothing else."""
 
     @property
     def greedy(self) -> bool:
-        """Tell whether the likeliest token is always taken, so that no seed matters."""
-        return self.temperature == 0
+        """Tell whether the likeliest token is always taken, so that no seed matters; not of a model that is asked how it samples."""
+        return self.temperature == 0 and self.sampling == "default"
 
     @property
     def guided(self) -> bool:
@@ -80,13 +93,19 @@ class GenerationParams:
         return ((self.seed or 0) + sample * _SAMPLE_STEP) % 2**63
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data, for the wire."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        """Return plain data, for the wire and for digests: what parameters of later versions add is left out at its default, and
+        template variables have their first name, so that a request has the digest that it has always had.
+        """
+        data = {name: getattr(self, name) for name in self.__slots__}
+        data["template"] = data.pop("chat_template_kwargs")
+        return {name: value for name, value in data.items() if name not in _LATER or value != getattr(_DEFAULT, name)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> GenerationParams:
         """Return the parameters that `to_dict` described."""
-        return cls(**{**data, "stop": tuple(data["stop"]), "choice": tuple(data["choice"])})
+        lists = {name: tuple(data[name]) for name in ("stop", "choice", "tools") if name in data}
+        variables = {"chat_template_kwargs": data["template"]}
+        return cls(**{name: value for name, value in data.items() if name != "template"} | lists | variables)
 
 
 def params_by_use(*uses: UsesLogits) -> frozenset[str]:
@@ -100,6 +119,7 @@ def changed_params(params: GenerationParams) -> set[str]:
 
 
 _DEFAULT = GenerationParams()
+_LATER = frozenset({"max_thinking_tokens", "thinking_allowance", "sampling", "tools", "tool_choice"})
 _KNOWN = tuple(entry.name for entry in fields(GenerationParams))
 
 
@@ -108,6 +128,8 @@ def parse_generation(values: Mapping[str, Any]) -> GenerationParams:
 
     Raises `SuiteError` for an unknown name, a wrong type and a value out of range.
     """
+    if "template" in values:
+        values = _renamed(values)
     for name in values:
         if name not in _KNOWN:
             raise SuiteError(
@@ -117,9 +139,21 @@ def parse_generation(values: Mapping[str, Any]) -> GenerationParams:
     guides = [name for name in ("json_schema", "regex", "choice") if getattr(params, name) not in (None, ())]
     if len(guides) > 1:
         raise SuiteError(f"generation: {' and '.join(guides)} exclude each other; give one")
+    if params.tool_choice == "required":
+        if not params.tools:
+            raise SuiteError("generation: tool_choice 'required' needs tools")
+        if guides:
+            raise SuiteError(f"generation: {guides[0]} and tool_choice 'required' exclude each other; give one")
     if params.n > 1 and params.greedy:
         raise SuiteError("generation: n samples of a greedy completion are all the same; give a temperature above 0")
     return params
+
+
+def _renamed(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the parameters with ``template`` under its name of today."""
+    if "chat_template_kwargs" in values:
+        raise SuiteError("generation: template is an older name of chat_template_kwargs; give one of them")
+    return {"chat_template_kwargs" if name == "template" else name: value for name, value in values.items()}
 
 
 def _integer(name: str, value: object, least: int) -> int:
@@ -201,6 +235,19 @@ def _choice(name: str, value: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(strings))
 
 
+def _word(name: str, value: object, *words: str) -> Any:
+    if value not in words:
+        raise SuiteError(f"generation: {name} must be {' or '.join(words)}, not {value!r}")
+    return value
+
+
+def _tools(_name: str, value: object) -> tuple[Mapping[str, Any], ...]:
+    try:
+        return tool_schemas(value)
+    except SuiteError as error:
+        raise SuiteError(f"generation: {error}") from error
+
+
 _CHECKS: dict[str, Any] = {
     "max_new_tokens": lambda name, value: _integer(name, value, 1),
     "temperature": lambda name, value: _number(name, value, 0, 100),
@@ -212,8 +259,13 @@ _CHECKS: dict[str, Any] = {
     "stop": _stop,
     "seed": _seed,
     "logprobs": _flag,
-    "template": _mapping,
+    "chat_template_kwargs": _mapping,
     "json_schema": _schema,
     "regex": _regex,
     "choice": _choice,
+    "max_thinking_tokens": lambda name, value: None if value is None else _integer(name, value, 0),
+    "thinking_allowance": lambda name, value: _integer(name, value, 0),
+    "sampling": lambda name, value: _word(name, value, "default", "model"),
+    "tools": _tools,
+    "tool_choice": lambda name, value: _word(name, value, "auto", "none", "required"),
 }

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from typing import Any
 
 MAX_LENGTH = 64
 _DISALLOWED = re.compile(r"[^A-Za-z0-9_-]+")
@@ -29,7 +30,21 @@ def content_hash(value: object, length: int = 10) -> str:
 
 
 def _canonical(value: object) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=True, default=str, separators=(",", ":"))
+    return json.dumps(value, sort_keys=True, ensure_ascii=True, default=_as_text, separators=(",", ":"))
+
+
+def _as_text(value: Any) -> str:
+    """Return a text that stands for a value: of an image of Pillow one that follows from its pixels, since its ``str`` has its
+    address.
+    """
+    if is_picture(value):
+        return f"{value.mode} {value.size} {hashlib.sha256(value.tobytes()).hexdigest()}"
+    return str(value)
+
+
+def is_picture(value: object) -> bool:
+    """Tell whether a value is an image of Pillow, without importing it."""
+    return type(value).__module__.partition(".")[0] == "PIL" and hasattr(value, "tobytes")
 
 
 def _text_keys(value: object) -> object:

@@ -45,6 +45,9 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "--evals-audit": _value(
         "N", "Compute N random cases once more, one at a time, and say how many texts and grades differ"
     ),
+    "--evals-fetch": _flag(
+        "Let images and audio of cases be fetched from the web; each is fetched once and kept in evals_dir"
+    ),
     "--evals-run-code": _flag("Let graders run programs that a model wrote (python_tests)"),
     "--evals-code-sandbox": _value(
         "LEVEL",
@@ -79,6 +82,7 @@ _INI: Mapping[str, tuple[Any, Any, str]] = {
     "evals_judge": ("string", "", "Model that judges (default: smollm2)"),
     "evals_aliases": ("linelist", [], "Short names of models, one 'name = spec' a line"),
     "evals_gates": ("linelist", [], "Gates for every run, one a line"),
+    "evals_fetch": ("bool", False, "Let images and audio of cases be fetched from the web, as --evals-fetch"),
     "evals_run_code": ("bool", False, "Let graders run programs that a model wrote"),
     "evals_code_sandbox": (
         "string",

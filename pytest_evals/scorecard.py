@@ -243,6 +243,16 @@ def cut_note(records: Sequence[CaseRecord]) -> str | None:
     return f"{cut} of {len(records)} completions were cut at max_new_tokens" if cut else None
 
 
+def unfinished_note(records: Sequence[CaseRecord]) -> str | None:
+    """Say how many completions ended inside their reasoning: they have no answer, so that their cases were missed."""
+    unfinished = sum(record.unfinished for record in records)
+    return (
+        f"{unfinished} of {len(records)} completions ended inside their reasoning, without an answer"
+        if unfinished
+        else None
+    )
+
+
 def apart_note(answers: int) -> str:
     """Say that a run which was cut short has answers of cases that did not finish."""
     return f"{pluralize(answers, 'answer')} of cases that did not finish {'is' if answers == 1 else 'are'} kept"

@@ -20,8 +20,10 @@ from pytest_evals.engines.spec import parse_spec
 from pytest_evals.errors import ArtifactError, EvalsError, did_you_mean
 from pytest_evals.fixtures.limits import CallLimits
 from pytest_evals.gates import Gate, parse_gate
+from pytest_evals.media.sources import Fetch
 from pytest_evals.options import KEYS
 
+_FETCHED = "fetched"
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 INCONCLUSIVE = ("warn", "pass", "fail")
 RECORDED_CHOICES = ("allow", "refuse")
@@ -58,6 +60,7 @@ class Settings:
     audit: int
     reuse: Reuse
     stop_early: bool
+    fetches: bool
     run_code: bool
     code_sandbox: str
     code_image: str
@@ -70,6 +73,15 @@ class Settings:
     def judge_name(self) -> str:
         """The model that judges: the one that was named, or the embedded default."""
         return self.judge or EMBEDDED
+
+    @property
+    def fetch(self) -> Fetch | None:
+        """What brings images and audio from addresses of the web; `None` where that is not allowed."""
+        if not self.fetches:
+            return None
+        from pytest_evals.media.fetching import fetcher
+
+        return fetcher(self.folder / _FETCHED)
 
     @property
     def engine_options(self) -> dict[str, Any]:
@@ -137,6 +149,7 @@ def read_settings(config: pytest.Config) -> Settings:
         inconclusive=_one_of("evals_inconclusive", config.getini("evals_inconclusive"), INCONCLUSIVE),
         reuse=read_reuse(config, artifact, folder),
         stop_early=bool(config.getoption("evals_stop_early")),
+        fetches=bool(config.getoption("evals_fetch") or config.getini("evals_fetch")),
     )
 
 

@@ -21,6 +21,7 @@ import pytest
 
 from pytest_evals.completion import Completion, Message
 from pytest_evals.fixtures.conversion import to_grades
+from pytest_evals.media.parts import shown_text
 
 if TYPE_CHECKING:
     from pytest_evals.artifacts.artifact import EvaluationArtifact
@@ -76,7 +77,7 @@ def as_grade(value: Any, key: str = "grade") -> Grade:
 
 def echo(messages: list[dict[str, Any]]) -> str:
     """Answer with the last message: ``--evals-model scripted:pytest_evals.testing:echo``."""
-    return str(messages[-1]["content"])
+    return shown_text(messages[-1])
 
 
 # -- Running a suite.

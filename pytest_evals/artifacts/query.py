@@ -12,11 +12,12 @@ from typing import Any
 
 from pytest_evals.artifacts.validation import ParsedLine
 from pytest_evals.errors import TemplateError, did_you_mean
+from pytest_evals.media.parts import shown_text
 from pytest_evals.templates.expressions import compile_expression, literals_in, paths_of, weighed_in
 
 PLAIN = (
     *("suite", "case_id", "model", "repeat", "outcome", "error", "error_kind", "prompt", "text", "finish_reason"),
-    *("tokens", "prompt_tokens", "latency", "cluster", "nodeid"),
+    *("reasoning", "reasoning_tokens", "tool_calls", "tokens", "prompt_tokens", "latency", "cluster", "nodeid"),
 )
 """Names of a case that every artifact has."""
 MAPPINGS = ("item", "tasks", "label", "timing", "grades")
@@ -146,6 +147,9 @@ def scope_of(sample: ParsedLine, names: Names) -> dict[str, Any]:
         "model": interaction["source"],
         "prompt": prompt_of(sample),
         "text": completion.get("text"),
+        "reasoning": completion.get("reasoning"),
+        "reasoning_tokens": completion.get("reasoning_tokens"),
+        "tool_calls": completion.get("tool_calls") or [],
         "finish_reason": completion.get("finish_reason"),
         "tokens": completion.get("completion_tokens"),
         "prompt_tokens": completion.get("prompt_tokens"),
@@ -177,8 +181,8 @@ def _grades(sample: ParsedLine, names: Names) -> dict[str, Any]:
 
 def prompt_of(sample: ParsedLine) -> str | None:
     """Return the last thing that the model was asked, as text."""
-    asked = [message["content"] for message in sample["interaction"]["thread"] if message["role"] != "assistant"]
-    return None if not asked else asked[-1] if isinstance(asked[-1], str) else str(asked[-1])
+    asked = [message for message in sample["interaction"]["thread"] if message["role"] not in ("assistant", "tool")]
+    return shown_text(asked[-1]) if asked and asked[-1]["content"] is not None else None
 
 
 def order(value: Any) -> tuple[int, Any]:

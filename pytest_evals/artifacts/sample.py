@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from sys import intern
 from typing import Any
 
+from pytest_evals.hashing import content_hash, is_picture
 from pytest_evals.questions.answers import said_of
 from pytest_evals.scores import corpus
 from pytest_evals.scores.records import CaseRecord, GradeRecord
@@ -34,15 +35,28 @@ def dump(data: Mapping[str, Any]) -> str:
     key) becomes its ``str``.
     """
     try:
-        line = json.dumps(data, ensure_ascii=False, allow_nan=False, default=str)
+        line = json.dumps(data, ensure_ascii=False, allow_nan=False, default=_described)
     except (ValueError, TypeError):
         data = _json_ready(data)
-        line = json.dumps(data, ensure_ascii=False, allow_nan=False, default=str)
+        line = json.dumps(data, ensure_ascii=False, allow_nan=False, default=_described)
     try:
         line.encode()
     except UnicodeEncodeError:
-        line = json.dumps(data, allow_nan=False, default=str)
+        line = json.dumps(data, allow_nan=False, default=_described)
     return line
+
+
+_LONGEST_BYTES = 64
+
+
+def _described(value: Any) -> str:
+    """Return what stands for a value that JSON does not know: of an image or of many bytes, which ones they are."""
+    if is_picture(value):
+        width, height = value.size
+        return f"<image of {width}x{height}, {value.mode}, {content_hash(value, 16)}>"
+    if isinstance(value, (bytes, bytearray)) and len(value) > _LONGEST_BYTES:
+        return f"<{len(value):,} bytes, sha256 {hashlib.sha256(value).hexdigest()}>"
+    return str(value)
 
 
 def _json_ready(value: Any) -> Any:
@@ -91,4 +105,7 @@ def to_record(sample: Mapping[str, Any]) -> CaseRecord:
         tokens=completion.get("completion_tokens"),
         prompt_tokens=completion.get("prompt_tokens"),
         latency=completion.get("latency"),
+        unfinished=bool(
+            completion.get("reasoning") and not completion.get("text") and not completion.get("tool_calls")
+        ),
     )

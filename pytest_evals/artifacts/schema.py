@@ -20,10 +20,32 @@ class _Record(BaseModel):
 
 
 class MessageRecord(_Record):
-    """One turn of a conversation."""
+    """One turn of a conversation, as OpenAI's API writes it: see `pytest_evals.completion.Message`."""
 
     role: str
     content: Any
+    reasoning_content: Annotated[str | None, LEFT_OUT] = None
+    tool_calls: Annotated[list[dict[str, Any]], LEFT_OUT] = Field(default_factory=list)
+    tool_call_id: Annotated[str | None, LEFT_OUT] = None
+    name: Annotated[str | None, LEFT_OUT] = None
+
+
+class ToolCallRecord(_Record):
+    """A function that a model called: see `pytest_evals.completion.ToolCall`."""
+
+    name: str
+    arguments: dict[str, Any]
+    id: str | None = None
+
+
+class AnswerParts(_Record):
+    """What a model wrote beside its answer, absent where there is nothing: see `pytest_evals.completion.Completion`."""
+
+    reasoning: Annotated[str | None, LEFT_OUT] = None
+    reasoning_tokens: Annotated[int | None, LEFT_OUT] = None
+    tool_calls: Annotated[list[ToolCallRecord], LEFT_OUT] = Field(default_factory=list)
+    raw: Annotated[str | None, LEFT_OUT] = None
+    tool_call_error: Annotated[str | None, LEFT_OUT] = None
 
 
 class OriginRecord(_Record):
@@ -34,7 +56,7 @@ class OriginRecord(_Record):
     drift: str | None = None
 
 
-class CompletionRecord(_Record):
+class CompletionRecord(AnswerParts):
     """A completion as the artifact has it. Token counts are without padding; ``latency`` is seconds."""
 
     text: str
@@ -44,7 +66,8 @@ class CompletionRecord(_Record):
     logprobs: list[float] | None = None
     latency: float | None = None
     origin: OriginRecord | None = None
-    samples: Annotated[list[str], LEFT_OUT] = Field(default_factory=list)
+    samples: Annotated[list[str] | list[dict[str, Any]], LEFT_OUT] = Field(default_factory=list)
+    """Several completions of one request; texts in artifacts of older versions."""
 
 
 class EvalSampleInteraction(_Record):
@@ -73,7 +96,7 @@ class LikelihoodRecord(_Record):
     greedy: bool = False
 
 
-class CallRecord(_Record):
+class CallRecord(AnswerParts):
     """A call of a model that a task, a grader or the test made: ``by`` names it (``test`` for the test). There is a ``text``,
     or ``likelihoods``, or an ``error``, or none of them if nobody waited for it. Without ``messages`` the prompt was the case's.
     """
@@ -81,6 +104,8 @@ class CallRecord(_Record):
     by: str
     handle: str
     model: str
+    tools: Annotated[list[str], LEFT_OUT] = Field(default_factory=list)
+    """Names of the tools that were offered."""
     messages: list[MessageRecord]
     text: str | None = None
     finish_reason: str | None = None

@@ -28,6 +28,10 @@ examples:
 """
 
 
+_LARGEST_SHOWN = 1 << 20
+"""Bytes that an image or a recording may take in the page."""
+
+
 def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
     parser = subcommand(subparsers, "annotate", run, "have people answer the questions of a run", DETAILS)
@@ -98,6 +102,8 @@ def make_desk(
     when what is answered could not be kept or would not count.
     """
     from pytest_evals.errors import ArtifactError
+    from pytest_evals.media.sources import MOST_BYTES
+    from pytest_evals.reports.html.media import PageMedia, folders_of
     from pytest_evals.review.answers import AnswerBook, answers_path
     from pytest_evals.review.cases import outdated, queues, review_cases
     from pytest_evals.review.reviewer import ReviewSession
@@ -115,7 +121,9 @@ def make_desk(
         )
     book = AnswerBook(answers_path(path), str(artifact.run["run_id"]))
     book.check_writable()
-    cases = list(review_cases(artifact.samples(), queue))
+    # The page comes from a server, which gives no files: all of them are inside.
+    media = PageMedia(folders_of(path), largest_file=MOST_BYTES, largest_shown=_LARGEST_SHOWN)
+    cases = list(review_cases(artifact.samples(), queue, media))
     every = cases if queue is None else list(review_cases(artifact.samples()))
     stale = outdated(every, book.all())
     if stale:

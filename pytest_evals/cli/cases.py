@@ -35,7 +35,7 @@ Expressions are those of templates (Jinja, sandboxed). A case has
   item.FIELD                   the fields of its row
   GRADER.value .passed .status .reasoning       its grades; grades.GRADER where the name is taken
   suite case_id model repeat outcome error error_kind prompt text finish_reason
-  tokens prompt_tokens latency cluster nodeid tasks.NAME timing.NAME label.GRADER
+  reasoning reasoning_tokens tool_calls tokens prompt_tokens latency cluster nodeid tasks.NAME timing.NAME label.GRADER
 A case that lacks what others have has none there, and a comparison with none leaves it out.
 
 exit status:

@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         path.samefile(run) for run in (artifact.path, baseline and baseline.path) if isinstance(run, Path)
     ):
         raise ArtifactError(f"the page would replace the run {path}; choose another place with -o")
-    write_text(path, report_page(artifact, baseline), owner_only=True)
+    write_text(path, report_page(artifact, baseline, path), owner_only=True)
     say([f"report: {path}"])
     return 0
 

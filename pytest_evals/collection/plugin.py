@@ -63,7 +63,7 @@ class Collection:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._registry = Registry(settings.limit, settings.root)
+        self._registry = Registry(settings.limit, settings.root, settings.fetch)
         self._current: _Current | None = None
         self.on_model_needed: Callable[[str], object] | None = None
         """Called with a model's name as soon as a case is found that needs it."""

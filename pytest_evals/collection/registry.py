@@ -10,6 +10,7 @@ from pytest_evals.collection.labels import CaseLabels, read_labels
 from pytest_evals.collection.location import Location, seen_from
 from pytest_evals.errors import SuiteError
 from pytest_evals.fixtures.declaration import FixtureSpec
+from pytest_evals.media.sources import Fetch
 from pytest_evals.questions.scales import scale_of
 from pytest_evals.suites.declaration import EvalDeclaration
 from pytest_evals.suites.manifest import SuiteManifest
@@ -27,11 +28,12 @@ class _Named:
 
 class Registry:
     """Suites by their declarations, and what is known of them by name. ``limit`` is that of ``--evals-limit``; folders are
-    named as seen from ``root``.
+    named as seen from ``root``. ``fetch`` brings media from addresses, `None` where that is not allowed.
     """
 
-    def __init__(self, limit: int | None, root: Path) -> None:
+    def __init__(self, limit: int | None, root: Path, fetch: Fetch | None = None) -> None:
         self._limit = limit
+        self._fetch = fetch
         self._root = root
         self._suites: dict[tuple[int, Path], Suite] = {}
         self._named: dict[str, list[_Named]] = {}
@@ -41,7 +43,7 @@ class Registry:
         """Return the suite of a declaration for tests in the folder ``base``; it is read once."""
         key = (id(declaration), base)
         if key not in self._suites:
-            self._suites[key] = build_suite(declaration, base, self._limit)
+            self._suites[key] = build_suite(declaration, base, self._limit, self._fetch)
         return self._suites[key]
 
     def name_by_folder(self, plain: str, folder: Path) -> str:

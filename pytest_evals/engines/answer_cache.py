@@ -14,8 +14,10 @@ from typing import Any, Protocol
 
 from pytest_evals.completion import Completion, Origin
 from pytest_evals.engines.protocol import EngineInfo, Request, Result
+from pytest_evals.engines.run_date import run_date
 from pytest_evals.engines.spec import ModelSpec, spec_of_record
 from pytest_evals.hashing import content_hash
+from pytest_evals.media.parts import identified
 
 
 class AnswerSource(Protocol):
@@ -155,7 +157,7 @@ def request_key(request: Request, model: str, *, deterministic: bool) -> AnswerK
         params = dataclasses.replace(params, seed=None)
     return AnswerKey(
         model,
-        content_hash(list(request.messages), _LENGTH),
+        content_hash(identified(request.messages), _LENGTH),
         content_hash([params.to_dict(), list(request.choices)], _LENGTH),
     )
 
@@ -167,7 +169,12 @@ def model_digest(identity: Mapping[str, Any], spec: ModelSpec, *, exact: bool = 
     in it share one engine. ``exact`` is how near-ties were to be decided.
     """
     template = spec.options.get("template")
-    return content_hash([dict(identity), _content(template) if template else None, exact], _LENGTH)
+    told = [dict(identity), _content(template) if template else None, exact]
+    # Absent where nothing is said, as they were before there were such options.
+    beside = {name: spec.options[name] for name in ("reasoning", "chat_template_kwargs") if name in spec.options}
+    if template and "strftime_now" in _content(template):
+        beside["date"] = run_date().isoformat()
+    return content_hash([*told, beside] if beside else told, _LENGTH)
 
 
 def _content(template: str) -> str:

@@ -23,11 +23,24 @@ from pytest_evals.engines.embedded import EMBEDDED, EMBEDDED_REPOSITORY, embedde
 from pytest_evals.engines.model_cache import conversion_of, files_digest, keep, read_kept
 from pytest_evals.engines.protocol import EngineInfo
 from pytest_evals.engines.resources import gpu_count
+from pytest_evals.engines.run_date import run_date
 from pytest_evals.engines.script_sources import script_sources
 from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.hashing import content_hash
 
-_PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "flash_attn", "flash_attn_3", "kernels")
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "accelerate",
+    "flash_attn",
+    "flash_attn_3",
+    "kernels",
+    "pillow",
+    "torchvision",
+    "soundfile",
+    "soxr",
+)
 """Whose versions decide how a model is loaded and run."""
 _SWITCHES = ("CUDA_", "HIP_", "ROCR_", "HSA_", "NVIDIA_", "TORCH", "PYTORCH_", "HF_HUB_OFFLINE")
 """Environment variables that decide which devices are seen and how they compute begin so."""
@@ -52,7 +65,9 @@ def kept_identity(spec: ModelSpec, options: Mapping[str, Any]) -> EngineInfo | N
     identity = kept.get("identity")
     if not isinstance(identity, dict) or identity.get("weights") != weights:
         return None
-    return EngineInfo(None, kept.get("dtype"), kept.get("context"), identity)
+    # Where prompts depend on the day, another day makes another model.
+    today = {"date": run_date().isoformat()} if "date" in identity else {}
+    return EngineInfo(None, kept.get("dtype"), kept.get("context"), {**identity, **today})
 
 
 def remember(spec: ModelSpec, options: Mapping[str, Any], info: EngineInfo) -> None:

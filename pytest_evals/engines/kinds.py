@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_evals.engines.kind import EngineKind, EngineOption, Report, one_of, whole_number
 from pytest_evals.engines.model_folder import locate_model
-from pytest_evals.errors import ModelError, did_you_mean
+from pytest_evals.errors import ModelError, SuiteError, did_you_mean
 
 if TYPE_CHECKING:
     from pytest_evals.engines.protocol import Engine, EngineInfo
@@ -69,6 +71,26 @@ def _template(text: str) -> str:
     return text
 
 
+def _reasoning(text: str) -> str:
+    from pytest_evals.replies.form import written_form
+
+    try:
+        written_form(text)
+    except SuiteError as error:
+        raise ValueError(text) from error
+    return text
+
+
+def _variables(text: str) -> dict[str, Any]:
+    values = json.loads(text)
+    if not isinstance(values, dict):
+        raise ValueError(text)  # noqa: TRY004 - what a reader of an option raises
+    return values
+
+
+_REASONING = EngineOption("auto, none or OPEN..CLOSE (as <think>..</think>)", _reasoning, of_prompts=True)
+
+
 def _load_transformers(spec: ModelSpec, options: dict[str, Any], report: Report) -> Engine:
     from pytest_evals.engines.transformers.engine import load
 
@@ -103,7 +125,7 @@ def _load_script(spec: ModelSpec, options: dict[str, Any], report: Report) -> En
     from pytest_evals.engines.scripted import ScriptedEngine
 
     del options, report
-    return ScriptedEngine(spec.name)
+    return ScriptedEngine(spec.name, spec.options.get("reasoning", "auto"))
 
 
 def _identity_of_script(spec: ModelSpec, options: Mapping[str, Any], path: Sequence[str]) -> EngineInfo | None:
@@ -123,6 +145,10 @@ HF = EngineKind(
         "device": EngineOption("auto, cpu, cuda, cuda:N or mps", _device),
         "batch": whole_number("auto or a whole number of at least 1", auto=True),
         "template": EngineOption("none or the path of a template", _template, of_prompts=True),
+        "reasoning": _REASONING,
+        "chat_template_kwargs": EngineOption(
+            'an object of JSON, as {"enable_thinking": false}', _variables, of_prompts=True
+        ),
         "loop": one_of("auto", "packed", "generate"),
         "replicas": whole_number("auto or a whole number from 1 to 99", 99, auto=True),
         "tp": whole_number("a whole number from 1 to 99", 99),
@@ -136,6 +162,7 @@ HF = EngineKind(
 SCRIPTED = EngineKind(
     "scripted",
     _load_script,
+    options={"reasoning": replace(_REASONING, of_prompts=False)},
     locate=_locate_script,
     identity=_identity_of_script,
     heavy=False,

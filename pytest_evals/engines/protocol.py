@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from pytest_evals.completion import Completion, Failure, Message
 from pytest_evals.generation import GenerationParams, changed_params
+from pytest_evals.media.parts import label_of, media_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,13 +170,16 @@ class Inbox:
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What an engine can do. A generation parameter outside ``params`` is refused for the request that carries it, and
-    ``choices`` are where ``likelihoods`` are not to be had.
+    ``choices`` are where ``likelihoods`` are not to be had. ``media`` are the kinds of parts that the model reads beside texts;
+    ``no_media`` says why there are none, where there might have been some.
     """
 
     likelihoods: bool = False
     params: frozenset[str] = frozenset(
         {"max_new_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "stop", "seed"}
     )
+    media: frozenset[str] = frozenset()
+    no_media: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,13 +218,21 @@ class Engine(Protocol):
         ...
 
 
+_READS = {"image": "images", "audio": "audio"}
+
+
 def refusal(request: Request, capabilities: Capabilities) -> Failure | None:
-    """Return why the engine cannot honour the request's parameters, or `None`."""
+    """Return why the engine cannot honour the request's parameters, or read its messages; else `None`."""
+    unread = next((part for part in media_of(request.messages) if part["type"] not in capabilities.media), None)
+    if unread is not None:
+        why = capabilities.no_media or f"give it texts, or ask a model that reads {_READS[unread['type']]}"
+        return Failure("unsupported", f"{request.model} cannot read the {label_of(unread)}: {why}")
     if request.choices and not capabilities.likelihoods:
         return Failure(
             "unsupported", f"{request.model} cannot tell how likely a text is; choices need a model that can"
         )
-    beyond = sorted(changed_params(request.params) - capabilities.params)
+    # An engine that knows nothing of thoughts gives them no tokens.
+    beyond = sorted(changed_params(request.params) - capabilities.params - {"thinking_allowance"})
     if not beyond:
         return None
     return Failure(

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from pytest_evals.completion import Failure
 from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.hashing import content_hash
+from pytest_evals.media.parts import identified
 
 MAX_CRASHES_PER_REQUEST = 2
 """Crashes during one request after which it is given up."""
@@ -164,5 +165,5 @@ def request_key(request: Request) -> str:
     parameters without the seed.
     """
     params = dataclasses.replace(request.params, seed=None)
-    asked = [request.model, list(request.messages), params.to_dict(), list(request.choices)]
+    asked = [request.model, identified(request.messages), params.to_dict(), list(request.choices)]
     return content_hash(asked, length=32)

@@ -1,7 +1,8 @@
 """An engine that calls a Python function: for tests of suites and graders, and to put any code in a model's place.
 
 ``scripted:module:function`` calls ``function(messages)`` with the conversation, a list of dicts, and takes the string
-it returns as the completion. It may raise (that case's error) and it may be ``async`` (calls then run concurrently).
+it returns as the completion; ``function(messages, tools)`` gets the tools that are offered too. For other parts than a text it
+returns a `Completion` or an object, as ``{"text": ..., "reasoning": ..., "tool_calls": [{"name": ..., "arguments": {...}}]}``. It may raise (that case's error) and it may be ``async`` (calls then run concurrently).
 Where the module has a function ``score(messages, text)``, it gives the log-likelihood of a text, for choices.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import importlib
 import inspect
 import math
@@ -21,8 +23,11 @@ from pytest_evals.completion import Completion, Failure, Likelihood, text_of
 from pytest_evals.engines.identity import identity_of
 from pytest_evals.engines.protocol import Capabilities, EngineInfo, Event, Inbox, Request, Result, Started, refusal
 from pytest_evals.engines.script_sources import script_sources
+from pytest_evals.engines.scripted_replies import ScriptError, completion_of_script
 from pytest_evals.errors import ModelError, did_you_mean
 from pytest_evals.hashing import content_hash
+from pytest_evals.media.parts import identified
+from pytest_evals.replies.form import ANY_FORM, written_form
 
 ScoreFunction = Callable[[list[dict[str, Any]], str], float]
 
@@ -36,14 +41,20 @@ class ScriptedEngine:
     """One function in the place of a model.
 
     Sampling parameters mean nothing to a script and are let through; ``stop`` cuts the text; ``logprobs`` is refused.
-    Token counts are counts of words.
+    Token counts are counts of words. Thoughts that the text begins with are told apart as those of any model, unless
+    ``?reasoning=none`` says otherwise.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, reasoning: str = "auto") -> None:
         self._name = name
+        self._form = written_form(reasoning) or ANY_FORM
         self._function, self._score = _load(name)
         self.info = EngineInfo(device="python", identity=identity_of(name, _sources(name, self._function)))
-        self.capabilities = Capabilities(likelihoods=self._score is not None)
+        self._takes_tools = _takes_tools(self._function)
+        params = Capabilities().params | {"tools", "tool_choice"}
+        self.capabilities = Capabilities(
+            likelihoods=self._score is not None, params=params, media=frozenset({"image", "audio"})
+        )
         self.on_result: Callable[[Result], None] = lambda _: None
         """See `TellsAtOnce`: calls that end together are yielded one after another, and the script may be a service that is paid."""
 
@@ -70,10 +81,10 @@ class ScriptedEngine:
         if request.choices:
             return self._likelihoods(request, started)
         try:
-            text = self._function(_conversation(request))
+            value = self._call(request)
         except Exception as error:  # noqa: BLE001 - the script may raise anything: it is that case's error
             return Result(request.id, error=self._raised(error))
-        return self._result(request, text, started)
+        return self._result(request, value, started)
 
     def _concurrent(self, requests: Inbox) -> Iterator[Event]:
         loop = asyncio.new_event_loop()
@@ -106,27 +117,31 @@ class ScriptedEngine:
         if request.choices:
             return self._likelihoods(request, started)
         try:
-            text = await self._function(_conversation(request))
+            value = await self._call(request)
         except Exception as error:  # noqa: BLE001 - the script may raise anything: it is that case's error
             return Result(request.id, error=self._raised(error))
-        return self._result(request, text, started)
+        return self._result(request, value, started)
 
-    def _result(self, request: Request, text: object, started: float) -> Result:
-        if not isinstance(text, str):
-            message = (
-                f"scripted:{self._name} returned {type(text).__name__}, and a script returns the completion as str"
-            )
-            return Result(request.id, error=Failure("model", message))
-        cuts = [text.find(stop) for stop in request.params.stop if stop in text]
-        text = text[: min(cuts)] if cuts else text
+    def _result(self, request: Request, value: object, started: float) -> Result:
+        try:
+            completion = completion_of_script(value, request, self._form)
+        except ScriptError as error:
+            return Result(request.id, error=Failure("model", f"scripted:{self._name} {error}"))
         words = sum(len(text_of(message).split()) for message in request.messages)
         latency = time.perf_counter() - started
-        fingerprint = content_hash([self.info.identity, list(request.messages), request.params.to_dict()], length=24)
-        tokens = len(text.split())
-        completion = Completion(
-            text, prompt_tokens=words, completion_tokens=tokens, latency=latency, fingerprint=fingerprint
+        fingerprint = content_hash(
+            [self.info.identity, identified(request.messages), request.params.to_dict()], length=24
         )
-        return Result(request.id, completion)
+        tokens = len((completion.raw or completion.text).split())
+        counted = dataclasses.replace(
+            completion,
+            prompt_tokens=words,
+            completion_tokens=tokens,
+            reasoning_tokens=None if completion.reasoning is None else len(completion.reasoning.split()),
+            latency=latency,
+            fingerprint=fingerprint,
+        )
+        return Result(request.id, counted)
 
     def _likelihoods(self, request: Request, started: float) -> Result:
         score = cast("ScoreFunction", self._score)
@@ -144,6 +159,13 @@ class ScriptedEngine:
         latency = time.perf_counter() - started
         return Result(request.id, Completion(completion_tokens=0, likelihoods=likelihoods, latency=latency))
 
+    def _call(self, request: Request) -> Any:
+        """Call the function with the conversation, and with the tools that are offered if it takes them."""
+        if not self._takes_tools:
+            return self._function(_conversation(request))
+        offered = request.params.tools if request.params.tool_choice != "none" else ()
+        return self._function(_conversation(request), tools=[dict(tool) for tool in offered])
+
     def _raised(self, error: Exception) -> Failure:
         return Failure("model", f"scripted:{self._name} raised {type(error).__name__}: {error}")
 
@@ -158,6 +180,13 @@ def _sources(name: str, function: Callable[..., Any]) -> dict[str, str]:
     return texts
 
 
+def _takes_tools(function: Callable[..., Any]) -> bool:
+    try:
+        return "tools" in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # some built-in functions have no signature
+        return False
+
+
 async def _cancel(tasks: Collection[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
@@ -168,7 +197,7 @@ def _conversation(request: Request) -> list[dict[str, Any]]:
     return [dict(message) for message in request.messages]
 
 
-def _load(name: str) -> tuple[Callable[[list[dict[str, Any]]], Any], ScoreFunction | None]:
+def _load(name: str) -> tuple[Callable[..., Any], ScoreFunction | None]:
     module_name, _, function_name = name.partition(":")
     try:
         module = importlib.import_module(module_name)

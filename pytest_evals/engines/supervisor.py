@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pytest_evals.engines.ipc import Channel, Hub, Packet
 from pytest_evals.engines.process import EngineProcess
 from pytest_evals.engines.replica import Replica
+from pytest_evals.engines.run_date import run_date
 
 if TYPE_CHECKING:
     from pytest_evals.engines.load_watch import LoadWatch
@@ -77,6 +78,7 @@ class ProcessSupervisor:
                 "token": replica.token,
                 "spec": asdict(replica.spec),
                 "options": dict(options),
+                "date": run_date().isoformat(),
                 "journal": None if self._journal is None else str(self._journal),
                 "path": [str(self._root), *(entry for entry in sys.path if entry)],
             }

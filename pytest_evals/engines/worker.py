@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field
 from types import FrameType
 from typing import Any, NoReturn
 
+from pytest_evals.engines import run_date
 from pytest_evals.engines.ipc import Channel, connect
 from pytest_evals.engines.journal import JournalWriter
 from pytest_evals.engines.protocol import Engine, Inbox, Noted, Request, Result, Started, TellsAtOnce, Working
@@ -160,6 +161,7 @@ def main() -> int:
     """Run the engine that standard input describes; the exit status is 0 after an orderly close."""
     end_with_parent()
     orders = json.loads(sys.stdin.buffer.read())
+    os.environ[run_date.VARIABLE] = orders["date"]
     # Checked where it was named; what it says of prompts is with each request.
     spec = ModelSpec(**orders["spec"])
     desk = Desk()

@@ -5,6 +5,7 @@ What Inspect has no place for (verdicts, grades without a value, the row) stands
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
@@ -12,13 +13,14 @@ from typing import Any, TextIO
 from pytest_evals.artifacts.sample import dump
 from pytest_evals.artifacts.validation import ParsedLine
 from pytest_evals.hashing import content_hash
+from pytest_evals.media.parts import is_media, shown_content
 from pytest_evals.redaction import masked_run
 from pytest_evals.scores.score import Score
 from pytest_evals.text import encodable_data
 
 VERSION = 2
 _ROLES = {"system", "user", "assistant", "tool"}
-_STOPS = {"stop": "stop", "length": "max_tokens"}
+_STOPS = {"stop": "stop", "length": "max_tokens", "tool_calls": "tool_calls"}
 
 
 def file_name(run: ParsedLine, suite: str, model: str) -> str:
@@ -125,19 +127,76 @@ def _sample(sample: ParsedLine, model: str) -> dict[str, Any]:
 
 
 def _message(message: ParsedLine) -> dict[str, Any]:
-    """Return a message with text: other content is kept as JSON, and a role that Inspect lacks is a system's."""
-    content = message["content"]
-    text = content if isinstance(content, str) else dump({"content": content})
-    return {"role": message["role"] if message["role"] in _ROLES else "system", "content": text}
+    """Return a message: thoughts and media as content blocks, calls of tools as Inspect has them. Content of another kind is text, and a
+    role that Inspect lacks is a system's.
+    """
+    role = message["role"] if message["role"] in _ROLES else "system"
+    found = {"role": role, "content": _content(message.get("content"), message.get("reasoning_content"))}
+    calls = [_call(index, call) for index, call in enumerate(message.get("tool_calls") or ())]
+    if role == "assistant" and calls:
+        found["tool_calls"] = calls
+    if role == "tool":
+        found |= {"tool_call_id": message.get("tool_call_id"), "function": message.get("name")}
+    return found
+
+
+def _content(content: Any, reasoning: str | None) -> Any:
+    if isinstance(content, list):
+        blocks = [_block(part) for part in content]
+    else:
+        text = content if isinstance(content, str) else "" if content is None else dump({"content": content})
+        if reasoning is None:
+            return text
+        blocks = [{"type": "text", "text": text}]
+    return blocks if reasoning is None else [{"type": "reasoning", "reasoning": reasoning}, *blocks]
+
+
+_SOUNDS = {"audio/wav": "wav", "audio/mpeg": "mp3"}
+"""What Inspect calls the formats of recordings that it has a name for."""
+
+
+def _block(part: Any) -> dict[str, Any]:
+    """Return a part of a content as Inspect's block: images and recordings by path or data URI, everything else as text."""
+    held = part.get(part["type"]) if is_media(part) else None
+    if not isinstance(held, str):
+        return {"type": "text", "text": shown_content([part])}
+    if part["type"] == "image":
+        return {"type": "image", "image": held, "detail": part.get("detail", "auto")}
+    sound = _SOUNDS.get(part.get("mime"))
+    named = {"type": "text", "text": shown_content([part])}
+    return {"type": "audio", "audio": held, "format": sound} if sound else named
+
+
+def _call(index: int, call: ParsedLine) -> dict[str, Any]:
+    """Return a call as Inspect has it, of one as OpenAI's API or as a completion has it."""
+    function = call.get("function", call)
+    given = function.get("arguments") or {}
+    problem = None
+    if isinstance(given, str):
+        try:
+            given = json.loads(given)
+        except ValueError as error:
+            given, problem = {}, str(error)
+    found = {
+        "id": call.get("id") or f"call_{index}",
+        "type": "function",
+        "function": function.get("name"),
+        "arguments": given,
+    }
+    return found | ({"parse_error": problem} if problem else {})
 
 
 def _output(completion: ParsedLine, model: str) -> dict[str, Any]:
+    said = {"role": "assistant", "content": completion["text"], "tool_calls": completion.get("tool_calls")}
     choice = {
-        "message": {"role": "assistant", "content": completion["text"]},
+        "message": _message({**said, "reasoning_content": completion.get("reasoning")}),
         "stop_reason": _STOPS.get(completion["finish_reason"], "unknown"),
     }
     tokens = completion.get("prompt_tokens") or 0, completion.get("completion_tokens") or 0
-    return {"model": model, "choices": [choice], "usage": _usage(*tokens), "time": completion.get("latency")}
+    usage = _usage(*tokens) | (
+        {"reasoning_tokens": completion["reasoning_tokens"]} if completion.get("reasoning_tokens") else {}
+    )
+    return {"model": model, "choices": [choice], "usage": usage, "time": completion.get("latency")}
 
 
 def _grade(grade: ParsedLine) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from pytest_evals.graders.perplexity import perplexity
 from pytest_evals.graders.rag import answer_relevancy, context_relevancy, faithfulness
 from pytest_evals.graders.templating import check_static, depends_on_case, grading_text
 from pytest_evals.graders.timed_checks import in_time
+from pytest_evals.graders.tools import max_tool_calls, no_tool_calls, tool_calls
 from pytest_evals.notes import add_note
 from pytest_evals.questions.declaration import question
 from pytest_evals.templates.locators import is_dynamic
@@ -63,13 +64,16 @@ __all__ = [
     "majority",
     "matches",
     "math",
+    "max_tool_calls",
     "meteor",
+    "no_tool_calls",
     "number",
     "one_of",
     "perplexity",
     "python_tests",
     "question",
     "rouge",
+    "tool_calls",
     "weighted",
 ]
 

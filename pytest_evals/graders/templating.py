@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
 from pytest_evals.completion import Completion
-from pytest_evals.errors import SuiteError
+from pytest_evals.errors import SuiteError, TemplateError, did_you_mean
 from pytest_evals.fixtures.task import plain_data
 from pytest_evals.templates.locators import is_dynamic, is_path, locate, may_name_a_task, steps_of
 
@@ -34,18 +35,34 @@ def check_static(value: object, check: Callable[[Any], object]) -> None:
 
 
 def grading_text(grade: Callable[[str, pytest.FixtureRequest], Any], of: str | None, who: str) -> Callable[..., Any]:
-    """Return the function of a grader that grades a text: the completion's, or what ``of`` names: the result of a task
-    (``"draft"``) or a field of it, as templates name it (``"draft.title"``, ``"draft.points.0.text"``).
+    """Return the function of a grader that grades a text: the completion's answer, or what ``of`` names: another part of the
+    completion (``"completion.reasoning"``), the result of a task (``"draft"``) or a field of it, as templates name it
+    (``"draft.title"``, ``"draft.points.0.text"``).
     """
     path = "completion" if of is None else of
     if not isinstance(path, str) or not is_path(path):
         raise SuiteError(
             f"{who}: of is the name of a task, perhaps with a field of its result ('draft', 'draft.title'), not {of!r}"
         )
-    name, _ = steps_of(path)
+    name, steps = steps_of(path)
+    if name == "completion" and steps and steps[0] not in PARTS:
+        raise SuiteError(
+            f"{who}: a completion has {', '.join(PARTS)}, and of= names {path!r}{did_you_mean(steps[0], PARTS)}"
+        )
 
     def ready_made(*, request: pytest.FixtureRequest, **given: Any) -> Any:
-        return grade(_text(given[name] if path == name else _located(path, name, given[name]), path), request)
+        value = given[name]
+        if path == name or not isinstance(value, Completion):
+            return grade(_text(value if path == name else _located(path, name, value), path), request)
+        try:
+            part = _located(path, name, value)
+        except TemplateError as error:
+            if steps[0] != "tool_calls":
+                raise
+            # The model made no such call, or gave no such argument: its fault, and not the grader's.
+            called = ", ".join(call.name for call in value.tool_calls) or "no tool"
+            return _missed(request, f"{error}; the model called {called}")
+        return grade(part if isinstance(part, str) else json.dumps(part, ensure_ascii=False), request)
 
     kind = inspect.Parameter.KEYWORD_ONLY
     ready_made.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # pytest reads the names of fixtures from it
@@ -54,9 +71,22 @@ def grading_text(grade: Callable[[str, pytest.FixtureRequest], Any], of: str | N
     return ready_made
 
 
+PARTS = tuple(Completion().fields())
+"""What ``of="completion.PART"`` may name."""
+
+
+def _missed(request: pytest.FixtureRequest, reason: str) -> Any:
+    from pytest_evals.grades import Grade
+
+    return Grade(False, request.fixturename or "", reason)
+
+
 def _located(path: str, name: str, value: object) -> object:
-    """Return the field of a task's result that ``path`` names. Raises `TemplateError` with the fields that there are."""
-    return locate(path, {name: plain_data(value)})
+    """Return the field of a completion or of a task's result that ``path`` names.
+
+    Raises `TemplateError` with the fields that there are.
+    """
+    return locate(path, {name: value.fields() if isinstance(value, Completion) else plain_data(value)})
 
 
 def _text(value: object, path: str) -> str:

@@ -40,6 +40,7 @@ class Excerpt:
     reason: str
     location: Location | None = None
     sample_id: str = ""
+    reasoning: str = ""
 
 
 def summary_markdown(card: ScoreCard, excerpts: Sequence[Excerpt], limit: int = STEP_LIMIT) -> str:
@@ -220,6 +221,9 @@ def _case(excerpt: Excerpt, card: ScoreCard) -> str:
     model = card.shorts.get(excerpt.model, excerpt.model)
     parts = {"Asked": excerpt.prompt, "Answered": excerpt.text}
     texts = [f"{name}\n{for_markdown_block(text)}" for name, text in parts.items() if text]
+    if excerpt.reasoning:
+        thought = for_markdown_block(excerpt.reasoning)
+        texts.append(f"<details><summary>Reasoning</summary>\n\n{thought}\n</details>\n")
     texts += [f"\nBecause {for_markdown(excerpt.reason)}"] if excerpt.reason else []
     place = str(excerpt.location or "")
     where = [for_markdown_code(excerpt.case_id), for_markdown(model), for_markdown_code(place)]

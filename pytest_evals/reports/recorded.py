@@ -24,6 +24,7 @@ from pytest_evals.scorecard import (
     cut_note,
     insights,
     make_ledger,
+    unfinished_note,
 )
 from pytest_evals.scores.records import CaseRecord
 from pytest_evals.scores.score import compute_scores
@@ -37,7 +38,7 @@ def card_of_artifact(artifact: ArtifactReader) -> ScoreCard:
     """
     records = tuple(map(to_record, artifact.samples()))
     summary = artifact.summary
-    cut = cut_note(records)
+    shortened = [note for note in (cut_note(records), unfinished_note(records)) if note]
     scores = compute_scores(records)
     baseline = (summary or {}).get("baseline") or {}
     limit = artifact.run["options"].get("limit")
@@ -48,7 +49,7 @@ def card_of_artifact(artifact: ArtifactReader) -> ScoreCard:
         ledger=_from_row(Ledger, summary["ledger"]) if summary else make_ledger(len(records), records),
         uses=tuple(_from_row(ModelUse, use) for use in summary["throughput"].get("models", ())) if summary else (),
         notes=(
-            *([cut] if cut else []),
+            *shortened,
             *([f"at most {pluralize(limit, 'row')} of each dataset (--evals-limit)"] if limit else []),
             *([apart_note(apart)] if apart else []),
         ),

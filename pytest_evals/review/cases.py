@@ -8,8 +8,9 @@ from typing import Any
 
 from pytest_evals.errors import ArtifactError, SuiteError
 from pytest_evals.questions.question import Question
+from pytest_evals.reports.cases import called, message_text
+from pytest_evals.reports.html.media import PageMedia
 from pytest_evals.review.answers import AnswerPlace, HumanAnswer
-from pytest_evals.review.layout import as_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +56,13 @@ class ReviewCase:
         }
 
 
-def review_cases(samples: Iterable[Mapping[str, Any]], queue: str | None = None) -> Iterator[ReviewCase]:
-    """Yield the cases with questions, those of one queue if it is named. Raises `ArtifactError` for a question that cannot
-    be read.
+def review_cases(
+    samples: Iterable[Mapping[str, Any]], queue: str | None = None, media: PageMedia | None = None
+) -> Iterator[ReviewCase]:
+    """Yield the cases with questions, those of one queue if it is named. ``media``: how the page shows images and audio. Raises
+    `ArtifactError` for a question that cannot be read.
     """
+    on_page = media or PageMedia(())
     for sample in samples:
         groups: dict[str, list[ReviewQuestion]] = {}
         layouts: dict[str, Mapping[str, Any]] = {}
@@ -73,7 +77,7 @@ def review_cases(samples: Iterable[Mapping[str, Any]], queue: str | None = None)
                     data["required"],
                     data["reviewers"],
                 )
-                layouts[asked.shown] = _with_parts(data["layout"], sample)
+                layouts[asked.shown] = _with_parts(data["layout"], sample, on_page)
             except (SuiteError, KeyError, TypeError) as error:
                 raise ArtifactError(
                     f"sample {sample['id']}: the question of {key!r} cannot be read: {error}"
@@ -101,22 +105,31 @@ def _questions(sample: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, An
             yield grade["grader_key"].removesuffix(f".{field}") if field else grade["grader_key"], metadata
 
 
-def _with_parts(layout: Mapping[str, Any], sample: Mapping[str, Any]) -> dict[str, Any]:
+def _said(message: Mapping[str, Any], media: PageMedia) -> Any:
+    """Return what a message says, as the page shows it: its text, or its parts."""
+    content = message.get("content")
+    return media.shown(content) if isinstance(content, list) else message_text(message)
+
+
+def _with_parts(layout: Mapping[str, Any], sample: Mapping[str, Any], media: PageMedia) -> dict[str, Any]:
     """Return the layout with the parts that every sample has put in."""
     if "children" in layout:
         return {
             "direction": layout["direction"],
-            "children": [_with_parts(child, sample) for child in layout["children"]],
+            "children": [_with_parts(child, sample, media) for child in layout["children"]],
         }
     interaction = sample["interaction"]
-    answer = (interaction["completion"] or {}).get("text", "")
+    completion = interaction["completion"] or {}
+    answer = completion.get("text", "")
     if layout.get("part") == "completion":
-        return {"label": layout["label"] or "Answer", "text": answer}
+        folded = {"reasoning": completion["reasoning"]} if completion.get("reasoning") else {}
+        shown = "\n".join([*([answer] if answer else []), *map(called, completion.get("tool_calls") or ())])
+        return {"label": layout["label"] or "Answer", "text": shown, **folded}
     if layout.get("part") == "conversation":
         thread = list(interaction["thread"])
-        if thread and thread[-1].get("role") == "assistant" and thread[-1].get("content") == answer:
+        if thread and thread[-1].get("role") == "assistant" and (thread[-1].get("content") or "") == answer:
             thread.pop()
-        messages = [{"role": str(message.get("role")), "text": as_text(message.get("content"))} for message in thread]
+        messages = [{"role": str(message.get("role")), "content": _said(message, media)} for message in thread]
         return {"label": layout["label"], "messages": messages}
     return {"label": str(layout["label"]), "text": str(layout["text"])}
 

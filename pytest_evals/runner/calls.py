@@ -15,7 +15,9 @@ from pytest_evals.fixtures.context import GRADER
 from pytest_evals.fixtures.limits import CallBudget
 from pytest_evals.generation import GenerationParams
 from pytest_evals.hashing import content_hash
+from pytest_evals.media.parts import identified
 from pytest_evals.runner.requests import seeded
+from pytest_evals.tools import tool_name
 
 if TYPE_CHECKING:
     from pytest_evals.collection.item import EvalItem
@@ -76,7 +78,7 @@ class Caller:
             number = self._count("")
             key, sampled = f"{self._nodeid}#{number}", seeded(params, self.found, self._base_seed + number)
         else:
-            asked = content_hash([model, list(messages), params.to_dict(), list(choices)], length=12)
+            asked = content_hash([model, identified(messages), params.to_dict(), list(choices)], length=12)
             name = f"{self._step}#{asked}.{self._count(asked)}"
             key, sampled = f"{self._nodeid}#{name}", seeded(params, self.found, self._base_seed, name)
         return Request(key, model, messages, sampled, choices)
@@ -95,6 +97,8 @@ class Caller:
             "model": request.model,
             "messages": [dict(message) for message in request.messages],
         }
+        if request.params.tools and request.params.tool_choice != "none":
+            entry["tools"] = [tool_name(tool) for tool in request.params.tools]
         self._calls.made.append(entry)
         return self._asker.ask(request), entry
 

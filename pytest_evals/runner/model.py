@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pytest_evals.completion import By, Completion, Likelihood, Message, check_choices, check_measure, likeliest
 from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.errors import DatasetError, SuiteError
-from pytest_evals.generation import GenerationParams, parse_generation
+from pytest_evals.generation import GenerationParams, changed_params, parse_generation
 from pytest_evals.runner.calls import Caller
 from pytest_evals.runner.completions import completion_of
 from pytest_evals.suites.conversation import check_messages
+from pytest_evals.suites.media import with_media
 
 T = TypeVar("T")
 Named = Callable[[str], str]
@@ -73,6 +74,14 @@ class Model:
         self._named = named
         self._handle = handle
 
+    @property
+    def generation(self) -> dict[str, Any]:
+        """The generation parameters that the suite sets for the case, for ``generate(prompt, **model.generation)``. Samples
+        (``n``) are left out: a conversation goes on from one reply.
+        """
+        params = self._caller.found.prepared.params
+        return {name: getattr(params, name) for name in sorted(changed_params(params) - {"n"})}
+
     def using(self, spec: str) -> Model:
         """Return the handle of another model, for this case. Raises `ModelError` for a specification that is wrong."""
         return Model(self._named(spec), self._caller, named=self._named, handle=self._handle)
@@ -120,7 +129,7 @@ class Model:
             return ({"role": "user", "content": prompt},)
         if prompt is not None:
             try:
-                return tuple(check_messages(prompt))
+                return tuple(with_media(check_messages(prompt), self._caller.found.prepared.places))
             except DatasetError as error:
                 raise SuiteError(f"the prompt of a call is a string or a conversation: {error}") from error
         found = self._caller.found

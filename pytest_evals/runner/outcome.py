@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from pytest_evals.collection.location import Location
-from pytest_evals.completion import Completion
+from pytest_evals.completion import Completion, Message
 from pytest_evals.engines.protocol import Result
 from pytest_evals.errors import GradeError
 from pytest_evals.fixtures.context import GRADE_SHEET, GradeSheet
 from pytest_evals.fixtures.declaration import CASE_TASKS
 from pytest_evals.fixtures.limits import LimitExceeded
+from pytest_evals.media.parts import shown_text
 from pytest_evals.runner.calls import Caller, CallLog
 from pytest_evals.scores.records import Outcome
 from pytest_evals.sinks import for_junit, for_terminal
@@ -121,8 +122,23 @@ def add_properties(item: pytest.Item, sheet: GradeSheet, location: Location) -> 
 def describe(completion: Completion | None, sheet: GradeSheet, row: Location | None) -> str:
     """Return place, conversation and grades, for a person who reads why the case failed."""
     place = [f"{row}: the row of this case"] if row else []
-    lines = [f"[{message['role']}] {message['content']}" for message in (completion.messages if completion else ())]
+    lines = [_turn(message) for message in (completion.messages if completion else ())]
+    if completion is not None and completion.tool_call_error:
+        lines.append(f"a call that cannot be parsed: {completion.tool_call_error}")
     return for_terminal("\n".join([*place, *lines, *(repr(grade) for grade in sheet.grades.values())]), _SECTION_LIMIT)
+
+
+def _turn(message: Message) -> str:
+    """Return a turn on lines: its thoughts shortened, its text, its calls of tools."""
+    thoughts = message.get("reasoning_content")
+    folded = f"(reasoning: {one_line(thoughts, _FOLDED)}) " if thoughts else ""
+    calls = [f"{call['function']['name']}({call['function']['arguments']})" for call in message.get("tool_calls") or ()]
+    said = [*([text] if (text := shown_text(message)) or not calls else []), *calls]
+    who = f"tool {message['name']}" if message["role"] == "tool" and message.get("name") else message["role"]
+    return f"[{who}] {folded}" + "\n".join(said)
+
+
+_FOLDED = 120
 
 
 def without_hint(report: pytest.TestReport) -> None:

@@ -27,7 +27,8 @@ def requests_for(item: pytest.Item, base_seed: int) -> list[Request]:
     requests = [make_request(item.nodeid, found, found.key.model, base_seed)] if found.needs_completion else []
     for grader, asks in found.asks.items():
         choices = asks(found.prepared.case.scope)
-        key, params = choice_id(item.nodeid, grader), GenerationParams(template=found.prepared.params.template)
+        key = choice_id(item.nodeid, grader)
+        params = GenerationParams(chat_template_kwargs=found.prepared.params.chat_template_kwargs)
         requests.append(Request(key, str(found.key.model), found.prepared.prompt, params, choices))
     return requests
 

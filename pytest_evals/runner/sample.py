@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ from pytest_evals.collection.location import Location, location_of
 from pytest_evals.completion import Completion, Failure
 from pytest_evals.fixtures.context import GRADE_SHEET, GradeSheet
 from pytest_evals.fixtures.declaration import CASE_TASKS
+from pytest_evals.media.parts import recorded
 from pytest_evals.runner.calls import grader_call
 from pytest_evals.runner.case_tasks import CaseTaskRun
 from pytest_evals.runner.outcome import CALLS, COMPLETION, RESULTS, STATE
@@ -44,6 +46,7 @@ def sample_of(item: pytest.Item) -> dict[str, Any]:
         timing=state.timing,
         location=location_of(item.stash[EVAL], item.config.rootpath),
         calls=_calls_of(item),
+        root=item.config.rootpath,
     )
 
 
@@ -80,8 +83,9 @@ def sample_line(
     timing: Mapping[str, float],
     location: Location,
     calls: Sequence[Mapping[str, Any]] = (),
+    root: Path = Path(),
 ) -> dict[str, Any]:
-    """Return the sample of a case, keys as the artifact has them."""
+    """Return the sample of a case, keys as the artifact has them; files of media are named as seen from ``root``."""
     key = found.key
     thread = completion.messages if completion else found.prepared.prompt
     return {
@@ -96,13 +100,13 @@ def sample_line(
         "dataset_key": found.info.dataset_key,
         "location": location._asdict(),
         "interaction": {
-            "thread": [dict(message) for message in thread],
+            "thread": recorded(thread, root),
             "source": key.model,
             "completion": completion_data(completion),
             "metadata": {name: value for name, value in found.prepared.case.items() if name not in CONVERSATION},
         },
         "tasks": dict(sheet.recorded),
-        "calls": [dict(call) for call in calls],
+        "calls": [{**call, "messages": recorded(call["messages"], root)} for call in calls],
         "grades": grades_data(found, sheet, outcome, error),
         "outcome": outcome,
         "error": error,

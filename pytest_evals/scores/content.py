@@ -6,10 +6,11 @@ has the digests of what the fields do not hold: ``prompt``, and ``item.messages`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_evals.hashing import content_hash
+from pytest_evals.media.parts import identified
 from pytest_evals.scores.records import CaseRecord
 
 PROMPT = "prompt"
@@ -21,9 +22,9 @@ def digest(value: Any) -> str:
     return content_hash(value)
 
 
-def content_of(prompt: object, row: Mapping[str, Any]) -> dict[str, str]:
+def content_of(prompt: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> dict[str, str]:
     """Return the digests that stand in a sample's ``content``."""
-    found = {PROMPT: digest(prompt)} if prompt else {}
+    found = {PROMPT: digest(identified(prompt))} if prompt else {}
     return {**found, f"{_FIELD}messages": digest(row["messages"])} if "messages" in row else found
 
 

@@ -54,6 +54,8 @@ class CaseRecord:
     prompt_tokens: int | None = None
     latency: float | None = None
     """Seconds."""
+    unfinished: bool = False
+    """Whether the completion is nothing but reasoning."""
 
 
 def grades_of(record: CaseRecord, grader: str) -> list[GradeRecord]:

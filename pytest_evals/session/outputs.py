@@ -7,7 +7,6 @@ nothing else: the artifact is whole.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 
 from pytest_evals.collection.location import Location, seen_from
 from pytest_evals.errors import ArtifactError, EvalsError
+from pytest_evals.media.parts import shown_text
 from pytest_evals.reports.ci import Finding, code_quality, findings, workflow_commands
 from pytest_evals.reports.markdown import STEP_LIMIT, Excerpt, summary_markdown
 from pytest_evals.scorecard import ScoreCard
@@ -106,7 +106,7 @@ class Outputs:
         from pytest_evals.artifacts.reader import ArtifactReader
         from pytest_evals.reports.html.report import report_page, write_text
 
-        write_text(path, report_page(ArtifactReader(self._artifact), self._baseline), owner_only=True)
+        write_text(path, report_page(ArtifactReader(self._artifact), self._baseline, path), owner_only=True)
 
     def _excerpts(self) -> list[Excerpt]:
         """Return the cases that did not pass, from the artifact."""
@@ -130,8 +130,9 @@ class Outputs:
             model=interaction["source"] or "",
             case_id=sample["case_id"],
             outcome=sample["outcome"],
-            prompt=_text(asked[-1]["content"]) if asked else "",
-            text=(interaction["completion"] or {}).get("text", ""),
+            prompt=shown_text(asked[-1]) if asked else "",
+            text=_answer(interaction["completion"] or {}),
+            reasoning=(interaction["completion"] or {}).get("reasoning") or "",
             reason=sample_reason(sample),
             location=self._in_checkout(sample.get("location")) or (self._suite_location(info) if info else None),
             sample_id=sample["id"],
@@ -159,8 +160,12 @@ def sample_reason(sample: Mapping[str, Any]) -> str:
     return "; ".join(shown) or "the test's assert failed" + (f" ({', '.join(values)})" if values else "")
 
 
-def _text(content: Any) -> str:
-    return content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+def _answer(completion: Mapping[str, Any]) -> str:
+    """Return an answer with its calls of tools."""
+    from pytest_evals.reports.cases import called
+
+    text = completion.get("text", "")
+    return "\n".join([*([text] if text else []), *map(called, completion.get("tool_calls") or ())])
 
 
 def _write_summary(path: Path, card: ScoreCard, excerpts: list[Excerpt]) -> None:

@@ -21,7 +21,7 @@ from pytest_evals.engines.spec import spec_of_record
 from pytest_evals.gates import GateResult
 from pytest_evals.reuse.setup import ReuseContext
 from pytest_evals.runner.audit import Findings
-from pytest_evals.scorecard import ModelUse, ScoreCard, cut_note, insights, make_ledger, movement
+from pytest_evals.scorecard import ModelUse, ScoreCard, cut_note, insights, make_ledger, movement, unfinished_note
 from pytest_evals.scores.records import CaseRecord
 from pytest_evals.scores.score import compute_scores
 from pytest_evals.settings import Settings
@@ -96,9 +96,9 @@ class ScoreCardBuilder:
         findings: Findings | None,
         told: Iterable[str],
     ) -> list[str]:
-        cut = cut_note(records)
+        shortened = [note for note in (cut_note(records), unfinished_note(records)) if note]
         infos = self._infos.values()
-        notes = [*([cut] if cut else []), *self._recorded_notes(records), *tally.silent_graders(records)]
+        notes = [*shortened, *self._recorded_notes(records), *tally.silent_graders(records)]
         notes += [*self._judge_note(), *told, *self._recall_notes(tally)]
         notes += [
             f"{info.name}: {'the first' if info.n == 1 else f'the first {info.n}'} of {pluralize(info.total, 'row')}"

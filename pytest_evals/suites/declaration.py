@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pytest_evals.errors import SuiteError
+from pytest_evals.tools import ToolFunction
 
 MARK = "evals"
 
@@ -35,7 +36,9 @@ class EvalDeclaration:
     gates: Sequence[str]
     tags: Sequence[str]
     files: Sequence[Mapping[str, str]] | None
+    images: str | Sequence[str] | None
     metadata: Mapping[str, Any] | None
+    tools: str | Sequence[Mapping[str, Any] | ToolFunction | str] | None
     path: Path
     line: int
 
@@ -62,7 +65,9 @@ def cases(
     gates: str | Sequence[str] = (),
     tags: str | Sequence[str] = (),
     files: Sequence[Mapping[str, str]] | None = None,
+    images: str | Sequence[str] | None = None,
     metadata: Mapping[str, Any] | None = None,
+    tools: str | Sequence[Mapping[str, Any] | ToolFunction | str] | None = None,
 ) -> pytest.MarkDecorator:
     """Make a test function (or every test of a class or module) an eval with one case a row of ``data``.
 
@@ -86,7 +91,12 @@ def cases(
         gates: What the scores must meet, as ``"exact.mean >= 0.8"``.
         tags: One label of the suite or several, kept in the artifact.
         files: Files of the rows, one mapping of name to path a row, in the order of ``data``.
+        images: What the user's message shows before its text: a locator of an image or of a list of them (``"item.photo"``,
+            ``"item.files.photo"``), or a list of locators. Parts of messages that say ``{"type": "image"}`` and name none are
+            filled with them in their order.
         metadata: Values for ``case.metadata``, the same for every case.
+        tools: Functions that the model may call: JSON schemas, or Python functions with annotations and a docstring, of which the
+            schemas are made; or a locator of a row's own, as ``"item.tools"``.
 
     A row with a ``completion`` field is graded as it is: no model is asked.
     """
@@ -111,7 +121,9 @@ def cases(
         gates=(gates,) if isinstance(gates, str) else tuple(gates),
         tags=(tags,) if isinstance(tags, str) else tuple(tags),
         files=files,
+        images=images,
         metadata=metadata,
+        tools=tools,
         path=Path(frame.f_code.co_filename),
         line=frame.f_lineno,
     )

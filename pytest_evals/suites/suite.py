@@ -15,7 +15,8 @@ from pytest_evals.errors import DatasetError, EvalsError, GateError, SuiteError,
 from pytest_evals.gates import Gate, has_value, parse_gate, resolve, unresolved
 from pytest_evals.generation import GenerationParams, parse_generation
 from pytest_evals.hashing import hashed_slug, row_id
-from pytest_evals.suites.conversation import CONVERSATION, prompt_of, recorded_of
+from pytest_evals.media.sources import NOWHERE, Fetch, MediaPlaces
+from pytest_evals.suites.conversation import CONVERSATION, RecordedCompletion, prompt_of, recorded_of
 from pytest_evals.suites.declaration import EvalDeclaration
 from pytest_evals.templates.rendering import render
 from pytest_evals.text import pluralize
@@ -29,13 +30,15 @@ class Prepared:
 
     case: Case
     prompt: tuple[Message, ...]
-    recorded: str | None
+    recorded: str | RecordedCompletion | None
     params: GenerationParams
     problem: str | None = None
     cluster: str | None = None
     """What the case shares with others that belong together."""
     source: tuple[Path, int] | None = None
     """The file and the line of its row, where it has one: see `Dataset.source`."""
+    places: MediaPlaces = NOWHERE
+    """Where its images and audio are looked for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,11 +79,11 @@ class Suite:
 # -- A declaration -> its suite. Everything that can be wrong with it alone is found here, before any model loads.
 
 
-def build_suite(declaration: EvalDeclaration, base: Path, limit: int | None) -> Suite:
+def build_suite(declaration: EvalDeclaration, base: Path, limit: int | None, fetch: Fetch | None = None) -> Suite:
     """Read and check everything of a suite.
 
     ``base`` is the folder of the test file; ``limit`` is ``--evals-limit``, of which and the suite's own the smaller
-    one holds.
+    one holds. ``fetch`` brings images and audio from addresses, `None` where that is not allowed.
 
     Raises an `EvalsError` that names the place.
     """
@@ -94,6 +97,7 @@ def build_suite(declaration: EvalDeclaration, base: Path, limit: int | None) -> 
     sizes = [size for size in (declaration.limit, limit) if size is not None]
     size = min([*sizes, len(dataset.rows)])
     ids = case_ids(dataset, declaration, place)
+    places = _media_places(dataset, base, fetch)
     prepared: dict[str, Prepared] = {}
     for index in range(size):
         row = dataset.rows[index]
@@ -104,7 +108,7 @@ def build_suite(declaration: EvalDeclaration, base: Path, limit: int | None) -> 
             metadata=metadata_of(declaration, row, dataset.places[index]),
             place=dataset.places[index],
         )
-        prepared[case.id] = _prepare(declaration, case, dataset.source(index))
+        prepared[case.id] = _prepare(declaration, case, dataset.source(index), places)
     return Suite(declaration, dataset, prepared, gates)
 
 
@@ -117,6 +121,8 @@ _TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
     "generation": (Mapping, "a mapping of parameters"),
     "metadata": (Mapping, "a mapping"),
     "files": ((list, tuple), "a list with one mapping of name to path a row"),
+    "images": ((str, list, tuple), "a locator as 'item.photo', or a list of locators"),
+    "tools": ((list, tuple, str), "a list of JSON schemas or Python functions, or a locator of one"),
 }
 
 
@@ -138,16 +144,43 @@ def _check_declaration(declaration: EvalDeclaration) -> None:
             raise SuiteError(f"{place}: {argument} must be a whole number of at least 1, not {number!r}")
 
 
-def _prepare(declaration: EvalDeclaration, case: Case, source: tuple[Path, int] | None) -> Prepared:
+def _media_places(dataset: Dataset, base: Path, fetch: Fetch | None) -> MediaPlaces:
+    """Return where the media of rows are: below the test file's folder, as all paths of a suite, or below that of the data."""
+    folders = [base] if dataset.path is None else [base, dataset.path.parent]
+    return MediaPlaces(tuple(dict.fromkeys(folders)), fetch)
+
+
+def _prepare(
+    declaration: EvalDeclaration, case: Case, source: tuple[Path, int] | None, places: MediaPlaces
+) -> Prepared:
     where = f"{declaration.place}: {case.place}"
     try:
         recorded = recorded_of(case)
-        prompt, problem = prompt_of(declaration, case)
-        params = parse_generation(render(dict(declaration.generation or {}), case.scope))
+        prompt, problem = prompt_of(declaration, case, places)
+        params = parse_generation(generation_of(declaration, case))
         cluster = cluster_of(declaration, case)
     except EvalsError as error:
         raise type(error)(f"{where}: {error}") from error
-    return Prepared(case, tuple(prompt), recorded, params, problem, cluster, source)
+    return Prepared(case, tuple(prompt), recorded, params, problem, cluster, source, places)
+
+
+def generation_of(declaration: EvalDeclaration, case: Case) -> dict[str, Any]:
+    """Return the generation parameters of a case as they are written, its tools among them. Raises `SuiteError` for tools in two
+    places.
+    """
+    generation: dict[str, Any] = render(dict(declaration.generation or {}), case.scope)
+    tools = declaration.tools
+    if tools is None:
+        return generation
+    if "tools" in generation:
+        raise SuiteError("give either tools= or generation={'tools': ...}, not both")
+    # A schema is data: what looks like a template in one is part of it.
+    if isinstance(tools, str):
+        return {**generation, "tools": render(tools, case.scope)}
+    return {
+        **generation,
+        "tools": [render(tool, case.scope) if isinstance(tool, str) else tool for tool in tools],
+    }
 
 
 # -- What a row says of its case besides the fields: its id, its files, its metadata, what it belongs to.

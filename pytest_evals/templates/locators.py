@@ -161,8 +161,12 @@ def as_text(value: object, source: str) -> str:
     if isinstance(value, Path):
         try:
             return value.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise TemplateError(f"{source!r}: {value} cannot be read as UTF-8 text: {error}") from error
+        except UnicodeDecodeError as error:
+            raise TemplateError(
+                f"{source!r}: {value} cannot be read as UTF-8 text: {error}; an image goes into images=, or into a part of a message"
+            ) from error
+        except OSError as error:
+            raise TemplateError(f"{source!r}: {value} cannot be read: {error}") from error
     if value is None:
         raise TemplateError(f"{source!r} is null for this case; write {{{{ ... or '' }}}} if it may be empty")
     if isinstance(value, (Mapping, list, tuple)):

@@ -317,7 +317,7 @@ def test_what_cannot_be_honoured_is_refused_for_choices_too(evals: Evals) -> Non
     evals.write(suite(more="generation={'template': {'enable_thinking': False}}"), script=MODEL)
     result = evals.run()
     result.assert_outcomes(errors=4)
-    result.stdout.fnmatch_lines(["*cannot honour the generation parameter 'template'*"])
+    result.stdout.fnmatch_lines(["*cannot honour the generation parameter 'chat_template_kwargs'*"])
 
 
 def test_hostile_choices_do_no_harm(evals: Evals) -> None:

@@ -18,6 +18,7 @@ from pytest_evals.errors import ModelError
 
 from .conftest import (
     FAMILIES,
+    TEMPLATE,
     answers,
     make_tokenizer,
     open_engine,
@@ -87,8 +88,8 @@ def test_a_stop_string_ends_the_text_before_it(engine: TransformersEngine) -> No
 
 
 def test_a_model_that_never_ends_is_cut_at_the_limit(tmp_path: Path) -> None:
-    """Neither model nor tokenizer names a token that ends a text."""
-    tokenizer = make_tokenizer()
+    """Neither model, tokenizer nor template names a token that ends a text."""
+    tokenizer = make_tokenizer(TEMPLATE.replace("<end>", ""))
     tokenizer.eos_token = None
     folder = save_model(tmp_path, FAMILIES["llama"](), tokenizer)
     for name in ("config.json", "generation_config.json"):

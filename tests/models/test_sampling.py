@@ -133,11 +133,12 @@ def test_samples_are_drawn_as_often_as_they_are_likely(tiny: Path) -> None:
         logits = reference_model(tiny)(torch.tensor([prompt_ids(tokenizer_of_all(), entry)])).logits[0, -1]
     best = logits.topk(4)
     shown = [tokenizer_of_all().decode([token], skip_special_tokens=True) for token in best.indices.tolist()]
-    assert set(result.answer.samples) <= set(shown)
+    drawn = [sample.text for sample in result.answer.samples]
+    assert set(drawn) <= set(shown)
     wanted: dict[str, float] = {}
     for text, share in zip(shown, best.values.softmax(-1).tolist(), strict=True):
         wanted[text] = wanted.get(text, 0) + share * draws
-    seen = [result.answer.samples.count(text) for text in wanted]
+    seen = [drawn.count(text) for text in wanted]
     assert stats.chisquare(seen, list(wanted.values()), sum_check=False).pvalue > 1e-3
 
 
@@ -152,8 +153,8 @@ def test_samples_differ_and_the_first_is_what_one_alone_would_be(tmp_path: Path,
     found = answers(engine, [several, single])
     samples = found["n"].answer.samples
     assert samples is not None
-    assert len(set(samples)) == 5
-    assert samples[0] == found["n"].answer.text == found["1"].answer.text
+    assert len({sample.text for sample in samples}) == 5
+    assert samples[0].text == found["n"].answer.text == found["1"].answer.text
     assert found["1"].answer.samples == ()
     assert (found["n"].answer.prompt_tokens, found["n"].answer.completion_tokens) == (
         found["1"].answer.prompt_tokens,

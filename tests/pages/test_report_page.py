@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_evals.artifacts.reader import ArtifactReader
+from pytest_evals.media.parts import checked_content, recorded
+from pytest_evals.media.sources import MediaPlaces
 from pytest_evals.reports.history import RecordedRun, series
 from pytest_evals.reports.html.page import page as page_of
-from pytest_evals.reports.html.report import write_text
+from pytest_evals.reports.html.report import report_page, write_text
+from tests.media import png, wav
 from tests.pages.building import RUN, grade, report, sample, summary, written
 from tests.pages.conftest import PHONE, Watched, expect
 
@@ -201,6 +205,36 @@ def test_a_case_shows_its_conversation_grades_calls_change_and_the_other_model(
     expect(ready(missing).get_by_text("There is no case nothing in this run.")).to_be_visible()
 
 
+def test_calls_of_tools_and_their_results_are_shown_turn_by_turn(
+    watched: Watched, tmp_path: Path, violations: Callable[[Any], list[str]]
+) -> None:
+    function = {"name": "get_weather", "arguments": '{"city": "<b>Rome</b>", "days": [1, 2]}'}
+    said = sample("Rome", "It is sunny.")
+    said["interaction"]["thread"][1:1] = [
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "c1", "type": "function", "function": function}]},
+        {"role": "tool", "tool_call_id": "c1", "name": "get_weather", "content": "sunny"},
+    ]
+    tried = sample("Oslo", '<tool_call>{"name"')
+    tried["interaction"]["completion"] |= {
+        "tool_calls": [{"name": "now", "arguments": {}, "id": "c2"}],
+        "tool_call_error": "the call is cut off",
+    }
+    path = report(tmp_path / "report.html", written(tmp_path / "run.jsonl", [said, tried], summary(passed=2)))
+    page = ready(watched.open(f"{path.as_uri()}#case=Rome-small"))
+    assert page.locator(".message .role").all_inner_texts() == [
+        "user",
+        "assistant",
+        "tool get_weather c1",
+        "assistant 3 tokens, 0.50 s",
+    ]
+    assert page.locator(".message .call").all_inner_texts() == ["get_weather\ncity\n<b>Rome</b>\ndays\n[\n  1,\n  2\n]"]
+    assert violations(page) == []
+    page = ready(watched.open(f"{path.as_uri()}#case=Oslo-small"))
+    answer = page.locator(".message.answer").inner_text()
+    assert "now" in answer
+    assert "A call that cannot be parsed: the call is cut off" in answer
+
+
 def test_everything_is_reached_with_the_keyboard(watched: Watched, page_path: Path) -> None:
     page = ready(watched.open(page_path))
     press = page.keyboard.press
@@ -292,3 +326,28 @@ def test_the_page_of_a_history_draws_each_score(
         )
         assert violations(page) == []
         assert fits(page)
+
+
+def test_images_and_recordings_are_shown_where_they_were_said(
+    watched: Watched, tmp_path: Path, violations: Callable[[Any], list[str]]
+) -> None:
+    (tmp_path / "a picture.png").write_bytes(png(40, 30))
+    content = [{"type": "image", "image": "a picture.png"}, "What is it?", {"type": "audio", "audio": wav()}]
+    said = [{"role": "user", "content": checked_content(content, MediaPlaces((tmp_path,)), 1)}]
+    (prompt,) = recorded(said, tmp_path)
+    hostile = {"type": "image", "image": "javascript:alert(1)", "sha256": "00", "mime": "image/png"}
+    lines = [sample("France", "Paris", prompt=prompt["content"]), sample("Chad", "no", prompt=[hostile])]
+    path = tmp_path / "out" / "report.html"
+    now = ArtifactReader(written(tmp_path / "run.jsonl", lines, summary(passed=2)))
+    write_text(path, report_page(now, None, path))
+    page = ready(watched.open(f"{path.as_uri()}#case=France-small"))
+    image = page.locator(".message figure img")
+    expect(image).to_be_visible()
+    assert image.evaluate("image => [image.naturalWidth, image.alt]") == [40, "image: a picture.png, 40x30"]
+    assert page.locator(".message figure a").get_attribute("href") == "./../a%20picture.png"
+    expect(page.locator(".message figure audio")).to_have_count(1)
+    expect(page.get_by_text("What is it?")).to_be_visible()
+    assert violations(page) == []
+    page = ready(watched.open(f"{path.as_uri()}#case=Chad-small"))
+    expect(page.get_by_text("the file is not there, or has changed")).to_be_visible()
+    expect(page.locator(".message figure a, .message figure img")).to_have_count(0)

@@ -21,11 +21,13 @@ from pytest_evals import (
     Grade,
     Likelihood,
     Model,
+    ToolCall,
     calibrate,
     cases,
     grader,
     graders,
     task,
+    tool_loop,
 )
 from pytest_evals.testing import Evals, as_grade, make_completion
 
@@ -41,6 +43,11 @@ schema = graders.json_schema({"type": "object"}, of="reply", run_if="false")
 chosen = graders.choice([" Paris", " Rome"], expected="item.answer", by="token", run_if="false")
 overlap = graders.f1("item.capital", threshold=0.5)
 edits = graders.levenshtein("item.capital", unit="word")
+called = graders.tool_calls(
+    [{"name": "find", "arguments": {"city": "Paris"}}], order="in_order", arguments="subset", run_if="false"
+)
+silent = graders.no_tool_calls(of="agent", run_if="false")
+few = graders.max_tool_calls(3, run_if="false")
 programs = graders.python_tests(["assert True", "assert x"], before=["import math"], setup="x = 1", run_if="false")
 followed = graders.instructions(["punctuation:no_comma"], [None], by="kind", run_if="false")
 asked = graders.human("Is it polite?", choices={"yes": True, "no": False})
@@ -48,7 +55,7 @@ weighed = graders.weighted({named: 2, "exact": 1}, threshold=0.5)
 both = graders.all_of(named, "exact")
 either = graders.any_of("named", "exact")
 most = graders.majority("named", "exact", "overlap")
-fallback = graders.first(named, graders.judge.binary("names the capital"))
+fallback = graders.first(named, graders.judge.binary("names the capital", images="item.files.flag"))
 
 # -- Judges.
 
@@ -80,6 +87,9 @@ golden = graders.judge.binary("is right", preflight=graders.Preflight("golden.js
 def short(completion: Completion) -> bool:
     assert_type(completion.text, str)
     assert_type(completion.logprobs, tuple[float, ...] | None)
+    assert_type(completion.reasoning, str | None)
+    assert_type(completion.tool_calls, tuple[ToolCall, ...])
+    assert_type(completion.samples, tuple[Completion, ...])
     return len(completion.text.split()) <= 12
 
 
@@ -191,7 +201,7 @@ def test_tasks(reply: Reply, looked_up: str, passages: list[str], agreed: Grade,
     assert looked_up
     assert len(passages) == 1
     assert agreed >= 0
-    assert completion.finish_reason in ("stop", "length", "recorded")
+    assert completion.finish_reason in ("stop", "length", "tool_calls", "recorded")
 
 
 @pytest.mark.parametrize("word", ["Paris", "Tokyo"])
@@ -201,6 +211,23 @@ class TestClass:
         assert_type(model.name, str)
         assert word
         assert exact.status == "graded"
+
+
+def get_weather(city: str) -> str:
+    """Get the weather of a city.
+
+    Args:
+        city: The city.
+    """
+    return city
+
+
+agent = tool_loop([get_weather], max_turns=4, name="agent", run_if="false")
+
+
+@cases([{"id": "a"}], prompt="Weather in Paris?", tools=[get_weather, {"name": "now"}])
+def test_tools(called: Grade, completion: Completion) -> None:
+    assert called or completion.tool_call_error
 
 
 # -- Afterwards, and in tests of graders.

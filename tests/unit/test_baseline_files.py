@@ -74,7 +74,7 @@ def test_texts_are_in_it_only_when_they_are_asked_for(tmp_path: Path) -> None:
 def test_its_lines_are_sorted_and_its_scores_are_for_people(tmp_path: Path) -> None:
     path = written(tmp_path)
     header, *lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-    assert (header["type"], header["name"], header["schema"]) == ("baseline", "main", 1)
+    assert (header["type"], header["name"], header["schema"]) == ("baseline", "main", 2)
     scores = [line for line in lines if line["type"] == "score"]
     assert [(row["model"], row["grader"], row["n"], row["errors"]) for row in scores] == [
         ("", "exact", 0, 1),
@@ -98,7 +98,7 @@ HEADER = '{"type": "baseline", "schema": 1, "runs": []}'
         (["<<<<<<< HEAD", HEADER], ":1: not valid JSON"),
         ([HEADER, CASE, "=======", CASE], ":3: not valid JSON"),
         ([HEADER, CASE, CASE], ":3: case 'a' stands there twice, as after a merge; set the baseline anew"),
-        ([HEADER.replace('"schema": 1', '"schema": 9')], "written with schema 9, newer than schema 1"),
+        ([HEADER.replace('"schema": 1', '"schema": 9')], "written with schema 9, newer than schema 2"),
         ([HEADER.replace("[]", "3")], ":1: not a valid baseline line: it does not say from which runs it came"),
         ([CASE], "is no baseline: its first line is no 'baseline' line"),
         ([], "is no baseline: its first line is no 'baseline' line"),

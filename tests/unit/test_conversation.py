@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_evals.completion import ToolCall
 from pytest_evals.errors import DatasetError, SuiteError, TemplateError
+from pytest_evals.suites.conversation import RecordedCompletion
 from tests.unit.building import PROMPT, ROWS, first, refusal, talk
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "find", "arguments": '{"city": "Rome"}'}}
 
 
 def test_a_prompt_is_the_users_message() -> None:
@@ -75,10 +79,36 @@ def test_a_prompt_that_is_no_text_says_where_conversations_go() -> None:
         ([], "messages must be a list of {'role', 'content'} with at least one entry, not []"),
         ("hi", "messages must be a list of {'role', 'content'} with at least one entry, not 'hi'"),
         ({"role": "user", "content": "x"}, "messages must be a list"),
-        (["hi"], "message 1 must be an object with 'role' and a text 'content'"),
-        ([{"role": "user"}], "message 1 must be an object with 'role' and a text 'content'"),
-        ([{"role": "user", "content": None}], "message 1 must be an object"),
-        ([{"role": "user", "content": [{"type": "image"}]}], "message 1 must be an object"),
+        (["hi"], "message 1 must be an object with 'role' and 'content', not 'hi'"),
+        ([{"role": "user"}], "message 1 must have a 'content': a text, or a list of parts"),
+        ([{"role": "user", "content": None}], "null stands beside 'tool_calls' only"),
+        ([{"role": "user", "content": []}], "message 1 must have a 'content': a text, or a list of parts"),
+        ([{"role": "user", "content": 5}], "message 1 must have a 'content': a text, or a list of parts"),
+        (
+            [{"role": "user", "content": [{"type": "video"}]}],
+            "message 1 has a part {'type': 'video'} (known types: text",
+        ),
+        ([{"role": "user", "content": [{"type": "text"}]}], "message 1 has a part of type 'text' without its 'text'"),
+        (
+            [{"role": "user", "content": "x", "tool_calls": [CALL]}],
+            "tool_calls is a list, in a message of the assistant",
+        ),
+        ([{"role": "assistant", "content": "x", "tool_calls": "y"}], "tool_calls is a list, in a message"),
+        (
+            [{"role": "assistant", "content": "x", "tool_calls": [{"name": "f"}]}],
+            "message 1 has a tool call {'name': 'f'}",
+        ),
+        (
+            [{"role": "user", "content": "x"}, {"role": "tool", "content": "5"}],
+            "message 2 is a tool's answer to a call, and no message before it makes",
+        ),
+        (
+            [
+                {"role": "assistant", "content": None, "tool_calls": [CALL]},
+                {"role": "tool", "content": "5", "tool_call_id": "c2"},
+            ],
+            "message 2 is a tool's answer to the call 'c2', which no message before it makes",
+        ),
         ([{"content": "x"}], "message 1 has the role None (known: system, user, assistant, tool, developer)"),
         (
             [{"role": "user", "content": "a"}, {"role": "bot", "content": "x"}],
@@ -125,6 +155,63 @@ def test_a_completion_of_null_is_not_recorded() -> None:
     assert first([{"completion": None}], prompt="x").recorded is None
 
 
-def test_a_recorded_completion_must_be_text() -> None:
-    message = refusal(DatasetError, [{"completion": 5}])
-    assert "row 1 of inline: the field 'completion' must be the recorded text, not int" in message
+def test_a_recorded_completion_may_come_in_its_parts() -> None:
+    calls = [{"name": "find", "arguments": {"city": "Paris"}}, CALL]
+    recorded = {"text": "<think> is a tag", "reasoning": "hm", "tool_calls": calls}
+    read = (ToolCall("find", {"city": "Paris"}), ToolCall("find", {"city": "Rome"}, "c1"))
+    assert first([{"completion": recorded}]).recorded == RecordedCompletion("<think> is a tag", "hm", read)
+    assert first([{"completion": {"text": ""}}]).recorded == RecordedCompletion("")
+    assert first([{"completion": {"tool_calls": [CALL]}}]).recorded == RecordedCompletion("", None, read[1:])
+
+
+@pytest.mark.parametrize(
+    ("recorded", "words"),
+    [
+        (5, "must be the recorded text, or an object with 'text', 'reasoning' and 'tool_calls', not int"),
+        (["a"], "must be the recorded text, or an object with 'text', 'reasoning' and 'tool_calls', not list"),
+        ({}, "must have a 'text'"),
+        ({"reasoning": "hm"}, "must have a 'text'"),
+        ({"text": None}, "text must be a text, not NoneType"),
+        ({"text": "a", "reasoning": ["hm"]}, "reasoning must be a text, not list"),
+        ({"text": "a", "content": "b"}, "has an unknown part 'content' (known: text, reasoning, tool_calls)"),
+        ({"text": "a", "tool_calls": {"name": "f"}}, "tool_calls must be a list, not dict"),
+        ({"text": "a", "tool_calls": [{}]}, "tool call 1 must be an object with a 'name' and 'arguments', not {}"),
+        ({"text": "a", "tool_calls": [{"name": "f", "arguments": "{"}]}, "tool call 1: its arguments are no JSON"),
+        ({"text": "a", "tool_calls": [{"name": "f", "arguments": [1]}]}, "its arguments must be an object, not list"),
+        ({"text": "a", "tool_calls": [{"name": "f", "id": 5}]}, "tool call 1: its id must be a text, not 5"),
+    ],
+)
+def test_a_recorded_completion_of_the_wrong_shape_is_refused(recorded: object, words: str) -> None:
+    message = refusal(DatasetError, [{"completion": recorded}])
+    assert "row 1 of inline: the field 'completion'" in message
+    assert words in message
+
+
+# -- messages as OpenAI writes them
+
+
+def test_content_may_come_in_parts() -> None:
+    parts = [{"type": "text", "text": "Capital of "}, {"type": "text", "text": "France?", "cache_control": {}}]
+    prepared = first([{"messages": [{"role": "user", "content": parts}]}])
+    assert talk(prepared) == [("user", "Capital of France?")]
+    assert prepared.prompt[0]["content"] == [{"type": "text", "text": text} for text in ("Capital of ", "France?")]
+
+
+def test_the_texts_of_parts_are_templates() -> None:
+    parts = [{"type": "text", "text": "Capital of {{item.country}}?"}]
+    assert talk(first(messages=[{"role": "user", "content": parts}])) == [("user", "Capital of France?")]
+
+
+def test_a_conversation_with_calls_of_tools_is_taken_as_it_was_recorded() -> None:
+    messages = [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": "Where?"},
+        {"role": "assistant", "content": None, "tool_calls": [CALL], "refusal": None},
+        {"role": "tool", "tool_call_id": "c1", "content": {"city": "Rome"}},
+        {"role": "assistant", "content": "Rome.", "reasoning_content": "The tool says so."},
+        {"role": "user", "content": "Sure?"},
+    ]
+    prepared = first([{"messages": messages}])
+    assert [message["content"] for message in prepared.prompt[2:4]] == [None, '{"city": "Rome"}']
+    assert prepared.prompt[2]["tool_calls"] == [CALL]
+    assert talk(prepared)[2] == ("assistant", "")

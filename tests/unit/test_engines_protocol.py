@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.completion import Completion, Failure, Likelihood
+from pytest_evals.completion import Completion, Failure, Likelihood, ToolCall
 from pytest_evals.engines.protocol import Capabilities, Inbox, Request, Result, refusal
 from pytest_evals.generation import GenerationParams
 
@@ -25,7 +25,14 @@ def weigh(*choices: str, alone: bool = False) -> Request:
     "request_",
     [
         ask("a"),
-        ask("b", stop=("x", "y"), temperature=0.5, seed=7, logprobs=True, template={"enable_thinking": False}),
+        ask(
+            "b",
+            stop=("x", "y"),
+            temperature=0.5,
+            seed=7,
+            logprobs=True,
+            chat_template_kwargs={"enable_thinking": False},
+        ),
         ask("c", n=3, temperature=1.0, min_p=0.1, repetition_penalty=1.5),
         ask("d", json_schema={"type": "object", "properties": {"a": {"enum": [1, None]}}}),
         ask("e", choice=("yes", "no \ud800")),
@@ -59,12 +66,28 @@ def test_greedy_texts_and_likelihoods_are_the_same_again(request_: Request, repe
         Result("a", Completion("", finish_reason="length", prompt_tokens=0, completion_tokens=0)),
         Result("a", Completion("text \ud800", (), "stop", None, 5, 2, (-0.5, -1e-9), latency=0.25, fingerprint="f00")),
         Result("a", error=Failure("model", "refused")),
-        Result("a", Completion("one", samples=("one", "two \ud800"), latency=0.5, queued=1.5)),
+        Result(
+            "a",
+            Completion(
+                "one", samples=(Completion("one"), Completion("two \ud800", reasoning="hm")), latency=0.5, queued=1.5
+            ),
+        ),
+        Result(
+            "a",
+            Completion(
+                "It is Paris.",
+                finish_reason="tool_calls",
+                reasoning="Lyon?",
+                reasoning_tokens=4,
+                tool_calls=(ToolCall("find", {"city": "Paris", "near": [1, None]}, "c0"), ToolCall("stop")),
+                raw="<think>Lyon?</think>It is Paris.",
+            ),
+        ),
         Result(
             "a", Completion(likelihoods=(Likelihood(" yes", -1.5, 2, 4, greedy=True), Likelihood("no", -2.5, 1, 2)))
         ),
     ],
-    ids=["plain", "empty", "full", "error", "samples", "likelihoods"],
+    ids=["plain", "empty", "full", "error", "samples", "parts", "likelihoods"],
 )
 def test_a_result_survives_the_wire(result: Result) -> None:
     assert Result.from_dict(json.loads(json.dumps(result.to_dict()))) == result
@@ -91,7 +114,7 @@ def test_a_parameter_that_the_engine_honours_is_not_refused() -> None:
     assert refusal(ask("a", stop=("x",), temperature=0.5), Capabilities()) is None
 
 
-@pytest.mark.parametrize(("name", "value"), [("logprobs", True), ("template", {"a": 1})])
+@pytest.mark.parametrize(("name", "value"), [("logprobs", True), ("chat_template_kwargs", {"a": 1})])
 def test_a_parameter_that_the_engine_cannot_honour_is_named(name: str, value: object) -> None:
     refused = refusal(ask("a", **{name: value}), Capabilities())
     assert refused is not None

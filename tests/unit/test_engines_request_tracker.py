@@ -166,7 +166,7 @@ def test_an_engine_that_must_see_every_request_does() -> None:
         {"max_new_tokens": 5},
         {"stop": ("x",)},
         {"logprobs": True},
-        {"template": {"a": 1}},
+        {"chat_template_kwargs": {"a": 1}},
         {"repetition_penalty": 1.5},
         {"regex": "a+"},
         {"json_schema": {"type": "object"}},

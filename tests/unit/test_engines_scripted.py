@@ -141,7 +141,9 @@ def test_sampling_parameters_mean_nothing_to_a_script(script: Script) -> None:
         ("json_schema", {"type": "object"}),
         ("regex", "a+"),
         ("choice", ("a", "b")),
-        ("template", {"a": 1}),
+        ("chat_template_kwargs", {"a": 1}),
+        ("max_thinking_tokens", 5),
+        ("sampling", "model"),
     ],
 )
 def test_what_a_script_cannot_honour_is_refused_for_that_case(
@@ -304,8 +306,8 @@ def test_a_score_cannot_change_the_conversation_for_the_next_choice(script: Scri
 
 
 def test_choices_that_carry_a_parameter_that_cannot_be_honoured_are_refused(script: Script) -> None:
-    results = answers(script(PLAIN + SCORE), weigh("a", "b", template={"enable_thinking": False}))
-    assert "cannot honour the generation parameter 'template'" in message(results["a"], "unsupported")
+    results = answers(script(PLAIN + SCORE), weigh("a", "b", chat_template_kwargs={"enable_thinking": False}))
+    assert "cannot honour the generation parameter 'chat_template_kwargs'" in message(results["a"], "unsupported")
 
 
 # -- what cannot be loaded

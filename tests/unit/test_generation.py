@@ -12,6 +12,8 @@ import pytest
 from pytest_evals.errors import SuiteError
 from pytest_evals.generation import GenerationParams, changed_params, params_by_use, parse_generation
 
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+
 
 def test_what_a_suite_does_not_say_is_greedy() -> None:
     params = parse_generation({})
@@ -42,7 +44,15 @@ def test_what_a_suite_does_not_say_is_greedy() -> None:
         ("seed", None, None),
         ("seed", 0, 0),
         ("logprobs", True, True),
-        ("template", {"enable_thinking": False}, {"enable_thinking": False}),
+        ("chat_template_kwargs", {"enable_thinking": False}, {"enable_thinking": False}),
+        ("max_thinking_tokens", None, None),
+        ("max_thinking_tokens", 0, 0),
+        ("max_thinking_tokens", 64, 64),
+        ("thinking_allowance", 64, 64),
+        ("sampling", "model", "model"),
+        ("tools", [{"name": "f"}], (TOOL,)),
+        ("tools", [TOOL], (TOOL,)),
+        ("tool_choice", "none", "none"),
         ("json_schema", None, None),
         ("json_schema", {"type": "object"}, {"type": "object"}),
         ("json_schema", {}, {}),
@@ -88,7 +98,14 @@ def test_a_good_value_is_taken(name: str, value: Any, parsed: Any) -> None:
         ("seed", -1, "a whole number of at least 0"),
         ("seed", 1.5, "a whole number of at least 0"),
         ("logprobs", 1, "true or false"),
-        ("template", ["a"], "a mapping"),
+        ("chat_template_kwargs", ["a"], "a mapping"),
+        ("max_thinking_tokens", -1, "a whole number of at least 0"),
+        ("max_thinking_tokens", True, "a whole number of at least 0"),
+        ("max_thinking_tokens", "64", "a whole number of at least 0"),
+        ("sampling", "own", "default or model"),
+        ("sampling", True, "default or model"),
+        ("tools", {"name": "f"}, "a list of JSON schemas or Python functions"),
+        ("tool_choice", "any", "auto or none or required"),
         ("json_schema", ["a"], "a mapping"),
         ("json_schema", '{"type": "object"}', "a mapping"),
         ("regex", "", "a regular expression"),
@@ -186,7 +203,7 @@ def test_seeds_of_samples_do_not_meet_those_of_other_seeds() -> None:
 
 
 def test_parameters_survive_the_wire() -> None:
-    params = parse_generation({"stop": ["a"], "temperature": 0.5, "seed": 3, "template": {"x": [1]}})
+    params = parse_generation({"stop": ["a"], "temperature": 0.5, "seed": 3, "chat_template_kwargs": {"x": [1]}})
     assert GenerationParams.from_dict(json.loads(json.dumps(params.to_dict()))) == params
 
 
@@ -200,10 +217,47 @@ def test_structured_output_survives_the_wire(name: str) -> None:
 
 def test_every_parameter_declares_how_it_uses_logits() -> None:
     assert params_by_use("no", "device", "host") == set(GenerationParams.__slots__)
-    assert params_by_use("host") == {"repetition_penalty", "logprobs", "json_schema", "regex", "choice"}
+    assert params_by_use("host") == {
+        *("repetition_penalty", "logprobs", "json_schema", "regex", "choice", "max_thinking_tokens", "tool_choice"),
+    }
 
 
 def test_what_is_not_at_its_default_is_known() -> None:
     assert changed_params(GenerationParams()) == set()
-    changed = parse_generation({"temperature": 0.5, "template": {"thinking": False}, "max_new_tokens": 256})
-    assert changed_params(changed) == {"temperature", "template"}
+    changed = parse_generation({"temperature": 0.5, "chat_template_kwargs": {"thinking": False}, "max_new_tokens": 256})
+    assert changed_params(changed) == {"temperature", "chat_template_kwargs"}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"max_thinking_tokens": 0},
+        {"thinking_allowance": 64, "sampling": "model"},
+        {"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "required"},
+    ],
+)
+def test_what_a_model_of_today_takes_survives_the_wire(values: dict[str, Any]) -> None:
+    params = parse_generation(values)
+    assert GenerationParams.from_dict(json.loads(json.dumps(params.to_dict()))) == params
+
+
+def test_the_digest_of_a_request_knows_no_parameter_of_a_later_version_at_its_default() -> None:
+    first = ("max_new_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "n", "stop", "seed")
+    written = parse_generation({"chat_template_kwargs": {"a": 1}}).to_dict()
+    assert set(written) == {*first, "logprobs", "template", "json_schema", "regex", "choice"}
+    assert written["template"] == {"a": 1}
+
+
+def test_a_call_is_required_of_a_model_that_has_tools_and_no_other_grammar() -> None:
+    with pytest.raises(SuiteError, match="tool_choice 'required' needs tools"):
+        parse_generation({"tool_choice": "required"})
+    with pytest.raises(SuiteError, match="regex and tool_choice 'required' exclude each other"):
+        parse_generation({"tool_choice": "required", "tools": [TOOL], "regex": "a"})
+    with pytest.raises(SuiteError, match="generation: tool 1 must be a JSON schema of a function or a Python function"):
+        parse_generation({"tools": ["f"]})
+
+
+def test_template_is_the_older_name_of_its_variables() -> None:
+    assert parse_generation({"template": {"a": 1}}).chat_template_kwargs == {"a": 1}
+    with pytest.raises(SuiteError, match="template is an older name of chat_template_kwargs; give one of them"):
+        parse_generation({"template": {"a": 1}, "chat_template_kwargs": {"a": 2}})

@@ -52,7 +52,7 @@ def test_the_judge_sees_criterion_question_and_answer_and_is_held_to_the_form(gr
     shown = seen(handle)
     for text in ("matches Paris", "capital of France?", "It is Paris.", "[1] France", "[2] Paris", "REFERENCE"):
         assert text in shown
-    assert handle.parameters == [{"max_new_tokens": 24, "choice": ["PASS", "FAIL", "NA"]}]
+    assert handle.parameters == [{"max_new_tokens": 24, "thinking_allowance": 1024, "choice": ["PASS", "FAIL", "NA"]}]
     assert [message["role"] for message in handle.asked[0]] == ["system", "user"]
     assert set(graded.settings["settings"]) == {"criterion", "reference", "context"}
 

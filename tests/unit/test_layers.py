@@ -16,7 +16,8 @@ ROOT = Path(pytest_evals.__file__).parent
 LAYERS = [
     ("errors", "text", "hashing", "options", "invocation", "notes", "processes", "redaction", "sinks"),
     ("statistics",),
-    ("completion", "generation", "grades", "case"),
+    ("completion", "generation", "grades", "case", "replies", "tools", "tool_calls"),
+    ("media",),
     ("templates", "datasets"),
     ("questions",),
     ("engines",),

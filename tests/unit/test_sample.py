@@ -18,7 +18,7 @@ from pytest_evals.artifacts.validation import checked_sample, read_sample
 from pytest_evals.case import Case
 from pytest_evals.collection.item import CaseKey, EvalItem
 from pytest_evals.collection.location import Location
-from pytest_evals.completion import Completion
+from pytest_evals.completion import Completion, ToolCall
 from pytest_evals.errors import ArtifactError
 from pytest_evals.fixtures.context import GradeSheet
 from pytest_evals.generation import GenerationParams
@@ -225,7 +225,17 @@ def test_a_sample_has_the_keys_that_the_schema_describes() -> None:
     line = line_of(graded(Grade(0.5, "exact")))
     assert line.keys() == EvalSample.model_fields.keys()
     assert line["interaction"].keys() == EvalSampleInteraction.model_fields.keys()
-    written = completion_data(Completion("text", samples=("text", "other")))
+    written = completion_data(
+        Completion(
+            "text",
+            samples=(Completion("text"), Completion("other")),
+            reasoning="hm",
+            reasoning_tokens=1,
+            tool_calls=(ToolCall("find"),),
+            raw="<think>hm</think>text",
+            tool_call_error="cut off",
+        )
+    )
     assert written is not None
     assert written.keys() == CompletionRecord.model_fields.keys()
 

@@ -170,7 +170,11 @@ def test_an_answer_is_complete_with_its_last_row_and_its_text_is_the_first_sampl
     assert not answer.take(rows[1], None)
     assert answer.take(rows[0], None)
     result = answer.result(12.5)
-    assert (result.answer.text, result.answer.samples, result.answer.finish_reason) == ("ab", ("ab", "c"), "length")
+    assert (result.answer.text, result.answer.finish_reason) == ("ab", "length")
+    assert [(each.text, each.finish_reason, each.completion_tokens) for each in result.answer.samples] == [
+        ("ab", "length", 2),
+        ("c", "stop", 2),
+    ]
     assert (result.answer.prompt_tokens, result.answer.completion_tokens, result.answer.logprobs) == (
         3,
         2,

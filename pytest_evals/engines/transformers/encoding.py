@@ -5,21 +5,37 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
-from urllib.parse import parse_qs
 
 import jinja2
 import transformers
 
 from pytest_evals.completion import Failure, Message, text_of
 from pytest_evals.engines.protocol import Capabilities, EngineInfo, Request, refusal
+from pytest_evals.engines.transformers.backends.media import attach_media
 from pytest_evals.engines.transformers.backends.protocol import AnySequence
+from pytest_evals.engines.transformers.chat_templates import (
+    check_variables,
+    pin_date,
+    reads_date,
+    special_stops,
+    template_of,
+    turn_ends,
+)
+from pytest_evals.engines.transformers.conversations import after_prompt, arranged, turn_text
 from pytest_evals.engines.transformers.grammar import GrammarCompiler
-from pytest_evals.engines.transformers.loading import LoadedModel, end_tokens
-from pytest_evals.engines.transformers.sequence import ScoringSequence, TokenSequence
+from pytest_evals.engines.transformers.loading import LoadedModel, all_end_tokens, end_tokens
+from pytest_evals.engines.transformers.model_sampling import own_sampling
+from pytest_evals.engines.transformers.multimodal import MediaEncoder
+from pytest_evals.engines.transformers.prompt_options import PromptOptions, ReplyReaders
+from pytest_evals.engines.transformers.sequence import NOTHING_HIDDEN, HiddenTokens, ScoringSequence, TokenSequence
+from pytest_evals.engines.transformers.template_choice import Tokenizers
+from pytest_evals.engines.transformers.thinking import ThoughtTracker, before_answer, thought_budget
+from pytest_evals.engines.transformers.tool_calling import offered_tools, required_call_of
 from pytest_evals.errors import ModelError, UnsupportedError
+from pytest_evals.media.parts import media_of
 
 # Newer transformers can tell the control tokens that a template writes from those that stand in a message.
 _SANITIZE = "sanitize_control_tokens"
@@ -43,7 +59,7 @@ def encode(
         text = "\n".join(map(text_of, messages))
         ids = tokenizer(text)["input_ids"] if apart else _open_ended(tokenizer, text)
     else:
-        ids = _apply(tokenizer, [dict(message) for message in messages], variables)
+        ids = _apply(tokenizer, messages, variables)
     if not ids:
         raise ModelError("the prompt is empty: it has no tokens")
     return list(ids)
@@ -69,18 +85,22 @@ def encode_continuations(
     texts: Sequence[str],
     *,
     apart: bool = False,
+    before: Callable[[Sequence[int]], Sequence[int]] | None = None,
 ) -> list[tuple[list[int], list[int]]]:
     """Return, for each of ``texts``, the token ids of the conversation and of the text as its continuation.
 
     Both are tokenised in one piece and then divided, as lm-evaluation-harness does: a token may hold the end of one and
     the beginning of the other, and spaces at the end of the conversation belong to the continuation. ``apart`` is for
     encoder-decoders, which read one and write the other. Where an empty plain prompt has no tokens, the text comes after
-    the token that begins texts, or else ends them, as in lm-evaluation-harness.
+    the token that begins texts, or else ends them, as in lm-evaluation-harness. ``before`` gives what stands between a prompt and
+    the answer of a model that thinks.
 
     Raises `ModelError` when a text comes to no tokens of its own.
     """
     plain = tokenizer.chat_template is None and not apart
     context = [] if plain else encode(tokenizer, messages, variables, apart=apart)
+    if context and before is not None and not apart:
+        context += before(context)
     special, tail = False, ""
     if apart:
         written, alone = "", []
@@ -140,19 +160,24 @@ def _decode(tokenizer: Any, ids: Sequence[int]) -> str:
     return text
 
 
-def _apply(tokenizer: Any, messages: list[dict[str, Any]], variables: Mapping[str, Any]) -> list[int]:
+def _apply(tokenizer: Any, messages: Sequence[Message], variables: Mapping[str, Any]) -> list[int]:
+    template = template_of(tokenizer, tools=bool(variables.get("tools")))
+    if reads_date(template):
+        pin_date(template)
+    turns = arranged(tokenizer, template, messages, variables)
+    options = {**variables, "chat_template": template}
     try:
-        return _render(tokenizer, messages, variables)
-    except jinja2.TemplateError as error:
-        if messages[0]["role"] != "system" or len(messages) < 2:
-            raise ModelError(f"the model's chat template refuses this conversation: {error}") from error
-    # Some templates know no system role. What it says then opens the first turn, as their authors advise.
-    system, first, *rest = messages
-    merged = {**first, "content": f"{system['content']}\n\n{first['content']}"}
-    try:
-        return _render(tokenizer, [merged, *rest], variables)
+        return _render(tokenizer, turns, options)
     except jinja2.TemplateError as error:
         raise ModelError(f"the model's chat template refuses this conversation: {error}") from error
+    except ValueError as error:
+        if "continue_final_message" not in str(error):
+            raise
+    # The template writes the last turn otherwise than it is given, as one does that takes thoughts out of it.
+    *before, last = turns
+    prompt = _render(tokenizer, before, options)
+    begun = after_prompt(_decode(tokenizer, prompt), turn_text(last))
+    return [*prompt, *tokenizer(begun, add_special_tokens=False)["input_ids"]]
 
 
 def _render(tokenizer: Any, messages: list[dict[str, Any]], variables: Mapping[str, Any]) -> list[int]:
@@ -189,47 +214,9 @@ def _without_plain_controls(tokenizer: Any) -> Any:
     return lenient
 
 
-# -- Which chat template writes a model's prompts: its own, another one (``?template=FILE``) or none.
-#
-# Models that differ in this alone share one copy of the weights, so it is looked up for each request.
-
-
-class Tokenizers:
-    """The tokenizer of the loaded model, with the chat template that each model's specification asks for.
-
-    ``default`` is what is asked for by those that do not say.
-    """
-
-    def __init__(self, tokenizer: Any, default: str | None = None) -> None:
-        self._own = tokenizer
-        self._default = default
-        self._made: dict[str, Any] = {}
-
-    def of(self, model: str) -> Any:
-        """Return the tokenizer for the model that ``model`` specifies; without a chat template if it says none.
-
-        Raises `ModelError` for a model that has no template and was given none, and for a file that cannot be read.
-        """
-        wish = parse_qs(model.partition("?")[2]).get("template", [self._default])[-1]
-        if wish is None:
-            if self._own.chat_template is None:
-                raise ModelError(
-                    f"model {model!r} has no chat template; give a base model plain prompts with ?template=none, "
-                    "or another template with ?template=FILE"
-                )
-            return self._own
-        if wish not in self._made:
-            tokenizer = copy.copy(self._own)
-            tokenizer.chat_template = None if wish == "none" else _read(model, wish)
-            self._made[wish] = tokenizer
-        return self._made[wish]
-
-
-def _read(model: str, path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ModelError(f"model {model!r}: the chat template {path!r} cannot be read: {error.strerror}") from error
+def _begun(messages: Sequence[Message]) -> str:
+    """Return what is given of the last turn, where the model goes on with one."""
+    return text_of(messages[-1]) if messages and messages[-1]["role"] == "assistant" else ""
 
 
 # -- A request -> the rows that answer it, or why it cannot be answered.
@@ -238,14 +225,21 @@ def _read(model: str, path: str) -> str:
 class RequestEncoder:
     """Checks and tokenises requests for one model."""
 
-    def __init__(self, loaded: LoadedModel, info: EngineInfo, capabilities: Capabilities) -> None:
+    def __init__(
+        self, loaded: LoadedModel, info: EngineInfo, capabilities: Capabilities, media: MediaEncoder | None = None
+    ) -> None:
         config = loaded.model.config
         self._tokenizers = Tokenizers(loaded.tokenizer, loaded.template)
+        self._options = PromptOptions(loaded.prompts)
+        self._readers = ReplyReaders(self._tokenizers.of, self._options, getattr(config, "model_type", None))
         self._context = info.context
         self._capabilities = capabilities
-        self._ends = end_tokens(loaded.model, loaded.tokenizer)
+        self._configured = end_tokens(loaded.model, loaded.tokenizer)
+        self._ends = all_end_tokens(loaded.model, loaded.tokenizer)
         self._guides = GrammarCompiler(loaded.tokenizer, config.get_text_config(decoder=True).vocab_size, self._ends)
         self._reads_and_writes = bool(config.is_encoder_decoder)
+        self._own = own_sampling(loaded.model.generation_config)
+        self._media = media
 
     def accept(self, request: Request) -> list[AnySequence] | Failure:
         """Return the rows of a request."""
@@ -253,7 +247,12 @@ class RequestEncoder:
         if refused:
             return refused
         try:
-            return self._choices(request) if request.choices else self._samples(request)
+            rows = self._choices(request) if request.choices else self._samples(request)
+            if self._media is not None and media_of(request.messages):
+                tokenizer = self._tokenizers.of(request.model)
+                prompt = self._media.prompt(tokenizer, request.messages, self._variables(tokenizer, request))
+                attach_media(rows, prompt, len(self._encode(tokenizer, request)), self._check_room)
+            return rows
         except UnsupportedError as error:
             return Failure("unsupported", str(error))
         except ModelError as error:
@@ -262,28 +261,73 @@ class RequestEncoder:
             return Failure("model", f"the prompt cannot be encoded: {type(error).__name__}: {error}")
 
     def _samples(self, request: Request) -> list[AnySequence]:
-        tokenizer = self._tokenizers.of(request.model)
-        prompt = encode(tokenizer, request.messages, request.params.template, apart=self._reads_and_writes)
-        self._check_room(len(prompt), request.params.max_new_tokens)
+        tokenizer, reader = self._tokenizers.of(request.model), self._readers.of(request.model)
+        hidden = NOTHING_HIDDEN
+        if request.params.sampling == "model":
+            request = replace(request, params=self._own.applied(request.params))
+            hidden = HiddenTokens(self._own.hidden, self._own.hidden_first)
+        params = request.params
+        tools = offered_tools(request, tokenizer)
+        prompt = self._encode(tokenizer, request)
+        reader = reader.offering(tools, prompt)
+        opened = reader.opened_by(prompt, _begun(request.messages))
+        self._check_room(len(prompt), params.max_new_tokens)
+        bounded = self._context is not None and not self._reads_and_writes
+        room = self._context - len(prompt) - params.max_new_tokens if bounded and self._context else None
+        budget, allowance = thought_budget(request, reader, room)
+        ends = self._configured | turn_ends(tokenizer) | special_stops(tokenizer, params.stop)
+        required = None if tools is None or params.tool_choice != "required" else required_call_of(request, tools)
+        guides = [self._guides.guide(params, required) for _ in range(params.n)]
+        guided = params.guided or required is not None
+        follows = reader.form.thinks and (budget is not None or guided or bool(params.stop))
         return [
             TokenSequence(
                 request,
                 prompt,
                 tokenizer,
-                self._ends,
+                ends,
                 sample=sample,
-                guide=self._guides.guide(request.params),
+                guide=guide,
+                reader=reader,
+                opened=opened,
+                thinking=ThoughtTracker(reader, opened=opened, budget=budget, spaced=guide is not None)
+                if follows
+                else None,
+                allowance=allowance,
+                hidden=hidden,
             )
-            for sample in range(request.params.n)
+            for sample, guide in enumerate(guides)
         ]
 
+    def _encode(self, tokenizer: Any, request: Request) -> list[int]:
+        return encode(tokenizer, request.messages, self._variables(tokenizer, request), apart=self._reads_and_writes)
+
+    def _variables(self, tokenizer: Any, request: Request) -> Mapping[str, Any]:
+        """Return what the chat template is given. Raises `UnsupportedError` for what it never reads."""
+        params = request.params
+        offered = (
+            {"tools": [dict(tool) for tool in params.tools]} if params.tools and params.tool_choice != "none" else {}
+        )
+        variables = {**self._options.variables(request.model), **params.chat_template_kwargs, **offered}
+        if not variables:
+            return variables
+        if tokenizer.chat_template is None:
+            raise UnsupportedError(f"chat_template_kwargs: {request.model} has no chat template that could read them")
+        check_variables(template_of(tokenizer, tools=bool(variables.get("tools"))), variables, request.model)
+        return variables
+
     def _choices(self, request: Request) -> list[AnySequence]:
-        tokenizer = self._tokenizers.of(request.model)
+        tokenizer, reader = self._tokenizers.of(request.model), self._readers.of(request.model)
         pairs = encode_continuations(
-            tokenizer, request.messages, request.params.template, request.choices, apart=self._reads_and_writes
+            tokenizer,
+            request.messages,
+            self._variables(tokenizer, request),
+            request.choices,
+            apart=self._reads_and_writes,
+            before=lambda prompt: before_answer(reader, prompt, _begun(request.messages)),
         )
         # Nothing stands before it that would be lost where a part of the text is computed without its beginning.
-        unconditional = tokenizer.chat_template is None and not any(each["content"] for each in request.messages)
+        unconditional = tokenizer.chat_template is None and not any(map(text_of, request.messages))
         rows: list[AnySequence] = []
         for index, (context, continuation) in enumerate(pairs):
             if self._reads_and_writes:

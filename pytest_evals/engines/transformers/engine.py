@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,20 @@ from pytest_evals.engines.protocol import (
 from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.engines.transformers import tensor_parallel
 from pytest_evals.engines.transformers.backends.protocol import AnySequence, Backend
+from pytest_evals.engines.transformers.chat_templates import ends_note
 from pytest_evals.engines.transformers.cpu.tuning import set_threads
 from pytest_evals.engines.transformers.encoding import RequestEncoder
-from pytest_evals.engines.transformers.loading import LoadedModel, load_model
+from pytest_evals.engines.transformers.loading import LoadedModel, end_tokens, load_model
+from pytest_evals.engines.transformers.model_sampling import own_sampling
+from pytest_evals.engines.transformers.replies import GeneratedReply
 from pytest_evals.engines.transformers.selection import Backends, select_backend
 from pytest_evals.engines.transformers.sequence import ScoringSequence, TokenSequence
 from pytest_evals.engines.transformers.usage import UsageMeter
 from pytest_evals.generation import params_by_use
 from pytest_evals.hashing import content_hash
+from pytest_evals.media.parts import media_of
 
-VERSION = 3
+VERSION = 4
 """Part of every fingerprint; raise it when the same request may give another text."""
 _NEWS_SECONDS = 1.0
 _PARAMS = params_by_use("no", "device", "host")
@@ -42,20 +47,27 @@ class TransformersEngine:
     """A language model of transformers, generating in batches."""
 
     def __init__(self, loaded: LoadedModel, backends: Backends, seconds: float = 0.0) -> None:
-        identity = {**loaded.identity, "version": VERSION, "loop": backends.name}
+        sampling = own_sampling(loaded.model.generation_config).to_dict()
+        own = {"generation_config": sampling} if sampling else {}
+        identity = {**loaded.identity, "version": VERSION, "loop": backends.name, **own}
         self.model, self.tokenizer = loaded.model, loaded.tokenizer
         self.info = EngineInfo(
             loaded.device,
             loaded.dtype,
             getattr(loaded.model.config.get_text_config(decoder=True), "max_position_embeddings", None),
             identity,
-            notes=tuple(backends.notes),
+            notes=(*backends.notes, *_ends_notes(loaded)),
             rows=backends.budget.rows,
             seconds=seconds,
         )
-        self.capabilities = Capabilities(likelihoods=True, params=_PARAMS)
-        self._intake = RequestEncoder(loaded, self.info, self.capabilities)
+        self.capabilities = Capabilities(True, _PARAMS, loaded.processor.kinds, loaded.processor.problem)
+        self._intake = RequestEncoder(
+            loaded, self.info, self.capabilities, None if backends.media is None else backends.media.encoder
+        )
         self._loops: list[Backend] = backends.loops
+        self._media = backends.media
+        # Requests that want to be alone are computed when nothing else is left to do.
+        self._order = [self._loops[0], *([backends.media] if backends.media is not None else []), *self._loops[1:]]
         self._meter: UsageMeter = backends.meter
         self._answers: dict[str, PendingRequest] = {}
         self._ranks = loaded.ranks
@@ -66,12 +78,13 @@ class TransformersEngine:
         if self._ranks > 1 and not isinstance(requests, tensor_parallel.SharedInbox):
             requests = tensor_parallel.SharedInbox(requests)
         while True:
-            arrived = requests.take(wait=not any(self._loops))
-            if not arrived and not any(self._loops):
+            arrived = requests.take(wait=not any(self._order))
+            if not arrived and not any(self._order):
                 return
             yield from self._accept(arrived)
-            for loop in self._loops:
-                # Requests that want to be alone are computed when nothing else is left to do.
+            if self._media is not None:
+                yield from self._collect(self._media.feed())
+            for loop in self._order:
                 if loop:
                     progress = loop.step()
                     break
@@ -85,7 +98,7 @@ class TransformersEngine:
             yield from self._collect([(row, None) for row in progress.finished])
             yield from self._collect(list(progress.failed))
             now = time.perf_counter()
-            if now - told > _NEWS_SECONDS or not any(self._loops):
+            if now - told > _NEWS_SECONDS or not any(self._order):
                 yield Working(tokens, self._meter.snapshot())
                 told, tokens = now, 0
             if requests.aborted:
@@ -103,7 +116,10 @@ class TransformersEngine:
                 yield Result(request.id, error=accepted)
                 continue
             self._answers[request.id] = PendingRequest(request, accepted, time.perf_counter(), self.info.identity)
-            rows[request.alone].extend(accepted)
+            if self._media is not None and media_of(request.messages):
+                self._media.add(accepted)
+            else:
+                rows[request.alone].extend(accepted)
         if rows[False]:
             self._loops[0].add(rows[False])
         if rows[True]:
@@ -112,6 +128,8 @@ class TransformersEngine:
     def _collect(self, rows: list[tuple[AnySequence, Failure | None]]) -> Iterator[Result]:
         """Yield the result of each request whose last row this was."""
         for row, failure in rows:
+            if self._media is not None:
+                self._media.release(row)
             answer = self._answers[row.request.id]
             if answer.take(row, failure):
                 del self._answers[row.request.id]
@@ -179,31 +197,53 @@ class PendingRequest:
             prompt_tokens=first.shareable + 1,
             completion_tokens=0,
             likelihoods=likelihoods,
-            fingerprint=self._fingerprint([row.tokens for row in scored]),
+            fingerprint=self._fingerprint([_tokens_read(row, row.tokens) for row in scored]),
             latency=latency,
             queued=queued,
         )
         return Result(self._request.id, weighed)
 
     def _completion(self, first: TokenSequence, latency: float, queued: float) -> Completion:
-        samples = tuple(row.text for row in self._rows if isinstance(row, TokenSequence))
-        return Completion(
-            first.text,
-            finish_reason=first.finish_reason or "stop",
+        samples = tuple(_answer(row) for row in self._rows if isinstance(row, TokenSequence))
+        return replace(
+            samples[0],
             prompt_tokens=first.prompt_tokens,
-            completion_tokens=len(first.generated),
             logprobs=tuple(first.logprobs) if self._request.params.logprobs else None,
             samples=samples if len(samples) > 1 else (),
-            fingerprint=self._fingerprint(first.prompt),
+            fingerprint=self._fingerprint(_tokens_read(first, first.prompt)),
             latency=latency,
             queued=queued,
         )
 
     def _fingerprint(self, tokens: Any) -> str:
         """Cover weights, tokenizer, template, dtype, versions, token ids and parameters."""
-        return content_hash(
-            [dict(self._identity), tokens, self._request.params.to_dict(), self._request.choices], length=24
-        )
+        asked = [dict(self._identity), tokens, self._rows[0].request.params.to_dict(), self._request.choices]
+        media = [part["sha256"] for part in media_of(self._request.messages)]
+        return content_hash([*asked, media] if media else asked, length=24)
+
+
+def _tokens_read(row: AnySequence, tokens: Sequence[int]) -> Sequence[int]:
+    """Return the tokens of a row as the model's tokenizer has them: ids that stand for media follow from the order of requests."""
+    return tokens if row.media is None else row.media.prompt.ids
+
+
+def _ends_notes(loaded: LoadedModel) -> list[str]:
+    note = ends_note(loaded.tokenizer, end_tokens(loaded.model, loaded.tokenizer))
+    return [note] if note else []
+
+
+def _answer(row: TokenSequence) -> Completion:
+    reply = row.reply or GeneratedReply("")
+    return Completion(
+        reply.text,
+        finish_reason=row.finish_reason or "stop",
+        completion_tokens=len(row.generated),
+        reasoning=reply.reasoning,
+        reasoning_tokens=reply.reasoning_tokens,
+        tool_calls=reply.tool_calls,
+        raw=reply.raw,
+        tool_call_error=reply.tool_call_error,
+    )
 
 
 def _likelihood(text: str, rows: Sequence[ScoringSequence]) -> Likelihood:

@@ -6,8 +6,8 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,18 @@ from transformers.distributed.configuration_utils import DistributedConfig
 
 from pytest_evals.engines.embedded import EMBEDDED, EMBEDDED_PACKAGE, EMBEDDED_REPOSITORY, embedded_weights
 from pytest_evals.engines.model_cache import conversion_of, files_digest
+from pytest_evals.engines.run_date import run_date
 from pytest_evals.engines.spec import ModelSpec
+from pytest_evals.engines.transformers.chat_templates import reads_date, turn_ends
 from pytest_evals.engines.transformers.device import choose_device, choose_dtype
+from pytest_evals.engines.transformers.multimodal import (
+    MULTIMODAL,
+    NO_PROCESSOR,
+    Processor,
+    is_multimodal,
+    load_processor,
+    reading_versions,
+)
 from pytest_evals.errors import ModelError
 
 
@@ -35,6 +45,10 @@ class LoadedModel:
     """Processes that the model is divided over; see `tensor_parallel`."""
     template: str | None = None
     """The chat template that the specification asks for: a file, ``none``, or nothing."""
+    prompts: Mapping[str, Any] = field(default_factory=dict)
+    """The options of the specification that say how prompts are written and replies are read."""
+    processor: Processor = NO_PROCESSOR
+    """What reads images and audio for it."""
 
 
 def load_model(spec: ModelSpec, options: dict[str, Any], report: Callable[[str], None]) -> LoadedModel:
@@ -56,7 +70,7 @@ def load_model(spec: ModelSpec, options: dict[str, Any], report: Callable[[str],
     source = _source(spec, report)
     report(f"loading on {device} as {dtype}")
     try:
-        model, tokenizer = _load(source, spec, getattr(torch, dtype), ranks)
+        model, tokenizer, processor = _load(source, spec, getattr(torch, dtype), ranks)
     except ModelError:
         raise
     except Exception as error:  # a damaged or unknown model makes its loader raise anything
@@ -64,9 +78,12 @@ def load_model(spec: ModelSpec, options: dict[str, Any], report: Callable[[str],
     if ranks == 1:
         model.to(device)
     model.eval()
-    return LoadedModel(
-        model, tokenizer, device, dtype, _identity(source, model, tokenizer, dtype), ranks, spec.options.get("template")
-    )
+    prompts = {name: value for name, value in spec.options.items() if spec.kind.options[name].of_prompts}
+    identity = _identity(source, model, tokenizer, dtype)
+    if processor.kinds:
+        identity["media"] = reading_versions()
+    template = spec.options.get("template")
+    return LoadedModel(model, tokenizer, device, dtype, identity, ranks, template, prompts, processor)
 
 
 def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
@@ -81,6 +98,11 @@ def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(configured if isinstance(configured, (list, tuple)) else [configured])
 
 
+def all_end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Return the ids that end a completion: `end_tokens`, and what the chat template writes behind an answer."""
+    return end_tokens(model, tokenizer) | turn_ends(tokenizer)
+
+
 def _source(spec: ModelSpec, report: Callable[[str], None]) -> str:
     if spec.name != EMBEDDED:
         return spec.name
@@ -88,12 +110,30 @@ def _source(spec: ModelSpec, report: Callable[[str], None]) -> str:
     return EMBEDDED_REPOSITORY if weights is None else str(converted(weights, report))
 
 
-def _load(source: str, spec: ModelSpec, dtype: torch.dtype, ranks: int) -> tuple[Any, Any]:
+def _load(source: str, spec: ModelSpec, dtype: torch.dtype, ranks: int) -> tuple[Any, Any, Processor]:
     config = transformers.AutoConfig.from_pretrained(source, revision=spec.revision)
-    kind = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
+    processor = load_processor(source, revision=spec.revision) if is_multimodal(config) else NO_PROCESSOR
     tokenizer = transformers.AutoTokenizer.from_pretrained(source, revision=spec.revision)
+    if processor.kinds:
+        # It may have tokens of its own, and the only chat template.
+        own = processor.processor
+        tokenizer = getattr(own, "tokenizer", None) or tokenizer
+        tokenizer.chat_template = getattr(own, "chat_template", None) or tokenizer.chat_template
     divided = {"distributed_config": DistributedConfig(tp_size=ranks)} if ranks > 1 else {}
-    return kind.from_pretrained(source, revision=spec.revision, dtype=dtype, **divided), tokenizer
+    kind = _model_class(config, processor)
+    return kind.from_pretrained(source, revision=spec.revision, dtype=dtype, **divided), tokenizer, processor
+
+
+def _model_class(config: Any, processor: Processor) -> Any:
+    """Return the class that loads a model: with its towers for images and audio where these can be used, and where there is no
+    class without them.
+    """
+    if config.is_encoder_decoder:
+        return transformers.AutoModelForSeq2SeqLM
+    causal = transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING
+    if is_multimodal(config) and (processor.kinds or type(config) not in causal):
+        return MULTIMODAL
+    return transformers.AutoModelForCausalLM
 
 
 def _load_advice(spec: ModelSpec, error: Exception) -> str:
@@ -111,7 +151,8 @@ def _identity(source: str, model: Any, tokenizer: Any, dtype: str) -> dict[str, 
     weights = files_digest(folder) if folder.is_dir() else f"{source}@{getattr(model.config, '_commit_hash', None)}"
     template = hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest()[:16]
     versions = {"transformers": transformers.__version__, "torch": torch.__version__}
-    return {"engine": "transformers", "weights": weights, "template": template, "dtype": dtype, **versions}
+    date = {"date": run_date().isoformat()} if reads_date(str(tokenizer.chat_template)) else {}
+    return {"engine": "transformers", "weights": weights, "template": template, "dtype": dtype, **versions, **date}
 
 
 def converted(gguf: Path, report: Callable[[str], None]) -> Path:

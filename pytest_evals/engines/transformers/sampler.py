@@ -119,18 +119,16 @@ def _logprobs(logits: torch.Tensor, tokens: torch.Tensor, rows: Sequence[TokenSe
 
 
 def adjust(logits: torch.Tensor, rows: Sequence[TokenSequence]) -> torch.Tensor:
-    """Return the logits after repetition penalties and grammars; the argument is not changed."""
+    """Return the logits after repetition penalties, grammars and budgets of thoughts; the argument is not changed."""
     penalised = [index for index, row in enumerate(rows) if row.request.params.repetition_penalty != 1]
-    guided = [index for index, row in enumerate(rows) if row.guide is not None]
-    if not penalised and not guided:
+    constrained = [index for index, row in enumerate(rows) if row.constrained]
+    if not penalised and not constrained:
         return logits
     logits = logits.float().clone()
     for index in penalised:
         penalise(logits[index], rows[index])
-    for index in guided:
-        guide = rows[index].guide
-        if guide is not None:
-            guide.hide(logits[index])
+    for index in constrained:
+        rows[index].constrain(logits[index])
     return logits
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import torch
 from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.engines.transformers import tensor_parallel
 from pytest_evals.engines.transformers.backends.generate import GenerateBackend
+from pytest_evals.engines.transformers.backends.media import MediaBackend, PackedMedia
 from pytest_evals.engines.transformers.backends.packed import PackedBackend
 from pytest_evals.engines.transformers.backends.protocol import AnySequence, Backend
 from pytest_evals.engines.transformers.backends.reference import ReferenceBackend
@@ -21,6 +23,8 @@ from pytest_evals.engines.transformers.cpu.setup import speed_up
 from pytest_evals.engines.transformers.cuda.setup import DECODE_MODES, BlockBackend, enable_static_decode, tally_of
 from pytest_evals.engines.transformers.device import choose_budget, settle_on, shape_of, table_room
 from pytest_evals.engines.transformers.loading import LoadedModel
+from pytest_evals.engines.transformers.multimodal import MediaEncoder
+from pytest_evals.engines.transformers.packed.media_embeddings import MediaEmbeddings, media_difference
 from pytest_evals.engines.transformers.packed.model_runner import ModelRunner
 from pytest_evals.engines.transformers.packed.speculation import PromptLookup
 from pytest_evals.engines.transformers.sampler import Sampler
@@ -51,6 +55,8 @@ class Backends:
     budget: BatchLimits
     meter: UsageMeter
     notes: list[str] = field(default_factory=list)
+    media: MediaBackend | None = None
+    """The loop for requests with images or audio; `None` for a model that reads texts only."""
 
 
 def select_backend(loaded: LoadedModel, spec: ModelSpec, options: Mapping[str, Any]) -> Backends:
@@ -81,8 +87,57 @@ def select_backend(loaded: LoadedModel, spec: ModelSpec, options: Mapping[str, A
         # Every rank must make the same plans.
         budget = BatchLimits(**tensor_parallel.shared(dataclasses.asdict(budget)))
     if runner is None:
-        return _generating(loaded, budget, meter, why_not, exact=bool(options.get("exact")))
-    return _packing(loaded, runner, Backends("packed", [], budget, meter, notes), options)
+        backends = _generating(loaded, budget, meter, why_not, exact=bool(options.get("exact")))
+    else:
+        backends = _packing(loaded, runner, Backends("packed", [], budget, meter, notes), options)
+    if loaded.processor.kinds:
+        backends.media = _media_backend(loaded, runner, backends, options)
+    return backends
+
+
+def _media_backend(
+    loaded: LoadedModel, runner: ModelRunner | None, backends: Backends, options: Mapping[str, Any]
+) -> MediaBackend:
+    """Return the loop for requests with images or audio."""
+    reference, exact = backends.loops[-1], bool(options.get("exact"))
+    encoder = MediaEncoder(loaded.processor)
+    packed = None
+    if (
+        runner is not None
+        and isinstance(reference, ReferenceBackend)
+        and not exact
+        and "media" not in options.get("without", ())
+    ):
+        packed = _packed_media(loaded, runner, backends, encoder, reference)
+    return MediaBackend(
+        loaded.model,
+        dataclasses.replace(backends.budget, rows=1) if exact else backends.budget,
+        backends.meter,
+        loaded.device,
+        encoder=encoder,
+        plainly=reference.plainly if isinstance(reference, ReferenceBackend) else contextlib.nullcontext,
+        packed=packed,
+    )
+
+
+def _packed_media(
+    loaded: LoadedModel, runner: ModelRunner, backends: Backends, encoder: MediaEncoder, reference: ReferenceBackend
+) -> PackedMedia | None:
+    """Return the packed loop for rows with media, where it gives the model's own logits for a prompt with one."""
+    # Captured steps, and other processes that hold a part of the model, know nothing of ids beyond the vocabulary.
+    if runner.decoder is not None or loaded.ranks > 1:
+        return None
+    embeddings = MediaEmbeddings(loaded.model, reference.plainly)
+    try:
+        difference = media_difference(loaded.model, runner, encoder, embeddings, loaded.tokenizer)
+    except Exception:  # noqa: BLE001 - a model's own code and its processor may do anything with what they do not expect
+        runner.clear()
+        difference = float("inf")
+    # Stricter than elsewhere: what differs for a small picture may differ more for a large one.
+    if difference > TOLERANCE.get(loaded.model.dtype, 1e-3) / 10:
+        embeddings.remove()
+        return None
+    return PackedMedia(backends.loops[0], embeddings, backends.budget.rows)
 
 
 def _packing(loaded: LoadedModel, runner: ModelRunner, backends: Backends, options: Mapping[str, Any]) -> Backends:

@@ -15,6 +15,7 @@ import torch
 
 from pytest_evals.engines.protocol import Request
 from pytest_evals.engines.transformers.backends.protocol import AnySequence
+from pytest_evals.engines.transformers.multimodal import media_tokens
 from pytest_evals.engines.transformers.packed.model_runner import ModelRunner, TokenSampler
 from pytest_evals.engines.transformers.sampler import Uniforms, filtered
 from pytest_evals.engines.transformers.scheduling.plan import BatchLimits
@@ -58,7 +59,8 @@ def largest_difference(model: Any, runner: ModelRunner, vocabulary: int) -> floa
 
     Raises whatever a model raises that cannot be run this way.
     """
-    prompts = _prompts(vocabulary)
+    avoided = media_tokens(model.config)
+    prompts = [without(avoided, prompt) for prompt in _prompts(vocabulary)]
     params = GenerationParams(max_new_tokens=_NEW_TOKENS)
     rows = [
         TokenSequence(Request(str(index), "", (), params), prompt, NullTokenizer(), frozenset())
@@ -87,7 +89,11 @@ def padding_is_harmless(model: Any) -> bool:
     """Tell whether a prompt beside a longer one, padded on the left, gets the logits that it gets alone."""
     config = model.config.get_text_config(decoder=True)
     generator = torch.Generator().manual_seed(0)
-    short, long = (torch.randint(3, config.vocab_size, (1, count), generator=generator) for count in _LENGTHS[:2])
+    avoided = media_tokens(model.config)
+    short, long = (
+        torch.tensor([without(avoided, torch.randint(3, config.vocab_size, (count,), generator=generator).tolist())])
+        for count in _LENGTHS[:2]
+    )
     padded = torch.zeros((2, long.shape[1]), dtype=torch.long)
     mask = torch.zeros_like(padded)
     for index, prompt in enumerate((short, long)):
@@ -110,6 +116,16 @@ def padding_is_harmless(model: Any) -> bool:
     return bool(difference <= TOLERANCE.get(model.dtype, 1e-3))
 
 
+def without(avoided: frozenset[int], prompt: Sequence[int]) -> list[int]:
+    """Return a prompt in which the next token stands for one that is avoided: alone it may mean nothing to the model."""
+    changed = []
+    for token in prompt:
+        while token in avoided:
+            token = token - 1 if token else max(avoided) + 1  # noqa: PLW2901 - it is looked for
+        changed.append(token)
+    return changed
+
+
 def _prompts(vocabulary: int) -> list[list[int]]:
     generator = torch.Generator().manual_seed(0)
 
@@ -129,7 +145,9 @@ SAMPLED = replace(GREEDY, temperature=0.8, top_k=20, top_p=0.95, min_p=0.02, see
 """Every filter is used."""
 
 
-def rehearsed_rows(vocabulary: int, params: GenerationParams = GREEDY) -> list[TokenSequence]:
+def rehearsed_rows(
+    vocabulary: int, params: GenerationParams = GREEDY, avoided: frozenset[int] = frozenset()
+) -> list[TokenSequence]:
     """Return rows with prompts of several lengths, always the same, two of them with a common beginning."""
     generator = torch.Generator().manual_seed(1)
     shared, *prompts = (
@@ -137,7 +155,7 @@ def rehearsed_rows(vocabulary: int, params: GenerationParams = GREEDY) -> list[T
     )
     prompts[:2] = ([*shared, *prompt] for prompt in prompts[:2])
     return [
-        TokenSequence(Request(str(index), "", (), params), prompt, NullTokenizer(), frozenset())
+        TokenSequence(Request(str(index), "", (), params), without(avoided, prompt), NullTokenizer(), frozenset())
         for index, prompt in enumerate(prompts)
     ]
 
@@ -146,7 +164,7 @@ def generate_sample(
     runner: ModelRunner, model: Any, sampler: TokenSampler, params: GenerationParams = GREEDY
 ) -> list[TokenSequence]:
     """Return `rehearsed_rows` that were written with the runner."""
-    rows = rehearsed_rows(model.config.get_text_config(decoder=True).vocab_size, params)
+    rows = rehearsed_rows(model.config.get_text_config(decoder=True).vocab_size, params, media_tokens(model.config))
     scheduler: Scheduler[AnySequence] = Scheduler(BatchLimits(len(rows), 1 << 20, cascade=None))
     scheduler.add(rows)
     try:

@@ -81,12 +81,17 @@ async def _generate(
     name = next(iter(guide), None)
     if name is not None and able(model, name):
         try:
-            return Reply((await _completed(model.generate(messages, **generation, **guide))).text, held=True)
+            return Reply(said_by(await _completed(model.generate(messages, **generation, **guide))), held=True)
         except ModelCallError as error:
             if error.kind != "unsupported":
                 raise
             unable(model, name)
-    return Reply((await _completed(model.generate(messages, **generation))).text)
+    return Reply(said_by(await _completed(model.generate(messages, **generation))))
+
+
+def said_by(completion: Completion) -> str:
+    """Return what a judge said beside its thoughts; of one that did nothing but think, these, as such."""
+    return f"<think>{completion.reasoning}" if completion.reasoning and not completion.text else completion.text
 
 
 async def _completed(call: Awaitable[Completion]) -> Completion:

@@ -48,7 +48,7 @@ def custom(
     limits = declared_limits(schema)
 
     async def run(scene: Scene) -> Any:
-        messages = _messages(scene, template, shown)
+        messages = scene.shown(_messages(scene, template, shown))
         models = [model for model in judges_of(scene.judge, options) for _ in range(options.votes)]
         found = await together(
             _respond(model, options, messages, response, schema, shown, scene.material()) for model in models

@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pytest_evals.case import Case
-from pytest_evals.completion import Completion, Message
+from pytest_evals.completion import Completion, Message, text_of
 from pytest_evals.errors import SuiteError
 from pytest_evals.fixtures.grader import Fixture, grader_fixture
 from pytest_evals.graders.judges.options import Options
@@ -27,6 +27,7 @@ from pytest_evals.graders.judges.subject import (
     with_subject,
 )
 from pytest_evals.questions.scales import Scale, set_scale
+from pytest_evals.suites.media import images_of
 from pytest_evals.templates.rendering import render_text
 
 if TYPE_CHECKING:
@@ -45,6 +46,17 @@ class Scene:
     def render(self, template: str) -> str:
         """Render a template of the author's: what it inserts of the conversation stands between markers."""
         return render_text(template, self.scope)
+
+    def shown(self, messages: Sequence[Message]) -> list[Message]:
+        """Return a conversation with the images of the case before the text of its last message."""
+        images = images_of(self.options.images, self.scope)
+        if not images:
+            return list(messages)
+        parts = [
+            *({"type": "image", "image": image} for image in images),
+            {"type": "text", "text": text_of(messages[-1])},
+        ]
+        return [*messages[:-1], cast("Message", {**messages[-1], "content": parts})]
 
     def material(self, *judged: str) -> Material:
         """Return the texts that the judge is shown and that are not its author's. ``judged``: those judged in place of the
@@ -98,6 +110,7 @@ def judge_fixture(
         bounds = (worth[0], worth[-1]) if len(worth) > 1 else None
     settings = {name: template for name, template in templates.items() if items_only(template)}
     settings |= options.sources.settings()
+    settings |= {f"images.{number}": image for number, image in enumerate(options.images)}
     return grader_fixture(
         judged,
         name=options.name,
@@ -165,4 +178,4 @@ def messages_of(
 ) -> list[Message]:
     """Return the conversation in which the judge is asked about the case."""
     shown = scene.subject.blocks() if blocks is None else blocks
-    return conversation(head, shown, tail, examples, scene.options.system)
+    return scene.shown(conversation(head, shown, tail, examples, scene.options.system))

@@ -15,6 +15,8 @@ from pytest_evals.graders.judges.subject import Sources
 How = Literal["majority", "mean"]
 OURS = ("json_schema", "regex", "choice", "n")
 """Generation parameters that a judge sets itself."""
+THINKING = 1024
+"""Tokens that a judge may think before its reply, where it is a model that thinks."""
 SAMPLING_TEMPERATURE = 0.7
 
 
@@ -27,7 +29,8 @@ class Common(TypedDict, total=False):
     ``reasoning``: let the judge reason before it decides. ``generation``: parameters of its replies. ``threshold``: from
     which value on the grade passes. ``run_if``: an expression over the case; where it is false, the judge does not apply.
     ``name``: the fixture's name. ``preflight``: a `Preflight` that the judge must pass before anything is generated.
-    ``answer, question, reference, context``: templates of what is judged; see `Sources`.
+    ``answer, question, reference, context``: templates of what is judged; see `Sources`. ``images``: what the judge is shown before
+    it, as in ``cases(images=...)``.
     """
 
     model: str | Sequence[str] | None
@@ -45,6 +48,7 @@ class Common(TypedDict, total=False):
     question: str | None
     reference: str | None
     context: str | None
+    images: str | Sequence[str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ class Options:
     run_if: str | None = None
     name: str | None = None
     preflight: Preflight | None = None
+    images: tuple[str, ...] = ()
 
     @property
     def several(self) -> bool:
@@ -72,7 +77,7 @@ class Options:
 
     def sampling(self, max_new_tokens: int) -> dict[str, Any]:
         """Return the generation parameters of a first reply, of this length unless the author said otherwise."""
-        base: dict[str, Any] = {"max_new_tokens": max_new_tokens}
+        base: dict[str, Any] = {"max_new_tokens": max_new_tokens, "thinking_allowance": THINKING}
         if self.votes > 1:
             base["temperature"] = SAMPLING_TEMPERATURE
         return {**base, **self.generation}
@@ -109,6 +114,7 @@ def read_options(kind: str, given: Mapping[str, Any], *, how: How, refused: Sequ
         run_if=texts["run_if"],
         name=texts["name"],
         preflight=_preflight(kind, given.get("preflight")),
+        images=_images(kind, given.get("images")),
     )
     if options.votes > 1 and options.sampling(1)["temperature"] == 0:
         raise SuiteError(
@@ -146,6 +152,13 @@ def _examples(kind: str, value: object) -> tuple[Mapping[str, Any], ...]:
     if not isinstance(value, (list, tuple)) or not all(isinstance(entry, Mapping) for entry in value):
         raise SuiteError(f"{kind}: examples must be a list of objects with 'answer' and 'verdict', not {value!r:.80}")
     return tuple(value)
+
+
+def _images(kind: str, value: object) -> tuple[str, ...]:
+    images = () if value is None else (value,) if isinstance(value, str) else value
+    if not isinstance(images, (list, tuple)) or not all(isinstance(entry, str) and entry for entry in images):
+        raise SuiteError(f"{kind}: images must be a locator as 'item.photo', or a list of locators, not {value!r:.60}")
+    return tuple(images)
 
 
 def _flag(kind: str, name: str, value: object) -> bool:

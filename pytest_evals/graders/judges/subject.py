@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from pytest_evals.completion import Completion, Message, text_of
+from pytest_evals.completion import Completion, Message
 from pytest_evals.errors import SuiteError, TemplateError
 from pytest_evals.graders.judges.reading.quotation import Material
+from pytest_evals.media.parts import shown_text
 from pytest_evals.templates.locators import locate
 from pytest_evals.templates.rendering import render, render_text
 
@@ -33,6 +35,34 @@ class Delimited(str):
         made = super().__new__(cls, delimited(name, text))
         made.text = text
         return made
+
+
+class DelimitedCompletion(Delimited):
+    """The answer between markers, whose other parts templates name as its fields: ``{{completion.reasoning}}``."""
+
+    __slots__ = ("fields",)
+    fields: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, completion: Completion) -> Self:
+        """Put a completion between markers."""
+        made = cls("ANSWER", completion.text)
+        made.fields = completion.fields()
+        return made
+
+    def __getitem__(self, name: Any) -> Any:
+        if not isinstance(name, str):
+            return super().__getitem__(name)
+        value = self.fields[name]
+        return Delimited(name.upper(), value) if name in ("text", "reasoning", "raw") else value
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _COMPLETION_PARTS:
+            return self[name]
+        raise AttributeError(name)
+
+
+_COMPLETION_PARTS = frozenset(Completion().fields()) - {"text"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +146,10 @@ def scope_of(row: Mapping[str, Any], fixtures: Mapping[str, Any], metadata: Mapp
     completion = fixtures.get("completion")
     if isinstance(completion, Completion):
         before = completion.messages[:-1]
-        scope["completion"] = Delimited("ANSWER", completion.text)
+        scope["completion"] = DelimitedCompletion.of(completion)
         scope["question"] = Delimited("QUESTION", last_user_turn(before))
         scope["conversation"] = Delimited("CONVERSATION", as_conversation(before))
-        scope["turns"] = [{"role": turn["role"], "content": neutral(text_of(turn))} for turn in completion.messages]
+        scope["turns"] = [{"role": turn["role"], "content": neutral(_said(turn))} for turn in completion.messages]
     return scope
 
 
@@ -150,8 +180,17 @@ def read_subject(sources: Sources, scope: Mapping[str, Any]) -> Subject:
 
 def insert(template: str, scope: Mapping[str, Any]) -> str:
     """Render a template whose result is shown between markers: what it inserts is the bare text."""
-    bare = {name: value.text if isinstance(value, Delimited) else value for name, value in scope.items()}
+    bare = {name: _bare(template, value) for name, value in scope.items()}
     return render_text(template, bare)
+
+
+def _bare(template: str, value: Any) -> Any:
+    if isinstance(value, DelimitedCompletion) and _PART.search(template):
+        return value.fields
+    return value.text if isinstance(value, Delimited) else value
+
+
+_PART = re.compile(r"\bcompletion\s*[.\[]")
 
 
 def raw(template: str, scope: Mapping[str, Any]) -> Any:
@@ -197,13 +236,20 @@ def join_documents(documents: Sequence[str]) -> str:
 def as_conversation(messages: Sequence[Message]) -> str:
     """Return turns as one text: a single user's turn as it is, several with their roles."""
     if len(messages) == 1 and messages[0]["role"] == "user":
-        return str(messages[0]["content"])
-    return "\n\n".join(f"{message['role']}: {message['content']}" for message in messages)
+        return shown_text(messages[0], named=False)
+    return "\n\n".join(f"{message['role']}: {_said(message)}" for message in messages)
+
+
+def _said(message: Message) -> str:
+    """Return what a turn says: its text, and the calls of tools as the conversation has them."""
+    calls = [json.dumps(call["function"], ensure_ascii=False) for call in message.get("tool_calls") or ()]
+    text = shown_text(message, named=False)
+    return "\n".join([*([text] if text or not calls else []), *calls])
 
 
 def last_user_turn(messages: Sequence[Message]) -> str:
     """Return what the user said last, nothing where no user spoke."""
-    return next((str(message["content"]) for message in reversed(messages) if message["role"] == "user"), "")
+    return next((shown_text(message, named=False) for message in reversed(messages) if message["role"] == "user"), "")
 
 
 # -- Which names a judge's template uses: what must be known before the template can be rendered.

@@ -40,6 +40,7 @@ def page(
         f"style-src '{_digest(style)}'",
         f"script-src '{_digest(script)}'",
         "img-src data:",
+        "media-src data:",
         *(["connect-src 'self'"] if connects else []),
         "base-uri 'none'",
         "form-action 'none'",

@@ -43,19 +43,38 @@ function gradeVerdict(grade) {
 }
 
 function conversation(sample) {
-  const messages = (sample.thread ?? []).map((message) => messageBlock(message.role, asText(message.content)));
+  const messages = (sample.thread ?? []).map(turnBlock);
   const completion = sample.completion;
   if (completion) {
     const ended = { length: "cut at max_new_tokens", recorded: "recorded" }[completion.finish_reason];
     const facts = [ended, completion.completion_tokens !== undefined && plural(completion.completion_tokens, "token"), completion.latency && `${completion.latency.toFixed(2)} s`];
-    messages.push(messageBlock("assistant", completion.text, facts.filter(Boolean).join(", "), "answer"));
-    for (const [index, text] of (completion.samples ?? []).slice(1).entries()) messages.push(messageBlock("assistant", text, `sample ${index + 2}`));
+    messages.push(messageBlock("assistant", completion.text, facts.filter(Boolean).join(", "), "answer", partsOf(completion)));
+    for (const [index, other] of (completion.samples ?? []).slice(1).entries()) messages.push(messageBlock("assistant", other.text ?? other, `sample ${index + 2}`, "", partsOf(other)));
   }
   return messages.length > 0 && h("section", { class: "conversation" }, h("h3", {}, "Conversation"), messages);
 }
 
-const messageBlock = (role, text, facts = "", kind = "") => h("div", { class: `message ${kind} ${role === "user" || role === "assistant" ? role : "other"}` },
-  h("p", { class: "role" }, role, facts && h("span", {}, ` ${facts}`)), textBlock(text, { query: state.q }));
+const messageBlock = (role, content, facts = "", kind = "", parts = {}) => h("div", { class: `message ${kind} ${role === "user" || role === "assistant" ? role : "other"}` },
+  h("p", { class: "role" }, role, facts && h("span", {}, ` ${facts}`)), parts.before, (content !== "" || !parts.after?.length) && contentBlocks(content, { query: state.q }), parts.after);
+
+const turnBlock = (message) => messageBlock(message.role, message.content ?? "", [message.name, message.tool_call_id].filter(Boolean).join(" "), "", partsOf(message));
+
+/** What an answer has beside its text: thoughts, folded, and calls of tools. */
+function partsOf({ reasoning, reasoning_content: thoughts = reasoning, reasoning_tokens: tokens, tool_calls: calls, tool_call_error: problem }) {
+  return {
+    before: thoughts && h("details", { class: "reasoning" }, h("summary", {}, tokens === undefined ? "Reasoning" : `Reasoning · ${plural(tokens, "token")}`), textBlock(thoughts, { query: state.q })),
+    after: [...(calls ?? []).map((call) => callBlock(call.function ?? call)), ...(problem ? [h("p", { class: "problem" }, `A call that cannot be parsed: ${problem}`)] : [])],
+  };
+}
+
+/** A call of a tool: its name, and each argument on a line. */
+function callBlock({ name, arguments: written }) {
+  let given = written ?? {};
+  if (typeof given === "string") try { given = JSON.parse(given); } catch { /* it is shown as it is */ }
+  const named = given !== null && typeof given === "object" && !Array.isArray(given);
+  return h("div", { class: "call" }, textBlock(asText(name), { query: state.q }),
+    named ? h("dl", { class: "facts" }, Object.entries(given).map(([key, value]) => [h("dt", {}, key), h("dd", {}, textBlock(asText(value), { query: state.q }))])) : textBlock(asText(given), { query: state.q }));
+}
 
 function sinceBaseline(sample) {
   if (sample.before?.text === undefined) return null;
@@ -80,8 +99,8 @@ function calls(sample) {
   if (!sample.calls?.length) return null;
   return h("section", {}, h("h3", {}, "Calls of models"), sample.calls.map((call) => h("details", {},
     h("summary", {}, [call.by, call.model && short(call.model), call.completion_tokens && plural(call.completion_tokens, "token"), call.error && "no answer"].filter(Boolean).join(" · ")),
-    (call.messages ?? []).map((message) => messageBlock(message.role, asText(message.content))),
-    call.text !== undefined && call.text !== null && messageBlock("assistant", call.text, "", "answer"),
+    (call.messages ?? []).map(turnBlock),
+    call.text !== undefined && call.text !== null && messageBlock("assistant", call.text, "", "answer", partsOf(call)),
     call.error && textBlock(`${call.error.kind}: ${call.error.message}`), call.likelihoods && textBlock(asText(call.likelihoods)))));
 }
 
@@ -92,7 +111,7 @@ function named(title, values) {
 }
 
 function technical(sample) {
-  const { text, samples: texts, ...facts } = sample.completion ?? {};
+  const { text, samples: texts, reasoning, raw, tool_calls: called, ...facts } = sample.completion ?? {};
   return h("details", {}, h("summary", {}, "Technical"), h("dl", { class: "facts" },
     [["pytest id", sample.nodeid], ["sample", sample.id], ["model", sample.model], ...Object.entries(facts), ...Object.entries(sample.timing ?? {})]
       .filter(([, value]) => value !== undefined && value !== null).map(([name, value]) => [h("dt", {}, name), h("dd", {}, asText(value))])));

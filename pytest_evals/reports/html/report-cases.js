@@ -27,7 +27,8 @@ async function readSamples() {
 function haystack(sample) {
   haystacks[sample.index] ??= [
     sample.case, sample.suite, sample.model ?? "", sample.location ?? "", sample.completion?.text ?? "", sample.error?.message ?? "",
-    ...(sample.thread ?? []).map((message) => asText(message.content)), ...(sample.grades ?? []).map((grade) => grade.reasoning ?? ""),
+    ...(sample.thread ?? []).map((message) => [contentText(message.content ?? ""), message.tool_calls ? JSON.stringify(message.tool_calls) : ""].join("\n")),
+    sample.completion?.tool_calls ? JSON.stringify(sample.completion.tool_calls) : "", ...(sample.grades ?? []).map((grade) => grade.reasoning ?? ""),
     sample.fields ? JSON.stringify(sample.fields) : "", sample.tasks ? JSON.stringify(sample.tasks) : "",
   ].join("\n").toLowerCase();
   return haystacks[sample.index];

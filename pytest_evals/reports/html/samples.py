@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_evals.baselines.loading import Baseline
 from pytest_evals.baselines.pairing import join
+from pytest_evals.reports.html.media import PageMedia
 from pytest_evals.scores.records import CaseRecord
 
 CHUNK = 500
@@ -17,11 +18,15 @@ SampleKey = tuple[str, str, str, int]
 
 
 def chunks(
-    samples: Iterable[Sample], before: Mapping[SampleKey, Sample] | None = None
+    samples: Iterable[Sample],
+    before: Mapping[SampleKey, Sample] | None = None,
+    media: PageMedia | None = None,
 ) -> Iterator[list[dict[str, Any]]]:
-    """Yield the samples in lists of a few hundred. ``before``: what the baseline has of the same cases."""
-    known = before or {}
-    entries = (entry(sample, known.get(case_key(sample))) for sample in samples)
+    """Yield the samples in lists of a few hundred. ``before``: what the baseline has of the same cases; ``media``: how the page
+    shows images and audio.
+    """
+    known, shown = before or {}, media or PageMedia(())
+    entries = (entry(sample, known.get(case_key(sample)), shown) for sample in samples)
     while chunk := list(itertools.islice(entries, CHUNK)):
         yield chunk
 
@@ -46,12 +51,13 @@ def samples_before(baseline: Baseline, records: Sequence[CaseRecord]) -> dict[Sa
     return found
 
 
-def entry(sample: Sample, before: Sample | None = None) -> dict[str, Any]:
+def entry(sample: Sample, before: Sample | None = None, media: PageMedia | None = None) -> dict[str, Any]:
     """Return one sample as plain data."""
+    shown = media or PageMedia(())
     interaction = sample["interaction"]
     completion = interaction["completion"]
     thread = list(interaction["thread"])
-    if completion and thread and thread[-1] == {"role": "assistant", "content": completion["text"]}:
+    if completion and thread and _is_answer(thread[-1], completion):
         # The answer is shown from the completion.
         thread.pop()
     found = {
@@ -63,18 +69,33 @@ def entry(sample: Sample, before: Sample | None = None) -> dict[str, Any]:
         "location": _location(sample.get("location")),
         "repeat": sample["repeat"] if sample["repeat"] != 1 else None,
         "outcome": sample["outcome"],
-        "thread": thread,
+        "thread": _messages(thread, shown),
         "completion": _filled(completion or {}),
         "grades": [_grade(grade) for grade in sample["grades"]],
         "fields": interaction["metadata"],
         "tasks": sample["tasks"],
-        "calls": sample.get("calls"),
+        "calls": [{**call, "messages": _messages(call["messages"], shown)} for call in sample.get("calls") or ()],
         "label": sample.get("label"),
         "error": sample["error"],
         "timing": sample["timing"],
         "before": _before(before) if before else None,
     }
     return _filled(found)
+
+
+def _messages(messages: Iterable[Mapping[str, Any]], media: PageMedia) -> list[dict[str, Any]]:
+    return [{**message, "content": media.shown(message.get("content"))} for message in messages]
+
+
+def _is_answer(message: Mapping[str, Any], completion: Mapping[str, Any]) -> bool:
+    """Tell whether the last message says what the completion says, and no more."""
+    known = ("role", "content", "reasoning_content", "tool_calls")
+    return (
+        message.get("role") == "assistant"
+        and (message.get("content") or "") == completion["text"]
+        and message.get("reasoning_content") == completion.get("reasoning")
+        and all(name in known for name, value in message.items() if value is not None)
+    )
 
 
 def _location(location: Mapping[str, Any] | None) -> str | None:

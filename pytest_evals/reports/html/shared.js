@@ -47,6 +47,8 @@ function percent(share) {
 }
 
 const plural = (n, word) => `${count(n)} ${word}${n === 1 ? "" : "s"}`;
+/** The text of a message's content, with the names of its images and recordings. */
+const contentText = (content) => (Array.isArray(content) ? content.map((part) => (part.media ? `[${part.label}]` : part.text ?? asText(part))).join("\n") : asText(content ?? ""));
 const asText = (value) => (typeof value === "string" ? value : JSON.stringify(value, null, 2) ?? "");
 
 // -- text from elsewhere
@@ -116,6 +118,19 @@ function splitAt(text, query) {
   }
   parts.push([text.slice(end), false]);
   return parts;
+}
+
+/** A message's content: its texts, images and recordings in their order. */
+function contentBlocks(content, options = {}) {
+  if (!Array.isArray(content)) return textBlock(asText(content ?? ""), options);
+  return content.map((part) => (part.media ? mediaBlock(part) : textBlock(part.text ?? asText(part), options)));
+}
+
+/** An image or a recording: itself where it is inside of the page, with the name of its file. */
+function mediaBlock({ media, label, src, href, missing }) {
+  const name = href ? h("a", { href, rel: "noreferrer" }, label) : label;
+  const shown = src?.startsWith(`data:${media}/`) && (media === "image" ? h("img", { src, alt: label, loading: "lazy" }) : h("audio", { src, controls: true, "aria-label": label }));
+  return h("figure", { class: "media" }, shown, h("figcaption", { class: "quiet" }, name, missing && " (the file is not there, or has changed)"));
 }
 
 const outcomeWord = (word, label = word) => h("span", { class: `outcome ${word.replace(" ", "-")}` }, label);

@@ -118,18 +118,23 @@ class GenerateBackend:
     @torch.inference_mode()
     def _generate(self, rows: list[TokenSequence]) -> None:
         ids, mask = self._padded([row.prompt if self._reads_and_writes else row.tokens for row in rows])
-        prompt, padding = sum(len(row.tokens) for row in rows), int((mask == 0).sum())
+        inputs = {"input_ids": ids, "attention_mask": mask}
+        if self._reads_and_writes:
+            inputs["decoder_input_ids"] = self._written(rows)
+        self._write(rows, inputs)
+
+    def _write(self, rows: list[TokenSequence], inputs: dict[str, torch.Tensor]) -> None:
+        """Have the model go on from its ``inputs`` until all rows have ended."""
+        prompt, padding = sum(len(row.tokens) for row in rows), int((inputs["attention_mask"] == 0).sum())
         follower = Follower(rows, Steps(self._meter, prompt, padding))
         # Rows that are tried again go on with what they had; the longest rest is the batch's limit.
         limit = max(row.max_new_tokens - len(row.generated) for row in rows)
         with self._own_defaults():
             self._model.generate(
-                input_ids=ids,
-                attention_mask=mask,
+                **inputs,
                 generation_config=GenerationConfig(**_PLAIN, max_new_tokens=limit),  # type: ignore[no-untyped-call]  # transformers annotates it not
                 logits_processor=LogitsProcessorList([follower]),
                 stopping_criteria=StoppingCriteriaList([Ended(rows)]),
-                **({"decoder_input_ids": self._written(rows)} if self._reads_and_writes else {}),
             )
 
     @contextmanager

@@ -43,11 +43,12 @@ class ReferenceBackend:
 
     def step(self) -> StepProgress:
         """See `Loop.step`."""
-        with self._plainly():
+        with self.plainly():
             return self._inner.step()
 
     @contextmanager
-    def _plainly(self) -> Iterator[None]:
+    def plainly(self) -> Iterator[None]:
+        """Have the model compute as transformers made it."""
         with self._runner.detached(), self._layout.off():
             yield
 
@@ -56,7 +57,7 @@ class ReferenceBackend:
         """Return the logits of the row's next token, ``[vocabulary]``, computed as ``generate`` computes one prompt:
         the prompt at once, then token after token.
         """
-        with self._plainly():
+        with self.plainly():
             output = self._forward(row.prompt, 0, None)
             for index, token in enumerate(row.generated):
                 output = self._forward([token], len(row.prompt) + index, output.past_key_values)

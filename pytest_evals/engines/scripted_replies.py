@@ -1,0 +1,94 @@
+"""What a script returned becomes the completion: a text, an object with its parts, or a `Completion`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_evals.completion import Completion, ToolCall
+from pytest_evals.engines.protocol import Request
+from pytest_evals.replies.form import ReplyForm
+from pytest_evals.replies.reading import read_reply
+from pytest_evals.text import one_line
+from pytest_evals.tool_calls.forms import ANY
+from pytest_evals.tool_calls.numbering import calls_in, numbered
+
+_PARTS = ("text", "reasoning", "tool_calls", "finish_reason")
+
+
+class ScriptError(Exception):
+    """A script returned what is no completion; the message says what it was."""
+
+
+def completion_of_script(value: object, request: Request, form: ReplyForm) -> Completion:
+    """Return the completion: its parts, without counts and conversation. Raises `ScriptError` for what is none.
+
+    A text is divided as a reply in this ``form``. Calls of tools without an id get one.
+    """
+    if isinstance(value, str):
+        completion = _of_text(value, request, form)
+    elif isinstance(value, Completion):
+        completion = dataclasses.replace(value, messages=(), model=None)
+    elif isinstance(value, Mapping):
+        completion = _of_object(value)
+    else:
+        raise ScriptError(f"returned {type(value).__name__}, and a script returns the completion as str")
+    if not completion.tool_calls:
+        return completion
+    calls = numbered(completion.tool_calls, calls_in(request.messages))
+    return dataclasses.replace(completion, tool_calls=calls, finish_reason="tool_calls")
+
+
+def _of_text(text: str, request: Request, form: ReplyForm) -> Completion:
+    offered = request.params.tools if request.params.tool_choice != "none" else ()
+    reply = read_reply(text, dataclasses.replace(form, tools=ANY) if offered else form, tools=offered)
+    cuts = [reply.text.find(stop) for stop in request.params.stop if stop in reply.text]
+    answer = reply.text[: min(cuts)] if cuts else reply.text
+    return Completion(
+        answer,
+        finish_reason="length" if reply.unfinished else "stop",
+        reasoning=reply.reasoning,
+        tool_calls=reply.tool_calls,
+        tool_call_error=reply.problem,
+        raw=None if text == answer or cuts else text,
+    )
+
+
+def _of_object(value: Mapping[str, Any]) -> Completion:
+    unknown = [name for name in value if name not in _PARTS]
+    if unknown:
+        raise ScriptError(f"returned an object with {unknown[0]!r}, and a completion has {', '.join(_PARTS)}")
+    text, reasoning, calls = value.get("text") or "", value.get("reasoning"), value.get("tool_calls") or ()
+    if not isinstance(text, str) or not (reasoning is None or isinstance(reasoning, str)):
+        raise ScriptError(f"returned an object whose text and reasoning are no texts: {one_line(repr(value), 120)}")
+    if not isinstance(calls, (list, tuple)):
+        raise ScriptError(f"returned tool_calls that are no list: {one_line(repr(calls), 120)}")
+    return Completion(
+        text,
+        reasoning=reasoning,
+        tool_calls=tuple(_call_of(call) for call in calls),
+        finish_reason=value.get("finish_reason", "stop"),
+    )
+
+
+def _call_of(call: object) -> ToolCall:
+    if isinstance(call, ToolCall):
+        return call
+    function = call.get("function", call) if isinstance(call, Mapping) else None
+    arguments = function.get("arguments", {}) if isinstance(function, Mapping) else None
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except ValueError:
+            arguments = None
+    if (
+        not isinstance(function, Mapping)
+        or not isinstance(function.get("name"), str)
+        or not isinstance(arguments, Mapping)
+    ):
+        raise ScriptError(
+            f"returned {one_line(repr(call), 120)} among tool_calls; a call has a 'name' and an object of 'arguments'"
+        )
+    return ToolCall(function["name"], dict(arguments), call.get("id") if isinstance(call, Mapping) else None)

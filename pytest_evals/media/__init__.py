@@ -1,0 +1,1 @@
+"""Images and audio: found, read, checked and described, before any model sees them."""
