@@ -64,21 +64,16 @@ def _held_by_shell(reading: int, writing: int, seconds: float) -> int:
 
     Both, so that the kernel also ends what is left of the child's group where the child itself has ended by then.
     """
-    import fcntl
-
-    # Numbers of two digits, which the shell does not use itself. The end closes the smaller one first: the reading end hears of it.
-    held = fcntl.fcntl(writing, fcntl.F_DUPFD_CLOEXEC, 10)
-    kept = fcntl.fcntl(reading, fcntl.F_DUPFD_CLOEXEC, held + 1)
     waiting, outer = os.pipe()
-    # The first shell ends at once, so that the second has no parent to take note of its end.
-    program = f"exec 3<&0; (read -r _ <&3; exec sleep {seconds:g}) &"
+    # It writes nothing: its output is the one end, where errors would go is the other. The first shell ends at once, so that the second
+    # has no parent to take note of its end.
+    program = f"exec 3<&0; (read -r _ <&3; sleep {seconds:g}; exec >&-; :) &"
     try:
         subprocess.run(  # noqa: S603 - a constant program
             ["/bin/sh", "-c", program],
             stdin=waiting,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=(held, kept),
+            stdout=writing,
+            stderr=reading,
             start_new_session=True,
             check=True,
         )
@@ -89,8 +84,7 @@ def _held_by_shell(reading: int, writing: int, seconds: float) -> int:
         os.close(writing)
         return outer
     finally:
-        for descriptor in (waiting, held, kept):
-            os.close(descriptor)
+        os.close(waiting)
 
 
 def end_with_parent() -> None:
