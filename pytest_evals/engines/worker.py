@@ -31,7 +31,7 @@ from pytest_evals.processes import end_with_parent
 FLUSH_SECONDS = 0.02
 FLUSH_COUNT = 64
 # Before this process ends in the middle of its work, an answer that is just there has so long to be written down.
-LAST_WORDS_SECONDS = 0.05
+LAST_WORDS_SECONDS = 0.1
 # When a whole group of processes is told to end, the owner has so long to end this one.
 OWNER_SECONDS = 2.0
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -30,6 +31,44 @@ def test_it(exact, case):
 """
 PATIENCE = 120  # seconds, for what takes one or two
 ECHO = "def answer(messages):\n    return messages[-1]['content']\n"
+
+
+# Signals reach the run alone, not the tests, and Ctrl-C is heard also where the shell of the tests starts its children without it.
+TERMINAL = """
+import os, signal
+
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+"""
+
+
+class Begun:
+    """A run that goes on beside its test, forked as others are; what it prints goes to a file."""
+
+    def __init__(self, evals: Evals, *arguments: str) -> None:
+        folder = evals.pytester.path
+        (folder / "conftest.py").write_text(TERMINAL, encoding="utf-8")
+        self._output = folder / f"output-{len(list(folder.glob('output-*')))}"
+        with self._output.open("w") as file:
+            command = (sys.executable, "-mpytest", *arguments)
+            self._process: Any = evals.pytester.popen(
+                command, stdout=file, stderr=file, stdin=evals.pytester.CLOSE_STDIN
+            )
+        self.pid: int = self._process.pid
+
+    def end(self) -> tuple[int, str]:
+        """Wait for its end; return its exit status and what it printed."""
+        try:
+            self._process.wait(timeout=PATIENCE)
+        finally:
+            self.kill()
+        return self._process.returncode, self._output.read_text(encoding="utf-8")
+
+    def kill(self) -> None:
+        """End it at once, if it goes on."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
 
 
 def test_x_stops_and_keeps_what_was_done(evals_both: Evals) -> None:
@@ -60,24 +99,17 @@ def test_pytest_exit_keeps_what_was_done(evals: Evals) -> None:
 def test_ctrl_c_and_kill_leave_a_readable_artifact_and_no_engine(evals: Evals, number: signal.Signals) -> None:
     slow = "import os, pathlib, time\npathlib.Path('pid').write_text(str(os.getpid()))\n\ndef answer(messages):\n    if messages[-1]['content'] == 'c2' and pathlib.Path('slow').exists():\n        time.sleep(900)\n    return messages[-1]['content']\n"
     evals.write(SUITE.replace("BODY", "pass"), script=slow, slow="")
-    arguments = ["--evals", "--evals-artifact=run.jsonl", "--evals-model=scripted:script:answer", "-p", "no:xdist"]
-    # A process started in the background of a shell ignores Ctrl-C, and so would its children.
-    program = "import pytest, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    command = [sys.executable, "-c", f"{program}; sys.exit(pytest.main({arguments!r}))"]
-    process = subprocess.Popen(
-        command, cwd=evals.pytester.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    run = Begun(
+        evals, "--evals", "--evals-artifact=run.jsonl", "--evals-model=scripted:script:answer", "-p", "no:xdist"
     )
     _wait_until(lambda: evals.path.exists() and evals.path.read_bytes().count(b"\n") == 3, "two cases are finished")
-    process.send_signal(number)
-    try:
-        output, _ = process.communicate(timeout=PATIENCE)
-    finally:
-        process.kill()
+    os.kill(run.pid, number)
+    status, output = run.end()
     artifact = evals.artifact
     assert [sample.case_id for sample in artifact.samples] == ["c0", "c1"]
     assert not artifact.complete
     if number == signal.SIGINT:
-        assert process.returncode == pytest.ExitCode.INTERRUPTED
+        assert status == pytest.ExitCode.INTERRUPTED
         assert artifact.summary is not None
         assert artifact.summary.interruption == "KeyboardInterrupt"
         assert "6 cases: 2 passed, 0 missed, 0 failed, 0 errored, 4 not run" in output
@@ -155,7 +187,7 @@ def calls(evals: Evals) -> list[str]:
     return sorted(log.read_text(encoding="utf-8").splitlines()) if log.exists() else []
 
 
-def start(evals: Evals, *arguments: str) -> subprocess.Popen[str]:
+def start(evals: Evals, *arguments: str) -> Begun:
     """Start a run whose first case waits for ever, and let all others have their answers."""
     evals.write(FLOW, HELD_UP, slow="")
     base = (
@@ -164,32 +196,29 @@ def start(evals: Evals, *arguments: str) -> subprocess.Popen[str]:
         "--evals-model=scripted:script:answer",
         "--evals-judge=scripted:script:judge",
     )
-    command = [sys.executable, "-m", "pytest", *base, "-p", "no:cacheprovider", *arguments]
-    process = subprocess.Popen(
-        command,
-        cwd=evals.pytester.path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    run = Begun(evals, *base, "-p", "no:cacheprovider", *arguments)
     # The default turn of one, all drafts, and the judge of all drafts.
     _wait_until(lambda: len(calls(evals)) == 5 + 6 + 6, "all answers but one are given")
-    return process
+    return run
 
 
-def ended(evals: Evals, process: subprocess.Popen[str]) -> str:
-    """Wait for the end of a run and of its engines; return what it printed."""
-    try:
-        output, _ = process.communicate(timeout=PATIENCE)
-    finally:
-        process.kill()
+def ended(evals: Evals, run: Begun) -> tuple[int, str]:
+    """Wait for the end of a run and of its engines; return its status and what it printed."""
+    status, output = run.end()
     for path in evals.pytester.path.glob("pid-*"):
         pid = int(path.name.partition("-")[2])
         _wait_until(lambda pid=pid: not psutil.pid_exists(pid), f"the engine process {pid} is gone")  # type: ignore[misc]  # mypy infers no default
         path.unlink()
     (evals.pytester.path / "slow").unlink()
-    return output
+    return status, output
+
+
+def to_go_on(output: str) -> list[str]:
+    """Return the arguments of pytest in the command that is named."""
+    (command,) = [line.partition(": ")[2] for line in output.splitlines() if line.startswith("to go on: ")]
+    program, *arguments = shlex.split(command)
+    assert program == "pytest"
+    return arguments
 
 
 def assert_nothing_is_asked_again(evals: Evals, said: str) -> None:
@@ -203,23 +232,16 @@ def assert_nothing_is_asked_again(evals: Evals, said: str) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
 def test_a_run_that_is_killed_before_its_first_case_keeps_every_answer(evals: Evals) -> None:
-    process = start(evals, "-p", "no:xdist")
-    process.kill()
-    ended(evals, process)
+    run = start(evals, "-p", "no:xdist")
+    run.kill()
+    ended(evals, run)
     artifact = evals.artifact
     assert (artifact.samples, len(artifact.answers), artifact.summary) == ([], 17, None)
     shown = evals.pytester.run(sys.executable, "-m", "pytest_evals", "show", "run.jsonl").stdout.str()
     assert "17 answers of cases that did not finish are kept" in shown
     # The run that resumes it is killed as well, and so on.
     (evals.pytester.path / "slow").touch()
-    (command,) = [line.partition(": ")[2] for line in shown.splitlines() if line.startswith("to go on: ")]
-    again = subprocess.Popen(
-        [sys.executable, "-m", *shlex.split(command)],
-        cwd=evals.pytester.path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    again = Begun(evals, *to_go_on(shown))
     _wait_until((evals.pytester.path / "run-2.jsonl").exists, "the second run has begun")
     again.kill()
     ended(evals, again)
@@ -238,19 +260,19 @@ def test_a_signal_ends_a_run_with_all_that_ctrl_c_leaves(
     evals: Evals, name: str, whole_group: bool, workers: bool
 ) -> None:
     outputs = ("--junitxml=junit.xml", "--evals-html=page.html", "--evals-summary=summary.md")
-    process = start(evals, *outputs, *(("-n", "2") if workers else ("-p", "no:xdist")))
-    (os.killpg if whole_group else os.kill)(process.pid, getattr(signal, name))
-    output = ended(evals, process)
-    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+    run = start(evals, *outputs, *(("-n", "2") if workers else ("-p", "no:xdist")))
+    (os.killpg if whole_group else os.kill)(run.pid, getattr(signal, name))
+    status, output = ended(evals, run)
+    assert status == pytest.ExitCode.INTERRUPTED, output
     assert f"interrupted: {name}: the process was told to end" in output
     for written in ("junit.xml", "page.html", "summary.md"):
         assert (evals.pytester.path / written).stat().st_size, written
     artifact = evals.artifact
     assert artifact.summary is not None
     assert (artifact.complete, artifact.summary.ledger["collected"]) == (False, 6)
-    (command,) = [line.partition(": ")[2] for line in output.splitlines() if line.startswith("to go on: ")]
-    assert "--evals-artifact=run-2.jsonl --evals-resume=run.jsonl" in command
-    resumed = evals.pytester.run(sys.executable, "-m", *shlex.split(command))
+    arguments = to_go_on(output)
+    assert arguments[-2:] == ["--evals-artifact=run-2.jsonl", "--evals-resume=run.jsonl"]
+    resumed = evals.pytester.run(sys.executable, "-mpytest", *arguments)
     assert resumed.ret == 0, resumed.stdout.str()
     (evals.pytester.path / "run-2.jsonl").rename(evals.path)
     assert_nothing_is_asked_again(evals, resumed.stdout.str())
@@ -258,13 +280,13 @@ def test_a_signal_ends_a_run_with_all_that_ctrl_c_leaves(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
 def test_an_engine_that_is_killed_is_asked_only_for_what_it_had_not_answered(evals: Evals) -> None:
-    process = start(evals, "-p", "no:xdist")
+    run = start(evals, "-p", "no:xdist")
     for path in evals.pytester.path.glob("pid-*"):
         os.kill(int(path.name.partition("-")[2]), signal.SIGKILL)
         path.unlink()
     (evals.pytester.path / "slow").unlink()
-    output, _ = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, output
+    status, output = run.end()
+    assert status == 0, output
     assert_nothing_is_asked_again(evals, output)
 
 
@@ -288,24 +310,14 @@ def test_it(good, case):
 def test_a_second_run_does_not_touch_the_artifact_of_one_that_goes_on(evals: Evals) -> None:
     wait = "pathlib.Path('waits').touch()\n        while not pathlib.Path('go').exists(): time.sleep(0.01)"
     evals.write(TWO.replace("DEED", wait), ECHO)
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "--evals",
-        "--evals-artifact=run.jsonl",
-        "--evals-model=scripted:script:answer",
-    ]
-    first = subprocess.Popen(
-        command, cwd=evals.pytester.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    first = Begun(evals, "--evals", "--evals-artifact=run.jsonl", "--evals-model=scripted:script:answer")
     _wait_until((evals.pytester.path / "waits").exists, "the first run has begun")
     second = evals.run()
     assert second.ret == pytest.ExitCode.USAGE_ERROR
     second.stderr.fnmatch_lines(["ERROR: the artifact *run.jsonl is being written by another run; choose another file"])
     (evals.pytester.path / "go").touch()
-    output, _ = first.communicate(timeout=PATIENCE)
-    assert first.returncode == 0, output
+    status, output = first.end()
+    assert status == 0, output
     assert len(evals.artifact.samples) == 6
     assert not evals.path.with_name("run.jsonl.journal").exists()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+from pytest_evals.artifacts.artifact import EvaluationArtifact
 
 from .conftest import Evals
 
@@ -52,13 +53,13 @@ def test_told(told): assert True
 @posix
 def test_patterns_end_at_the_time_limit_alone_in_combinations_and_for_async_graders(evals: Evals) -> None:
     evals.write(PATTERNS)
-    result = evals.run("-o", "evals_grader_timeout=2", model=None)
+    result = evals.run("-o", "evals_grader_timeout=1", model=None)
     result.assert_outcomes(passed=4, errors=2)
     errored = [sample for sample in evals.artifact.samples if sample.outcome == "errored"]
     assert {sample.case_id for sample in errored} == {"evil"}
     reasons = {grade.grader_key: grade.reasoning for sample in errored for grade in sample.grades}
     for grader in ("pattern", "schema", "keyword"):
-        assert reasons[grader] == "did not return within 2 s (evals_grader_timeout)"
+        assert reasons[grader] == "did not return within 1 s (evals_grader_timeout)"
 
 
 LOOPS = """
@@ -111,19 +112,27 @@ def test_wild(wild): assert wild
 """
 
 
-def _started(evals: Evals, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+def _started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """Start pytest in a process that takes Ctrl-C, whatever the shell of these tests does."""
     options = ["--evals", "--evals-artifact=run.jsonl", "-p", "no:cacheprovider", *arguments]
     program = "import pytest, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
     return subprocess.Popen(
         [sys.executable, "-c", f"{program}; sys.exit(pytest.main({options!r}))"],
-        cwd=evals.pytester.path,
-        env={**os.environ, **environment},
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
     )
+
+
+def _folder(evals: Evals, name: str, suite: str, script: str = "") -> Path:
+    """Make a folder for one of several runs that go on at the same time, which spares the time that each of them waits."""
+    folder = evals.pytester.mkdir(name)
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    (folder / "test_it.py").write_text(suite)
+    (folder / "script.py").write_text(script)
+    return folder
 
 
 def _wait_until(condition: Callable[[], bool], what: str) -> None:
@@ -134,30 +143,37 @@ def _wait_until(condition: Callable[[], bool], what: str) -> None:
 
 
 @posix
-@pytest.mark.parametrize("asked", [None, signal.SIGINT])
-def test_code_of_a_suite_that_holds_the_interpreter_is_named_and_what_was_finished_is_shown(
-    evals: Evals, asked: signal.Signals | None
-) -> None:
-    evals.write(HOLDS)
-    limit = "600" if asked else "1"
-    process = _started(evals, "-p", "no:xdist", "-o", f"evals_grader_timeout={limit}")
+def test_code_of_a_suite_that_holds_the_interpreter_is_named_and_what_was_finished_is_shown(evals: Evals) -> None:
+    limits = {"asked": 600, "limited": 1}
+    folders = {name: _folder(evals, name, HOLDS) for name in limits}
+    processes = {
+        name: _started(folders[name], "-p", "no:xdist", "-o", f"evals_grader_timeout={limits[name]}") for name in limits
+    }
     try:
-        _wait_until(lambda: evals.path.exists() and evals.path.read_bytes().count(b"\n") == 2, "a case is finished")
-        (evals.pytester.path / "go").write_text("")
-        _wait_until((evals.pytester.path / "begun").exists, "the grader runs")
-        if asked:
-            process.send_signal(asked)
-        output, _ = process.communicate(timeout=PATIENCE)
+        for folder in folders.values():
+            _wait_until(lambda path=folder / "run.jsonl": _lines(path) == 2, "a case is finished")  # type: ignore[misc]  # mypy cannot infer lambdas with defaults
+            (folder / "go").write_text("")
+        for folder in folders.values():
+            _wait_until((folder / "begun").exists, "the grader runs")
+        processes["asked"].send_signal(signal.SIGINT)
+        outputs = {name: process.communicate(timeout=PATIENCE)[0] for name, process in processes.items()}
     finally:
-        process.kill()
-    assert process.returncode == -signal.SIGKILL
-    assert "grader 'wild' (test_" in output
-    assert "::test_wild[two] keeps the interpreter to itself" in output
-    assert ("Ctrl-C asked for its end" in output) is bool(asked)
-    if sys.platform == "linux":
-        assert "in wild" in output
-    assert [sample.case_id for sample in evals.artifact.samples] == ["one"]
-    assert "test_before" in output[output.index("What was finished is in") :]
+        for process in processes.values():
+            process.kill()
+    for name, output in outputs.items():
+        assert processes[name].returncode == -signal.SIGKILL
+        assert "grader 'wild' (test_" in output
+        assert "::test_wild[two] keeps the interpreter to itself" in output
+        assert ("Ctrl-C asked for its end" in output) is (name == "asked")
+        if sys.platform == "linux":
+            assert "in wild" in output
+        artifact = EvaluationArtifact.load(folders[name] / "run.jsonl")
+        assert [sample.case_id for sample in artifact.samples] == ["one"]
+        assert "test_before" in output[output.index("What was finished is in") :]
+
+
+def _lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 ECHO = """
@@ -170,16 +186,16 @@ SPIN = "import re, time, os, pathlib\npathlib.Path('pid').write_text(str(os.getp
 HOLD = "re.match(r'(a+)+$', 'a' * 60 + '!')\n"
 
 
-@pytest.mark.parametrize("deed", ["time.sleep(900)\n", HOLD])
-def test_a_model_that_hangs_while_it_loads_is_ended_and_its_cases_say_so(evals: Evals, deed: str) -> None:
-    evals.write(ECHO, script=f"{SPIN}{deed}\ndef answer(messages): return 'x'\n")
-    result = evals.run("-o", "evals_load_timeout=2")
-    result.assert_outcomes(errors=3)
-    error = evals.artifact.samples[0].error
-    assert error is not None
-    assert "(loading took more than 2 s (evals_load_timeout))" in error.message
+def test_a_model_that_hangs_while_it_loads_is_ended_and_its_cases_say_so(evals: Evals) -> None:
+    answer = "def answer(messages): return 'x'\n"
+    evals.write(ECHO, script=f"{SPIN}time.sleep(900)\n\n{answer}", holds__py=f"{SPIN}{HOLD}\n{answer}")
+    result = evals.run("-o", "evals_load_timeout=1", "--evals-model=scripted:holds:answer")
+    result.assert_outcomes(errors=6)
+    for sample in evals.artifact.samples:
+        assert sample.error is not None
+        assert "(loading took more than 1 s (evals_load_timeout))" in sample.error.message
     # Not tried again: it would hang again.
-    assert result.stdout.str().count("starting the engine") <= 1
+    assert result.stdout.str().count("starting the engine") <= 2
 
 
 def _ends(*pids: int) -> None:
@@ -198,22 +214,24 @@ CHILD = "import subprocess, sys\nchild = subprocess.Popen([sys.executable, '-c',
 
 
 @linux
-@pytest.mark.parametrize("place", ["answer", "load", "stopped"])
-def test_no_engine_and_nothing_that_it_started_is_left_when_pytest_is_killed(evals: Evals, place: str) -> None:
-    held = "os.kill(os.getpid(), 19)\n" if place == "stopped" else HOLD
-    body = f"    {held}    return 'x'\n" if place != "load" else "    return 'x'\n"
-    script = f"{SPIN}{CHILD}{HOLD if place == 'load' else ''}\ndef answer(messages):\n{body}"
-    evals.write(ECHO, script=script)
-    process = _started(evals, "-p", "no:xdist", "--evals-model=scripted:script:answer")
-    folder = evals.pytester.path
+def test_no_engine_and_nothing_that_it_started_is_left_when_pytest_is_killed(evals: Evals) -> None:
+    folders, processes = [], []
+    for place in ("answer", "load", "stopped"):
+        held = "os.kill(os.getpid(), 19)\n" if place == "stopped" else HOLD
+        body = f"    {held}    return 'x'\n" if place != "load" else "    return 'x'\n"
+        script = f"{SPIN}{CHILD}{HOLD if place == 'load' else ''}\ndef answer(messages):\n{body}"
+        folders.append(_folder(evals, place, ECHO, script))
+        processes.append(_started(folders[-1], "-p", "no:xdist", "--evals-model=scripted:script:answer"))
+    children = [folder / "child" for folder in folders]
     try:
-        _wait_until(lambda: (folder / "child").exists() and (folder / "child").read_text() != "", "the script runs")
+        _wait_until(lambda: all(path.exists() and path.read_text() for path in children), "the scripts run")
         time.sleep(0.5)
-        pids = [int((folder / name).read_text()) for name in ("pid", "child")]
+        pids = [int((folder / name).read_text()) for folder in folders for name in ("pid", "child")]
         assert all(map(_lives, pids))
     finally:
-        process.kill()
-        process.communicate()
+        for process in processes:
+            process.kill()
+            process.communicate()
     _ends(*pids)
 
 
@@ -227,22 +245,27 @@ def test_it(right): assert right
 
 
 @linux
-@pytest.mark.parametrize("what", ["program", "worker"])
-def test_no_program_and_no_worker_is_left_when_pytest_is_killed(evals: Evals, what: str) -> None:
-    evals.write(PROGRAM if what == "program" else HOLDS)
-    options = ["-p", "no:xdist", "--evals-run-code"] if what == "program" else ["-n", "1"]
-    process = _started(evals, *options, "-o", "evals_grader_timeout=900")
-    root = psutil.Process(process.pid)
-    begun = Path(evals.pytester.path, "begun")
-    Path(evals.pytester.path, "go").write_text("")
+def test_no_program_and_no_worker_is_left_when_pytest_is_killed(evals: Evals) -> None:
+    programs, workers = _folder(evals, "programs", PROGRAM), _folder(evals, "workers", HOLDS)
+    (workers / "go").write_text("")
+    limit = ("-o", "evals_grader_timeout=900")
+    processes = [
+        _started(programs, "-p", "no:xdist", "--evals-run-code", *limit),
+        _started(workers, "-n", "1", *limit),
+    ]
+    roots = [psutil.Process(process.pid) for process in processes]
     try:
-        least = 3 if what == "program" else 2  # with the watcher: its tests and itself, or its worker
-        _wait_until(lambda: len(root.children(recursive=True)) >= least, "the processes are there")
-        if what == "worker":
-            _wait_until(begun.exists, "the grader runs")
+        # With the watcher: the tests of the program and itself, or the worker.
+        for root, least in zip(roots, (3, 2), strict=True):
+            _wait_until(
+                lambda root=root, least=least: len(root.children(recursive=True)) >= least,  # type: ignore[misc]  # as above
+                "the processes are there",
+            )
+        _wait_until((workers / "begun").exists, "the grader runs")
         time.sleep(1)
-        pids = [child.pid for child in root.children(recursive=True)]
+        pids = [child.pid for root in roots for child in root.children(recursive=True)]
     finally:
-        process.kill()
-        process.communicate()
+        for process in processes:
+            process.kill()
+            process.communicate()
     _ends(*pids)

@@ -16,6 +16,8 @@ SLOW = [
     ("verdict PASS, FAIL", "scores of something"),
     ("verdict PASS, FAIL", "somebody says"),
     ("verdict 1 to 5", "underscores in a word"),
+    ("verdict 1 to 5", "<a>...</a>"),
+    ("verdict PASS, FAIL", "<|"),
     ("faithfulness: claims", "thoughts"),
     ("thoughts, quoted", "thoughts"),
     ("fences", "blocks closed in a line"),
@@ -28,6 +30,9 @@ SLOW = [
     ("ifeval: bullets", "\\n"),
     ("ifeval: title", "<"),
     ("format idn-hostname", "names of a domain"),
+    ("python_tests", "\\u202f"),
+    ("python_tests", "x\\n\\n"),
+    ("exact_match", "\\ufdfa"),
 ]
 
 

@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
-from pytest_evals.graders.code.fenced_lines import FENCE, LINE, FencedLines
+from pytest_evals.graders.code.fenced_lines import FENCE, LINE, FencedLines, with_fences
 from pytest_evals.graders.code.names import defined, free_names
 from pytest_evals.text import stacks_marks
 
@@ -21,12 +21,8 @@ _PYTHON = re.compile(r"(?:i?python|py)(?:[23](?:\.\d+)?)?|pyw|sage")
 _MARKDOWN = ("markdown", "md", "mdx", "rst", "quarto", "qmd")
 _CODE = re.compile(r"(?:async\s+def|def|class)\s+\w+|from\s+[\w.]+\s+import\s|import\s+\w|@\w|[A-Za-z_][\w.]*\s*=[^=]")
 _READS_INPUT = re.compile(r"\binput\s*\(|\bstdin\b|open\(\s*0\s*[,)]|/dev/stdin")
-_SPECIAL_TOKENS = re.compile(r"(?:\s*(?:<\|[a-z_]{2,30}\|>|</s>))+\s*\Z")
-_OPENING_MARK = re.compile(
-    r"^[ \t]*(?:\[(?:BEGIN|PYTHON|CODE)\]|<pre(?:\s[^>\n]*)?>\s*<code(?:\s[^>\n]*)?>|<(?:pre|code|python)(?:\s[^>\n]*)?>)[ \t]*\n?",
-    re.MULTILINE,
-)
-_CLOSING_MARK = re.compile(r"^[ \t]*(?:\[(?:DONE|END|/PYTHON|/CODE)\]|</(?:code|pre|python)>)", re.MULTILINE)
+LONGEST_READ = 1_000_000
+"""Characters of a completion that are read: several times what a model writes in one answer."""
 LONGEST_PARSED = 200_000
 MOST_TRIES = 40
 MOST_PARSED = 1_000_000
@@ -203,8 +199,11 @@ def program_in(text: str, *, wanted: Collection[str] = (), script: bool = False,
     It is the last block that defines the names ``wanted`` (as a ``script``: that reads its input), with the blocks that this one
     builds on and those that define the same again. Blocks that only use it, show its output, or are of another language are
     left out. Without such a block it is the last one of Python, the last without a language, the last, or the text.
+
+    What follows the first `LONGEST_READ` characters is not read.
     """
-    loose, blocks = _read(_with_fences(text), before)
+    text = text[:LONGEST_READ]
+    loose, blocks = _read(with_fences(text), before)
     python = [block for block in blocks if block.is_python]
     bare = [block for block in blocks if not block.language]
     sources = [_Source(block.text, before) for block in blocks if block.is_python or not block.language]
@@ -226,20 +225,6 @@ def program_in(text: str, *, wanted: Collection[str] = (), script: bool = False,
     if blocks:
         return blocks[-1].text
     return unfenced[0].text if unfenced and not _parses(text, before) else text
-
-
-def _with_fences(text: str) -> str:
-    """Return a text without the special tokens at its end, in which marks that stand for fences are some where it has none: those of
-    prompts that are published, as MBPP's, and of HTML.
-    """
-    text = _SPECIAL_TOKENS.sub("", text)
-    if "```" in text or "~~~" in text or not (opening := _OPENING_MARK.search(text)):
-        return text
-    closing = _CLOSING_MARK.search(text, opening.end())
-    code, rest = (
-        (text[opening.end() : closing.start()], text[closing.end() :]) if closing else (text[opening.end() :], "")
-    )
-    return f"{text[: opening.start()]}```python\n{code.rstrip()}\n```\n{rest}"
 
 
 def _last_with(name: str, sources: Sequence[_Source]) -> list[int]:
@@ -323,15 +308,17 @@ def _code_in(lines: Sequence[str], before: str) -> tuple[str | None, int]:
             goes_on = (
                 bool(before) and start == 0 and part[:1] in (" ", "\t") and _parsed(f"{before}\n{part}") is not None
             )
-            if part.strip() and (goes_on or _is_code(part)):
+            tree = _parsed(part)
+            if part.strip() and (goes_on or (tree is not None and _does_something(tree))):
                 return f"{part}\n", end
+            if tree is not None and not before:
+                break  # names alone: so is what is in front of them
     return None, 0
 
 
-def _is_code(text: str) -> bool:
-    """Tell whether it does more than name things: a sentence of one word parses too."""
-    tree = _parsed(text)
-    return tree is not None and any(not isinstance(node, ast.Expr) for node in tree.body)
+def _does_something(tree: ast.Module) -> bool:
+    """Tell whether code does more than name things: a sentence of one word parses too."""
+    return any(not isinstance(node, ast.Expr) for node in tree.body)
 
 
 def _parses(text: str, before: str) -> bool:

@@ -1,4 +1,4 @@
-"""The lines of a text in which blocks of code are looked for."""
+"""The lines of a text in which blocks of code are looked for, and the fences in them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,13 @@ from collections.abc import Sequence
 
 LINE = re.compile(r"\r\n|\r|\n")
 FENCE = re.compile(r"(?P<lead>[ \t]*(?:(?:>|[-*+]|\d{1,9}[.)])[ \t]*)*)(?P<fence>`{3,}|~{3,})(?P<info>.*)")
+_SPECIAL_TOKEN = re.compile(r"(?:<\|[a-z_]{2,30}\|>|</s>)\Z")
+_LONGEST_TOKEN = 34
+_OPENING_MARK = re.compile(
+    r"^[ \t]*(?:\[(?:BEGIN|PYTHON|CODE)\]|<pre(?:\s[^>\n]*)?>\s*<code(?:\s[^>\n]*)?>|<(?:pre|code|python)(?:\s[^>\n]*)?>)[ \t]*\n?",
+    re.MULTILINE,
+)
+_CLOSING_MARK = re.compile(r"^[ \t]*(?:\[(?:DONE|END|/PYTHON|/CODE)\]|</(?:code|pre|python)>)", re.MULTILINE)
 
 
 class FencedLines(list[str]):
@@ -27,3 +34,32 @@ class FencedLines(list[str]):
                 following = place
             found[place] = following
         return [*found, following]
+
+
+# -- What is written in the place of fences, or behind them.
+
+
+def with_fences(text: str) -> str:
+    """Return a text without the special tokens at its end, in which marks that stand for fences are some where it has none: those of
+    prompts that are published, as MBPP's, and of HTML.
+    """
+    text = _without_special_tokens(text)
+    if "```" in text or "~~~" in text or not (opening := _OPENING_MARK.search(text)):
+        return text
+    closing = _CLOSING_MARK.search(text, opening.end())
+    code, rest = (
+        (text[opening.end() : closing.start()], text[closing.end() :]) if closing else (text[opening.end() :], "")
+    )
+    return f"{text[: opening.start()]}```python\n{code.rstrip()}\n```\n{rest}"
+
+
+def _without_special_tokens(text: str) -> str:
+    """Return a text without the special tokens at its end, and without the white space around them."""
+    kept = end = len(text)
+    while True:
+        while end and text[end - 1].isspace():
+            end -= 1
+        token = _SPECIAL_TOKEN.search(text, max(0, end - _LONGEST_TOKEN), end)
+        if token is None:
+            return text[: end if kept < len(text) else kept]
+        kept = end = token.start()

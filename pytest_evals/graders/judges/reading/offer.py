@@ -99,7 +99,7 @@ class Offer:
     def leading(self, text: str, start: int = 0, end: int | None = None, *, spelled: bool = False) -> Match | None:
         """Return the verdict that stands at ``start``, after what may surround one. ``spelled``: in the case of the offer."""
         end = len(text) if end is None else end
-        opening = _OPENING.match(text, start, end)
+        opening = _OPENING.match(text, start, min(end, start + _LONGEST_VALUE))
         place = opening.end() if opening else start
         if self.numeric:
             return self._number(_NUMBER.match(text, place, end)) if not _signed(text, place, start) else None
