@@ -56,7 +56,7 @@ def test_a_clear_suite_is_stopped_and_says_how_many_cases_it_saved(evals: Evals,
     assert gate["reason"].endswith(f"; stopped early, after {ran} of 400 cases")
     assert result.ret == (verdict == "failed")
     # The first cases of the file are wrong ones: those that ran are a fair sample of all.
-    share = sum(grade.value for sample in evals.artifact.samples for grade in sample.grades) / ran
+    share = sum(grade.value or 0.0 for sample in evals.artifact.samples for grade in sample.grades) / ran
     assert abs(share - (400 - wrong) / 400) < 0.2
     # What was generated ahead is all that was generated without need.
     assert len(asked(evals)) <= ran + 65
