@@ -203,6 +203,9 @@ def _begin(connection: socket.socket) -> None:
     added = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     sys.path[:] = [str(Path.cwd()), *added, *_own_path()]
     sys.path_importer_cache.clear()
+    if "xdist.plugin" in sys.modules:
+        # pytest-xdist keeps the path that its workers get from when it was imported.
+        sys.modules["xdist.plugin"]._sys_path[:] = sys.path
 
 
 def _own_path() -> list[str]:
