@@ -192,6 +192,9 @@ def _begin(connection: socket.socket) -> None:
     for source, target in zip((nothing, *descriptors), (0, 1, 2), strict=True):
         os.dup2(source, target)
         os.close(source)
+    # Tests send these, and a shell has what it starts in the background ignore some of them.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     os.chdir(asked["folder"])
     os.environ.clear()
     os.environ.update(asked["environment"])
