@@ -34,15 +34,15 @@ tests: shelves models
 # engines, and collection writes what pytest makes of modules, also where Python was told to write none.
 shelves: $(VENV)/.test browser sandbox
 	$(VENV)/bin/python -m compileall -q pytest_evals
-	PYTHONDONTWRITEBYTECODE= $(PYTEST) tests/pages tests/docs tests/integration tests/typing tests/unit -n $(WORKERS)  # what is quick comes last, so that no worker is idle in the end
+	PYTHONDONTWRITEBYTECODE= $(PYTEST) tests/pages tests/docs tests/integration tests/typing tests/unit -n $(WORKERS) --dist worksteal  # what is quick comes last, so that no worker is idle in the end
 
 models: $(VENV)/.test
-	OMP_NUM_THREADS=1 $(PYTEST) tests/models -n $(WORKERS)  # tiny models: a second thread of one only waits
+	OMP_NUM_THREADS=1 $(PYTEST) tests/models -n $(WORKERS) --dist worksteal  # tiny models: a second thread of one only waits
 
 # The floor is fail_under in pyproject.toml. What only tests/models reaches is left out there.
 coverage: $(VENV)/.test
 	rm -f .coverage .coverage.*
-	$(VENV)/bin/python -m coverage run -m pytest tests/integration tests/unit -n $(WORKERS)
+	$(VENV)/bin/python -m coverage run -m pytest tests/integration tests/unit -n $(WORKERS) --dist worksteal
 	$(VENV)/bin/python -m coverage combine -q
 	$(VENV)/bin/python -m coverage report
 
