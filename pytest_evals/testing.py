@@ -43,6 +43,7 @@ WORKERS = ("-n", "2")
 _SWITCHES = (
     "PYTEST_ADDOPTS",
     "PYTEST_EVALS",
+    "PYTEST_XDIST_WORKER",  # of the tests around it
     "CI",
     "GITHUB_ACTIONS",
     "GITHUB_STEP_SUMMARY",

@@ -182,6 +182,8 @@ def test_an_artifact_that_cannot_be_used_is_a_usage_error(evals: Evals) -> None:
     }
     for option in ("--evals-replay", "--evals-resume"):
         for text, message in broken.items():
+            if option == "--evals-resume" and message == "has no finished case":
+                continue  # a run that was killed before its first case is gone on with
             (evals.pytester.path / "bad.jsonl").write_text(text, encoding="utf-8")
             result = evals.run(option, "bad.jsonl", model=None)
             assert result.ret == 4
