@@ -127,7 +127,7 @@ class Folder:
         return process.returncode, output
 
     def logged(self, answers: int) -> bool:
-        """Tell whether so many answers were given."""
+        """Tell whether that many answers were given."""
         log = self.path / "calls.log"
         return log.exists() and log.stat().st_size >= LINE * answers
 
@@ -162,7 +162,7 @@ def folder() -> Iterator[Folder]:
 
 
 def reference() -> tuple[list[tuple[object, ...]], float, Counter[str]]:
-    """Return the scores of a run that nobody disturbs, its seconds, and its answers."""
+    """Return the scores of an undisturbed run, its seconds, and its answers."""
     with folder() as place:
         started = time.monotonic()
         status, output = place.run("--evals-artifact=run.jsonl")

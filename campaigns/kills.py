@@ -4,7 +4,7 @@
 
 A kill hits pytest, the process of an engine or a worker of pytest-xdist, after a random time or when a random number of answers was
 given; a run that ended by it is resumed. Then no answer that the model had given may have been asked for again, no case may be missing,
-and scores must be those of a run that nobody disturbed. The exit status is 1 when something was lost. `campaigns.disturbed` has the
+and scores must be those of an undisturbed run. The exit status is 1 when something was lost. `campaigns.disturbed` has the
 suite, `campaigns.disk` the faults of the disk.
 """
 
@@ -33,7 +33,7 @@ from pytest_evals.artifacts.journal import journal_path
 from pytest_evals.errors import ArtifactError
 
 Expected = tuple[list[tuple[object, ...]], float, Counter[str]]
-"""Scores, seconds and answers of a run that nobody disturbs."""
+"""Scores, seconds and answers of an undisturbed run."""
 
 # -- Kills
 

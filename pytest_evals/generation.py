@@ -212,7 +212,7 @@ def _schema(name: str, value: object) -> Mapping[str, Any] | None:
     try:
         jsonschema.validators.validator_for(schema).check_schema(schema)
     except jsonschema.SchemaError as error:
-        raise SuiteError(f"generation: {name} is no valid JSON schema: {error.message}") from error
+        raise SuiteError(f"generation: {name} is not a valid JSON schema: {error.message}") from error
     return schema
 
 

@@ -132,7 +132,7 @@ _INI: Mapping[str, tuple[Any, Any, str]] = {
     "evals_load_timeout": (
         "float",
         3600,
-        "Seconds that loading a model may take (default: 3600; 0 is no limit)",
+        "Seconds that loading a model may take (default: 3600; 0 means no limit)",
     ),
 }
 

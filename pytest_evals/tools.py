@@ -89,7 +89,7 @@ def _checked_schema(tool: object, number: int) -> dict[str, Any]:
     try:
         plain: dict[str, Any] = json.loads(json.dumps(described, allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise SuiteError(f"{where} is no JSON: {error}") from error
+        raise SuiteError(f"{where} is not valid JSON: {error}") from error
     return {"type": "function", "function": plain}
 
 
@@ -110,7 +110,7 @@ def _checked_parameters(parameters: object, where: str) -> Mapping[str, Any]:
     except jsonschema.SchemaError as error:
         at = "".join(f"/{step}" for step in error.absolute_path)
         raise SuiteError(
-            f"{where}: 'parameters' is no valid JSON schema at {at or '/'}: {one_line(error.message, 160)}"
+            f"{where}: 'parameters' is not a valid JSON schema at {at or '/'}: {one_line(error.message, 160)}"
         ) from error
     properties = parameters.get("properties", {})
     beyond = [name for name in parameters.get("required", []) if name not in properties]
@@ -188,7 +188,7 @@ def _choices(written: str, argument: str, where: str) -> list[Any]:
     try:
         choices = json.loads(written)
     except ValueError as error:
-        raise SuiteError(f"{where}: the choices of {argument!r} are no JSON list: {written}") from error
+        raise SuiteError(f"{where}: the choices of {argument!r} are not a JSON list: {written}") from error
     return [choice.strip() if isinstance(choice, str) else choice for choice in choices]
 
 
@@ -196,7 +196,7 @@ def _annotated(function: ToolFunction, where: str) -> tuple[dict[str, Any], list
     """Return the schemas of the arguments, the names of those without a default, and the schema of what is returned."""
     try:
         hints = typing.get_type_hints(function)
-    except Exception as error:
+    except Exception as error:  # annotations written as texts are evaluated, and may raise anything
         raise SuiteError(f"{where}: its annotations cannot be read: {error}") from error
     parameters = dict(inspect.signature(function).parameters)
     receiver = next(iter(parameters), None)

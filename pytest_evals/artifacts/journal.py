@@ -1,8 +1,8 @@
 """The journal of a run as a file: ``run.jsonl`` has ``run.jsonl.journal`` while the run goes on.
 
 It holds the answers of engines as they arrive, and it is locked, so that no other run writes the same artifact. A run that comes to
-an end, however it does, moves what its samples do not have into the artifact and removes the journal. What a killed run leaves is
-found by whoever reads its artifact.
+an end, however it does, moves what its samples do not have into the artifact and removes the journal. Readers of
+the artifact of a killed run read its journal too.
 """
 
 from __future__ import annotations

@@ -296,6 +296,7 @@ def open_owner_only(path: Path, flags: int, mode: str) -> FileIO:
 
 def make_owner_only(file: int | Path) -> None:
     """Take a file from everybody but its owner, where it is this user's and has a mode."""
+    # File systems without modes, and files of another user, are left as they are: the artifact matters more.
     with contextlib.suppress(OSError, NotImplementedError):
         found = os.stat(file)  # noqa: PTH116 - a descriptor has no path
         if stat.S_ISREG(found.st_mode) and stat.S_IMODE(found.st_mode) & 0o077:

@@ -86,7 +86,7 @@ class AnswerCache:
         return None
 
     def key_of(self, request: Request) -> AnswerKey | None:
-        """Return the key of a request that was looked up and is being computed, `None` of one that is nobody else's answer."""
+        """Return the key under which the answer to a request that is being computed will be kept, `None` if it will not be."""
         return self._keys.get(request.id)
 
     def has_any(self, model: str, info: EngineInfo) -> bool:

@@ -35,7 +35,7 @@ class JournalWriter:
         self._waiting = b""
 
     def add(self, result: Result, model: str, key: str | None) -> None:
-        """Write the answer to a request; one without a ``key`` is asked for to be computed, and is nobody else's answer."""
+        """Write the answer to a request. An answer without a ``key`` must not be reused, so it is left out."""
         if self._path is None or key is None or result.completion is None:
             return
         line = {"type": "answer", "key": key, "id": result.id, "model": model}

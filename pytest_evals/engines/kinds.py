@@ -49,7 +49,7 @@ def _imported(entry: metadata.EntryPoint) -> EngineKind:
     brought_by = f"{entry.value}, which {entry.dist.name if entry.dist else 'a distribution'} registers"
     try:
         kind = entry.load()
-    except Exception as error:
+    except Exception as error:  # importing it runs another project's code, which may raise anything
         raise ModelError(f"the engine {entry.name!r} cannot be imported from {brought_by}: {error!r}") from error
     if not isinstance(kind, EngineKind) or kind.name != entry.name:
         raise ModelError(f"the engine {entry.name!r} is not usable: {brought_by}, is not an EngineKind of that name")

@@ -51,7 +51,7 @@ class RemotePool:
 
     @property
     def ended(self) -> bool:
-        """Tell whether the controller has come to its end: there is nobody to run anything for."""
+        """Tell whether the controller has ended, so that nothing more needs to run."""
         return self._over or (self._subscription is not None and self._subscription.ended)
 
     def declare(self, suites: list[dict[str, Any]]) -> None:

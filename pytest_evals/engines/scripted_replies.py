@@ -19,7 +19,7 @@ _PARTS = ("text", "reasoning", "tool_calls", "finish_reason")
 
 
 class ScriptError(Exception):
-    """A script returned what is no completion; the message says what it was."""
+    """A script returned what is not a completion; the message says what it was."""
 
 
 def completion_of_script(value: object, request: Request, form: ReplyForm) -> Completion:
@@ -62,9 +62,9 @@ def _of_object(value: Mapping[str, Any]) -> Completion:
         raise ScriptError(f"returned an object with {unknown[0]!r}, and a completion has {', '.join(_PARTS)}")
     text, reasoning, calls = value.get("text") or "", value.get("reasoning"), value.get("tool_calls") or ()
     if not isinstance(text, str) or not (reasoning is None or isinstance(reasoning, str)):
-        raise ScriptError(f"returned an object whose text and reasoning are no texts: {one_line(repr(value), 120)}")
+        raise ScriptError(f"returned an object whose text and reasoning are not texts: {one_line(repr(value), 120)}")
     if not isinstance(calls, (list, tuple)):
-        raise ScriptError(f"returned tool_calls that are no list: {one_line(repr(calls), 120)}")
+        raise ScriptError(f"returned tool_calls that are not a list: {one_line(repr(calls), 120)}")
     return Completion(
         text,
         reasoning=reasoning,

@@ -24,7 +24,7 @@ _MIMES = {
 def check_audio(content: bytes, where: str) -> dict[str, Any]:
     """Return ``mime``, ``seconds`` and ``sampling_rate`` (a second) of a recording, after reading it once.
 
-    Raises `DatasetError` with ``where`` for what is no audio, is damaged, is empty or is too long.
+    Raises `DatasetError` with ``where`` for what is not audio, is damaged, is empty or is too long.
     """
     try:
         import soundfile
@@ -42,7 +42,7 @@ def check_audio(content: bytes, where: str) -> dict[str, Any]:
             )
         try:
             frames = sum(len(block) for block in file.blocks(_BLOCK, dtype="float32"))
-        except Exception as error:
+        except Exception as error:  # decoders of damaged files raise errors of many kinds
             raise DatasetError(f"{where} cannot be decoded as {mime}: {error}") from error
     if not frames:
         raise DatasetError(f"{where} is {mime}, and holds no sound")
@@ -66,4 +66,4 @@ def _no_audio(content: bytes, where: str) -> str:
         return f"{where} is {mime}, which is not read here; convert it to WAV, FLAC, OGG or MP3"
     if mime is not None and mime.startswith("audio/"):
         return f"{where} begins like {mime}, and is damaged"
-    return f"{where} is no audio: it is {what_it_is(content, mime)}; audio is WAV, FLAC, OGG or MP3"
+    return f"{where} is not audio: it is {what_it_is(content, mime)}; audio is WAV, FLAC, OGG or MP3"

@@ -26,7 +26,7 @@ class _WebOnly(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         """See the base."""
         if urlsplit(newurl).scheme not in ("http", "https"):
-            raise urllib.error.URLError(f"it redirects to {shown_source(newurl)}, which is no address of the web")
+            raise urllib.error.URLError(f"it redirects to {shown_source(newurl)}, which is not a web address")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 

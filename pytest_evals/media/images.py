@@ -24,7 +24,7 @@ _LISTED = "PNG, JPEG, GIF, WebP, BMP, TIFF or AVIF"
 def check_image(content: bytes, where: str) -> dict[str, Any]:
     """Return ``mime``, ``width`` and ``height`` (pixels, upright) of an image, after decoding it once.
 
-    Raises `DatasetError` with ``where`` for what is no image, is damaged, has too many pixels or several pictures.
+    Raises `DatasetError` with ``where`` for what is not an image, is damaged, has too many pixels or several pictures.
     """
     image = open_image(content, where)
     with image:
@@ -49,7 +49,7 @@ def check_image(content: bytes, where: str) -> dict[str, Any]:
 
 
 def open_image(content: bytes, where: str) -> Any:
-    """Return Pillow's image, of which only the header is read. Raises `DatasetError` for what is no image."""
+    """Return Pillow's image, of which only the header is read. Raises `DatasetError` for what is not an image."""
     try:
         import PIL.Image
     except ImportError as error:
@@ -99,7 +99,7 @@ def _no_image(content: bytes, where: str) -> str:
         return f"{where} is {mime}, which is not read here; convert it to PNG or JPEG"
     if mime is not None and mime.startswith("image/"):
         return f"{where} begins like {mime}, and is damaged"
-    return f"{where} is no image: it is {what_it_is(content, mime)}; images are {_LISTED}"
+    return f"{where} is not an image: it is {what_it_is(content, mime)}; images are {_LISTED}"
 
 
 def _reason(error: Exception) -> str:

@@ -75,7 +75,7 @@ def what_it_is(content: bytes, mime: str | None) -> str:
         return "a page of HTML"
     if mime is not None:
         return f"{mime}"
-    return "a text" if _is_text(content[:_HEAD]) else "of no format that is known here"
+    return "a text" if _is_text(content[:_HEAD]) else "in an unknown format"
 
 
 def _is_text(head: bytes) -> bool:

@@ -51,7 +51,7 @@ def media_of(messages: Iterable[Mapping[str, Any]]) -> list[Part]:
 
 
 def checked_content(content: Sequence[Any], places: MediaPlaces, number: int) -> list[dict[str, Any]]:
-    """Return the parts of message ``number``, checked, in the form that travels. Raises `DatasetError` for what is no part, and for
+    """Return the parts of message ``number``, checked, in the form that travels. Raises `DatasetError` for what is not a part, and for
     media that cannot be used.
     """
     return [_checked(part, places, f"message {number}, part {index}") for index, part in enumerate(content, start=1)]
@@ -178,7 +178,7 @@ def shown_text(message: Mapping[str, Any], *, named: bool = True) -> str:
 
 
 def shown_content(content: object, *, named: bool = True) -> str:
-    """Return a content as text: see `shown_text`. What is no content is shown as its ``str``."""
+    """Return a content as text: see `shown_text`. What is not content is shown as its ``str``."""
     if content is None:
         return ""
     if not isinstance(content, (list, tuple)):

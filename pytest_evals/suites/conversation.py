@@ -23,7 +23,7 @@ ROLES = ("system", "user", "assistant", "tool", "developer")
 
 def prompt_of(declaration: EvalDeclaration, case: Case, places: MediaPlaces) -> tuple[list[Message], str | None]:
     """Return the conversation of the case, or none and why there is none; media are looked for in ``places``. Raises an
-    `EvalsError` for what is no conversation, and for media that cannot be used.
+    `EvalsError` for what is not a conversation, and for media that cannot be used.
     """
     if declaration.prompt is not None:
         messages: object = [{"role": "user", "content": render_text(declaration.prompt, case.scope)}]
@@ -108,7 +108,7 @@ def _content(number: int, message: Mapping[str, Any], calls: Sequence[object]) -
     if not isinstance(content, (list, tuple)) or not content:
         raise DatasetError(
             f"message {number} must have a 'content': a text, or a list of parts as {{'type': 'text', 'text': ...}}"
-            + ("; null stands beside 'tool_calls' only" if content is None else f", not {content!r:.80}")
+            + ("; null is allowed beside 'tool_calls' only" if content is None else f", not {content!r:.80}")
         )
     return [_part(number, part) for part in content]
 
@@ -207,7 +207,7 @@ def _recorded_call(number: int, call: object) -> ToolCall:
         try:
             arguments = json.loads(arguments or "{}")
         except ValueError as error:
-            raise DatasetError(f"{where}: its arguments are no JSON: {error}") from error
+            raise DatasetError(f"{where}: its arguments are not valid JSON: {error}") from error
     if not isinstance(arguments, Mapping):
         raise DatasetError(f"{where}: its arguments must be an object, not {type(arguments).__name__}")
     if not isinstance(call.get("id"), (str, type(None))):

@@ -69,7 +69,7 @@ def _read_at(text: str, start: int, tools: Tools, *, anything: bool) -> Read:
     try:
         value, end = json.JSONDecoder().raw_decode(text, start)
     except (ValueError, RecursionError) as error:
-        raise CallError(f"the call is no JSON: {error}") from error
+        raise CallError(f"the call is not valid JSON: {error}") from error
     values: list[Any] = value if isinstance(value, list) else [value]
     if not values or not all(looks_like_a_call(each, () if anything else tools.names) for each in values):
         raise CallError("an object, and no call")
@@ -85,7 +85,7 @@ def _meant(text: str, start: int) -> bool:
 
 
 def _after(text: str, start: int) -> int:
-    """Return the position behind a value that is no call, as far as it can be told."""
+    """Return the position behind a value that is not a call, as far as it can be told."""
     try:
         return json.JSONDecoder().raw_decode(text, start)[1]
     except (ValueError, RecursionError):

@@ -48,7 +48,7 @@ def read_function(text: str, opening: re.Match[str], tools: Tools) -> Read:
             position = parameter.end()
     end = _FUNCTION_END.match(text, position)
     if end is None and not isinstance(arguments, dict):
-        raise CallError(f"the arguments of {name} are no object")
+        raise CallError(f"the arguments of {name} are not an object")
     if (
         end is None
         and skip_space(text, position) != len(text)

@@ -69,7 +69,7 @@ def read_mistral(text: str, opening: re.Match[str], tools: Tools) -> Read:
         return read_objects(text, opening, tools)
     found = _NAMED.match(text, start)
     if found is None:
-        raise CallError("behind [TOOL_CALLS] stands neither a list of calls nor a name with arguments")
+        raise CallError("[TOOL_CALLS] is followed by neither a list of calls nor a name with arguments")
     arguments, end = read_json(text, found.end(), f"the arguments of {found['name']}")
     return [called(found["name"], arguments, found["id"])], end
 

@@ -64,7 +64,7 @@ def _call_or_error(source: str, tools: Tools) -> ToolCall | BadCall:
     except CallError as error:
         return BadCall(source, str(error))
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        return BadCall(source, f"the call is no Python: {error}")
+        return BadCall(source, f"the call is not valid Python: {error}")
 
 
 def _parsed(source: str) -> ast.expr:
@@ -130,7 +130,7 @@ def _string_end(text: str, start: int) -> int:
 
 def _call_of(node: ast.expr, tools: Tools) -> ToolCall:
     if not isinstance(node, ast.Call):
-        raise CallError(f"{one_line(ast.unparse(node), 40)} is no call of a function")
+        raise CallError(f"{one_line(ast.unparse(node), 40)} is not a function call")
     name = _name_of(node.func)
     arguments: dict[str, Any] = {}
     for index, argument in enumerate(node.args):
@@ -149,21 +149,21 @@ def _name_of(node: ast.expr) -> str:
     if isinstance(node, ast.Attribute):
         name = f"{_name_of(node.value)}.{node.attr}"
         return name.removesuffix(".call")
-    raise CallError(f"{one_line(ast.unparse(node), 40)} is no name of a function")
+    raise CallError(f"{one_line(ast.unparse(node), 40)} is not a function's name")
 
 
 def _value_of(node: ast.expr, name: str) -> Any:
     """Return a literal, JSON's constants included."""
     for inner in ast.walk(node):
         if isinstance(inner, ast.Name) and inner.id not in _CONSTANTS:
-            raise CallError(f"{name}: {one_line(ast.unparse(node), 40)} is no literal")
+            raise CallError(f"{name}: {one_line(ast.unparse(node), 40)} is not a literal")
     try:
         value = ast.literal_eval(_Constants().visit(node))
         if isinstance(value, float) and not math.isfinite(value):
-            raise CallError(f"{name}: {ast.unparse(node)} is no JSON number")
+            raise CallError(f"{name}: {ast.unparse(node)} is not a JSON number")
         return json.loads(json.dumps(value, allow_nan=False))
     except (ValueError, TypeError) as error:
-        raise CallError(f"{name}: {one_line(ast.unparse(node), 40)} is no literal that JSON has") from error
+        raise CallError(f"{name}: {one_line(ast.unparse(node), 40)} is not a literal that JSON has") from error
 
 
 class _Constants(ast.NodeTransformer):

@@ -70,14 +70,14 @@ class Tools:
 def called(name: object, arguments: object, id: object = None) -> ToolCall:  # noqa: A002 - the name of the field
     """Return the call. Raises `CallError` for a name or arguments that are none."""
     if not isinstance(name, str) or not name.strip():
-        raise CallError("the call names no function" if name is None else f"{name!r} is no name of a function")
+        raise CallError("the call names no function" if name is None else f"{name!r} is not a function's name")
     if isinstance(arguments, str) and arguments.strip().startswith("{"):
         # Some models write the object as text.
         arguments = load_json(arguments, f"the arguments of {name}")
     if arguments is None or arguments == "":
         arguments = {}
     if not isinstance(arguments, dict):
-        raise CallError(f"the arguments of {name} are no object: {one_line(json.dumps(arguments), 60)}")
+        raise CallError(f"the arguments of {name} are not an object: {one_line(json.dumps(arguments), 60)}")
     return ToolCall(name.strip(), arguments, None if id is None else str(id))
 
 
@@ -85,7 +85,7 @@ def called(name: object, arguments: object, id: object = None) -> ToolCall:  # n
 
 
 def _not_finite(written: str) -> NoReturn:
-    raise ValueError(f"{written} is no JSON number")
+    raise ValueError(f"{written} is not a JSON number")
 
 
 def _finite(written: str) -> float:
@@ -111,11 +111,11 @@ def read_json(text: str, start: int, what: str = "the call") -> tuple[Any, int]:
         reason = (
             "is cut off"
             if cut
-            else f"is no JSON: {error.msg} at {one_line(repr(text[error.pos : error.pos + 20]), 40)}"
+            else f"is not valid JSON: {error.msg} at {one_line(repr(text[error.pos : error.pos + 20]), 40)}"
         )
         raise CallError(f"{what} {reason}") from error
     except (ValueError, RecursionError) as error:
-        raise CallError(f"{what} is no JSON: {error}") from error
+        raise CallError(f"{what} is not valid JSON: {error}") from error
 
 
 def load_json(text: str, what: str) -> Any:
@@ -180,7 +180,7 @@ def _boolean(raw: str) -> bool:
 
 
 def _no_value(raw: str) -> NoReturn:
-    raise ValueError(f"{raw!r} is no value of this type")
+    raise ValueError(f"{raw!r} is not a value of this type")
 
 
 def _null(raw: str) -> None:

@@ -27,7 +27,7 @@ class RequiredCall:
 
 
 def required_call(form: str, schemas: Sequence[Mapping[str, Any]]) -> RequiredCall | None:
-    """Return the call that a model of this form has to make, `None` for a form whose calls are no JSON object between texts."""
+    """Return the call that a model of this form has to make, `None` for a form whose calls are not a JSON object between texts."""
     if form not in _AROUND:
         return None
     before, arguments, after = _AROUND[form]

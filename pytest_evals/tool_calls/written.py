@@ -11,7 +11,7 @@ from pytest_evals.completion import ToolCall
 def written_call(value: object) -> ToolCall | None:
     """Return the call that is written as in a message (``{"function": {...}}``) or as a name and arguments, which may be JSON text.
 
-    `None` for what is no call: one without a name, or whose arguments are no object.
+    `None` for what is not a call: one without a name, or whose arguments are not an object.
     """
     if isinstance(value, ToolCall):
         return value

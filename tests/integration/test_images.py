@@ -132,7 +132,7 @@ def test_addresses(completion):
     assert done.ret == 2
     printed = " ".join(done.stdout.str().split())
     assert "rows.jsonl:2: message 1, part 1: image" in printed
-    assert "notes.txt is no image: it is a text" in printed
+    assert "notes.txt is not an image: it is a text" in printed
     assert "nothing is fetched unless --evals-fetch allows it" in printed
     assert "cannot be fetched" in " ".join(evals.run("--evals-fetch").stdout.str().split())
 

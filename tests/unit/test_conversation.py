@@ -81,7 +81,7 @@ def test_a_prompt_that_is_no_text_says_where_conversations_go() -> None:
         ({"role": "user", "content": "x"}, "messages must be a list"),
         (["hi"], "message 1 must be an object with 'role' and 'content', not 'hi'"),
         ([{"role": "user"}], "message 1 must have a 'content': a text, or a list of parts"),
-        ([{"role": "user", "content": None}], "null stands beside 'tool_calls' only"),
+        ([{"role": "user", "content": None}], "null is allowed beside 'tool_calls' only"),
         ([{"role": "user", "content": []}], "message 1 must have a 'content': a text, or a list of parts"),
         ([{"role": "user", "content": 5}], "message 1 must have a 'content': a text, or a list of parts"),
         (
@@ -176,7 +176,10 @@ def test_a_recorded_completion_may_come_in_its_parts() -> None:
         ({"text": "a", "content": "b"}, "has an unknown part 'content' (known: text, reasoning, tool_calls)"),
         ({"text": "a", "tool_calls": {"name": "f"}}, "tool_calls must be a list, not dict"),
         ({"text": "a", "tool_calls": [{}]}, "tool call 1 must be an object with a 'name' and 'arguments', not {}"),
-        ({"text": "a", "tool_calls": [{"name": "f", "arguments": "{"}]}, "tool call 1: its arguments are no JSON"),
+        (
+            {"text": "a", "tool_calls": [{"name": "f", "arguments": "{"}]},
+            "tool call 1: its arguments are not valid JSON",
+        ),
         ({"text": "a", "tool_calls": [{"name": "f", "arguments": [1]}]}, "its arguments must be an object, not list"),
         ({"text": "a", "tool_calls": [{"name": "f", "id": 5}]}, "tool call 1: its id must be a text, not 5"),
     ],

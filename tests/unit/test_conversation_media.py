@@ -139,8 +139,8 @@ def test_places_in_messages_are_filled_in_their_order(folder: Path) -> None:
     ("data", "arguments", "words"),
     [
         (({"photo": "gone.png"},), {}, "row 1 of inline: message 1, part 1: image 'gone.png' not found"),
-        (({"photo": "sub/notes.txt"},), {}, "notes.txt is no image: it is a text"),
-        (({"photo": "sub/tone.wav"},), {}, "tone.wav is no image: it is audio/wav"),
+        (({"photo": "sub/notes.txt"},), {}, "notes.txt is not an image: it is a text"),
+        (({"photo": "sub/tone.wav"},), {}, "tone.wav is not an image: it is audio/wav"),
         (({"photo": "sub"},), {}, "'sub' is a folder"),
         (({"photo": "https://example.com/a.png"},), {}, "nothing is fetched unless --evals-fetch allows it"),
         (({"photo": 3},), {}, "must be a path, a data URI or bytes, and this one is int"),

@@ -143,7 +143,7 @@ def test_sampling_is_not_greedy() -> None:
 
 @pytest.mark.parametrize("schema", [{"type": "objekt"}, {"properties": 5}, {"minimum": "a"}])
 def test_a_schema_that_is_none_says_what_is_wrong_with_it(schema: Any) -> None:
-    with pytest.raises(SuiteError, match="generation: json_schema is no valid JSON schema: "):
+    with pytest.raises(SuiteError, match="generation: json_schema is not a valid JSON schema: "):
         parse_generation({"json_schema": schema})
 
 

@@ -138,7 +138,7 @@ def test_an_expected_call_is_written_in_several_ways(entry: Any) -> None:
         ([{"arguments": {}}], "equal", "an expected call is"),
         ("", "equal", "an expected call is"),
         ([{"name": "f", "arguments": [1]}], "equal", "must be an object"),
-        ([{"name": "f", "arguments": "{"}], "equal", "are no JSON"),
+        ([{"name": "f", "arguments": "{"}], "equal", "are not valid JSON"),
         ([call("f", x=1)], "any_of", "each expected argument is a list of values, and 'x' of 'f' is none"),
     ],
 )

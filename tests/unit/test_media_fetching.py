@@ -58,7 +58,7 @@ def test_what_is_at_an_address_is_fetched_once(address: str, tmp_path: Path) -> 
 
 def test_what_cannot_be_fetched_is_said_so(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fetch = fetcher(tmp_path)
-    for path, words in (("/gone.png", "Not Found"), ("/file", "is not allowed"), ("/ftp", "is no address of the web")):
+    for path, words in (("/gone.png", "Not Found"), ("/file", "is not allowed"), ("/ftp", "is not a web address")):
         with pytest.raises(DatasetError, match=f"cannot be fetched: .*{words}"):
             fetch(f"{address}{path}")
     with pytest.raises(DatasetError, match="cannot be fetched"):

@@ -69,13 +69,13 @@ def test_options_are_values() -> None:
         ("gpt-5", "a served model is written openai:NAME@URL"),
         ("http://127.0.0.1:8000/v1", "a served model is written openai:NAME@URL"),
         ("gpt-5@127.0.0.1:8000", "a served model is written openai:NAME@URL"),
-        ("m@http://", "is no address of a server"),
-        ("m@http://a:port", "is no address of a server"),
-        ("m@http://a:0", "is no address of a server"),
-        ("m@http://a:99999", "is no address of a server"),
-        ("m@http://a b", "is no address of a server"),
-        ("m@http://a,", "is no address of a server"),
-        ("m@http://a,ftp://b", "'ftp://b' is no address of a server"),
+        ("m@http://", "is not a server's address"),
+        ("m@http://a:port", "is not a server's address"),
+        ("m@http://a:0", "is not a server's address"),
+        ("m@http://a:99999", "is not a server's address"),
+        ("m@http://a b", "is not a server's address"),
+        ("m@http://a,", "is not a server's address"),
+        ("m@http://a,ftp://b", "'ftp://b' is not a server's address"),
         ("m@http://a,http://a/v1", "the same address is named twice"),
         ("m@https://me:hunter2@host/v1", "the address of host holds a user or password"),
         ("m@http://a?concurrency=0", "concurrency must be auto or a whole number from 1 to 1024"),
@@ -101,7 +101,7 @@ def test_what_cannot_be_a_served_model_is_refused(text: str, message: str) -> No
 
 @pytest.mark.parametrize("key", ["sk-proj-abcdefghijkl12345", "hf_abcdefgh12345678", "not a name", "a-b", ""])
 def test_a_key_in_the_place_of_its_variable_is_refused_without_being_repeated(key: str) -> None:
-    with pytest.raises(ModelError, match=r"name a variable of the environment") as caught:
+    with pytest.raises(ModelError, match=r"take the name of the environment variable") as caught:
         parse_spec(f"openai:m@http://a?key_env={key}", Path())
     assert not key or key not in str(caught.value)
 

@@ -136,7 +136,7 @@ def test_a_log_probability_that_is_no_number_is_no_answer() -> None:
 
 @pytest.mark.parametrize("data", [{"choices": ["x"]}, {"choices": [{"message": "x"}]}, {"choices": {"a": 1}}])
 def test_what_is_no_answer_is_a_failure_and_no_crash(data: dict[str, Any]) -> None:
-    with pytest.raises(BrokenAnswerError, match="it sent what is no answer"):
+    with pytest.raises(BrokenAnswerError, match="it sent something that is not an answer"):
         answer(data)
 
 

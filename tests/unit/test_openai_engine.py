@@ -329,7 +329,7 @@ def test_tool_calls_are_read_and_those_that_cannot_be_stay_text(serve: Serve) ->
     found = answer(f"tiny@{serve(script).url}", request("x", tools=tools))
     assert found.tool_calls == (ToolCall("weather", {"city": "Oslo"}, "c1"),)
     assert found.finish_reason == "tool_calls"
-    assert found.tool_call_error == "the arguments of a call are no object of JSON"
+    assert found.tool_call_error == "the arguments of a call are not a JSON object"
     assert json.loads(found.text) == {"name": "weather", "arguments": '{"city": '}
 
 
@@ -463,7 +463,7 @@ def test_a_server_that_is_no_model_server_is_an_error(serve: Serve) -> None:
     page = serve(lambda _body, _asked: Reply(raw="<html>"), models=None)
     assert f"{page.url} does not answer as a server with OpenAI's API: GET /models: 404" in refused(f"tiny@{page.url}")
     other = serve(lambda _body, _asked: Reply(status=404), models=None)
-    assert f"{other.url} is no server with OpenAI's API, or has no model 'tiny'" in refused(f"tiny@{other.url}")
+    assert f"{other.url} is not a server with OpenAI's API, or has no model 'tiny'" in refused(f"tiny@{other.url}")
 
 
 def test_a_model_that_the_server_does_not_have_is_an_error_that_lists_what_it_has(serve: Serve) -> None:

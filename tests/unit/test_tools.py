@@ -198,7 +198,7 @@ def badly_chosen(city: str) -> str:
         (custom, "the argument 'city' has the type Tools, which has no JSON schema"),
         (starred, "cannot be a tool's argument"),
         (unknown, "its annotations cannot be read"),
-        (badly_chosen, "the choices of 'city' are no JSON list"),
+        (badly_chosen, "the choices of 'city' are not a JSON list"),
         (lambda city: city, "has no docstring"),
     ],
 )
@@ -256,13 +256,13 @@ def test_a_tool_without_parameters_takes_none() -> None:
         ([{"name": "f", "parameters": {"type": "dict", "properties": {}}}], "must be the JSON schema of an object"),
         (
             [{"name": "f", "parameters": {"type": "object", "properties": {"x": {"type": "float"}}}}],
-            "no valid JSON schema at /properties/x/type",
+            "not a valid JSON schema at /properties/x/type",
         ),
         (
             [{"name": "f", "parameters": {"type": "object", "properties": {}, "required": ["x"]}}],
             "'required' names 'x', which is not among its properties",
         ),
-        ([{"name": "f", "parameters": {"type": "object", "properties": {"x": {"default": object()}}}}], "is no JSON"),
+        ([{"name": "f", "parameters": {"type": "object", "properties": {"x": {"default": object()}}}}], "is not JSON"),
         ([WHOLE, {"name": "f"}], "two tools are called 'f'"),
         ([int], "tool 1 must be"),
     ],

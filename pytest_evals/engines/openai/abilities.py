@@ -74,8 +74,7 @@ class Abilities:
             task = self._asked[name] = asyncio.ensure_future(probe())
         try:
             obeyed = await asyncio.shield(task)
-        except Exception:
-            # Where the server fails, the next request asks again.
+        except Exception:  # whatever went wrong is raised again; the next request then repeats the probe
             if self._asked.get(name) is task:
                 del self._asked[name]
             raise

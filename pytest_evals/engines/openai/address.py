@@ -57,7 +57,9 @@ def _base_url(url: str) -> str:
         port_is_right = False
     if not port_is_right or parts.scheme.lower() not in ("http", "https") or not parts.hostname or " " in url:
         # Not shown whole: what stands before an at sign may be a password.
-        raise ModelError(f"{url.rpartition('@')[2]!r} is no address of a server, as http://127.0.0.1:8000/v1")
+        raise ModelError(
+            f"{url.rpartition('@')[2]!r} is not a server's address; write one like http://127.0.0.1:8000/v1"
+        )
     if parts.username is not None or parts.password is not None:
         raise ModelError(
             f"the address of {parts.hostname} holds a user or password, which would be written into artifacts; name the variable "

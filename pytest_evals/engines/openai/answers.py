@@ -66,7 +66,9 @@ class ServedAnswer:
             if isinstance(data.get("usage"), Mapping):
                 self._take_usage(data["usage"])
         except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
-            raise BrokenAnswerError(f"it sent what is no answer: {one_line(json.dumps(data), 160)}") from error
+            raise BrokenAnswerError(
+                f"it sent something that is not an answer: {one_line(json.dumps(data), 160)}"
+            ) from error
 
     def _take_choice(self, choice: Mapping[str, Any]) -> None:
         message = choice.get("delta") or choice.get("message") or {}

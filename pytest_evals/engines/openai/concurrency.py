@@ -27,7 +27,7 @@ class ConcurrencyLimit:
         return int(self._limit)
 
     def answered(self, active: int, first_byte: float) -> None:
-        """Take note of an answer that began after ``first_byte`` seconds, while so many requests were under way."""
+        """Record an answer whose first byte came after ``first_byte`` seconds, with ``active`` requests in flight."""
         if self._fixed or active < self.limit or first_byte > self._patience:
             return
         self._limit = min(MOST, self._limit + (1.0 if self._searching else 1.0 / self._limit))

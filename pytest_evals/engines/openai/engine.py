@@ -246,7 +246,7 @@ class ServedEngine:
         called, unreadable = _tool_calls(answer.calls)
         calls = (*calls, *called)
         if unreadable:
-            text, problem = text + unreadable, "the arguments of a call are no object of JSON"
+            text, problem = text + unreadable, "the arguments of a call are not a JSON object"
         if calls and reason == "stop":
             reason = "tool_calls"
         elif reason == "tool_calls" and not calls:

@@ -32,8 +32,8 @@ def _variable(text: str) -> str:
     if not _VARIABLE.fullmatch(text) or masked(text) != text:
         # It may be the key itself, so that it is not repeated here.
         raise ModelError(
-            "key_env and headers_env name a variable of the environment that holds the secret; what is written there is no name of "
-            "one (write key_env=OPENAI_API_KEY, never the key)"
+            "key_env and headers_env take the name of the environment variable that holds the secret, and this is not a "
+            "variable's name (write key_env=OPENAI_API_KEY, never the key itself)"
         )
     return text
 

@@ -48,7 +48,7 @@ class LikelihoodReader:
             self._echoes = asyncio.ensure_future(self._probe())
         try:
             return await asyncio.shield(self._echoes)
-        except Exception:
+        except Exception:  # whatever went wrong is raised again; the next request then repeats the probe
             self._echoes = None
             raise
 

@@ -213,7 +213,7 @@ async def _try(url: str, transport: Transport, dialect: Dialect, options: Mappin
             if error.status in (400, 422) and dialect.learn(str(error), dialect.learned):
                 continue
             raise ModelError(
-                f"{url} is no server with OpenAI's API, or has no model {dialect.model!r}: GET /models: {why}; "
+                f"{url} is not a server with OpenAI's API, or has no model {dialect.model!r}: GET /models: {why}; "
                 f"POST {dialect.endpoint}: {error}"
             ) from error
         except (ThrottledError, WithheldError):
@@ -252,7 +252,7 @@ def _chat_renderer(name: str) -> Callable[[Sequence[Message]], str]:
         raise ModelError(f"tokenizer={name}: there is no tokenizer: {one_line(str(error), 200)}") from error
     if not tokenizer.chat_template:
         raise ModelError(f"tokenizer={name}: it has no chat template, which is what writes the prompt")
-    # Where the server writes the first special token itself, it would stand there twice.
+    # The server may add the first special token itself; then the prompt would begin with two.
     adds_start = tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
     start = tokenizer.bos_token if adds_start else ""
 

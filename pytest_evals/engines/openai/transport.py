@@ -84,7 +84,7 @@ class Transport:
             if response.status_code >= 400:
                 raise failure_of(response.status_code, data, response.headers.get("retry-after"))
             if not isinstance(data, Mapping):
-                raise BrokenAnswerError(f"it sent what is no JSON: {one_line(str(data), 80)!r}")
+                raise BrokenAnswerError(f"it sent something that is not JSON: {one_line(str(data), 80)!r}")
             return data
 
     async def ask(self, url: str, body: Mapping[str, Any], most_tokens: int) -> ServedAnswer:
@@ -203,5 +203,5 @@ async def _lines(response: http.Response) -> AsyncIterator[str]:
 def _object(text: str, *, whole: bool) -> Mapping[str, Any]:
     data = _parsed(text)
     if not isinstance(data, Mapping) or (whole and not data.get("choices") and not data.get("error")):
-        raise BrokenAnswerError(f"it sent what is no answer: {one_line(text, 80)!r}")
+        raise BrokenAnswerError(f"it sent something that is not an answer: {one_line(text, 80)!r}")
     return data

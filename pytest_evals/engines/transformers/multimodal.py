@@ -136,7 +136,7 @@ class MediaEncoder:
         self.kinds = processor.kinds
         self._processor = processor.processor
         takes = inspect.signature(self._processor.apply_chat_template).parameters
-        # Whether control tokens that stand in a message are encoded as text: found out with the first prompt.
+        # Whether the processor can encode control tokens in a message as text; the first prompt shows it.
         self._sanitizes: bool | None = None if _SANITIZE in takes else False
         self._takes_apart = "processor_kwargs" in takes
         self._collates: bool | None = None
@@ -177,7 +177,7 @@ class MediaEncoder:
             try:
                 found = self._apply(conversations, {**options, _SANITIZE: True})
             except Exception:
-                # Not every processor can encode control tokens that stand in a message as text.
+                # Processors raise whatever they like here. Many cannot encode control tokens in a message as text.
                 if self._sanitizes:
                     raise
                 self._refuse_control_tokens(prompts)
@@ -271,7 +271,7 @@ class MediaEncoder:
 def _equal(name: str, expected: Mapping[str, torch.Tensor], made: Mapping[str, torch.Tensor]) -> bool:
     left, right = expected[name], made[name]
     if name == "input_ids":
-        # What stands in the place of padding is nobody's business.
+        # What stands in the place of padding does not matter.
         mask = made["attention_mask"].bool()
         left, right = left[mask], right[mask]
     return torch.equal(left, right)

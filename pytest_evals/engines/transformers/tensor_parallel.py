@@ -124,7 +124,7 @@ class SharedSampler:
         if rank() == 0:
             try:
                 chosen = self._sampler.choose(logits, rows)
-            except Exception as error:
+            except Exception as error:  # whatever it is, the other ranks wait for a word and would hang
                 shared({"error": str(error)})
                 raise
         told = shared({"chosen": chosen})

@@ -47,7 +47,7 @@ def required_call_of(request: Request, tools: OfferedTools) -> RequiredCall:
     call = required_call(tools.form, tools.schemas)
     if call is None:
         raise UnsupportedError(
-            f"tool_choice 'required': {request.model} writes calls in the form {tools.form!r}, which is no JSON object; use 'auto'"
+            f"tool_choice 'required': {request.model} writes calls in the form {tools.form!r}, which is not a JSON object; use 'auto'"
         )
     return call
 

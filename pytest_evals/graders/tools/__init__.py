@@ -102,7 +102,7 @@ def max_tool_calls(n: int, *, of: str | None = None, run_if: str | None = None) 
         return Grade(len(made.calls) <= n, request.fixturename or "", made.with_problems(reason))
 
     ready_made = _grading_calls(grade, of, "max_tool_calls")
-    ready_made.__doc__ = "The model called tools at most so many times."
+    ready_made.__doc__ = "The model called tools at most ``n`` times."
     return grader_fixture(ready_made, run_if=run_if)
 
 

@@ -127,7 +127,7 @@ def _any_of(wanted: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Tell whether two JSON values are equal: numbers by value, and a boolean is no number."""
+    """Tell whether two JSON values are equal: numbers by value, and a boolean is not a number."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, Mapping) and isinstance(other, Mapping):
@@ -202,7 +202,9 @@ def _expected_call(entry: object, how: Arguments) -> ExpectedCall:
         try:
             arguments = json.loads(arguments)
         except ValueError as error:
-            raise SuiteError(f"tool_calls: the arguments of {function['name']!r} are no JSON: {error}") from error
+            raise SuiteError(
+                f"tool_calls: the arguments of {function['name']!r} are not valid JSON: {error}"
+            ) from error
     if arguments is not None and not isinstance(arguments, Mapping):
         raise SuiteError(
             f"tool_calls: the arguments of {function['name']!r} must be an object, not {one_line(repr(arguments), 80)}"

@@ -69,7 +69,7 @@ class GenerateBackend:
                 self._generate([row for row in batch if isinstance(row, TokenSequence)])
             else:
                 self._score([row for row in batch if isinstance(row, ScoringSequence)])
-        except Exception as error:
+        except Exception as error:  # a model's code may raise anything
             # One batch's failure is not the run's: it is narrowed down to the row that caused it.
             if is_fatal(error):
                 raise

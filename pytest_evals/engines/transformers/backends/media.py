@@ -38,7 +38,7 @@ class RowMedia:
 
     Args:
         prompt: The conversation with its media; rows of one request share it.
-        check: Raises `ModelError` where a prompt of so many tokens, to which so many more are to come, is too long.
+        check: Takes the tokens of the prompt and the tokens to generate; raises `ModelError` if they do not fit together.
         dropped: Tokens at the end of the prompt that belong to the continuation of a row that is only scored.
     """
 
@@ -111,7 +111,7 @@ class PackedMedia:
 
     @staticmethod
     def takes(row: AnySequence) -> bool:
-        """Tell whether a row may be packed: nobody looks at the ids of its prompt."""
+        """Tell whether a row may be packed: only if nothing reads the token ids of its prompt."""
         return not row.request.alone and not (isinstance(row, TokenSequence) and row.needs_host)
 
     def has_room(self) -> bool:

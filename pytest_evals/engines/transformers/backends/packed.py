@@ -42,7 +42,7 @@ class PackedBackend:
         try:
             with self._meter.forward(plan):
                 progress.finished = self._runner.run(plan)
-        except Exception as error:
+        except Exception as error:  # a model's code may raise anything
             # One forward's failure is not the run's: it is narrowed down to the row that caused it.
             if is_fatal(error):
                 raise

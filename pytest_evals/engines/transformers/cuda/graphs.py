@@ -89,7 +89,7 @@ class CudaGraphs:
             # Only this thread's actions can spoil the capture: others may use the device meanwhile.
             with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
                 compute()
-        except Exception as error:
+        except Exception as error:  # CUDA and the model's code may raise anything
             # Ending a spoilt capture raises too, and leaves the side stream as the current one.
             torch.cuda.set_stream(usual)
             # The pool may be left without a graph that holds it, and would not be taken again.

@@ -49,7 +49,7 @@ def enable_static_decode(runner: ModelRunner, model: Any, device: str, ways: Seq
             if found <= TOLERANCE.get(model.dtype, 1e-3):
                 return notes + runner.take_notes()
             reason = f"its logits would differ by {found:.1%}"
-        except Exception as error:
+        except Exception as error:  # any failure of this way of decoding means that the next one is tried
             if is_fatal(error):
                 raise
             reason = f"{type(error).__name__}: {error}"

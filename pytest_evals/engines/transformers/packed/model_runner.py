@@ -100,7 +100,9 @@ class ModelRunner:
             if self.decoder is not None and self.decoder.takes(plan):
                 return self._decode(self.decoder, [row for row in plan.decode if isinstance(row, TokenSequence)])
             return self._run(plan)
-        except Exception as error:
+        except (
+            Exception
+        ) as error:  # looked at and raised again: devices have exceptions of their own for a lack of memory
             if is_out_of_memory(error):
                 self.slots.room = self.slots.room and self.slots.room.smaller()
             raise
