@@ -4,6 +4,7 @@ GPU.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,11 +63,29 @@ class ModelShape:
 
 
 def shape_of(config: Any, size: int) -> ModelShape:
-    """Return what a token of a model takes; ``config`` is a transformers text config, ``size`` the bytes of a number."""
-    kept = cache_numbers(lambda name: getattr(config, name, None))
-    inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-    passing = 8 * config.hidden_size + 3 * (inner if isinstance(inner, int) else max(inner))
-    return ModelShape(int(size * kept), int(size * passing), 4 * config.vocab_size)
+    """Return what a token of a model takes; ``config`` is a transformers text config, ``size`` the bytes of a number.
+
+    Layers may differ in their heads, sizes and widths: then each is asked.
+    """
+    layers = list(config.per_layer_config) if getattr(config, "is_heterogeneous", False) else []
+    width = _widest(layers or [config], "hidden_size", 1)
+    inner = _widest(layers or [config], "intermediate_size", 4 * width)
+    if layers:
+        kept = sum(cache_numbers(lambda name, layer=layer: _of_layer(layer, name)) for layer in layers)  # type: ignore[misc]  # mypy knows no type for a default
+    else:
+        kept = cache_numbers(lambda name: getattr(config, name, None))
+    return ModelShape(int(size * kept), int(size * (8 * width + 3 * inner)), 4 * config.vocab_size)
+
+
+def _of_layer(layer: Any, name: str) -> Any:
+    """Return a setting of one layer."""
+    return 1 if name == "num_hidden_layers" else getattr(layer, name, None)
+
+
+def _widest(configs: Sequence[Any], name: str, usual: int) -> int:
+    """Return the largest value of a setting, which may be a list with one for each layer."""
+    values = [value for config in configs if (value := getattr(config, name, None))]
+    return max((value if isinstance(value, int) else max(value) for value in values), default=usual)
 
 
 def choose_budget(wish: str, device: str, *, free: int, shape: ModelShape, packed: bool) -> BatchLimits:

@@ -36,7 +36,7 @@ from pytest_evals.generation import params_by_use
 from pytest_evals.hashing import content_hash
 from pytest_evals.media.parts import media_of
 
-VERSION = 4
+VERSION = 5
 """Part of every fingerprint; raise it when the same request may give another text."""
 _NEWS_SECONDS = 1.0
 _PARAMS = params_by_use("no", "device", "host")
@@ -54,7 +54,7 @@ class TransformersEngine:
         self.info = EngineInfo(
             loaded.device,
             loaded.dtype,
-            getattr(loaded.model.config.get_text_config(decoder=True), "max_position_embeddings", None),
+            _context_of(loaded.model.config.get_text_config(decoder=True)),
             identity,
             notes=(*backends.notes, *_ends_notes(loaded)),
             rows=backends.budget.rows,
@@ -225,6 +225,12 @@ class PendingRequest:
 def _tokens_read(row: AnySequence, tokens: Sequence[int]) -> Sequence[int]:
     """Return the tokens of a row as the model's tokenizer has them: ids that stand for media follow from the order of requests."""
     return tokens if row.media is None else row.media.prompt.ids
+
+
+def _context_of(config: Any) -> int | None:
+    """Return the tokens that a model reads; `None` where it says nothing, or that any number will do."""
+    size = getattr(config, "max_position_embeddings", None)
+    return size if isinstance(size, int) and size > 0 else None
 
 
 def _ends_notes(loaded: LoadedModel) -> list[str]:

@@ -13,29 +13,39 @@ import torch
 
 from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.engines.transformers import tensor_parallel
+from pytest_evals.engines.transformers.backends.by_length import ByLength
 from pytest_evals.engines.transformers.backends.generate import GenerateBackend
 from pytest_evals.engines.transformers.backends.media import MediaBackend, PackedMedia
 from pytest_evals.engines.transformers.backends.packed import PackedBackend
 from pytest_evals.engines.transformers.backends.protocol import AnySequence, Backend
 from pytest_evals.engines.transformers.backends.reference import ReferenceBackend
+from pytest_evals.engines.transformers.backends.stateful import StatefulBackend
 from pytest_evals.engines.transformers.cpu.linear import PackedWeights, lay_out
 from pytest_evals.engines.transformers.cpu.setup import speed_up
 from pytest_evals.engines.transformers.cuda.setup import DECODE_MODES, BlockBackend, enable_static_decode, tally_of
 from pytest_evals.engines.transformers.device import choose_budget, settle_on, shape_of, table_room
+from pytest_evals.engines.transformers.in_flight_check import differences_in_flight
 from pytest_evals.engines.transformers.loading import LoadedModel
 from pytest_evals.engines.transformers.multimodal import MediaEncoder
 from pytest_evals.engines.transformers.packed.media_embeddings import MediaEmbeddings, media_difference
-from pytest_evals.engines.transformers.packed.model_runner import ModelRunner
+from pytest_evals.engines.transformers.packed.model_runner import ModelRunner, attention_of, use_attention
 from pytest_evals.engines.transformers.packed.speculation import PromptLookup
 from pytest_evals.engines.transformers.sampler import Sampler
 from pytest_evals.engines.transformers.scheduling.plan import BatchLimits
 from pytest_evals.engines.transformers.scheduling.scheduler import Scheduler
 from pytest_evals.engines.transformers.usage import UsageMeter
-from pytest_evals.engines.transformers.verification import TOLERANCE, largest_difference, padding_is_harmless
+from pytest_evals.engines.transformers.thresholds import lowered, rope_switch
+from pytest_evals.engines.transformers.verification import (
+    TOLERANCE,
+    company_is_harmless,
+    largest_difference,
+    padding_is_harmless,
+)
 from pytest_evals.errors import ModelError
 
 _LEAST_BYTES = 1 << 27
 """Weights of a model for which loops are compiled: that takes seconds the first time, which a small one does not earn."""
+_ONE = BatchLimits(1, 1)
 _LAYOUT_SHARE = 0.25
 """Share of the free memory that packed copies of the weights may take."""
 
@@ -57,6 +67,8 @@ class Backends:
     notes: list[str] = field(default_factory=list)
     media: MediaBackend | None = None
     """The loop for requests with images or audio; `None` for a model that reads texts only."""
+    limit: int | None = None
+    """Rows that may come to more tokens than this are computed with care: beyond it the model computes in another way."""
 
 
 def select_backend(loaded: LoadedModel, spec: ModelSpec, options: Mapping[str, Any]) -> Backends:
@@ -71,7 +83,9 @@ def select_backend(loaded: LoadedModel, spec: ModelSpec, options: Mapping[str, A
         settle_on(loaded.device, loaded.dtype)
     meter = UsageMeter(loaded.device)
     meter.usage.weights_bytes = sum(parameter.nbytes for parameter in loaded.model.parameters())
-    runner, why_not = (None, "asked for with ?loop=generate") if wish == "generate" else _packed_runner(loaded)
+    runner, limit, why_not = (
+        (None, None, "asked for with ?loop=generate") if wish == "generate" else _packed_runner(loaded)
+    )
     if runner is None and wish == "packed":
         raise ModelError(f"model {spec.text!r} cannot be run with loop={wish}: {why_not}")
     notes = []
@@ -87,9 +101,11 @@ def select_backend(loaded: LoadedModel, spec: ModelSpec, options: Mapping[str, A
         # Every rank must make the same plans.
         budget = BatchLimits(**tensor_parallel.shared(dataclasses.asdict(budget)))
     if runner is None:
-        backends = _generating(loaded, budget, meter, why_not, exact=bool(options.get("exact")))
+        backends = _generating(
+            loaded, budget, meter, why_not, exact=bool(options.get("exact")), in_flight=wish != "generate"
+        )
     else:
-        backends = _packing(loaded, runner, Backends("packed", [], budget, meter, notes), options)
+        backends = _packing(loaded, runner, Backends("packed", [], budget, meter, notes, limit=limit), options)
     if loaded.processor.kinds:
         backends.media = _media_backend(loaded, runner, backends, options)
     return backends
@@ -106,12 +122,14 @@ def _media_backend(
         runner is not None
         and isinstance(reference, ReferenceBackend)
         and not exact
+        and backends.limit is None
         and "media" not in options.get("without", ())
     ):
         packed = _packed_media(loaded, runner, backends, encoder, reference)
     return MediaBackend(
         loaded.model,
-        dataclasses.replace(backends.budget, rows=1) if exact else backends.budget,
+        # Where a length decides what is computed, no other row may add to it.
+        dataclasses.replace(backends.budget, rows=1) if exact or backends.limit is not None else backends.budget,
         backends.meter,
         loaded.device,
         encoder=encoder,
@@ -160,47 +178,115 @@ def _packing(loaded: LoadedModel, runner: ModelRunner, backends: Backends, optio
     runner.use(tensor_parallel.SharedSampler(sampler) if loaded.ranks > 1 else sampler)
     kept_in = None if "retention" in without else runner.slots
     scheduler: Scheduler[AnySequence] = Scheduler(budget, kept_in)
-    usual_loop = (BlockBackend if runner.decoder else PackedBackend)(scheduler, runner, meter, loaded.device)
+    usual_loop: Backend = (BlockBackend if runner.decoder else PackedBackend)(scheduler, runner, meter, loaded.device)
+    if backends.limit is not None:
+        # Its own queue: `reference` is for requests that want to be alone.
+        beyond = ReferenceBackend(loaded.model, runner, layout, meter, loaded.device)
+        usual_loop = ByLength(usual_loop, beyond, backends.limit)
+        backends.notes.append(
+            f"prompts that may come to more than {backends.limit} tokens with their answers run through transformers' generate, one at "
+            "a time: beyond that length the model computes in another way"
+        )
     backends.loops = [usual_loop, reference]
     return backends
 
 
-def _generating(loaded: LoadedModel, budget: BatchLimits, meter: UsageMeter, why_not: str, *, exact: bool) -> Backends:
-    """Return the backends of a model that cannot be packed. ``exact``: as if nothing else were computed."""
-    alone = GenerateBackend(loaded.model, BatchLimits(1, 1), meter, loaded.device, pads=False)
+def _generating(
+    loaded: LoadedModel, budget: BatchLimits, meter: UsageMeter, why_not: str, *, exact: bool, in_flight: bool
+) -> Backends:
+    """Return the backends of a model that cannot be packed. ``exact``: as if nothing else were computed. ``in_flight``: rows may come and
+    go between tokens, where the model allows it.
+    """
+    alone = GenerateBackend(loaded.model, _ONE, meter, loaded.device, pads=False)
+    limit = rope_switch(loaded.model)
     if exact:
         note = f"runs through transformers' generate, one prompt at a time for exactness: {why_not}"
-        return Backends("generate", [alone], dataclasses.replace(budget, rows=1), meter, [note])
-    pads = padding_is_harmless(loaded.model)
-    usual = GenerateBackend(loaded.model, budget, meter, loaded.device, pads=pads)
+        return Backends("generate", [alone], dataclasses.replace(budget, rows=1), meter, [note], limit=limit)
+    together, pads, limit = _batching(loaded.model)
+    if in_flight and together and limit is None and (shares := _shares_in_flight(loaded)) is not None:
+        stateful = StatefulBackend(loaded.model, budget, meter, loaded.device, scoring=alone, shares=shares)
+        note = f"runs in flight over transformers' own cache: {why_not}"
+        # `alone` is asked for one row at a time by two sides: each needs a queue of its own.
+        apart = GenerateBackend(loaded.model, _ONE, meter, loaded.device, pads=False)
+        return Backends("stateful", [stateful, apart], budget, meter, [note])
+    usual = GenerateBackend(
+        loaded.model, budget if together else _ONE, meter, loaded.device, pads=pads and together, limit=limit
+    )
     kind = "padded batches" if pads else "batches of prompts of one length"
+    if limit is not None:
+        kind += f", those of more than {limit} tokens one at a time"
+    if not together:
+        kind, budget = "batches of one prompt, because others in a batch would change its logits", _ONE
     note = f"runs through transformers' generate in {kind}: {why_not}"
-    return Backends("generate", [usual, alone], budget, meter, [note])
+    return Backends("generate", [usual, alone], budget, meter, [note], limit=limit)
 
 
-def _packed_runner(loaded: LoadedModel) -> tuple[ModelRunner | None, str]:
-    """Return a runner that computes what the model computes, or why there is none."""
+def _shares_in_flight(loaded: LoadedModel) -> bool | None:
+    """Return whether rows that come and go may share beginnings; `None` where they cannot come and go."""
+    if loaded.model.config.is_encoder_decoder or loaded.ranks > 1:
+        return None
+    for shares in (True, False):
+        try:
+            found = differences_in_flight(loaded.model, loaded.device, shares=shares)
+        except Exception:  # noqa: BLE001 - a model's own code may do anything with a cache that it does not expect
+            continue
+        if found <= TOLERANCE.get(loaded.model.dtype, 1e-3):
+            return shares
+    return None
+
+
+def _batching(model: Any) -> tuple[bool, bool, int | None]:
+    """Return whether prompts may be computed together, whether these may be padded to one length, and how long rows may become that are
+    padded.
+    """
+    together, pads, limit = company_is_harmless(model), padding_is_harmless(model), rope_switch(model)
+    with lowered(model) as least:
+        if least is not None:
+            if pads and not padding_is_harmless(model):
+                limit = least if limit is None else min(limit, least)
+            together = together and company_is_harmless(model)
+    return together, pads, limit
+
+
+def _packed_runner(loaded: LoadedModel) -> tuple[ModelRunner | None, int | None, str]:
+    """Return a runner that computes what the model computes, and up to which length if not any; or why there is none."""
     model = loaded.model
     config = model.config
     if config.is_encoder_decoder:
-        return None, "it is an encoder-decoder"
+        return None, None, "it is an encoder-decoder"
     if getattr(model, "_is_stateful", False):
-        return None, "it keeps a state instead of keys and values"
+        return None, None, "it keeps a state instead of keys and values"
     text = config.get_text_config(decoder=True)
     kinds = set(getattr(text, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
     if kinds:
-        return None, f"it has layers of {', '.join(sorted(kinds))}"
-    before = config._attn_implementation  # noqa: SLF001 - transformers has a setter only
+        return None, None, f"it has layers of {', '.join(sorted(kinds))}"
+    before = attention_of(model)
     try:
         runner = ModelRunner(model, loaded.device, 1)
         difference = largest_difference(model, runner, text.vocab_size)
         if difference <= TOLERANCE.get(model.dtype, 1e-3):
-            return runner, ""
+            return runner, _packed_limit(model, runner, text.vocab_size), ""
         reason = f"its logits would differ by {difference:.1%}"
     except Exception as error:  # noqa: BLE001 - a model's own code may do anything with attention that it does not know
         reason = f"its attention cannot be plugged in ({type(error).__name__}: {error})"
-    model.set_attn_implementation(before)
-    return None, reason
+    use_attention(before)
+    return None, None, reason
+
+
+def _packed_limit(model: Any, runner: ModelRunner, vocabulary: int) -> int | None:
+    """Return the length up to which the runner computes what the model computes, `None` for any."""
+    limit = rope_switch(model)
+    with lowered(model) as least:
+        if least is None:
+            return limit
+        try:
+            found = largest_difference(model, runner, vocabulary)
+        except Exception:  # noqa: BLE001 - as above
+            runner.clear()
+            found = float("inf")
+    if found <= TOLERANCE.get(model.dtype, 1e-3):
+        return limit
+    return least if limit is None else min(limit, least)
 
 
 def _own_share(loaded: LoadedModel, options: Mapping[str, Any]) -> int:

@@ -21,6 +21,7 @@ from pytest_evals.engines.transformers.sampler import Uniforms, filtered
 from pytest_evals.engines.transformers.scheduling.plan import BatchLimits
 from pytest_evals.engines.transformers.scheduling.scheduler import Scheduler
 from pytest_evals.engines.transformers.sequence import TokenSequence
+from pytest_evals.engines.transformers.thresholds import lowered
 from pytest_evals.generation import GenerationParams
 
 _NEW_TOKENS = 2
@@ -84,21 +85,44 @@ def largest_difference(model: Any, runner: ModelRunner, vocabulary: int) -> floa
     return max(differences) if sum(differences) == sum(differences) else float("inf")
 
 
+def difference_beyond(model: Any, runner: ModelRunner, vocabulary: int) -> float:
+    """Return `largest_difference`, also of what the model computes beyond its windows; see `thresholds`."""
+    found = largest_difference(model, runner, vocabulary)
+    with lowered(model) as least:
+        return found if least is None else max(found, largest_difference(model, runner, vocabulary))
+
+
 @torch.inference_mode()
 def padding_is_harmless(model: Any) -> bool:
     """Tell whether a prompt beside a longer one, padded on the left, gets the logits that it gets alone."""
-    config = model.config.get_text_config(decoder=True)
-    generator = torch.Generator().manual_seed(0)
-    avoided = media_tokens(model.config)
-    short, long = (
-        torch.tensor([without(avoided, torch.randint(3, config.vocab_size, (count,), generator=generator).tolist())])
-        for count in _LENGTHS[:2]
-    )
+    short, long = _tried_prompts(model, _LENGTHS[:2])
     padded = torch.zeros((2, long.shape[1]), dtype=torch.long)
     mask = torch.zeros_like(padded)
     for index, prompt in enumerate((short, long)):
         padded[index, -prompt.shape[1] :] = prompt
         mask[index, -prompt.shape[1] :] = 1
+    return _same_logits(model, short, padded, mask)
+
+
+@torch.inference_mode()
+def company_is_harmless(model: Any) -> bool:
+    """Tell whether a prompt beside others of its length gets the logits that it gets alone."""
+    prompts = torch.cat(_tried_prompts(model, [_LENGTHS[1]] * 4))
+    return _same_logits(model, prompts[-1:], prompts.flip(0), torch.ones_like(prompts))
+
+
+def _tried_prompts(model: Any, lengths: Sequence[int]) -> list[torch.Tensor]:
+    config = model.config.get_text_config(decoder=True)
+    generator = torch.Generator().manual_seed(0)
+    avoided = media_tokens(model.config)
+    return [
+        torch.tensor([without(avoided, torch.randint(3, config.vocab_size, (count,), generator=generator).tolist())])
+        for count in lengths
+    ]
+
+
+def _same_logits(model: Any, alone: torch.Tensor, batch: torch.Tensor, mask: torch.Tensor) -> bool:
+    """Tell whether a prompt has the logits in the first row of a ``batch`` that it has ``alone``."""
     options = {"do_sample": False, "pad_token_id": 0, "output_logits": True, "return_dict_in_generate": True}
 
     def logits(ids: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
@@ -106,14 +130,13 @@ def padding_is_harmless(model: Any) -> bool:
         output = model.generate(
             ids, attention_mask=attended, max_new_tokens=_NEW_TOKENS, min_new_tokens=_NEW_TOKENS, **options
         )
-        return torch.stack(output.logits).float()
+        return torch.stack(output.logits)[:, 0].float()
 
     try:
-        alone, beside = logits(short, torch.ones_like(short))[:, 0], logits(padded, mask)[:, 0]
+        expected, found = logits(alone, torch.ones_like(alone)), logits(batch, mask)
     except Exception:  # noqa: BLE001 - a model's own code may refuse padding in any way
         return False
-    difference = (alone - beside).abs().max() / alone.abs().max().clamp(min=1e-6)
-    return bool(difference <= TOLERANCE.get(model.dtype, 1e-3))
+    return difference(found, expected) <= TOLERANCE.get(model.dtype, 1e-3)
 
 
 def without(avoided: frozenset[int], prompt: Sequence[int]) -> list[int]:

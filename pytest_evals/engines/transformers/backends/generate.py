@@ -20,6 +20,7 @@ from pytest_evals.engines.transformers.errors import explain, is_fatal, is_out_o
 from pytest_evals.engines.transformers.sampler import Sampler, score
 from pytest_evals.engines.transformers.scheduling.plan import BatchLimits
 from pytest_evals.engines.transformers.sequence import ScoringSequence, TokenSequence
+from pytest_evals.engines.transformers.thresholds import restore_rope, rope_switch
 from pytest_evals.engines.transformers.usage import UsageMeter
 
 _NEVER = 1e9
@@ -35,14 +36,20 @@ _PLAIN: dict[str, Any] = {
 
 
 class GenerateBackend:
-    """See `Loop`. With ``pads`` a batch may hold prompts of different lengths; without, they are all of one."""
+    """See `Loop`. With ``pads`` a batch may hold prompts of different lengths; without, they are all of one. With a ``limit``, rows that
+    may come to more tokens are computed one at a time, and padding adds to the length of the others.
+    """
 
-    def __init__(self, model: Any, budget: BatchLimits, meter: UsageMeter, device: str, *, pads: bool) -> None:
+    def __init__(
+        self, model: Any, budget: BatchLimits, meter: UsageMeter, device: str, *, pads: bool, limit: int | None = None
+    ) -> None:
         self._model = model
         self._budget = budget
         self._meter = meter
         self._device = device
         self._pads = pads
+        self._limit = limit
+        self._rope_switches = rope_switch(model) is not None
         usual = model.generation_config
         self._defaults = GenerationConfig(**{name: getattr(usual, name, None) for name in _SPECIAL_TOKENS})  # type: ignore[no-untyped-call]  # transformers annotates it not
         self._reads_and_writes = bool(model.config.is_encoder_decoder)
@@ -65,6 +72,8 @@ class GenerateBackend:
         for row in progress.begun:
             row.started = self._meter.now()
         try:
+            if self._rope_switches:
+                restore_rope(self._model)
             if isinstance(batch[0], TokenSequence):
                 self._generate([row for row in batch if isinstance(row, TokenSequence)])
             else:
@@ -78,6 +87,10 @@ class GenerateBackend:
             progress.finished = batch
             self._forget_failures()
             return progress
+        finally:
+            if self._rope_switches:
+                # Others may use the model next.
+                restore_rope(self._model)
         if shrink:
             gc.collect()
         progress.finished = [row for row in batch if row.ended]
@@ -110,10 +123,19 @@ class GenerateBackend:
 
     def _joins(self, row: AnySequence, batch: Sequence[AnySequence]) -> bool:
         first = batch[0]
-        alike = row.generates == first.generates and (self._pads or len(row.tokens) == len(first.tokens))
+        if self._limit is not None and max(row.cells, first.cells) > self._limit:
+            return False
+        alike = row.generates == first.generates and (
+            len(row.tokens) == len(first.tokens) or self._may_be_padded([*batch, row])
+        )
         longest = max(row.cells, *(each.cells for each in batch))
         size = len(batch) + 1
         return alike and size <= self._budget.rows and size * longest <= self._budget.cells
+
+    def _may_be_padded(self, batch: Sequence[AnySequence]) -> bool:
+        """Tell whether rows of different lengths may be one batch: padding counts as tokens where a length decides."""
+        together = max(len(row.tokens) for row in batch) + max(row.cells - len(row.tokens) for row in batch)
+        return self._pads and (self._limit is None or together <= self._limit)
 
     @torch.inference_mode()
     def _generate(self, rows: list[TokenSequence]) -> None:

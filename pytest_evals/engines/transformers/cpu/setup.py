@@ -17,8 +17,8 @@ from pytest_evals.engines.transformers.sampler import Sampler
 from pytest_evals.engines.transformers.verification import (
     GREEDY,
     TOLERANCE,
+    difference_beyond,
     generate_sample,
-    largest_difference,
     logit_gap,
 )
 
@@ -47,7 +47,7 @@ def speed_up(
     if threads is None:
         return
     runner.threads = None if "attention" in without else threads
-    if runner.threads is not None and not _is_right(lambda: largest_difference(model, runner, config.vocab_size)):
+    if runner.threads is not None and not _is_right(lambda: difference_beyond(model, runner, config.vocab_size)):
         runner.threads = None
     if "head" in without:
         return

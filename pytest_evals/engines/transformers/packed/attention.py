@@ -63,7 +63,9 @@ def packed_attention(
     step = current()
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     layer = Layer(step, int(getattr(module, "layer_idx")), scale, sliding_window, softcap, s_aux)  # noqa: B009 - modules type their attributes as tensors
-    return layer.attend(query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1)).unsqueeze(0), None
+    output = layer.attend(query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1))
+    # Models may look at it in another shape without copying.
+    return output.contiguous().unsqueeze(0), None
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
-from transformers import Cache
+from transformers import Cache, PreTrainedModel
 
 from pytest_evals.engines.transformers.backends.protocol import AnySequence
 from pytest_evals.engines.transformers.cpu.int8_head import HeadTokens, Int8ArgmaxHead
@@ -48,7 +48,9 @@ class ModelRunner:
         self._cache = PackedCache()
         self._sampler: TokenSampler = Sampler()
         self._keeps_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
-        self._own_attention = model.config._attn_implementation  # noqa: SLF001 - transformers has a setter only
+        self._own_attention = attention_of(model)
+        model.set_attn_implementation(attention.NAME)
+        self._packed_attention = attention_of(model)
         self.decoder: StaticDecoder | None = None
         """Takes over where nothing but decoding is to be done."""
         self.guesser: PromptLookup | None = None
@@ -57,7 +59,6 @@ class ModelRunner:
         """So many attend by compiled loops, where these are to be used."""
         self.shortlist: Int8ArgmaxHead | None = None
         """Finds the likeliest tokens, where there is a faster way than all logits."""
-        self.attach()
         self.decode_with(capture)
 
     def decode_with(self, capture: Capture | None, steps: int = MOST_STEPS) -> None:
@@ -66,12 +67,12 @@ class ModelRunner:
 
     def attach(self) -> None:
         """Plug the packed attention into the model."""
-        self._model.set_attn_implementation(attention.NAME)
+        use_attention(self._packed_attention)
 
     @contextmanager
     def detached(self) -> Iterator[None]:
         """Let the model compute as transformers made it."""
-        self._model.set_attn_implementation(self._own_attention)
+        use_attention(self._own_attention)
         try:
             yield
         finally:
@@ -254,6 +255,30 @@ class ModelRunner:
             gc.collect()
             if self._device.startswith("cuda"):
                 torch.cuda.empty_cache()
+
+
+# -- Which attention a model uses: its parts may each have their own, and transformers cannot set all of them back.
+
+AttentionChoice = list[tuple[Any, Any]]
+"""Configurations of a model's parts, with the name of the attention that each uses."""
+
+
+def attention_of(model: Any) -> AttentionChoice:
+    """Return the attention that each part of a model uses."""
+    configs: dict[int, Any] = {}
+    waiting = [module.config for module in model.modules() if isinstance(module, PreTrainedModel)]
+    while waiting:
+        config = waiting.pop()
+        if id(config) not in configs:
+            configs[id(config)] = config
+            waiting += [sub for name in config.sub_configs if (sub := getattr(config, name, None)) is not None]
+    return [(config, config._attn_implementation) for config in configs.values()]  # noqa: SLF001 - transformers has a setter only
+
+
+def use_attention(choice: AttentionChoice) -> None:
+    """Have each part of a model use this attention."""
+    for config, name in choice:
+        config._attn_implementation_internal = name  # noqa: SLF001 - the setter would pass it on to other parts
 
 
 # -- What a model of which the packed attention is a part sees as its cache.
