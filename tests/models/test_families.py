@@ -68,7 +68,7 @@ PACKED: dict[str, Callable[[], Any]] = {
     ),
 }  # fmt: skip
 """Attention can be plugged in."""
-OTHERS: dict[str, tuple[Callable[[], Any], str]] = {
+IN_FLIGHT: dict[str, tuple[Callable[[], Any], str]] = {
     "falcon": (
         lambda: transformers.FalconConfig(
             vocab_size=320, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=256
@@ -84,6 +84,12 @@ OTHERS: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: transformers.Lfm2Config(**GROUPED, layer_types=["conv", "full_attention", "conv"]),
         "it has layers of conv",
     ),
+    "falcon_h1": (
+        lambda: transformers.FalconH1Config(
+            **GROUPED, head_dim=8, mamba_d_ssm=64, mamba_n_heads=4, mamba_d_head=16, mamba_d_state=8, mamba_chunk_size=16
+        ),
+        "it keeps a state instead of keys and values",
+    ),
     "qwen3_next": (
         lambda: transformers.Qwen3NextConfig(**GROUPED, **LINEAR, head_dim=8, num_experts=0, mlp_only_layers=[0, 1, 2]),
         "it keeps a state instead of keys and values",
@@ -98,7 +104,46 @@ OTHERS: dict[str, tuple[Callable[[], Any], str]] = {
         "it has layers of chunked_attention",
     ),
 }
-"""These keep something else, or attend in their own way; with what the note says of why."""
+"""These keep something else, or attend in their own way, and rows can come and go all the same; with what the note says of why."""
+INDEXED: dict[str, Any] = {
+    **GROUPED, "num_key_value_heads": 4, "n_routed_experts": 4, "num_experts_per_tok": 2, "n_group": 1, "topk_group": 1,
+    "moe_intermediate_size": 32, "first_k_dense_replace": 1, "kv_lora_rank": 16, "q_lora_rank": 16, "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 8, "v_head_dim": 8, "index_n_heads": 2, "index_head_dim": 16, "index_topk": 64,
+}  # fmt: skip
+BATCHED: dict[str, tuple[Callable[[], Any], str]] = {
+    "deepseek_v32": (
+        lambda: transformers.DeepseekV32Config(**INDEXED),
+        "padded batches, those of more than 64 tokens one at a time: it has layers of indexed_attention",
+    ),
+}
+"""These run through ``generate``; with what the note says."""
+LONGROPE: dict[str, Any] = {
+    "rope_type": "longrope",
+    "rope_theta": 10000.0,
+    "short_factor": [1.0, 1.1, 1.2, 1.3],
+    "long_factor": [2.0, 5.0, 9.0, 12.0],
+    "original_max_position_embeddings": 64,
+}
+LIMITED: dict[str, Callable[[], Any]] = {
+    "longrope": lambda: transformers.Phi3Config(
+        **GROUPED, pad_token_id=1, rope_parameters=LONGROPE, original_max_position_embeddings=64
+    ),
+    "dynamic": lambda: transformers.LlamaConfig(
+        **{**GROUPED, "max_position_embeddings": 64}, rope_parameters={"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0}
+    ),
+    "moshi": lambda: transformers.MoshiConfig(
+        **{**GROUPED, "intermediate_size": None}, head_dim=8, ffn_dim=64, sliding_window=64
+    ),
+}
+"""Beyond a length they compute in another way, which the packed forward cannot."""
+LAYERS: dict[str, Callable[[], Any]] = {
+    "gemma4": lambda: transformers.Gemma4TextConfig(
+        **GROUPED, head_dim=8, global_head_dim=16, sliding_window=16, vocab_size_per_layer_input=320,
+        hidden_size_per_layer_input=8, layer_types=["sliding_attention", "sliding_attention", "full_attention"],
+    ),
+}  # fmt: skip
+"""Layers that differ in their sizes."""
+OTHERS = {**IN_FLIGHT, **BATCHED}
 READERS: dict[str, Callable[[], Any]] = {
     "t5": FAMILIES["t5"],
     "bart": lambda: transformers.BartConfig(
@@ -138,7 +183,7 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Known]:
 
     def make(name: str) -> Known:
         if name not in made:
-            config = {**PACKED, **READERS, **{key: other for key, (other, _) in OTHERS.items()}}[name]()
+            config = {**PACKED, **LIMITED, **LAYERS, **READERS, **{key: other for key, (other, _) in OTHERS.items()}}[name]()
             folder = save_model(tmp_path_factory.mktemp(name), config, seed=SEEDS.get(name, 0))
             made[name] = (folder, reference(folder, asked(), template=name not in READERS))
         return made[name]
@@ -176,23 +221,60 @@ def test_batches_of_any_size(family: Callable[[str], Known], name: str, batch: s
     assert texts(open_engine(folder, batch=batch), asked()) == expected
 
 
-@pytest.mark.parametrize("name", OTHERS)
-def test_a_model_that_keeps_something_else_runs_through_generate_and_says_why(
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_that_differ_in_their_sizes_are_packed(family: Callable[[str], Known], name: str) -> None:
+    folder, expected = family(name)
+    engine = in_pieces(open_engine(folder, batch="3"))
+    assert engine.info.identity["loop"] == "packed"
+    assert texts(engine, asked()) == expected
+
+
+@pytest.mark.parametrize("name", IN_FLIGHT)
+def test_rows_of_a_model_that_keeps_something_else_come_and_go(family: Callable[[str], Known], name: str) -> None:
+    folder, expected = family(name)
+    engine = open_engine(folder, batch="3")
+    assert engine.info.identity["loop"] == "stateful"
+    (note,) = engine.info.notes
+    assert note.startswith("runs in flight over transformers' own cache: ")
+    assert IN_FLIGHT[name][1] in note
+    assert texts(engine, asked()) == expected
+
+
+@pytest.mark.parametrize("name", BATCHED)
+def test_a_model_that_keeps_nothing_by_row_runs_through_generate_and_says_why(
     family: Callable[[str], Known], name: str
 ) -> None:
     folder, expected = family(name)
     engine = open_engine(folder, batch="3")
     assert engine.info.identity["loop"] == "generate"
-    (note,) = engine.info.notes
-    assert "runs through transformers' generate in " in note
-    assert OTHERS[name][1] in note
+    assert engine.info.notes == (f"runs through transformers' generate in {BATCHED[name][1]}",)
     assert texts(engine, asked()) == expected
 
 
 @pytest.mark.parametrize("name", ["mamba", "qwen3_next", "bloom"])
-def test_a_model_that_runs_through_generate_takes_large_batches(family: Callable[[str], Known], name: str) -> None:
+def test_a_model_that_cannot_be_packed_takes_large_batches(family: Callable[[str], Known], name: str) -> None:
     folder, expected = family(name)
     assert texts(open_engine(folder), asked()) == expected
+    assert texts(open_engine(folder, "?loop=generate"), asked()) == expected
+
+
+@pytest.mark.parametrize("name", LIMITED)
+def test_beyond_the_length_from_which_a_model_computes_in_another_way_prompts_are_computed_alone(
+    family: Callable[[str], Known], name: str
+) -> None:
+    folder, expected = family(name)
+    if name == "dynamic":
+        # What a long prompt changes stays for the next one: each needs a model of its own.
+        expected = {key: text for entry in asked() for key, text in reference(folder, [entry]).items()}
+    engine = open_engine(folder)
+    # The configuration of the dynamic one names the length for which it was trained, and refuses what is longer.
+    engine._intake._context = None
+    assert engine.info.identity["loop"] == "packed"
+    (note,) = engine.info.notes
+    assert note.startswith("prompts that may come to more than 64 tokens")
+    assert texts(engine, asked()) == expected
+    # What long ones changed does not stay.
+    assert texts(engine, asked()) == expected
 
 
 @pytest.mark.parametrize("batch", ["auto", "3"])
@@ -241,6 +323,17 @@ def test_generate_can_be_asked_for_and_packed_insisted_on(family: Callable[[str]
     assert texts(engine, asked()) == expected
     assert usage_of(engine)["padding_tokens"] > 0
     assert open_engine(folder, "?loop=packed").info.identity["loop"] == "packed"
+
+
+def test_experts_that_take_a_limited_number_of_tokens_get_one_prompt_at_a_time(tmp_path: Path) -> None:
+    config = transformers.SwitchTransformersConfig(
+        vocab_size=320, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_decoder_layers=2, num_heads=4, num_experts=4,
+        expert_capacity=6, num_sparse_encoder_layers=1, num_sparse_decoder_layers=1, tie_word_embeddings=False,
+    )  # fmt: skip
+    folder = save_model(tmp_path, config)
+    engine = open_engine(folder, "?template=none")
+    assert "in batches of one prompt" in engine.info.notes[0]
+    assert texts(engine, asked()) == reference(folder, asked(), template=False)
 
 
 def test_a_model_that_padding_would_harm_gets_batches_of_prompts_of_one_length(

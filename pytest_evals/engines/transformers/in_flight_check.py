@@ -17,7 +17,7 @@ from pytest_evals.engines.transformers.verification import (
     NullTokenizer,
     Recording,
     difference,
-    reference_logits,
+    stepwise_logits,
     without,
 )
 from pytest_evals.generation import GenerationParams
@@ -49,7 +49,7 @@ def _largest(model: Any, device: str, *, shares: bool) -> float:
     while backend:
         for _, failure in backend.step().failed:
             raise RuntimeError(failure.message)
-    return max(difference(torch.stack(recording.logits[id(row)]), reference_logits(model, row)) for row in rows)
+    return max(difference(torch.stack(recording.logits[id(row)]), stepwise_logits(model, row)) for row in rows)
 
 
 def _rows(model: Any) -> list[TokenSequence]:

@@ -34,7 +34,7 @@ from pytest_evals.engines.transformers.sampler import Sampler
 from pytest_evals.engines.transformers.scheduling.plan import BatchLimits
 from pytest_evals.engines.transformers.scheduling.scheduler import Scheduler
 from pytest_evals.engines.transformers.usage import UsageMeter
-from pytest_evals.engines.transformers.thresholds import lowered, rope_switch
+from pytest_evals.engines.transformers.thresholds import certain_limit, limits_experts, lowered
 from pytest_evals.engines.transformers.verification import (
     TOLERANCE,
     company_is_harmless,
@@ -198,7 +198,7 @@ def _generating(
     go between tokens, where the model allows it.
     """
     alone = GenerateBackend(loaded.model, _ONE, meter, loaded.device, pads=False)
-    limit = rope_switch(loaded.model)
+    limit = certain_limit(loaded.model)
     if exact:
         note = f"runs through transformers' generate, one prompt at a time for exactness: {why_not}"
         return Backends("generate", [alone], dataclasses.replace(budget, rows=1), meter, [note], limit=limit)
@@ -239,7 +239,8 @@ def _batching(model: Any) -> tuple[bool, bool, int | None]:
     """Return whether prompts may be computed together, whether these may be padded to one length, and how long rows may become that are
     padded.
     """
-    together, pads, limit = company_is_harmless(model), padding_is_harmless(model), rope_switch(model)
+    together = not limits_experts(model) and company_is_harmless(model)
+    pads, limit = padding_is_harmless(model), certain_limit(model)
     with lowered(model) as least:
         if least is not None:
             if pads and not padding_is_harmless(model):
@@ -275,7 +276,7 @@ def _packed_runner(loaded: LoadedModel) -> tuple[ModelRunner | None, int | None,
 
 def _packed_limit(model: Any, runner: ModelRunner, vocabulary: int) -> int | None:
     """Return the length up to which the runner computes what the model computes, `None` for any."""
-    limit = rope_switch(model)
+    limit = certain_limit(model)
     with lowered(model) as least:
         if least is None:
             return limit

@@ -1,8 +1,8 @@
-"""Lengths beyond which a model computes in another way: windows, sparse budgets, capacities of experts, and switches of its rotary
-positions.
+"""Lengths beyond which a model computes in another way: windows, sparse budgets, switches of its rotary positions.
 
-What is tried at load is a few tokens long, and such a length may be thousands. So, for the time of a try, it is lowered: the model
-then shows with a few tokens what it does beyond it.
+What is tried at load is a few tokens long, and a window may be thousands. So, for the time of a try, it is lowered: the model then
+shows with a few tokens what it does beyond it. Where rounding may decide, or the longest row does, no try is needed: beyond the length
+each row is computed alone.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ from typing import Any
 
 LOWERED = 8
 """What windows and sparse budgets are lowered to, in tokens."""
-_LENGTHS = re.compile(r"_?(?:\w*sliding_window|\w*window_size|(?:local_)?attention_window|window|index_topk|attention_chunk_size|max_window_layers_length)\Z")
-_CAPACITIES = re.compile(r"(?:expert_capacity|\w*expert_capacity)\Z")
+_LENGTHS = re.compile(
+    r"(?:\w*sliding_windows?|\w*window_size|sliding_window_size|(?:local_)?attention_window|index_topk|attention_chunk_size)\Z"
+)
+_NO_CAPACITY = 1.0
+"""An expert that may take this share of a batch takes all that comes."""
 
 
 @contextmanager
@@ -25,22 +28,15 @@ def lowered(model: Any) -> Iterator[int | None]:
     found: list[int] = []
     for values in _settings(model):
         for name, value in list(values.items()):
-            size = _lower_size(name)
-            if size is not None and type(value) is int and value > size:
+            if type(value) is int and value > LOWERED and _LENGTHS.match(name):
                 undo.append((values, name, value))
-                values[name] = size
+                values[name] = LOWERED
                 found.append(value)
     try:
         yield min(found, default=None)
     finally:
         for values, name, value in undo:
             values[name] = value
-
-
-def _lower_size(name: str) -> int | None:
-    if _CAPACITIES.match(name):
-        return 1
-    return LOWERED if _LENGTHS.match(name) else None
 
 
 def _settings(model: Any) -> Iterator[dict[str, Any]]:
@@ -56,6 +52,32 @@ def _settings(model: Any) -> Iterator[dict[str, Any]]:
         layers = getattr(config.__dict__.get("_heterogeneity_spec"), "per_layer_overrides", None)
         if isinstance(layers, Mapping):
             yield from (layer for layer in layers.values() if isinstance(layer, dict))
+
+
+def certain_limit(model: Any) -> int | None:
+    """Return the length up to which rows do not depend on each other, `None` where they never do: beyond it rotary positions follow the
+    longest row, or only the best tokens are attended to, and rounding decides which these are.
+    """
+    return min((length for length in (rope_switch(model), sparse_budget(model)) if length is not None), default=None)
+
+
+def sparse_budget(model: Any) -> int | None:
+    """Return how many tokens a layer attends to at most, where it chooses the best; `None` where none chooses."""
+    found = []
+    for values in _settings(model):
+        if isinstance(values.get("index_topk"), int):
+            found.append(values["index_topk"])
+        if isinstance(values.get("index_topk_blocks"), int):
+            found.append(values["index_topk_blocks"] * int(values.get("index_block_size") or 1))
+    return min(found, default=None)
+
+
+def limits_experts(model: Any) -> bool:
+    """Tell whether an expert takes a limited number of tokens of a batch, and drops the others."""
+    return any(
+        values.get("expert_capacity") is not None and values.get("moe_eval_capacity_token_fraction") != _NO_CAPACITY
+        for values in _settings(model)
+    )
 
 
 # -- Rotary positions that depend on the longest sequence of a forward.
