@@ -103,7 +103,10 @@ def saved(kind: str, name: str, folder: Path, seed: int) -> Any:
             if parameter.dim() > 1 and "conv" not in key:
                 parameter.mul_(SCALE)
     model.generation_config = transformers.GenerationConfig(  # type: ignore[no-untyped-call]  # transformers annotates it not
-        bos_token_id=0, eos_token_id=[1], pad_token_id=1, **({"decoder_start_token_id": 0} if config.is_encoder_decoder else {})
+        bos_token_id=0,
+        eos_token_id=[1],
+        pad_token_id=1,
+        **({"decoder_start_token_id": 0} if config.is_encoder_decoder else {}),
     )
     model.save_pretrained(folder)
     make_tokenizer().save_pretrained(folder)
@@ -149,7 +152,11 @@ def _by_engine(kind: str, name: str, folder: Path, expected: Sequence[list[int]]
     texts = [tokenizer.decode(ids, clean_up_tokenization_spaces=False) for ids in expected]
     engine = opened(folder, query)
     outcome = Outcome(name, kind, "same", _backend(engine))
-    passes = {"together": range(len(TEXTS)), **{f"alone {index}": [index] for index in ALONE}, "in pieces": range(len(TEXTS))}
+    passes = {
+        "together": range(len(TEXTS)),
+        **{f"alone {index}": [index] for index in ALONE},
+        "in pieces": range(len(TEXTS)),
+    }
     wrong = []
     for label, indexes in passes.items():
         if label == "in pieces" and not in_pieces(engine):
@@ -194,7 +201,9 @@ def in_pieces(engine: TransformersEngine) -> bool:
 def ask(engine: TransformersEngine, indexes: Sequence[int]) -> dict[int, Result]:
     """Return the results of the texts with these numbers."""
     requests = [
-        Request(str(index), "m", ({"role": "user", "content": TEXTS[index]},), GenerationParams(max_new_tokens=NEW_TOKENS))
+        Request(
+            str(index), "m", ({"role": "user", "content": TEXTS[index]},), GenerationParams(max_new_tokens=NEW_TOKENS)
+        )
         for index in indexes
     ]
     events = engine.generate(Inbox(requests, closed=True))

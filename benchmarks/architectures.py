@@ -19,10 +19,7 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from benchmarks.architecture_trial import Outcome
+from typing import Any
 
 KINDS = ("causal", "seq2seq", "image-text")
 STATES = ("same", "differs", "crash", "refused", "not built")
@@ -50,7 +47,9 @@ def main() -> None:
             if arguments.resume:
                 with arguments.resume.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(outcome) + "\n")
-            sys.stdout.write(f"{outcome['state']:10} {kind:10} {name:32} {outcome['backend']:10} {outcome['seconds']:5.1f} s  {outcome['reason'][:200]}\n")
+            sys.stdout.write(
+                f"{outcome['state']:10} {kind:10} {name:32} {outcome['backend']:10} {outcome['seconds']:5.1f} s  {outcome['reason'][:200]}\n"
+            )
             sys.stdout.flush()
         outcomes.append(outcome)
     table = summary(outcomes)
@@ -118,12 +117,19 @@ def summary(outcomes: list[dict[str, Any]]) -> str:
     """Return the totals and, of each type that is not simply the same, what came of it, as Markdown."""
     from importlib import metadata
 
-    lines = [f"transformers {metadata.version('transformers')}", "", f"| kind | {' | '.join(STATES)} |", "| --- |" + " --- |" * len(STATES)]
+    lines = [
+        f"transformers {metadata.version('transformers')}",
+        "",
+        f"| kind | {' | '.join(STATES)} |",
+        "| --- |" + " --- |" * len(STATES),
+    ]
     for kind in KINDS:
         states = collections.Counter(outcome["state"] for outcome in outcomes if outcome["kind"] == kind)
         if states:
             lines.append(f"| {kind} | " + " | ".join(str(states[state]) for state in STATES) + " |")
-    ways = collections.Counter((outcome["kind"], outcome["backend"]) for outcome in outcomes if outcome["state"] == "same")
+    ways = collections.Counter(
+        (outcome["kind"], outcome["backend"]) for outcome in outcomes if outcome["state"] == "same"
+    )
     lines += ["", *(f"- {kind}: {count} the same by {way}" for (kind, way), count in sorted(ways.items()))]
     lines += ["", "| type | kind | outcome | run by | why |", "| --- | --- | --- | --- | --- |"]
     lines += [

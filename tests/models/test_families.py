@@ -10,7 +10,7 @@ import pytest
 import transformers
 
 from pytest_evals.engines.protocol import Request
-from pytest_evals.engines.transformers import selection
+from pytest_evals.engines.transformers import row_independence
 from pytest_evals.engines.transformers.engine import TransformersEngine
 from pytest_evals.errors import ModelError
 
@@ -86,7 +86,12 @@ IN_FLIGHT: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "falcon_h1": (
         lambda: transformers.FalconH1Config(
-            **GROUPED, head_dim=8, mamba_d_ssm=64, mamba_n_heads=4, mamba_d_head=16, mamba_d_state=8, mamba_chunk_size=16
+            **GROUPED,
+            mamba_d_ssm=64,
+            mamba_n_heads=4,
+            mamba_d_head=16,
+            mamba_d_state=8,
+            mamba_chunk_size=16,
         ),
         "it keeps a state instead of keys and values",
     ),
@@ -129,19 +134,20 @@ LIMITED: dict[str, Callable[[], Any]] = {
         **GROUPED, pad_token_id=1, rope_parameters=LONGROPE, original_max_position_embeddings=64
     ),
     "dynamic": lambda: transformers.LlamaConfig(
-        **{**GROUPED, "max_position_embeddings": 64}, rope_parameters={"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0}
+        **{**GROUPED, "max_position_embeddings": 64},
+        rope_parameters={"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0},
     ),
     "moshi": lambda: transformers.MoshiConfig(
         **{**GROUPED, "intermediate_size": None}, head_dim=8, ffn_dim=64, sliding_window=64
     ),
 }
 """Beyond a length they compute in another way, which the packed forward cannot."""
+GEMMA4: dict[str, Any] = {"global_head_dim": 16, "vocab_size_per_layer_input": 320, "hidden_size_per_layer_input": 8}
 LAYERS: dict[str, Callable[[], Any]] = {
     "gemma4": lambda: transformers.Gemma4TextConfig(
-        **GROUPED, head_dim=8, global_head_dim=16, sliding_window=16, vocab_size_per_layer_input=320,
-        hidden_size_per_layer_input=8, layer_types=["sliding_attention", "sliding_attention", "full_attention"],
+        **GROUPED, **GEMMA4, head_dim=8, sliding_window=16, layer_types=["sliding_attention"] * 2 + ["full_attention"]
     ),
-}  # fmt: skip
+}
 """Layers that differ in their sizes."""
 OTHERS = {**IN_FLIGHT, **BATCHED}
 READERS: dict[str, Callable[[], Any]] = {
@@ -183,7 +189,9 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Known]:
 
     def make(name: str) -> Known:
         if name not in made:
-            config = {**PACKED, **LIMITED, **LAYERS, **READERS, **{key: other for key, (other, _) in OTHERS.items()}}[name]()
+            config = {**PACKED, **LIMITED, **LAYERS, **READERS, **{key: other for key, (other, _) in OTHERS.items()}}[
+                name
+            ]()
             folder = save_model(tmp_path_factory.mktemp(name), config, seed=SEEDS.get(name, 0))
             made[name] = (folder, reference(folder, asked(), template=name not in READERS))
         return made[name]
@@ -340,7 +348,7 @@ def test_a_model_that_padding_would_harm_gets_batches_of_prompts_of_one_length(
     family: Callable[[str], Known], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, expected = family("llama")
-    monkeypatch.setattr(selection, "padding_is_harmless", lambda _model: False)
+    monkeypatch.setattr(row_independence, "padding_is_harmless", lambda _model: False)
     engine = open_engine(folder, "?loop=generate")
     assert "in batches of prompts of one length" in engine.info.notes[0]
     assert texts(engine, asked()) == expected

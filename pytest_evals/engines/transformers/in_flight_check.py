@@ -60,7 +60,7 @@ def _rows(model: Any) -> list[TokenSequence]:
         return without(avoided, torch.randint(3, vocabulary, (count,), generator=generator).tolist())
 
     shared = some(_SHARED)
-    prompts = [[*(shared if index < 3 else []), *some(length)] for index, length in enumerate(_LENGTHS)]  # noqa: PLR2004 - as `_LENGTHS` says
+    prompts = [[*(shared if index < 3 else []), *some(length)] for index, length in enumerate(_LENGTHS)]
     return [
         TokenSequence(
             Request(str(index), "", (), GenerationParams(max_new_tokens=new)), prompt, NullTokenizer(), frozenset()

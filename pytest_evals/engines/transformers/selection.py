@@ -24,23 +24,18 @@ from pytest_evals.engines.transformers.cpu.linear import PackedWeights, lay_out
 from pytest_evals.engines.transformers.cpu.setup import speed_up
 from pytest_evals.engines.transformers.cuda.setup import DECODE_MODES, BlockBackend, enable_static_decode, tally_of
 from pytest_evals.engines.transformers.device import choose_budget, settle_on, shape_of, table_room
-from pytest_evals.engines.transformers.in_flight_check import differences_in_flight
 from pytest_evals.engines.transformers.loading import LoadedModel
 from pytest_evals.engines.transformers.multimodal import MediaEncoder
 from pytest_evals.engines.transformers.packed.media_embeddings import MediaEmbeddings, media_difference
 from pytest_evals.engines.transformers.packed.model_runner import ModelRunner, attention_of, use_attention
 from pytest_evals.engines.transformers.packed.speculation import PromptLookup
+from pytest_evals.engines.transformers.row_independence import batching_of, packed_limit, shares_in_flight
 from pytest_evals.engines.transformers.sampler import Sampler
 from pytest_evals.engines.transformers.scheduling.plan import BatchLimits
 from pytest_evals.engines.transformers.scheduling.scheduler import Scheduler
+from pytest_evals.engines.transformers.thresholds import certain_limit
 from pytest_evals.engines.transformers.usage import UsageMeter
-from pytest_evals.engines.transformers.thresholds import certain_limit, limits_experts, lowered
-from pytest_evals.engines.transformers.verification import (
-    TOLERANCE,
-    company_is_harmless,
-    largest_difference,
-    padding_is_harmless,
-)
+from pytest_evals.engines.transformers.verification import TOLERANCE, largest_difference
 from pytest_evals.errors import ModelError
 
 _LEAST_BYTES = 1 << 27
@@ -202,8 +197,8 @@ def _generating(
     if exact:
         note = f"runs through transformers' generate, one prompt at a time for exactness: {why_not}"
         return Backends("generate", [alone], dataclasses.replace(budget, rows=1), meter, [note], limit=limit)
-    together, pads, limit = _batching(loaded.model)
-    if in_flight and together and limit is None and (shares := _shares_in_flight(loaded)) is not None:
+    together, pads, limit = batching_of(loaded.model)
+    if in_flight and together and limit is None and (shares := shares_in_flight(loaded)) is not None:
         stateful = StatefulBackend(loaded.model, budget, meter, loaded.device, scoring=alone, shares=shares)
         note = f"runs in flight over transformers' own cache: {why_not}"
         # `alone` is asked for one row at a time by two sides: each needs a queue of its own.
@@ -219,34 +214,6 @@ def _generating(
         kind, budget = "batches of one prompt, because others in a batch would change its logits", _ONE
     note = f"runs through transformers' generate in {kind}: {why_not}"
     return Backends("generate", [usual, alone], budget, meter, [note], limit=limit)
-
-
-def _shares_in_flight(loaded: LoadedModel) -> bool | None:
-    """Return whether rows that come and go may share beginnings; `None` where they cannot come and go."""
-    if loaded.model.config.is_encoder_decoder or loaded.ranks > 1:
-        return None
-    for shares in (True, False):
-        try:
-            found = differences_in_flight(loaded.model, loaded.device, shares=shares)
-        except Exception:  # noqa: BLE001 - a model's own code may do anything with a cache that it does not expect
-            continue
-        if found <= TOLERANCE.get(loaded.model.dtype, 1e-3):
-            return shares
-    return None
-
-
-def _batching(model: Any) -> tuple[bool, bool, int | None]:
-    """Return whether prompts may be computed together, whether these may be padded to one length, and how long rows may become that are
-    padded.
-    """
-    together = not limits_experts(model) and company_is_harmless(model)
-    pads, limit = padding_is_harmless(model), certain_limit(model)
-    with lowered(model) as least:
-        if least is not None:
-            if pads and not padding_is_harmless(model):
-                limit = least if limit is None else min(limit, least)
-            together = together and company_is_harmless(model)
-    return together, pads, limit
 
 
 def _packed_runner(loaded: LoadedModel) -> tuple[ModelRunner | None, int | None, str]:
@@ -266,28 +233,12 @@ def _packed_runner(loaded: LoadedModel) -> tuple[ModelRunner | None, int | None,
         runner = ModelRunner(model, loaded.device, 1)
         difference = largest_difference(model, runner, text.vocab_size)
         if difference <= TOLERANCE.get(model.dtype, 1e-3):
-            return runner, _packed_limit(model, runner, text.vocab_size), ""
+            return runner, packed_limit(model, runner, text.vocab_size), ""
         reason = f"its logits would differ by {difference:.1%}"
     except Exception as error:  # noqa: BLE001 - a model's own code may do anything with attention that it does not know
         reason = f"its attention cannot be plugged in ({type(error).__name__}: {error})"
     use_attention(before)
     return None, None, reason
-
-
-def _packed_limit(model: Any, runner: ModelRunner, vocabulary: int) -> int | None:
-    """Return the length up to which the runner computes what the model computes, `None` for any."""
-    limit = certain_limit(model)
-    with lowered(model) as least:
-        if least is None:
-            return limit
-        try:
-            found = largest_difference(model, runner, vocabulary)
-        except Exception:  # noqa: BLE001 - as above
-            runner.clear()
-            found = float("inf")
-    if found <= TOLERANCE.get(model.dtype, 1e-3):
-        return limit
-    return least if limit is None else min(limit, least)
 
 
 def _own_share(loaded: LoadedModel, options: Mapping[str, Any]) -> int:

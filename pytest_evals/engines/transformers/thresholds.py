@@ -86,7 +86,10 @@ def limits_experts(model: Any) -> bool:
 def rope_switch(model: Any) -> int | None:
     """Return the length from which on frequencies are others for every row of a forward, `None` where they never are."""
     lengths = [
-        length for module in model.modules() for kind in _rope_kinds(module) if (length := _switch_of(module, kind)) is not None
+        length
+        for module in model.modules()
+        for kind in _rope_kinds(module)
+        if (length := _switch_of(module, kind)) is not None
     ]
     return min(lengths, default=None)
 

@@ -75,11 +75,8 @@ def largest_difference(model: Any, runner: ModelRunner, vocabulary: int) -> floa
         while plan := scheduler.plan():
             scheduler.done(plan, runner.run(plan))
     runner.clear()
-    differences = []
     with runner.detached():
-        for row in rows:
-            differences.append(difference(torch.stack(recording.logits[id(row)]), stepwise_logits(model, row)))
-    return max(differences)
+        return max(difference(torch.stack(recording.logits[id(row)]), stepwise_logits(model, row)) for row in rows)
 
 
 def difference_beyond(model: Any, runner: ModelRunner, vocabulary: int) -> float:
@@ -220,9 +217,11 @@ def stepwise_logits(model: Any, row: TokenSequence) -> torch.Tensor:
         cache = getattr(output, name, None)
         if cache is None:
             return reference_logits(model, row)
-        mask = torch.ones((1, len(row.prompt) + count), dtype=torch.long, device=model.device)
-        last = torch.tensor([[token]], device=model.device)
-        output = model(input_ids=last, attention_mask=mask, use_cache=True, **{name: cache})
+        inputs = {name: cache}
+        if name == "past_key_values":
+            # A state needs no mask.
+            inputs["attention_mask"] = ids.new_ones((1, len(row.prompt) + count))
+        output = model(input_ids=ids.new_tensor([[token]]), use_cache=True, **inputs)
         logits.append(output.logits[0, -1])
     return torch.stack(logits).float()
 

@@ -72,12 +72,8 @@ class GenerateBackend:
         for row in progress.begun:
             row.started = self._meter.now()
         try:
-            if self._rope_switches:
-                restore_rope(self._model)
-            if isinstance(batch[0], TokenSequence):
-                self._generate([row for row in batch if isinstance(row, TokenSequence)])
-            else:
-                self._score([row for row in batch if isinstance(row, ScoringSequence)])
+            with self._fresh_rope():
+                self._compute(batch)
         except Exception as error:  # a model's code may raise anything
             # One batch's failure is not the run's: it is narrowed down to the row that caused it.
             if is_fatal(error):
@@ -87,10 +83,6 @@ class GenerateBackend:
             progress.finished = batch
             self._forget_failures()
             return progress
-        finally:
-            if self._rope_switches:
-                # Others may use the model next.
-                restore_rope(self._model)
         if shrink:
             gc.collect()
         progress.finished = [row for row in batch if row.ended]
@@ -109,6 +101,24 @@ class GenerateBackend:
             self._full = self._full or self._budget
             self._budget = BatchLimits(max(1, min(self._budget.rows, middle)), self._budget.cells)
         return progress
+
+    def _compute(self, batch: Sequence[AnySequence]) -> None:
+        if isinstance(batch[0], TokenSequence):
+            self._generate([row for row in batch if isinstance(row, TokenSequence)])
+        else:
+            self._score([row for row in batch if isinstance(row, ScoringSequence)])
+
+    @contextmanager
+    def _fresh_rope(self) -> Iterator[None]:
+        """Have rotary positions as if nothing had been computed, for this batch and for what uses the model next."""
+        if not self._rope_switches:
+            yield
+            return
+        restore_rope(self._model)
+        try:
+            yield
+        finally:
+            restore_rope(self._model)
 
     def _forget_failures(self) -> None:
         """When all that failed together is done, the budget stays as it is now."""

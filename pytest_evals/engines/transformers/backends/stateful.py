@@ -16,10 +16,18 @@ from typing import Any
 
 import torch
 
+from pytest_evals.completion import Failure
 from pytest_evals.engines.transformers.backends.generate import GenerateBackend
 from pytest_evals.engines.transformers.backends.protocol import AnySequence, StepProgress
 from pytest_evals.engines.transformers.errors import explain, is_fatal, is_out_of_memory
-from pytest_evals.engines.transformers.packed.row_cache import has_keys, join_rows, new_cache, repeated, select_rows, width_of
+from pytest_evals.engines.transformers.packed.row_cache import (
+    has_keys,
+    join_rows,
+    new_cache,
+    repeated,
+    select_rows,
+    width_of,
+)
 from pytest_evals.engines.transformers.sampler import Sampler
 from pytest_evals.engines.transformers.scheduling.plan import BatchLimits
 from pytest_evals.engines.transformers.scheduling.scheduler import Retries, half
@@ -99,19 +107,26 @@ class StatefulBackend:
             progress.tokens = len(self._live)
             self._retries.done(idle=not self._live)
             return progress
-        rows = [row for row in [*self._live, *group] if not row.ended]
-        progress.finished = [row for row in [*self._live, *group] if row.ended]
-        self._forget(collect=shrink)
-        alone = len(rows) == 1
-        for row in rows:
-            row.restart()
-        self._retries.add(rows, alone=alone)
-        if alone:
-            progress.failed = [(row, failure) for row in rows]
-        if shrink:
-            self.budget = self._retries.shrunk(self.budget, half(rows), alone=alone)
-        self._retries.settle()
+        # Outside of the except block: the traceback holds the tensors that are to be freed.
+        self._take_back([*self._live, *group], failure, progress, shrink=shrink)
         return progress
+
+    def _take_back(
+        self, rows: Sequence[TokenSequence], failure: Failure, progress: StepProgress, *, shrink: bool
+    ) -> None:
+        """Have the rows of a forward that failed tried again as two groups, or reported; what had ended in it is finished."""
+        progress.finished = [row for row in rows if row.ended]
+        left = [row for row in rows if not row.ended]
+        self._forget(collect=shrink)
+        alone = len(left) == 1
+        for row in left:
+            row.restart()
+        self._retries.add(left, alone=alone)
+        if alone:
+            progress.failed = [(row, failure) for row in left]
+        if shrink:
+            self.budget = self._retries.shrunk(self.budget, half(left), alone=alone)
+        self._retries.settle()
 
     def _forget(self, *, collect: bool) -> None:
         self._live, self._cache, self._prefix, self._prefix_cache = [], None, (), None
@@ -175,7 +190,7 @@ class StatefulBackend:
         started, rows = self._meter.now(), self._live
         ids = torch.tensor([[row.generated[-1]] for row in rows], device=self._device)
         lengths = [_stored(row) for row in rows]
-        logits = self._forward(ids, max(width_of(self._cache), max(lengths)), lengths, self._cache)
+        logits = self._forward(ids, max(width_of(self._cache), *lengths), lengths, self._cache)
         ended = self._choose(rows, logits)
         self._meter.count(started, prompt=0, decode=len(rows), generated=len(rows))
         staying = [index for index, row in enumerate(rows) if not row.ended]
@@ -215,7 +230,7 @@ class StatefulBackend:
         if not self._begins(group):
             others = [row for _, row in self._waiting if row.tokens[:_LEAST_PREFIX] == first[:_LEAST_PREFIX]]
             common = _common([row.tokens[: row.shareable] for row in [*group, *others]])
-            if len(common) < _LEAST_PREFIX or len(group) + len(others) < 2:  # noqa: PLR2004 - one row shares nothing
+            if len(common) < _LEAST_PREFIX or len(group) + len(others) < 2:
                 return 0
             cache = new_cache(self._model.config)
             self._forward(torch.tensor([common], device=self._device), 0, [0], cache)
@@ -232,7 +247,7 @@ def _stored(row: TokenSequence) -> int:
     return len(row.prompt) + len(row.generated) - 1
 
 
-def _common(texts: Sequence[Sequence[int]]) -> list[int]:
+def _common(texts: Sequence[list[int]]) -> list[int]:
     """Return the beginning that all texts have."""
     least, most = min(texts), max(texts)
     size = next((index for index, pair in enumerate(zip(least, most, strict=False)) if pair[0] != pair[1]), len(least))
