@@ -23,7 +23,7 @@ from typing import Any
 
 KINDS = ("causal", "seq2seq", "image-text")
 STATES = ("same", "differs", "crash", "refused", "not built")
-SECONDS = 120.0
+SECONDS = 300.0
 """A type that takes longer has crashed."""
 
 

@@ -134,7 +134,15 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "dots3_note_audio_encoder": {"adapter_out_dim": 64, "adapter_input_size": 64},
     **{
         name: {"rope_parameters": _ROPE | {"mrope_section": [2, 3, 3]}}
-        for name in ("glm4v_text", "glm_ocr_text", "glmga_text")
+        for name in (
+            "glm4v_text",
+            "glm46v_text",
+            "glm_ocr_text",
+            "glmga_text",
+            "qwen2_vl_text",
+            "qwen2_5_vl_text",
+            "paddleocr_vl_text",
+        )
     },
     "glm4v_moe_text": {"rope_parameters": _ROPE | {"mrope_section": [1, 1, 2]}},
     "cosmos3_edge_text": {"rope_parameters": _ROPE | {"mrope_section": [2, 3, 3]}},

@@ -11,6 +11,7 @@ import transformers
 
 from pytest_evals.engines.protocol import Request
 from pytest_evals.engines.transformers import row_independence
+from pytest_evals.engines.transformers.backends.stateful import StatefulBackend
 from pytest_evals.engines.transformers.engine import TransformersEngine
 from pytest_evals.errors import ModelError
 
@@ -18,6 +19,7 @@ from .conftest import (
     COMMON,
     FAMILIES,
     GROUPED,
+    answers,
     open_engine,
     prompt_ids,
     reference,
@@ -27,6 +29,7 @@ from .conftest import (
     set_budget,
     texts,
     usage_of,
+    weigh,
 )
 
 LINEAR: dict[str, Any] = {
@@ -246,6 +249,43 @@ def test_rows_of_a_model_that_keeps_something_else_come_and_go(family: Callable[
     assert note.startswith("runs in flight over transformers' own cache: ")
     assert IN_FLIGHT[name][1] in note
     assert texts(engine, asked()) == expected
+
+
+def test_rows_in_flight_share_beginnings_sample_score_and_survive_what_fails(
+    family: Callable[[str], Known], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, expected = family("lfm2")
+    engine = open_engine(folder, batch="3")
+    assert texts(engine, asked()) == expected
+    assert usage_of(engine)["shared_tokens"] > usage_of(engine)["prompt_tokens"] / 4
+    sampled = [request(f"s{n}", PROMPTS[n], max_new_tokens=9, temperature=1.5, seed=n) for n in (1, 3, 5, 8)]
+    scored = [weigh(f"w{n}", PROMPTS[n], "Paris", " fox jumps") for n in (1, 8)]
+    plain = answers(open_engine(folder, "?loop=generate"), [*sampled, *scored])
+    found = answers(engine, [*scored, *sampled])
+    for key, result in plain.items():
+        assert result.answer is not None
+        other = found[key].answer
+        assert other is not None
+        assert other.text == result.answer.text
+        for one, two in zip(other.likelihoods or (), result.answer.likelihoods or (), strict=True):
+            assert one.logprob == pytest.approx(two.logprob, abs=1e-3)
+    # A forward with the prompt of one request fails, alone too; the others are answered.
+    stateful = engine._loops[0]
+    assert isinstance(stateful, StatefulBackend)
+    forward, bad = stateful._forward, prompt_ids(engine.tokenizer, asked()[2])
+
+    def failing(ids: Any, *rest: Any) -> Any:
+        if bad[-4:] in ids[:, -4:].tolist():
+            raise ValueError("no such thing")
+        return forward(ids, *rest)
+
+    monkeypatch.setattr(stateful, "_forward", failing)
+    found = answers(engine, asked()[:5])
+    assert found["r2"].error is not None
+    assert "no such thing" in found["r2"].error.message
+    assert {key: found[key].answer.text for key in ("r0", "r1", "r3", "r4")} == {
+        key: expected[key] for key in ("r0", "r1", "r3", "r4")
+    }
 
 
 @pytest.mark.parametrize("name", BATCHED)

@@ -130,9 +130,13 @@ def _model_class(config: Any, processor: Processor) -> Any:
     """
     if config.is_encoder_decoder:
         return transformers.AutoModelForSeq2SeqLM
-    causal = transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING
-    if is_multimodal(config) and (processor.kinds or type(config) not in causal):
+    tables = transformers.models.auto.modeling_auto
+    alone = type(config) in tables.MODEL_FOR_CAUSAL_LM_MAPPING
+    if is_multimodal(config) and (processor.kinds or not alone):
         return MULTIMODAL
+    if not alone and type(config) in tables.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        # Models of text that transformers lists there alone.
+        return transformers.AutoModelForImageTextToText
     return transformers.AutoModelForCausalLM
 
 

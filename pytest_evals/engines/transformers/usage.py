@@ -79,7 +79,9 @@ class UsageMeter:
                 self.usage.reused_tokens += kept
                 self.usage.shared_tokens += piece.begin - kept
 
-    def count(self, started: float, *, prompt: int, decode: int, generated: int, padding: int = 0) -> None:
+    def count(
+        self, started: float, *, prompt: int, decode: int, generated: int, padding: int = 0, shared: int = 0
+    ) -> None:
         """Count one forward that began at ``started``."""
         usage = self.usage
         usage.device_seconds += self.now() - started
@@ -89,6 +91,7 @@ class UsageMeter:
         usage.most_rows = max(usage.most_rows, decode)
         usage.prompt_tokens += prompt
         usage.padding_tokens += padding
+        usage.shared_tokens += shared
         usage.generated_tokens += generated
 
     def guessed(self, tokens: int, right: int) -> None:

@@ -171,7 +171,7 @@ class StatefulBackend:
         ids = torch.tensor([row.tokens[prefix:] for row in group], device=self._device)
         logits = self._forward(ids, prefix, [prefix] * len(group), cache)
         ended = self._choose(group, logits)
-        self._meter.count(started, prompt=ids.numel(), decode=0, generated=len(group))
+        self._meter.count(started, prompt=ids.numel(), decode=0, generated=len(group), shared=prefix * len(group))
         staying = [index for index, row in enumerate(group) if not row.ended]
         if not staying:
             return ended
@@ -232,8 +232,9 @@ class StatefulBackend:
             common = _common([row.tokens[: row.shareable] for row in [*group, *others]])
             if len(common) < _LEAST_PREFIX or len(group) + len(others) < 2:
                 return 0
-            cache = new_cache(self._model.config)
+            started, cache = self._meter.now(), new_cache(self._model.config)
             self._forward(torch.tensor([common], device=self._device), 0, [0], cache)
+            self._meter.count(started, prompt=len(common), decode=0, generated=0)
             self._prefix, self._prefix_cache = tuple(common), cache
         return len(self._prefix)
 
