@@ -75,21 +75,19 @@ def cache_numbers(setting: Callable[[str], Any]) -> int:
     With latent attention (DeepSeek's) transformers keeps what the latent is expanded to: keys of two parts and values of
     another size, for every head.
     """
-    layers = _number(setting("num_hidden_layers"), 1)
-    heads = _number(setting("num_attention_heads"), 1)
+    layers, heads = setting("num_hidden_layers"), _largest(setting("num_attention_heads"))
+    heads = 1 if heads is None else heads
     if setting("kv_lora_rank"):
         key_size = (setting("qk_nope_head_dim") or 0) + (setting("qk_rope_head_dim") or 0)
         value_size = setting("v_head_dim") or key_size
         return int(layers * heads * (key_size + value_size))
-    head_size = _number(setting("head_dim"), 0) or _number(setting("hidden_size"), 1) // heads
-    return int(2 * layers * _number(setting("num_key_value_heads"), heads) * head_size)
+    head_size = _largest(setting("head_dim")) or _largest(setting("hidden_size")) // heads
+    return int(2 * layers * (_largest(setting("num_key_value_heads")) or heads) * head_size)
 
 
-def _number(value: Any, usual: int) -> int:
-    """Return a setting; of one that has a value for each layer the largest, ``usual`` where there is none."""
-    if isinstance(value, (list, tuple)):
-        value = max(value, default=0)
-    return int(value or 0) or usual
+def _largest(value: Any) -> Any:
+    """Return a setting; of one that has a value for each layer the largest."""
+    return max(value, default=None) if isinstance(value, (list, tuple)) else value
 
 
 # -- What this machine has, found out without loading torch.

@@ -134,9 +134,11 @@ def _model_class(config: Any, processor: Processor) -> Any:
     alone = type(config) in tables.MODEL_FOR_CAUSAL_LM_MAPPING
     if is_multimodal(config) and (processor.kinds or not alone):
         return MULTIMODAL
+    # Models that go on from text, and that transformers lists with those of images or recordings alone.
     if not alone and type(config) in tables.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
-        # Models of text that transformers lists there alone.
         return transformers.AutoModelForImageTextToText
+    if not alone and type(config) in tables.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING:
+        return transformers.AutoModelForSeq2SeqLM
     return transformers.AutoModelForCausalLM
 
 
