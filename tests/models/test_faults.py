@@ -450,7 +450,7 @@ def test_a_batch_of_generate_that_does_not_fit_is_tried_in_halves_and_keeps_what
     others: Callable[[str], tuple[Path, dict[str, str]]], monkeypatch: pytest.MonkeyPatch, family: str
 ) -> None:
     folder, expected = others(family)
-    engine = open_engine(folder, "?template=none")
+    engine = open_engine(folder, "?template=none&loop=generate")
     # The first batch fails when some of its rows have finished, its halves when others have.
     sizes = with_model_fault(monkeypatch, engine, lambda rows, done: MemoryError() if done > 8 and rows > 3 else None)
     found = results(engine, asked())
@@ -483,7 +483,7 @@ def test_a_request_that_generate_cannot_compute_alone_is_that_cases_error(
     fault: type[Exception],
 ) -> None:
     folder, expected = others(family)
-    engine = open_engine(folder, "?template=none")
+    engine = open_engine(folder, "?template=none&loop=generate")
     poison, forward = poisoned(engine), engine.model.forward
 
     @functools.wraps(forward)
