@@ -103,11 +103,9 @@ class Reference:
         """Tell whether the last token ends a reply."""
         return bool(tokens) and tokens[-1] == self.tokenizer.eos_token_id
 
-    def parts(self, tokens: Sequence[int]) -> tuple[str, str]:
-        """Return thoughts and answer of a reply whose prompt has opened the thoughts."""
-        text = self.tokenizer.decode(tokens[: len(tokens) - self.ended(tokens)])
-        thoughts, _, answer = text.partition(CLOSING)
-        return thoughts.strip(), answer.strip()
+    def text(self, tokens: Sequence[int]) -> str:
+        """Return the text of a reply, thoughts and answer."""
+        return str(self.tokenizer.decode(tokens[: len(tokens) - self.ended(tokens)]))
 
 
 def thinking_model(folder: Path) -> Path:
@@ -152,8 +150,7 @@ def _compared(
     wrong = []
     for key, tokens in expected.items():
         found = engine.found[key]
-        parts = ((found.reasoning or "").strip(), found.text.strip())
-        if parts != reference.parts(tokens) or found.completion_tokens != len(tokens):
+        if found.fields()["raw"] != reference.text(tokens) or found.completion_tokens != len(tokens):
             wrong.append(key)
     answers = sum(bool(found.text) for found in engine.found.values())
     beside = "" if seconds is None else f"; generate one at a time {seconds:.1f} s"

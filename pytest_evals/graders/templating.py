@@ -83,7 +83,9 @@ def check_part(who: str, path: str, steps: Sequence[str]) -> None:
         return
     part, rest = steps[0], steps[1:]
     if part not in PARTS:
-        raise SuiteError(f"{who}: a completion has {', '.join(PARTS)}, and of= names {path!r}{did_you_mean(part, PARTS)}")
+        raise SuiteError(
+            f"{who}: a completion has {', '.join(PARTS)}, and of= names {path!r}{did_you_mean(part, PARTS)}"
+        )
     if part not in ("tool_calls", "samples"):
         if rest:
             raise SuiteError(f"{who}: of= names {path!r}, and {part!r} of a completion has no fields")

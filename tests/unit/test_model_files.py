@@ -72,7 +72,10 @@ def test_another_template_is_read_in_the_place_of_the_models_own(tmp_path: Path)
 
 def test_a_model_that_reads_texts_only_is_told_by_its_configuration(tmp_path: Path) -> None:
     text = {"config.json": {"model_type": "llama", "is_encoder_decoder": False}}
-    assert files(tmp_path, text).without_media("image") == "reads texts only; give it texts, or ask a model that reads more"
+    assert (
+        files(tmp_path, text).without_media("image")
+        == "reads texts only; give it texts, or ask a model that reads more"
+    )
     for config in ({"vision_config": {}}, {"audio_config": {}}, {"auto_map": {}}, {"thinker_config": {}}):
         assert files(tmp_path, {"config.json": {"model_type": "x", **config}}).without_media("image") is None
     assert files(tmp_path / "gone", {}).without_media("image") is None
@@ -93,9 +96,13 @@ def test_a_processor_that_needs_torchvision_says_so_before_the_model_is_loaded(
         assert why is not None
         assert "its processor needs torchvision, which is not installed: pip install torchvision" in why
     for kind in ("gemma3", "idefics3", "llava", "qwen2_audio"):
-        assert files(tmp_path, {"config.json": {"model_type": kind, "vision_config": {}}}).without_media("image") is None
+        assert (
+            files(tmp_path, {"config.json": {"model_type": kind, "vision_config": {}}}).without_media("image") is None
+        )
     monkeypatch.setattr(importlib.util, "find_spec", lambda *_: object())
-    assert files(tmp_path, {"config.json": {"model_type": "qwen2_vl", "vision_config": {}}}).without_media("image") is None
+    assert (
+        files(tmp_path, {"config.json": {"model_type": "qwen2_vl", "vision_config": {}}}).without_media("image") is None
+    )
 
 
 QWEN = {"patch_size": 14, "merge_size": 2, "min_pixels": 56 * 56, "max_pixels": 28 * 28 * 1280}

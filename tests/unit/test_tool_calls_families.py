@@ -287,7 +287,10 @@ def test_other_families(text: str, form: str, calls: list[tuple[str, Any]], left
     ("text", "calls"),
     [
         ('```tool_code\nget_weather(city="Rome")\n```', [("get_weather", {"city": "Rome"})]),
-        ('```tool_code\nprint(get_weather(city="Rome"))\nsearch("x")\n```', [("get_weather", {"city": "Rome"}), ("search", {"query": "x"})]),
+        (
+            '```tool_code\nprint(get_weather(city="Rome"))\nsearch("x")\n```',
+            [("get_weather", {"city": "Rome"}), ("search", {"query": "x"})],
+        ),
         ('```python\nx = get_weather(city="Rome")\nprint(x)\n```', []),
         ("```python\nprint(sorted([1]))\n```", []),
     ],
