@@ -76,8 +76,8 @@ def test_a_model_that_reads_texts_only_is_told_by_its_configuration(tmp_path: Pa
         files(tmp_path, text).without_media("image")
         == "reads texts only; give it texts, or ask a model that reads more"
     )
-    for config in ({"vision_config": {}}, {"audio_config": {}}, {"auto_map": {}}, {"thinker_config": {}}):
-        assert files(tmp_path, {"config.json": {"model_type": "x", **config}}).without_media("image") is None
+    for name in ("vision_config", "audio_config", "auto_map", "thinker_config"):
+        assert files(tmp_path, {"config.json": {"model_type": "x", name: {}}}).without_media("image") is None
     assert files(tmp_path / "gone", {}).without_media("image") is None
 
 
@@ -91,8 +91,7 @@ def test_a_processor_that_needs_torchvision_says_so_before_the_model_is_loaded(
 
     monkeypatch.setattr(importlib.util, "find_spec", without)
     for kind in ("qwen2_vl", "qwen2_5_vl", "qwen3_vl_moe", "qwen2_5_omni", "smolvlm", "internvl", "llava_onevision"):
-        config = {"config.json": {"model_type": kind, "vision_config": {}}}
-        why = files(tmp_path, config).without_media("image")
+        why = files(tmp_path, {"config.json": {"model_type": kind, "vision_config": {}}}).without_media("image")
         assert why is not None
         assert "its processor needs torchvision, which is not installed: pip install torchvision" in why
     for kind in ("gemma3", "idefics3", "llava", "qwen2_audio"):
