@@ -33,7 +33,8 @@ import psutil
 
 from campaigns.hostile_sizes import Reader, readers, run, texts
 
-SIZES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
+SIZES = {1_000: 1_000_000, 10_000: 12, 100_000: 3, 1_000_000: 1, 10_000_000: 1}
+"""How many texts are read of each size at least, whatever they cost: all of the smallest one."""
 NOISE = 0.0005
 """Seconds below which nothing is said of growth."""
 STEEP, LONG = 1.5, 0.5
@@ -139,7 +140,9 @@ def grown(reader: Reader, limit: float, budget: float, largest: int, names: Iter
     """Return the curves of a reader: of all texts in the smallest size, of those that promise most up to ``largest``."""
     curves = {name: Curve(name) for name in names}
     left = list(curves.values())
-    for size in (size for size in SIZES if size <= largest):
+    for size, fewest in SIZES.items():
+        if size > largest:
+            break
         left.sort(key=lambda curve: curve.expected(largest), reverse=True)
         reached: list[Curve] = []
         used = 0.0
@@ -149,7 +152,7 @@ def grown(reader: Reader, limit: float, budget: float, largest: int, names: Iter
                 curves[name].seconds[size] = seconds
                 reached.append(curves[name])
             used += seconds
-            if used > budget and size > SIZES[0]:
+            if used > budget and len(reached) >= fewest:
                 break
         left = [curve for curve in reached if not curve.steep]
     return list(curves.values())
