@@ -124,7 +124,13 @@ def test_answers_of_cases_that_did_not_finish_are_kept_once(parts: Path) -> None
     known = two[1]["interaction"]["completion"]["origin"]["key"]  # type: ignore[index]  # an object
     parts_of_key = known.split("-")
     answers = [
-        {"type": "answer", "key": "-".join([*parts_of_key[:-1], end]), "id": "r", "model": "m", "completion": {"text": end}}
+        {
+            "type": "answer",
+            "key": "-".join([*parts_of_key[:-1], end]),
+            "id": "r",
+            "model": "m",
+            "completion": {"text": end},
+        }
         for end in (parts_of_key[-1], "17", "18")
     ]
     for name, run_lines, kept in (("cut-1", one, answers[:2]), ("cut-2", two, answers[1:])):
