@@ -6,8 +6,8 @@
 
 Each reader gets all texts of a thousand characters. What a text of 10 MB would take follows from the time of each, and from how that
 time grew since the size before. As many texts as the reader's budget of seconds allows, those first that would take longest, get ten times as
-large, and so on; the first one goes up to 10 MB in any case. A text whose time grows much faster than its size does is a finding at
-once, and is not made larger.
+large, and so on; the first one goes up to 10 MB in any case. Where time grows much faster than the text, the next size tells whether it
+goes on so, unless that would take longer than the limit.
 
 The table has, of each reader, the text that took longest, seconds by size, and the exponent of its growth over the largest sizes: 1 is linear,
 2 is quadratic; then how many texts it read of each size. A row is marked with ``!`` where the time grew faster than the text or a text
@@ -146,15 +146,16 @@ def grown(reader: Reader, limit: float, budget: float, largest: int, names: Iter
         left.sort(key=lambda curve: curve.expected(largest), reverse=True)
         reached: list[Curve] = []
         used = 0.0
-        for name, _, seconds in measured(reader, [(curve.text, size) for curve in left], limit):
+        for number, (name, _, seconds) in enumerate(measured(reader, [(curve.text, size) for curve in left], limit), 1):
             curves[name].over = seconds == math.inf
             if seconds != math.inf:
                 curves[name].seconds[size] = seconds
                 reached.append(curves[name])
             used += seconds
-            if used > budget and len(reached) >= fewest:
+            # Whether one goes on to grow so is always looked at.
+            if used > budget and number >= fewest and not (number < len(left) and left[number].steep):
                 break
-        left = [curve for curve in reached if not curve.steep]
+        left = [curve for curve in reached if not curve.steep or curve.expected(10 * size) < limit]
     return list(curves.values())
 
 
