@@ -72,7 +72,7 @@ class Curve:
         if not self.seconds:
             return 0.0
         largest = max(self.seconds)
-        return self.seconds[largest] * (size / largest) ** max(1.0, self.growth)
+        return self.seconds[largest] * math.pow(size / largest, max(1.0, self.growth))
 
 
 @functools.cache

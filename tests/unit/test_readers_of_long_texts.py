@@ -38,6 +38,7 @@ SLOW = [
     ("format uri-template", "{ .. !"),
     ("thoughts, quoted", "\\ufdfa"),
     ("verdict on this answer", "\\ufdfa"),
+    ("template, text", "item.a"),
 ]
 
 
