@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import pytest
 
 from pytest_evals.collection.item import EVAL, CaseKey, EvalItem
+from pytest_evals.errors import EvalsError
 from pytest_evals.suites.manifest import SuiteManifest
+from pytest_evals.suites.skipping import is_chosen
 
 _SHOWN = 3
 """Cases that a message names of many."""
@@ -28,6 +30,36 @@ def without_copies(items: Sequence[pytest.Item]) -> tuple[list[pytest.Item], lis
         if case is not None:
             seen.add(case)
     return kept, copies
+
+
+def chosen(items: Sequence[pytest.Item], where: str) -> tuple[list[pytest.Item], list[pytest.Item]]:
+    """Return the items for which ``--evals-where`` is true, and the other cases; tests that are no evals stay.
+
+    Raises `pytest.UsageError` where no row has what it names.
+    """
+    kept: list[pytest.Item] = []
+    others: list[pytest.Item] = []
+    told = False
+    scope: Mapping[str, object] = {}
+    for item in items:
+        found = item.stash.get(EVAL, None)
+        if found is None:
+            kept.append(item)
+            continue
+        scope = found.prepared.case.scope
+        try:
+            is_one = is_chosen(where, scope)
+        except EvalsError as error:
+            raise pytest.UsageError(f"{found.prepared.case.place}: {error}") from error
+        told = told or is_one is not None
+        (kept if is_one else others).append(item)
+    if others and not told:
+        fields = scope.get("item")
+        known = ", ".join(fields) if isinstance(fields, Mapping) else ""
+        raise pytest.UsageError(
+            f"--evals-where {where!r}: no row of the {len(others)} cases has what it names (fields: {known})"
+        )
+    return kept, others
 
 
 def note_selection(infos: Iterable[SuiteManifest], items: Iterable[pytest.Item]) -> None:

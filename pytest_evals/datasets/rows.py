@@ -73,10 +73,25 @@ def _is_missing(value: object) -> bool:
     return kind.__name__ in _MISSING or (numpy and bool(value != value))  # noqa: PLR0124 - what NaN and NaT are not
 
 
+def _named(value: object) -> str:
+    """Show how a row that has no names could be written."""
+    if isinstance(value, str):
+        return ", as in {'question': " + repr(value[:40]) + "}"
+    if isinstance(value, (list, tuple)) and value and not isinstance(value[0], Mapping):
+        return (
+            ", as in {"
+            + ", ".join(f"'field{number}': {entry!r:.40}" for number, entry in enumerate(value[:3], start=1))
+            + "}"
+        )
+    return ""
+
+
 def as_row(value: object, where: str) -> Row:
     """Return a row. Raises `DatasetError`, with ``where``, for what has no named fields."""
     if not isinstance(value, Mapping):
-        raise DatasetError(f"{where}: a row must be an object with named fields, not {type(value).__name__}")
+        raise DatasetError(
+            f"{where}: a row must be an object with named fields, not {type(value).__name__}{_named(value)}"
+        )
     for name in value:
         if not isinstance(name, str):
             raise DatasetError(f"{where}: field names must be strings, not {name!r}")

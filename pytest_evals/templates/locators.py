@@ -18,6 +18,8 @@ LOCATOR = re.compile(rf"\A(?:({_PATH})|\{{\{{\s*({_PATH})\s*\}}\}})\Z")
 """A field of the case as a whole string, without or with braces."""
 PLACEHOLDER = re.compile(rf"\{{\{{\s*({_PATH})\s*\}}\}}")
 """A field of the case inside of a string."""
+SPLIT = re.compile(rf"""\A\{{\{{\s*({_PATH})\s*\|\s*split(?:\(\s*(?:'([^']+)'|"([^"]+)")?\s*\))?\s*\}}\}}\Z""")
+"""A field that lists several values, as a whole string: ``{{item.keywords | split(";")}}``."""
 REFERENCE = re.compile(rf"\A(?:([A-Za-z_]\w*)((?:{_STEP})*)|\{{\{{\s*([A-Za-z_]\w*)((?:{_STEP})*)\s*\}}\}})\Z")
 """Any name with a path as a whole string, without or with braces."""
 SINGLE = re.compile(rf"(?<!\{{)\{{\s*({_PATH}|item\.\w[\w .-]*)\s*\}}(?!\}})")
