@@ -157,7 +157,9 @@ def unknown(name: str, holder: str, value: object, source: str, rest: Sequence[s
 
 def _meant(name: str, rest: Sequence[str], holder: str, known: Sequence[str]) -> str:
     """Return a hint at a field with a dot or a space in its name, of which ``name`` is the beginning; else at one spelled alike."""
-    for end in range(len(rest), 0, -1):
+    # No more names than the fields have dots: a path may have thousands.
+    most = max((key.count(".") for key in known), default=0)
+    for end in range(min(len(rest), most), 0, -1):
         dotted = ".".join([name, *rest[:end]])
         if dotted in known:
             return f"; a name with a dot in it is written {bracketed(holder, dotted)}"
