@@ -241,7 +241,7 @@ def test_likelihoods_are_counted_as_prompts(tiny: Path) -> None:
 
 @pytest.mark.parametrize("family", ["mamba", "bloom"])
 def test_the_account_of_padded_batches_tells_padding_apart(tmp_path: Path, family: str) -> None:
-    engine = open_engine(save_model(tmp_path, FAMILIES[family]()), batch="4")
+    engine = open_engine(save_model(tmp_path, FAMILIES[family]()), "?loop=generate", batch="4")
     found = answers(engine, mixed())
     usage = usage_of(engine)
     assert usage["prompt_tokens"] == sum(result.answer.prompt_tokens or 0 for result in found.values())
