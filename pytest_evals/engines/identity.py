@@ -79,10 +79,19 @@ def remember(spec: ModelSpec, options: Mapping[str, Any], info: EngineInfo) -> N
 
 
 def _place(spec: ModelSpec, options: Mapping[str, Any], weights: str) -> Path:
+    return place_of("identities", spec, options, weights)
+
+
+def place_of(
+    kind: str, spec: ModelSpec, options: Mapping[str, Any], weights: str, decides: Sequence[Any] = ()
+) -> Path:
+    """Return the place in the cache folder for what follows from all that decides how a model is loaded: its ``weights``,
+    options, versions, the engine's code, this machine, and what ``decides`` beside these.
+    """
     # Copies of a model differ in the number of their device alone.
     told = {name: value for name, value in options.items() if name != "replica"}
-    decides = [weights, dict(spec.options), told, _versions(), _code(), _machine()]
-    return Path("identities", f"{content_hash(decides, 32)}.json")
+    everything = [weights, dict(spec.options), told, _versions(), _code(), _machine(), *decides]
+    return Path(kind, f"{content_hash(everything, 32)}.json")
 
 
 def _weights(spec: ModelSpec) -> str | None:

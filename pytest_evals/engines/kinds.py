@@ -92,9 +92,12 @@ _REASONING = EngineOption("auto, none or OPEN..CLOSE (as <think>..</think>)", _r
 
 
 def _load_transformers(spec: ModelSpec, options: dict[str, Any], report: Report) -> Engine:
-    from pytest_evals.engines.transformers.engine import load
+    from pytest_evals.engines.light_imports import light_imports
 
-    return load(spec, options, report)
+    with light_imports(spec):
+        from pytest_evals.engines.transformers.engine import load
+
+        return load(spec, options, report, quick=True)
 
 
 def _identity_of_files(spec: ModelSpec, options: Mapping[str, Any], path: Sequence[str]) -> EngineInfo | None:

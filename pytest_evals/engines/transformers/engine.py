@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from pytest_evals.engines.transformers.backends.protocol import AnySequence, Bac
 from pytest_evals.engines.transformers.chat_templates import ends_note
 from pytest_evals.engines.transformers.cpu.tuning import set_threads
 from pytest_evals.engines.transformers.encoding import RequestEncoder
+from pytest_evals.engines.transformers.kept_checks import KeptChecks, kept_checks
 from pytest_evals.engines.transformers.loading import LoadedModel, end_tokens, load_model
 from pytest_evals.engines.transformers.model_sampling import own_sampling
 from pytest_evals.engines.transformers.replies import GeneratedReply
@@ -69,6 +71,7 @@ class TransformersEngine:
         # Requests that want to be alone are computed when nothing else is left to do.
         self._order = [self._loops[0], *([backends.media] if backends.media is not None else []), *self._loops[1:]]
         self._meter: UsageMeter = backends.meter
+        self._tuning = backends.tuning
         self._answers: dict[str, PendingRequest] = {}
         self._ranks = loaded.ranks
 
@@ -82,6 +85,8 @@ class TransformersEngine:
             if not arrived and not any(self._order):
                 return
             yield from self._accept(arrived)
+            if self._tuning is not None:
+                self._tuning.run_if_due(sum(answer.rows_left for answer in self._answers.values()))
             if self._media is not None:
                 yield from self._collect(self._media.feed())
             for loop in self._order:
@@ -136,22 +141,33 @@ class TransformersEngine:
                 yield answer.result(time.perf_counter())
 
 
-def load(spec: ModelSpec, options: dict[str, Any], report: Callable[[str], None]) -> TransformersEngine:
-    """Load the model that ``spec`` names, check how it can be run and measure what fits. Raises `ModelError`."""
+def load(
+    spec: ModelSpec, options: dict[str, Any], report: Callable[[str], None], *, quick: bool = False
+) -> TransformersEngine:
+    """Load the model that ``spec`` names, check how it can be run and measure what fits. Raises `ModelError`.
+
+    ``quick``: take what was found out when it was loaded before, and put off what takes a while to set up until there is enough to
+    compute.
+    """
     ranks = spec.options.get("tp", 1)
     if ranks > 1:
         report(f"starting {ranks} ranks")
         tensor_parallel.start(ranks, {"spec": spec.text, "root": str(Path.cwd()), "options": options})
-    return open_rank(spec, options, report)
+    return open_rank(spec, options, report, quick=quick)
 
 
-def open_rank(spec: ModelSpec, options: dict[str, Any], report: Callable[[str], None]) -> TransformersEngine:
+def open_rank(
+    spec: ModelSpec, options: dict[str, Any], report: Callable[[str], None], *, quick: bool = False
+) -> TransformersEngine:
     """Load what this process holds of the model: everything, or its part under tensor parallelism."""
     started = time.perf_counter()
     loaded = load_model(spec, options, report)
+    # Ranks must find the same out, each for itself.
+    checks = kept_checks(spec, options, loaded.identity["weights"]) if quick and loaded.ranks == 1 else KeptChecks()
     if loaded.device == "cpu":
-        set_threads(options.get("replicas", 1) * loaded.ranks)
-    backends = select_backend(loaded, spec, options)
+        set_threads(options.get("replicas", 1) * loaded.ranks, partial(checks.recall, "threads", int))
+    backends = select_backend(loaded, spec, options, checks, deferred=quick)
+    checks.keep()
     seconds = time.perf_counter() - started
     report(f"loaded in {seconds:.1f} s")
     return TransformersEngine(loaded, backends, seconds)
@@ -178,6 +194,11 @@ class PendingRequest:
         self._open.discard(id(row))
         self._failure = self._failure or failure
         return not self._open
+
+    @property
+    def rows_left(self) -> int:
+        """Rows that are not done."""
+        return len(self._open)
 
     def result(self, now: float) -> Result:
         """Return the result, at the time ``now``."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import psutil
@@ -21,7 +22,9 @@ from pytest_evals.engines.transformers.backends.reference import ReferenceBacken
 from pytest_evals.engines.transformers.cpu.linear import PackedWeights, lay_out
 from pytest_evals.engines.transformers.cpu.setup import speed_up
 from pytest_evals.engines.transformers.cuda.setup import DECODE_MODES, BlockBackend, enable_static_decode, tally_of
+from pytest_evals.engines.transformers.deferred_tuning import DeferredTuning
 from pytest_evals.engines.transformers.device import choose_budget, settle_on, shape_of, table_room
+from pytest_evals.engines.transformers.kept_checks import KeptChecks
 from pytest_evals.engines.transformers.loading import LoadedModel
 from pytest_evals.engines.transformers.multimodal import MediaEncoder
 from pytest_evals.engines.transformers.packed.media_embeddings import MediaEmbeddings, media_difference
@@ -55,23 +58,35 @@ class Backends:
     budget: BatchLimits
     meter: UsageMeter
     notes: list[str] = field(default_factory=list)
+    tuning: DeferredTuning | None = None
+    """What would make it faster, and is worth it only for more than a few requests."""
     media: MediaBackend | None = None
     """The loop for requests with images or audio; `None` for a model that reads texts only."""
 
 
-def select_backend(loaded: LoadedModel, spec: ModelSpec, options: Mapping[str, Any]) -> Backends:
+def select_backend(
+    loaded: LoadedModel,
+    spec: ModelSpec,
+    options: Mapping[str, Any],
+    checks: KeptChecks | None = None,
+    *,
+    deferred: bool = False,
+) -> Backends:
     """Choose the fastest way of running the model that gives its own logits. Raises `ModelError` for a refused wish.
+
+    ``checks`` are what is known of the model. With ``deferred``, what takes a while to set up is left to `Backends.tuning`.
 
     For measurements and tests, ``options`` may say how to ``decode``, a key of `DECODE_MODES`, whether loops are ``compiled``, and
     ``without`` which of `CPU_PARTS` to run.
     """
+    checks = KeptChecks() if checks is None else checks
     wish = spec.options.get("loop", "auto")
     on_cuda = loaded.device.startswith("cuda")
     if on_cuda:
         settle_on(loaded.device, loaded.dtype)
     meter = UsageMeter(loaded.device)
     meter.usage.weights_bytes = sum(parameter.nbytes for parameter in loaded.model.parameters())
-    runner, why_not = (None, "asked for with ?loop=generate") if wish == "generate" else _packed_runner(loaded)
+    runner, why_not = (None, "asked for with ?loop=generate") if wish == "generate" else _packed_runner(loaded, checks)
     if runner is None and wish == "packed":
         raise ModelError(f"model {spec.text!r} cannot be run with loop={wish}: {why_not}")
     notes = []
@@ -87,9 +102,13 @@ def select_backend(loaded: LoadedModel, spec: ModelSpec, options: Mapping[str, A
         # Every rank must make the same plans.
         budget = BatchLimits(**tensor_parallel.shared(dataclasses.asdict(budget)))
     if runner is None:
-        backends = _generating(loaded, budget, meter, why_not, exact=bool(options.get("exact")))
+        backends = _generating(loaded, Backends("generate", [], budget, meter), why_not, options, checks)
     else:
         backends = _packing(loaded, runner, Backends("packed", [], budget, meter, notes), options)
+        _speed_up_on_cpu(loaded, runner, backends, options, checks)
+        # What reads media was written for layers as they are then.
+        if backends.tuning is not None and (loaded.processor.kinds or not deferred):
+            backends.tuning.run()
     if loaded.processor.kinds:
         backends.media = _media_backend(loaded, runner, backends, options)
     return backends
@@ -148,14 +167,7 @@ def _packing(loaded: LoadedModel, runner: ModelRunner, backends: Backends, optio
         runner.decoder.tally = tally_of(meter)
     elif loaded.device == "cpu" and "lookup" not in without:
         runner.guesser = PromptLookup(meter.guessed)
-    layout = PackedWeights()
-    if loaded.device == "cpu" and loaded.ranks == 1:
-        if "linear" not in without:
-            with runner.detached():
-                layout = lay_out(loaded.model, budget.rows, int(_own_share(loaded, options) * _LAYOUT_SHARE))
-        wanted = options.get("compiled", meter.usage.weights_bytes >= _LEAST_BYTES)
-        speed_up(runner, loaded.model, layout, budget.rows, compiled=bool(wanted), without=without)
-    reference = ReferenceBackend(loaded.model, runner, layout, meter, loaded.device)
+    reference = ReferenceBackend(loaded.model, runner, PackedWeights(), meter, loaded.device)
     sampler = Sampler(reference if options.get("exact") else None)
     runner.use(tensor_parallel.SharedSampler(sampler) if loaded.ranks > 1 else sampler)
     kept_in = None if "retention" in without else runner.slots
@@ -165,20 +177,55 @@ def _packing(loaded: LoadedModel, runner: ModelRunner, backends: Backends, optio
     return backends
 
 
-def _generating(loaded: LoadedModel, budget: BatchLimits, meter: UsageMeter, why_not: str, *, exact: bool) -> Backends:
-    """Return the backends of a model that cannot be packed. ``exact``: as if nothing else were computed."""
+def _speed_up_on_cpu(
+    loaded: LoadedModel, runner: ModelRunner, backends: Backends, options: Mapping[str, Any], checks: KeptChecks
+) -> None:
+    """Put what makes a packed model faster on a CPU into ``backends.tuning``."""
+    reference = backends.loops[-1]
+    if loaded.device != "cpu" or loaded.ranks > 1 or not isinstance(reference, ReferenceBackend):
+        return
+    rows, without = backends.budget.rows, frozenset(options.get("without", ()))
+    wanted = bool(options.get("compiled", backends.meter.usage.weights_bytes >= _LEAST_BYTES))
+
+    def tune() -> None:
+        with runner.detached():
+            # With slots of its own: rows may be under way.
+            trial = ModelRunner(loaded.model, loaded.device, 1)
+            if "linear" not in without:
+                with trial.detached():
+                    room = int(_own_share(loaded, options) * _LAYOUT_SHARE)
+                    lay_out(loaded.model, rows, room, reference.layout, partial(_recall_name, checks))
+            speed_up(
+                trial, loaded.model, reference.layout, rows, compiled=wanted, without=without, checks=checks
+            )
+        runner.threads, runner.shortlist = trial.threads, trial.shortlist
+        checks.keep()
+
+    backends.tuning = DeferredTuning(tune, backends.meter)
+
+
+def _recall_name(checks: KeptChecks, name: str, find: Callable[[], str]) -> str:
+    return checks.recall(name, str, find)
+
+
+def _generating(
+    loaded: LoadedModel, backends: Backends, why_not: str, options: Mapping[str, Any], checks: KeptChecks
+) -> Backends:
+    """Return the backends of a model that cannot be packed; what is known of it is in ``backends``."""
+    budget, meter = backends.budget, backends.meter
     alone = GenerateBackend(loaded.model, BatchLimits(1, 1), meter, loaded.device, pads=False)
-    if exact:
+    if options.get("exact"):
+        # As if nothing else were computed.
         note = f"runs through transformers' generate, one prompt at a time for exactness: {why_not}"
         return Backends("generate", [alone], dataclasses.replace(budget, rows=1), meter, [note])
-    pads = padding_is_harmless(loaded.model)
+    pads = checks.recall("padding is harmless", bool, lambda: padding_is_harmless(loaded.model))
     usual = GenerateBackend(loaded.model, budget, meter, loaded.device, pads=pads)
     kind = "padded batches" if pads else "batches of prompts of one length"
     note = f"runs through transformers' generate in {kind}: {why_not}"
     return Backends("generate", [usual, alone], budget, meter, [note])
 
 
-def _packed_runner(loaded: LoadedModel) -> tuple[ModelRunner | None, str]:
+def _packed_runner(loaded: LoadedModel, checks: KeptChecks) -> tuple[ModelRunner | None, str]:
     """Return a runner that computes what the model computes, or why there is none."""
     model = loaded.model
     config = model.config
@@ -193,7 +240,9 @@ def _packed_runner(loaded: LoadedModel) -> tuple[ModelRunner | None, str]:
     before = config._attn_implementation  # noqa: SLF001 - transformers has a setter only
     try:
         runner = ModelRunner(model, loaded.device, 1)
-        difference = largest_difference(model, runner, text.vocab_size)
+        difference = checks.recall(
+            "difference of logits", float, lambda: largest_difference(model, runner, text.vocab_size)
+        )
         if difference <= TOLERANCE.get(model.dtype, 1e-3):
             return runner, ""
         reason = f"its logits would differ by {difference:.1%}"

@@ -118,10 +118,12 @@ class HeadTokens:
 
 
 @torch.inference_mode()
-def make_shortlist(model: Any, rows: int, threads: int) -> Int8ArgmaxHead | None:
+def make_shortlist(
+    model: Any, rows: int, threads: int, recall: Callable[[Callable[[], bool]], bool] = lambda find: find()
+) -> Int8ArgmaxHead | None:
     """Return a shortlist that stands in for the model's output layer, if one can be made and is faster.
 
-    The model must compute with its own attention.
+    The model must compute with its own attention. ``recall`` is called with what finds out whether it is faster, and may know it.
     """
     head = model.get_output_embeddings()
     if type(head) is not torch.nn.Linear or head.weight.dtype != torch.float32:
@@ -129,7 +131,7 @@ def make_shortlist(model: Any, rows: int, threads: int) -> Int8ArgmaxHead | None
     try:
         sample = _sample(model, head)
         shortlist = Int8ArgmaxHead(head, sample, threads)
-        if not shortlist.is_faster(sample, rows):
+        if not recall(lambda: shortlist.is_faster(sample, rows)):
             return None
     except (RuntimeError, AttributeError, ImportError):
         # Not every build of torch has these operators, not every machine numba.
