@@ -66,6 +66,9 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "MODE", "Answers of earlier runs: off (the default), read (use them) or write (use them and add new ones)"
     ),
     "--evals-stop-early": _flag("Run the cases of a suite in random order, and stop when all its gates are settled"),
+    "--evals-warm": _value(
+        "DURATION", "Keep models loaded until no run has used them for DURATION, as 10m, and use those of earlier runs"
+    ),
     "--evals-html": _value("PATH", "Write the report, one self-contained page, to PATH"),
     "--evals-summary": _value("PATH", "Write a summary in Markdown to PATH"),
     "--evals-codequality": _value(
@@ -128,6 +131,11 @@ _INI: Mapping[str, tuple[Any, Any, str]] = {
         "float",
         600,
         "Seconds without a sign of life after which a working engine is ended (default: 600; 0 is no limit)",
+    ),
+    "evals_warm": (
+        "string",
+        "",
+        "How long models stay loaded for the next run, as --evals-warm (default: they end with the run)",
     ),
     "evals_load_timeout": (
         "float",

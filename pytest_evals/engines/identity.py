@@ -94,6 +94,17 @@ def place_of(
     return Path(kind, f"{content_hash(everything, 32)}.json")
 
 
+def loaded_from(spec: ModelSpec, path: Sequence[str]) -> Any:
+    """Return what tells the files apart from which a model is loaded, `None` where that is not known."""
+    if spec.name == EMBEDDED and spec.kind.keeps_identity and (gguf := embedded_weights()) is not None:
+        # Before its first conversion too.
+        return conversion_of(gguf).name
+    if spec.kind.keeps_identity:
+        return _weights(spec)
+    info = cached_identity(spec, {}, path)
+    return None if info is None else dict(info.identity)
+
+
 def _weights(spec: ModelSpec) -> str | None:
     """Return what the engine will call the weights: a digest of their files, or name and commit on the hub."""
     try:

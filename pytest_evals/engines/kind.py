@@ -79,6 +79,12 @@ def no_footprint(spec: ModelSpec) -> Footprint | None:
     return None
 
 
+def ends_with_run(spec: ModelSpec) -> bool:
+    """Let no model stay when a run has ended."""
+    del spec
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class EngineKind:
     """A kind of engine. Other distributions bring theirs as an entry point of the group ``pytest_evals.engines``.
@@ -99,6 +105,7 @@ class EngineKind:
         heavy: Whether a model needs a device for itself.
         deduplicates: Whether identical greedy requests may share one answer.
         on_each_gpu: Whether there is a copy of a model on each GPU, where nothing else is asked for.
+        stays_warm: Tells whether a model may stay loaded for the next run: it keeps nothing that an answer could depend on.
         keeps_identity: Whether it is remembered what a model was loaded as, for ``identity`` to find.
     """
 
@@ -113,3 +120,4 @@ class EngineKind:
     deduplicates: bool = True
     on_each_gpu: bool = False
     keeps_identity: bool = False
+    stays_warm: Callable[[ModelSpec], bool] = ends_with_run

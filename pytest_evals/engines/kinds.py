@@ -161,15 +161,19 @@ HF = EngineKind(
     footprint=_footprint_of_files,
     on_each_gpu=True,
     keeps_identity=True,
+    # Ranks of a divided model end with the process that started them.
+    stays_warm=lambda spec: spec.options.get("tp", 1) == 1,
 )
 SCRIPTED = EngineKind(
     "scripted",
     _load_script,
-    options={"reasoning": replace(_REASONING, of_prompts=False)},
+    options={"reasoning": replace(_REASONING, of_prompts=False), "warm": one_of("true", "false")},
     locate=_locate_script,
     identity=_identity_of_script,
     heavy=False,
     deduplicates=False,
+    # A script may count its calls; only its author knows that it does not.
+    stays_warm=lambda spec: spec.options.get("warm") == "true",
 )
 
 

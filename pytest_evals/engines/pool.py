@@ -38,7 +38,7 @@ class EnginePool:
 
     ``options`` are what every engine is told; ``root`` resolves paths and modules. An engine that has work and gives no
     sign of life for ``stall_seconds`` is ended (0: never), and one that takes ``load_seconds`` to load its model (0: never).
-    ``memory`` answers what is known from before. ``journal`` is the file in which engines keep their answers.
+    ``memory`` answers what is known from before. Engines stay for ``warm`` seconds when no run uses them. ``journal`` is the file in which engines keep their answers.
     """
 
     root: Path
@@ -47,6 +47,7 @@ class EnginePool:
     memory: AnswerCache | None = None
     load_seconds: float = 0.0
     journal: Path | None = None
+    warm: float = 0.0
 
     def __post_init__(self) -> None:
         self.notes: deque[str] = deque()
@@ -58,7 +59,7 @@ class EnginePool:
         self._registry = ReplicaRegistry(self.root, str(self.options.get("device", "auto")))
         self._results = Results()
         self._changed = threading.Condition()
-        self._processes = ProcessSupervisor(self.root, self._changed, self, self.journal)
+        self._processes = ProcessSupervisor(self.root, self._changed, self, self.journal, self.warm)
         self._scheduler = DeviceScheduler(self._registry, self._processes, self)
         self._deferred = DeferredLoading(self.root, self.options, self.memory, self._changed, self._scheduler.schedule)
 

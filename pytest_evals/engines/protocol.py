@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -128,6 +128,7 @@ class Inbox:
         self._waiting = deque(requests)
         self._closed = closed
         self._aborted = False
+        self._cancelled: set[str] = set()
         self._changed = threading.Condition()
 
     def put(self, requests: Sequence[Request]) -> None:
@@ -148,6 +149,18 @@ class Inbox:
             self._closed = self._aborted = True
             self._waiting.clear()
             self._changed.notify()
+
+    def cancel(self, ids: Collection[str]) -> None:
+        """Say that no one waits for these requests any more: what the engine has not taken is dropped."""
+        with self._changed:
+            self._waiting = deque(request for request in self._waiting if request.id not in ids)
+            self._cancelled.update(ids)
+
+    def take_cancelled(self) -> set[str]:
+        """Return the requests that were cancelled since the last call. An engine may end what it computes for them."""
+        with self._changed:
+            cancelled, self._cancelled = self._cancelled, set()
+            return cancelled
 
     def take(self, limit: int | None = None, *, wait: bool = True) -> list[Request]:
         """Return up to ``limit`` requests, waiting for the first one if ``wait``. An empty list after a wait means: the

@@ -6,13 +6,16 @@ import contextlib
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pytest_evals.engines.ipc import Channel, Packet
 from pytest_evals.engines.process import EngineProcess
 from pytest_evals.engines.protocol import EngineInfo
 from pytest_evals.engines.request_tracker import RequestTracker
 from pytest_evals.engines.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from pytest_evals.engines.warm_process import WarmProcess
 
 ReplicaState = Literal["stopped", "starting", "ready", "stopping"]
 
@@ -29,7 +32,7 @@ class Replica:
     spec: ModelSpec
     tracker: RequestTracker
     number: int = 0
-    process: EngineProcess | None = None
+    process: EngineProcess | WarmProcess | None = None
     channel: Channel | None = None
     reader: threading.Thread | None = None
     token: str = ""

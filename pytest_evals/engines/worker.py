@@ -44,6 +44,7 @@ class Outbox:
         self._waiting: list[dict[str, Any]] = []
         self._lock = threading.Lock()
         self._filled = threading.Event()
+        self._closed = False
         threading.Thread(target=self._flush_in_time, name="evals-outbox", daemon=True).start()
 
     def add(self, result: Result) -> None:
@@ -64,10 +65,15 @@ class Outbox:
                 self._channel.send({"type": "results", "results": self._waiting})
                 self._waiting = []
 
+    def close(self) -> None:
+        """Send nothing any more."""
+        self._closed = True
+        self._filled.set()
+
     def _flush_in_time(self) -> None:
         # A connection that breaks is noticed by the thread that listens, which ends the process.
         with contextlib.suppress(OSError):
-            while self._filled.wait():
+            while self._filled.wait() and not self._closed:
                 time.sleep(FLUSH_SECONDS)
                 self.flush()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -85,6 +85,7 @@ class TransformersEngine:
             if not arrived and not any(self._order):
                 return
             yield from self._accept(arrived)
+            self._cancel(requests.take_cancelled())
             if self._tuning is not None:
                 self._tuning.run_if_due(sum(answer.rows_left for answer in self._answers.values()))
             if self._media is not None:
@@ -129,6 +130,17 @@ class TransformersEngine:
             self._loops[0].add(rows[False])
         if rows[True]:
             self._loops[-1].add(rows[True])
+
+    def tune(self) -> None:
+        """Set up now what makes later answers faster: nothing is waited for."""
+        if self._tuning is not None:
+            self._tuning.run()
+
+    def _cancel(self, ids: Collection[str]) -> None:
+        """Let the rows of requests end soon that no one waits for."""
+        for key in ids:
+            if key in self._answers:
+                self._answers[key].cancel()
 
     def _collect(self, rows: list[tuple[AnySequence, Failure | None]]) -> Iterator[Result]:
         """Yield the result of each request whose last row this was."""
@@ -194,6 +206,12 @@ class PendingRequest:
         self._open.discard(id(row))
         self._failure = self._failure or failure
         return not self._open
+
+    def cancel(self) -> None:
+        """Let rows end with their next token."""
+        for row in self._rows:
+            if isinstance(row, TokenSequence):
+                row.cancelled = True
 
     @property
     def rows_left(self) -> int:
