@@ -70,11 +70,13 @@ def warm_keys(spec: ModelSpec, options: Mapping[str, Any], path: Sequence[str], 
     if weights is None:
         return None
     variables = {name: value for name, value in sorted(os.environ.items()) if name.startswith(_DECIDES)}
-    place = [platform.node(), sys.executable, spec.engine, spec.name, spec.revision, dict(spec.options), dict(options)]
-    slot = content_hash([*place, os.getcwd()], 24)
     # It is another number in each process.
     variables.pop("PYTEST_EVALS_PARENT_PIPE", None)
-    return content_hash([slot, weights, list(path), date, variables, _installed()], 24), slot
+    asked = [spec.engine, spec.name, spec.revision, dict(spec.options), dict(options)]
+    # Modules of the user's are imported by scripts alone; an IDE starts pytest with another path than a shell does.
+    modules = None if spec.kind.keeps_identity else list(path)
+    slot = content_hash([platform.node(), sys.executable, Path.cwd().as_posix(), *asked, modules, variables], 24)
+    return content_hash([slot, weights, date, _installed()], 24), slot
 
 
 def _installed() -> list[list[Any]]:

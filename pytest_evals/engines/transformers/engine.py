@@ -177,7 +177,7 @@ def open_rank(
     # Ranks must find the same out, each for itself.
     checks = kept_checks(spec, options, loaded.identity["weights"]) if quick and loaded.ranks == 1 else KeptChecks()
     if loaded.device == "cpu":
-        set_threads(options.get("replicas", 1) * loaded.ranks, partial(checks.recall, "threads", int))
+        set_threads(options.get("replicas", 1) * loaded.ranks, partial(checks.recall, "threads", int, timed=True))
     backends = select_backend(loaded, spec, options, checks, deferred=quick)
     checks.keep()
     seconds = time.perf_counter() - started

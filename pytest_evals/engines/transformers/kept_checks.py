@@ -32,15 +32,19 @@ class KeptChecks:
         self._known = read_kept(place) if place is not None else {}
         self._changed = False
 
-    def recall(self, name: str, kind: type[T], find: Callable[[], T]) -> T:
-        """Return what is known under ``name``, plain data of the type ``kind``; else what ``find`` returns, from now on known."""
+    def recall(self, name: str, kind: type[T], find: Callable[[], T], *, timed: bool = False) -> T:
+        """Return what is known under ``name``, plain data of the type ``kind``; else what ``find`` returns, from now on known.
+
+        ``timed``: it follows from how long something took, which says little while others use the machine. Then it is not kept.
+        """
         known = self._known.get(name)
         # A truth value is a whole number to Python.
         if type(known) is kind:
             return known
         found = find()
-        self._known[name] = found
-        self._changed = True
+        if not (timed and is_busy()):
+            self._known[name] = found
+            self._changed = True
         return found
 
     def keep(self) -> None:
@@ -48,6 +52,14 @@ class KeptChecks:
         if self._changed and self._place is not None:
             keep(self._place, self._known)
         self._changed = False
+
+
+def is_busy() -> bool:
+    """Tell whether more is at work on this machine, for the last minute or so, than there are processors."""
+    try:
+        return os.getloadavg()[0] > (os.cpu_count() or 1)
+    except (OSError, AttributeError):  # Windows does not tell
+        return False
 
 
 def kept_checks(spec: ModelSpec, options: Mapping[str, Any], weights: str | None) -> KeptChecks:

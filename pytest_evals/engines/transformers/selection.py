@@ -205,7 +205,7 @@ def _speed_up_on_cpu(
 
 
 def _recall_name(checks: KeptChecks, name: str, find: Callable[[], str]) -> str:
-    return checks.recall(name, str, find)
+    return checks.recall(name, str, find, timed=True)
 
 
 def _generating(
