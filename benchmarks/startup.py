@@ -47,7 +47,7 @@ def click(folder: Path, environment: dict[str, str], *options: str) -> float:
     """Run the case once; return the seconds. Raises `SystemExit` where it does not pass."""
     command = [sys.executable, "-m", "pytest", "--evals", "-q", "-p", "no:cacheprovider", CASE, *options]
     started = time.perf_counter()
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - started
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
@@ -124,7 +124,7 @@ class _timed:  # noqa: N801 - used as a function
 def in_process(model: str, environment: dict[str, str]) -> dict[str, float]:
     """Return `parts` of a fresh process."""
     command = [sys.executable, "-m", "benchmarks.startup", "--model", model, "--parts-only"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)  # noqa: S603 - our own command
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return result
 
@@ -161,7 +161,11 @@ def main() -> None:
         (folder / "pytest.ini").write_text("[pytest]\n")
         model = ("--evals-model", arguments.model)
         if arguments.cold:
-            cold = {**environment, "PYTEST_EVALS_CACHE": str(folder / "cache"), "NUMBA_CACHE_DIR": str(folder / "numba")}
+            cold = {
+                **environment,
+                "PYTEST_EVALS_CACHE": str(folder / "cache"),
+                "NUMBA_CACHE_DIR": str(folder / "numba"),
+            }
             print(f"{'click, caches empty':40} {click(folder, cold, *model):6.2f} s", flush=True)
         measures = {
             "click, model loaded anew": lambda: click(folder, environment, *model),
@@ -173,7 +177,7 @@ def main() -> None:
             listed = ", ".join(f"{each:.2f}" for each in seconds)
             print(f"{label:40} {statistics.median(seconds):6.2f} s   ({listed})", flush=True)
         if not arguments.no_warm:
-            subprocess.run([sys.executable, "-m", "pytest_evals", "engines", "--stop"], env=environment, check=True)  # noqa: S603 - our own command
+            subprocess.run([sys.executable, "-m", "pytest_evals", "engines", "--stop"], env=environment, check=True)
     if not arguments.no_parts:
         runs = [in_process(arguments.model, environment) for _ in range(arguments.rounds)]
         for label in runs[0]:

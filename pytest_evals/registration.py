@@ -165,12 +165,19 @@ def _own(
     recalled = recollection(settings, infos)
     kept = None if journal.problem else journal.path
     pool = EnginePool(
-        settings.root, settings.engine_options, settings.stall_timeout, recalled.memory, settings.load_timeout, kept, settings.warm
+        settings.root,
+        settings.engine_options,
+        settings.stall_timeout,
+        recalled.memory,
+        settings.load_timeout,
+        kept,
+        settings.warm,
     )
     session = EvalSession(config, settings, infos, pool, path, journal, recalled, baseline)
     config.pluginmanager.register(session, "evals-session")
     config.pluginmanager.register(
-        Terminal(config, settings, infos, path, [*recalled.header(), *warm_lines(settings), *programs]), "evals-terminal"
+        Terminal(config, settings, infos, path, [*recalled.header(), *warm_lines(settings), *programs]),
+        "evals-terminal",
     )
     gate_check = GateCheck(settings, infos, baseline)
     _register_outputs(config, settings, infos, path, baseline)

@@ -20,7 +20,9 @@ examples:
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
-    parser = subcommand(subparsers, "engines", run, "list the models that --evals-warm keeps loaded, or end them", DETAILS)
+    parser = subcommand(
+        subparsers, "engines", run, "list the models that --evals-warm keeps loaded, or end them", DETAILS
+    )
     parser.add_argument("--stop", action="store_true", help="end all of them, also those that a run uses")
     add_json(parser)
 

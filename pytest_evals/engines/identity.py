@@ -82,9 +82,7 @@ def _place(spec: ModelSpec, options: Mapping[str, Any], weights: str) -> Path:
     return place_of("identities", spec, options, weights)
 
 
-def place_of(
-    kind: str, spec: ModelSpec, options: Mapping[str, Any], weights: str, decides: Sequence[Any] = ()
-) -> Path:
+def place_of(kind: str, spec: ModelSpec, options: Mapping[str, Any], weights: str, decides: Sequence[Any] = ()) -> Path:
     """Return the place in the cache folder for what follows from all that decides how a model is loaded: its ``weights``,
     options, versions, the engine's code, this machine, and what ``decides`` beside these.
     """

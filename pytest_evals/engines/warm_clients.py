@@ -77,7 +77,13 @@ class WarmClients:
                 channel.close()
                 return
             client = WarmClient(
-                next(self._numbers), channel, Outbox(channel), JournalWriter(journal), attached, age, before=dict(self._usage)
+                next(self._numbers),
+                channel,
+                Outbox(channel),
+                JournalWriter(journal),
+                attached,
+                age,
+                before=dict(self._usage),
             )
             self._clients[client.number] = client
             self.had_any = True

@@ -22,7 +22,22 @@ from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.errors import EvalsError
 from pytest_evals.hashing import content_hash
 
-_DECIDES = ("CUDA_", "HIP_", "ROCR_", "HSA_", "NVIDIA_", "TORCH", "PYTORCH_", "HF_", "TRANSFORMERS_", "OMP_", "GOMP_", "MKL_", "KMP_", "PYTEST_EVALS_")
+_DECIDES = (
+    "CUDA_",
+    "HIP_",
+    "ROCR_",
+    "HSA_",
+    "NVIDIA_",
+    "TORCH",
+    "PYTORCH_",
+    "HF_",
+    "TRANSFORMERS_",
+    "OMP_",
+    "GOMP_",
+    "MKL_",
+    "KMP_",
+    "PYTEST_EVALS_",
+)
 """Environment variables that may decide how a model is loaded and run begin so."""
 
 

@@ -14,7 +14,6 @@ from pytest_evals.engines.protocol import Request
 from pytest_evals.engines.transformers.cpu import attention, setup
 from pytest_evals.engines.transformers.cpu.int8_head import Int8ArgmaxHead
 from pytest_evals.engines.transformers.engine import TransformersEngine
-from pytest_evals.engines.transformers.packed.model_runner import ModelRunner
 
 from .conftest import (
     answers,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -85,9 +85,7 @@ class TransformersEngine:
             if not arrived and not any(self._order):
                 return
             yield from self._accept(arrived)
-            self._cancel(requests.take_cancelled())
-            if self._tuning is not None:
-                self._tuning.run_if_due(sum(answer.rows_left for answer in self._answers.values()))
+            self._prepare(requests)
             if self._media is not None:
                 yield from self._collect(self._media.feed())
             for loop in self._order:
@@ -136,11 +134,13 @@ class TransformersEngine:
         if self._tuning is not None:
             self._tuning.run()
 
-    def _cancel(self, ids: Collection[str]) -> None:
-        """Let the rows of requests end soon that no one waits for."""
-        for key in ids:
+    def _prepare(self, requests: Inbox) -> None:
+        """Let the rows of requests end soon that no one waits for, and set up what is worth it for those that are left."""
+        for key in requests.take_cancelled():
             if key in self._answers:
                 self._answers[key].cancel()
+        if self._tuning is not None:
+            self._tuning.run_if_due(sum(answer.rows_left for answer in self._answers.values()))
 
     def _collect(self, rows: list[tuple[AnySequence, Failure | None]]) -> Iterator[Result]:
         """Yield the result of each request whose last row this was."""

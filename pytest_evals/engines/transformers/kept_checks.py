@@ -84,4 +84,6 @@ def _processor() -> str:
         lines = _PROCESSOR.read_text(encoding="utf-8", errors="replace").split("\n\n", 1)[0].splitlines()
     except OSError:
         return platform.processor()
-    return "\n".join(line for line in lines if line.startswith(("vendor_id", "cpu family", "model", "stepping", "flags")))
+    return "\n".join(
+        line for line in lines if line.startswith(("vendor_id", "cpu family", "model", "stepping", "flags"))
+    )

@@ -195,9 +195,7 @@ def _speed_up_on_cpu(
                 with trial.detached():
                     room = int(_own_share(loaded, options) * _LAYOUT_SHARE)
                     lay_out(loaded.model, rows, room, reference.layout, partial(_recall_name, checks))
-            speed_up(
-                trial, loaded.model, reference.layout, rows, compiled=wanted, without=without, checks=checks
-            )
+            speed_up(trial, loaded.model, reference.layout, rows, compiled=wanted, without=without, checks=checks)
         runner.threads, runner.shortlist = trial.threads, trial.shortlist
         checks.keep()
 

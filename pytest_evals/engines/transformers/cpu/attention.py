@@ -41,9 +41,7 @@ def heads_of(config: Any) -> Heads:
     return Heads(keys, heads // keys, getattr(config, "head_dim", None) or config.hidden_size // heads)
 
 
-def compiled_threads(
-    config: Any, recall: Callable[[Callable[[], bool]], bool] = lambda find: find()
-) -> int | None:
+def compiled_threads(config: Any, recall: Callable[[Callable[[], bool]], bool] = lambda find: find()) -> int | None:
     """Return the threads with which compiled loops compute; `None` where there are none, or operators are faster for
     attention with the heads of ``config``. ``recall`` is called with what finds out whether loops are faster, and may know it.
     """

@@ -44,7 +44,9 @@ def speed_up(
     """
     checks = KeptChecks() if checks is None else checks
     config = model.config.get_text_config(decoder=True)
-    threads = compiled_threads(config, partial(checks.recall, "loops are faster", bool, timed=True)) if compiled else None
+    threads = (
+        compiled_threads(config, partial(checks.recall, "loops are faster", bool, timed=True)) if compiled else None
+    )
     if "fused" not in without:
         with runner.detached():
             fuse_layers(model, layout, _ways_of(threads))
@@ -58,7 +60,9 @@ def speed_up(
     if "head" in without:
         return
     with runner.detached():
-        runner.shortlist = make_shortlist(model, rows, threads, partial(checks.recall, f"head is faster, {rows} rows", bool, timed=True))
+        runner.shortlist = make_shortlist(
+            model, rows, threads, partial(checks.recall, f"head is faster, {rows} rows", bool, timed=True)
+        )
     if runner.shortlist is not None and not checks.recall(
         "head is right", bool, lambda: _is_right(lambda: _shortfall(runner, model))
     ):
