@@ -51,7 +51,9 @@ def ask(folder: Path, run: str, questions: int, keep: float) -> None:
         found = {}
         for request in requests:
             result = pool.result(request, PATIENCE)
-            found[request.id] = "no answer" if result is None else result.answer.text if result.completion else str(result.error)
+            found[request.id] = (
+                "no answer" if result is None else result.answer.text if result.completion else str(result.error)
+            )
         print(json.dumps({"answers": found, "incidents": pool.incidents}))
     finally:
         pool.close()
@@ -88,7 +90,16 @@ class Campaign:
     def start(self, questions: int = QUESTIONS) -> tuple[str, subprocess.Popen[str]]:
         """Start a run; return its name, and its process."""
         run = f"run{next(self.numbers)}"
-        options = ["--client", run, "--folder", str(self.folder), "--questions", str(questions), "--keep", str(self.keep)]
+        options = [
+            "--client",
+            run,
+            "--folder",
+            str(self.folder),
+            "--questions",
+            str(questions),
+            "--keep",
+            str(self.keep),
+        ]
         process = subprocess.Popen(
             [sys.executable, "-m", "campaigns.warm", *options],
             env=self.environment,
@@ -98,7 +109,9 @@ class Campaign:
         )
         return run, process
 
-    def finish(self, started: tuple[str, subprocess.Popen[str]], outcome: Outcome, questions: int = QUESTIONS) -> set[int]:
+    def finish(
+        self, started: tuple[str, subprocess.Popen[str]], outcome: Outcome, questions: int = QUESTIONS
+    ) -> set[int]:
         """Wait for a run, look at its answers, and return the processes that gave them."""
         run, process = started
         begun = time.monotonic()
@@ -198,7 +211,9 @@ def damaged(campaign: Campaign, outcome: Outcome, rng: random.Random) -> None:
     campaign.run(outcome)
     for path in (campaign.folder / "cache" / "warm").glob("*.json"):
         text = path.read_bytes()
-        path.write_bytes(rng.choice([b"", text[: rng.randrange(len(text))], b"\xff" * 9, text.replace(b"evals-", b"evils-")]))
+        path.write_bytes(
+            rng.choice([b"", text[: rng.randrange(len(text))], b"\xff" * 9, text.replace(b"evals-", b"evils-")])
+        )
     campaign.run(outcome)
 
 
@@ -217,7 +232,10 @@ def left_behind(folder: Path, keep: float) -> list[str]:
         for process in psutil.process_iter(["pid", "cmdline", "environ"]):
             environment = process.info["environ"] or {}
             command = process.info["cmdline"] or []
-            if environment.get("PYTEST_EVALS_CACHE") == str(folder / "cache") and "pytest_evals.engines.warm_worker" in command:
+            if (
+                environment.get("PYTEST_EVALS_CACHE") == str(folder / "cache")
+                and "pytest_evals.engines.warm_worker" in command
+            ):
                 found.append(f"process {process.pid}")
         if not found or time.monotonic() > deadline:
             break
@@ -245,7 +263,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()
         campaign = Campaign(folder, arguments.keep)
-        print("| part | rounds | runs | answers | wrong or lost | runs attached | slowest run |\n| --- | --- | --- | --- | --- | --- | --- |")
+        print(
+            "| part | rounds | runs | answers | wrong or lost | runs attached | slowest run |\n| --- | --- | --- | --- | --- | --- | --- |"
+        )
         for part in arguments.parts.split(","):
             outcome = Outcome()
             for _ in range(arguments.rounds):

@@ -74,7 +74,7 @@ def _state(entry: WarmEntry) -> dict[str, Any] | None:
 
 
 def _line(data: dict[str, Any]) -> str:
-    memory = "" if data["memory"] is None else f", {data['memory'] / 1e9:.1f} GB"
+    memory = "" if data["memory"] is None else f", {data['memory'] / 1e6:,.0f} MB"
     if not data["answers"]:
         state = "does not answer"
     elif data["runs"]:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_evals.engines.embedded import EMBEDDED, embedded_weights
-from pytest_evals.engines.model_cache import conversion_of, keep, read_kept
+from pytest_evals.engines.model_cache import keep, read_kept
 from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.hashing import content_hash
 
@@ -60,12 +60,11 @@ def _is_plain(spec: ModelSpec) -> bool:
     """Tell whether a model is known to be neither quantised nor made of more than text."""
     if any(option in spec.options for option in _NEEDS_MORE):
         return False
-    folder = Path(spec.name)
     if spec.name == EMBEDDED:
-        gguf = embedded_weights()
-        folder = conversion_of(gguf) if gguf is not None else folder
+        # A plain llama, before its conversion too.
+        return embedded_weights() is not None
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = json.loads((Path(spec.name) / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     beyond = ("quantization_config", "vision_config", "audio_config", "encoder_config", "thinker_config", "auto_map")

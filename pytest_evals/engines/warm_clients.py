@@ -87,6 +87,8 @@ class WarmClients:
             )
             self._clients[client.number] = client
             self.had_any = True
+            if attached:
+                client.tell({"type": "welcome"})
             if self._info is not None:
                 self._welcome(client)
             if self._problem is not None:
@@ -124,10 +126,13 @@ class WarmClients:
         # The engine waits for requests, and may have something to end.
         inbox.wake()
 
-    def close(self) -> None:
-        """Let no more runs come."""
+    def close(self, *, if_idle: bool = False) -> bool:
+        """Let no more runs come; return false, and go on, where only an engine that is idle should end and this one is not."""
         with self._lock:
+            if if_idle and self._clients:
+                return False
             self.open = False
+            return True
 
     def idle_seconds(self) -> float | None:
         """Return for how long there was no run, `None` while there is one."""

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+from multiprocessing import AuthenticationError
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from pytest_evals.engines.warm_registry import WarmEntry, entries, forget, place
 _ANSWER_SECONDS = 2.0
 """An engine that does not answer for so long is stopped, or hangs; it is left alone."""
 _END_SECONDS = 3.0
+_PROGRAM = "pytest_evals.engines.warm_worker"
 
 
 class WarmProcess:
@@ -136,7 +138,7 @@ def _greeted(entry: WarmEntry, hello: Packet) -> tuple[Channel, Packet] | None:
             channel = connect(entry.address, entry.secret)
             channel.send(hello)
             answer = channel.receive()
-        except (OSError, EOFError, ValueError):
+        except (OSError, EOFError, ValueError, AuthenticationError):
             # Not there any more, or not what its entry says.
             answer = None
         if answer is not None and not over.is_set():
@@ -165,7 +167,7 @@ def retire(entry: WarmEntry) -> None:
 
 
 def stop(entry: WarmEntry) -> bool:
-    """End a warm engine, whoever uses it; return whether it was there."""
+    """End a warm engine, whoever uses it; return whether it was there and has ended."""
     if not is_alive(entry.pid):
         clear_away(entry)
         return False
@@ -173,9 +175,23 @@ def stop(entry: WarmEntry) -> bool:
     if channel is not None:
         channel.close()
         _wait_for_end(entry.pid)
-    was_there = channel is not None
+    if is_alive(entry.pid) and _is_engine(entry.pid):
+        # It does not answer, or hangs at its end.
+        with contextlib.suppress(OSError):
+            os.kill(entry.pid, signal.SIGKILL)
+        _wait_for_end(entry.pid)
     clear_away(entry)
-    return was_there
+    return not is_alive(entry.pid)
+
+
+def _is_engine(pid: int) -> bool:
+    """Tell whether a process is a warm engine, and not another one that was given its number."""
+    import psutil
+
+    try:
+        return _PROGRAM in psutil.Process(pid).cmdline()
+    except psutil.Error:
+        return False
 
 
 def clear_away(entry: WarmEntry) -> None:
@@ -195,7 +211,7 @@ def _wait_for_end(pid: int) -> None:
 def _started(orders: dict[str, Any]) -> WarmProcess:
     """Start a process of its own session, that no other process waits for."""
     descriptor, name = tempfile.mkstemp(prefix="evals-engine-", suffix=".log")
-    command = shlex.join([sys.executable, "-m", "pytest_evals.engines.warm_worker"])
+    command = shlex.join([sys.executable, "-m", _PROGRAM])
     with os.fdopen(descriptor, "wb") as log:
         # The shell ends at once, so that the engine is no child of this process: whoever started it need not take note of its end.
         shell = subprocess.Popen(  # noqa: S603 - this package's own program

@@ -59,6 +59,8 @@ class WarmEntry:
 
 def warm_folder() -> Path:
     """Return the folder of the entries, which is made here. Raises `EvalsError` where others can get into it."""
+    if not hasattr(os, "getuid"):
+        raise EvalsError("models cannot stay loaded on this system, which has no Unix sockets")
     folder = cache_folder() / "warm"
     try:
         folder.mkdir(parents=True, mode=0o700, exist_ok=True)

@@ -17,7 +17,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from pytest_evals.engines import run_date
 from pytest_evals.engines.embedded import EMBEDDED
@@ -36,6 +36,8 @@ _CHECK_SECONDS = 5.0
 _LEAST_SHARE = 0.1
 """Share of the memory that must be available, or an idle engine ends."""
 _LAST_SECONDS = 0.1
+_SCRIPT_SECONDS = 2.0
+"""How long a script may take to end."""
 _FIRST_SECONDS = 10.0
 """How long the run that started it may take to answer."""
 
@@ -97,14 +99,9 @@ class WarmService:
                 self.clients.keep = 0.0
             channel.close()
             return
-        if not self.clients.open:
-            channel.close()
-            return
         self.clients.keep = float(hello["keep"])
-        with contextlib.suppress(OSError):
-            channel.send({"type": "welcome"})
-            age = time.time() - self._entry.started
-            self.clients.converse(channel, self.inbox, journal=hello.get("journal"), attached=True, age=age)
+        age = time.time() - self._entry.started
+        self.clients.converse(channel, self.inbox, journal=hello.get("journal"), attached=True, age=age)
 
     # -- the end
 
@@ -118,12 +115,12 @@ class WarmService:
                 continue
             stays = self.clients.keep if self._registered else 0.0
             if idle >= (stays if self.clients.had_any else max(stays, _FIRST_SECONDS)):
-                self.end("no run asked for it any more")
+                self.end("no run asked for it any more", if_idle=True)
             if time.monotonic() - checked > _CHECK_SECONDS:
                 checked = time.monotonic()
                 problem = self._problem()
                 if problem is not None:
-                    self.end(problem)
+                    self.end(problem, if_idle=True)
 
     def _problem(self) -> str | None:
         """Return why an idle engine should not stay."""
@@ -136,9 +133,12 @@ class WarmService:
             return "the files of its model have changed"
         return None
 
-    def end(self, why: str) -> NoReturn:
-        """End this process now: what it has loaded is the system's to take back."""
-        self.clients.close()
+    def end(self, why: str, *, if_idle: bool = False) -> None:
+        """End this process, unless only an idle one should end and a run has just come. What a model has loaded is the system's to
+        take back; a script's process is taken apart, since what it has registered for its end must run.
+        """
+        if not self.clients.close(if_idle=if_idle):
+            return
         print(f"ending: {why}", file=sys.stderr)  # noqa: T201 - its log
         if self._registered:
             with contextlib.suppress(OSError, EvalsError):
@@ -149,6 +149,11 @@ class WarmService:
             path.unlink(missing_ok=True)
             path.parent.rmdir()
         sys.stderr.flush()
+        if not self._spec.heavy and threading.current_thread() is not threading.main_thread():
+            self.inbox.close()
+            time.sleep(_SCRIPT_SECONDS)
+        elif not self._spec.heavy:
+            sys.exit(0)
         os._exit(0)
 
 
@@ -207,7 +212,9 @@ def main() -> int:
         time.sleep(_LAST_SECONDS)
         service.end(problem)
     serve(engine, service)
-    service.end("the engine ended")
+    if clients.open:
+        service.end("the engine ended")
+    return 0
 
 
 if __name__ == "__main__":

@@ -50,7 +50,9 @@ def keys(root: Path, model: str = MODEL, date: str = "2026-11-30") -> tuple[str,
 
 
 def entry(**changed: Any) -> WarmEntry:
-    return replace(WarmEntry("key", "slot", "model", os.getpid(), "/nowhere/socket", "00", time.time(), 60.0), **changed)
+    return replace(
+        WarmEntry("key", "slot", "model", os.getpid(), "/nowhere/socket", "00", time.time(), 60.0), **changed
+    )
 
 
 def asked(text: str, key: str | None = None) -> Request:
@@ -300,9 +302,9 @@ def test_an_engine_ends_when_its_time_is_over(tmp_path: Path, cache: Path) -> No
 
 def test_an_engine_that_dies_under_a_run_costs_nothing(tmp_path: Path) -> None:
     (tmp_path / "echoes.py").write_text(
-        SCRIPT.replace("    return", "    dies = messages[-1]['content'] == 'now' and not os.path.exists('died')\n    return").replace(
-            "return f'", "return (open('died', 'w'), os.kill(os.getpid(), 9)) if dies else f'"
-        )
+        SCRIPT.replace(
+            "    return", "    dies = messages[-1]['content'] == 'now' and not os.path.exists('died')\n    return"
+        ).replace("return f'", "return (open('died', 'w'), os.kill(os.getpid(), 9)) if dies else f'")
     )
     here = Path.cwd()
     os.chdir(tmp_path)

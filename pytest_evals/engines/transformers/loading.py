@@ -21,6 +21,7 @@ from pytest_evals.engines.run_date import run_date
 from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.engines.transformers.chat_templates import reads_date, turn_ends
 from pytest_evals.engines.transformers.device import choose_device, choose_dtype
+from pytest_evals.engines.transformers.gguf_reading import read_once
 from pytest_evals.engines.transformers.multimodal import (
     MULTIMODAL,
     NO_PROCESSOR,
@@ -181,8 +182,9 @@ def converted(gguf: Path, report: Callable[[str], None]) -> Path:
 
 
 def _convert(gguf: Path, work: Path) -> None:
-    tokenizer = transformers.AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    model = transformers.AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    with read_once():
+        tokenizer = transformers.AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        model = transformers.AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     # transformers marks the model as quantised with a method that it cannot save; the weights are plain by now.
     del model.config.quantization_config
     delattr(model, "hf_quantizer")
