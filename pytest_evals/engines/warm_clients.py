@@ -93,18 +93,20 @@ class WarmClients:
                 self._welcome(client)
             if self._problem is not None:
                 client.tell({"type": "failed", "message": self._problem})
-        ends = False
-        while (message := channel.receive()) is not None:
-            if message["type"] == "generate":
-                self._take(client, message["requests"])
-                inbox.wake()
-            elif message["type"] in ("close", "end"):
-                ends = message["type"] == "end"
-                break
-        self._drop(client, inbox)
-        if ends:
-            # The run needs the memory for another model.
-            self.keep = 0.0
+        try:
+            while (message := channel.receive()) is not None:
+                if message["type"] == "generate":
+                    self._take(client, message["requests"])
+                    inbox.wake()
+                elif message["type"] == "end":
+                    # The run needs the memory for another model.
+                    self.keep = 0.0
+                    return
+                elif message["type"] == "close":
+                    return
+        finally:
+            # Also after a message that cannot be read: an engine stays no longer than its runs.
+            self._drop(client, inbox)
 
     def _take(self, client: WarmClient, requests: Sequence[Mapping[str, Any]]) -> None:
         with self._lock:

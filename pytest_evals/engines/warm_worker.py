@@ -118,7 +118,10 @@ class WarmService:
                 self.end("no run asked for it any more", if_idle=True)
             if time.monotonic() - checked > _CHECK_SECONDS:
                 checked = time.monotonic()
-                problem = self._problem()
+                try:
+                    problem = self._problem()
+                except Exception as error:  # noqa: BLE001 - this thread must go on to its end, whatever became of the files
+                    problem = f"the files of its model cannot be looked at: {error!r}"
                 if problem is not None:
                     self.end(problem, if_idle=True)
 
