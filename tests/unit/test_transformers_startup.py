@@ -132,7 +132,7 @@ def test_setting_up_is_put_off_until_it_is_worth_it() -> None:
     assert done == [1, 2]
 
 
-# -- what is not imported
+# -- imports that are left out
 
 
 @pytest.fixture
