@@ -195,14 +195,17 @@ class Runs:
         self.clients.ready({"seconds": 3.0}, 2)
 
     def come(self, *texts: str) -> FakeChannel:
-        channel, before = FakeChannel(), self.clients.state()["runs"]
+        channel, before, known = FakeChannel(), self.clients.state()["runs"], self._asked()
         options: dict[str, Any] = {"journal": None, "attached": True}
         arguments = cast("Channel", channel), self.inbox
         threading.Thread(target=self.clients.converse, args=arguments, kwargs=options, daemon=True).start()
         wait_until(lambda: self.clients.state()["runs"] > before)
         channel.say({"type": "generate", "requests": [{**asked(text).to_dict(), "key": None} for text in texts]})
-        wait_until(lambda: sum(len(each.asked) for each in self.clients._clients.values()) >= len(texts))
+        wait_until(lambda: self._asked() >= known + len(texts))
         return channel
+
+    def _asked(self) -> int:
+        return sum(len(each.asked) for each in self.clients._clients.values())
 
     def answered(self, request: Request) -> None:
         self.inbox.finished(request.id)
@@ -256,9 +259,9 @@ def test_a_run_is_accounted_for_from_when_it_came() -> None:
 
 def test_a_run_that_attaches_has_not_waited_for_the_load() -> None:
     told = Runs().come("a").told
-    assert [message["type"] for message in told] == ["noted", "status", "ready"]
-    assert told[0]["text"].startswith("attached to a warm engine")
-    assert told[2]["info"] == {"seconds": 0.0}
+    assert [message["type"] for message in told] == ["welcome", "noted", "status", "ready"]
+    assert told[1]["text"].startswith("attached to a warm engine")
+    assert told[3]["info"] == {"seconds": 0.0}
 
 
 def test_an_idle_engine_gets_ready_once() -> None:
