@@ -273,7 +273,7 @@ def is_ci(environment: Mapping[str, str]) -> bool:
 
 def _warm(config: pytest.Config) -> float:
     option = config.getoption("evals_warm")
-    name, written = ("--evals-warm", option) if option is not None else ("evals_warm", _written(config, "evals_warm"))
+    name, written = ("--evals-warm", option) if option is not None else ("evals_warm", config.getini("evals_warm"))
     text = str(written).strip().lower()
     if text in ("", "0", "off") and (text or option is None):
         return 0.0
