@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -186,3 +188,31 @@ def skipped_note(reasons: Iterable[str]) -> str:
     number = sum(WHY_SKIPPED in reason for reason in reasons)
     them = "1 eval skipped; --evals runs it" if number == 1 else f"{number} evals skipped; --evals runs them"
     return f"evals are off: {them}" if number else ""
+
+
+# -- How long models stay loaded.
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h)?")
+_UNITS = {None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+_MOST_WARM = 24 * 3600.0
+
+
+def is_ci(environment: Mapping[str, str]) -> bool:
+    """Tell whether this runs where no one will run it again soon."""
+    return environment.get("CI", "").strip().lower() not in _FALSE
+
+
+def warm_seconds(config: pytest.Config) -> float:
+    """Return the seconds of ``--evals-warm`` or ``evals_warm``, 0 where models end with the run. Raises `pytest.UsageError`."""
+    option = config.getoption("evals_warm")
+    name, written = ("--evals-warm", option) if option is not None else ("evals_warm", config.getini("evals_warm"))
+    text = str(written).strip().lower()
+    if text in ("", "0", "off") and (text or option is None):
+        return 0.0
+    found = _DURATION.fullmatch(text)
+    seconds = float(found[1]) * _UNITS[found[2]] if found else 0.0
+    if not 0 < seconds <= _MOST_WARM:
+        raise pytest.UsageError(f"{name}: {written!r} is not a duration of up to 24 h, as 90s, 10m or 1h (off: none)")
+    if sys.platform == "win32":
+        raise pytest.UsageError(f"{name}: models cannot stay loaded on this system, which has no Unix sockets")
+    return seconds

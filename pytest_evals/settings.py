@@ -8,9 +8,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import socket
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +22,7 @@ from pytest_evals.errors import ArtifactError, EvalsError, did_you_mean
 from pytest_evals.fixtures.limits import CallLimits
 from pytest_evals.gates import Gate, parse_gate
 from pytest_evals.media.sources import Fetch
-from pytest_evals.options import KEYS
+from pytest_evals.options import KEYS, is_ci, warm_seconds
 
 _FETCHED = "fetched"
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
@@ -143,8 +140,8 @@ def read_settings(config: pytest.Config) -> Settings:
         grader_timeout=_seconds(config, "evals_grader_timeout"),
         stall_timeout=_seconds(config, "evals_stall_timeout"),
         load_timeout=_seconds(config, "evals_load_timeout"),
-        warm=0.0 if is_ci(os.environ) else _warm(config),
-        warm_refused=is_ci(os.environ) and _warm(config) > 0,
+        warm=0.0 if is_ci(os.environ) else warm_seconds(config),
+        warm_refused=is_ci(os.environ) and warm_seconds(config) > 0,
         exact=_exact(config),
         audit=_whole("--evals-audit", config.getoption("evals_audit"), least=1) or 0,
         run_code=bool(config.getoption("evals_run_code") or config.getini("evals_run_code")),
@@ -258,31 +255,6 @@ def _seconds(config: pytest.Config, key: str) -> float:
         seconds = math.nan
     if not 0 <= seconds < math.inf:
         raise pytest.UsageError(f"{key}: {written!r} is not a number of seconds (0 is no limit)")
-    return seconds
-
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h)?")
-_UNITS = {None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
-_MOST_WARM = 24 * 3600.0
-
-
-def is_ci(environment: Mapping[str, str]) -> bool:
-    """Tell whether this runs where no one will run it again soon."""
-    return environment.get("CI", "").strip().lower() not in ("", "0", "false", "no", "off")
-
-
-def _warm(config: pytest.Config) -> float:
-    option = config.getoption("evals_warm")
-    name, written = ("--evals-warm", option) if option is not None else ("evals_warm", config.getini("evals_warm"))
-    text = str(written).strip().lower()
-    if text in ("", "0", "off") and (text or option is None):
-        return 0.0
-    found = _DURATION.fullmatch(text)
-    seconds = float(found[1]) * _UNITS[found[2]] if found else 0.0
-    if not 0 < seconds <= _MOST_WARM:
-        raise pytest.UsageError(f"{name}: {written!r} is not a duration of up to 24 h, as 90s, 10m or 1h (off: none)")
-    if not hasattr(socket, "AF_UNIX") or sys.platform == "win32":
-        raise pytest.UsageError(f"{name}: models cannot stay loaded on this system, which has no Unix sockets")
     return seconds
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_evals.engines.embedded import EMBEDDED, embedded_weights
-from pytest_evals.engines.model_cache import keep, read_kept
+from pytest_evals.engines.model_cache import conversion_of, keep, read_kept
 from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.hashing import content_hash
 
@@ -60,11 +60,13 @@ def _is_plain(spec: ModelSpec) -> bool:
     """Tell whether a model is known to be neither quantised nor made of more than text."""
     if any(option in spec.options for option in _NEEDS_MORE):
         return False
+    folder = Path(spec.name)
     if spec.name == EMBEDDED:
-        # A plain llama, before its conversion too.
-        return embedded_weights() is not None
+        # Its conversion, before there is one, takes more than a plain load.
+        gguf = embedded_weights()
+        folder = conversion_of(gguf) if gguf is not None else folder
     try:
-        config = json.loads((Path(spec.name) / "config.json").read_text(encoding="utf-8"))
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     beyond = ("quantization_config", "vision_config", "audio_config", "encoder_config", "thinker_config", "auto_map")
@@ -163,17 +165,29 @@ def _idle_decorators(torch: Any) -> Iterator[None]:
     idle.__path__ = [str(Path(torch.__file__).parent / "_dynamo")]
     names = ("allow_in_graph", "assume_constant_result", "disable")
     idle.__dict__.update(dict.fromkeys(names, _unchanged))
-    sys.modules[_COMPILER] = torch._dynamo = idle  # noqa: SLF001 - torch has no public name for it
-    torch.compiler.disable = _unchanged
-    try:
-        yield
-    finally:
+
+    def imported(name: str) -> Any:
+        """Return what else somebody wants of the compiler: then it is imported."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        restore()
+        return getattr(importlib.import_module(_COMPILER), name)
+
+    def restore() -> None:
         torch.compiler.disable = own
         if sys.modules.get(_COMPILER) is idle:
             del sys.modules[_COMPILER]
         if torch.__dict__.get("_dynamo") is idle:
             # torch imports it when it is asked for it.
-            del torch._dynamo  # noqa: SLF001 - as above
+            del torch._dynamo  # noqa: SLF001 - as below
+
+    idle.__dict__["__getattr__"] = imported
+    sys.modules[_COMPILER] = torch._dynamo = idle  # noqa: SLF001 - torch has no public name for it
+    torch.compiler.disable = _unchanged
+    try:
+        yield
+    finally:
+        restore()
 
 
 def _unchanged(function: Any = None, *_arguments: Any, **_options: Any) -> Any:
