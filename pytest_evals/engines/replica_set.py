@@ -177,15 +177,22 @@ class ReplicaRegistry:
         self._device = device
         self._sets: dict[str, ReplicaSet] = {}
         self._set_of: dict[str, ReplicaSet] = {}
+        self._adapters: dict[str, str | None] = {}
 
     def replica_set(self, model: str) -> ReplicaSet:
         """Return the replica_set of the model that a text names."""
         if model not in self._set_of:
-            spec = weights_of(parse_spec(model, self._root))
+            written = parse_spec(model, self._root)
+            self._adapters[model] = written.options.get("adapter")
+            spec = weights_of(written)
             if spec.text not in self._sets:
                 self._sets[spec.text] = ReplicaSet(spec, replicas_of(spec, self._device, gpu_count()))
             self._set_of[model] = self._sets[spec.text]
         return self._set_of[model]
+
+    def adapter(self, model: str) -> str | None:
+        """Return the adapter that a model is, beside the weights of its replica_set."""
+        return self._adapters.get(model)
 
     def of(self, replica: Replica) -> ReplicaSet:
         """Return the replica_set of a copy."""
