@@ -244,11 +244,12 @@ def text_of(message: Message) -> str:
 class Failure:
     """Why there is no answer. ``kind`` is ``model`` (it refused or failed on this request), ``engine`` (the measurement
     broke), ``unsupported`` (the engine cannot do what the request asks for: a parameter, or likelihoods) or ``replay`` (the
-    run that is replayed has no answer).
+    run that is replayed has no answer). ``unloadable``: the model cannot be loaded, so no request to it can be answered.
     """
 
     kind: FailureKind
     message: str
+    unloadable: bool = False
 
 
 By = Literal["sum", "token", "byte"]

@@ -158,7 +158,7 @@ class EnginePool:
             return
         for replica in replica_set.replicas:
             self._keep(replica, replica.tracker.give_up(str(replica.failure)))
-        failure = Failure("engine", str(replica_set.replicas[0].failure))
+        failure = Failure("engine", str(replica_set.replicas[0].failure), unloadable=True)
         self._keep(replica_set.replicas[0], [Result(request.id, error=failure) for request in replica_set.take_back()])
 
     def _keep(self, replica: Replica, results: Sequence[Result]) -> None:

@@ -35,6 +35,8 @@ class ReplicaSet:
         self._waiting: set[str] = set()
         self.predicted_info: EngineInfo | None = None
         """What answers were taken for, from before, while the model was not loaded."""
+        self.adapters: list[str | None] = []
+        """The adapters that are asked, beside these weights, in the order in which they were named; `None` is the base alone."""
         self.announced: set[str] = set()
         """Members that will be asked, while it is being found out what the model would be loaded as."""
 
@@ -91,7 +93,13 @@ class ReplicaSet:
             key = request_key(request) if request.repeatable and self.spec.deduplicates else request.id
             self._backlog.setdefault(key, []).append(request)
             self._waiting.add(request.id)
-        self._backlog = dict(sorted(self._backlog.items(), key=lambda entry: -_length(entry[1][0])))
+        # With adapters, those of one stand together: a replica has one of them in at a time.
+        models = list(dict.fromkeys(group[0].model for group in self._backlog.values())) if any(self.adapters) else []
+        turns = {model: number for number, model in enumerate(models)}
+        order = sorted(
+            self._backlog.items(), key=lambda entry: (turns.get(entry[1][0].model, 0), -_length(entry[1][0]))
+        )
+        self._backlog = dict(order)
 
     def feed(self) -> None:
         """Give replicas that are ready and short of work some of the backlog."""
@@ -188,6 +196,7 @@ class ReplicaRegistry:
             if spec.text not in self._sets:
                 self._sets[spec.text] = ReplicaSet(spec, replicas_of(spec, self._device, gpu_count()))
             self._set_of[model] = self._sets[spec.text]
+            self._set_of[model].adapters.append(self._adapters[model])
         return self._set_of[model]
 
     def adapter(self, model: str) -> str | None:

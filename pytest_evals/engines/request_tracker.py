@@ -149,8 +149,8 @@ class RequestTracker:
         return errors
 
     def give_up(self, message: str) -> list[Result]:
-        """Return an error for everything that is unfinished."""
-        return [Result(request.id, error=Failure("engine", message)) for request in self.take_back()]
+        """Return an error for everything that is unfinished: the model cannot be loaded."""
+        return [Result(request.id, error=Failure("engine", message, unloadable=True)) for request in self.take_back()]
 
     def take_back(self) -> list[Request]:
         """Return everything that is unfinished, and forget it."""

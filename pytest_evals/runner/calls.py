@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Coroutine
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_evals.completion import Completion, Message
@@ -130,7 +130,7 @@ def grader_call(grader: str, model: str | None, result: Result) -> dict[str, Any
     """
     entry: dict[str, Any] = {"by": grader, "handle": "model", "model": model, "messages": []}
     if result.error is not None:
-        return {**entry, "error": asdict(result.error)}
+        return {**entry, "error": {"kind": result.error.kind, "message": result.error.message}}
     return {**entry, **answer_data(result.answer)}
 
 

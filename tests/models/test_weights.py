@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import gguf
+import httpx2
 import huggingface_hub
 import pytest
 import torch
@@ -337,9 +338,7 @@ def test_code_of_a_model_runs_only_where_it_is_allowed(
 
 
 def hub_error(kind: type[Exception], status: int, text: str = "said by the hub") -> Exception:
-    import httpx
-
-    response = httpx.Response(status, request=httpx.Request("GET", "https://huggingface.co/x"))
+    response = httpx2.Response(status, request=httpx2.Request("GET", "https://huggingface.co/x"))
     error: Exception = kind(text, response=response)  # type: ignore[call-arg]  # those of the hub take a response
     return error
 

@@ -62,8 +62,7 @@ def _findings(folder: Path, names: set[str]) -> Iterator[str]:
     for name in sorted(names):
         if name.endswith((".safetensors", ".bin", ".pt", ".pth", ".onnx")):
             yield (
-                f"has weights ({name}) and no config.json, so it is not a transformers model; copy the config.json and the tokenizer of "
-                "the model that they belong to there too"
+                f"{_NO_CONFIG}; it has weights ({name}): copy the config.json and the tokenizer of the model that they belong to there too"
             )
     yield _NO_CONFIG
 

@@ -93,7 +93,8 @@ def _tensor(file: BinaryIO) -> int:
     numbers = 1
     for extent in struct.unpack(f"<{dimensions}Q", file.read(8 * dimensions)):
         numbers *= extent
-    file.read(12)
+    if len(file.read(12)) < 12:
+        raise struct.error("the file ends")
     return numbers
 
 

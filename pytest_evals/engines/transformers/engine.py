@@ -49,7 +49,12 @@ class TransformersEngine:
     """A language model of transformers, generating in batches."""
 
     def __init__(
-        self, loaded: LoadedModel, backends: Backends, seconds: float = 0.0, turns: AdapterTurns | None = None
+        self,
+        loaded: LoadedModel,
+        backends: Backends,
+        seconds: float = 0.0,
+        turns: AdapterTurns | None = None,
+        adapter: str | None = None,
     ) -> None:
         self.model, self.tokenizer = loaded.model, loaded.tokenizer
         self.info = EngineInfo(
@@ -65,10 +70,10 @@ class TransformersEngine:
         self._answers: dict[str, PendingRequest] = {}
         self._ranks = loaded.ranks
         self._turns = turns
-        self._adapter: str | None = None
+        self._adapter = adapter
         self._waiting: dict[str | None, list[Request]] = {}
         """Requests to other adapters than the one that is in."""
-        self._use(loaded, backends)
+        self._use(loaded if turns is None else turns.loaded, backends)
 
     def _use(self, loaded: LoadedModel, backends: Backends) -> None:
         """Answer with these weights from now on."""
@@ -137,7 +142,8 @@ class TransformersEngine:
             backends = self._turns.turn_to(adapter)
         except ModelError as error:
             adapter, backends = None, self._turns.current
-            yield from (Result(request.id, error=Failure("engine", str(error))) for request in requests)
+            failure = Failure("engine", str(error), unloadable=True)
+            yield from (Result(request.id, error=failure) for request in requests)
             requests = []
         self._adapter = adapter
         self._use(self._turns.loaded, backends)
@@ -191,11 +197,15 @@ def open_rank(spec: ModelSpec, options: dict[str, Any], report: Callable[[str], 
     loaded = load_model(spec, options, report)
     if loaded.device == "cpu":
         set_threads(options.get("replicas", 1) * loaded.ranks)
-    turns = AdapterTurns(loaded, spec, options)
-    backends = turns.turn_to(None)
+    turns, adapter = AdapterTurns(loaded, spec, options), options.get("adapter")
+    try:
+        backends = turns.turn_to(adapter)
+    except ModelError:
+        # Others may be asked too; its own requests will say why.
+        adapter, backends = None, turns.current
     seconds = time.perf_counter() - started
     report(f"loaded in {seconds:.1f} s")
-    return TransformersEngine(loaded, backends, seconds, turns)
+    return TransformersEngine(loaded, backends, seconds, turns, adapter)
 
 
 # -- Rows -> the result of the request that they belong to.
