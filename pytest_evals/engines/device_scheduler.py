@@ -94,7 +94,7 @@ class DeviceScheduler:
         replica.load_seconds = self._sender.load_seconds
         replica_set = self._registry.of(replica)
         options = {**self._sender.options, "replica": replica.number, "replicas": len(replica_set.replicas)}
-        first = next(iter(replica_set.adapters), None)
+        first = next(iter(replica_set.adapters.values()), None)
         self._processes.start(replica, options if first is None else {**options, "adapter": first})
 
     def _unload(self, replica: Replica) -> None:

@@ -37,7 +37,19 @@ def complete_model(name: str, options: Mapping[str, Any], written: str, root: Pa
                 name, found["adapter"] = base_of(check_adapter_folder(folder, written), folder, written), str(folder)
     if found.keys() & {"adapter", "quantize", "subfolder", "tokenizer", "revision"}:
         _check_options(name, found, written, root)
-    return name, found
+    return _at_revision(name, found.pop("revision", None), written), found
+
+
+def _at_revision(name: str, revision: str | None, written: str) -> str:
+    """Return a name on the hub with the revision that an option asks for."""
+    before = name.partition("@")[2]
+    if revision is None or revision == before:
+        return name
+    if before:
+        raise ModelError(
+            f"model {written!r}: it names two revisions, {before!r} and {revision!r}; leave one of them out"
+        )
+    return f"{name.removesuffix('@')}@{revision}"
 
 
 def _check_options(name: str, options: Mapping[str, Any], written: str, root: Path) -> None:
@@ -87,12 +99,7 @@ def locate_model(name: str, options: Mapping[str, Any], written: str, root: Path
         raise ModelError(
             f"model {written!r}: {name!r} is a name on the hub, and there is a folder of that name; for the folder write ./{name}"
         )
-    asked = options.get("revision")
-    if revision and asked and revision != asked:
-        raise ModelError(
-            f"model {written!r}: it names two revisions, {revision!r} and {asked!r}; leave one of them out"
-        )
-    return name, revision or asked or None
+    return name, revision or None
 
 
 def _check_wishes(options: Mapping[str, Any], written: str) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import queue
 import shutil
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gguf
@@ -19,8 +21,11 @@ from safetensors.torch import load_file, save_file
 
 from pytest_evals.engines.protocol import Request
 from pytest_evals.engines.spec import ModelSpec, parse_spec
+from pytest_evals.engines.transformers import progress
 from pytest_evals.engines.transformers.engine import TransformersEngine, load
+from pytest_evals.engines.transformers.gguf import llama3_factors
 from pytest_evals.engines.transformers.load_errors import load_failure
+from pytest_evals.engines.transformers.progress import downloaded_text, loaded_text
 from pytest_evals.errors import ModelError
 
 from .conftest import (
@@ -100,7 +105,7 @@ def in_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def write_gguf(path: Path, architecture: str = "llama", without: str = "") -> None:
+def write_gguf(path: Path, architecture: str = "llama", without: str = "", factors: torch.Tensor | None = None) -> None:
     writer: Any = gguf.GGUFWriter(path, architecture)
     writer.add_context_length(256)
     writer.add_embedding_length(32)
@@ -131,6 +136,8 @@ def write_gguf(path: Path, architecture: str = "llama", without: str = "") -> No
     for name, shape in shapes.items():
         if name != without:
             writer.add_tensor(f"{name}.weight", (torch.randn(shape, generator=generator) * 0.4).numpy())
+    if factors is not None:
+        writer.add_tensor("rope_freqs.weight", factors.float().numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -175,6 +182,27 @@ def generated(model: Any, tokenizer: Any, requests: Sequence[Request]) -> dict[s
         )
         found[entry.id] = tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True)
     return found
+
+
+def test_the_positions_of_llama_3_are_scaled_as_its_file_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_EVALS_CACHE", str(tmp_path / "cache"))
+    settings: dict[str, Any] = {
+        "rope_type": "llama3",
+        "rope_theta": 10000.0,
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192,
+    }
+    config = transformers.LlamaConfig(**{**GROUPED, "rope_parameters": settings})
+    rotary = transformers.models.llama.modeling_llama.LlamaRotaryEmbedding(config)
+    plain = 1 / 10000.0 ** (torch.arange(0, 8, 2) / 8)
+    factors = plain / rotary.inv_freq
+    assert factors.tolist() == pytest.approx(llama3_factors(settings, 8).tolist())
+    write_gguf(tmp_path / "llama3.gguf", factors=factors)
+    assert open_engine(tmp_path / "llama3.gguf").model.config.rope_parameters == settings
+    write_gguf(tmp_path / "other.gguf", factors=factors + 0.5)
+    assert "scales its rotary positions (rope_freqs.weight), which transformers" in refusal(tmp_path / "other.gguf")
 
 
 def test_gguf_files_that_cannot_be_used_say_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -405,3 +433,37 @@ def test_loading_tells_how_far_it_is(tiny: Path) -> None:
     assert report.said[0] == "loading on cpu as float32"
     assert report.told[-1] == "loading weights, 100%"
     assert len(report.told) == len(load_file(tiny / "model.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (loaded_text(0.25, 4_000_000_000), "loading weights, 1.0 of 4.0 GB"),
+        (loaded_text(0.25, 0), "loading weights, 25%"),
+        (downloaded_text(1_300_000_000, 4_500_000_000), "downloading, 1.30 of 4.50 GB"),
+        (downloaded_text(1_300_000_000, 0), "downloading, 1.30 GB"),
+    ],
+)
+def test_bytes_are_told_where_they_are_known(text: str, words: str) -> None:
+    assert text == words
+
+
+def test_a_download_is_seen_by_what_comes_into_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(progress, "_LOOK_SECONDS", 0.001)
+    sizes = [
+        SimpleNamespace(rfilename="model.safetensors", size=3_000_000_000),
+        SimpleNamespace(rfilename="x/model.safetensors", size=9),
+    ]
+    monkeypatch.setattr(
+        huggingface_hub.HfApi, "model_info", lambda *_arguments, **_options: SimpleNamespace(siblings=sizes)
+    )
+    told: queue.Queue[str] = queue.Queue()
+    blobs = tmp_path / "models--org--name" / "blobs"
+    blobs.mkdir(parents=True)
+    (blobs / "before").write_bytes(bytes(20_000_000))
+    watch = progress.DownloadWatch("org/name", None, None, told.put)
+    (blobs / "new.incomplete").write_bytes(bytes(30_000_000))
+    while "0.03 of 3.00 GB" not in told.get(timeout=60):
+        pass
+    watch.end()

@@ -23,10 +23,15 @@ _MOST = 1 << 26
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """The ``metadata`` of a file, in which an array is told by its length, and how many numbers its tensors have."""
+    """The ``metadata`` of a file, in which an array is told by its length, and its ``tensors``: how many numbers each has."""
 
     metadata: Mapping[str, Any]
-    parameters: int
+    tensors: Mapping[str, int]
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers all tensors have."""
+        return sum(self.tensors.values())
 
     @property
     def architecture(self) -> str:
@@ -46,10 +51,10 @@ def read_gguf(path: Path) -> GgufHeader:
             if max(tensors, entries) > _MOST:
                 raise ValueError("its header is damaged")
             metadata = {_string(file): _value(file) for _ in range(entries)}
-            parameters = sum(_tensor(file) for _ in range(tensors))
+            sizes = dict(_tensor(file) for _ in range(tensors))
         except (struct.error, UnicodeDecodeError, KeyError, MemoryError, OverflowError) as error:
             raise ValueError("its header is cut off or damaged") from error
-    return GgufHeader(metadata, parameters)
+    return GgufHeader(metadata, sizes)
 
 
 def _string(file: BinaryIO) -> str:
@@ -85,8 +90,8 @@ def _value_of(file: BinaryIO, kind: int) -> Any:
     return struct.unpack(form, file.read(struct.calcsize(form)))[0]
 
 
-def _tensor(file: BinaryIO) -> int:
-    _string(file)
+def _tensor(file: BinaryIO) -> tuple[str, int]:
+    name = _string(file)
     (dimensions,) = struct.unpack("<I", file.read(4))
     if dimensions > 8:
         raise struct.error("a tensor of too many dimensions")
@@ -95,7 +100,7 @@ def _tensor(file: BinaryIO) -> int:
         numbers *= extent
     if len(file.read(12)) < 12:
         raise struct.error("the file ends")
-    return numbers
+    return name, numbers
 
 
 def check_gguf(path: Path, written: str, *, needs_template: bool) -> None:

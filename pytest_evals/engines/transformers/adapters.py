@@ -18,7 +18,7 @@ import transformers
 
 from pytest_evals.engines.checkpoints.adapters import CONFIG, check_adapter_folder, check_base, read_adapter
 from pytest_evals.engines.identity import place_identity
-from pytest_evals.engines.model_folder import has_tokenizer
+from pytest_evals.engines.model_folder import has_tokenizer, is_path
 from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.engines.transformers.loading import LoadedModel
 from pytest_evals.engines.transformers.selection import Backends, select_backend
@@ -77,7 +77,8 @@ class AdapterTurns:
                 module.forward = self._forwards[id(module)]
             else:
                 del module.__dict__["forward"]
-        self._base.model.set_attn_implementation(self._attention)
+        if self._base.model.config._attn_implementation != self._attention:  # noqa: SLF001 - as above
+            self._base.model.set_attn_implementation(self._attention)
         self._take_out()
         gc.collect()
         if self._base.device.startswith("cuda"):
@@ -119,14 +120,13 @@ class AdapterTurns:
 
     def _check(self, place: str, where: Mapping[str, Any]) -> None:
         """Raise `ModelError` for an adapter that was made for another base, or that is none."""
-        folder = Path(place)
-        if folder.is_dir():
-            check_adapter_folder(folder, self._spec.text)
+        if is_path(place):
+            check_adapter_folder(Path(place), self._spec.text)
             return
         try:
             found = transformers.utils.cached_file(place, CONFIG, **where)
-        except OSError as error:
-            raise ModelError(f"the adapter {place!r} cannot be loaded: {error}") from error
+        except Exception as error:  # the hub and its client raise anything
+            raise ModelError(f"the adapter {place!r} cannot be loaded: {type(error).__name__}: {error}") from error
         config = read_adapter(Path(str(found)), place)
         check_base(config, self._spec.name, Path(place), self._spec.text)
 

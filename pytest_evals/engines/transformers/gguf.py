@@ -77,6 +77,9 @@ def _convert(gguf: Path, work: Path) -> None:
     with messages_of_transformers():
         model, found = kind.from_pretrained(gguf.parent, dtype=torch.float32, output_loading_info=True, **where)
     check_loaded(model, found)
+    scaling = rope_scaling(gguf, model.config)
+    if scaling is not None:
+        model.config.rope_parameters = scaling
     # transformers marks the model as quantised with a method that it cannot save; the weights are plain by now.
     del model.config.quantization_config
     delattr(model, "hf_quantizer")
@@ -86,6 +89,56 @@ def _convert(gguf: Path, work: Path) -> None:
     except Exception:  # noqa: BLE001 - a tokenizer that cannot be converted may be named with ?tokenizer=; else this is said when it is missed
         return
     tokenizer.save_pretrained(work)
+
+
+_LLAMA_3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+_FACTORS = "rope_freqs.weight"
+
+
+def rope_scaling(gguf: Path, config: Any) -> dict[str, Any] | None:
+    """Return how a file scales rotary positions, `None` where it does not, or transformers has read it. It reads it for few
+    architectures, and leaves it out for others without a word.
+
+    llama.cpp keeps the scaling of Llama 3 as a factor for each frequency: the one that its formula gives. Raises `ModelError` for
+    factors of another origin, and for other kinds of scaling.
+    """
+    header = read_gguf(gguf)
+    told = getattr(config, "rope_parameters", None) or {}
+    if told.get("rope_type", "default") != "default":
+        return None
+    kind = header.metadata.get(f"{header.architecture}.rope.scaling.type", "none")
+    named = [
+        name for name in header.tensors if name in (_FACTORS, "rope_factors_long.weight", "rope_factors_short.weight")
+    ]
+    if named == [_FACTORS] and kind == "none":
+        factors = _factors(gguf)
+        scaling = {"rope_type": "llama3", "rope_theta": told["rope_theta"], "factor": float(factors.max()), **_LLAMA_3}
+        if factors.shape == (expected := llama3_factors(scaling, 2 * len(factors))).shape and torch.allclose(
+            factors, expected, rtol=1e-3
+        ):
+            return scaling
+    if named or kind != "none":
+        raise ModelError(
+            f"{gguf.name} scales its rotary positions ({', '.join(named) or kind}), which transformers {transformers.__version__} does not "
+            "read from GGUF files, so that texts would be others; use the same model in the format of transformers, or serve the file with "
+            "llama.cpp and name it as openai:NAME@URL"
+        )
+    return None
+
+
+def _factors(gguf: Path) -> torch.Tensor:
+    from gguf import GGUFReader
+
+    return next(torch.tensor(each.data).float() for each in GGUFReader(gguf).tensors if each.name == _FACTORS)
+
+
+def llama3_factors(scaling: dict[str, Any], size: int) -> torch.Tensor:
+    """Return by what each frequency of heads of ``size`` is divided, as in Llama 3.1's own code."""
+    lengths = 2 * torch.pi * scaling["rope_theta"] ** (torch.arange(0, size, 2) / size)
+    context, factor = scaling["original_max_position_embeddings"], scaling["factor"]
+    low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+    share = ((context / lengths - low) / (high - low)).clamp(0, 1)
+    return 1 / ((1 - share) / factor + share)
 
 
 def _settle(work: Path, folder: Path) -> None:

@@ -138,11 +138,10 @@ def _load(source: str, spec: ModelSpec, dtype: torch.dtype, ranks: int, device: 
 
 def _where(source: str, spec: ModelSpec) -> dict[str, Any]:
     """Return what transformers is told of where files are, and whether their code may run."""
-    where: dict[str, Any] = {"revision": spec.revision}
+    # Told either way: where it is not, transformers asks whoever sits at the keyboard.
+    where: dict[str, Any] = {"revision": spec.revision, "trust_remote_code": bool(spec.options.get("remote_code"))}
     if "subfolder" in spec.options and not Path(source).is_dir():
         where["subfolder"] = spec.options["subfolder"]
-    if spec.options.get("remote_code"):
-        where["trust_remote_code"] = True
     return where
 
 
@@ -179,9 +178,9 @@ def load_tokenizer(source: str, spec: ModelSpec, where: Mapping[str, Any]) -> An
             )
         return transformers.AutoTokenizer.from_pretrained(source, **where)
     place, _, revision = (named, "", "") if Path(named).is_dir() else named.partition("@")
-    trusted = {"trust_remote_code": True} if spec.options.get("remote_code") else {}
+    trusted = where["trust_remote_code"]
     try:
-        return transformers.AutoTokenizer.from_pretrained(place, revision=revision or None, **trusted)
+        return transformers.AutoTokenizer.from_pretrained(place, revision=revision or None, trust_remote_code=trusted)
     except Exception as error:  # as above
         raise ModelError(
             f"model {spec.text!r}: the tokenizer {named!r} cannot be loaded: {type(error).__name__}: {error}"

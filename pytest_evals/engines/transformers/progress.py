@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import transformers
-from huggingface_hub import HfApi, constants, file_download
+from huggingface_hub import HfApi, constants, file_download, try_to_load_from_cache
 
 from pytest_evals.engines.kind import Report
 
@@ -24,11 +24,15 @@ def told_progress(report: Report, source: str, revision: str | None, subfolder: 
     if tell is None:
         yield
         return
-    folder = Path(source)
-    watch = None if folder.is_dir() or constants.HF_HUB_OFFLINE else DownloadWatch(source, revision, subfolder, tell)
+    local = Path(source).is_dir()
+    watch = None if local or constants.HF_HUB_OFFLINE else DownloadWatch(source, revision, subfolder, tell)
+
+    def weights() -> int:
+        return weight_bytes(Path(source) if local else _snapshot(source, revision, subfolder))
+
     logging: Any = transformers.utils.logging
     before = logging.set_tqdm_hook(
-        lambda factory, arguments, options: _Counted(factory(*arguments, **options), tell, folder, arguments)
+        lambda factory, arguments, options: _Counted(factory(*arguments, **options), tell, weights, arguments)
     )
     try:
         yield
@@ -41,10 +45,12 @@ def told_progress(report: Report, source: str, revision: str | None, subfolder: 
 class _Counted:
     """A progress bar of transformers that tells how far it is; everything else is the bar's own."""
 
-    def __init__(self, bar: Any, tell: Callable[[str], None], folder: Path, arguments: tuple[Any, ...]) -> None:
+    def __init__(
+        self, bar: Any, tell: Callable[[str], None], weights: Callable[[], int], arguments: tuple[Any, ...]
+    ) -> None:
         self._bar = bar
         self._tell = tell
-        self._bytes = weight_bytes(folder)
+        self._bytes = weights()
         self._all = len(arguments[0]) if arguments and hasattr(arguments[0], "__len__") else 0
 
     def __iter__(self) -> Iterator[Any]:
@@ -70,6 +76,12 @@ def loaded_text(share: float, size: int) -> str:
     if size < _GIGA / 10:
         return f"loading weights, {share:.0%}"
     return f"loading weights, {share * size / _GIGA:.1f} of {size / _GIGA:.1f} GB"
+
+
+def _snapshot(name: str, revision: str | None, subfolder: str | None) -> Path:
+    """Return the folder of the hub's cache in which the files of a repository are."""
+    found = try_to_load_from_cache(name, f"{subfolder}/config.json" if subfolder else "config.json", revision=revision)
+    return Path(found).parent if isinstance(found, str) else Path("nowhere")
 
 
 def weight_bytes(folder: Path) -> int:

@@ -175,6 +175,8 @@ def quantized(wish: str | None, config: Any, dtype: torch.dtype, device: str, wr
             )
     if method is None and wish is None:
         return {}
+    # It tells of each of its casts.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # Such weights cannot be moved afterwards.
     placed = {} if device == "cpu" else {"device_map": {"": device}}
     if wish is None:
@@ -187,8 +189,6 @@ def _configured(wish: str, dtype: torch.dtype) -> Any:
         from torchao.quantization import Int8WeightOnlyConfig
 
         return transformers.TorchAoConfig(Int8WeightOnlyConfig())
-    # It tells of each of its casts.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     if wish == "bnb8":
         return transformers.BitsAndBytesConfig(load_in_8bit=True)
     return transformers.BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
