@@ -28,7 +28,9 @@ def complete_model(name: str, options: Mapping[str, Any], written: str, root: Pa
     for option in ("adapter", "tokenizer"):
         if option in found and is_path(found[option]):
             found[option] = str((root / Path(found[option]).expanduser()).resolve())
-    if is_path(name) and "adapter" not in found and "subfolder" not in found:
+    if is_path(name) and not is_gguf(name) and "subfolder" in found:
+        name = str(_below((root / Path(name).expanduser()).resolve(), found.pop("subfolder"), written))
+    if is_path(name) and "adapter" not in found:
         folder = (root / Path(name).expanduser()).resolve()
         if (folder / "adapter_config.json").is_file():
             from pytest_evals.engines.checkpoints.adapters import base_of, check_adapter_folder, is_adapter
@@ -56,7 +58,7 @@ def _check_options(name: str, options: Mapping[str, Any], written: str, root: Pa
     for option in ("adapter", "quantize"):
         if option in options and options.get("tp", 1) > 1:
             raise ModelError(f"model {written!r}: {option} cannot be combined with tp, which divides the weights")
-    if "subfolder" in options and (name == EMBEDDED or name.endswith(GGUF)):
+    if "subfolder" in options and (name == EMBEDDED or is_path(name)):
         raise ModelError(f"model {written!r}: subfolder is for folders and for models of the hub")
     if "revision" in options and (name == EMBEDDED or is_path(name)):
         raise ModelError(f"model {written!r}: revision is for models of the hub; a folder has none")
@@ -85,8 +87,6 @@ def locate_model(name: str, options: Mapping[str, Any], written: str, root: Path
         return name, None
     if is_path(name):
         path = (root / Path(name).expanduser()).resolve()
-        if "subfolder" in options:
-            path = _below(path, options["subfolder"], written)
         _check_path(path, written, options)
         return str(path), None
     name, _, revision = name.partition("@")

@@ -167,6 +167,13 @@ def test_adapters_need_peft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert "adapter must be a folder (./dir) or a hub name (org/name), not 'nothing'" in refusal(
         "org/base?adapter=nothing", tmp_path
     )
+    monkeypatch.setattr("pytest_evals.engines.checkpoints.adapters.installed", lambda _name: True)
+    assert "is an adapter, and no base for another one" in refusal("./adapter?adapter=./adapter", tmp_path)
+    files(
+        tmp_path / "run" / "adapter",
+        **{path.name.replace(".", "__"): path.read_text() for path in (tmp_path / "adapter").iterdir()},
+    )
+    assert parse_spec("./run?subfolder=adapter", tmp_path).short == "adapter"
     assert "no such folder with an adapter" in refusal("org/base?adapter=./nothing", tmp_path)
 
 
@@ -374,7 +381,8 @@ def test_a_revision_is_written_either_way(tmp_path: Path) -> None:
     assert parse_spec("org/name?revision=v1", tmp_path).revision == parse_spec("org/name@v1", tmp_path).revision == "v1"
     model_folder(tmp_path / "model")
     assert "revision is for models of the hub; a folder has none" in refusal("./model?revision=v1", tmp_path)
-    assert "subfolder is for folders and for models of the hub" in refusal("smollm2?subfolder=x", tmp_path)
+    for text in ("smollm2?subfolder=x", "./a.gguf?subfolder=x"):
+        assert "subfolder is for folders and for models of the hub" in refusal(text, tmp_path)
     assert parse_spec("org/name?remote_code=true&subfolder=a/b", tmp_path).options == {
         "remote_code": True,
         "subfolder": "a/b",

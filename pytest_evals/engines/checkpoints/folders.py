@@ -42,6 +42,8 @@ def _held(folder: Path) -> str:
 
 def _findings(folder: Path, names: set[str]) -> Iterator[str]:
     """Yield what a folder with these names is, the most telling first."""
+    if CONFIG in names:
+        yield "is an adapter, and no base for another one; name its base before ?adapter="
     if names & {"modules.json", "config_sentence_transformers.json"}:
         yield _EMBEDS
     if "model_index.json" in names:
