@@ -15,6 +15,21 @@ from pytest_evals.engines.checkpoints.safetensors_files import check_weight_file
 from pytest_evals.errors import ModelError
 
 
+_EMBEDS = "is a model of sentence-transformers: it turns texts into vectors and writes none (graders.embedding_similarity(model=...) takes it)"
+_KINDS: tuple[tuple[frozenset[str], str], ...] = (
+    (frozenset({CONFIG}), "is an adapter, and no base for another one; name its base before ?adapter="),
+    (frozenset({"modules.json", "config_sentence_transformers.json"}), _EMBEDS),
+    (frozenset({"model_index.json"}), "is a pipeline of diffusers, which makes images and no text"),
+    (frozenset(WEIGHTS), f"holds the weights of an adapter without its {CONFIG}; copy that file there too"),
+    (
+        frozenset({"params.json", "consolidated.safetensors"}),
+        "holds weights in the format of their authors (params.json, consolidated.*), without a config.json; use the same model in the "
+        "format of transformers",
+    ),
+)
+"""What a folder without a config.json is, by files of which it has one; the most telling first."""
+
+
 def missing_path(path: Path, written: str) -> ModelError:
     """Return the error of a path at which nothing is."""
     what = "file" if path.suffix == ".gguf" else "folder"
@@ -42,22 +57,12 @@ def _held(folder: Path) -> str:
 
 def _findings(folder: Path, names: set[str]) -> Iterator[str]:
     """Yield what a folder with these names is, the most telling first."""
-    if CONFIG in names:
-        yield "is an adapter, and no base for another one; name its base before ?adapter="
-    if names & {"modules.json", "config_sentence_transformers.json"}:
-        yield _EMBEDS
-    if "model_index.json" in names:
-        yield "is a pipeline of diffusers, which makes images and no text"
+    for files, text in _KINDS:
+        if names & files:
+            yield text
     for name in sorted(names):
         if name.endswith(".gguf"):
             yield f"holds GGUF files; name one of them, as {folder / name}"
-    if names & set(WEIGHTS):
-        yield f"holds the weights of an adapter without its {CONFIG}; copy that file there too"
-    if names & {"params.json", "consolidated.safetensors"}:
-        yield (
-            "holds weights in the format of their authors (params.json, consolidated.*), without a config.json; use the same model in "
-            "the format of transformers"
-        )
     below = sorted((path.parent for name in ("config.json", CONFIG) for path in folder.glob(f"*/{name}")), key=_age)
     if below:
         yield f"{_NO_CONFIG}; there are models below it, the latest at {below[-1]}"
@@ -74,9 +79,6 @@ _NO_CONFIG = "has no config.json, so it is not a transformers model"
 
 def _age(folder: Path) -> tuple[float, str]:
     return folder.stat().st_mtime, folder.name
-
-
-_EMBEDS = "is a model of sentence-transformers: it turns texts into vectors and writes none (graders.embedding_similarity(model=...) takes it)"
 
 
 def check_model_files(folder: Path, written: str, options: Mapping[str, Any]) -> None:
