@@ -14,7 +14,6 @@ from pytest_evals.engines.checkpoints.quantization import check_quantized
 from pytest_evals.engines.checkpoints.safetensors_files import check_weight_files
 from pytest_evals.errors import ModelError
 
-
 _EMBEDS = "is a model of sentence-transformers: it turns texts into vectors and writes none (graders.embedding_similarity(model=...) takes it)"
 _KINDS: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({CONFIG}), "is an adapter, and no base for another one; name its base before ?adapter="),
@@ -23,8 +22,10 @@ _KINDS: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset(WEIGHTS), f"holds the weights of an adapter without its {CONFIG}; copy that file there too"),
     (
         frozenset({"params.json", "consolidated.safetensors"}),
-        "holds weights in the format of their authors (params.json, consolidated.*), without a config.json; use the same model in the "
-        "format of transformers",
+        (
+            "holds weights in the format of their authors (params.json, consolidated.*), without a config.json; use the same model in the "
+            "format of transformers"
+        ),
     ),
 )
 """What a folder without a config.json is, by files of which it has one; the most telling first."""
