@@ -286,7 +286,7 @@ def test_other_quantised_checkpoints_load_on_a_cpu(wide: Path, tmp_path: Path, m
 
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "fp8": {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [64, 64]},
+    "fp8": {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [32, 32]},
     "compressed-tensors": {
         "quant_method": "compressed-tensors",
         "format": "int-quantized",
@@ -311,7 +311,7 @@ def in_8_bits(method: str) -> Callable[[Weights], Weights]:
             if "_proj" not in name:
                 continue
             if method == "fp8":
-                rows, columns = (-(-extent // 64) for extent in weight.shape)
+                rows, columns = (extent // 32 for extent in weight.shape)
                 made[name] = weight.to(torch.float8_e4m3fn)
                 made[f"{name}_scale_inv"] = torch.ones(rows, columns)
             else:
