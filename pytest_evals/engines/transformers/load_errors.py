@@ -77,7 +77,7 @@ def _refused(spec: ModelSpec, error: Exception, text: str) -> Iterator[str]:
     status = next(
         (each.response.status_code for each in _chain(error) if isinstance(each, errors.HfHubHTTPError)), None
     )
-    if status in _STATUSES:
+    if status is not None and status in _STATUSES:
         yield _STATUSES[status].format(name=spec.name, tokens=f"{constants.ENDPOINT}/settings/tokens")
     if status is not None and status >= 500:
         yield f"the hub answers with an error of its own ({status}); try again later"

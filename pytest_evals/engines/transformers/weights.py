@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 import transformers
+from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 
 from pytest_evals.engines.checkpoints.quantization import check_quantized, method_of
 from pytest_evals.errors import ModelError
@@ -144,7 +145,7 @@ def messages_of_transformers() -> Iterator[list[str]]:
         def emit(self, record: logging.LogRecord) -> None:
             said.append(_STYLE.sub("", record.getMessage()))
 
-    logger = transformers.utils.logging.get_logger("transformers")  # type: ignore[no-untyped-call]  # transformers annotates it not
+    logger = logging.getLogger("transformers")
     before, handlers, collector = logger.level, list(logger.handlers), Collector(logging.WARNING)
     logger.handlers = [collector]
     logger.setLevel(min(before, logging.WARNING) or logging.WARNING)
@@ -167,7 +168,7 @@ def quantized(wish: str | None, config: Any, dtype: torch.dtype, device: str, wr
     check_quantized(told, wish, device, written)
     method = method_of(told)
     if method is not None and method != "bitsandbytes":
-        known = transformers.quantizers.auto.AUTO_QUANTIZATION_CONFIG_MAPPING
+        known = AUTO_QUANTIZATION_CONFIG_MAPPING
         if method not in known:
             raise ModelError(
                 f"model {written!r}: its weights are quantised by {method!r}, which transformers {transformers.__version__} does not know "
