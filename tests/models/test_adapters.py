@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from pytest_evals.engines.pool import EnginePool
 from pytest_evals.engines.protocol import Request
 from pytest_evals.engines.spec import parse_spec
 from pytest_evals.errors import ModelError
@@ -24,7 +23,6 @@ from pytest_evals.errors import ModelError
 from .conftest import (
     FAMILIES,
     GROUPED,
-    OPTIONS,
     TEMPLATE,
     answers,
     make_tokenizer,
@@ -180,37 +178,6 @@ def test_an_adapter_brings_its_own_template_and_tokenizer(tmp_path: Path) -> Non
         prompt_ids(transformers.AutoTokenizer.from_pretrained(adapter), prompt)
     )
     assert "has no chat template" in str(found["base"].error)
-
-
-@pytest.fixture
-def pool(tmp_path: Path) -> Iterator[EnginePool]:
-    """A pool as pytest's own process has one."""
-    pool = EnginePool(tmp_path, {**OPTIONS, "exact": False})
-    yield pool
-    pool.close()
-
-
-def test_two_adapters_share_one_process(
-    pool: EnginePool, tiny: Path, adapters: dict[str, Path], tmp_path: Path
-) -> None:
-    shutil.copytree(adapters["lora"], tmp_path / "one")
-    models = ["./one", f"{tiny}?adapter={adapters['all']}", str(tiny)]
-    requests = [
-        dataclasses.replace(entry, id=f"{model}-{entry.id}", model=model) for model in models for entry in PROMPTS
-    ]
-    pool.submit(requests)
-    found = {entry.id: pool.result(entry, timeout=120) for entry in requests}
-    assert len(pool.all_replicas()) == 1
-    right = [
-        expected(tiny, adapters["lora"], PROMPTS),
-        expected(tiny, adapters["all"], PROMPTS),
-        reference(tiny, PROMPTS),
-    ]
-    for model, wanted in zip(models, right, strict=True):
-        for key, text in wanted.items():
-            result = found[f"{model}-{key}"]
-            assert result is not None
-            assert result.answer.text == text
 
 
 # -- before anything is loaded

@@ -114,7 +114,7 @@ def write_gguf(path: Path, architecture: str = "llama", without: str = "", facto
     writer.add_head_count(4)
     writer.add_head_count_kv(2)
     writer.add_layer_norm_rms_eps(1e-6)
-    writer.add_rope_freq_base(10000.0)
+    writer.add_rope_freq_base(theta)
     writer.add_vocab_size(320)
     tokenizer = tokenizer_of_all()
     tokens = [tokenizer.convert_ids_to_tokens(number) or f"<unused{number}>" for number in range(320)]
@@ -163,7 +163,7 @@ def test_a_gguf_file_answers_as_transformers_reads_it(
     )
     # With another tokenizer it is another model.
     other = open_engine(in_gguf, f"?tokenizer={tiny}")
-    assert texts(other, PROMPTS) == expected
+    assert texts(other, PROMPTS) == generated(model, other.tokenizer, PROMPTS)
     assert other.info.identity != engine.info.identity
 
 
@@ -188,7 +188,7 @@ def test_the_positions_of_llama_3_are_scaled_as_its_file_says(tmp_path: Path, mo
     monkeypatch.setenv("PYTEST_EVALS_CACHE", str(tmp_path / "cache"))
     settings: dict[str, Any] = {
         "rope_type": "llama3",
-        "rope_theta": 10000.0,
+        "rope_theta": 500000.0,
         "factor": 8.0,
         "low_freq_factor": 1.0,
         "high_freq_factor": 4.0,
@@ -196,10 +196,10 @@ def test_the_positions_of_llama_3_are_scaled_as_its_file_says(tmp_path: Path, mo
     }
     config = transformers.LlamaConfig(**{**GROUPED, "rope_parameters": settings})
     rotary = transformers.models.llama.modeling_llama.LlamaRotaryEmbedding(config)
-    plain = 1 / 10000.0 ** (torch.arange(0, 8, 2) / 8)
+    plain = 1 / 500000.0 ** (torch.arange(0, 8, 2) / 8)
     factors = plain / rotary.inv_freq
     assert factors.tolist() == pytest.approx(llama3_factors(settings, 8).tolist())
-    write_gguf(tmp_path / "llama3.gguf", factors=factors)
+    write_gguf(tmp_path / "llama3.gguf", factors=factors, theta=500000.0)
     assert open_engine(tmp_path / "llama3.gguf").model.config.rope_parameters == settings
     write_gguf(tmp_path / "other.gguf", factors=factors + 0.5)
     assert "scales its rotary positions (rope_freqs.weight), which transformers" in refusal(tmp_path / "other.gguf")
@@ -282,7 +282,9 @@ def test_other_quantised_checkpoints_load_on_a_cpu(wide: Path, tmp_path: Path, m
         pytest.skip("needs compressed-tensors")
     folder = changed(wide, tmp_path / "model", in_8_bits(method), quantization_config=SETTINGS[method])
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    assert texts(open_engine(folder), PROMPTS) == generated(model, tokenizer_of_all(), PROMPTS)
+    # Activations in 8 bits make near-ties of what is none.
+    engine = open_engine(folder, exact=method == "compressed-tensors")
+    assert texts(engine, PROMPTS) == generated(model, tokenizer_of_all(), PROMPTS)
 
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -296,6 +298,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
             "group_0": {
                 "targets": ["Linear"],
                 "weights": {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel", "dynamic": False},
+                "input_activations": {
+                    "num_bits": 8,
+                    "type": "int",
+                    "symmetric": True,
+                    "strategy": "token",
+                    "dynamic": True,
+                },
             }
         },
     },

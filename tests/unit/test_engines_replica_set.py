@@ -12,7 +12,7 @@ import pytest
 from pytest_evals.completion import Failure
 from pytest_evals.engines.protocol import EngineInfo, Request, Result
 from pytest_evals.engines.replica import Replica, ReplicaState, merged_usage
-from pytest_evals.engines.replica_set import AHEAD, ReplicaSet, replicas_of, weights_of
+from pytest_evals.engines.replica_set import AHEAD, ReplicaRegistry, ReplicaSet, replicas_of, weights_of
 from pytest_evals.engines.spec import parse_spec
 from pytest_evals.generation import GenerationParams
 from tests.unit.building import model_folder
@@ -83,6 +83,14 @@ def test_requests_to_one_adapter_stand_together() -> None:
         [dataclasses.replace(ask(key, tokens=tokens), model=models[key[0]]) for key, tokens in lengths.items()]
     )
     assert [request.id for request in replica_set.pending()] == ["a2", "a1", "b1", "b2"]
+
+
+def test_adapters_of_one_base_are_models_of_one_replica_set(tmp_path: Path) -> None:
+    registry = ReplicaRegistry(tmp_path, "cpu")
+    models = {"org/base": None, "org/base?adapter=org/one": "org/one", "hf:org/base?adapter=org/two@v1": "org/two@v1"}
+    assert len({id(registry.replica_set(model)) for model in models}) == 1
+    assert {model: registry.adapter(model) for model in models} == models
+    assert registry.adapter("org/never-named") is None
 
 
 def test_a_long_prompt_counts_like_a_long_answer() -> None:
@@ -405,5 +413,5 @@ def test_what_was_sent_to_a_replica_that_was_given_up_is_answered_once() -> None
     (replica,) = replica_set_of(1).replicas
     replica.tracker.add([ask("a")])
     errors = replica.tracker.give_up("gone")
-    assert errors == [Result("a", error=Failure("engine", "gone"))]
+    assert errors == [Result("a", error=Failure("engine", "gone", unloadable=True))]
     assert replica.tracker.unfinished == 0

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 import transformers
+from transformers.utils.hub import cached_file
 
 from pytest_evals.engines.checkpoints.adapters import CONFIG, check_adapter_folder, check_base, read_adapter
 from pytest_evals.engines.identity import place_identity
@@ -124,7 +125,7 @@ class AdapterTurns:
             check_adapter_folder(Path(place), self._spec.text)
             return
         try:
-            found = transformers.utils.cached_file(place, CONFIG, **where)
+            found = cached_file(place, CONFIG, **where)
         except Exception as error:  # the hub and its client raise anything
             raise ModelError(f"the adapter {place!r} cannot be loaded: {type(error).__name__}: {error}") from error
         config = read_adapter(Path(str(found)), place)
@@ -139,7 +140,7 @@ class AdapterTurns:
         folder = Path(place)
         if not folder.is_dir():
             quietly = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
-            found = transformers.utils.cached_file(place, "tokenizer_config.json", **where, **quietly)
+            found = cached_file(place, "tokenizer_config.json", **where, **quietly)
             if found is None:
                 return self._base.tokenizer
         elif not has_tokenizer(folder):

@@ -138,7 +138,8 @@ def llama3_factors(scaling: dict[str, Any], size: int) -> torch.Tensor:
     context, factor = scaling["original_max_position_embeddings"], scaling["factor"]
     low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
     share = ((context / lengths - low) / (high - low)).clamp(0, 1)
-    return 1 / ((1 - share) / factor + share)
+    factors: torch.Tensor = 1 / ((1 - share) / factor + share)
+    return factors
 
 
 def _settle(work: Path, folder: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import transformers
 from transformers.distributed.configuration_utils import DistributedConfig
+from transformers.utils.hub import cached_file
 
 from pytest_evals.engines.checkpoints.adapters import CONFIG, read_adapter
 from pytest_evals.engines.checkpoints.architectures import check_architectures
@@ -151,7 +152,7 @@ def _refuse_adapter(source: str, spec: ModelSpec, where: Mapping[str, Any]) -> N
     """
     if Path(source).is_dir():
         return
-    find: Any = transformers.utils.cached_file
+    find: Any = cached_file
     quietly = {name: value for name, value in where.items() if name != "trust_remote_code"} | {
         "_raise_exceptions_for_gated_repo": False,
         "_raise_exceptions_for_missing_entries": False,

@@ -190,9 +190,10 @@ def _configured(wish: str, dtype: torch.dtype) -> Any:
         from torchao.quantization import Int8WeightOnlyConfig
 
         return transformers.TorchAoConfig(Int8WeightOnlyConfig())
+    make: Any = transformers.BitsAndBytesConfig
     if wish == "bnb8":
-        return transformers.BitsAndBytesConfig(load_in_8bit=True)
-    return transformers.BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+        return make(load_in_8bit=True)
+    return make(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
 
 
 def mixes_rows(model: torch.nn.Module) -> str | None:
@@ -201,6 +202,6 @@ def mixes_rows(model: torch.nn.Module) -> str | None:
     LLM.int8() takes the inputs out in which any row is an outlier (Dettmers et al., 2022).
     """
     for module in model.modules():
-        if type(module).__name__ == "Linear8bitLt" and getattr(getattr(module, "state", None), "threshold", 0):
+        if type(module).__name__ == "Linear8bitLt" and getattr(getattr(module, "state", None), "threshold", None):
             return "its 8-bit layers treat outliers of the whole batch apart"
     return None
