@@ -105,7 +105,13 @@ def in_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def write_gguf(path: Path, architecture: str = "llama", without: str = "", factors: torch.Tensor | None = None) -> None:
+def write_gguf(
+    path: Path,
+    architecture: str = "llama",
+    without: str = "",
+    factors: torch.Tensor | None = None,
+    theta: float = 10000.0,
+) -> None:
     writer: Any = gguf.GGUFWriter(path, architecture)
     writer.add_context_length(256)
     writer.add_embedding_length(32)
