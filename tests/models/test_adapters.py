@@ -71,8 +71,8 @@ def expected(base: Path, adapter: Path, requests: Sequence[Request]) -> dict[str
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = peft.PeftModel.from_pretrained(transformers.AutoModelForCausalLM.from_pretrained(base), adapter).eval()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(base)
-    found = {}
+    tokenizer: Any = transformers.AutoTokenizer.from_pretrained(base)
+    found: dict[str, str] = {}
     for entry in requests:
         ids = torch.tensor([prompt_ids(tokenizer, entry)])
         output = model.generate(
