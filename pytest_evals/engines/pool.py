@@ -157,7 +157,7 @@ class EnginePool:
         if not all(replica.failure for replica in replica_set.replicas):
             return
         for replica in replica_set.replicas:
-            self._keep(replica, replica.tracker.give_up(str(replica.failure)))
+            self._keep(replica, replica.tracker.give_up(str(replica.failure), unloadable=True))
         failure = Failure("engine", str(replica_set.replicas[0].failure), unloadable=True)
         self._keep(replica_set.replicas[0], [Result(request.id, error=failure) for request in replica_set.take_back()])
 

@@ -413,5 +413,5 @@ def test_what_was_sent_to_a_replica_that_was_given_up_is_answered_once() -> None
     (replica,) = replica_set_of(1).replicas
     replica.tracker.add([ask("a")])
     errors = replica.tracker.give_up("gone")
-    assert errors == [Result("a", error=Failure("engine", "gone", unloadable=True))]
+    assert errors == [Result("a", error=Failure("engine", "gone"))]
     assert replica.tracker.unfinished == 0
