@@ -131,6 +131,15 @@ def test_a_script_that_cannot_be_loaded_is_shown_once_and_an_error_of_each_case_
     assert evals.ledger() == {"collected": 2, "errored": 2}
 
 
+def test_all_cases_of_a_model_that_could_not_be_loaded_are_run_again(evals: Evals) -> None:
+    evals.write(suite(), script=SCRIPT)
+    evals.pytester.runpytest_subprocess("--evals", "--evals-model=scripted:script:pari").assert_outcomes(
+        errors=1, skipped=1, failed=1
+    )
+    result = evals.pytester.runpytest_subprocess("--evals", "--evals-model=scripted:script:pari", "--lf")
+    result.assert_outcomes(errors=1, skipped=1, failed=1)
+
+
 def test_an_async_script_answers_concurrently(evals: Evals) -> None:
     script = """
 import asyncio
