@@ -79,6 +79,9 @@ def select_backend(
         runner, why_not = None, "asked for with ?loop=generate"
     else:
         runner, why_not = (None, alone) if alone else _packed_runner(loaded)
+    if runner is None and alone is None and getattr(loaded.model, "hf_quantizer", None) is not None:
+        # Their kernels may round a row otherwise beside others: where packing showed it, and where it was not tried.
+        alone = f"{why_not}, and quantised layers may compute a prompt otherwise beside others"
     if runner is None and wish == "packed":
         raise ModelError(f"model {spec.text!r} cannot be run with loop={wish}: {why_not}")
     notes = []
