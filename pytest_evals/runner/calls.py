@@ -107,7 +107,8 @@ class Caller:
         __tracebackhide__ = True
         if result.error is not None:
             entry["error"] = {"kind": result.error.kind, "message": result.error.message}
-            raise ModelCallError(f"no answer ({result.error.kind} error): {result.error.message}", result.error.kind)
+            kind, message = result.error.kind, result.error.message
+            raise ModelCallError(f"no answer ({kind} error): {message}", kind, result.error.parameter)
         first = "latency" not in entry
         entry.update(answer_data(result.answer))
         if first:
