@@ -17,12 +17,13 @@ import pytest
 from pytest_evals.artifacts.locating import locate
 from pytest_evals.engines.embedded import EMBEDDED
 from pytest_evals.engines.kinds import engine_names
-from pytest_evals.engines.spec import parse_spec
+from pytest_evals.engines.spec import moved_spec, parse_spec
 from pytest_evals.errors import ArtifactError, EvalsError, did_you_mean
 from pytest_evals.fixtures.limits import CallLimits
 from pytest_evals.gates import Gate, parse_gate
 from pytest_evals.media.sources import Fetch
 from pytest_evals.options import KEYS, is_ci, warm_seconds
+from pytest_evals.templates.expressions import check_condition
 
 _FETCHED = "fetched"
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
@@ -48,6 +49,7 @@ class Settings:
     codequality: Path | None
     folder: Path
     limit: int | None
+    where: str | None
     repeat: int | None
     seed: int
     device: str
@@ -99,6 +101,7 @@ class Settings:
         return {
             **self.engine_options,
             "limit": self.limit,
+            **({"where": self.where} if self.where is not None else {}),
             "repeat": self.repeat,
             "stop_early": self.stop_early,
             **({"code_sandbox": self.code_sandbox} if self.run_code else {}),
@@ -129,6 +132,7 @@ def read_settings(config: pytest.Config) -> Settings:
         codequality=_path(here, "--evals-codequality", config.getoption("evals_codequality")),
         folder=folder,
         limit=_whole("--evals-limit", config.getoption("evals_limit"), least=1),
+        where=_where(config.getoption("evals_where")),
         repeat=_whole("--evals-repeat", config.getoption("evals_repeat"), least=1),
         seed=_whole("--evals-seed", config.getoption("evals_seed"), least=0) or 0,
         device=_device(config.getoption("evals_device") or "auto"),
@@ -169,13 +173,8 @@ def model_text(written: str, base: Path, root: Path, aliases: dict[str, str]) ->
     """
     text = aliases.get(written.strip(), written.strip())
     # An alias is written in the configuration file, whose paths are relative to the root.
-    spec = parse_spec(text, root if text != written.strip() else base)
-    if not Path(spec.name).is_absolute():
-        return spec.text
-    folder = Path(spec.name)
-    name = f"./{folder.relative_to(root).as_posix()}" if folder.is_relative_to(root) else folder.as_posix()
-    options = f"?{spec.text.partition('?')[2]}" if "?" in spec.text else ""
-    return f"{name}{options}"
+    start = root if text != written.strip() else base
+    return moved_spec(parse_spec(text, start).text, start, root)
 
 
 def _check_keys(config: pytest.Config) -> None:
@@ -266,6 +265,16 @@ def _written(config: pytest.Config, key: str) -> str:
         # pytest ends all its sentences about a value of another type with the value.
         return str(error).rpartition(": ")[2].strip("'\"")
     return str(int(value)) if float(value).is_integer() else str(value)
+
+
+def _where(written: str | None) -> str | None:
+    if written is None:
+        return None
+    try:
+        check_condition(written, "--evals-where")
+    except EvalsError as error:
+        raise pytest.UsageError(str(error)) from error
+    return written
 
 
 def _one_of(option: str, written: str, known: tuple[str, ...]) -> str:

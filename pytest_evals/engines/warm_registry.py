@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_evals.engines.identity import loaded_from
+from pytest_evals.engines.identity import adapter_identity, loaded_from, tokenizer_identity
 from pytest_evals.engines.model_cache import cache_folder
 from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.errors import EvalsError
@@ -86,6 +86,7 @@ def warm_keys(spec: ModelSpec, options: Mapping[str, Any], path: Sequence[str], 
     weights = loaded_from(spec, path)
     if weights is None:
         return None
+    named = tokenizer_identity(spec), adapter_identity(spec)
     variables = {name: value for name, value in sorted(os.environ.items()) if name.startswith(_DECIDES)}
     # It is another number in each process.
     variables.pop("PYTEST_EVALS_PARENT_PIPE", None)
@@ -93,7 +94,7 @@ def warm_keys(spec: ModelSpec, options: Mapping[str, Any], path: Sequence[str], 
     # Modules of the user's are imported by scripts alone; an IDE starts pytest with another path than a shell does.
     modules = None if spec.kind.keeps_identity else list(path)
     slot = content_hash([platform.node(), sys.executable, Path.cwd().as_posix(), *asked, modules, variables], 24)
-    return content_hash([slot, weights, date, _installed()], 24), slot
+    return content_hash([slot, weights, named, date, _installed()], 24), slot
 
 
 def _installed() -> list[list[Any]]:

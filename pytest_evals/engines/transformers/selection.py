@@ -35,6 +35,7 @@ from pytest_evals.engines.transformers.scheduling.plan import BatchLimits
 from pytest_evals.engines.transformers.scheduling.scheduler import Scheduler
 from pytest_evals.engines.transformers.usage import UsageMeter
 from pytest_evals.engines.transformers.verification import TOLERANCE, largest_difference, padding_is_harmless
+from pytest_evals.engines.transformers.weights import mixes_rows
 from pytest_evals.errors import ModelError
 
 _LEAST_BYTES = 1 << 27
@@ -68,13 +69,15 @@ def select_backend(
     loaded: LoadedModel,
     spec: ModelSpec,
     options: Mapping[str, Any],
+    meter: UsageMeter | None = None,
     checks: KeptChecks | None = None,
     *,
     deferred: bool = False,
 ) -> Backends:
     """Choose the fastest way of running the model that gives its own logits. Raises `ModelError` for a refused wish.
 
-    ``checks`` are what is known of the model. With ``deferred``, what takes a while to set up is left to `Backends.tuning`.
+    What it takes is added to ``meter``, if there is one already. ``checks`` are what is known of the model. With ``deferred``, what
+    takes a while to set up is left to `Backends.tuning`.
 
     For measurements and tests, ``options`` may say how to ``decode``, a key of `DECODE_MODES`, whether loops are ``compiled``, and
     ``without`` which of `CPU_PARTS` to run.
@@ -84,9 +87,16 @@ def select_backend(
     on_cuda = loaded.device.startswith("cuda")
     if on_cuda:
         settle_on(loaded.device, loaded.dtype)
-    meter = UsageMeter(loaded.device)
+    meter = meter or UsageMeter(loaded.device)
     meter.usage.weights_bytes = sum(parameter.nbytes for parameter in loaded.model.parameters())
-    runner, why_not = (None, "asked for with ?loop=generate") if wish == "generate" else _packed_runner(loaded, checks)
+    alone = mixes_rows(loaded.model)
+    if wish == "generate":
+        runner, why_not = None, "asked for with ?loop=generate"
+    else:
+        runner, why_not = (None, alone) if alone else _packed_runner(loaded, checks)
+    if runner is None and alone is None and getattr(loaded.model, "hf_quantizer", None) is not None:
+        # Their kernels may round a row otherwise beside others: where packing showed it, and where it was not tried.
+        alone = f"{why_not}, and quantised layers may compute a prompt otherwise beside others"
     if runner is None and wish == "packed":
         raise ModelError(f"model {spec.text!r} cannot be run with loop={wish}: {why_not}")
     notes = []
@@ -102,7 +112,8 @@ def select_backend(
         # Every rank must make the same plans.
         budget = BatchLimits(**tensor_parallel.shared(dataclasses.asdict(budget)))
     if runner is None:
-        backends = _generating(loaded, Backends("generate", [], budget, meter), why_not, options, checks)
+        exact = bool(options.get("exact") or alone)
+        backends = _generating(loaded, Backends("generate", [], budget, meter), alone or why_not, checks, exact=exact)
     else:
         backends = _packing(loaded, runner, Backends("packed", [], budget, meter, notes), options)
         _speed_up_on_cpu(loaded, runner, backends, options, checks)
@@ -206,14 +217,13 @@ def _recall_name(checks: KeptChecks, name: str, find: Callable[[], str]) -> str:
     return checks.recall(name, str, find, timed=True)
 
 
-def _generating(
-    loaded: LoadedModel, backends: Backends, why_not: str, options: Mapping[str, Any], checks: KeptChecks
-) -> Backends:
-    """Return the backends of a model that cannot be packed; what is known of it is in ``backends``."""
+def _generating(loaded: LoadedModel, backends: Backends, why_not: str, checks: KeptChecks, *, exact: bool) -> Backends:
+    """Return the backends of a model that cannot be packed; what is known of it is in ``backends``. ``exact``: as if nothing else
+    were computed.
+    """
     budget, meter = backends.budget, backends.meter
     alone = GenerateBackend(loaded.model, BatchLimits(1, 1), meter, loaded.device, pads=False)
-    if options.get("exact"):
-        # As if nothing else were computed.
+    if exact:
         note = f"runs through transformers' generate, one prompt at a time for exactness: {why_not}"
         return Backends("generate", [alone], dataclasses.replace(budget, rows=1), meter, [note])
     pads = checks.recall("padding is harmless", bool, lambda: padding_is_harmless(loaded.model))

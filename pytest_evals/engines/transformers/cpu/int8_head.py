@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from pytest_evals.engines.transformers.cpu.linear import is_plain
 from pytest_evals.engines.transformers.cpu.tuning import least_seconds
 from pytest_evals.engines.transformers.sequence import TokenSequence
 
@@ -126,7 +127,7 @@ def make_shortlist(
     The model must compute with its own attention. ``recall`` is called with what finds out whether it is faster, and may know it.
     """
     head = model.get_output_embeddings()
-    if type(head) is not torch.nn.Linear or head.weight.dtype != torch.float32:
+    if type(head) is not torch.nn.Linear or not is_plain(head.weight):
         return None
     try:
         sample = _sample(model, head)
