@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -67,6 +69,9 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "MODE", "Answers of earlier runs: off (the default), read (use them) or write (use them and add new ones)"
     ),
     "--evals-stop-early": _flag("Run the cases of a suite in random order, and stop when all its gates are settled"),
+    "--evals-warm": _value(
+        "DURATION", "Keep models loaded until no run has used them for DURATION, as 10m, and use those of earlier runs"
+    ),
     "--evals-html": _value("PATH", "Write the report, one self-contained page, to PATH"),
     "--evals-summary": _value("PATH", "Write a summary in Markdown to PATH"),
     "--evals-codequality": _value(
@@ -130,6 +135,11 @@ _INI: Mapping[str, tuple[Any, Any, str]] = {
         600,
         "Seconds without a sign of life after which a working engine is ended (default: 600; 0 is no limit)",
     ),
+    "evals_warm": (
+        "string",
+        "",
+        "How long models stay loaded for the next run, as --evals-warm (default: they end with the run)",
+    ),
     "evals_load_timeout": (
         "float",
         3600,
@@ -182,3 +192,31 @@ def skipped_note(reasons: Iterable[str]) -> str:
     number = sum(WHY_SKIPPED in reason for reason in reasons)
     them = "1 eval skipped; --evals runs it" if number == 1 else f"{number} evals skipped; --evals runs them"
     return f"evals are off: {them}" if number else ""
+
+
+# -- How long models stay loaded.
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h)?")
+_UNITS = {None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+_MOST_WARM = 24 * 3600.0
+
+
+def is_ci(environment: Mapping[str, str]) -> bool:
+    """Tell whether this runs where no one will run it again soon."""
+    return environment.get("CI", "").strip().lower() not in _FALSE
+
+
+def warm_seconds(config: pytest.Config) -> float:
+    """Return the seconds of ``--evals-warm`` or ``evals_warm``, 0 where models end with the run. Raises `pytest.UsageError`."""
+    option = config.getoption("evals_warm")
+    name, written = ("--evals-warm", option) if option is not None else ("evals_warm", config.getini("evals_warm"))
+    text = str(written).strip().lower()
+    if text in ("", "0", "off") and (text or option is None):
+        return 0.0
+    found = _DURATION.fullmatch(text)
+    seconds = float(found[1]) * _UNITS[found[2]] if found else 0.0
+    if not 0 < seconds <= _MOST_WARM:
+        raise pytest.UsageError(f"{name}: {written!r} is not a duration of up to 24 h, as 90s, 10m or 1h (off: none)")
+    if sys.platform == "win32":
+        raise pytest.UsageError(f"{name}: models cannot stay loaded on this system, which has no Unix sockets")
+    return seconds

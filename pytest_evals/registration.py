@@ -156,6 +156,7 @@ def _own(
     from pytest_evals.runner.plugin import register_run
     from pytest_evals.session.gates import GateCheck
     from pytest_evals.session.plugin import EvalSession
+    from pytest_evals.session.setup import warm_lines
     from pytest_evals.session.terminal import ProgressLine, PytestScreen, Terminal
 
     path, journal = artifact
@@ -164,12 +165,19 @@ def _own(
     recalled = recollection(settings, infos)
     kept = None if journal.problem else journal.path
     pool = EnginePool(
-        settings.root, settings.engine_options, settings.stall_timeout, recalled.memory, settings.load_timeout, kept
+        settings.root,
+        settings.engine_options,
+        settings.stall_timeout,
+        recalled.memory,
+        settings.load_timeout,
+        kept,
+        settings.warm,
     )
     session = EvalSession(config, settings, infos, pool, path, journal, recalled, baseline)
     config.pluginmanager.register(session, "evals-session")
     config.pluginmanager.register(
-        Terminal(config, settings, infos, path, [*recalled.header(), *programs]), "evals-terminal"
+        Terminal(config, settings, infos, path, [*recalled.header(), *warm_lines(settings), *programs]),
+        "evals-terminal",
     )
     gate_check = GateCheck(settings, infos, baseline)
     _register_outputs(config, settings, infos, path, baseline)

@@ -6,6 +6,7 @@ Everything is read and validated at the start, so that a typo costs a second and
 from __future__ import annotations
 
 import math
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,12 @@ import pytest
 from pytest_evals.artifacts.locating import locate
 from pytest_evals.engines.embedded import EMBEDDED
 from pytest_evals.engines.kinds import engine_names
-from pytest_evals.engines.spec import parse_spec
+from pytest_evals.engines.spec import moved_spec, parse_spec
 from pytest_evals.errors import ArtifactError, EvalsError, did_you_mean
 from pytest_evals.fixtures.limits import CallLimits
 from pytest_evals.gates import Gate, parse_gate
 from pytest_evals.media.sources import Fetch
-from pytest_evals.options import KEYS
+from pytest_evals.options import KEYS, is_ci, warm_seconds
 from pytest_evals.templates.expressions import check_condition
 
 _FETCHED = "fetched"
@@ -60,6 +61,8 @@ class Settings:
     grader_timeout: float
     stall_timeout: float
     load_timeout: float
+    warm: float
+    warm_refused: bool
     exact: bool
     audit: int
     reuse: Reuse
@@ -141,6 +144,8 @@ def read_settings(config: pytest.Config) -> Settings:
         grader_timeout=_seconds(config, "evals_grader_timeout"),
         stall_timeout=_seconds(config, "evals_stall_timeout"),
         load_timeout=_seconds(config, "evals_load_timeout"),
+        warm=0.0 if is_ci(os.environ) else warm_seconds(config),
+        warm_refused=is_ci(os.environ) and warm_seconds(config) > 0,
         exact=_exact(config),
         audit=_whole("--evals-audit", config.getoption("evals_audit"), least=1) or 0,
         run_code=bool(config.getoption("evals_run_code") or config.getini("evals_run_code")),
@@ -168,13 +173,8 @@ def model_text(written: str, base: Path, root: Path, aliases: dict[str, str]) ->
     """
     text = aliases.get(written.strip(), written.strip())
     # An alias is written in the configuration file, whose paths are relative to the root.
-    spec = parse_spec(text, root if text != written.strip() else base)
-    if not Path(spec.name).is_absolute():
-        return spec.text
-    folder = Path(spec.name)
-    name = f"./{folder.relative_to(root).as_posix()}" if folder.is_relative_to(root) else folder.as_posix()
-    options = f"?{spec.text.partition('?')[2]}" if "?" in spec.text else ""
-    return f"{name}{options}"
+    start = root if text != written.strip() else base
+    return moved_spec(parse_spec(text, start).text, start, root)
 
 
 def _check_keys(config: pytest.Config) -> None:

@@ -31,6 +31,7 @@ COMMANDS = (
     "export",
     "baseline",
     "cache",
+    "engines",
     "schema",
 )
 """In the order of the help."""

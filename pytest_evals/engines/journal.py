@@ -49,6 +49,12 @@ class JournalWriter:
         else:
             self.problem = None
 
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
     def _write(self) -> None:
         if self._descriptor is None:
             # Not made here: a journal that was moved away is not begun anew without its first line.

@@ -24,12 +24,15 @@ class EngineOption:
     Args:
         described: What the value must be, to follow "NAME must be" in an error.
         read: From the text to the value, which must be plain data. Raises `ValueError` for a text that is no such value.
-        of_prompts: The option only says how prompts are written: models that differ in it share one copy of the weights.
+        of_prompts: The option only says how prompts are written, or which adapter answers them: models that differ in it share
+            one copy of the weights.
+        path: What is written as a path is relative to the folder that the specification is relative to.
     """
 
     described: str
     read: Callable[[str], Any]
     of_prompts: bool = False
+    path: bool = False
 
 
 def one_of(*values: str) -> EngineOption:
@@ -63,6 +66,14 @@ def name_as_written(name: str, options: Mapping[str, Any], written: str, root: P
     return name, None
 
 
+def options_as_written(
+    name: str, options: Mapping[str, Any], written: str, root: Path
+) -> tuple[str, Mapping[str, Any]]:
+    """Take a model's name and options as they are."""
+    del written, root
+    return name, options
+
+
 def last_part(name: str) -> str:
     """Return what follows the last colon or slash of a name."""
     return name.rstrip("/\\").replace("\\", "/").rpartition("/")[2].rpartition(":")[2]
@@ -86,6 +97,12 @@ def no_footprint(spec: ModelSpec) -> Footprint | None:
     return None
 
 
+def ends_with_run(spec: ModelSpec) -> bool:
+    """Let no model stay when a run has ended."""
+    del spec
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class EngineKind:
     """A kind of engine. Other distributions bring theirs as an entry point of the group ``pytest_evals.engines``.
@@ -98,6 +115,8 @@ class EngineKind:
             run (``device``, ``dtype``, ``batch``, ``exact``, ``replica``, ``replicas``) and a function that reports
             progress. Raises `ModelError` for a model that cannot be loaded.
         options: The options of a specification, by name. They are checked at the start, and reach ``load`` as values.
+        complete: Returns the name and the options that a name and options stand for, as those of the base where the name is that
+            of an adapter. It is given what ``locate`` is, before it. Raises `ModelError`.
         locate: Checks the name of a model without loading it, and returns it with its revision. It is given the name, the
             options, the specification as written and the folder that paths are relative to. Raises `ModelError`.
         identity: Tells what a model would be loaded as, so that known answers need no model; `None` where it cannot tell.
@@ -107,12 +126,14 @@ class EngineKind:
         heavy: Whether a model needs a device for itself.
         deduplicates: Whether identical greedy requests may share one answer.
         on_each_gpu: Whether there is a copy of a model on each GPU, where nothing else is asked for.
+        stays_warm: Tells whether a model may stay loaded for the next run: it keeps nothing that an answer could depend on.
         keeps_identity: Whether it is remembered what a model was loaded as, for ``identity`` to find.
     """
 
     name: str
     load: Callable[[ModelSpec, dict[str, Any], Report], Engine]
     options: Mapping[str, EngineOption] = field(default_factory=dict)
+    complete: Callable[[str, Mapping[str, Any], str, Path], tuple[str, Mapping[str, Any]]] = options_as_written
     locate: Callable[[str, Mapping[str, Any], str, Path], tuple[str, str | None]] = name_as_written
     identity: Callable[[ModelSpec, Mapping[str, Any], Sequence[str]], EngineInfo | None] = not_known
     footprint: Callable[[ModelSpec], Footprint | None] = no_footprint
@@ -122,3 +143,4 @@ class EngineKind:
     deduplicates: bool = True
     on_each_gpu: bool = False
     keeps_identity: bool = False
+    stays_warm: Callable[[ModelSpec], bool] = ends_with_run

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_evals.engines.kind import EngineKind, EngineOption, Report, one_of, whole_number
-from pytest_evals.engines.model_folder import locate_model
+from pytest_evals.engines.model_folder import complete_model, locate_model
 from pytest_evals.errors import ModelError, SuiteError, did_you_mean
 
 if TYPE_CHECKING:
@@ -72,6 +72,21 @@ def _template(text: str) -> str:
     return text
 
 
+def _named(text: str) -> str:
+    if not text.strip("/\\ "):
+        raise ValueError(text)
+    return text
+
+
+_YES = {"true": True, "false": False}
+
+
+def _yes_or_no(text: str) -> bool:
+    if text not in _YES:
+        raise ValueError(text)
+    return _YES[text]
+
+
 def _reasoning(text: str) -> str:
     from pytest_evals.replies.form import written_form
 
@@ -93,9 +108,12 @@ _REASONING = EngineOption("auto, none or OPEN..CLOSE (as <think>..</think>)", _r
 
 
 def _load_transformers(spec: ModelSpec, options: dict[str, Any], report: Report) -> Engine:
-    from pytest_evals.engines.transformers.engine import load
+    from pytest_evals.engines.light_imports import light_imports
 
-    return load(spec, options, report)
+    with light_imports(spec):
+        from pytest_evals.engines.transformers.engine import load
+
+        return load(spec, options, report, quick=True)
 
 
 def _identity_of_files(spec: ModelSpec, options: Mapping[str, Any], path: Sequence[str]) -> EngineInfo | None:
@@ -159,22 +177,33 @@ HF = EngineKind(
         "loop": one_of("auto", "packed", "generate"),
         "replicas": whole_number("auto or a whole number from 1 to 99", 99, auto=True),
         "tp": whole_number("a whole number from 1 to 99", 99),
+        "adapter": EngineOption("the folder or hub name of an adapter", _named, of_prompts=True, path=True),
+        "quantize": one_of("bnb4", "bnb8", "int8"),
+        "tokenizer": EngineOption("the folder or hub name of a tokenizer", _named, path=True),
+        "subfolder": EngineOption("the path of a folder below the model's", _named),
+        "revision": EngineOption("a branch, tag or commit", _named),
+        "remote_code": EngineOption("true or false", _yes_or_no),
     },
+    complete=complete_model,
     locate=locate_model,
     identity=_identity_of_files,
     footprint=_footprint_of_files,
     files=_files,
     on_each_gpu=True,
     keeps_identity=True,
+    # Ranks of a divided model end with the process that started them.
+    stays_warm=lambda spec: spec.options.get("tp", 1) == 1,
 )
 SCRIPTED = EngineKind(
     "scripted",
     _load_script,
-    options={"reasoning": replace(_REASONING, of_prompts=False)},
+    options={"reasoning": replace(_REASONING, of_prompts=False), "warm": one_of("true", "false")},
     locate=_locate_script,
     identity=_identity_of_script,
     heavy=False,
     deduplicates=False,
+    # A script may count its calls; only its author knows that it does not.
+    stays_warm=lambda spec: spec.options.get("warm") == "true",
 )
 
 

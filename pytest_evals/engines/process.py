@@ -34,8 +34,24 @@ _ENVIRONMENT = {
 }
 
 
+def engine_environment() -> dict[str, str]:
+    """Return the environment of an engine's process."""
+    return {**os.environ, **{name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}}
+
+
+def last_lines(log: Path) -> list[str]:
+    """Return the last lines of a log that say something."""
+    with contextlib.suppress(OSError):
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
+        return [line for line in lines if line.strip()]
+    return []
+
+
 class EngineProcess:
     """A fresh interpreter that runs `worker`. What it prints goes to a log, of which an error shows the end."""
+
+    stays = False
+    """Whether it goes on when the run has ended."""
 
     def __init__(self, orders: dict[str, Any]) -> None:
         descriptor, name = tempfile.mkstemp(prefix="evals-engine-", suffix=".log")
@@ -43,11 +59,10 @@ class EngineProcess:
         self._reason: str | None = None
         self._lock = threading.Lock()
         self._group_ended = False
-        environment = {**os.environ, **{name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}}
         with os.fdopen(descriptor, "wb") as log:
             self._popen = start_process(
                 [sys.executable, "-m", "pytest_evals.engines.worker"],
-                environment=environment,
+                environment=engine_environment(),
                 last_seconds=_LAST_SECONDS,
                 stdin=subprocess.PIPE,
                 stdout=log,
@@ -92,6 +107,9 @@ class EngineProcess:
             if self.wait(_GRACE_SECONDS) is not None:
                 return
 
+    def lost(self) -> None:
+        """Take note that its connection has ended: so will the process."""
+
     def exit_report(self, status: int) -> str:
         """Say how the process ended, with the last lines that it printed."""
         try:
@@ -99,14 +117,9 @@ class EngineProcess:
         except ValueError:
             how = f"with status {status}"
         hint = f" ({self._reason})" if self._reason else " (out of memory?)" if status == -9 else ""
-        lines = [line for line in self._tail() if line.strip()]
+        lines = last_lines(self._log)
         said = "; it printed last:\n  " + "\n  ".join(lines) if lines else ""
         return f"ended {how}{hint}{said}"
-
-    def _tail(self) -> list[str]:
-        with contextlib.suppress(OSError):
-            return self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
-        return []
 
     def forget(self) -> None:
         """Remove the log."""

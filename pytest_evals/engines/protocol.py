@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -22,7 +22,8 @@ class Request:
 
     ``id`` is unique in a session; asking again with the same id is the same request. With ``choices`` nothing is
     generated: the result holds the likelihood of each. ``alone`` asks for the plainest computation: nothing else in the
-    batch, nothing shared, no layout of the engine's own; an audit compares with it.
+    batch, nothing shared, no layout of the engine's own; an audit compares with it. ``adapter`` is the folder or hub name of the
+    adapter that answers, where the loaded weights are those of its base; it follows from ``model``.
     """
 
     id: str
@@ -31,6 +32,7 @@ class Request:
     params: GenerationParams
     choices: tuple[str, ...] = ()
     alone: bool = False
+    adapter: str | None = None
 
     @property
     def repeatable(self) -> bool:
@@ -46,6 +48,7 @@ class Request:
             "params": self.params.to_dict(),
             "choices": list(self.choices),
             "alone": self.alone,
+            **({} if self.adapter is None else {"adapter": self.adapter}),
         }
 
     @classmethod
@@ -58,6 +61,7 @@ class Request:
             GenerationParams.from_dict(data["params"]),
             tuple(data.get("choices", ())),
             data.get("alone", False),
+            data.get("adapter"),
         )
 
 
@@ -128,6 +132,7 @@ class Inbox:
         self._waiting = deque(requests)
         self._closed = closed
         self._aborted = False
+        self._cancelled: set[str] = set()
         self._changed = threading.Condition()
 
     def put(self, requests: Sequence[Request]) -> None:
@@ -148,6 +153,18 @@ class Inbox:
             self._closed = self._aborted = True
             self._waiting.clear()
             self._changed.notify()
+
+    def cancel(self, ids: Collection[str]) -> None:
+        """Say that no one waits for these requests any more: what the engine has not taken is dropped."""
+        with self._changed:
+            self._waiting = deque(request for request in self._waiting if request.id not in ids)
+            self._cancelled.update(ids)
+
+    def take_cancelled(self) -> set[str]:
+        """Return the requests that were cancelled since the last call. An engine may end what it computes for them."""
+        with self._changed:
+            cancelled, self._cancelled = self._cancelled, set()
+            return cancelled
 
     def take(self, limit: int | None = None, *, wait: bool = True) -> list[Request]:
         """Return up to ``limit`` requests, waiting for the first one if ``wait``. An empty list after a wait means: the

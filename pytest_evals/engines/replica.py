@@ -6,13 +6,16 @@ import contextlib
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pytest_evals.engines.ipc import Channel, Packet
 from pytest_evals.engines.process import EngineProcess
 from pytest_evals.engines.protocol import EngineInfo
 from pytest_evals.engines.request_tracker import RequestTracker
 from pytest_evals.engines.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from pytest_evals.engines.warm_process import WarmProcess
 
 ReplicaState = Literal["stopped", "starting", "ready", "stopping"]
 
@@ -24,12 +27,13 @@ class Replica:
     ``wanted``: somebody said that it will be needed. ``failure``: why it cannot be loaded. ``working_since`` is the time
     at which it got work, `None` while it has none; ``seconds`` is how long it worked before. ``heard`` is when the process last
     gave a sign of life, which it must within ``stall_seconds`` while it has work; ``usage`` is what it accounts for, of which ``past`` is what earlier processes had come to. ``load_seconds``: what loading may take; ``load_hung``: it took more, and would again.
+    ``progress``: how far loading is.
     """
 
     spec: ModelSpec
     tracker: RequestTracker
     number: int = 0
-    process: EngineProcess | None = None
+    process: EngineProcess | WarmProcess | None = None
     channel: Channel | None = None
     reader: threading.Thread | None = None
     token: str = ""
@@ -49,6 +53,7 @@ class Replica:
     stall_seconds: float = 0.0
     load_seconds: float = 0.0
     load_hung: bool = False
+    progress: str | None = None
     loading_seconds: float = 0.0
     usage: dict[str, float] = field(default_factory=dict)
     past: dict[str, float] = field(default_factory=dict)

@@ -18,9 +18,11 @@ from pytest_evals.engines.ipc import Channel, Hub, Packet
 from pytest_evals.engines.process import EngineProcess
 from pytest_evals.engines.replica import Replica
 from pytest_evals.engines.run_date import run_date
+from pytest_evals.errors import EvalsError
 
 if TYPE_CHECKING:
     from pytest_evals.engines.load_watch import LoadWatch
+    from pytest_evals.engines.warm_process import WarmProcess
 
 _WATCH_SECONDS = 1.0
 _READER_SECONDS = 5.0
@@ -52,9 +54,18 @@ class ProcessSupervisor:
         lock: The owner's: what is known of replicas changes under it.
         owner: Who is told.
         journal: Where engines keep their answers.
+        warm: The seconds for which engines stay when no run uses them; 0 where they end with the run.
     """
 
-    def __init__(self, root: Path, lock: threading.Condition, owner: Listener, journal: Path | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        lock: threading.Condition,
+        owner: Listener,
+        journal: Path | None = None,
+        warm: float = 0.0,
+    ) -> None:
+        self._warm = warm
         self.closing = False
         self._root = root
         self._lock = lock
@@ -71,25 +82,31 @@ class ProcessSupervisor:
         replica.state = "starting"
         replica.token = secrets.token_hex(8)
         address, key = self.listen()
-        replica.process = EngineProcess(
-            {
-                "address": address,
-                "key": key,
-                "token": replica.token,
-                "spec": asdict(replica.spec),
-                "options": dict(options),
-                "date": run_date().isoformat(),
-                "journal": None if self._journal is None else str(self._journal),
-                "path": [str(self._root), *(entry for entry in sys.path if entry)],
-            }
-        )
-        threading.Thread(target=self._watch, args=(replica, replica.process), name="evals-watch", daemon=True).start()
+        orders = {
+            "address": address,
+            "key": key,
+            "token": replica.token,
+            "spec": asdict(replica.spec),
+            "options": dict(options),
+            "date": run_date().isoformat(),
+            "journal": None if self._journal is None else str(self._journal),
+            "path": [str(self._root), *(entry for entry in sys.path if entry)],
+        }
+        if self._warm and replica.spec.kind.stays_warm(replica.spec):
+            # Another process may have to answer first.
+            threading.Thread(target=self._attach, args=(replica, orders), name="evals-attach", daemon=True).start()
+        else:
+            self._begin(replica, EngineProcess(orders))
+
+    def _begin(self, replica: Replica, process: EngineProcess | WarmProcess) -> None:
+        replica.process = process
+        threading.Thread(target=self._watch, args=(replica, process), name="evals-watch", daemon=True).start()
 
     def unload(self, replica: Replica) -> None:
         """Let the replica's process end; it is told to, and then given some seconds."""
         replica.state = "stopping"
-        replica.tell({"type": "close"})
         if replica.process:
+            replica.tell({"type": "end" if replica.process.stays else "close"})
             threading.Thread(target=replica.process.end, kwargs={"patient": True}, daemon=True).start()
 
     def serve(self, role: str, handler: Handler) -> tuple[str, str]:
@@ -113,12 +130,13 @@ class ProcessSupervisor:
             process = replica.process
             if process:
                 # An idle engine leaves by itself at once; a batch or a load in progress is not worth waiting for.
-                process.end(patient=replica.state == "ready" and not replica.tracker.busy)
+                idle = replica.state == "ready" and not replica.tracker.busy
+                process.end(patient=idle and not process.stays)
                 process.forget()
         if self._hub:
             self._hub.close()
 
-    def end_if_stalled(self, replica: Replica, process: EngineProcess, limit: float) -> None:
+    def end_if_stalled(self, replica: Replica, process: EngineProcess | WarmProcess, limit: float) -> None:
         """End a process that has work and gave no sign of life for ``limit`` seconds (0: never)."""
         with self._lock:
             silent = time.monotonic() - replica.heard
@@ -126,7 +144,7 @@ class ProcessSupervisor:
         if stalled:
             process.kill(f"it gave no sign of life for {limit:g} s (evals_stall_timeout)")
 
-    def _end_if_load_hangs(self, replica: Replica, process: EngineProcess, load: LoadWatch) -> None:
+    def _end_if_load_hangs(self, replica: Replica, process: EngineProcess | WarmProcess, load: LoadWatch) -> None:
         if replica.state != "starting":
             return
         problem = load.problem()
@@ -147,13 +165,51 @@ class ProcessSupervisor:
             if replica is None or self.closing:
                 channel.close()
                 return
+        self._converse(replica, channel)
+
+    def _attach(self, replica: Replica, orders: dict[str, Any]) -> None:
+        """Use an engine that an earlier run has left, or start one that stays."""
+        from pytest_evals.engines.warm_process import attach_or_start
+
+        process: EngineProcess | WarmProcess | None = None
+        problem = "it is not known what it would be loaded from"
+        try:
+            process = attach_or_start(replica.spec, orders, self._warm)
+        except (OSError, ValueError, EvalsError) as error:
+            problem = str(error)
+        with self._lock:
+            if process is None:
+                self._owner.heard(replica, {"type": "noted", "text": f"is not kept warm: {problem}"})
+                if self.closing or replica.state != "starting":
+                    replica.state = "stopped"
+                    self._owner.ended(replica, None, loading=True)
+                    return
+                process = EngineProcess(orders)
+            self._begin(replica, process)
+            stays = not self.closing and replica.state == "starting"
+        channel = getattr(process, "channel", None)
+        if not stays:
+            # The run needs it no more: it has ended, or another model has the device.
+            if channel is not None:
+                channel.close()
+            process.end(patient=False)
+        elif channel is not None:
+            self._converse(replica, channel)
+
+    def _converse(self, replica: Replica, channel: Channel) -> None:
+        """Hear what a replica's process says until it is gone."""
+        with self._lock:
             replica.channel = channel
             replica.reader = threading.current_thread()
         while (message := channel.receive()) is not None:
             with self._lock:
                 self._owner.heard(replica, message)
+        with self._lock:
+            process = replica.process
+            if process is not None and process.stays and replica.state != "stopping":
+                process.lost()
 
-    def _watch(self, replica: Replica, process: EngineProcess) -> None:
+    def _watch(self, replica: Replica, process: EngineProcess | WarmProcess) -> None:
         """Wait for the end of a process."""
         load: LoadWatch | None = None
         while (status := process.wait(_WATCH_SECONDS)) is None:

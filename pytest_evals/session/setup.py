@@ -90,6 +90,13 @@ def recollection(settings: Settings, infos: dict[str, SuiteManifest]) -> ReuseCo
         raise pytest.UsageError(str(error)) from error
 
 
+def warm_lines(settings: Settings) -> list[str]:
+    """Return what the header says of engines that stay when the run has ended."""
+    if settings.warm:
+        return [f"evals: models stay loaded until no run has used them for {settings.warm:g} s (pytest-evals engines)"]
+    return ["evals: models do not stay loaded, since this is CI (--evals-warm)"] if settings.warm_refused else []
+
+
 # -- What is written at the end beside the artifact.
 
 

@@ -118,7 +118,7 @@ def _quiet() -> Iterator[None]:
     # A failed forward has garbage collected: all that was imported need not be looked at each time.
     gc.freeze()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine_module, "set_threads", lambda _replicas: torch.get_num_threads())
+        patch.setattr(engine_module, "set_threads", lambda *_: torch.get_num_threads())
         yield
     gc.unfreeze()
 

@@ -88,7 +88,7 @@ def copies(pool: EnginePool, model: str) -> list[Replica]:
 
 def pid(replica: Replica) -> int:
     assert replica.process is not None
-    return replica.process._popen.pid
+    return replica.process.pid
 
 
 def wait_until(condition: Callable[[], Any]) -> None:

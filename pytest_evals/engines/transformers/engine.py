@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,19 @@ from pytest_evals.engines.protocol import (
 )
 from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.engines.transformers import tensor_parallel
+from pytest_evals.engines.transformers.adapters import AdapterTurns
 from pytest_evals.engines.transformers.backends.protocol import AnySequence, Backend
 from pytest_evals.engines.transformers.chat_templates import ends_note
 from pytest_evals.engines.transformers.cpu.tuning import set_threads
 from pytest_evals.engines.transformers.encoding import RequestEncoder
+from pytest_evals.engines.transformers.kept_checks import KeptChecks, kept_checks
 from pytest_evals.engines.transformers.loading import LoadedModel, end_tokens, load_model
 from pytest_evals.engines.transformers.model_sampling import own_sampling
 from pytest_evals.engines.transformers.replies import GeneratedReply
-from pytest_evals.engines.transformers.selection import Backends, select_backend
+from pytest_evals.engines.transformers.selection import Backends
 from pytest_evals.engines.transformers.sequence import ScoringSequence, TokenSequence
 from pytest_evals.engines.transformers.usage import UsageMeter
+from pytest_evals.errors import ModelError
 from pytest_evals.generation import params_by_use
 from pytest_evals.hashing import content_hash
 from pytest_evals.media.parts import media_of
@@ -46,21 +50,36 @@ _PARAMS = params_by_use("no", "device", "host")
 class TransformersEngine:
     """A language model of transformers, generating in batches."""
 
-    def __init__(self, loaded: LoadedModel, backends: Backends, seconds: float = 0.0) -> None:
-        sampling = own_sampling(loaded.model.generation_config).to_dict()
-        own = {"generation_config": sampling} if sampling else {}
-        identity = {**loaded.identity, "version": VERSION, "loop": backends.name, **own}
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        backends: Backends,
+        seconds: float = 0.0,
+        turns: AdapterTurns | None = None,
+        adapter: str | None = None,
+    ) -> None:
         self.model, self.tokenizer = loaded.model, loaded.tokenizer
         self.info = EngineInfo(
             loaded.device,
             loaded.dtype,
             _context_of(loaded.model.config.get_text_config(decoder=True)),
-            identity,
-            notes=(*backends.notes, *_ends_notes(loaded)),
+            _identity(loaded, backends),
+            notes=(*backends.notes, *_code_notes(loaded), *_ends_notes(loaded)),
             rows=backends.budget.rows,
             seconds=seconds,
         )
         self.capabilities = Capabilities(True, _PARAMS, loaded.processor.kinds, loaded.processor.problem)
+        self._answers: dict[str, PendingRequest] = {}
+        self._ranks = loaded.ranks
+        self._turns = turns
+        self._adapter = adapter
+        self._waiting: dict[str | None, list[Request]] = {}
+        """Requests to other adapters than the one that is in."""
+        self._use(loaded if turns is None else turns.loaded, backends)
+
+    def _use(self, loaded: LoadedModel, backends: Backends) -> None:
+        """Answer with these weights from now on."""
+        self._identity = _identity(loaded, backends)
         self._intake = RequestEncoder(
             loaded, self.info, self.capabilities, None if backends.media is None else backends.media.encoder
         )
@@ -69,8 +88,7 @@ class TransformersEngine:
         # Requests that want to be alone are computed when nothing else is left to do.
         self._order = [self._loops[0], *([backends.media] if backends.media is not None else []), *self._loops[1:]]
         self._meter: UsageMeter = backends.meter
-        self._answers: dict[str, PendingRequest] = {}
-        self._ranks = loaded.ranks
+        self._tuning = backends.tuning
 
     def generate(self, requests: Inbox) -> Iterator[Event]:
         """See `Engine.generate`."""
@@ -78,10 +96,12 @@ class TransformersEngine:
         if self._ranks > 1 and not isinstance(requests, tensor_parallel.SharedInbox):
             requests = tensor_parallel.SharedInbox(requests)
         while True:
-            arrived = requests.take(wait=not any(self._order))
-            if not arrived and not any(self._order):
+            arrived = requests.take(wait=not self._busy)
+            if not arrived and not self._busy:
                 return
             yield from self._accept(arrived)
+            self._prepare(requests)
+            yield from self._turn()
             if self._media is not None:
                 yield from self._collect(self._media.feed())
             for loop in self._order:
@@ -107,15 +127,45 @@ class TransformersEngine:
     def close(self) -> None:
         """Nothing to do: the end of the process frees the device."""
 
-    def _accept(self, arrived: list[Request]) -> Iterator[Result]:
+    @property
+    def _busy(self) -> bool:
+        return bool(self._waiting) or any(self._order)
+
+    def _turn(self) -> Iterator[Event]:
+        """Where nothing else is left to do, put in the adapter that has waited longest, and take its requests."""
+        if not self._waiting or any(self._order):
+            return
+        adapter = next(iter(self._waiting))
+        requests = self._waiting.pop(adapter)
+        if self._turns is None:
+            why = "this engine has no adapters"
+            yield from (Result(request.id, error=Failure("engine", why)) for request in requests)
+            return
+        known = set(self.info.notes)
+        try:
+            backends = self._turns.turn_to(adapter)
+        except ModelError as error:
+            adapter, backends = None, self._turns.current
+            failure = Failure("engine", str(error), unloadable=True)
+            yield from (Result(request.id, error=failure) for request in requests)
+            requests = []
+        self._adapter = adapter
+        self._use(self._turns.loaded, backends)
+        yield from (Noted(note) for note in backends.notes if note not in known)
+        yield from self._accept(requests)
+
+    def _accept(self, arrived: Sequence[Request]) -> Iterator[Result]:
         """Hand rows of new requests to their loops; those that cannot be answered are answered with why."""
         rows: dict[bool, list[AnySequence]] = {False: [], True: []}
         for request in arrived:
+            if request.adapter != self._adapter:
+                self._waiting.setdefault(request.adapter, []).append(request)
+                continue
             accepted = self._intake.accept(request)
             if isinstance(accepted, Failure):
                 yield Result(request.id, error=accepted)
                 continue
-            self._answers[request.id] = PendingRequest(request, accepted, time.perf_counter(), self.info.identity)
+            self._answers[request.id] = PendingRequest(request, accepted, time.perf_counter(), self._identity)
             if self._media is not None and media_of(request.messages):
                 self._media.add(accepted)
             else:
@@ -124,6 +174,19 @@ class TransformersEngine:
             self._loops[0].add(rows[False])
         if rows[True]:
             self._loops[-1].add(rows[True])
+
+    def tune(self) -> None:
+        """Set up now what makes later answers faster: nothing is waited for."""
+        if self._tuning is not None:
+            self._tuning.run()
+
+    def _prepare(self, requests: Inbox) -> None:
+        """Let the rows of requests end soon that no one waits for, and set up what is worth it for those that are left."""
+        for key in requests.take_cancelled():
+            if key in self._answers:
+                self._answers[key].cancel()
+        if self._tuning is not None:
+            self._tuning.run_if_due(sum(answer.rows_left for answer in self._answers.values()))
 
     def _collect(self, rows: list[tuple[AnySequence, Failure | None]]) -> Iterator[Result]:
         """Yield the result of each request whose last row this was."""
@@ -136,25 +199,40 @@ class TransformersEngine:
                 yield answer.result(time.perf_counter())
 
 
-def load(spec: ModelSpec, options: dict[str, Any], report: Callable[[str], None]) -> TransformersEngine:
-    """Load the model that ``spec`` names, check how it can be run and measure what fits. Raises `ModelError`."""
+def load(
+    spec: ModelSpec, options: dict[str, Any], report: Callable[[str], None], *, quick: bool = False
+) -> TransformersEngine:
+    """Load the model that ``spec`` names, check how it can be run and measure what fits. Raises `ModelError`.
+
+    ``quick``: take what was found out when it was loaded before, and put off what takes a while to set up until there is enough to
+    compute.
+    """
     ranks = spec.options.get("tp", 1)
     if ranks > 1:
         report(f"starting {ranks} ranks")
         tensor_parallel.start(ranks, {"spec": spec.text, "root": str(Path.cwd()), "options": options})
-    return open_rank(spec, options, report)
+    return open_rank(spec, options, report, quick=quick)
 
 
-def open_rank(spec: ModelSpec, options: dict[str, Any], report: Callable[[str], None]) -> TransformersEngine:
+def open_rank(
+    spec: ModelSpec, options: dict[str, Any], report: Callable[[str], None], *, quick: bool = False
+) -> TransformersEngine:
     """Load what this process holds of the model: everything, or its part under tensor parallelism."""
     started = time.perf_counter()
     loaded = load_model(spec, options, report)
+    # Ranks must find the same out, each for itself.
+    checks = kept_checks(spec, options, loaded.identity["weights"]) if quick and loaded.ranks == 1 else KeptChecks()
     if loaded.device == "cpu":
-        set_threads(options.get("replicas", 1) * loaded.ranks)
-    backends = select_backend(loaded, spec, options)
+        set_threads(options.get("replicas", 1) * loaded.ranks, partial(checks.recall, "threads", int, timed=True))
+    turns, adapter = AdapterTurns(loaded, spec, options, checks, deferred=quick), options.get("adapter")
+    try:
+        backends = turns.turn_to(adapter)
+    except ModelError:
+        # Others may be asked too; its own requests will say why.
+        adapter, backends = None, turns.current
     seconds = time.perf_counter() - started
     report(f"loaded in {seconds:.1f} s")
-    return TransformersEngine(loaded, backends, seconds)
+    return TransformersEngine(loaded, backends, seconds, turns, adapter)
 
 
 # -- Rows -> the result of the request that they belong to.
@@ -178,6 +256,17 @@ class PendingRequest:
         self._open.discard(id(row))
         self._failure = self._failure or failure
         return not self._open
+
+    def cancel(self) -> None:
+        """Let rows end with their next token."""
+        for row in self._rows:
+            if isinstance(row, TokenSequence):
+                row.cancelled = True
+
+    @property
+    def rows_left(self) -> int:
+        """Rows that are not done."""
+        return len(self._open)
 
     def result(self, now: float) -> Result:
         """Return the result, at the time ``now``."""
@@ -231,6 +320,16 @@ def _context_of(config: Any) -> int | None:
     """Return the tokens that a model reads; `None` where it says nothing, or that any number will do."""
     size = getattr(config, "max_position_embeddings", None)
     return size if isinstance(size, int) and size > 0 else None
+
+
+def _identity(loaded: LoadedModel, backends: Backends) -> dict[str, Any]:
+    sampling = own_sampling(loaded.model.generation_config).to_dict()
+    own = {"generation_config": sampling} if sampling else {}
+    return {**loaded.identity, "version": VERSION, "loop": backends.name, **own}
+
+
+def _code_notes(loaded: LoadedModel) -> list[str]:
+    return ["code of the model's repository ran (?remote_code=true)"] if loaded.identity.get("remote_code") else []
 
 
 def _ends_notes(loaded: LoadedModel) -> list[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import psutil
@@ -23,7 +24,9 @@ from pytest_evals.engines.transformers.backends.stateful import StatefulBackend
 from pytest_evals.engines.transformers.cpu.linear import PackedWeights, lay_out
 from pytest_evals.engines.transformers.cpu.setup import speed_up
 from pytest_evals.engines.transformers.cuda.setup import DECODE_MODES, BlockBackend, enable_static_decode, tally_of
+from pytest_evals.engines.transformers.deferred_tuning import DeferredTuning
 from pytest_evals.engines.transformers.device import choose_budget, settle_on, shape_of, table_room
+from pytest_evals.engines.transformers.kept_checks import KeptChecks
 from pytest_evals.engines.transformers.loading import LoadedModel
 from pytest_evals.engines.transformers.multimodal import MediaEncoder
 from pytest_evals.engines.transformers.packed.media_embeddings import MediaEmbeddings, media_difference
@@ -36,9 +39,14 @@ from pytest_evals.engines.transformers.scheduling.scheduler import Scheduler
 from pytest_evals.engines.transformers.thresholds import certain_limit
 from pytest_evals.engines.transformers.usage import UsageMeter
 from pytest_evals.engines.transformers.verification import TOLERANCE, largest_difference
+from pytest_evals.engines.transformers.weights import mixes_rows
 from pytest_evals.errors import ModelError
 
 _LEAST_BYTES = 1 << 27
+_ANY = -1
+"""No length is too long."""
+_IN_FLIGHT: Mapping[bool | None, str] = {True: "with shared beginnings", False: "each by itself", None: "no"}
+"""How rows may come and go between tokens."""
 """Weights of a model for which loops are compiled: that takes seconds the first time, which a small one does not earn."""
 _ONE = BatchLimits(1, 1)
 _LAYOUT_SHARE = 0.25
@@ -60,27 +68,45 @@ class Backends:
     budget: BatchLimits
     meter: UsageMeter
     notes: list[str] = field(default_factory=list)
+    tuning: DeferredTuning | None = None
+    """What would make it faster, and is worth it only for more than a few requests."""
     media: MediaBackend | None = None
     """The loop for requests with images or audio; `None` for a model that reads texts only."""
     limit: int | None = None
     """Rows that may come to more tokens than this are computed with care: beyond it the model computes in another way."""
 
 
-def select_backend(loaded: LoadedModel, spec: ModelSpec, options: Mapping[str, Any]) -> Backends:
+def select_backend(
+    loaded: LoadedModel,
+    spec: ModelSpec,
+    options: Mapping[str, Any],
+    meter: UsageMeter | None = None,
+    checks: KeptChecks | None = None,
+    *,
+    deferred: bool = False,
+) -> Backends:
     """Choose the fastest way of running the model that gives its own logits. Raises `ModelError` for a refused wish.
+
+    What it takes is added to ``meter``, if there is one already. ``checks`` are what is known of the model. With ``deferred``, what
+    takes a while to set up is left to `Backends.tuning`.
 
     For measurements and tests, ``options`` may say how to ``decode``, a key of `DECODE_MODES`, whether loops are ``compiled``, and
     ``without`` which of `CPU_PARTS` to run.
     """
+    checks = KeptChecks() if checks is None else checks
     wish = spec.options.get("loop", "auto")
     on_cuda = loaded.device.startswith("cuda")
     if on_cuda:
         settle_on(loaded.device, loaded.dtype)
-    meter = UsageMeter(loaded.device)
+    meter = meter or UsageMeter(loaded.device)
     meter.usage.weights_bytes = sum(parameter.nbytes for parameter in loaded.model.parameters())
-    runner, limit, why_not = (
-        (None, None, "asked for with ?loop=generate") if wish == "generate" else _packed_runner(loaded)
-    )
+    alone = mixes_rows(loaded.model)
+    runner, limit, why_not = None, None, alone or "asked for with ?loop=generate"
+    if wish != "generate" and not alone:
+        runner, limit, why_not = _packed_runner(loaded, checks)
+    if runner is None and alone is None and getattr(loaded.model, "hf_quantizer", None) is not None:
+        # Their kernels may round a row otherwise beside others: where packing showed it, and where it was not tried.
+        alone = f"{why_not}, and quantised layers may compute a prompt otherwise beside others"
     if runner is None and wish == "packed":
         raise ModelError(f"model {spec.text!r} cannot be run with loop={wish}: {why_not}")
     notes = []
@@ -97,10 +123,19 @@ def select_backend(loaded: LoadedModel, spec: ModelSpec, options: Mapping[str, A
         budget = BatchLimits(**tensor_parallel.shared(dataclasses.asdict(budget)))
     if runner is None:
         backends = _generating(
-            loaded, budget, meter, why_not, exact=bool(options.get("exact")), in_flight=wish != "generate"
+            loaded,
+            Backends("generate", [], budget, meter),
+            alone or why_not,
+            checks,
+            exact=bool(options.get("exact") or alone),
+            in_flight=wish != "generate",
         )
     else:
         backends = _packing(loaded, runner, Backends("packed", [], budget, meter, notes, limit=limit), options)
+        _speed_up_on_cpu(loaded, runner, backends, options, checks)
+        # What reads media was written for layers as they are then.
+        if backends.tuning is not None and (loaded.processor.kinds or not deferred):
+            backends.tuning.run()
     if loaded.processor.kinds:
         backends.media = _media_backend(loaded, runner, backends, options)
     return backends
@@ -161,14 +196,7 @@ def _packing(loaded: LoadedModel, runner: ModelRunner, backends: Backends, optio
         runner.decoder.tally = tally_of(meter)
     elif loaded.device == "cpu" and "lookup" not in without:
         runner.guesser = PromptLookup(meter.guessed)
-    layout = PackedWeights()
-    if loaded.device == "cpu" and loaded.ranks == 1:
-        if "linear" not in without:
-            with runner.detached():
-                layout = lay_out(loaded.model, budget.rows, int(_own_share(loaded, options) * _LAYOUT_SHARE))
-        wanted = options.get("compiled", meter.usage.weights_bytes >= _LEAST_BYTES)
-        speed_up(runner, loaded.model, layout, budget.rows, compiled=bool(wanted), without=without)
-    reference = ReferenceBackend(loaded.model, runner, layout, meter, loaded.device)
+    reference = ReferenceBackend(loaded.model, runner, PackedWeights(), meter, loaded.device)
     sampler = Sampler(reference if options.get("exact") else None)
     runner.use(tensor_parallel.SharedSampler(sampler) if loaded.ranks > 1 else sampler)
     kept_in = None if "retention" in without else runner.slots
@@ -186,24 +214,57 @@ def _packing(loaded: LoadedModel, runner: ModelRunner, backends: Backends, optio
     return backends
 
 
+def _speed_up_on_cpu(
+    loaded: LoadedModel, runner: ModelRunner, backends: Backends, options: Mapping[str, Any], checks: KeptChecks
+) -> None:
+    """Put what makes a packed model faster on a CPU into ``backends.tuning``."""
+    reference = backends.loops[-1]
+    if loaded.device != "cpu" or loaded.ranks > 1 or not isinstance(reference, ReferenceBackend):
+        return
+    rows, without = backends.budget.rows, frozenset(options.get("without", ()))
+    wanted = bool(options.get("compiled", backends.meter.usage.weights_bytes >= _LEAST_BYTES))
+
+    def tune() -> None:
+        with runner.detached():
+            # With slots of its own: rows may be under way.
+            trial = ModelRunner(loaded.model, loaded.device, 1)
+            if "linear" not in without:
+                with trial.detached():
+                    room = int(_own_share(loaded, options) * _LAYOUT_SHARE)
+                    lay_out(loaded.model, rows, room, reference.layout, partial(_recall_name, checks))
+            speed_up(trial, loaded.model, reference.layout, rows, compiled=wanted, without=without, checks=checks)
+        runner.threads, runner.shortlist = trial.threads, trial.shortlist
+        checks.keep()
+
+    backends.tuning = DeferredTuning(tune, backends.meter)
+
+
+def _recall_name(checks: KeptChecks, name: str, find: Callable[[], str]) -> str:
+    return checks.recall(name, str, find, timed=True)
+
+
 def _generating(
-    loaded: LoadedModel, budget: BatchLimits, meter: UsageMeter, why_not: str, *, exact: bool, in_flight: bool
+    loaded: LoadedModel, backends: Backends, why_not: str, checks: KeptChecks, *, exact: bool, in_flight: bool
 ) -> Backends:
-    """Return the backends of a model that cannot be packed. ``exact``: as if nothing else were computed. ``in_flight``: rows may come and
-    go between tokens, where the model allows it.
+    """Return the backends of a model that cannot be packed; what is known of it is in ``backends``. ``exact``: as if nothing else
+    were computed. ``in_flight``: rows may come and go between tokens, where the model allows it.
     """
+    budget, meter = backends.budget, backends.meter
     alone = GenerateBackend(loaded.model, _ONE, meter, loaded.device, pads=False)
-    limit = certain_limit(loaded.model)
     if exact:
         note = f"runs through transformers' generate, one prompt at a time for exactness: {why_not}"
-        return Backends("generate", [alone], dataclasses.replace(budget, rows=1), meter, [note], limit=limit)
-    together, pads, limit = batching_of(loaded.model)
-    if in_flight and together and limit is None and (shares := shares_in_flight(loaded)) is not None:
-        stateful = StatefulBackend(loaded.model, budget, meter, loaded.device, scoring=alone, shares=shares)
-        note = f"runs in flight over transformers' own cache: {why_not}"
-        # `alone` is asked for one row at a time by two sides: each needs a queue of its own.
-        apart = GenerateBackend(loaded.model, _ONE, meter, loaded.device, pads=False)
-        return Backends("stateful", [stateful, apart], budget, meter, [note])
+        single = dataclasses.replace(budget, rows=1)
+        return Backends("generate", [alone], single, meter, [note], limit=certain_limit(loaded.model))
+    together, pads, limit = checks.recall("batching", list, lambda: list(batching_of(loaded.model)))
+    if in_flight and together and limit is None:
+        found = checks.recall("in flight", str, lambda: _IN_FLIGHT[shares_in_flight(loaded)])
+        if found != _IN_FLIGHT[None]:
+            shares = found == _IN_FLIGHT[True]
+            stateful = StatefulBackend(loaded.model, budget, meter, loaded.device, scoring=alone, shares=shares)
+            note = f"runs in flight over transformers' own cache: {why_not}"
+            # `alone` is asked for one row at a time by two sides: each needs a queue of its own.
+            apart = GenerateBackend(loaded.model, _ONE, meter, loaded.device, pads=False)
+            return Backends("stateful", [stateful, apart], budget, meter, [note])
     usual = GenerateBackend(
         loaded.model, budget if together else _ONE, meter, loaded.device, pads=pads and together, limit=limit
     )
@@ -216,7 +277,7 @@ def _generating(
     return Backends("generate", [usual, alone], budget, meter, [note], limit=limit)
 
 
-def _packed_runner(loaded: LoadedModel) -> tuple[ModelRunner | None, int | None, str]:
+def _packed_runner(loaded: LoadedModel, checks: KeptChecks) -> tuple[ModelRunner | None, int | None, str]:
     """Return a runner that computes what the model computes, and up to which length if not any; or why there is none."""
     model = loaded.model
     config = model.config
@@ -231,9 +292,12 @@ def _packed_runner(loaded: LoadedModel) -> tuple[ModelRunner | None, int | None,
     before = attention_of(model)
     try:
         runner = ModelRunner(model, loaded.device, 1)
-        difference = largest_difference(model, runner, text.vocab_size)
+        difference = checks.recall(
+            "difference of logits", float, lambda: largest_difference(model, runner, text.vocab_size)
+        )
         if difference <= TOLERANCE.get(model.dtype, 1e-3):
-            return runner, packed_limit(model, runner, text.vocab_size), ""
+            limit = checks.recall("length", int, lambda: packed_limit(model, runner, text.vocab_size) or _ANY)
+            return runner, None if limit == _ANY else limit, ""
         reason = f"its logits would differ by {difference:.1%}"
     except Exception as error:  # noqa: BLE001 - a model's own code may do anything with attention that it does not know
         reason = f"its attention cannot be plugged in ({type(error).__name__}: {error})"

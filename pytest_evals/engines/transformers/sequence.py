@@ -71,6 +71,8 @@ class TokenSequence:
         self.sample = sample
         self.generated: list[int] = []
         self.logprobs: list[float] = []
+        self.cancelled = False
+        """No one waits for it any more: it ends with its next token."""
         self.finish_reason: FinishReason | None = None
         self.reply: GeneratedReply | None = None
         """The parts of what was generated, once it has ended."""
@@ -179,7 +181,7 @@ class TokenSequence:
             self._end("stop", cut)
         elif grammar_ended:
             self._end("stop", self._read(self.generated))
-        elif len(self.generated) >= self.max_new_tokens:
+        elif self.cancelled or len(self.generated) >= self.max_new_tokens:
             self._end("length", self._read(self.generated))
         return self.finish_reason is not None
 

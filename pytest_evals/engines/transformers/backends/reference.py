@@ -28,7 +28,7 @@ class ReferenceBackend:
     def __init__(self, model: Any, runner: ModelRunner, layout: PackedWeights, meter: UsageMeter, device: str) -> None:
         self._model = model
         self._runner = runner
-        self._layout = layout
+        self.layout = layout
         self._device = device
         self._inner = GenerateBackend(model, BatchLimits(1, 1), meter, device, pads=False)
         takes = inspect.signature(model.forward).parameters
@@ -49,7 +49,7 @@ class ReferenceBackend:
     @contextmanager
     def plainly(self) -> Iterator[None]:
         """Have the model compute as transformers made it."""
-        with self._runner.detached(), self._layout.off():
+        with self._runner.detached(), self.layout.off():
             yield
 
     @torch.inference_mode()

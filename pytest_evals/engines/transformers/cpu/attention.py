@@ -6,7 +6,7 @@ and shared prefixes are products of many queries, for which torch has good kerne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,13 +41,13 @@ def heads_of(config: Any) -> Heads:
     return Heads(keys, heads // keys, getattr(config, "head_dim", None) or config.hidden_size // heads)
 
 
-def compiled_threads(config: Any) -> int | None:
+def compiled_threads(config: Any, recall: Callable[[Callable[[], bool]], bool] = lambda find: find()) -> int | None:
     """Return the threads with which compiled loops compute; `None` where there are none, or operators are faster for
-    attention with the heads of ``config``.
+    attention with the heads of ``config``. ``recall`` is called with what finds out whether loops are faster, and may know it.
     """
     try:
         threads = torch.get_num_threads()
-        return threads if _is_faster(threads, heads_of(config)) else None
+        return threads if recall(lambda: _is_faster(threads, heads_of(config))) else None
     except Exception:  # noqa: BLE001 - no numba, one that does not go with this numpy, another OpenMP: torch computes
         return None
 

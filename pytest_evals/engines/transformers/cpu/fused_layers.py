@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pytest_evals.engines.transformers.cpu.numba import layers
-
 if TYPE_CHECKING:
     from pytest_evals.engines.transformers.cpu.linear import PackedWeights
 
@@ -196,7 +194,8 @@ OPERATORS = FusedOps(_norm, lambda activate, gates, values: activate(gates).mul_
 
 
 def compiled_ways(threads: int) -> FusedOps:
-    """Return the ways that compute in so many threads."""
+    """Return the ways that compute in so many threads. Needs numba, whose import and loops take a second."""
+    from pytest_evals.engines.transformers.cpu.numba import layers
 
     def make_norm(weight: Tensor, eps: float) -> ApplyFused:
         size = len(weight)

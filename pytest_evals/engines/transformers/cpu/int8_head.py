@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from pytest_evals.engines.transformers.cpu.linear import is_plain
 from pytest_evals.engines.transformers.cpu.tuning import least_seconds
 from pytest_evals.engines.transformers.sequence import TokenSequence
 
@@ -118,18 +119,20 @@ class HeadTokens:
 
 
 @torch.inference_mode()
-def make_shortlist(model: Any, rows: int, threads: int) -> Int8ArgmaxHead | None:
+def make_shortlist(
+    model: Any, rows: int, threads: int, recall: Callable[[Callable[[], bool]], bool] = lambda find: find()
+) -> Int8ArgmaxHead | None:
     """Return a shortlist that stands in for the model's output layer, if one can be made and is faster.
 
-    The model must compute with its own attention.
+    The model must compute with its own attention. ``recall`` is called with what finds out whether it is faster, and may know it.
     """
     head = model.get_output_embeddings()
-    if type(head) is not torch.nn.Linear or head.weight.dtype != torch.float32:
+    if type(head) is not torch.nn.Linear or not is_plain(head.weight):
         return None
     try:
         sample = _sample(model, head)
         shortlist = Int8ArgmaxHead(head, sample, threads)
-        if not shortlist.is_faster(sample, rows):
+        if not recall(lambda: shortlist.is_faster(sample, rows)):
             return None
     except (RuntimeError, AttributeError, ImportError):
         # Not every build of torch has these operators, not every machine numba.

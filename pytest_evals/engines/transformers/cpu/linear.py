@@ -79,21 +79,49 @@ class PackedWeights:
             self.active = True
 
 
-def lay_out(model: Any, rows: int, free: int) -> PackedWeights:
-    """Pack the model's linear layers for batches of ``rows``, where that is faster, within ``free`` bytes of memory."""
-    layout = PackedWeights()
+def lay_out(
+    model: Any,
+    rows: int,
+    free: int,
+    layout: PackedWeights | None = None,
+    recall: Callable[[str, Callable[[], str]], str] = lambda _, find: find(),
+) -> PackedWeights:
+    """Pack the model's linear layers for batches of ``rows``, where that is faster, within ``free`` bytes of memory; return the
+    ``layout`` with what was packed.
+
+    ``recall`` is called with a name and what finds the name of a kernel out, "" for torch's own, and may know it.
+    """
+    layout = PackedWeights() if layout is None else layout
     by_shape: dict[tuple[int, ...], list[FusedLinear]] = {}
     for joint in find_joints(model):
         by_shape.setdefault(joint.shape, []).append(joint)
     if sum(joint.nbytes for alike in by_shape.values() for joint in alike) > free:
         return layout
     for alike in by_shape.values():
-        kernel = fastest(alike, rows)
+        shape = "x".join(map(str, alike[0].shape))
+        kernel = kernel_named(recall(f"linear {shape}, {rows} rows", lambda alike=alike: _fastest_name(alike, rows)))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
         if kernel is not None:
             for joint in alike:
                 joint.replace(kernel, rows, layout)
             layout.packed[kernel.name] = layout.packed.get(kernel.name, 0) + sum(len(joint.layers) for joint in alike)
     return layout
+
+
+def _fastest_name(joints: Sequence[FusedLinear], rows: int) -> str:
+    kernel = fastest(joints, rows)
+    return "" if kernel is None else kernel.name
+
+
+def kernel_named(name: str) -> LinearKernel | None:
+    """Return the kernel of this name, `None` where there is none here."""
+    for make in KERNELS:
+        try:
+            kernel = make()
+        except (RuntimeError, AttributeError):
+            continue
+        if kernel.name == name:
+            return kernel
+    return None
 
 
 @torch.inference_mode()
@@ -138,6 +166,11 @@ def _seconds(apply: Callable[..., Tensor], values: Tensor, weights: Sequence[Ten
     for weight in weights:
         apply(values, weight, None)
     return time.perf_counter() - started
+
+
+def is_plain(weight: Tensor) -> bool:
+    """Tell whether a weight is plain numbers, and none of the tensors that keep them quantised under a dtype of floats."""
+    return type(weight.data) is Tensor and weight.dtype == torch.float32
 
 
 # -- Linear layers that read the same input, as query, key and value do: multiplied as one.
@@ -229,9 +262,7 @@ def find_joints(model: Any) -> list[FusedLinear]:
     layers = [
         module
         for module in model.modules()
-        if type(module) is torch.nn.Linear
-        and module.weight.numel() >= _LEAST_SIZE
-        and module.weight.dtype == torch.float32
+        if type(module) is torch.nn.Linear and module.weight.numel() >= _LEAST_SIZE and is_plain(module.weight)
     ]
     hooks = [layer.register_forward_pre_hook(note) for layer in layers]
     try:

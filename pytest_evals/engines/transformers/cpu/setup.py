@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from pytest_evals.engines.transformers.cpu.attention import compiled_threads
 from pytest_evals.engines.transformers.cpu.fused_layers import FusedOps, fuse_layers
 from pytest_evals.engines.transformers.cpu.int8_head import make_shortlist
 from pytest_evals.engines.transformers.cpu.linear import PackedWeights
+from pytest_evals.engines.transformers.kept_checks import KeptChecks
 from pytest_evals.engines.transformers.packed.model_runner import ModelRunner
 from pytest_evals.engines.transformers.sampler import Sampler
 from pytest_evals.engines.transformers.verification import (
@@ -34,26 +36,36 @@ def speed_up(
     *,
     compiled: bool,
     without: frozenset[str] = frozenset(),
+    checks: KeptChecks | None = None,
 ) -> None:
     """Let the runner compute as fast as can be on this CPU, in batches of ``rows``: parts of layers in fewer passes, and, if
     loops may be ``compiled``, which takes seconds, by these where they are faster and give the model's own logits. ``without``: parts
-    that are left out, for measurements.
+    that are left out, for measurements. ``checks``: what is known of the model.
     """
+    checks = KeptChecks() if checks is None else checks
     config = model.config.get_text_config(decoder=True)
-    threads = compiled_threads(config) if compiled else None
+    threads = (
+        compiled_threads(config, partial(checks.recall, "loops are faster", bool, timed=True)) if compiled else None
+    )
     if "fused" not in without:
         with runner.detached():
             fuse_layers(model, layout, _ways_of(threads))
     if threads is None:
         return
     runner.threads = None if "attention" in without else threads
-    if runner.threads is not None and not _is_right(lambda: difference_beyond(model, runner, config.vocab_size)):
+    if runner.threads is not None and not checks.recall(
+        "loops are right", bool, lambda: _is_right(lambda: difference_beyond(model, runner, config.vocab_size))
+    ):
         runner.threads = None
     if "head" in without:
         return
     with runner.detached():
-        runner.shortlist = make_shortlist(model, rows, threads)
-    if runner.shortlist is not None and not _is_right(lambda: _shortfall(runner, model)):
+        runner.shortlist = make_shortlist(
+            model, rows, threads, partial(checks.recall, f"head is faster, {rows} rows", bool, timed=True)
+        )
+    if runner.shortlist is not None and not checks.recall(
+        "head is right", bool, lambda: _is_right(lambda: _shortfall(runner, model))
+    ):
         runner.shortlist = None
 
 

@@ -42,12 +42,19 @@ def fastest(numbers: Sequence[int], measure: Callable[[int], float]) -> int:
     return best if times[best] * _LEAST_GAIN < times[numbers[0]] else numbers[0]
 
 
-def set_threads(replicas: int) -> int:
-    """Let torch compute with as many threads as are fastest here, and return their number."""
-    numbers = candidates(torch.get_num_threads(), _allowed(), _quota(), replicas)
-    chosen = fastest(numbers, _seconds)
+def set_threads(replicas: int, recall: Callable[[Callable[[], int]], int] = lambda find: find()) -> int:
+    """Let torch compute with as many threads as are fastest here, and return their number. ``recall`` is called with what finds it
+    out, and may know it.
+    """
+    numbers = candidates(torch.get_num_threads(), *processors(), replicas)
+    chosen = recall(lambda: fastest(numbers, _seconds))
     torch.set_num_threads(chosen)
     return chosen
+
+
+def processors() -> tuple[int, float | None]:
+    """Return how many processors this process may run on, and the limit of its control group in processors, if there is one."""
+    return _allowed(), _quota()
 
 
 def _seconds(threads: int) -> float:
