@@ -43,11 +43,11 @@ from pytest_evals.engines.transformers.weights import mixes_rows
 from pytest_evals.errors import ModelError
 
 _LEAST_BYTES = 1 << 27
+"""Weights of a model for which loops are compiled: that takes seconds the first time, which a small one does not earn."""
 _ANY = -1
 """No length is too long."""
 _IN_FLIGHT: Mapping[bool | None, str] = {True: "with shared beginnings", False: "each by itself", None: "no"}
 """How rows may come and go between tokens."""
-"""Weights of a model for which loops are compiled: that takes seconds the first time, which a small one does not earn."""
 _ONE = BatchLimits(1, 1)
 _LAYOUT_SHARE = 0.25
 """Share of the free memory that packed copies of the weights may take."""
@@ -204,7 +204,7 @@ def _packing(loaded: LoadedModel, runner: ModelRunner, backends: Backends, optio
     usual_loop: Backend = (BlockBackend if runner.decoder else PackedBackend)(scheduler, runner, meter, loaded.device)
     if backends.limit is not None:
         # Its own queue: `reference` is for requests that want to be alone.
-        beyond = ReferenceBackend(loaded.model, runner, layout, meter, loaded.device)
+        beyond = ReferenceBackend(loaded.model, runner, reference.layout, meter, loaded.device)
         usual_loop = ByLength(usual_loop, beyond, backends.limit)
         backends.notes.append(
             f"prompts that may come to more than {backends.limit} tokens with their answers run through transformers' generate, one at "
