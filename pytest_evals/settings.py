@@ -16,6 +16,7 @@ import pytest
 from pytest_evals.artifacts.locating import locate
 from pytest_evals.engines.embedded import EMBEDDED
 from pytest_evals.engines.kinds import engine_names
+from pytest_evals.engines.prices import Prices, parse_prices
 from pytest_evals.engines.spec import parse_spec
 from pytest_evals.errors import ArtifactError, EvalsError, did_you_mean
 from pytest_evals.fixtures.limits import CallLimits
@@ -40,6 +41,7 @@ class Settings:
     models: tuple[str, ...]
     default_models: tuple[str, ...]
     aliases: dict[str, str]
+    prices: Prices
     gates: tuple[Gate, ...]
     artifact: Path | None
     html: Path | None
@@ -116,6 +118,7 @@ def read_settings(config: pytest.Config) -> Settings:
         models=_models("--evals-model", config.getoption("evals_model") or [], here, root, aliases),
         default_models=_models("evals_models", config.getini("evals_models"), root, root, aliases),
         aliases=aliases,
+        prices=_prices(config, aliases),
         gates=(
             *_gates("evals_gates", config.getini("evals_gates")),
             *_gates("--evals-gate", config.getoption("evals_gate") or []),
@@ -191,6 +194,13 @@ def _aliases(config: pytest.Config) -> dict[str, str]:
             raise pytest.UsageError(f"evals_aliases: {line!r} is not 'name = spec'")
         aliases[name] = spec
     return aliases
+
+
+def _prices(config: pytest.Config, aliases: dict[str, str]) -> Prices:
+    try:
+        return parse_prices(config.getini("evals_prices"), aliases)
+    except EvalsError as error:
+        raise pytest.UsageError(f"evals_prices: {error}") from error
 
 
 def _models(option: str, written: list[str], base: Path, root: Path, aliases: dict[str, str]) -> tuple[str, ...]:
