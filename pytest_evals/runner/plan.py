@@ -23,7 +23,7 @@ CHARACTERS_PER_TOKEN = 4
 class ModelPlan:
     """The work of one model. ``distinct`` are the requests without those that an identical one answers, ``known`` those of
     them whose answer is known from before (`None`: that is not known yet), ``failing`` those that a replay cannot answer.
-    Tokens are those of the rest, estimated from characters.
+    Tokens are those of the rest: ``counted`` by a tokenizer, or estimated from characters.
     """
 
     spec: ModelSpec
@@ -35,6 +35,7 @@ class ModelPlan:
     longest_tokens: int
     max_new_tokens: int
     footprint: Footprint | None
+    counted: bool = False
 
     @property
     def left(self) -> int:
@@ -79,7 +80,8 @@ def _model_plan(spec: ModelSpec, requests: Sequence[Request], memory: AnswerCach
     computed = list(distinct.values())
     known = known_answers(memory, spec.text, computed, settings.root, settings.engine_options)
     left = [request for request in computed if request.id not in known.answered | known.failing]
-    lengths = [_tokens(request) for request in left]
+    counter = spec.kind.counter(spec) if left else None
+    lengths = [(counter or _tokens)(request) for request in left]
     return ModelPlan(
         spec=spec,
         requests=len(requests),
@@ -90,6 +92,7 @@ def _model_plan(spec: ModelSpec, requests: Sequence[Request], memory: AnswerCach
         longest_tokens=max(lengths, default=0),
         max_new_tokens=sum(map(_most_new_tokens, left)),
         footprint=spec.kind.footprint(spec),
+        counted=counter is not None,
     )
 
 

@@ -436,6 +436,56 @@ def test_plain_prompts_go_to_completions_and_choices_are_weighed_there(serve: Se
     assert error(spec, request("x", json_schema={}))[0] == "unsupported"
 
 
+def weighed(text: str) -> list[Any]:
+    """A prompt's tokens as vLLM's ``prompt_logprobs`` has them: by id, with the likeliest one where that is another."""
+    words = [word if place == 0 else f" {word}" for place, word in enumerate(text.split(" "))]
+    entries: list[Any] = [None]
+    for word in words[1:]:
+        found = {str(len(word) + 100): {"logprob": -float(len(word)), "rank": 3, "decoded_token": word}}
+        if word != " blue":
+            found["7"] = {"logprob": -0.5, "rank": 1, "decoded_token": " so"}
+        entries.append(found)
+    return entries
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_choices_are_weighed_by_prompt_logprobs_where_there_is_no_echo(serve: Serve, *, inside: bool) -> None:
+    def script(body: Body, _asked: int) -> Reply:
+        if not body.get("prompt_logprobs"):
+            return Reply(status=400, error={"message": "echo is not supported"}) if body.get("echo") else Reply("fine")
+        choice = {"index": 0, "text": "x", "finish_reason": "length"}
+        found = {"prompt_logprobs": weighed(said(body))}
+        answered = {"choices": [{**choice, **found}]} if inside else {"choices": [choice], **found}
+        return Reply(raw=json.dumps(answered))
+
+    server = serve(script)
+    choices = (" blue", " very green", "s")
+    found = results(
+        f"tiny@{server.url}?template=none",
+        request("The sky is", choices=choices[:2]),
+        request("a b", choices=choices[2:]),
+    )
+    likelihoods = found["The sky is"].answer.likelihoods
+    assert likelihoods is not None
+    assert [(each.logprob, each.tokens, each.bytes, each.greedy) for each in likelihoods] == [
+        (-5.0, 1, 5, True),
+        (-11.0, 2, 11, False),
+    ]
+    assert found["The sky is"].answer.prompt_tokens == 3
+    failure = found["a b"].error
+    assert failure is not None
+    assert "'s' does not begin where a token begins" in failure.message
+
+
+def test_prompt_logprobs_that_cannot_be_read_are_no_likelihoods(serve: Serve) -> None:
+    odd = [[None, None, {}], [None, {"5": {"logprob": -1.0}}], "none", [None, {"5": -1.0}, {"6": -1.0}, {"7": -1.0}]]
+    for value in odd:
+        raw = json.dumps({"choices": [{"text": "x", "prompt_logprobs": value}]})
+        server = serve(lambda body, _asked, raw=raw: Reply(raw=raw) if body.get("prompt_logprobs") else Reply("x"))
+        kind, message = error(f"tiny@{server.url}?template=none", request("x", choices=(" a", " b")))
+        assert (kind, "does not give the log-probabilities of a prompt" in message) == ("unsupported", True)
+
+
 def test_choices_are_refused_where_the_server_shows_no_likelihoods(serve: Serve) -> None:
     server = serve()
     kind, message = error(f"tiny@{server.url}?template=none", request("x", choices=(" a", " b")))
