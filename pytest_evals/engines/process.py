@@ -37,6 +37,9 @@ _ENVIRONMENT = {
 class EngineProcess:
     """A fresh interpreter that runs `worker`. What it prints goes to a log, of which an error shows the end."""
 
+    lost = False
+    """Whether the machine went, and not the process alone; one on this machine is never lost."""
+
     def __init__(self, orders: dict[str, Any]) -> None:
         descriptor, name = tempfile.mkstemp(prefix="evals-engine-", suffix=".log")
         self._log = Path(name)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pytest_evals.completion import text_of
+from pytest_evals.completion import Failure, text_of
 from pytest_evals.engines.device_policy import ModelStatus
 from pytest_evals.engines.protocol import EngineInfo, Request, Result
 from pytest_evals.engines.replica import Replica, ReplicaState
@@ -14,6 +15,8 @@ from pytest_evals.engines.request_tracker import RequestTracker, request_key
 from pytest_evals.engines.resources import gpu_count
 from pytest_evals.engines.spec import ModelSpec, parse_spec
 
+MOST_LOSSES = 5
+"""Machines that may go while they compute a request; then it may be what ends them."""
 AHEAD = 2
 """Batches that a replica is given at a time: enough to keep it busy, few enough that the others share the rest."""
 
@@ -30,7 +33,9 @@ class ReplicaSet:
         self.replicas = [
             Replica(spec, RequestTracker(deduplicates=spec.deduplicates), number) for number in range(replicas)
         ]
-        self._need = spec.kind.footprint(spec)
+        # What is on other machines takes nothing of this one.
+        self._need = None if spec.on_ray else spec.kind.footprint(spec)
+        self._losses: Counter[str] = Counter()
         self._backlog: dict[str, list[Request]] = {}
         self._waiting: set[str] = set()
         self.predicted_info: EngineInfo | None = None
@@ -120,6 +125,18 @@ class ReplicaSet:
         """Leave the work of a replica that cannot be loaded again to the others."""
         self._put_off(replica.tracker.take_back())
 
+    def hand_on(self, replica: Replica, how: str) -> list[Result]:
+        """Leave the work of a replica whose machine went to whichever is free first; return the errors of requests during which that
+        happened `MOST_LOSSES` times.
+        """
+        self._losses.update(replica.tracker.started_ids)
+        given_up, going_on = [], []
+        for request in replica.tracker.take_back():
+            (given_up if self._losses[request.id] >= MOST_LOSSES else going_on).append(request)
+        self._put_off(going_on)
+        message = f"{MOST_LOSSES} machines went while they computed this request; the last process {how}"
+        return [Result(request.id, error=Failure("engine", message)) for request in given_up]
+
     def pending(self) -> list[Request]:
         """Return what no copy has been sent, without what an identical request will answer."""
         sent = [request for replica in self.replicas for request in replica.tracker.pending()]
@@ -161,7 +178,10 @@ def replicas_of(spec: ModelSpec, device: str, gpus: int) -> int:
     if wish != "auto":
         return int(wish)
     alone = (
-        not spec.kind.on_each_gpu or spec.options.get("device", device) not in ("auto", "cuda") or "tp" in spec.options
+        spec.on_ray
+        or not spec.kind.on_each_gpu
+        or spec.options.get("device", device) not in ("auto", "cuda")
+        or "tp" in spec.options
     )
     return 1 if alone else max(1, gpus)
 

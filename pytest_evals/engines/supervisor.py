@@ -71,7 +71,8 @@ class ProcessSupervisor:
         replica.state = "starting"
         replica.token = secrets.token_hex(8)
         address, key = self.listen()
-        replica.process = EngineProcess(
+        replica.process = self._process(
+            replica,
             {
                 "address": address,
                 "key": key,
@@ -81,9 +82,16 @@ class ProcessSupervisor:
                 "date": run_date().isoformat(),
                 "journal": None if self._journal is None else str(self._journal),
                 "path": [str(self._root), *(entry for entry in sys.path if entry)],
-            }
+            },
         )
         threading.Thread(target=self._watch, args=(replica, replica.process), name="evals-watch", daemon=True).start()
+
+    def _process(self, replica: Replica, orders: dict[str, Any]) -> EngineProcess:
+        if not replica.spec.on_ray:
+            return EngineProcess(orders)
+        from pytest_evals.engines.ray.process import RayProcess
+
+        return RayProcess(orders, replica.spec, self._connected)  # type: ignore[return-value,arg-type]  # it does what is asked of a process here, and its channel what is of one
 
     def unload(self, replica: Replica) -> None:
         """Let the replica's process end; it is told to, and then given some seconds."""
@@ -170,6 +178,7 @@ class ProcessSupervisor:
         with self._lock:
             orderly = replica.state == "stopping" or replica.failure is not None or self.closing
             loading = replica.state == "starting"
+            replica.lost = process.lost
             replica.state, replica.channel, replica.reader, replica.process = "stopped", None, None, None
             replica.archive_usage()
             crash = None if orderly else process.exit_report(status)

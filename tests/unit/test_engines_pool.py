@@ -32,6 +32,7 @@ class FakeProcess:
     """A process that ends when it is told to."""
 
     pid = 0
+    lost = False
 
     def __init__(self, orders: dict[str, Any]) -> None:
         self.orders = orders

@@ -1,0 +1,159 @@
+"""Runs a model on a Ray cluster of two nodes on this machine, and kills one of them in the middle.
+
+    python -m campaigns.ray_cluster              # the embedded model; some minutes
+    python -m campaigns.ray_cluster --cases 40   # fewer requests
+
+Needs ray: pip install 'pytest-evals-hf[ray]'. Each trial asks the same requests, and compares the texts with those of one process
+on this machine. The table says how long each took, from the first request to the last answer; loading is told apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from pytest_evals.completion import Message
+from pytest_evals.engines.pool import EnginePool
+from pytest_evals.engines.protocol import Request, Result
+from pytest_evals.generation import GenerationParams
+
+OPTIONS = {"device": "cpu", "dtype": "fp32", "batch": "auto", "exact": False}
+SECONDS = 900.0
+_STORE = 80 * 2**20
+
+
+@dataclass
+class Trial:
+    """What became of the requests. ``texts`` by their id; ``seconds`` without the load, ``delivered`` is how often each was answered."""
+
+    name: str
+    texts: dict[str, str] = field(default_factory=dict)
+    delivered: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    loading: float = 0.0
+    shares: list[int] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+    def check(self, expected: Trial) -> str:
+        """Say what is wrong, compared with one process here."""
+        lost = expected.texts.keys() - self.texts.keys()
+        twice = [key for key, times in self.delivered.items() if times > 1]
+        other = [key for key, text in self.texts.items() if expected.texts.get(key) != text]
+        problems = [(len(lost), "lost"), (len(twice), "twice"), (len(other), "other texts")]
+        return ", ".join(f"{count} {what}" for count, what in problems if count) or "the same texts"
+
+
+def ask(model: str, requests: Sequence[Request], name: str, after: tuple[int, Any] | None = None) -> Trial:
+    """Ask a model everything. ``after``: so many answers, do something."""
+    trial, over, lock = Trial(name), threading.Event(), threading.Lock()
+    began: list[float] = []
+    pool = EnginePool(Path.cwd(), OPTIONS, stall_seconds=120.0)
+    pool.on_first_request = lambda: began.append(time.monotonic())
+    started = time.monotonic()
+
+    def deliver(results: list[Result]) -> None:
+        with lock:
+            before = len(trial.texts)
+            for result in results:
+                trial.delivered[result.id] += 1
+                trial.texts[result.id] = result.completion.text if result.completion else f"({result.error})"
+            if after and before < after[0] <= len(trial.texts):
+                threading.Thread(target=after[1], daemon=True).start()
+            if len(trial.texts) == len(requests):
+                over.set()
+
+    try:
+        pool.subscribe([_named(request, model) for request in requests], deliver)
+        over.wait(SECONDS)
+        trial.seconds = time.monotonic() - (began[0] if began else started)
+        trial.loading = (began[0] if began else time.monotonic()) - started
+        trial.shares = [replica.done for replica in pool.all_replicas()]
+        trial.said = list(pool.incidents)
+    finally:
+        pool.close()
+    return trial
+
+
+def _named(request: Request, model: str) -> Request:
+    return Request(request.id, model, request.messages, request.params)
+
+
+def requests_of(cases: int, tokens: int) -> list[Request]:
+    """Return so many different requests."""
+    things = ("rain", "a river", "bread", "winter", "a dog", "the sea", "tea", "a book", "music", "a train")
+    found = []
+    for number in range(cases):
+        text = f"Write {number + 2} words about {things[number % len(things)]}."
+        message: Message = {"role": "user", "content": text}
+        found.append(Request(f"c{number}", "", (message,), GenerationParams(max_new_tokens=tokens)))
+    return found
+
+
+@contextmanager
+def cluster(nodes: int) -> Iterator[Any]:
+    """Run a cluster of nodes with one processor each on this machine, and join it."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    terms = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": _STORE}
+    found = Cluster(initialize_head=True, head_node_args={**terms, "include_dashboard": False})
+    try:
+        for _ in range(nodes - 1):
+            found.add_node(**terms)
+        ray.init(address=found.address, log_to_driver=False, logging_level="ERROR", namespace="pytest-evals")
+        yield found
+    finally:
+        ray.shutdown()
+        found.shutdown()
+
+
+def kill_one(found: Any) -> None:
+    """Kill the node that is not the head, as if its power had gone."""
+    found.remove_node(found.worker_nodes.copy().pop(), allow_graceful=False)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run all trials; the exit status tells whether one of them lost, doubled or changed a text."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="smollm2")
+    parser.add_argument("--cases", type=int, default=120)
+    parser.add_argument("--tokens", type=int, default=24)
+    told = parser.parse_args(arguments)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    requests = requests_of(told.cases, told.tokens)
+    query = "&" if "?" in told.model else "?"
+    local = ask(told.model, requests, "one process here")
+    trials = [local]
+    with cluster(1):
+        trials.append(ask(f"ray:{told.model}{query}replicas=1&wait=60", requests, "Ray, one node"))
+        trials.append(ask(f"ray:{told.model}{query}replicas=1&cpus=3&wait=5", requests[:4], "Ray, no room"))
+    with cluster(2):
+        trials.append(ask(f"ray:{told.model}{query}replicas=2&wait=60", requests, "Ray, two nodes"))
+    with cluster(2) as found:
+        third = (told.cases // 3, lambda: kill_one(found))
+        trials.append(
+            ask(f"ray:{told.model}{query}replicas=2&wait=20", requests, "Ray, two nodes, one killed", after=third)
+        )
+    rows = []
+    for trial in trials:
+        refused = trial.name == "Ray, no room"
+        verdict = next(iter(trial.texts.values()), "nothing") if refused else trial.check(local)
+        rows.append((trial.name, f"{trial.loading:.1f} s", f"{trial.seconds:.1f} s", trial.shares, verdict))
+        print(*(f"{trial.name}: {said}" for said in trial.said), sep="\n")
+    print(tabulate(rows, headers=["trial", "until ready", "wall time", "answers of each replica", "compared"]))
+    return int(any(row[4] != "the same texts" for row in rows if row[0] != "Ray, no room"))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
