@@ -556,3 +556,29 @@ def test_one_server_of_several_that_is_not_there_is_noted(serve: Serve) -> None:
     found = list(engine.generate(Inbox([request(f"{n}") for n in range(9)], closed=True)))
     engine.close()
     assert sum(isinstance(event, Result) and event.completion is not None for event in found) == 9
+
+
+# -- Servers that take more than they can do
+
+
+def test_a_server_that_opens_streams_and_lets_requests_wait_is_not_sent_more_and_more(serve: Serve) -> None:
+    turn = threading.Lock()
+
+    def one_at_a_time(body: Body, _asked: int) -> Reply:
+        return Reply(f"It says {said(body)}", before=lambda: held(turn, 0.02))
+
+    server = serve(one_at_a_time)
+    asked = [request(f"number {number}") for number in range(60)]
+    # The sixteenth waits longer than the server may be silent.
+    found = events(f"tiny@{server.url}?timeout=0.15&retries=2", asked)
+    assert {event.id: event.answer.text for event in found if isinstance(event, Result)} == {
+        each.id: f"It says {each.id}" for each in asked
+    }
+    usage = [event.usage for event in found if isinstance(event, Working)][-1]
+    assert usage is not None
+    assert usage["most_concurrency"] < 12
+
+
+def held(lock: threading.Lock, seconds: float) -> None:
+    with lock:
+        time.sleep(seconds)

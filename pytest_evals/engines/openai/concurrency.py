@@ -26,9 +26,9 @@ class ConcurrencyLimit:
         """Requests at a time."""
         return int(self._limit)
 
-    def answered(self, active: int, first_byte: float) -> None:
-        """Record an answer whose first byte came after ``first_byte`` seconds, with ``active`` requests in flight."""
-        if self._fixed or active < self.limit or first_byte > self._patience:
+    def answered(self, active: int, first_word: float) -> None:
+        """Record an answer whose first word came after ``first_word`` seconds, with ``active`` requests in flight."""
+        if self._fixed or active < self.limit or first_word > self._patience:
             return
         self._limit = min(MOST, self._limit + (1.0 if self._searching else 1.0 / self._limit))
 

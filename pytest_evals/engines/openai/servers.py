@@ -20,6 +20,7 @@ from pytest_evals.engines.openai.failures import (
     BrokenAnswerError,
     RefusalError,
     ServerError,
+    SilentError,
     ThrottledError,
     UnreachableError,
 )
@@ -131,9 +132,17 @@ class ServerPool:
             except ThrottledError as error:
                 self._throttled(server, sent, error)
                 # Where others are answered meanwhile, it is a matter of turns.
-                known, answers = answers, sum(each.answers for each in self.servers)
+                known, answers = answers, self._answers
                 failures += answers == known
                 self._give_up_after(failures, error)
+            except SilentError as error:
+                if server.active > 1:
+                    # Requests that a server has taken may wait there for each other.
+                    server.limit.throttled(sent, time.monotonic())
+                known, answers = answers, self._answers
+                failures += answers == known
+                self._give_up_after(failures, error)
+                pause = self._pause(1)
             except BrokenAnswerError as error:
                 failures += 1
                 self._give_up_after(failures, error)
@@ -146,6 +155,10 @@ class ServerPool:
                 server.active -= 1
             self.tally.retries += 1
             await asyncio.sleep(pause)
+
+    @property
+    def _answers(self) -> int:
+        return sum(server.answers for server in self.servers)
 
     def _give_up_after(self, failures: int, error: ServerError) -> None:
         if failures > self.retries:
@@ -173,8 +186,8 @@ class ServerPool:
     def _answered(self, server: Server, answer: object) -> None:
         server.failures = 0
         server.answers += 1
-        first_byte = answer.first_byte if isinstance(answer, ServedAnswer) else 0.0
-        server.limit.answered(server.active, first_byte)
+        first_word = answer.first_word if isinstance(answer, ServedAnswer) else 0.0
+        server.limit.answered(server.active, first_word)
 
     def _unreachable(self, server: Server, sent: float, why: str) -> None:
         # Of many requests that fail at once, one counts.
