@@ -44,9 +44,11 @@ class Prices:
         """
         price = self.of(model) if model else None
         samples = [each for each in answer.get("samples") or () if isinstance(each, Mapping)] or [answer]
-        generated = [each.get("completion_tokens") for each in samples]
-        prompt = answer.get("prompt_tokens")
-        if price is None or prompt is None or None in generated:
+        generated: list[int] = [
+            each["completion_tokens"] for each in samples if each.get("completion_tokens") is not None
+        ]
+        prompt: int | None = answer.get("prompt_tokens")
+        if price is None or prompt is None or len(generated) < len(samples):
             return None
         return (prompt * len(samples) * price.prompt + sum(generated) * price.completion) / _MILLION
 

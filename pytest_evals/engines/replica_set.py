@@ -130,7 +130,8 @@ class ReplicaSet:
         happened `MOST_LOSSES` times.
         """
         self._losses.update(replica.tracker.started_ids)
-        given_up, going_on = [], []
+        given_up: list[Request] = []
+        going_on: list[Request] = []
         for request in replica.tracker.take_back():
             (given_up if self._losses[request.id] >= MOST_LOSSES else going_on).append(request)
         self._put_off(going_on)

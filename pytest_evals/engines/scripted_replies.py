@@ -86,7 +86,9 @@ def _of_object(value: Mapping[str, Any]) -> Completion:
         reasoning=reasoning,
         tool_calls=tuple(_call_of(call) for call in calls),
         finish_reason=value.get("finish_reason") or "stop",
-        **{name: value.get(name) for name in _COUNTS},
+        prompt_tokens=value.get("prompt_tokens"),
+        completion_tokens=value.get("completion_tokens"),
+        reasoning_tokens=value.get("reasoning_tokens"),
     )
 
 

@@ -197,7 +197,7 @@ class Tokens:
     cost: float | None = None
     """In the unit of ``evals_prices``, `None` where no answer has one."""
 
-    def count(self, prompt: int, generated: int, cost: float | None, completions: int = 1) -> None:
+    def count(self, prompt: int, generated: int, cost: float | None = None, completions: int = 1) -> None:
         """Count one completion, or take it back."""
         self.completions += completions
         self.prompt += prompt
