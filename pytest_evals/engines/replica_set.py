@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import heapq
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -36,8 +38,7 @@ class ReplicaSet:
         # What is on other machines takes nothing of this one.
         self._need = None if spec.on_ray else spec.kind.footprint(spec)
         self._losses: Counter[str] = Counter()
-        self._backlog: dict[str, list[Request]] = {}
-        self._waiting: set[str] = set()
+        self._backlog = Backlog()
         self.predicted_info: EngineInfo | None = None
         """What answers were taken for, from before, while the model was not loaded."""
         self.announced: set[str] = set()
@@ -79,7 +80,7 @@ class ReplicaSet:
         )
 
     def __contains__(self, key: str) -> bool:
-        return key in self._waiting or any(key in replica.tracker for replica in self.replicas)
+        return key in self._backlog or any(key in replica.tracker for replica in self.replicas)
 
     def add(self, requests: Sequence[Request]) -> None:
         """Take new requests."""
@@ -94,20 +95,18 @@ class ReplicaSet:
         for request in requests:
             # Identical ones stay together, so that one computation answers them all.
             key = request_key(request) if request.repeatable and self.spec.deduplicates else request.id
-            self._backlog.setdefault(key, []).append(request)
-            self._waiting.add(request.id)
-        self._backlog = dict(sorted(self._backlog.items(), key=lambda entry: -_length(entry[1][0])))
+            self._backlog.put(key, request)
 
     def feed(self) -> None:
         """Give replicas that are ready and short of work some of the backlog."""
+        if not self._backlog:
+            return
         open_to = [replica for replica in self.replicas if replica.state == "ready"]
         while self._backlog and open_to:
             replica = min(open_to, key=lambda each: each.tracker.unfinished)
             if replica.tracker.unfinished >= AHEAD * (replica.rows or 1):
                 return
-            _, requests = next(iter(self._backlog.items()))
-            del self._backlog[next(iter(self._backlog))]
-            self._waiting.difference_update(request.id for request in requests)
+            requests = self._backlog.take()
             replica.duplicates += len(requests) - replica.tracker.add(requests)
 
     @property
@@ -141,23 +140,61 @@ class ReplicaSet:
     def pending(self) -> list[Request]:
         """Return what no copy has been sent, without what an identical request will answer."""
         sent = [request for replica in self.replicas for request in replica.tracker.pending()]
-        return [*sent, *(requests[0] for requests in self._backlog.values())]
+        return [*sent, *(requests[0] for requests in self._backlog.groups())]
 
     def answered(self, results: Iterable[Result]) -> list[tuple[Replica, list[Result]]]:
         """Take the answers to all that is `pending`; return them for each request that waits for them, and who had it."""
         known = {result.id: result for result in results}
         slots = [(replica, replica.tracker) for replica in self.replicas]
         found = [(replica, slot.answered([known[each.id] for each in slot.pending()])) for replica, slot in slots]
-        shared = [(known[requests[0].id], request.id) for requests in self._backlog.values() for request in requests]
+        shared = [(known[requests[0].id], request.id) for requests in self._backlog.groups() for request in requests]
         self.take_back()
         return [*found, (self.replicas[0], [dataclasses.replace(result, id=key) for result, key in shared])]
 
     def take_back(self) -> list[Request]:
         """Return the whole backlog, which nobody is left to compute."""
-        requests = [request for group in self._backlog.values() for request in group]
-        self._backlog.clear()
-        self._waiting.clear()
+        requests = [request for group in self._backlog.groups() for request in group]
+        self._backlog = Backlog()
         return requests
+
+
+class Backlog:
+    """Requests that wait for a replica, in groups that one computation answers. The longest is taken first, of equals the oldest.
+
+    Putting and taking one costs the logarithm of their number: a run may have a million of them.
+    """
+
+    def __init__(self) -> None:
+        self._groups: dict[str, list[Request]] = {}
+        self._order: list[tuple[int, int, str]] = []
+        self._waiting: set[str] = set()
+        self._numbers = itertools.count()
+
+    def __bool__(self) -> bool:
+        return bool(self._groups)
+
+    def __contains__(self, request_id: str) -> bool:
+        return request_id in self._waiting
+
+    def put(self, key: str, request: Request) -> None:
+        """Add a request to the group of this key."""
+        group = self._groups.get(key)
+        if group is None:
+            self._groups[key] = [request]
+            heapq.heappush(self._order, (-_length(request), next(self._numbers), key))
+        else:
+            group.append(request)
+        self._waiting.add(request.id)
+
+    def take(self) -> list[Request]:
+        """Remove and return the group whose turn it is. Raises `IndexError` where there is none."""
+        group = self._groups.pop(heapq.heappop(self._order)[2])
+        self._waiting.difference_update(request.id for request in group)
+        return group
+
+    def groups(self) -> list[list[Request]]:
+        """Return all groups."""
+        return list(self._groups.values())
 
 
 def _length(request: Request) -> int:

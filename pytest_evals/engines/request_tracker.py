@@ -59,6 +59,11 @@ class RequestTracker:
         return list(self._sent)
 
     @property
+    def has_news(self) -> bool:
+        """Tell whether there may be something that the engine was not sent yet."""
+        return bool(self._unsent or self._alone)
+
+    @property
     def started_ids(self) -> list[str]:
         """The ids of the requests that are being computed."""
         return [key for key in self._sent if key in self._started and key in self._unfinished]
