@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ def cluster(nodes: int) -> Iterator[Any]:
     for left in reversed(range(_STARTS)):
         found = Cluster()
         try:
-            found.add_node(**terms, include_dashboard=False)
+            found.add_node(**terms, **_ports(), include_dashboard=False)
             break
         except Exception:  # on a busy machine a node may not start in the 30 s that Ray gives it
             found.shutdown()
@@ -119,12 +120,22 @@ def cluster(nodes: int) -> Iterator[Any]:
                 raise
     try:
         for _ in range(nodes - 1):
-            found.add_node(**terms)
+            found.add_node(**terms, **_ports())
         ray.init(address=found.address, log_to_driver=False, logging_level="ERROR", namespace="pytest-evals")
         yield found
     finally:
         ray.shutdown()
         found.shutdown()
+
+
+def _ports() -> dict[str, int]:
+    """Return free ports for the agents of a node: then it does not wait until they have found some, which a busy machine takes long for."""
+    names = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in names]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return dict(zip(names, (each.getsockname()[1] for each in sockets), strict=True))
 
 
 def kill_one(found: Any) -> None:
