@@ -143,36 +143,63 @@ def kill_one(found: Any) -> None:
     found.remove_node(found.worker_nodes.copy().pop(), allow_graceful=False)
 
 
+@dataclass
+class Campaign:
+    """The trials so far: each row is printed as it comes, since a machine that is too busy may not get to the next one."""
+
+    model: str
+    requests: list[Request]
+    local: Trial
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    wrong: int = 0
+
+    def on_ray(self, options: str) -> str:
+        """Return the model's specification on Ray."""
+        return f"ray:{self.model}{'&' if '?' in self.model else '?'}{options}"
+
+    def keep(self, trial: Trial, *, refused: bool = False) -> None:
+        """Take a trial; of one that is ``refused`` the error is what matters."""
+        errors = [text for text in trial.texts.values() if text.startswith("(Failure")]
+        verdict = next(iter(errors), "no error") if refused else trial.check(self.local)
+        self.wrong += verdict != "the same texts" if not refused else not errors
+        self.rows.append((trial.name, f"{trial.loading:.1f} s", f"{trial.seconds:.1f} s", trial.shares, verdict))
+        print(*self.rows[-1], *trial.said, sep="\n  ", flush=True)
+
+    def one_node(self) -> None:
+        """One node, and more than it has room for."""
+        with cluster(1):
+            self.keep(ask(self.on_ray("replicas=1&wait=60"), self.requests, "Ray, one node"))
+            self.keep(ask(self.on_ray("replicas=1&cpus=3&wait=5"), self.requests[:4], "Ray, no room"), refused=True)
+
+    def two_nodes(self) -> None:
+        """Two nodes."""
+        with cluster(2):
+            self.keep(ask(self.on_ray("replicas=2&wait=60"), self.requests, "Ray, two nodes"))
+
+    def killed(self) -> None:
+        """Two nodes, of which one is killed when a third of the answers is there."""
+        with cluster(2) as found:
+            after = (len(self.requests) // 3, lambda: kill_one(found))
+            trial = ask(self.on_ray("replicas=2&wait=20"), self.requests, "Ray, two nodes, one killed", after=after)
+            self.keep(trial)
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Run all trials; the exit status tells whether one of them lost, doubled or changed a text."""
+    """Run the trials; the exit status tells whether one of them lost, doubled or changed a text."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--cases", type=int, default=120)
     parser.add_argument("--tokens", type=int, default=24)
+    parser.add_argument("--trials", nargs="*", default=["one_node", "two_nodes", "killed"])
     told = parser.parse_args(arguments)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     requests = requests_of(told.cases, told.tokens)
-    query = "&" if "?" in told.model else "?"
-    local = ask(told.model, requests, "one process here")
-    trials = [local]
-    with cluster(1):
-        trials.append(ask(f"ray:{told.model}{query}replicas=1&wait=60", requests, "Ray, one node"))
-        trials.append(ask(f"ray:{told.model}{query}replicas=1&cpus=3&wait=5", requests[:4], "Ray, no room"))
-    with cluster(2):
-        trials.append(ask(f"ray:{told.model}{query}replicas=2&wait=60", requests, "Ray, two nodes"))
-    with cluster(2) as found:
-        third = (told.cases // 3, lambda: kill_one(found))
-        trials.append(
-            ask(f"ray:{told.model}{query}replicas=2&wait=20", requests, "Ray, two nodes, one killed", after=third)
-        )
-    rows = []
-    for trial in trials:
-        refused = trial.name == "Ray, no room"
-        verdict = next(iter(trial.texts.values()), "nothing") if refused else trial.check(local)
-        rows.append((trial.name, f"{trial.loading:.1f} s", f"{trial.seconds:.1f} s", trial.shares, verdict))
-        print(*(f"{trial.name}: {said}" for said in trial.said), sep="\n")
-    print(tabulate(rows, headers=["trial", "until ready", "wall time", "answers of each replica", "compared"]))
-    return int(any(row[4] != "the same texts" for row in rows if row[0] != "Ray, no room"))
+    campaign = Campaign(told.model, requests, ask(told.model, requests, "one process here"))
+    campaign.keep(campaign.local)
+    for trial in told.trials:
+        getattr(campaign, trial)()
+    print(tabulate(campaign.rows, headers=["trial", "until ready", "wall time", "answers of each replica", "compared"]))
+    return int(campaign.wrong > 0)
 
 
 if __name__ == "__main__":
