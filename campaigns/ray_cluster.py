@@ -2,6 +2,7 @@
 
     python -m campaigns.ray_cluster              # the embedded model; some minutes
     python -m campaigns.ray_cluster --cases 40   # fewer requests
+    python -m campaigns.ray_cluster --scripted   # a function that takes a tenth of a second: no model is loaded
 
 Needs ray: pip install 'pytest-evals-hf[ray]'. Each trial asks the same requests, and compares the texts with those of one process
 on this machine. The table says how long each took, from the first request to the last answer; loading is told apart.
@@ -18,13 +19,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
 from pytest_evals.completion import Message
+from pytest_evals.engines import kinds
 from pytest_evals.engines.pool import EnginePool
 from pytest_evals.engines.protocol import Request, Result
 from pytest_evals.generation import GenerationParams
@@ -143,6 +145,22 @@ def kill_one(found: Any) -> None:
     found.remove_node(found.worker_nodes.copy().pop(), allow_graceful=False)
 
 
+SLOW = "scripted:campaigns.ray_cluster:slow_answer"
+
+
+def slow_answer(messages: list[dict[str, Any]]) -> str:
+    """Answer as a model that takes a while."""
+    time.sleep(0.1)
+    return f"Said on a node: {messages[-1]['content']}"
+
+
+def let_scripts_run_on_ray() -> None:
+    """Give scripted models the options that models have on Ray: a script shows what becomes of requests as well, and is there at once."""
+    options = {name: kinds.RAY.options[name] for name in ("replicas", "cpus", "wait")}
+    scripted = replace(kinds.SCRIPTED, options={**options, "on": kinds.HF.options["on"]}, heavy=True)
+    kinds.BUILT_IN = {**kinds.BUILT_IN, "scripted": lambda: scripted}
+
+
 @dataclass
 class Campaign:
     """The trials so far: each row is printed as it comes, since a machine that is too busy may not get to the next one."""
@@ -155,6 +173,8 @@ class Campaign:
 
     def on_ray(self, options: str) -> str:
         """Return the model's specification on Ray."""
+        if self.model == SLOW:
+            return f"{SLOW}?on=ray&{options}"
         return f"ray:{self.model}{'&' if '?' in self.model else '?'}{options}"
 
     def keep(self, trial: Trial, *, refused: bool = False) -> None:
@@ -190,10 +210,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--cases", type=int, default=120)
     parser.add_argument("--tokens", type=int, default=24)
+    parser.add_argument("--scripted", action="store_true")
     parser.add_argument("--trials", nargs="*", default=["one_node", "two_nodes", "killed"])
     told = parser.parse_args(arguments)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     requests = requests_of(told.cases, told.tokens)
+    if told.scripted:
+        let_scripts_run_on_ray()
+        told.model = SLOW
     campaign = Campaign(told.model, requests, ask(told.model, requests, "one process here"))
     campaign.keep(campaign.local)
     for trial in told.trials:
