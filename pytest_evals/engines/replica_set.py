@@ -101,13 +101,18 @@ class ReplicaSet:
         """Give replicas that are ready and short of work some of the backlog."""
         if not self._backlog:
             return
-        open_to = [replica for replica in self.replicas if replica.state == "ready"]
+        ready = [replica for replica in self.replicas if replica.state == "ready"]
+        # Whoever has least is first.
+        open_to = [(replica.tracker.unfinished, replica.number, replica) for replica in ready]
+        heapq.heapify(open_to)
         while self._backlog and open_to:
-            replica = min(open_to, key=lambda each: each.tracker.unfinished)
-            if replica.tracker.unfinished >= AHEAD * (replica.rows or 1):
-                return
+            unfinished, number, replica = open_to[0]
+            if unfinished >= AHEAD * (replica.rows or 1):
+                heapq.heappop(open_to)
+                continue
             requests = self._backlog.take()
             replica.duplicates += len(requests) - replica.tracker.add(requests)
+            heapq.heapreplace(open_to, (replica.tracker.unfinished, number, replica))
 
     @property
     def fallen(self) -> list[Replica]:

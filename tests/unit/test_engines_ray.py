@@ -197,8 +197,8 @@ class Stage:
 def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Stage]:
     ray = FakeRay()
     stage = Stage(ray, tmp_path)
-    monkeypatch.setitem(sys.modules, "ray", ray)  # type: ignore[arg-type]  # as much of it as is used
-    monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda _name: True)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: True)
     monkeypatch.setattr(node, "EngineProcess", stage.make)
     monkeypatch.setattr(node, "_POLL_SECONDS", 0.01)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
@@ -341,7 +341,7 @@ def test_a_node_with_another_version_is_refused() -> None:
 def test_what_a_replica_takes(
     options: str, device: str, resources: dict[str, float], wish: Wish, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda _name: True)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: True)
     assert wish_of(parse_spec(f"ray:smollm2?{options}", Path()), device, resources) == wish
 
 
@@ -362,7 +362,7 @@ def test_room_that_is_taken_is_told_apart_from_room_that_is_nowhere() -> None:
 def test_replicas_of_a_node_share_its_cores(
     cores: int, cpus: int, gpus: int, replicas: int, beside: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(node.os, "cpu_count", lambda: cores)
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
     assert shared_node({"replicas": replicas, "replica": 5}, cpus, gpus) == {"replica": 0, "replicas": beside}
 
 
@@ -370,7 +370,7 @@ def test_replicas_of_a_node_share_its_cores(
 
 
 def spec_of(text: str, monkeypatch: pytest.MonkeyPatch, *, installed: bool = True) -> ModelSpec:
-    monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda _name: installed or None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: installed or None)
     return parse_spec(text, Path())
 
 
