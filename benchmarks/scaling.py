@@ -71,7 +71,7 @@ class Machine:
 
 @dataclass
 class Outcome:
-    """What came of a scenario: seconds of the simulated clock, but for ``real`` ones."""
+    """What came of a scenario: seconds of the simulated clock, but for ``real`` ones of this process."""
 
     seconds: float
     ideal: float
@@ -101,7 +101,7 @@ class Simulation:
 
     def run(self) -> Outcome:
         """Run it to its end."""
-        began = time.perf_counter()
+        began = time.process_time()
         for replica, machine in zip(self.set.replicas, self.machines, strict=True):
             replica.state, replica.info = "ready", EngineInfo(rows=machine.rows)
         if self.plan.shared:
@@ -123,7 +123,7 @@ class Simulation:
                 elif self.machines[number].there and self.machines[number].life == life:
                     self._finish(number, key)
             self._give()
-        return self._outcome(ideal, time.perf_counter() - began)
+        return self._outcome(ideal, time.process_time() - began)
 
     def _at(self, when: float, number: int, key: str) -> None:
         life = self.machines[number].life

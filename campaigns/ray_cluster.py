@@ -33,7 +33,7 @@ from pytest_evals.generation import GenerationParams
 
 OPTIONS = {"device": "cpu", "dtype": "fp32", "batch": "auto", "exact": False}
 SECONDS = 900.0
-_STARTS = 3
+_STARTS = 5
 _STORE = 80 * 2**20
 
 

@@ -558,6 +558,19 @@ def test_one_server_of_several_that_is_not_there_is_noted(serve: Serve) -> None:
     assert sum(isinstance(event, Result) and event.completion is not None for event in found) == 9
 
 
+def test_a_server_that_falls_over_a_wrong_template_variable_reads_them(serve: Serve) -> None:
+    def script(body: Body, _asked: int) -> Reply:
+        return Reply(status=500) if body.get("chat_template_kwargs") == 7 else Reply("fine")
+
+    server = serve(script)
+    asked = request("x", chat_template_kwargs={"enable_thinking": False})
+    assert answer(f"tiny@{server.url}", asked).text == "fine"
+    assert server.bodies[-1]["chat_template_kwargs"] == {"enable_thinking": False}
+    # One on which everything fails is not taken for that.
+    kind, message = error(f"tiny@{serve(lambda _body, _asked: Reply(status=500)).url}?retries=1", asked)
+    assert (kind, message) == ("model", "the server failed on this request: tried 2 times; 500: no")
+
+
 # -- Servers that take more than they can do
 
 

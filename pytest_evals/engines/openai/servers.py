@@ -101,12 +101,14 @@ class ServerPool:
         """What the limits have come to."""
         return sum(server.limit.limit for server in self.servers)
 
-    async def ask(self, make_body: Callable[[], Mapping[str, Any]], most_tokens: int) -> ServedAnswer:
-        """Return the answer to a request whose body is made for each try.
+    async def ask(
+        self, make_body: Callable[[], Mapping[str, Any]], most_tokens: int, retries: int | None = None
+    ) -> ServedAnswer:
+        """Return the answer to a request whose body is made for each try; there are ``retries`` of them, where that is not left open.
 
         Raises `RefusalError`, `WithheldError`, `BrokenAnswerError` after the last try, and `AllGoneError`.
         """
-        return await self.exchange(lambda server: self._ask(server, make_body(), most_tokens))
+        return await self.exchange(lambda server: self._ask(server, make_body(), most_tokens), retries)
 
     async def post(self, endpoint: str, body: Mapping[str, Any]) -> Any:
         """Return the JSON that is answered to a body, in one piece. Raises as `ask` does."""
@@ -115,9 +117,9 @@ class ServerPool:
     def _ask(self, server: Server, body: Mapping[str, Any], most_tokens: int) -> Awaitable[ServedAnswer]:
         return self.transport.ask(server.url + self.dialect.endpoint, body, most_tokens)
 
-    async def exchange(self, send: Callable[[Server], Awaitable[Sent]]) -> Sent:
+    async def exchange(self, send: Callable[[Server], Awaitable[Sent]], retries: int | None = None) -> Sent:
         """Send something to a server until it is answered or refused."""
-        failures, answers = 0, -1
+        failures, answers, most = 0, -1, self.retries if retries is None else retries
         while True:
             server = await self._free_server()
             sent, pause, learned = time.monotonic(), 0.0, self.dialect.learned
@@ -134,18 +136,18 @@ class ServerPool:
                 # Where others are answered meanwhile, it is a matter of turns.
                 known, answers = answers, self._answers
                 failures += answers == known
-                self._give_up_after(failures, error)
+                _give_up_after(failures, most, error)
             except SilentError as error:
                 if server.active > 1:
                     # Requests that a server has taken may wait there for each other.
                     server.limit.throttled(sent, time.monotonic())
                 known, answers = answers, self._answers
                 failures += answers == known
-                self._give_up_after(failures, error)
+                _give_up_after(failures, most, error)
                 pause = self._pause(1)
             except BrokenAnswerError as error:
                 failures += 1
-                self._give_up_after(failures, error)
+                _give_up_after(failures, most, error)
                 pause = self._pause(failures)
             except RefusalError as error:
                 server.failures = 0
@@ -159,11 +161,6 @@ class ServerPool:
     @property
     def _answers(self) -> int:
         return sum(server.answers for server in self.servers)
-
-    def _give_up_after(self, failures: int, error: ServerError) -> None:
-        if failures > self.retries:
-            times = f"tried {failures} times; " if failures > 1 else ""
-            raise BrokenAnswerError(f"{times}{error}") from error
 
     async def _free_server(self) -> Server:
         while True:
@@ -208,6 +205,12 @@ class ServerPool:
             return
         wait = self._pause(1) if error.wait is None else error.wait
         server.open_at = max(server.open_at, now + wait)
+
+
+def _give_up_after(failures: int, most: int, error: ServerError) -> None:
+    if failures > most:
+        times = f"tried {failures} times; " if failures > 1 else ""
+        raise BrokenAnswerError(f"{times}{error}") from error
 
 
 def server_error_words(error: ServerError) -> str:
