@@ -177,7 +177,8 @@ class Simulation:
         end = max(machine.finished for machine in self.machines)
         room, possible = 0.0, 0.0
         for machine in self.machines:
-            away = machine.away if machine.there else end - machine.gone_at
+            # It may be back when everything is done.
+            away = min(machine.away, end - machine.gone_at) if machine.there else end - machine.gone_at
             room += machine.rows * (end - away)
             possible += machine.rows * machine.speed * (end - away)
         if self.plan.lost:

@@ -226,7 +226,7 @@ def test_left_to_itself_it_finds_what_a_server_takes(serve: Serve) -> None:
 
 
 def test_without_complaints_it_grows(serve: Serve) -> None:
-    server = serve(lambda _body, _asked: Reply("a", pauses=0.02))
+    server = serve(lambda _body, _asked: Reply("a", pauses=0.05))
     found = events(f"tiny@{server.url}", [request(f"number {number}") for number in range(150)])
     usage = [event.usage for event in found if isinstance(event, Working)][-1]
     assert usage is not None

@@ -132,7 +132,7 @@ class ServerPool:
             except UnreachableError as error:
                 self._unreachable(server, sent, str(error))
             except ThrottledError as error:
-                self._throttled(server, sent, error)
+                pause = self._throttled(server, sent, error)
                 # Where others are answered meanwhile, it is a matter of turns.
                 known, answers = answers, self._answers
                 failures += answers == known
@@ -196,15 +196,20 @@ class ServerPool:
         if server.failures > self.retries:
             server.gone = f"{why} (tried {server.failures} times)"
 
-    def _throttled(self, server: Server, sent: float, error: ThrottledError) -> None:
+    def _throttled(self, server: Server, sent: float, error: ThrottledError) -> float:
+        """Take note of it; return how long this request waits by itself."""
         self.tally.throttled += 1
         now = time.monotonic()
         server.limit.throttled(sent, now)
         if error.wait is not None and error.wait > LONGEST_WAIT:
             server.gone = f"it asks to wait {error.wait:.0f} s ({error})"
-            return
+            return 0.0
         wait = self._pause(1) if error.wait is None else error.wait
+        if error.wait is None and server.active > 1 and not server.limit.fixed:
+            # The server has others of ours to do: fewer at a time is what it wants, and no pause for all.
+            return wait
         server.open_at = max(server.open_at, now + wait)
+        return 0.0
 
 
 def _give_up_after(failures: int, most: int, error: ServerError) -> None:
