@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pytest_evals.engines.model_files import ModelFiles
     from pytest_evals.engines.protocol import Engine, EngineInfo, Request
     from pytest_evals.engines.resources import Footprint
     from pytest_evals.engines.spec import ModelSpec
@@ -73,6 +74,12 @@ def not_known(spec: ModelSpec, options: Mapping[str, Any], path: Sequence[str]) 
     return None
 
 
+def no_files(spec: ModelSpec) -> ModelFiles | None:
+    """Know no files of a model."""
+    del spec
+    return None
+
+
 def no_footprint(spec: ModelSpec) -> Footprint | None:
     """Know nothing of what a model takes."""
     del spec
@@ -103,6 +110,7 @@ class EngineKind:
         footprint: Tells what a model takes; `None` where it cannot tell.
         counter: Returns what counts the tokens of a request's prompt, for a plan; `None` where only the loaded model can. Raises
             `ModelError` where it cannot be read.
+        files: Returns what the files of a model tell before it is loaded; `None` where it has none.
         short: From a name to what ids and tables call the model.
         heavy: Whether a model needs a device for itself.
         deduplicates: Whether identical greedy requests may share one answer.
@@ -117,6 +125,7 @@ class EngineKind:
     identity: Callable[[ModelSpec, Mapping[str, Any], Sequence[str]], EngineInfo | None] = not_known
     footprint: Callable[[ModelSpec], Footprint | None] = no_footprint
     counter: Callable[[ModelSpec], Callable[[Request], int] | None] = no_counter
+    files: Callable[[ModelSpec], ModelFiles | None] = no_files
     short: Callable[[str], str] = last_part
     heavy: bool = True
     deduplicates: bool = True
