@@ -25,7 +25,6 @@ from pytest_evals.media.sources import Fetch
 from pytest_evals.options import KEYS
 from pytest_evals.templates.expressions import check_condition
 
-_FETCHED = "fetched"
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 ANNOTATIONS = ("auto", "on", "off")
 INCONCLUSIVE = ("warn", "pass", "fail")
@@ -87,7 +86,7 @@ class Settings:
             return None
         from pytest_evals.media.fetching import fetcher
 
-        return fetcher(self.folder / _FETCHED)
+        return fetcher(self.folder / "fetched")
 
     @property
     def engine_options(self) -> dict[str, Any]:
