@@ -8,6 +8,8 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 from pytest_evals.completion import Failure, text_of
 from pytest_evals.engines.device_policy import ModelStatus
@@ -39,8 +41,11 @@ class ReplicaSet:
         self._need = None if spec.on_ray else spec.kind.footprint(spec)
         self._losses: Counter[str] = Counter()
         self._backlog = Backlog()
+        self._turns: dict[str, int] = {}
         self.predicted_info: EngineInfo | None = None
         """What answers were taken for, from before, while the model was not loaded."""
+        self.adapters: dict[str, str | None] = {}
+        """By the models that are these weights: the adapter that is asked beside them, `None` for the weights alone."""
         self.announced: set[str] = set()
         """Members that will be asked, while it is being found out what the model would be loaded as."""
 
@@ -95,7 +100,9 @@ class ReplicaSet:
         for request in requests:
             # Identical ones stay together, so that one computation answers them all.
             key = request_key(request) if request.repeatable and self.spec.deduplicates else request.id
-            self._backlog.put(key, request)
+            # With adapters, those of one stand together: a replica has one of them in at a time.
+            turn = self._turns.setdefault(request.model, len(self._turns)) if any(self.adapters.values()) else 0
+            self._backlog.put(key, request, turn)
 
     def feed(self) -> None:
         """Give replicas that are ready and short of work some of the backlog."""
@@ -164,14 +171,15 @@ class ReplicaSet:
 
 
 class Backlog:
-    """Requests that wait for a replica, in groups that one computation answers. The longest is taken first, of equals the oldest.
+    """Requests that wait for a replica, in groups that one computation answers. Those of the first turn are taken first, of these the
+    longest, and of equals the oldest.
 
     Putting and taking one costs the logarithm of their number: a run may have a million of them.
     """
 
     def __init__(self) -> None:
         self._groups: dict[str, list[Request]] = {}
-        self._order: list[tuple[int, int, str]] = []
+        self._order: list[tuple[int, int, int, str]] = []
         self._waiting: set[str] = set()
         self._numbers = itertools.count()
 
@@ -181,19 +189,19 @@ class Backlog:
     def __contains__(self, request_id: str) -> bool:
         return request_id in self._waiting
 
-    def put(self, key: str, request: Request) -> None:
+    def put(self, key: str, request: Request, turn: int = 0) -> None:
         """Add a request to the group of this key."""
         group = self._groups.get(key)
         if group is None:
             self._groups[key] = [request]
-            heapq.heappush(self._order, (-_length(request), next(self._numbers), key))
+            heapq.heappush(self._order, (turn, -_length(request), next(self._numbers), key))
         else:
             group.append(request)
         self._waiting.add(request.id)
 
     def take(self) -> list[Request]:
         """Remove and return the group whose turn it is. Raises `IndexError` where there is none."""
-        group = self._groups.pop(heapq.heappop(self._order)[2])
+        group = self._groups.pop(heapq.heappop(self._order)[3])
         self._waiting.difference_update(request.id for request in group)
         return group
 
@@ -209,10 +217,14 @@ def _length(request: Request) -> int:
 def weights_of(spec: ModelSpec) -> ModelSpec:
     """Return the specification of what is loaded: without the options that only say how prompts are written."""
     options = {name: value for name, value in sorted(spec.options.items()) if not spec.kind.options[name].of_prompts}
-    query = "&".join(f"{name}={value}" for name, value in options.items())
+    query = "&".join(f"{name}={_written(value)}" for name, value in options.items())
     revision = f"@{spec.revision}" if spec.revision else ""
     text = f"{spec.engine}:{spec.name}{revision}" + (f"?{query}" if query else "")
     return dataclasses.replace(spec, text=text, options=options)
+
+
+def _written(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else quote(str(value), safe="/:@~\\")
 
 
 def replicas_of(spec: ModelSpec, device: str, gpus: int) -> int:
@@ -244,11 +256,17 @@ class ReplicaRegistry:
     def replica_set(self, model: str) -> ReplicaSet:
         """Return the replica_set of the model that a text names."""
         if model not in self._set_of:
-            spec = weights_of(parse_spec(model, self._root))
+            written = parse_spec(model, self._root)
+            spec = weights_of(written)
             if spec.text not in self._sets:
                 self._sets[spec.text] = ReplicaSet(spec, replicas_of(spec, self._device, gpu_count()))
             self._set_of[model] = self._sets[spec.text]
+            self._set_of[model].adapters[model] = written.options.get("adapter")
         return self._set_of[model]
+
+    def adapter(self, model: str) -> str | None:
+        """Return the adapter that a model is, beside the weights of its replica_set."""
+        return self._set_of[model].adapters[model] if model in self._set_of else None
 
     def of(self, replica: Replica) -> ReplicaSet:
         """Return the replica_set of a copy."""
