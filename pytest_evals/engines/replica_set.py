@@ -206,8 +206,8 @@ class Backlog:
         return group
 
     def groups(self) -> list[list[Request]]:
-        """Return all groups."""
-        return list(self._groups.values())
+        """Return all groups, in the order in which they would be taken."""
+        return [self._groups[key] for *_, key in sorted(self._order)]
 
 
 def _length(request: Request) -> int:

@@ -215,7 +215,7 @@ def test_a_model_that_cannot_be_loaded_is_the_answer_to_everything(stage: Stage)
     stage.gone(BIG, 0)
     stage.pool.submit([ask("later")])
     for key in ("a", "b", "later", "never announced"):
-        assert stage.answer(ask(key)).error == Failure("engine", "no such revision")
+        assert stage.answer(ask(key)).error == Failure("engine", "no such revision", unloadable=True)
     assert len(stage.processes) == 1
     assert stage.pool.incidents == []
 
@@ -381,7 +381,9 @@ def test_when_no_replica_can_be_loaded_everything_gets_the_error(stage: Stage) -
     stage.pool.submit([ask("a", TWO), ask("b", TWO)])
     for number in range(2):
         stage.hear(stage.copies(TWO)[number], type="failed", message="out of memory")
-    assert [stage.answer(ask(key, TWO)).error for key in "ab"] == [Failure("engine", "out of memory")] * 2
+    assert [stage.answer(ask(key, TWO)).error for key in "ab"] == [
+        Failure("engine", "out of memory", unloadable=True)
+    ] * 2
 
 
 # -- stalls
