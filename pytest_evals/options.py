@@ -87,6 +87,7 @@ _INI: Mapping[str, tuple[Any, Any, str]] = {
     "evals_models": ("linelist", [], "Models to evaluate, one a line (default: smollm2)"),
     "evals_judge": ("string", "", "Model that judges (default: smollm2)"),
     "evals_aliases": ("linelist", [], "Short names of models, one 'name = spec' a line"),
+    "evals_prices": ("linelist", [], "Prices of models, one 'name = PROMPT COMPLETION' a line: of a million tokens"),
     "evals_gates": ("linelist", [], "Gates for every run, one a line"),
     "evals_fetch": ("bool", False, "Let images and audio of cases be fetched from the web, as --evals-fetch"),
     "evals_run_code": ("bool", False, "Let graders run programs that a model wrote"),

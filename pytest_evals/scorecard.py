@@ -46,6 +46,7 @@ class ModelUse:
     """What one model did. ``seconds`` is the time in which it had work.
 
     ``duplicates`` were answered by an identical request. ``usage`` is what its engine accounts for; see there.
+    ``cost`` is in the unit of ``evals_prices``, `None` where no answer has one.
     Of a model that was not loaded, with no ``replicas``, ``recalled`` answers were known from before.
     """
 
@@ -62,6 +63,7 @@ class ModelUse:
     loading_seconds: float = 0.0
     rows: int | None = None
     recalled: int = 0
+    cost: float | None = None
     usage: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import pytest
 from pytest_evals.artifacts.locating import locate
 from pytest_evals.engines.embedded import EMBEDDED
 from pytest_evals.engines.kinds import engine_names
+from pytest_evals.engines.prices import Prices, parse_prices
 from pytest_evals.engines.spec import moved_spec, parse_spec
 from pytest_evals.errors import ArtifactError, EvalsError, did_you_mean
 from pytest_evals.fixtures.limits import CallLimits
@@ -25,7 +26,6 @@ from pytest_evals.media.sources import Fetch
 from pytest_evals.options import KEYS, is_ci, warm_seconds
 from pytest_evals.templates.expressions import check_condition
 
-_FETCHED = "fetched"
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 ANNOTATIONS = ("auto", "on", "off")
 INCONCLUSIVE = ("warn", "pass", "fail")
@@ -42,6 +42,7 @@ class Settings:
     models: tuple[str, ...]
     default_models: tuple[str, ...]
     aliases: dict[str, str]
+    prices: Prices
     gates: tuple[Gate, ...]
     artifact: Path | None
     html: Path | None
@@ -88,7 +89,7 @@ class Settings:
             return None
         from pytest_evals.media.fetching import fetcher
 
-        return fetcher(self.folder / _FETCHED)
+        return fetcher(self.folder / "fetched")
 
     @property
     def engine_options(self) -> dict[str, Any]:
@@ -122,6 +123,7 @@ def read_settings(config: pytest.Config) -> Settings:
         models=_models("--evals-model", config.getoption("evals_model") or [], here, root, aliases),
         default_models=_models("evals_models", config.getini("evals_models"), root, root, aliases),
         aliases=aliases,
+        prices=_prices(config, aliases),
         gates=(
             *_gates("evals_gates", config.getini("evals_gates")),
             *_gates("--evals-gate", config.getoption("evals_gate") or []),
@@ -195,6 +197,13 @@ def _aliases(config: pytest.Config) -> dict[str, str]:
             raise pytest.UsageError(f"evals_aliases: {line!r} is not 'name = spec'")
         aliases[name] = spec
     return aliases
+
+
+def _prices(config: pytest.Config, aliases: dict[str, str]) -> Prices:
+    try:
+        return parse_prices(config.getini("evals_prices"), aliases)
+    except EvalsError as error:
+        raise pytest.UsageError(f"evals_prices: {error}") from error
 
 
 def _models(option: str, written: list[str], base: Path, root: Path, aliases: dict[str, str]) -> tuple[str, ...]:

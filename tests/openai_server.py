@@ -31,7 +31,7 @@ class Reply:
     """What a request is answered with. ``message`` replaces the whole message, ``usage`` the counts (`None`: none are sent).
 
     A ``status`` other than 200 sends ``error``. ``breaks`` cuts the connection after half of the answer, ``raw`` is sent in place of
-    everything, and ``pauses`` are seconds between pieces.
+    everything, and ``pauses`` are seconds between pieces. A stream is open before ``before`` is called, and then begins.
     """
 
     text: str = ""
@@ -45,6 +45,7 @@ class Reply:
     breaks: bool = False
     raw: str | None = None
     pauses: float = 0.0
+    before: Callable[[], None] = lambda: None
 
 
 Script = Callable[[Body, int], Reply]
@@ -242,6 +243,9 @@ class _Handler(BaseHTTPRequestHandler):
             events.append({"choices": [], "usage": self._usage(body, reply)})
         if reply.breaks:
             events = events[: max(1, len(pieces) // 2)]
+        if reply.message is None:
+            self._chunk('data: {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}\n\n')
+        reply.before()
         for event in events:
             self._chunk(f"data: {json.dumps(event, ensure_ascii=False)}\n\n")
             time.sleep(reply.pauses)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_evals.artifacts.sample import cost_of
 from pytest_evals.artifacts.validation import ParsedLine
 from pytest_evals.errors import TemplateError, did_you_mean
 from pytest_evals.media.parts import shown_text
@@ -17,7 +18,7 @@ from pytest_evals.templates.expressions import compile_expression, literals_in, 
 
 PLAIN = (
     *("suite", "case_id", "model", "repeat", "outcome", "error", "error_kind", "prompt", "text", "finish_reason"),
-    *("reasoning", "reasoning_tokens", "tool_calls", "tokens", "prompt_tokens", "latency", "cluster", "nodeid"),
+    *("reasoning", "reasoning_tokens", "tool_calls", "tokens", "prompt_tokens", "latency", "cost", "cluster", "nodeid"),
 )
 """Names of a case that every artifact has."""
 MAPPINGS = ("item", "tasks", "label", "timing", "grades")
@@ -154,6 +155,7 @@ def scope_of(sample: ParsedLine, names: Names) -> dict[str, Any]:
         "tokens": completion.get("completion_tokens"),
         "prompt_tokens": completion.get("prompt_tokens"),
         "latency": completion.get("latency"),
+        "cost": cost_of(sample),
         "cluster": sample.get("cluster"),
         **{name: sample[name] for name in ("suite", "case_id", "repeat", "outcome", "nodeid")},
         "timing": {**dict.fromkeys(names.timing), **sample["timing"]},

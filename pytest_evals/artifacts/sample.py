@@ -73,6 +73,13 @@ def _bounds(low: float, high: float) -> tuple[float, float]:
     return low, high
 
 
+def cost_of(sample: Mapping[str, Any]) -> float | None:
+    """Return what a case cost, its calls included; `None` where no answer of it has a price."""
+    answers = (sample["interaction"]["completion"] or {}, *(sample.get("calls") or ()))
+    costs = [answer["cost"] for answer in answers if answer.get("cost") is not None]
+    return math.fsum(costs) if costs else None
+
+
 def to_record(sample: Mapping[str, Any]) -> CaseRecord:
     """Return what scores and gates need of a sample line."""
     interaction = sample["interaction"]
@@ -105,6 +112,7 @@ def to_record(sample: Mapping[str, Any]) -> CaseRecord:
         tokens=completion.get("completion_tokens"),
         prompt_tokens=completion.get("prompt_tokens"),
         latency=completion.get("latency"),
+        cost=cost_of(sample),
         unfinished=bool(
             completion.get("reasoning") and not completion.get("text") and not completion.get("tool_calls")
         ),

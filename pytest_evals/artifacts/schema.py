@@ -65,6 +65,8 @@ class CompletionRecord(AnswerParts):
     completion_tokens: int | None = None
     logprobs: list[float] | None = None
     latency: float | None = None
+    cost: Annotated[float | None, LEFT_OUT] = None
+    """In the unit of ``evals_prices``; left out where the model has no price."""
     origin: OriginRecord | None = None
     samples: Annotated[list[str] | list[dict[str, Any]], LEFT_OUT] = Field(default_factory=list)
     """Several completions of one request; texts in artifacts of older versions."""
@@ -114,6 +116,7 @@ class CallRecord(AnswerParts):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     latency: float | None = None
+    cost: Annotated[float | None, LEFT_OUT] = None
     origin: OriginRecord | None = None
 
 

@@ -208,6 +208,9 @@ def _machine() -> list[Any]:
 
 # -- What identifies a function in a model's place, read from its module's file: nothing is imported.
 
+IDENTITY = "identity"
+"""The function of a script's module that states what else the model is identified by."""
+
 
 def identity_of(name: str, sources: Mapping[str, str]) -> dict[str, Any]:
     """Return the identity of the script ``name`` that consists of these ``sources``, by module: after a change it is another
@@ -223,11 +226,17 @@ def identity_of(name: str, sources: Mapping[str, str]) -> dict[str, Any]:
 
 def script_identity(name: str, path: Sequence[str]) -> dict[str, Any] | None:
     """Return the identity that the script ``name`` will have, `None` where only importing it can tell: it is not written
-    in the module itself, or decorated.
+    in the module itself, or decorated, or the module states an identity.
     """
     module, _, function = name.partition(":")
     texts = script_sources(module, path).texts
-    return identity_of(name, texts) if _plainly_written(function, texts.get(module, "")) else None
+    source = texts.get(module, "")
+    return identity_of(name, texts) if _plainly_written(function, source) and not _may_state(source) else None
+
+
+def _may_state(source: str) -> bool:
+    """Tell whether a module that can be parsed may have a function that states an identity."""
+    return any(_binds(each, IDENTITY) for each in ast.walk(ast.parse(source)))
 
 
 def _plainly_written(function: str, source: str) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_evals.engines.model_files import ModelFiles
-    from pytest_evals.engines.protocol import Engine, EngineInfo
+    from pytest_evals.engines.protocol import Engine, EngineInfo, Request
     from pytest_evals.engines.resources import Footprint
     from pytest_evals.engines.spec import ModelSpec
 
@@ -103,6 +103,12 @@ def ends_with_run(spec: ModelSpec) -> bool:
     return False
 
 
+def no_counter(spec: ModelSpec) -> Callable[[Request], int] | None:
+    """Know no way to count the tokens of a prompt without the model."""
+    del spec
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class EngineKind:
     """A kind of engine. Other distributions bring theirs as an entry point of the group ``pytest_evals.engines``.
@@ -121,6 +127,8 @@ class EngineKind:
             options, the specification as written and the folder that paths are relative to. Raises `ModelError`.
         identity: Tells what a model would be loaded as, so that known answers need no model; `None` where it cannot tell.
         footprint: Tells what a model takes; `None` where it cannot tell.
+        counter: Returns what counts the tokens of a request's prompt, for a plan; `None` where only the loaded model can. Raises
+            `ModelError` where it cannot be read.
         files: Returns what the files of a model tell before it is loaded; `None` where it has none.
         short: From a name to what ids and tables call the model.
         heavy: Whether a model needs a device for itself.
@@ -137,6 +145,7 @@ class EngineKind:
     locate: Callable[[str, Mapping[str, Any], str, Path], tuple[str, str | None]] = name_as_written
     identity: Callable[[ModelSpec, Mapping[str, Any], Sequence[str]], EngineInfo | None] = not_known
     footprint: Callable[[ModelSpec], Footprint | None] = no_footprint
+    counter: Callable[[ModelSpec], Callable[[Request], int] | None] = no_counter
     files: Callable[[ModelSpec], ModelFiles | None] = no_files
     short: Callable[[str], str] = last_part
     heavy: bool = True

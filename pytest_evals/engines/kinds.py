@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -107,6 +108,33 @@ def _variables(text: str) -> dict[str, Any]:
 _REASONING = EngineOption("auto, none or OPEN..CLOSE (as <think>..</think>)", _reasoning, of_prompts=True)
 
 
+def _locate_transformers(name: str, options: Mapping[str, Any], written: str, root: Path) -> tuple[str, str | None]:
+    if options.get("on") != "ray":
+        stray = next((option for option in _OF_RAY if option in options), None)
+        if stray:
+            raise ModelError(f"model {written!r}: {stray} is an option of models on Ray (on=ray)")
+        return locate_model(name, options, written, root)
+    return _locate_on_ray(name, options, written, root)
+
+
+def _locate_on_ray(name: str, options: Mapping[str, Any], written: str, root: Path) -> tuple[str, str | None]:
+    from pytest_evals.engines.ray.cluster import check_installed
+
+    check_installed(written)
+    if options.get("replicas") == "auto":
+        raise ModelError(f"model {written!r}: on Ray the number of replicas is said: replicas=8, say")
+    if ":" in options.get("device", ""):
+        raise ModelError(f"model {written!r}: on Ray the cluster chooses the GPU: device=cuda")
+    return locate_model(name, options, written, root)
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value) or value <= 0:
+        raise ValueError(text)
+    return value
+
+
 def _load_transformers(spec: ModelSpec, options: dict[str, Any], report: Report) -> Engine:
     from pytest_evals.engines.light_imports import light_imports
 
@@ -162,6 +190,10 @@ def _identity_of_script(spec: ModelSpec, options: Mapping[str, Any], path: Seque
     return EngineInfo(identity=identity) if identity else None
 
 
+_OF_RAY: Mapping[str, EngineOption] = {
+    "cpus": whole_number("a whole number of at least 1"),
+    "wait": EngineOption("a number of seconds above 0", _seconds),
+}
 HF = EngineKind(
     "hf",
     _load_transformers,
@@ -183,9 +215,11 @@ HF = EngineKind(
         "subfolder": EngineOption("the path of a folder below the model's", _named),
         "revision": EngineOption("a branch, tag or commit", _named),
         "remote_code": EngineOption("true or false", _yes_or_no),
+        "on": one_of("local", "ray"),
+        **_OF_RAY,
     },
     complete=complete_model,
-    locate=locate_model,
+    locate=_locate_transformers,
     identity=_identity_of_files,
     footprint=_footprint_of_files,
     files=_files,
@@ -193,6 +227,12 @@ HF = EngineKind(
     keeps_identity=True,
     # Ranks of a divided model end with the process that started them.
     stays_warm=lambda spec: spec.options.get("tp", 1) == 1,
+)
+RAY = replace(
+    HF,
+    name="ray",
+    options={name: option for name, option in HF.options.items() if name != "on"},
+    locate=_locate_on_ray,
 )
 SCRIPTED = EngineKind(
     "scripted",
@@ -214,4 +254,9 @@ def _served() -> EngineKind:
     return openai_kind(replace(_REASONING, of_prompts=False))
 
 
-BUILT_IN: Mapping[str, Callable[[], EngineKind]] = {"hf": lambda: HF, "openai": _served, "scripted": lambda: SCRIPTED}
+BUILT_IN: Mapping[str, Callable[[], EngineKind]] = {
+    "hf": lambda: HF,
+    "ray": lambda: RAY,
+    "openai": _served,
+    "scripted": lambda: SCRIPTED,
+}

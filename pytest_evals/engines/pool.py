@@ -270,9 +270,10 @@ class EnginePool:
             replica.attempts += 1
             if replica.attempts >= LOAD_ATTEMPTS or replica.load_hung:
                 self._fail(replica, f"model {replica.spec.text!r}: the engine's process {how}")
-        else:
-            self._recover(replica)
-            self._keep(replica, replica.tracker.crashed(how))
+            return
+        self._recover(replica)
+        lost = replica.lost
+        self._keep(replica, self._registry.of(replica).hand_on(replica, how) if lost else replica.tracker.crashed(how))
 
     def _recover(self, replica: Replica) -> None:
         """Take the answers that a process had written down, and did not come to send."""

@@ -52,6 +52,8 @@ class EngineProcess:
 
     stays = False
     """Whether it goes on when the run has ended."""
+    lost = False
+    """Whether the machine went, and not the process alone; one on this machine is never lost."""
 
     def __init__(self, orders: dict[str, Any]) -> None:
         descriptor, name = tempfile.mkstemp(prefix="evals-engine-", suffix=".log")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import heapq
+import itertools
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from pytest_evals.completion import text_of
+from pytest_evals.completion import Failure, text_of
 from pytest_evals.engines.device_policy import ModelStatus
 from pytest_evals.engines.protocol import EngineInfo, Request, Result
 from pytest_evals.engines.replica import Replica, ReplicaState
@@ -16,6 +19,8 @@ from pytest_evals.engines.request_tracker import RequestTracker, request_key
 from pytest_evals.engines.resources import gpu_count
 from pytest_evals.engines.spec import ModelSpec, parse_spec
 
+MOST_LOSSES = 5
+"""Machines that may go while they compute a request; then it may be what ends them."""
 AHEAD = 2
 """Batches that a replica is given at a time: enough to keep it busy, few enough that the others share the rest."""
 
@@ -32,9 +37,11 @@ class ReplicaSet:
         self.replicas = [
             Replica(spec, RequestTracker(deduplicates=spec.deduplicates), number) for number in range(replicas)
         ]
-        self._need = spec.kind.footprint(spec)
-        self._backlog: dict[str, list[Request]] = {}
-        self._waiting: set[str] = set()
+        # What is on other machines takes nothing of this one.
+        self._need = None if spec.on_ray else spec.kind.footprint(spec)
+        self._losses: Counter[str] = Counter()
+        self._backlog = Backlog()
+        self._turns: dict[str, int] = {}
         self.predicted_info: EngineInfo | None = None
         """What answers were taken for, from before, while the model was not loaded."""
         self.adapters: dict[str, str | None] = {}
@@ -78,7 +85,7 @@ class ReplicaSet:
         )
 
     def __contains__(self, key: str) -> bool:
-        return key in self._waiting or any(key in replica.tracker for replica in self.replicas)
+        return key in self._backlog or any(key in replica.tracker for replica in self.replicas)
 
     def add(self, requests: Sequence[Request]) -> None:
         """Take new requests."""
@@ -93,31 +100,26 @@ class ReplicaSet:
         for request in requests:
             # Identical ones stay together, so that one computation answers them all.
             key = request_key(request) if request.repeatable and self.spec.deduplicates else request.id
-            self._backlog.setdefault(key, []).append(request)
-            self._waiting.add(request.id)
-        # With adapters, those of one stand together: a replica has one of them in at a time.
-        models = (
-            list(dict.fromkeys(group[0].model for group in self._backlog.values()))
-            if any(self.adapters.values())
-            else []
-        )
-        turns = {model: number for number, model in enumerate(models)}
-        order = sorted(
-            self._backlog.items(), key=lambda entry: (turns.get(entry[1][0].model, 0), -_length(entry[1][0]))
-        )
-        self._backlog = dict(order)
+            # With adapters, those of one stand together: a replica has one of them in at a time.
+            turn = self._turns.setdefault(request.model, len(self._turns)) if any(self.adapters.values()) else 0
+            self._backlog.put(key, request, turn)
 
     def feed(self) -> None:
         """Give replicas that are ready and short of work some of the backlog."""
-        open_to = [replica for replica in self.replicas if replica.state == "ready"]
+        if not self._backlog:
+            return
+        ready = [replica for replica in self.replicas if replica.state == "ready"]
+        # Whoever has least is first.
+        open_to = [(replica.tracker.unfinished, replica.number, replica) for replica in ready]
+        heapq.heapify(open_to)
         while self._backlog and open_to:
-            replica = min(open_to, key=lambda each: each.tracker.unfinished)
-            if replica.tracker.unfinished >= AHEAD * (replica.rows or 1):
-                return
-            _, requests = next(iter(self._backlog.items()))
-            del self._backlog[next(iter(self._backlog))]
-            self._waiting.difference_update(request.id for request in requests)
+            unfinished, number, replica = open_to[0]
+            if unfinished >= AHEAD * (replica.rows or 1):
+                heapq.heappop(open_to)
+                continue
+            requests = self._backlog.take()
             replica.duplicates += len(requests) - replica.tracker.add(requests)
+            heapq.heapreplace(open_to, (replica.tracker.unfinished, number, replica))
 
     @property
     def fallen(self) -> list[Replica]:
@@ -134,26 +136,78 @@ class ReplicaSet:
         """Leave the work of a replica that cannot be loaded again to the others."""
         self._put_off(replica.tracker.take_back())
 
+    def hand_on(self, replica: Replica, how: str) -> list[Result]:
+        """Leave the work of a replica whose machine went to whichever is free first; return the errors of requests during which that
+        happened `MOST_LOSSES` times.
+        """
+        self._losses.update(replica.tracker.started_ids)
+        given_up: list[Request] = []
+        going_on: list[Request] = []
+        for request in replica.tracker.take_back():
+            (given_up if self._losses[request.id] >= MOST_LOSSES else going_on).append(request)
+        self._put_off(going_on)
+        message = f"{MOST_LOSSES} machines went while they computed this request; the last process {how}"
+        return [Result(request.id, error=Failure("engine", message)) for request in given_up]
+
     def pending(self) -> list[Request]:
         """Return what no copy has been sent, without what an identical request will answer."""
         sent = [request for replica in self.replicas for request in replica.tracker.pending()]
-        return [*sent, *(requests[0] for requests in self._backlog.values())]
+        return [*sent, *(requests[0] for requests in self._backlog.groups())]
 
     def answered(self, results: Iterable[Result]) -> list[tuple[Replica, list[Result]]]:
         """Take the answers to all that is `pending`; return them for each request that waits for them, and who had it."""
         known = {result.id: result for result in results}
         slots = [(replica, replica.tracker) for replica in self.replicas]
         found = [(replica, slot.answered([known[each.id] for each in slot.pending()])) for replica, slot in slots]
-        shared = [(known[requests[0].id], request.id) for requests in self._backlog.values() for request in requests]
+        shared = [(known[requests[0].id], request.id) for requests in self._backlog.groups() for request in requests]
         self.take_back()
         return [*found, (self.replicas[0], [dataclasses.replace(result, id=key) for result, key in shared])]
 
     def take_back(self) -> list[Request]:
         """Return the whole backlog, which nobody is left to compute."""
-        requests = [request for group in self._backlog.values() for request in group]
-        self._backlog.clear()
-        self._waiting.clear()
+        requests = [request for group in self._backlog.groups() for request in group]
+        self._backlog = Backlog()
         return requests
+
+
+class Backlog:
+    """Requests that wait for a replica, in groups that one computation answers. Those of the first turn are taken first, of these the
+    longest, and of equals the oldest.
+
+    Putting and taking one costs the logarithm of their number: a run may have a million of them.
+    """
+
+    def __init__(self) -> None:
+        self._groups: dict[str, list[Request]] = {}
+        self._order: list[tuple[int, int, int, str]] = []
+        self._waiting: set[str] = set()
+        self._numbers = itertools.count()
+
+    def __bool__(self) -> bool:
+        return bool(self._groups)
+
+    def __contains__(self, request_id: str) -> bool:
+        return request_id in self._waiting
+
+    def put(self, key: str, request: Request, turn: int = 0) -> None:
+        """Add a request to the group of this key."""
+        group = self._groups.get(key)
+        if group is None:
+            self._groups[key] = [request]
+            heapq.heappush(self._order, (turn, -_length(request), next(self._numbers), key))
+        else:
+            group.append(request)
+        self._waiting.add(request.id)
+
+    def take(self) -> list[Request]:
+        """Remove and return the group whose turn it is. Raises `IndexError` where there is none."""
+        group = self._groups.pop(heapq.heappop(self._order)[3])
+        self._waiting.difference_update(request.id for request in group)
+        return group
+
+    def groups(self) -> list[list[Request]]:
+        """Return all groups, in the order in which they would be taken."""
+        return [self._groups[key] for *_, key in sorted(self._order)]
 
 
 def _length(request: Request) -> int:
@@ -179,7 +233,10 @@ def replicas_of(spec: ModelSpec, device: str, gpus: int) -> int:
     if wish != "auto":
         return int(wish)
     alone = (
-        not spec.kind.on_each_gpu or spec.options.get("device", device) not in ("auto", "cuda") or "tp" in spec.options
+        spec.on_ray
+        or not spec.kind.on_each_gpu
+        or spec.options.get("device", device) not in ("auto", "cuda")
+        or "tp" in spec.options
     )
     return 1 if alone else max(1, gpus)
 

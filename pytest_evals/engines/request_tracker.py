@@ -58,6 +58,16 @@ class RequestTracker:
         """The ids of the requests that the engine has and has not answered."""
         return list(self._sent)
 
+    @property
+    def has_news(self) -> bool:
+        """Tell whether there may be something that the engine was not sent yet."""
+        return bool(self._unsent or self._alone)
+
+    @property
+    def started_ids(self) -> list[str]:
+        """The ids of the requests that are being computed."""
+        return [key for key in self._sent if key in self._started and key in self._unfinished]
+
     def __contains__(self, key: str) -> bool:
         return key in self._unfinished
 
@@ -126,7 +136,7 @@ class RequestTracker:
 
     def crashed(self, how: str) -> list[Result]:
         """The process died. Return the errors of those given up; everything else will be sent again."""
-        suspects = [key for key in self._sent if key in self._started and key in self._unfinished]
+        suspects = self.started_ids
         self._crashes.update(suspects)
         self._crashes_in_a_row += 1
         guilty = [key for key in suspects if self._crashes[key] >= MAX_CRASHES_PER_REQUEST]

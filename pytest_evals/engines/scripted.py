@@ -1,9 +1,12 @@
 """An engine that calls a Python function: for tests of suites and graders, and to put any code in a model's place.
 
 ``scripted:module:function`` calls ``function(messages)`` with the conversation, a list of dicts, and takes the string
-it returns as the completion; ``function(messages, tools)`` gets the tools that are offered too. For other parts than a text it
-returns a `Completion` or an object, as ``{"text": ..., "reasoning": ..., "tool_calls": [{"name": ..., "arguments": {...}}]}``. It may raise (that case's error) and it may be ``async`` (calls then run concurrently).
-Where the module has a function ``score(messages, text)``, it gives the log-likelihood of a text, for choices.
+it returns as the completion; a function with the parameter ``tools`` gets the tools that are offered too, and one with the parameter
+``params`` the generation parameters by name. For other parts than a text it returns a `Completion` or an object, as
+``{"text": ..., "reasoning": ..., "tool_calls": [{"name": ..., "arguments": {...}}]}``. It may raise (that case's error) and it may be
+``async`` (calls then run concurrently).
+Where the module has a function ``score(messages, text)``, it gives the log-likelihood of a text, for choices; where it has a function
+``identity()``, what that returns is part of what the model is identified by: the address of an endpoint, say.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import contextlib
 import dataclasses
 import importlib
 import inspect
+import json
 import math
 import sys
 import time
@@ -20,11 +24,12 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any, cast
 
 from pytest_evals.completion import Completion, Failure, Likelihood, text_of
-from pytest_evals.engines.identity import identity_of
+from pytest_evals.engines.identity import IDENTITY, identity_of
 from pytest_evals.engines.protocol import Capabilities, EngineInfo, Event, Inbox, Request, Result, Started, refusal
 from pytest_evals.engines.script_sources import script_sources
 from pytest_evals.engines.scripted_replies import ScriptError, completion_of_script
 from pytest_evals.errors import ModelError, did_you_mean
+from pytest_evals.generation import GenerationParams
 from pytest_evals.hashing import content_hash
 from pytest_evals.media.parts import identified
 from pytest_evals.replies.form import ANY_FORM, written_form
@@ -40,8 +45,9 @@ _POLL = 0.02
 class ScriptedEngine:
     """One function in the place of a model.
 
-    Sampling parameters mean nothing to a script and are let through; ``stop`` cuts the text; ``logprobs`` is refused.
-    Token counts are counts of words. Thoughts that the text begins with are told apart as those of any model, unless
+    Sampling parameters mean nothing to a script and are let through; ``stop`` cuts the text; what else it does not know is refused. A
+    script that takes the parameters is given all of them but ``n``, and does with them what they say.
+    Token counts are those of a completion that has some, else counts of words. Thoughts that the text begins with are told apart as those of any model, unless
     ``?reasoning=none`` says otherwise.
     """
 
@@ -49,9 +55,13 @@ class ScriptedEngine:
         self._name = name
         self._form = written_form(reasoning) or ANY_FORM
         self._function, self._score = _load(name)
-        self.info = EngineInfo(device="python", identity=identity_of(name, _sources(name, self._function)))
-        self._takes_tools = _takes_tools(self._function)
+        identity = {**identity_of(name, _sources(name, self._function)), **_stated_identity(name)}
+        self.info = EngineInfo(device="python", identity=identity)
+        self._takes_tools = _takes(self._function, "tools")
+        self._takes_params = _takes(self._function, "params")
         params = Capabilities().params | {"tools", "tool_choice"}
+        if self._takes_params:
+            params |= {entry.name for entry in dataclasses.fields(GenerationParams)} - {"n"}
         self.capabilities = Capabilities(
             likelihoods=self._score is not None, params=params, media=frozenset({"image", "audio"})
         )
@@ -135,9 +145,9 @@ class ScriptedEngine:
         tokens = len((completion.raw or completion.text).split())
         counted = dataclasses.replace(
             completion,
-            prompt_tokens=words,
-            completion_tokens=tokens,
-            reasoning_tokens=None if completion.reasoning is None else len(completion.reasoning.split()),
+            prompt_tokens=words if completion.prompt_tokens is None else completion.prompt_tokens,
+            completion_tokens=tokens if completion.completion_tokens is None else completion.completion_tokens,
+            reasoning_tokens=_reasoning_tokens(completion),
             latency=latency,
             fingerprint=fingerprint,
         )
@@ -160,11 +170,14 @@ class ScriptedEngine:
         return Result(request.id, Completion(completion_tokens=0, likelihoods=likelihoods, latency=latency))
 
     def _call(self, request: Request) -> Any:
-        """Call the function with the conversation, and with the tools that are offered if it takes them."""
-        if not self._takes_tools:
-            return self._function(_conversation(request))
-        offered = request.params.tools if request.params.tool_choice != "none" else ()
-        return self._function(_conversation(request), tools=[dict(tool) for tool in offered])
+        """Call the function with the conversation, and with the tools and parameters if it takes them."""
+        told: dict[str, Any] = {}
+        if self._takes_tools:
+            offered = request.params.tools if request.params.tool_choice != "none" else ()
+            told["tools"] = [dict(tool) for tool in offered]
+        if self._takes_params:
+            told["params"] = _parameters(request.params)
+        return self._function(_conversation(request), **told)
 
     def _raised(self, error: Exception) -> Failure:
         return Failure("model", f"scripted:{self._name} raised {type(error).__name__}: {error}")
@@ -180,9 +193,46 @@ def _sources(name: str, function: Callable[..., Any]) -> dict[str, str]:
     return texts
 
 
-def _takes_tools(function: Callable[..., Any]) -> bool:
+def _stated_identity(name: str) -> dict[str, Any]:
+    """Return what the module says of its own identity. Raises `ModelError` for what is not plain data."""
+    module = name.partition(":")[0]
+    state = getattr(sys.modules[module], IDENTITY, None)
+    if not callable(state) or _requires_arguments(state):
+        return {}
     try:
-        return "tools" in inspect.signature(function).parameters
+        stated = state()
+        # As it comes back from an artifact.
+        return {"stated": json.loads(json.dumps(stated, allow_nan=False))}
+    except Exception as error:  # the script's own code may raise anything
+        raise ModelError(
+            f"scripted:{name}: {IDENTITY}() of {module!r} must return plain data, as a text or an object of JSON "
+            f"({type(error).__name__}: {error})"
+        ) from error
+
+
+def _requires_arguments(function: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(function).bind()
+    except (TypeError, ValueError):
+        return True
+    return False
+
+
+def _parameters(params: GenerationParams) -> dict[str, Any]:
+    """Return generation parameters by name; tools are told apart."""
+    apart = ("tools", "tool_choice", "n")
+    return {each.name: getattr(params, each.name) for each in dataclasses.fields(params) if each.name not in apart}
+
+
+def _reasoning_tokens(completion: Completion) -> int | None:
+    if completion.reasoning is None or completion.reasoning_tokens is not None:
+        return completion.reasoning_tokens
+    return len(completion.reasoning.split())
+
+
+def _takes(function: Callable[..., Any], name: str) -> bool:
+    try:
+        return name in inspect.signature(function).parameters
     except (TypeError, ValueError):  # some built-in functions have no signature
         return False
 

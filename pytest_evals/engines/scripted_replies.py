@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
-from pytest_evals.completion import Completion, ToolCall
+from pytest_evals.completion import Completion, FinishReason, ToolCall
 from pytest_evals.engines.protocol import Request
 from pytest_evals.replies.form import ReplyForm
 from pytest_evals.replies.reading import read_reply
@@ -15,7 +15,8 @@ from pytest_evals.tool_calls.forms import ANY
 from pytest_evals.tool_calls.numbering import calls_in, numbered
 from pytest_evals.tool_calls.written import written_call
 
-_PARTS = ("text", "reasoning", "tool_calls", "finish_reason")
+_COUNTS = ("prompt_tokens", "completion_tokens", "reasoning_tokens")
+_PARTS = ("text", "reasoning", "tool_calls", "finish_reason", *_COUNTS)
 
 
 class ScriptError(Exception):
@@ -23,22 +24,37 @@ class ScriptError(Exception):
 
 
 def completion_of_script(value: object, request: Request, form: ReplyForm) -> Completion:
-    """Return the completion: its parts, without counts and conversation. Raises `ScriptError` for what is none.
+    """Return the completion: its parts, without its conversation. Raises `ScriptError` for what is none.
 
-    A text is divided as a reply in this ``form``. Calls of tools without an id get one.
+    Counts of tokens and the finish reason are as the script says, where it does. A text is divided as a reply in this ``form``. Calls of tools without an id get one.
     """
     if isinstance(value, str):
         completion = _of_text(value, request, form)
     elif isinstance(value, Completion):
-        completion = dataclasses.replace(value, messages=(), model=None)
+        completion = dataclasses.replace(value, messages=(), model=None, samples=(), likelihoods=None, origin=None)
     elif isinstance(value, Mapping):
         completion = _of_object(value)
     else:
         raise ScriptError(f"returned {type(value).__name__}, and a script returns the completion as str")
+    _check(completion)
+    if request.params.logprobs and completion.logprobs is None:
+        raise ScriptError("was asked for log-probabilities and returned none; it returns a Completion with them")
     if not completion.tool_calls:
         return completion
     calls = numbered(completion.tool_calls, calls_in(request.messages))
     return dataclasses.replace(completion, tool_calls=calls, finish_reason="tool_calls")
+
+
+def _check(completion: Completion) -> None:
+    if not isinstance(completion.text, str):
+        raise ScriptError(f"returned a Completion whose text is {type(completion.text).__name__}")
+    if completion.finish_reason not in get_args(FinishReason):
+        known = ", ".join(get_args(FinishReason))
+        raise ScriptError(f"returned the finish_reason {completion.finish_reason!r} (known: {known})")
+    for name in _COUNTS:
+        count = getattr(completion, name)
+        if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 0):
+            raise ScriptError(f"returned {name}={count!r}; a count of tokens is a whole number of at least 0, or None")
 
 
 def _of_text(text: str, request: Request, form: ReplyForm) -> Completion:
@@ -69,7 +85,10 @@ def _of_object(value: Mapping[str, Any]) -> Completion:
         text,
         reasoning=reasoning,
         tool_calls=tuple(_call_of(call) for call in calls),
-        finish_reason=value.get("finish_reason", "stop"),
+        finish_reason=value.get("finish_reason") or "stop",
+        prompt_tokens=value.get("prompt_tokens"),
+        completion_tokens=value.get("completion_tokens"),
+        reasoning_tokens=value.get("reasoning_tokens"),
     )
 
 

@@ -42,6 +42,11 @@ class ModelSpec:
         return self.kind.heavy
 
     @property
+    def on_ray(self) -> bool:
+        """Tell whether its processes run on the nodes of a Ray cluster."""
+        return self.engine == "ray" or self.options.get("on") == "ray"
+
+    @property
     def deduplicates(self) -> bool:
         """Tell whether identical greedy requests may share one answer; a script is called for each request."""
         return self.kind.deduplicates

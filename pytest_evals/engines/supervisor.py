@@ -92,15 +92,22 @@ class ProcessSupervisor:
             "journal": None if self._journal is None else str(self._journal),
             "path": [str(self._root), *(entry for entry in sys.path if entry)],
         }
-        if self._warm and replica.spec.kind.stays_warm(replica.spec):
+        if self._warm and not replica.spec.on_ray and replica.spec.kind.stays_warm(replica.spec):
             # Another process may have to answer first.
             threading.Thread(target=self._attach, args=(replica, orders), name="evals-attach", daemon=True).start()
         else:
-            self._begin(replica, EngineProcess(orders))
+            self._begin(replica, self._process(replica, orders))
 
     def _begin(self, replica: Replica, process: EngineProcess | WarmProcess) -> None:
         replica.process = process
         threading.Thread(target=self._watch, args=(replica, process), name="evals-watch", daemon=True).start()
+
+    def _process(self, replica: Replica, orders: dict[str, Any]) -> EngineProcess:
+        if not replica.spec.on_ray:
+            return EngineProcess(orders)
+        from pytest_evals.engines.ray.process import RayProcess
+
+        return RayProcess(orders, replica.spec, self._connected)  # type: ignore[return-value,arg-type]  # it does what is asked of a process here, and its channel what is of one
 
     def unload(self, replica: Replica) -> None:
         """Let the replica's process end; it is told to, and then given some seconds."""
@@ -226,6 +233,7 @@ class ProcessSupervisor:
         with self._lock:
             orderly = replica.state == "stopping" or replica.failure is not None or self.closing
             loading = replica.state == "starting"
+            replica.lost = process.lost
             replica.state, replica.channel, replica.reader, replica.process = "stopped", None, None, None
             replica.archive_usage()
             crash = None if orderly else process.exit_report(status)

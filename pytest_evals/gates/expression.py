@@ -174,7 +174,7 @@ def _parse_number(text: str, target: str, gate: str) -> float:
 
 # -- Which grader, budget and cases a gate is about.
 
-BUDGETS = ("tokens", "prompt_tokens", "latency", "errors")
+BUDGETS = ("tokens", "prompt_tokens", "latency", "cost", "errors")
 """What every suite has besides its graders, unless a grader has the name."""
 
 

@@ -131,6 +131,7 @@ _MEASURES: Mapping[str, Callable[[CaseRecord], float | None]] = {
     "tokens": lambda record: record.tokens,
     "prompt_tokens": lambda record: record.prompt_tokens,
     "latency": lambda record: record.latency,
+    "cost": lambda record: record.cost,
     "errors": lambda record: None if record.outcome == "skipped" else float(broke(record)),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -112,6 +113,12 @@ def p_value(p: float | None) -> str:
 def count(number: int) -> str:
     """A whole number with thousands separated."""
     return f"{number:,}"
+
+
+def amount(number: float) -> str:
+    """Return an amount of money: to four digits that count, without an exponent."""
+    digits = 2 if number >= 100 or number == 0 else max(2, 3 - math.floor(math.log10(number)))
+    return f"{number:,.{digits}f}"
 
 
 def duration(seconds: float) -> str:

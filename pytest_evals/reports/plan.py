@@ -30,7 +30,9 @@ def plan_lines(plan: DryRunPlan) -> list[str]:
         lines.append(f"judge {plan.judge}")
     if not plan.models and not calling:
         lines.append("no model is needed")
-    return [*lines, "nothing was loaded; token counts are estimates (characters / 4, without the chat template)"]
+    estimated = any(model.left and not model.counted for model in plan.models)
+    estimates = "; token counts are estimates (characters / 4, without the chat template)"
+    return [*lines, f"nothing was loaded{estimates if estimated or not plan.models else ''}"]
 
 
 def _model(model: ModelPlan, plan: DryRunPlan) -> list[str]:
@@ -58,7 +60,7 @@ def _requests(model: ModelPlan, plan: DryRunPlan) -> str:
 def _work(model: ModelPlan, dtype: str) -> list[str]:
     """Say what is left to be computed."""
     tokens = (
-        f"about {pluralize(model.prompt_tokens, 'prompt token')} (longest {count(model.longest_tokens)}), "
+        f"{'' if model.counted else 'about '}{pluralize(model.prompt_tokens, 'prompt token')} (longest {count(model.longest_tokens)}), "
         f"at most {pluralize(model.max_new_tokens, 'new token')}"
     )
     lines = [f"    {tokens}{f', without {model.without}' if model.without else ''}"]

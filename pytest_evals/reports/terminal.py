@@ -169,6 +169,14 @@ def _savings(use: ModelUse) -> list[str]:
         parts.append(f"{formatting.percent(use.padding)} padding")
     if use.duplicates:
         parts.append(pluralize(use.duplicates, "duplicate"))
+    return [*parts, *_served(use)]
+
+
+def _served(use: ModelUse) -> list[str]:
+    """Say what is told of servers, and what a process took."""
+    parts = []
+    if use.cost is not None:
+        parts.append(f"cost {formatting.amount(use.cost)}")
     if use.usage.get("most_concurrency"):
         parts.append(f"settled on {use.usage['most_concurrency']:.0f} requests at a time")
     if use.usage.get("retries"):

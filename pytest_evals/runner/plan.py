@@ -27,7 +27,8 @@ CHARACTERS_PER_TOKEN = 4
 class ModelPlan:
     """The work of one model. ``distinct`` are the requests without those that an identical one answers, ``known`` those of
     them whose answer is known from before (`None`: that is not known yet), ``failing`` those that a replay cannot answer.
-    Tokens are those of the rest, estimated from characters; ``without`` says which media are not among them.
+    Tokens are those of the rest: of texts ``counted`` by a tokenizer, or estimated from characters; ``without`` says which media are not
+    among them.
     """
 
     spec: ModelSpec
@@ -39,6 +40,7 @@ class ModelPlan:
     longest_tokens: int
     max_new_tokens: int
     footprint: Footprint | None
+    counted: bool = False
     without: str = ""
 
     @property
@@ -84,6 +86,7 @@ def _model_plan(spec: ModelSpec, requests: Sequence[Request], memory: AnswerCach
     computed = list(distinct.values())
     known = known_answers(memory, spec.text, computed, settings.root, settings.engine_options)
     left = [request for request in computed if request.id not in known.answered | known.failing]
+    counter = spec.kind.counter(spec) if left else None
     files = spec.kind.files(spec)
     media = [media_of(request.messages) for request in left]
     counted = {
@@ -92,7 +95,7 @@ def _model_plan(spec: ModelSpec, requests: Sequence[Request], memory: AnswerCach
         for part in parts
     }
     lengths = [
-        _tokens(request) + sum(counted[part["sha256"]] or 0 for part in parts)
+        (counter or _tokens)(request) + sum(counted[part["sha256"]] or 0 for part in parts)
         for request, parts in zip(left, media, strict=True)
     ]
     uncounted = Counter(part["type"] for parts in media for part in parts if counted[part["sha256"]] is None)
@@ -106,6 +109,7 @@ def _model_plan(spec: ModelSpec, requests: Sequence[Request], memory: AnswerCach
         longest_tokens=max(lengths, default=0),
         max_new_tokens=sum(map(_most_new_tokens, left)),
         footprint=spec.kind.footprint(spec),
+        counted=counter is not None,
         without=" and ".join(pluralize(count, _MEDIA[kind]) for kind, count in sorted(uncounted.items())),
     )
 

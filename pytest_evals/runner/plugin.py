@@ -215,7 +215,7 @@ class CaseRun:
         if call.excinfo is not None and isinstance(call.excinfo.value, EvalsError):
             without_hint(report)
         if report.when == "teardown" and not only_setup(item.config):
-            report.evals = dump(sample_of(item))  # type: ignore[attr-defined]  # extra attributes travel with a report
+            report.evals = dump(sample_of(item, self._settings.prices))  # type: ignore[attr-defined]  # extra attributes travel with a report
         return report
 
 

@@ -12,6 +12,7 @@ from pytest_evals.artifacts.sample import sample_id
 from pytest_evals.collection.item import EVAL
 from pytest_evals.collection.location import Location, location_of
 from pytest_evals.completion import Completion, Failure
+from pytest_evals.engines.prices import Prices
 from pytest_evals.fixtures.context import GRADE_SHEET, GradeSheet
 from pytest_evals.fixtures.declaration import CASE_TASKS
 from pytest_evals.media.parts import recorded
@@ -28,15 +29,15 @@ if TYPE_CHECKING:
     from pytest_evals.grades import Grade
 
 
-def sample_of(item: pytest.Item) -> dict[str, Any]:
-    """Return the sample of a case that has run."""
+def sample_of(item: pytest.Item, prices: Prices) -> dict[str, Any]:
+    """Return the sample of a case that has run, with what it cost where there are ``prices``."""
     state = item.stash[STATE]
     completion = last_completion(item)
     if completion is not None and completion.latency is not None:
         state.timing["generation"] = completion.latency
         if completion.queued is not None:
             state.timing["queued"] = completion.queued
-    return sample_line(
+    line = sample_line(
         item.nodeid,
         item.stash[EVAL],
         outcome=state.outcome,
@@ -48,6 +49,19 @@ def sample_of(item: pytest.Item) -> dict[str, Any]:
         calls=_calls_of(item),
         root=item.config.rootpath,
     )
+    if prices:
+        _add_costs(line, prices)
+    return line
+
+
+def _add_costs(sample: Mapping[str, Any], prices: Prices) -> None:
+    """Say of each answer of a sample what it cost, where that is known."""
+    interaction = sample["interaction"]
+    answers = [(interaction["source"], interaction["completion"]), *((call["model"], call) for call in sample["calls"])]
+    for model, answer in answers:
+        cost = None if answer is None else prices.cost(model, answer)
+        if cost is not None:
+            answer["cost"] = cost
 
 
 def last_completion(item: pytest.Item) -> Completion | None:

@@ -54,6 +54,8 @@ class CaseRecord:
     prompt_tokens: int | None = None
     latency: float | None = None
     """Seconds."""
+    cost: float | None = None
+    """Of the completion and of calls, in the unit of ``evals_prices``."""
     unfinished: bool = False
     """Whether the completion is nothing but reasoning."""
 

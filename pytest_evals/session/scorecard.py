@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -193,12 +194,16 @@ class Tokens:
     completions: int = 0
     prompt: int = 0
     generated: int = 0
+    cost: float | None = None
+    """In the unit of ``evals_prices``, `None` where no answer has one."""
 
-    def count(self, prompt: int, generated: int, completions: int = 1) -> None:
+    def count(self, prompt: int, generated: int, cost: float | None = None, completions: int = 1) -> None:
         """Count one completion, or take it back."""
         self.completions += completions
         self.prompt += prompt
         self.generated += generated
+        if cost is not None:
+            self.cost = (self.cost or 0.0) + cost
 
 
 def model_use(model: str, replica_set: ReplicaSet, tokens: Sequence[Tokens]) -> ModelUse:
@@ -207,6 +212,7 @@ def model_use(model: str, replica_set: ReplicaSet, tokens: Sequence[Tokens]) -> 
     if info is None:
         return _unloaded(model, replica_set)
     usage: dict[str, float] = {}
+    costs = [each.cost for each in tokens if each.cost is not None]
     for replica in replica_set.replicas:
         usage = merged_usage(usage, replica.all_usage)
     return ModelUse(
@@ -223,6 +229,7 @@ def model_use(model: str, replica_set: ReplicaSet, tokens: Sequence[Tokens]) -> 
         loading_seconds=max(replica.loading_seconds for replica in replica_set.replicas),
         rows=info.rows,
         usage=usage,
+        cost=math.fsum(costs) if costs else None,
     )
 
 
@@ -243,7 +250,7 @@ class SampleCollector:
         self._sources: dict[str, str | None] = {}
         self._call_sources: dict[str, list[str]] = {}
         self._silent: dict[str, frozenset[str]] = {}
-        self._counted: dict[str, list[tuple[str, int, int]]] = {}
+        self._counted: dict[str, list[tuple[str, int, int, float | None]]] = {}
         self.tokens: dict[str, Tokens] = {}
 
     def __contains__(self, nodeid: str) -> bool:
@@ -267,13 +274,14 @@ class SampleCollector:
 
     def _count(self, nodeid: str, model: str, answer: Mapping[str, Any]) -> None:
         prompt, generated = answer["prompt_tokens"] or 0, answer["completion_tokens"] or 0
-        self.tokens.setdefault(model, Tokens()).count(prompt, generated)
-        self._counted.setdefault(nodeid, []).append((model, prompt, generated))
+        cost = answer.get("cost")
+        self.tokens.setdefault(model, Tokens()).count(prompt, generated, cost)
+        self._counted.setdefault(nodeid, []).append((model, prompt, generated, cost))
 
     def _discount(self, nodeid: str) -> None:
         """A case that is run again was given the same answers."""
-        for model, prompt, generated in self._counted.pop(nodeid, ()):
-            self.tokens[model].count(-prompt, -generated, -1)
+        for model, prompt, generated, cost in self._counted.pop(nodeid, ()):
+            self.tokens[model].count(-prompt, -generated, None if cost is None else -cost, -1)
 
     def records(self, infos: Iterable[SuiteManifest]) -> list[CaseRecord]:
         """Return the records of the suites, in the order in which their cases were declared."""

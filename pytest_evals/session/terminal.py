@@ -161,7 +161,10 @@ class PlanPrinter:
         selected = {item.nodeid for item in session.items}
         cases = sum(nodeid in selected for info in self._infos.values() for nodeid in info.items)
         requests = [request for asked in requests_of(session.items, self._settings.seed).values() for request in asked]
-        plan = make_plan(self._infos, requests, cases, self._settings, self._recalled.memory)
+        try:
+            plan = make_plan(self._infos, requests, cases, self._settings, self._recalled.memory)
+        except EvalsError as error:
+            raise pytest.UsageError(for_terminal(str(error))) from error
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
             reporter.section("eval plan")

@@ -101,7 +101,7 @@ def test_an_engine_that_another_distribution_registers_runs_evals(
         ("toy:bear?case=Upper", "case must be lower or upper, not 'Upper'"),
         ("toy:bear?tims=2", "unknown option 'tims' (known for toy: times, case); did you mean 'times'?"),
         ("toy:-", "a toy has a plain name"),
-        ("toi:bear", "unknown engine 'toi' (known: hf, openai, scripted, toy, lost, odd); did you mean 'toy'?"),
+        ("toi:bear", "unknown engine 'toi' (known: hf, ray, openai, scripted, toy, lost, odd); did you mean 'toy'?"),
         ("lost:bear", "the engine 'lost' cannot be imported from nowhere:KIND, which toy-engine registers"),
         ("odd:bear", "toy_engine:load, which toy-engine registers, is not an EngineKind of that name"),
     ],

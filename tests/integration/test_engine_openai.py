@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,34 @@ def test_a_resumed_run_asks_for_the_rest(evals: Evals, serve: Serve) -> None:
     spoiled.script = number
     evals.run("--evals-resume", str(recorded), model=model).assert_outcomes(passed=8)
     assert len(spoiled.bodies) == 9
+
+
+def test_what_answers_cost_is_in_the_card_the_artifact_and_budgets(evals: Evals, serve: Serve) -> None:
+    server = serve(
+        lambda body, asked: replace(number(body, asked), usage={"prompt_tokens": 1000, "completion_tokens": 50})
+    )
+    evals.write(SUITE.replace("id=", "gates=['cost.mean <= 0.0004', 'cost.max < 0.0003', 'said.mean >= 1'], id=", 1))
+    evals.pytester.makeini("[pytest]\nevals_prices =\n    tiny = 0.25 2\n    other = 9 9\n")
+    model = f"openai:tiny@{server.url}"
+    result = evals.run(model=model)
+    result.assert_outcomes(passed=8, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*cost.mean <= 0.0004*0.00035*",
+            "*cost.max < 0.0003*0.00035*",
+            "tiny (*): 8 completions, 400 tokens*; cost 0.002800*",
+        ]
+    )
+    artifact = evals.artifact
+    assert [sample.interaction.completion.cost for sample in artifact.samples if sample.interaction.completion] == [
+        pytest.approx(0.00035)
+    ] * 8
+    (use,) = evals.lines()[-1]["throughput"]["models"]
+    assert use["cost"] == pytest.approx(0.0028)
+    evals.pytester.makeini("[pytest]\nevals_prices =\n    tiny = free 2\n")
+    wrong = evals.run(model=model)
+    assert wrong.ret == pytest.ExitCode.USAGE_ERROR
+    wrong.stderr.fnmatch_lines(["*evals_prices: 'tiny = free 2': a price is a number of at least 0, not 'free'*"])
 
 
 JUDGED = """

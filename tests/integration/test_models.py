@@ -94,7 +94,10 @@ def test_an_alias_of_the_configuration_file_names_a_model(evals: Evals) -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("vlm:org/name", "*--evals-model: model 'vlm:org/name': unknown engine 'vlm' (known: hf, openai, scripted)*"),
+        (
+            "vlm:org/name",
+            "*--evals-model: model 'vlm:org/name': unknown engine 'vlm' (known: hf, ray, openai, scripted)*",
+        ),
         ("./nowhere", "*no such folder*nowhere*"),
         ("./empty", "*has no config.json*"),
         ("just-a-name", "*neither 'smollm2', a folder (./dir) nor a hub name (org/name)*"),

@@ -14,7 +14,7 @@ import pytest
 from huggingface_hub import constants
 
 from pytest_evals.engines import identity, model_cache
-from pytest_evals.engines.identity import cached_identity, remember
+from pytest_evals.engines.identity import cached_identity, remember, script_identity
 from pytest_evals.engines.model_cache import conversion_of, files_digest
 from pytest_evals.engines.protocol import EngineInfo
 from pytest_evals.engines.scripted import ScriptedEngine
@@ -189,3 +189,20 @@ def test_a_script_is_told_from_its_file_if_its_function_stands_there(
     if found is not None:
         monkeypatch.syspath_prepend(tmp_path)
         assert found.identity == ScriptedEngine(spec.name).info.identity
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def identity():\n    return 'http://a'\n",
+        "from somewhere import identity\n",
+        "from somewhere import state as identity\n",
+        "identity = lambda: 'http://a'\n",
+    ],
+)
+def test_a_script_that_may_state_an_identity_is_known_once_it_was_imported(source: str, tmp_path: Path) -> None:
+    plain = "def answer(messages):\n    return 'a'\n"
+    (tmp_path / "some_script_of_a_test.py").write_text(plain)
+    assert script_identity("some_script_of_a_test:answer", [str(tmp_path)]) is not None
+    (tmp_path / "other_script_of_a_test.py").write_text(source + plain)
+    assert script_identity("other_script_of_a_test:answer", [str(tmp_path)]) is None

@@ -18,6 +18,7 @@ from pytest_evals.engines.journal import JournalWriter
 from pytest_evals.engines.pool import ENDED, LOAD_ATTEMPTS, EnginePool, Results
 from pytest_evals.engines.protocol import EngineInfo, Request, Result
 from pytest_evals.engines.replica import Replica
+from pytest_evals.engines.replica_set import MOST_LOSSES
 from pytest_evals.errors import EvalsError
 from pytest_evals.generation import GenerationParams
 
@@ -33,6 +34,7 @@ class FakeProcess:
 
     pid = 0
     stays = False
+    lost = False
 
     def __init__(self, orders: dict[str, Any]) -> None:
         self.orders = orders
@@ -214,7 +216,7 @@ def test_a_model_that_cannot_be_loaded_is_the_answer_to_everything(stage: Stage)
     stage.gone(BIG, 0)
     stage.pool.submit([ask("later")])
     for key in ("a", "b", "later", "never announced"):
-        assert stage.answer(ask(key)).error == Failure("engine", "no such revision")
+        assert stage.answer(ask(key)).error == Failure("engine", "no such revision", unloadable=True)
     assert len(stage.processes) == 1
     assert stage.pool.incidents == []
 
@@ -380,7 +382,9 @@ def test_when_no_replica_can_be_loaded_everything_gets_the_error(stage: Stage) -
     stage.pool.submit([ask("a", TWO), ask("b", TWO)])
     for number in range(2):
         stage.hear(stage.copies(TWO)[number], type="failed", message="out of memory")
-    assert [stage.answer(ask(key, TWO)).error for key in "ab"] == [Failure("engine", "out of memory")] * 2
+    assert [stage.answer(ask(key, TWO)).error for key in "ab"] == [
+        Failure("engine", "out of memory", unloadable=True)
+    ] * 2
 
 
 # -- stalls
@@ -633,3 +637,62 @@ def test_what_a_process_had_written_down_before_it_died_is_not_asked_again(
         stage.pool.result(ask("c"))
     with pytest.raises(EvalsError, match=ENDED):
         stage.pool.subscribe([ask("e")], heard.extend)
+
+
+# -- machines that go
+
+
+def lose(stage: Stage, model: str, number: int) -> None:
+    process: Any = stage.copies(model)[number].process
+    process.lost = True
+    stage.gone(model, number=number)
+
+
+def test_the_work_of_a_replica_whose_machine_goes_is_handed_on_at_once(stage: Stage) -> None:
+    started_twice(stage, 5)
+    stage.hear(stage.copies(TWO)[1], type="started", ids=["c", "d"])
+    lose(stage, TWO, 1)
+    assert stage.states(TWO) == ["ready", "starting"]
+    stage.finish(TWO, "a", "b")
+    # They are no suspects: two at a time, as before.
+    assert stage.sent(TWO) == ["a", "b", "c", "d"]
+    stage.finish(TWO, "c", "d")
+    stage.finish(TWO, "e")
+    assert {stage.answer(ask(key, TWO)).answer.text for key in "abcde"} == {f"text of {key}" for key in "abcde"}
+    assert stage.copies(TWO)[1].done == 0
+
+
+def test_an_answer_that_comes_twice_counts_once(stage: Stage) -> None:
+    started_twice(stage, 3)
+    lose(stage, TWO, 1)
+    stage.finish(TWO, "a", "b")
+    stage.finish(TWO, "c")
+    stage.finish(TWO, "c")
+    assert sum(replica.done for replica in stage.copies(TWO)) == 3
+
+
+def test_the_only_machine_that_goes_is_replaced(stage: Stage) -> None:
+    stage.pool.submit([ask("a"), ask("b")])
+    stage.ready(BIG)
+    stage.hear(stage.copies(BIG)[0], type="started", ids=["a", "b"])
+    lose(stage, BIG, 0)
+    assert stage.states(BIG) == ["starting"]
+    stage.ready(BIG)
+    assert sorted(stage.sent(BIG)) == ["a", "b"]
+    stage.finish(BIG, "a", "b")
+    assert stage.answer(ask("b")).answer.text == "text of b"
+
+
+def test_a_request_during_which_machine_after_machine_goes_is_given_up(stage: Stage) -> None:
+    stage.pool.submit([ask("bad", tokens=50)])
+    for _ in range(MOST_LOSSES):
+        assert stage.states(BIG) == ["starting"]
+        stage.ready(BIG)
+        stage.hear(stage.copies(BIG)[0], type="started", ids=["bad"])
+        lose(stage, BIG, 0)
+    error = stage.answer(ask("bad", tokens=50)).error
+    assert error is not None
+    assert (
+        error.message == f"{MOST_LOSSES} machines went while they computed this request; the last process ended with -9"
+    )
+    assert stage.states(BIG) == ["stopped"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import textwrap
 import threading
 from collections.abc import Callable
@@ -339,3 +340,100 @@ def test_the_engine_says_what_it_is(script: Script) -> None:
     info = script(PLAIN).info
     assert info.device == "python"
     assert str(info.identity["function"]).endswith(":answer")
+
+
+# -- what a script takes, and says of itself
+
+
+@pytest.mark.parametrize("word", ["", "async "], ids=["sync", "async"])
+def test_a_script_that_takes_the_parameters_gets_all_of_them_and_is_refused_none(word: str, script: Script) -> None:
+    engine = script(f"""
+        import json
+
+        {word}def answer(messages, params, tools=()):
+            return json.dumps([len(tools), sorted(name for name in params), params["temperature"], params["regex"]])
+    """)
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    result = answers(engine, ask(temperature=0.5, regex="a+", sampling="model", tools=(tool,)))["a"]
+    tools, names, temperature, regex = json.loads(result.answer.text)
+    assert (tools, temperature, regex) == (1, 0.5, "a+")
+    known = {entry.name for entry in dataclasses.fields(GenerationParams)}
+    assert set(names) == known - {"n", "tools", "tool_choice"}
+    assert "parameter 'n'" in message(answers(engine, ask(n=2, temperature=1.0))["a"], "unsupported")
+
+
+def test_a_completion_of_a_script_keeps_its_counts_and_its_end(script: Script) -> None:
+    engine = script("""
+        from pytest_evals.completion import Completion
+
+        def answer(messages, params):
+            if params["logprobs"]:
+                return Completion("a b", logprobs=(-0.5, -0.25))
+            return Completion("a b", finish_reason="length", prompt_tokens=41, completion_tokens=7, reasoning="c d", reasoning_tokens=3)
+    """)
+    found = answers(engine, ask())["a"].answer
+    assert (found.prompt_tokens, found.completion_tokens, found.reasoning_tokens) == (41, 7, 3)
+    assert found.finish_reason == "length"
+    assert answers(engine, ask(logprobs=True))["a"].answer.logprobs == (-0.5, -0.25)
+
+
+def test_an_object_of_a_script_may_have_counts_and_an_end_too(script: Script) -> None:
+    engine = script("""
+        def answer(messages):
+            return {"text": "a b", "finish_reason": "length", "completion_tokens": 0}
+    """)
+    found = answers(engine, ask())["a"].answer
+    assert (found.prompt_tokens, found.completion_tokens, found.finish_reason) == (3, 0, "length")
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        (
+            '{"text": "a", "finish_reason": "eos"}',
+            "returned the finish_reason 'eos' (known: stop, length, tool_calls, recorded)",
+        ),
+        ('{"text": "a", "prompt_tokens": -1}', "returned prompt_tokens=-1; a count of tokens is a whole number"),
+        ('{"text": "a", "completion_tokens": "7"}', "returned completion_tokens='7'"),
+        ('{"text": "a", "completion_tokens": True}', "returned completion_tokens=True"),
+        ("Completion(None)", "returned a Completion whose text is NoneType"),
+        ("Completion('a', completion_tokens=1.5)", "returned completion_tokens=1.5"),
+    ],
+)
+def test_what_cannot_be_of_a_completion_is_the_error_of_that_case(returned: str, words: str, script: Script) -> None:
+    engine = script(f"from pytest_evals.completion import Completion\ndef answer(messages): return {returned}")
+    assert words in message(answers(engine, ask())["a"])
+
+
+def test_a_script_that_was_asked_for_log_probabilities_and_gives_none_is_told_so(script: Script) -> None:
+    engine = script("def answer(messages, params): return 'a'")
+    assert "was asked for log-probabilities and returned none" in message(answers(engine, ask(logprobs=True))["a"])
+
+
+def test_what_a_script_states_is_part_of_its_identity(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = """
+        import os
+
+        def identity():
+            return {"endpoint": os.environ["OF_A_TEST"]}
+
+        def answer(messages):
+            return "a"
+    """
+    found = []
+    for endpoint in ("http://a", "http://b"):
+        monkeypatch.setenv("OF_A_TEST", endpoint)
+        engine = script(source)
+        assert engine.info.identity["stated"] == {"endpoint": endpoint}
+        found.append(answers(engine, ask())["a"].answer.fingerprint)
+    assert found[0] != found[1]
+
+
+@pytest.mark.parametrize("body", ["return {1, 2}", "return float('nan')", "raise KeyError('URL')"])
+def test_an_identity_that_is_no_plain_data_is_refused(body: str, script: Script) -> None:
+    with pytest.raises(ModelError, match=r"identity\(\) of 'script_of_a_test_\d+' must return plain data"):
+        script(f"def identity(): {body}\ndef answer(messages): return 'a'")
+
+
+def test_a_function_identity_that_takes_something_is_another_one(script: Script) -> None:
+    assert "stated" not in script("def identity(x): return x\ndef answer(messages): return 'a'").info.identity

@@ -226,7 +226,7 @@ def test_left_to_itself_it_finds_what_a_server_takes(serve: Serve) -> None:
 
 
 def test_without_complaints_it_grows(serve: Serve) -> None:
-    server = serve(lambda _body, _asked: Reply("a", pauses=0.02))
+    server = serve(lambda _body, _asked: Reply("a", pauses=0.05))
     found = events(f"tiny@{server.url}", [request(f"number {number}") for number in range(150)])
     usage = [event.usage for event in found if isinstance(event, Working)][-1]
     assert usage is not None
@@ -436,6 +436,56 @@ def test_plain_prompts_go_to_completions_and_choices_are_weighed_there(serve: Se
     assert error(spec, request("x", json_schema={}))[0] == "unsupported"
 
 
+def weighed(text: str) -> list[Any]:
+    """A prompt's tokens as vLLM's ``prompt_logprobs`` has them: by id, with the likeliest one where that is another."""
+    words = [word if place == 0 else f" {word}" for place, word in enumerate(text.split(" "))]
+    entries: list[Any] = [None]
+    for word in words[1:]:
+        found = {str(len(word) + 100): {"logprob": -float(len(word)), "rank": 3, "decoded_token": word}}
+        if word != " blue":
+            found["7"] = {"logprob": -0.5, "rank": 1, "decoded_token": " so"}
+        entries.append(found)
+    return entries
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_choices_are_weighed_by_prompt_logprobs_where_there_is_no_echo(serve: Serve, *, inside: bool) -> None:
+    def script(body: Body, _asked: int) -> Reply:
+        if not body.get("prompt_logprobs"):
+            return Reply(status=400, error={"message": "echo is not supported"}) if body.get("echo") else Reply("fine")
+        choice = {"index": 0, "text": "x", "finish_reason": "length"}
+        found = {"prompt_logprobs": weighed(said(body))}
+        answered = {"choices": [{**choice, **found}]} if inside else {"choices": [choice], **found}
+        return Reply(raw=json.dumps(answered))
+
+    server = serve(script)
+    choices = (" blue", " very green", "s")
+    found = results(
+        f"tiny@{server.url}?template=none",
+        request("The sky is", choices=choices[:2]),
+        request("a b", choices=choices[2:]),
+    )
+    likelihoods = found["The sky is"].answer.likelihoods
+    assert likelihoods is not None
+    assert [(each.logprob, each.tokens, each.bytes, each.greedy) for each in likelihoods] == [
+        (-5.0, 1, 5, True),
+        (-11.0, 2, 11, False),
+    ]
+    assert found["The sky is"].answer.prompt_tokens == 3
+    failure = found["a b"].error
+    assert failure is not None
+    assert "'s' does not begin where a token begins" in failure.message
+
+
+def test_prompt_logprobs_that_cannot_be_read_are_no_likelihoods(serve: Serve) -> None:
+    odd = [[None, None, {}], [None, {"5": {"logprob": -1.0}}], "none", [None, {"5": -1.0}, {"6": -1.0}, {"7": -1.0}]]
+    for value in odd:
+        raw = json.dumps({"choices": [{"text": "x", "prompt_logprobs": value}]})
+        server = serve(lambda body, _asked, raw=raw: Reply(raw=raw) if body.get("prompt_logprobs") else Reply("x"))
+        kind, message = error(f"tiny@{server.url}?template=none", request("x", choices=(" a", " b")))
+        assert (kind, "does not give the log-probabilities of a prompt" in message) == ("unsupported", True)
+
+
 def test_choices_are_refused_where_the_server_shows_no_likelihoods(serve: Serve) -> None:
     server = serve()
     kind, message = error(f"tiny@{server.url}?template=none", request("x", choices=(" a", " b")))
@@ -506,3 +556,43 @@ def test_one_server_of_several_that_is_not_there_is_noted(serve: Serve) -> None:
     found = list(engine.generate(Inbox([request(f"{n}") for n in range(9)], closed=True)))
     engine.close()
     assert sum(isinstance(event, Result) and event.completion is not None for event in found) == 9
+
+
+def test_a_server_that_falls_over_a_wrong_template_variable_reads_them(serve: Serve) -> None:
+    def script(body: Body, _asked: int) -> Reply:
+        return Reply(status=500) if body.get("chat_template_kwargs") == 7 else Reply("fine")
+
+    server = serve(script)
+    asked = request("x", chat_template_kwargs={"enable_thinking": False})
+    assert answer(f"tiny@{server.url}", asked).text == "fine"
+    assert server.bodies[-1]["chat_template_kwargs"] == {"enable_thinking": False}
+    # One on which everything fails is not taken for that.
+    kind, message = error(f"tiny@{serve(lambda _body, _asked: Reply(status=500)).url}?retries=1", asked)
+    assert (kind, message) == ("model", "the server failed on this request: tried 2 times; 500: no")
+
+
+# -- Servers that take more than they can do
+
+
+def test_a_server_that_opens_streams_and_lets_requests_wait_is_not_sent_more_and_more(serve: Serve) -> None:
+    turn = threading.Lock()
+
+    def one_at_a_time(body: Body, _asked: int) -> Reply:
+        return Reply(f"It says {said(body)}", before=lambda: held(turn, 0.06))
+
+    server = serve(one_at_a_time)
+    asked = [request(f"number {number}") for number in range(24)]
+    # The sixteenth waits longer than the server may be silent.
+    found = events(f"tiny@{server.url}?timeout=0.5&retries=50", asked)
+    assert {event.id: event.answer.text for event in found if isinstance(event, Result)} == {
+        each.id: f"It says {each.id}" for each in asked
+    }
+    usage = [event.usage for event in found if isinstance(event, Working)][-1]
+    assert usage is not None
+    assert usage["most_concurrency"] < 16
+    assert usage["retries"] > 0
+
+
+def held(lock: threading.Lock, seconds: float) -> None:
+    with lock:
+        time.sleep(seconds)

@@ -124,6 +124,7 @@ def test_the_use_of_a_model_is_plain_data() -> None:
         "loading_seconds": 1.5,
         "rows": 8,
         "recalled": 0,
+        "cost": None,
         "usage": {"decode_rows": 1, "decodes": 1, "most_rows": 3},
         "tokens_per_second": 25.0,
         "completions_per_second": 5.0,

@@ -12,7 +12,7 @@ from typing import Any
 from pytest_evals.completion import Message, text_of
 from pytest_evals.engines.openai.answers import ServedAnswer
 from pytest_evals.engines.openai.bodies import response_format
-from pytest_evals.engines.openai.failures import RefusalError
+from pytest_evals.engines.openai.failures import BrokenAnswerError, RefusalError
 from pytest_evals.engines.openai.servers import ServerPool
 from pytest_evals.engines.protocol import Request
 from pytest_evals.errors import UnsupportedError
@@ -82,9 +82,11 @@ class Abilities:
             what = "images" if name == "images" else f"the generation parameter {name!r}"
             raise UnsupportedError(f"the server passes over {what}; ask this model without")
 
-    async def _ask(self, params: GenerationParams, extra: Mapping[str, Any]) -> ServedAnswer:
+    async def _ask(
+        self, params: GenerationParams, extra: Mapping[str, Any], retries: int | None = None
+    ) -> ServedAnswer:
         most = params.max_new_tokens
-        return await self._pool.ask(lambda: {**self._pool.dialect.body(_TOLD, params), **extra}, most)
+        return await self._pool.ask(lambda: {**self._pool.dialect.body(_TOLD, params), **extra}, most, retries)
 
     def _cuts(self, name: str) -> Callable[[], Awaitable[bool]]:
         async def probe() -> bool:
@@ -110,8 +112,12 @@ class Abilities:
         # A server that reads the field refuses a value of the wrong type.
         for wrong in (7, {"enable_thinking": "neither"}):
             try:
-                await self._ask(GenerationParams(max_new_tokens=1), {"chat_template_kwargs": wrong})
+                await self._ask(GenerationParams(max_new_tokens=1), {"chat_template_kwargs": wrong}, retries=1)
             except RefusalError:
+                return True
+            except BrokenAnswerError:
+                # Some fall over it, time and again, and answer without it.
+                await self._ask(GenerationParams(max_new_tokens=1), {})
                 return True
         return False
 

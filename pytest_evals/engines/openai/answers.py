@@ -48,8 +48,13 @@ class ServedAnswer:
     cached_tokens: int = 0
     logprobs: list[float] | None = None
     latency: float = 0.0
-    first_byte: float = 0.0
-    """Seconds until the first piece of the answer."""
+    first_word: float = 0.0
+    """Seconds until the model began to write: some servers open a stream as soon as a request is in their queue."""
+
+    @property
+    def begun(self) -> bool:
+        """Tell whether there is a part of an answer."""
+        return bool(self.text or self.reasoning or self.calls or self.finish_reason)
 
     # -- putting it together
 

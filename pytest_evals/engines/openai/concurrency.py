@@ -15,7 +15,7 @@ class ConcurrencyLimit:
     """
 
     def __init__(self, wish: int | None = None, patience: float = 60.0) -> None:
-        self._fixed = wish is not None
+        self.fixed = wish is not None
         self._limit = float(wish or START)
         self._patience = patience
         self._searching = True
@@ -26,16 +26,16 @@ class ConcurrencyLimit:
         """Requests at a time."""
         return int(self._limit)
 
-    def answered(self, active: int, first_byte: float) -> None:
-        """Record an answer whose first byte came after ``first_byte`` seconds, with ``active`` requests in flight."""
-        if self._fixed or active < self.limit or first_byte > self._patience:
+    def answered(self, active: int, first_word: float) -> None:
+        """Record an answer whose first word came after ``first_word`` seconds, with ``active`` requests in flight."""
+        if self.fixed or active < self.limit or first_word > self._patience:
             return
         self._limit = min(MOST, self._limit + (1.0 if self._searching else 1.0 / self._limit))
 
     def throttled(self, sent: float, now: float) -> None:
         """Take note that the server refused a request that was sent at the time ``sent`` because it has too much to do."""
         # Those that were sent before the limit was halved say nothing of the new one.
-        if self._fixed or sent < self._halved:
+        if self.fixed or sent < self._halved:
             return
         self._searching = False
         self._limit = max(LEAST, self._limit / 2)

@@ -36,6 +36,10 @@ class BrokenAnswerError(ServerError):
     """The server failed on this request; another try may succeed."""
 
 
+class SilentError(BrokenAnswerError):
+    """The server said nothing for longer than it may: it has too much to do, or hangs."""
+
+
 class ThrottledError(ServerError):
     """The server has too much to do. ``wait`` is how many seconds it asks for, `None` where it does not say."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pytest_evals.engines.kind import EngineKind, EngineOption, Report, one_of, whole_number
@@ -12,7 +13,7 @@ from pytest_evals.engines.openai.address import identity_of_served, locate_serve
 from pytest_evals.errors import ModelError
 
 if TYPE_CHECKING:
-    from pytest_evals.engines.protocol import Engine
+    from pytest_evals.engines.protocol import Engine, Request
     from pytest_evals.engines.spec import ModelSpec
 
 MOST_CONCURRENT = 1024
@@ -90,10 +91,19 @@ def openai_kind(reasoning: EngineOption) -> EngineKind:
         },
         locate=locate_served,
         identity=identity_of_served,
+        counter=_counter,
         short=short_name,
         heavy=False,
         deduplicates=False,
     )
+
+
+def _counter(spec: ModelSpec) -> Callable[[Request], int] | None:
+    if "tokenizer" not in spec.options:
+        return None
+    from pytest_evals.engines.openai.tokenizer import token_counter
+
+    return token_counter(spec.options["tokenizer"], plain=spec.options.get("template") == "none")
 
 
 def _load(spec: ModelSpec, options: dict[str, Any], report: Report) -> Engine:

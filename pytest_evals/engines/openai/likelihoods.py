@@ -1,22 +1,26 @@
-"""How likely a served model finds a text: ``/completions`` with ``echo`` gives the log-probability of each token of a prompt."""
+"""How likely a served model finds a text: ``/completions`` with ``echo``, or with vLLM's ``prompt_logprobs``, gives the
+log-probability of each token of a prompt.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pytest_evals.completion import Completion, Likelihood, Message
 from pytest_evals.engines.openai.bodies import Dialect
 from pytest_evals.engines.openai.failures import BrokenAnswerError, RefusalError
+from pytest_evals.engines.openai.prompt_logprobs import WeighedPrompt, read_prompt, weighed_continuation
 from pytest_evals.engines.openai.servers import ServerPool
 from pytest_evals.engines.protocol import Request
 from pytest_evals.errors import UnsupportedError
 
+Way = Literal["echo", "prompt_logprobs"]
 _PROBE = "The quick brown fox jumps over the lazy dog."
 _REFUSED = (
-    "the server does not give the log-probabilities of a prompt (echo with logprobs at /completions), so it cannot tell how likely a "
+    "the server does not give the log-probabilities of a prompt (echo with logprobs, or prompt_logprobs, at /completions), so it cannot tell how likely a "
     "text is; choices need a model that can"
 )
 
@@ -28,14 +32,20 @@ class LikelihoodReader:
         self._pool = pool
         self._dialect = dialect
         self._render = render
-        self._echoes: asyncio.Task[bool] | None = None
+        self._way: asyncio.Task[Way | None] | None = None
+        self._prompts: dict[str, asyncio.Task[WeighedPrompt]] = {}
 
     async def weigh(self, request: Request) -> Completion:
         """Return the likelihoods of the request's choices. Raises `UnsupportedError` where the server cannot."""
-        if not await self._checked():
+        way = await self._found_way()
+        if way is None:
             raise UnsupportedError(_REFUSED)
         prompt = self._render(request.messages)
-        found = await asyncio.gather(*(self._likelihood(prompt, choice) for choice in request.choices))
+        likelihood = self._echoed_likelihood if way == "echo" else self._weighed_likelihood
+        try:
+            found = await asyncio.gather(*(likelihood(prompt, choice) for choice in request.choices))
+        finally:
+            self._prompts.pop(prompt, None)
         tokens = [count for _, count in found if count is not None]
         return Completion(
             prompt_tokens=tokens[0] if tokens else None,
@@ -43,16 +53,24 @@ class LikelihoodReader:
             likelihoods=tuple(likelihood for likelihood, _ in found),
         )
 
-    async def _checked(self) -> bool:
-        if self._echoes is None:
-            self._echoes = asyncio.ensure_future(self._probe())
+    async def _found_way(self) -> Way | None:
+        if self._way is None:
+            self._way = asyncio.ensure_future(self._probe())
         try:
-            return await asyncio.shield(self._echoes)
+            return await asyncio.shield(self._way)
         except Exception:  # whatever went wrong is raised again; the next request then repeats the probe
-            self._echoes = None
+            self._way = None
             raise
 
-    async def _probe(self) -> bool:
+    async def _probe(self) -> Way | None:
+        if await self._echoes():
+            return "echo"
+        try:
+            return "prompt_logprobs" if len((await self._weighed(_PROBE)).ids) > 3 else None
+        except (RefusalError, UnsupportedError):
+            return None
+
+    async def _echoes(self) -> bool:
         try:
             data = await self._echoed(_PROBE)
         except RefusalError:
@@ -62,24 +80,33 @@ class LikelihoodReader:
         return len(tokens) == len(values) > 3 and all(isinstance(value, (int, float)) for value in values[1:])
 
     async def _echoed(self, text: str) -> Mapping[str, Any]:
-        body = {
-            **self._dialect.extra,
-            "model": self._dialect.model,
-            "prompt": text,
-            "max_tokens": 1,
-            "temperature": 0,
-            "echo": True,
-            "logprobs": 1,
-        }
-        answer = await self._pool.post("/completions", body)
+        return (await self._choice_of(text, {"echo": True, "logprobs": 1})).get("logprobs") or {}
+
+    async def _weighed(self, text: str) -> WeighedPrompt:
+        choice = await self._choice_of(text, {"prompt_logprobs": 1})
         try:
-            return answer["choices"][0].get("logprobs") or {}
+            return read_prompt(choice.get("prompt_logprobs") or [])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UnsupportedError(f"the server's prompt_logprobs cannot be read ({error})") from error
+
+    async def _choice_of(self, text: str, wish: Mapping[str, Any]) -> Mapping[str, Any]:
+        body = {**self._dialect.extra, "model": self._dialect.model, "prompt": text, "max_tokens": 1, "temperature": 0}
+        answer = await self._pool.post("/completions", {**body, **wish})
+        try:
+            choice = answer["choices"][0]
+            return {"prompt_logprobs": answer.get("prompt_logprobs"), **choice}
         except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise BrokenAnswerError("it sent no choices") from error
 
-    async def _likelihood(self, prompt: str, choice: str) -> tuple[Likelihood, int | None]:
+    async def _echoed_likelihood(self, prompt: str, choice: str) -> tuple[Likelihood, int | None]:
         data = await self._echoed(prompt + choice)
         return continuation(data, prompt, choice)
+
+    async def _weighed_likelihood(self, prompt: str, choice: str) -> tuple[Likelihood, int | None]:
+        if prompt not in self._prompts:
+            self._prompts[prompt] = asyncio.ensure_future(self._weighed(prompt))
+        whole, alone = await asyncio.gather(self._weighed(prompt + choice), asyncio.shield(self._prompts[prompt]))
+        return weighed_continuation(whole, alone, choice)
 
 
 def continuation(data: Mapping[str, Any], prompt: str, choice: str) -> tuple[Likelihood, int]:

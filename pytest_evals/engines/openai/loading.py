@@ -240,32 +240,6 @@ def _renderer(options: Mapping[str, Any]) -> Callable[[Sequence[Message]], str] 
         return lambda messages: "\n".join(map(text_of, messages))
     if "tokenizer" not in options:
         return None
-    return _chat_renderer(options["tokenizer"])
+    from pytest_evals.engines.openai.tokenizer import chat_renderer
 
-
-def _chat_renderer(name: str) -> Callable[[Sequence[Message]], str]:
-    import transformers
-
-    try:
-        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"tokenizer={name}: there is no tokenizer: {one_line(str(error), 200)}") from error
-    if not tokenizer.chat_template:
-        raise ModelError(f"tokenizer={name}: it has no chat template, which is what writes the prompt")
-    # The server may add the first special token itself; then the prompt would begin with two.
-    adds_start = tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
-    start = tokenizer.bos_token if adds_start else ""
-
-    def render(messages: Sequence[Message]) -> str:
-        continued = messages[-1]["role"] == "assistant"
-        text = str(
-            tokenizer.apply_chat_template(
-                [dict(message) for message in messages],
-                tokenize=False,
-                add_generation_prompt=not continued,
-                continue_final_message=continued,
-            )
-        )
-        return text.removeprefix(start) if start else text
-
-    return render
+    return chat_renderer(options["tokenizer"])

@@ -20,6 +20,7 @@ from pytest_evals.engines.openai.failures import (
     BrokenAnswerError,
     RefusalError,
     ServerError,
+    SilentError,
     ThrottledError,
     UnreachableError,
 )
@@ -100,12 +101,14 @@ class ServerPool:
         """What the limits have come to."""
         return sum(server.limit.limit for server in self.servers)
 
-    async def ask(self, make_body: Callable[[], Mapping[str, Any]], most_tokens: int) -> ServedAnswer:
-        """Return the answer to a request whose body is made for each try.
+    async def ask(
+        self, make_body: Callable[[], Mapping[str, Any]], most_tokens: int, retries: int | None = None
+    ) -> ServedAnswer:
+        """Return the answer to a request whose body is made for each try; there are ``retries`` of them, where that is not left open.
 
         Raises `RefusalError`, `WithheldError`, `BrokenAnswerError` after the last try, and `AllGoneError`.
         """
-        return await self.exchange(lambda server: self._ask(server, make_body(), most_tokens))
+        return await self.exchange(lambda server: self._ask(server, make_body(), most_tokens), retries)
 
     async def post(self, endpoint: str, body: Mapping[str, Any]) -> Any:
         """Return the JSON that is answered to a body, in one piece. Raises as `ask` does."""
@@ -114,9 +117,9 @@ class ServerPool:
     def _ask(self, server: Server, body: Mapping[str, Any], most_tokens: int) -> Awaitable[ServedAnswer]:
         return self.transport.ask(server.url + self.dialect.endpoint, body, most_tokens)
 
-    async def exchange(self, send: Callable[[Server], Awaitable[Sent]]) -> Sent:
+    async def exchange(self, send: Callable[[Server], Awaitable[Sent]], retries: int | None = None) -> Sent:
         """Send something to a server until it is answered or refused."""
-        failures, answers = 0, -1
+        failures, answers, most = 0, -1, self.retries if retries is None else retries
         while True:
             server = await self._free_server()
             sent, pause, learned = time.monotonic(), 0.0, self.dialect.learned
@@ -129,14 +132,22 @@ class ServerPool:
             except UnreachableError as error:
                 self._unreachable(server, sent, str(error))
             except ThrottledError as error:
-                self._throttled(server, sent, error)
+                pause = self._throttled(server, sent, error)
                 # Where others are answered meanwhile, it is a matter of turns.
-                known, answers = answers, sum(each.answers for each in self.servers)
+                known, answers = answers, self._answers
                 failures += answers == known
-                self._give_up_after(failures, error)
+                _give_up_after(failures, most, error)
+            except SilentError as error:
+                if server.active > 1:
+                    # Requests that a server has taken may wait there for each other.
+                    server.limit.throttled(sent, time.monotonic())
+                known, answers = answers, self._answers
+                failures += answers == known
+                _give_up_after(failures, most, error)
+                pause = self._pause(1)
             except BrokenAnswerError as error:
                 failures += 1
-                self._give_up_after(failures, error)
+                _give_up_after(failures, most, error)
                 pause = self._pause(failures)
             except RefusalError as error:
                 server.failures = 0
@@ -147,10 +158,9 @@ class ServerPool:
             self.tally.retries += 1
             await asyncio.sleep(pause)
 
-    def _give_up_after(self, failures: int, error: ServerError) -> None:
-        if failures > self.retries:
-            times = f"tried {failures} times; " if failures > 1 else ""
-            raise BrokenAnswerError(f"{times}{error}") from error
+    @property
+    def _answers(self) -> int:
+        return sum(server.answers for server in self.servers)
 
     async def _free_server(self) -> Server:
         while True:
@@ -173,8 +183,8 @@ class ServerPool:
     def _answered(self, server: Server, answer: object) -> None:
         server.failures = 0
         server.answers += 1
-        first_byte = answer.first_byte if isinstance(answer, ServedAnswer) else 0.0
-        server.limit.answered(server.active, first_byte)
+        first_word = answer.first_word if isinstance(answer, ServedAnswer) else 0.0
+        server.limit.answered(server.active, first_word)
 
     def _unreachable(self, server: Server, sent: float, why: str) -> None:
         # Of many requests that fail at once, one counts.
@@ -186,15 +196,26 @@ class ServerPool:
         if server.failures > self.retries:
             server.gone = f"{why} (tried {server.failures} times)"
 
-    def _throttled(self, server: Server, sent: float, error: ThrottledError) -> None:
+    def _throttled(self, server: Server, sent: float, error: ThrottledError) -> float:
+        """Take note of it; return how long this request waits by itself."""
         self.tally.throttled += 1
         now = time.monotonic()
         server.limit.throttled(sent, now)
         if error.wait is not None and error.wait > LONGEST_WAIT:
             server.gone = f"it asks to wait {error.wait:.0f} s ({error})"
-            return
+            return 0.0
         wait = self._pause(1) if error.wait is None else error.wait
+        if error.wait is None and server.active > 1 and not server.limit.fixed:
+            # The server has others of ours to do: fewer at a time is what it wants, and no pause for all.
+            return wait
         server.open_at = max(server.open_at, now + wait)
+        return 0.0
+
+
+def _give_up_after(failures: int, most: int, error: ServerError) -> None:
+    if failures > most:
+        times = f"tried {failures} times; " if failures > 1 else ""
+        raise BrokenAnswerError(f"{times}{error}") from error
 
 
 def server_error_words(error: ServerError) -> str:

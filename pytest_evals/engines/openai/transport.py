@@ -13,6 +13,7 @@ from pytest_evals.engines.openai.answers import ServedAnswer
 from pytest_evals.engines.openai.failures import (
     BrokenAnswerError,
     ServerError,
+    SilentError,
     UnreachableError,
     failure_of,
 )
@@ -109,8 +110,9 @@ class Transport:
                         ended = True
                         break
                     if piece:
-                        answer.first_byte = answer.first_byte or time.perf_counter() - started
                         answer.take(piece)
+                        if answer.begun and not answer.first_word:
+                            answer.first_word = time.perf_counter() - started
         answer.finish(most_tokens, ended=ended)
         answer.latency = time.perf_counter() - started
         return answer
@@ -126,7 +128,7 @@ class Transport:
         except (http.ConnectError, http.ConnectTimeout, http.UnsupportedProtocol, http.ProxyError) as error:
             raise UnreachableError(self.masked(_unreachable(error))) from error
         except http.TimeoutException as error:
-            raise BrokenAnswerError(f"it was silent for {self._timeout:g} s (timeout)") from error
+            raise SilentError(f"it was silent for {self._timeout:g} s (timeout)") from error
         except (http.HTTPError, http.StreamError, http.InvalidURL) as error:
             raise BrokenAnswerError(
                 self.masked(f"the connection broke: {type(error).__name__}: {one_line(str(error), 160)}")
