@@ -122,7 +122,7 @@ def context_relevancy(**common: Unpack[Common]) -> Fixture:
 def _options(kind: str, common: Mapping[str, Any], *, context: bool) -> Options:
     if context:
         common = {"context": DOCUMENTS, **{name: value for name, value in common.items() if value is not None}}
-    return read_options(kind, common, how="majority", refused=("examples", "reference"))
+    return read_options(kind, common, how="majority", refused=("examples", "reference", "by", "abstain"))
 
 
 def _question(scene: Scene) -> str:
