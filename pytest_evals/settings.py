@@ -170,7 +170,8 @@ def model_text(written: str, base: Path, root: Path, aliases: dict[str, str]) ->
     folder = Path(spec.name)
     name = f"./{folder.relative_to(root).as_posix()}" if folder.is_relative_to(root) else folder.as_posix()
     options = f"?{spec.text.partition('?')[2]}" if "?" in spec.text else ""
-    return f"{name}{options}"
+    engine = "" if spec.engine == "hf" else f"{spec.engine}:"
+    return f"{engine}{name}{options}"
 
 
 def _check_keys(config: pytest.Config) -> None:

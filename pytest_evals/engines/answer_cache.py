@@ -171,10 +171,13 @@ def model_digest(identity: Mapping[str, Any], spec: ModelSpec, *, exact: bool = 
     template = spec.options.get("template")
     told = [dict(identity), _content(template) if template else None, exact]
     # Absent where nothing is said, as they were before there were such options.
-    beside = {name: spec.options[name] for name in ("reasoning", "chat_template_kwargs") if name in spec.options}
+    beside = {name: spec.options[name] for name in _PROMPT_OPTIONS if name in spec.options}
     if template and "strftime_now" in _content(template):
         beside["date"] = run_date().isoformat()
     return content_hash([*told, beside] if beside else told, _LENGTH)
+
+
+_PROMPT_OPTIONS = ("reasoning", "chat_template_kwargs", "input", "values", "truncate")
 
 
 def _content(template: str) -> str:

@@ -177,4 +177,16 @@ def _served() -> EngineKind:
     return openai_kind(replace(_REASONING, of_prompts=False))
 
 
-BUILT_IN: Mapping[str, Callable[[], EngineKind]] = {"hf": lambda: HF, "openai": _served, "scripted": lambda: SCRIPTED}
+def _encoder() -> EngineKind:
+    # Imported where a grader names one.
+    from pytest_evals.engines.encoder_kind import encoder_kind
+
+    return encoder_kind(HF.options["device"])
+
+
+BUILT_IN: Mapping[str, Callable[[], EngineKind]] = {
+    "hf": lambda: HF,
+    "openai": _served,
+    "scripted": lambda: SCRIPTED,
+    "encoder": _encoder,
+}

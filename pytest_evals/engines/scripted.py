@@ -3,7 +3,8 @@
 ``scripted:module:function`` calls ``function(messages)`` with the conversation, a list of dicts, and takes the string
 it returns as the completion; ``function(messages, tools)`` gets the tools that are offered too. For other parts than a text it
 returns a `Completion` or an object, as ``{"text": ..., "reasoning": ..., "tool_calls": [{"name": ..., "arguments": {...}}]}``. It may raise (that case's error) and it may be ``async`` (calls then run concurrently).
-Where the module has a function ``score(messages, text)``, it gives the log-likelihood of a text, for choices.
+Where the module has a function ``score(messages, text)``, it gives the log-likelihood of a text, for choices. As a classifier it
+returns ``{"scores": {"toxic": 0.1, "neutral": 0.9}}`` of a text, or of a pair in two messages.
 """
 
 from __future__ import annotations
