@@ -32,7 +32,7 @@ def encoder_text(model: str, **prompt: str) -> str:
 
     A script may stand in for it. Raises `SuiteError` for what names none.
     """
-    if not isinstance(model, str) or not model.strip():
+    if not isinstance(model, str) or not model.strip().removeprefix(f"{ENCODER}:"):
         raise SuiteError(f"model must be the name of a model, as 'org/name' or './folder', not {model!r:.80}")
     written = model.strip()
     if written.startswith("scripted:"):

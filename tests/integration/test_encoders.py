@@ -25,7 +25,7 @@ MODEL = "scripted:script:classify"
 toxic = graders.classifier(MODEL, label="toxic", threshold=0.5, passes="below")
 liked = graders.reward(MODEL)
 faithful = graders.faithfulness(by="nli", model=MODEL)
-asked = graders.classifier(MODEL, label="fine", text="{{item.q}}", run_if="item.q != 'q1'")
+asked = graders.classifier(MODEL, label="fine", text="{{item.q}}", threshold=0.5, run_if="item.q != 'q1'")
 both = graders.all_of("toxic", "asked")
 ROWS = [{"id": f"c{n}", "q": f"q{n}", "documents": ["kind it is"], "people": n != 2} for n in range(4)]
 

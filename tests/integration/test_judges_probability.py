@@ -88,10 +88,12 @@ def test_probabilities_are_graded_abstained_from_calibrated_and_corrected(evals:
 
 def test_a_served_judge_is_asked_for_log_probabilities(evals: Evals) -> None:
     def echo(body: Body, _asked: int) -> Reply:
-        words = [part for part in said(body).replace("PASS", "\0PASS").replace("FAIL", "\0FAIL").split("\0") if part]
-        likely = {"PASS": math.log(0.6), "FAIL": math.log(0.2)}
-        values = [None, *(likely.get(word, -3.0) for word in words[1:]), -9.0]
-        return Reply("x", logprobs={"tokens": [*words, "x"], "token_logprobs": values})
+        text, likely = said(body), {"PASS": math.log(0.6), "FAIL": math.log(0.2)}
+        choice = next((each for each in likely if text.endswith(each)), "")
+        before = text.removesuffix(choice).split(" ")
+        words = [*(f"{' ' * (place > 0)}{word}" for place, word in enumerate(before)), *([choice] if choice else [])]
+        values = [None, *(likely.get(word, -3.0) for word in words[1:])]
+        return Reply("x", logprobs={"tokens": words, "token_logprobs": values})
 
     server = ScriptedServer(echo).start()
     try:
@@ -99,7 +101,7 @@ def test_a_served_judge_is_asked_for_log_probabilities(evals: Evals) -> None:
             """
 from pytest_evals import cases, graders
 
-right = graders.judge.binary("is good", by="probability", not_applicable=False)
+right = graders.judge.binary("is good", by="probability", not_applicable=False, system="")
 
 @cases([{"id": "a", "completion": "Paris"}], prompt="Capital?", id="id")
 def test_it(right):
