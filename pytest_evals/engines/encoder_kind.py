@@ -1,4 +1,4 @@
-"""Encoders: sequence classifiers and reward models, which give each label a number and write nothing.
+"""Encoders: sequence classifiers, reward models and models that embed, which give numbers and write nothing.
 
 ``encoder:NAME@REVISION?OPTION=VALUE``, as graders name them. What can be told from the files of a model is told here, without torch.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_evals.engines.embedded import EMBEDDED
 from pytest_evals.engines.kind import EngineKind, EngineOption, Report, one_of, whole_number
-from pytest_evals.engines.model_folder import has_chat_template, locate_model
+from pytest_evals.engines.model_folder import has_chat_template, is_path, locate_model
 from pytest_evals.errors import ModelError, SuiteError, did_you_mean
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_evals.engines.spec import ModelSpec
 
 ENCODER = "encoder"
+WORDLLAMA = "wordllama"
 HEAD = "ForSequenceClassification"
 PROMPT_OPTIONS = ("input", "values", "truncate")
 """Options that say how one request is read: models that differ in nothing else share one copy."""
@@ -122,30 +123,59 @@ def find_label(labels: Sequence[str], wanted: str, model: str) -> str:
 
 
 def _locate(name: str, options: Mapping[str, Any], written: str, root: Path) -> tuple[str, str | None]:
-    del options
+    if options.get("head") == "embedding":
+        return _locate_embedder(name, written, root)
     if name == EMBEDDED:
         raise ModelError(f"model {written!r}: {EMBEDDED} writes texts and has no head that classifies")
     # What reads single texts needs no chat template.
     return locate_model(name, {"template": "none"}, written, root)
 
 
+def _locate_embedder(name: str, written: str, root: Path) -> tuple[str, str | None]:
+    """Return what wordllama or sentence-transformers loads, which knows more names than those of the hub."""
+    if not is_path(name):
+        return name, None
+    folder = (root / Path(name).expanduser()).resolve()
+    if not any((folder / each).is_file() for each in ("modules.json", "config.json")):
+        raise ModelError(f"model {written!r}: no model in {folder}: it has neither modules.json nor config.json")
+    return str(folder), None
+
+
 def _load(spec: ModelSpec, options: dict[str, Any], report: Report) -> Engine:
+    if _embeds(spec):
+        from pytest_evals.engines.embeddings import load_embeddings
+
+        return load_embeddings(spec, options, report)
     from pytest_evals.engines.transformers.encoder.engine import load
 
     return load(spec, options, report)
+
+
+def _embeds(spec: ModelSpec) -> bool:
+    return spec.options.get("head") == "embedding"
 
 
 def _identity(spec: ModelSpec, options: Mapping[str, Any], path: Sequence[str]) -> EngineInfo | None:
     from pytest_evals.engines.identity import kept_identity
 
     del path
+    if _embeds(spec):
+        from pytest_evals.engines.embeddings import embeddings_identity
+        from pytest_evals.engines.protocol import EngineInfo
+
+        return EngineInfo(identity=embeddings_identity(spec))
     return kept_identity(spec, options)
 
 
 def _footprint(spec: ModelSpec) -> Footprint | None:
-    from pytest_evals.engines.resources import footprint_of_files
+    from pytest_evals.engines.resources import Footprint, footprint_of_files
 
+    if spec.name == WORDLLAMA:
+        return Footprint(_WORDLLAMA_PARAMETERS, 0)
     return footprint_of_files(spec.name)
+
+
+_WORDLLAMA_PARAMETERS = 32_000 * 256
 
 
 def encoder_kind(device: EngineOption) -> EngineKind:
@@ -156,6 +186,7 @@ def encoder_kind(device: EngineOption) -> EngineKind:
         options={
             "dtype": one_of("auto", "fp32", "bf16", "fp16"),
             "device": device,
+            "head": one_of("classifier", "embedding"),
             "batch": whole_number("auto or a number of tokens of at least 1", auto=True),
             "replicas": whole_number("auto or a whole number from 1 to 99", 99, auto=True),
             "input": EngineOption("text or conversation", one_of("text", "conversation").read, of_prompts=True),
