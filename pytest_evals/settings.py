@@ -17,7 +17,7 @@ from pytest_evals.artifacts.locating import locate
 from pytest_evals.engines.embedded import EMBEDDED
 from pytest_evals.engines.kinds import engine_names
 from pytest_evals.engines.spec import parse_spec
-from pytest_evals.errors import ArtifactError, EvalsError, did_you_mean
+from pytest_evals.errors import ArtifactError, EvalsError, ModelError, did_you_mean
 from pytest_evals.fixtures.limits import CallLimits
 from pytest_evals.gates import Gate, parse_gate
 from pytest_evals.media.sources import Fetch
@@ -156,15 +156,19 @@ def read_settings(config: pytest.Config) -> Settings:
     )
 
 
-def model_text(written: str, base: Path, root: Path, aliases: dict[str, str]) -> str:
+def model_text(written: str, base: Path, root: Path, aliases: dict[str, str], *, encodes: bool = False) -> str:
     """Return a model specification as the session knows it: aliases replaced, paths relative to ``root`` where they are
     inside it.
 
-    Raises `ModelError` when it is wrong.
+    Raises `ModelError` when it is wrong, and for an encoder unless the model ``encodes``, as those of some graders do.
     """
     text = aliases.get(written.strip(), written.strip())
     # An alias is written in the configuration file, whose paths are relative to the root.
     spec = parse_spec(text, root if text != written.strip() else base)
+    if spec.engine == "encoder" and not encodes:
+        raise ModelError(
+            f"model {written!r}: an encoder writes no texts; it grades those of others (graders.classifier, graders.reward)"
+        )
     if not Path(spec.name).is_absolute():
         return spec.text
     folder = Path(spec.name)

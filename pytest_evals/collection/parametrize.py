@@ -96,12 +96,19 @@ def models_for(definition: pytest.Item, declaration: EvalDeclaration, settings: 
 
 
 def check_models(
-    models: Iterable[str], settings: Settings, where: str, check: Callable[[ModelSpec], object] | None = None
+    models: Iterable[str],
+    settings: Settings,
+    where: str,
+    check: Callable[[ModelSpec], object] | None = None,
+    *,
+    encodes: bool = False,
 ) -> None:
-    """Raise `ModelError` for a model that a grader names and nobody can load, and what ``check`` raises of one."""
+    """Raise `ModelError` for a model that a grader names and nobody can load, and what ``check`` raises of one. ``encodes``: they
+    may be encoders.
+    """
     for model in models:
         try:
-            text = model_text(model, settings.root, settings.root, settings.aliases)
+            text = model_text(model, settings.root, settings.root, settings.aliases, encodes=encodes)
             if check is not None:
                 check(parse_spec(text, settings.root))
         except EvalsError as error:

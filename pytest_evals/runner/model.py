@@ -157,6 +157,7 @@ class ModelProvider:
 
     judge_name: str
     named: Named
+    encoder_named: Named
 
     def model(self, caller: Caller) -> Model:
         """Return the model under test."""
@@ -164,7 +165,7 @@ class ModelProvider:
 
     def encoder(self, caller: Caller) -> Encoders:
         """Return what asks classifiers and reward models."""
-        return Encoders(caller, self.named)
+        return Encoders(caller, self.encoder_named)
 
     def judge(self, caller: Caller) -> Model:
         """Return the model that judges."""

@@ -72,3 +72,15 @@ def test_a_folder_that_holds_no_classifier_is_a_collection_error(evals: Evals) -
     result = evals.run("--evals-model", "scripted:script:answer")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*grader toxic: model 'encoder:./nowhere': no such folder*"])
+
+
+def test_an_encoder_writes_no_texts(evals: Evals) -> None:
+    evals.write(SUITE, SCRIPT)
+    result = evals.run("--evals-model", "encoder:org/toxic")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["*--evals-model: model 'encoder:org/toxic': an encoder writes no texts*"])
+    judged = SUITE.replace("both =", 'right = graders.judge.binary("is kind", model="encoder:org/toxic")\nboth =')
+    evals.write(judged.replace("asked, both)", "asked, both, right)"), SCRIPT)
+    evals.run("--evals-model", "scripted:script:answer").stdout.fnmatch_lines(
+        ["*grader right: model*an encoder writes no texts*"]
+    )

@@ -185,7 +185,10 @@ def test_what_a_model_cannot_do_is_told_by_its_configuration(made: Making, tmp_p
         parse_spec("encoder:./elsewhere", tmp_path)
     with pytest.raises(ModelError, match="has no head that classifies"):
         parse_spec("encoder:smollm2", tmp_path)
-    assert model_text("encoder:./model?truncate=true", tmp_path, tmp_path, {}) == "encoder:./model?truncate=true"
+    assert (
+        model_text("encoder:./model?truncate=true", tmp_path, tmp_path, {}, encodes=True)
+        == "encoder:./model?truncate=true"
+    )
 
 
 def test_labels_are_in_the_order_of_their_ids_and_in_the_models_spelling() -> None:
