@@ -1,6 +1,6 @@
 """What batches bring to models that grade, and what probabilities bring to judges: each against one text at a time.
 
-    python -m benchmarks.encoders [--pairs 500] [--model FOLDER] [--device cpu]
+    python -m benchmarks.encoders [--pairs 500] [--model FOLDER] [--device cpu] [--runs 1]
     python -m benchmarks.encoders decisions [--cases 40] [--model smollm2] [--device cpu]
 
 The first has pairs of texts classified by the encoder engine, and one at a time by transformers' text-classification
@@ -105,7 +105,7 @@ def random_bert(folder: Path) -> Path:
     return folder
 
 
-def timed(work: Callable[[], Any], runs: int = 3) -> tuple[float, Any]:
+def timed(work: Callable[[], Any], runs: int) -> tuple[float, Any]:
     """Return the median of the seconds that some runs take, and what the last one returned."""
     seconds = []
     found: Any = None
@@ -122,7 +122,7 @@ def answered(engine: Any, requests: Sequence[Request]) -> dict[str, Completion]:
     return {event.id: event.answer for event in events if isinstance(event, Result)}
 
 
-def classify(count: int, folder: Path, device: str) -> str:
+def classify(count: int, folder: Path, device: str, runs: int) -> str:
     """Return how long pairs take in batches and one at a time."""
     from pytest_evals.engines.transformers.encoder.engine import load
 
@@ -142,8 +142,8 @@ def classify(count: int, folder: Path, device: str) -> str:
         return [{each["label"]: each["score"] for each in pipeline(one, top_k=None)} for one in inputs]
 
     answered(engine, requests[:16])
-    ours, found = timed(lambda: answered(engine, requests))
-    theirs, expected = timed(one_at_a_time)
+    ours, found = timed(lambda: answered(engine, requests), runs)
+    theirs, expected = timed(one_at_a_time, runs)
     most = max(
         abs((found[str(place)].scores or {})[label] - score)
         for place, scores in enumerate(expected)
@@ -220,12 +220,17 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=40)
     parser.add_argument("--model")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--runs", type=int, default=1, help="of pairs; the median counts")
     given = parser.parse_args()
     if given.what == "decisions":
         print(decide(given.cases, given.model or "smollm2", given.device))
         return
     with tempfile.TemporaryDirectory() as folder:
-        print(classify(given.pairs, Path(given.model) if given.model else random_bert(Path(folder)), given.device))
+        print(
+            classify(
+                given.pairs, Path(given.model) if given.model else random_bert(Path(folder)), given.device, given.runs
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
 def engine_names() -> tuple[str, ...]:
-    """Return the names of all engines."""
-    return tuple(dict.fromkeys((*BUILT_IN, *(entry.name for entry in _registered()))))
+    """Return the names of all engines whose models write."""
+    return tuple(dict.fromkeys((*(name for name in BUILT_IN if name != "encoder"), *(e.name for e in _registered()))))
 
 
 @functools.cache
