@@ -49,7 +49,7 @@ def test_it(right, quality, fine):
 
 def test_probabilities_are_graded_abstained_from_calibrated_and_corrected(evals: Evals) -> None:
     evals.write(SUITE, SCRIPT)
-    result = evals.run("--evals-judge", "scripted:script:answer", "-v", "--evals-strict")
+    result = evals.run("--evals-judge", "scripted:script:answer", "-v")
     artifact = evals.artifact
     grades = {sample.case_id: {grade.grader_key: grade for grade in sample.grades} for sample in artifact.samples}
     right = grades["c7"]["right"]
@@ -66,7 +66,7 @@ def test_probabilities_are_graded_abstained_from_calibrated_and_corrected(evals:
     assert (
         "by 20 labels of 40 cases (prediction-powered inference); with so few labels the interval is too narrow" in text
     )
-    result.stdout.fnmatch_lines(["*range   n  right  people", "gate PASSED*right.corrected >= 0.3*"])
+    result.stdout.fnmatch_lines(["*range  n  right  people", "gate PASSED*right.corrected >= 0.3*"])
     assert "it takes labels of two cases or more, and cases without one, and 0 of 40 have one" in text
     assert artifact.summary is not None
     made = {entry["grader"]: entry for entry in artifact.summary.calibrations}
@@ -82,7 +82,7 @@ def test_probabilities_are_graded_abstained_from_calibrated_and_corrected(evals:
     assert fitted.fitted.value == 1.0
     with pytest.raises(SuiteError, match="fitted by accuracy, f1, youden, not by 'auc'"):
         calibrate(artifact, fit="auc")  # type: ignore[arg-type]  # what it refuses
-    replayed = evals.run("--evals-replay", str(evals.artifact.path), "--evals-judge", "scripted:script:answer")
+    replayed = evals.run("--evals-replay", "run.jsonl", "--evals-judge", "scripted:script:answer", model=None)
     assert "right abstained on 4 of 40 cases" in replayed.stdout.str()
 
 
@@ -119,7 +119,7 @@ def test_it(right):
 def test_a_judge_without_likelihoods_is_an_error_that_says_so(evals: Evals) -> None:
     script = 'def answer(messages):\n    return "PASS"\n'
     evals.write(SUITE, script)
-    result = evals.run("--evals-judge", "scripted:script:answer", "-k", "c1]")
+    result = evals.run("--evals-judge", "scripted:script:answer", "-k", "c39")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
         ["*judge.binary: by='probability' needs a judge that tells how likely its replies are*"]
