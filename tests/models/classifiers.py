@@ -85,9 +85,10 @@ def save_reward(folder: Path, template: str | None, *, padding: int | None = 1) 
     """Save a random reward model of a decoder's family."""
     torch.manual_seed(5)
     sizes = {name: value for name, value in SMALL.items() if name != "pad_token_id"}
-    config = transformers.LlamaConfig(
-        **{**sizes, "max_position_embeddings": 256}, num_key_value_heads=2, num_labels=1, pad_token_id=padding
+    config: Any = transformers.LlamaConfig(
+        **{**sizes, "max_position_embeddings": 256}, num_key_value_heads=2, pad_token_id=padding
     )
+    config.num_labels = 1
     _save(folder, transformers.AutoModelForSequenceClassification.from_config(config), make_tokenizer(template))
     return folder
 

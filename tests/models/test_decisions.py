@@ -26,7 +26,7 @@ QUESTIONS: dict[str, Any] = {
 def test_probabilities_are_those_of_the_decision_pipeline(tiny: Path, query: str) -> None:
     config = decision.DecisionConfig()
     pipeline: Any = transformers.pipeline(
-        "decision",  # type: ignore[call-overload]  # its overloads do not know this task
+        "decision",
         model=reference_model(tiny),
         tokenizer=transformers.AutoTokenizer.from_pretrained(tiny),
         decision_config=config,
