@@ -35,11 +35,11 @@ def test_it(toxic, liked, faithful, asked, both):
 """
 
 
-def test_classifiers_grade_a_suite_are_recorded_replayed_and_planned(evals_both: Evals) -> None:
-    evals_both.write(SUITE, SCRIPT)
-    result = evals_both.run()
+def test_classifiers_grade_a_suite_are_recorded_replayed_and_planned(evals: Evals) -> None:
+    evals.write(SUITE, SCRIPT)
+    result = evals.run()
     result.assert_outcomes(passed=3, xfailed=1)
-    samples = {sample.case_id: sample for sample in evals_both.artifact.samples}
+    samples = {sample.case_id: sample for sample in evals.artifact.samples}
     values = {grade.grader_key: grade.value for grade in samples["c2"].grades}
     assert values == {"toxic": 0.9, "liked": -1.5, "faithful": 0.0, "asked": 0.9, "both": 0.0}
     calls = {call.by: call for call in samples["c2"].calls}
@@ -48,8 +48,8 @@ def test_classifiers_grade_a_suite_are_recorded_replayed_and_planned(evals_both:
     assert {grade.grader_key for grade in samples["c1"].grades if grade.status == "not_applicable"} == {"asked"}
     result.stdout.fnmatch_lines(["*Brier score*", "gate PASSED*toxic.pass_rate*"])
     # Without the script nothing can be computed: all comes from the run that is replayed.
-    evals_both.write(SUITE, "def answer(messages):\n    raise RuntimeError\n\n\nclassify = answer\n")
-    again = evals_both.run("--evals-replay", "run.jsonl", model=None)
+    evals.write(SUITE, "def answer(messages):\n    raise RuntimeError\n\n\nclassify = answer\n")
+    again = evals.run("--evals-replay", "run.jsonl", model=None)
     again.assert_outcomes(passed=3, xfailed=1)
 
 
