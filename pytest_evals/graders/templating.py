@@ -7,7 +7,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,19 +42,21 @@ class GradedPart:
     name: str
     path: str
     steps: tuple[str, ...]
+    who: str
 
     def read(self, value: object) -> tuple[str, str | None]:
         """Return the text in what the fixture gave, or why the model is to blame that there is none."""
         if self.path == self.name or not isinstance(value, Completion):
             return _text(value if self.path == self.name else _located(self.path, self.name, value), self.path), None
+        check_part(self.who, self.path, self.steps)
         try:
             part = _located(self.path, self.name, value)
-        except TemplateError as error:
-            if self.steps[0] != "tool_calls":
+        except TemplateError:
+            if "tool_calls" not in self.steps:
                 raise
             # The model made no such call, or gave no such argument: its fault, and not the grader's.
             called = ", ".join(call.name for call in value.tool_calls) or "no tool"
-            return "", f"{error}; the model called {called}"
+            return "", f"there is no {self.path}: the model called {called}"
         return part if isinstance(part, str) else json.dumps(part, ensure_ascii=False), None
 
 
@@ -66,11 +68,9 @@ def graded_part(of: str | None, who: str) -> GradedPart:
             f"{who}: of is the name of a task, perhaps with a field of its result ('draft', 'draft.title'), not {of!r}"
         )
     name, steps = steps_of(path)
-    if name == "completion" and steps and steps[0] not in PARTS:
-        raise SuiteError(
-            f"{who}: a completion has {', '.join(PARTS)}, and of= names {path!r}{did_you_mean(steps[0], PARTS)}"
-        )
-    return GradedPart(name, path, tuple(map(str, steps)))
+    if name == "completion":
+        check_part(who, path, steps)
+    return GradedPart(name, path, steps, who)
 
 
 def grading_text(grade: Callable[[str, pytest.FixtureRequest], Any], of: str | None, who: str) -> Callable[..., Any]:
@@ -93,6 +93,34 @@ def grading_text(grade: Callable[[str, pytest.FixtureRequest], Any], of: str | N
 
 PARTS = tuple(Completion().fields())
 """What ``of="completion.PART"`` may name."""
+
+
+_CALL_PARTS = ("name", "arguments", "id")
+
+
+def check_part(who: str, path: str, steps: Sequence[str]) -> None:
+    """Raise `SuiteError` for ``steps`` into a completion that no completion has, whatever the model wrote."""
+    if not steps:
+        return
+    part, rest = steps[0], steps[1:]
+    if part not in PARTS:
+        raise SuiteError(
+            f"{who}: a completion has {', '.join(PARTS)}, and of= names {path!r}{did_you_mean(part, PARTS)}"
+        )
+    if part not in ("tool_calls", "samples"):
+        if rest:
+            raise SuiteError(f"{who}: of= names {path!r}, and {part!r} of a completion has no fields")
+        return
+    if rest and not rest[0].removeprefix("-").isdigit():
+        raise SuiteError(f"{who}: of= names {path!r}, and {part!r} is a list: the first of it is completion.{part}.0")
+    if part == "samples":
+        check_part(who, path, rest[1:])
+    elif len(rest) > 1 and rest[1] not in _CALL_PARTS:
+        raise SuiteError(
+            f"{who}: a call has {', '.join(_CALL_PARTS)}, and of= names {path!r}{did_you_mean(rest[1], _CALL_PARTS)}"
+        )
+    elif len(rest) > 2 and rest[1] != "arguments":
+        raise SuiteError(f"{who}: of= names {path!r}, and the {rest[1]} of a call is a text")
 
 
 def _missed(request: pytest.FixtureRequest, reason: str) -> Any:

@@ -15,9 +15,11 @@ from pytest_evals.templates.locators import (
     ALIASES,
     LOCATOR,
     MARKUP,
+    MEANT,
     PLACEHOLDER,
     REFERENCE,
     SINGLE,
+    SPLIT,
     Scope,
     as_text,
     bracketed,
@@ -85,6 +87,21 @@ def render_text(value: str, scope: Scope) -> str:
     return result if isinstance(result, str) else as_text(result, value)
 
 
+def split_text(value: object, separator: str | None = None) -> list[str]:
+    """Return the parts of a text between separators (a comma unless another one is named), without spaces around them and without
+    empty ones: what a cell of a spreadsheet lists. A list stays one, and null has no parts.
+
+    Raises `TemplateError` for anything else.
+    """
+    if value is None:
+        return []
+    if isinstance(value, (list, tuple)):
+        return [str(entry) for entry in value]
+    if not isinstance(value, str):
+        raise TemplateError(f"the filter 'split' takes a text, not {type(value).__name__} ({value!r:.40})")
+    return [part.strip() for part in value.split(separator or ",") if part.strip()]
+
+
 @functools.lru_cache(maxsize=4096)
 def _renderer(text: str) -> Renderer:
     """Return what renders ``text``: found out once, used for every case."""
@@ -92,6 +109,10 @@ def _renderer(text: str) -> Renderer:
     if locator:
         path = locator.group(1) or locator.group(2)
         return lambda scope: locate(path, scope)
+    split = SPLIT.match(text)
+    if split:
+        path, separator = split.group(1), split.group(2) or split.group(3)
+        return lambda scope: split_text(locate(path, scope), separator)
     if is_no_locator(text):
         refuse_no_locator(text)
     reference = REFERENCE.match(text)
@@ -106,7 +127,8 @@ def _renderer(text: str) -> Renderer:
             f"{{% raw %}}{single[0]}{{% endraw %}})"
         )
     if not any(mark in text for mark in MARKUP):
-        return lambda _scope: text
+        meant = MEANT.fullmatch(text)
+        return _text_but_not_a_field(text, next(filter(None, meant.groups()))) if meant else lambda _scope: text
     if not only_placeholders(text):
         return compile_template(text)
     literals = PLACEHOLDER.split(text)
@@ -134,7 +156,22 @@ def _reference(text: str, reference: re.Match[str]) -> Renderer:
     return render_braced
 
 
-_OTHER_NAMES = ("Item", "ITEM", "case", "row", "record", "sample", "example", "doc")
+def _text_but_not_a_field(text: str, field: str) -> Renderer:
+    """Render a text, unless the row has the field that it looks as if it named: then it is refused."""
+
+    def render_text(scope: Scope) -> str:
+        item = scope.get("item")
+        if isinstance(item, Mapping) and field in item:
+            raise TemplateError(
+                f"{text!r} is text, and the row has the field {field!r}: that is written item.{field} (if it is meant as text, write "
+                f"{{% raw %}}{text}{{% endraw %}})"
+            )
+        return text
+
+    return render_text
+
+
+_OTHER_NAMES = ("Item", "ITEM", "items", "Items", "itm", "case", "row", "record", "sample", "example", "doc")
 """What other tools, and other places of this one, call the row."""
 
 
@@ -225,5 +262,6 @@ def environment() -> Any:
 
     environment = Environment(undefined=Unknown, finalize=finalize, autoescape=False, keep_trailing_newline=True)
     # Jinja's own escapes < and ' for HTML, which a prompt is not.
+    environment.filters["split"] = split_text
     environment.filters["tojson"] = lambda value, indent=None: json.dumps(value, ensure_ascii=False, indent=indent)
     return environment
