@@ -64,7 +64,9 @@ def test_a_suite_is_graded_by_similarity(evals: Evals) -> None:
     assert "couch" in (grades["like"].reasoning or "")
     (call,) = evals.artifact.samples[0].calls
     assert (call.handle, call.model) == ("encoder", "encoder:wordllama?head=embedding&device=cpu")
-    evals.run("--evals-replay", "run.jsonl", model=None).assert_outcomes(passed=1, xfailed=2)
+    evals.run("--evals-replay", "run.jsonl", "--evals-artifact", "again.jsonl", model=None).assert_outcomes(
+        passed=1, xfailed=2
+    )
 
 
 def test_a_model_that_is_not_there_is_refused_where_it_is_written(

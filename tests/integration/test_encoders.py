@@ -49,7 +49,7 @@ def test_classifiers_grade_a_suite_are_recorded_replayed_and_planned(evals: Eval
     result.stdout.fnmatch_lines(["*Brier score*", "gate PASSED*toxic.pass_rate*"])
     # Without the script nothing can be computed: all comes from the run that is replayed.
     evals.write(SUITE, "def answer(messages):\n    raise RuntimeError\n\n\nclassify = answer\n")
-    again = evals.run("--evals-replay", "run.jsonl", model=None)
+    again = evals.run("--evals-replay", "run.jsonl", "--evals-artifact", "again.jsonl", model=None)
     again.assert_outcomes(passed=3, xfailed=1)
 
 

@@ -83,7 +83,15 @@ def test_probabilities_are_graded_abstained_from_calibrated_and_corrected(evals:
     assert fitted.fitted.value == 1.0
     with pytest.raises(SuiteError, match="fitted by accuracy, f1, youden, not by 'auc'"):
         calibrate(artifact, fit="auc")  # type: ignore[arg-type]  # what it refuses
-    replayed = evals.run("--evals-replay", "run.jsonl", "--evals-judge", "scripted:script:answer", model=None)
+    replayed = evals.run(
+        "--evals-replay",
+        "run.jsonl",
+        "--evals-artifact",
+        "again.jsonl",
+        "--evals-judge",
+        "scripted:script:answer",
+        model=None,
+    )
     assert "right abstained on 4 of 40 cases" in replayed.stdout.str()
 
 
