@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_evals.engines.embedded import EMBEDDED
 from pytest_evals.engines.kind import EngineKind, EngineOption, Report, one_of, whole_number
-from pytest_evals.engines.model_folder import has_chat_template, is_path, locate_model
+from pytest_evals.engines.model_folder import has_chat_template, has_tokenizer, is_path, locate_model
 from pytest_evals.errors import ModelError, SuiteError, did_you_mean
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ENCODER = "encoder"
 WORDLLAMA = "wordllama"
+_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 HEAD = "ForSequenceClassification"
 PROMPT_OPTIONS = ("input", "values", "truncate")
 """Options that say how one request is read: models that differ in nothing else share one copy."""
@@ -127,8 +128,23 @@ def _locate(name: str, options: Mapping[str, Any], written: str, root: Path) -> 
         return _locate_embedder(name, written, root)
     if name == EMBEDDED:
         raise ModelError(f"model {written!r}: {EMBEDDED} writes texts and has no head that classifies")
-    # What reads single texts needs no chat template.
-    return locate_model(name, {"template": "none"}, written, root)
+    if is_path(name):
+        folder = (root / Path(name).expanduser()).resolve()
+        _check_files(folder, written)
+        return str(folder), None
+    return locate_model(name, {}, written, root)
+
+
+def _check_files(folder: Path, written: str) -> None:
+    """Raise `ModelError` for a folder without what a classifier is made of; one that reads single texts needs no chat template."""
+    if not folder.is_dir():
+        raise ModelError(f"model {written!r}: no such folder: {folder}")
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"model {written!r}: {folder} has no config.json, so it is not a transformers model")
+    if not any(path.stat().st_size for pattern in _WEIGHTS for path in folder.glob(pattern)):
+        raise ModelError(f"model {written!r}: {folder} holds no weights (looked for {' and '.join(_WEIGHTS)})")
+    if not has_tokenizer(folder):
+        raise ModelError(f"model {written!r}: {folder} has no tokenizer (tokenizer.json or tokenizer_config.json)")
 
 
 def _locate_embedder(name: str, written: str, root: Path) -> tuple[str, str | None]:
