@@ -19,8 +19,9 @@ from typing import Any
 
 from tabulate import tabulate
 
-from pytest_evals.graders.metrics import embeddings, lexical
-from pytest_evals.graders.metrics.base import MetricFunction
+from pytest_evals.engines.embeddings import load_embedder, similarities
+from pytest_evals.graders.metrics import lexical
+from pytest_evals.graders.metrics.base import Measured, MetricFunction
 from pytest_evals.graders.text import exact_match
 from pytest_evals.scores.corpus import CorpusPart, combine
 
@@ -253,8 +254,18 @@ def _rapidfuzz() -> Iterator[Comparison]:
         )
 
 
+def similarity_by(model: str) -> MetricFunction:
+    """Return what the encoder engine computes of a text and its references, with a model in this process."""
+    loaded = load_embedder(model, "cpu")
+
+    def measure(text: str, references: Sequence[str]) -> Measured:
+        return Measured(max(similarities(loaded.embed([text, *references]))), "", {})
+
+    return measure
+
+
 def embedding_comparisons() -> Iterator[Comparison]:
-    """Make the comparisons of models that embed; each starts a process. That of sentence-transformers needs its packages."""
+    """Make the comparisons of models that embed. That of sentence-transformers needs its packages."""
     import wordllama
 
     package = Path(wordllama.__file__).parent
@@ -262,7 +273,7 @@ def embedding_comparisons() -> Iterator[Comparison]:
     yield Comparison(
         "embedding_similarity",
         f"wordllama {version('wordllama')}",
-        functools.partial(embeddings.embedding_similarity, model="wordllama", device="cpu"),
+        similarity_by("wordllama"),
         # The library has no value for a text without words.
         lambda text, references: max(static.similarity(text, each) for each in references) if text else 0.0,
     )
@@ -280,7 +291,7 @@ def _sentence_transformers() -> Comparison:
     return Comparison(
         "embedding_similarity all-MiniLM-L6-v2",
         f"sentence-transformers {version('sentence-transformers')}",
-        functools.partial(embeddings.embedding_similarity, model=folder, device="cpu"),
+        similarity_by(folder),
         lambda text, references: float(cos_sim(model.encode([text]), model.encode(list(references))).max()),
     )
 

@@ -115,7 +115,8 @@ class Completion:
     includes the end-of-text token and the ``reasoning_tokens``. ``logprobs`` (natural log, one a generated token) only when
     asked for. ``samples`` holds all completions where ``n`` of them were asked for, without conversations; what else is here is
     that of the first. ``latency`` is seconds from the start of the computation to this answer, ``queued`` those it waited before.
-    Where choices were weighed nothing was generated: ``likelihoods`` are theirs, in their order.
+    Where choices were weighed nothing was generated: ``likelihoods`` are theirs, in their order. Nor was it by an encoder:
+    ``scores`` are its numbers by label, and a ``finish_reason`` of ``length`` says that it read a part of the text.
     """
 
     text: str = ""
@@ -136,9 +137,11 @@ class Completion:
     tool_calls: tuple[ToolCall, ...] = ()
     raw: str | None = None
     tool_call_error: str | None = None
+    scores: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
-        if self.raw is None and self.reasoning is None and not self.tool_calls and self.likelihoods is None:
+        plain = self.likelihoods is None and self.scores is None
+        if self.raw is None and self.reasoning is None and not self.tool_calls and plain:
             object.__setattr__(self, "raw", self.text)
 
     def __str__(self) -> str:
@@ -212,6 +215,8 @@ class Completion:
             data["tool_calls"] = [asdict(call) for call in self.tool_calls]
         if self.origin is not None:
             data["origin"] = asdict(self.origin)
+        if self.scores is not None:
+            data["scores"] = dict(self.scores)
         if self.likelihoods is not None:
             data["likelihoods"] = [asdict(likelihood) for likelihood in self.likelihoods]
         return data

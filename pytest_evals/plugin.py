@@ -151,6 +151,12 @@ def judge() -> Model:
 
 
 @pytest.fixture
+@provides("encoder")
+def _evals_encoder() -> None:
+    """What ready-made graders ask classifiers and reward models with, which run ahead of the tests."""
+
+
+@pytest.fixture
 @provides("case")
 def record() -> CaseRecorder:
     """Attach extra values to the case: ``record("steps", 3)`` or ``record(steps=3)``; they stand in the artifact under

@@ -255,6 +255,19 @@ def unfinished_note(records: Sequence[CaseRecord]) -> str | None:
     )
 
 
+def abstention_notes(records: Sequence[CaseRecord]) -> list[str]:
+    """Say of how many cases judges by probability said nothing, by suite and grader: these are among those that do not apply."""
+    counts: Counter[tuple[str, str]] = Counter()
+    asked: Counter[tuple[str, str]] = Counter()
+    for record in records:
+        asked.update((record.suite, grade.grader_key) for grade in record.grades)
+        counts.update((record.suite, grade.grader_key) for grade in record.grades if grade.abstained)
+    return [
+        f"{suite}: {grader} abstained on {number} of {pluralize(asked[suite, grader], 'case')}, which count as not applicable"
+        for (suite, grader), number in counts.items()
+    ]
+
+
 def apart_note(answers: int) -> str:
     """Say that a run which was cut short has answers of cases that did not finish."""
     return f"{pluralize(answers, 'answer')} of cases that did not finish {'is' if answers == 1 else 'are'} kept"

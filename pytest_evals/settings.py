@@ -19,7 +19,7 @@ from pytest_evals.engines.embedded import EMBEDDED
 from pytest_evals.engines.kinds import engine_names
 from pytest_evals.engines.prices import Prices, parse_prices
 from pytest_evals.engines.spec import moved_spec, parse_spec
-from pytest_evals.errors import ArtifactError, EvalsError, did_you_mean
+from pytest_evals.errors import ArtifactError, EvalsError, ModelError, did_you_mean
 from pytest_evals.fixtures.limits import CallLimits
 from pytest_evals.gates import Gate, parse_gate
 from pytest_evals.media.sources import Fetch
@@ -167,16 +167,21 @@ def read_settings(config: pytest.Config) -> Settings:
     )
 
 
-def model_text(written: str, base: Path, root: Path, aliases: dict[str, str]) -> str:
+def model_text(written: str, base: Path, root: Path, aliases: dict[str, str], *, encodes: bool = False) -> str:
     """Return a model specification as the session knows it: aliases replaced, paths relative to ``root`` where they are
     inside it.
 
-    Raises `ModelError` when it is wrong.
+    Raises `ModelError` when it is wrong, and for an encoder unless the model ``encodes``, as those of some graders do.
     """
     text = aliases.get(written.strip(), written.strip())
     # An alias is written in the configuration file, whose paths are relative to the root.
     start = root if text != written.strip() else base
-    return moved_spec(parse_spec(text, start).text, start, root)
+    spec = parse_spec(text, start)
+    if spec.engine == "encoder" and not encodes:
+        raise ModelError(
+            f"model {written!r}: an encoder writes no texts; it grades those of others (graders.classifier, graders.reward)"
+        )
+    return moved_spec(spec.text, start, root)
 
 
 def _check_keys(config: pytest.Config) -> None:

@@ -12,6 +12,7 @@ from pytest_evals.scores.records import CaseRecord
 
 if TYPE_CHECKING:
     from pytest_evals.artifacts.artifact import EvaluationArtifact
+    from pytest_evals.statistics.reliability import Criterion
 
 
 def calibrate(
@@ -21,6 +22,7 @@ def calibrate(
     label: str | None = None,
     suite: str | None = None,
     level: float = 0.95,
+    fit: Criterion | None = None,
 ) -> list[Calibration]:
     """Compare graders with the labels of people, from a run's artifact.
 
@@ -31,11 +33,20 @@ def calibrate(
             ``cases(label=...)`` said.
         suite: The suite to look at; by default all.
         level: The confidence level of the intervals.
+        fit: Find the threshold from which on a grade should pass, by ``accuracy``, ``f1`` or ``youden`` (sensitivity +
+            specificity - 1); it is the ``fitted`` of a calibration, where labels are verdicts.
 
     Raises `SuiteError` when there is nothing to compare.
     """
     from pytest_evals.artifacts.sample import to_record
 
+    if fit is not None:
+        from pytest_evals.statistics.reliability import check_criterion
+
+        try:
+            check_criterion(fit)
+        except ValueError as error:
+            raise SuiteError(f"calibrate: {error}") from None
     if label is not None and grader is None:
         raise SuiteError("calibrate: label= says what people thought of one grader; name it with grader=")
     records = [to_record(sample.model_dump()) for sample in artifact.samples if suite in (None, sample.suite)]
@@ -47,7 +58,7 @@ def calibrate(
                 labels.setdefault(record.suite, {})[key] = Labelled()
     if label is not None:
         records = [_relabelled(record, _own_label(record, str(grader), label)) for record in records]
-    found_all = calibrations(records, labels, {}, level)
+    found_all = calibrations(records, labels, {}, level, fit)
     if not found_all:
         raise SuiteError("calibrate: no case has both a grade and a label; labels come from cases(label=...) or label=")
     return found_all

@@ -5,11 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_evals.scores.records import CaseRecord, GradeRecord, grades_of
+from pytest_evals.scores.score import compute_score
 from pytest_evals.statistics.agreement import Coefficient, agreement, cohen_kappa, confusion, krippendorff_alpha
 from pytest_evals.statistics.prevalence import Accuracy, corrected_interval, corrected_rate
+
+if TYPE_CHECKING:
+    from pytest_evals.statistics.prediction_powered import CorrectedMean
+    from pytest_evals.statistics.reliability import Criterion, FittedThreshold, Judged, Reliability
+
+_HALF = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,14 @@ class Calibration:
     accuracy: Accuracy | None = None
     human_rate: float | None = None
     rates: tuple[Rate, ...] = field(default=())
+    mean: float | None = None
+    """Mean grade of all graded cases, labelled or not."""
+    corrected: CorrectedMean | None = None
+    """That mean, corrected by the labels of a part of the cases."""
+    reliability: Reliability | None = None
+    """How far the grades can be taken at their word, where they are probabilities."""
+    fitted: FittedThreshold | None = None
+    """From where on a grade should pass, where that was asked for."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, as the artifact's summary has it."""
@@ -78,8 +93,12 @@ class Calibration:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Calibration:
         """Return the calibration that `to_dict` described."""
+        from pytest_evals.statistics.intervals import Interval
+        from pytest_evals.statistics.prediction_powered import CorrectedMean
+        from pytest_evals.statistics.reliability import FittedThreshold, Reliability
+
         counts = ("true_passes", "passes", "true_fails", "fails")
-        accuracy = data.get("accuracy")
+        accuracy, corrected, fitted = data.get("accuracy"), data.get("corrected"), data.get("fitted")
         return cls(
             **{
                 **data,
@@ -89,6 +108,11 @@ class Calibration:
                 "confusion": tuple(tuple(row) for row in data["confusion"]),
                 "accuracy": Accuracy(**{name: accuracy[name] for name in counts}) if accuracy else None,
                 "rates": tuple(Rate(**{**rate, "interval": _pair(rate["interval"])}) for rate in data["rates"]),
+                "corrected": CorrectedMean(**{**corrected, "interval": Interval(*corrected["interval"])})
+                if corrected
+                else None,
+                "reliability": Reliability.from_dict(data["reliability"]) if data.get("reliability") else None,
+                "fitted": FittedThreshold(**fitted) if fitted else None,
             }
         )
 
@@ -105,8 +129,9 @@ def calibrations(
     labelled: Mapping[str, Mapping[str, Labelled]],
     identities: Mapping[str, Mapping[str, str]],
     level: float = 0.95,
+    fit: Criterion | None = None,
 ) -> list[Calibration]:
-    """Return the calibration of each labelled suite, model and grader.
+    """Return the calibration of each labelled suite, model and grader; ``fit`` fits a threshold by this criterion.
 
     ``labelled``: by suite and grader, how people labelled. ``identities``: by suite, which grader each name means, so that pass
     rates of the same grader in other suites are corrected too.
@@ -117,7 +142,7 @@ def calibrations(
         for grader, how in graders.items():
             for model in dict.fromkeys(record.model for record in mine):
                 chosen = [record for record in mine if record.model == model]
-                made = _calibration(chosen, grader, how, level)
+                made = _calibration(chosen, grader, how, level, fit)
                 if made is not None:
                     others = [name for name, known in identities.items() if _same(known, grader, how) and name != suite]
                     found.append(_with_rates(made, records, others))
@@ -128,7 +153,9 @@ def _same(known: Mapping[str, str], grader: str, how: Labelled) -> bool:
     return bool(how.identity) and known.get(grader.partition(".")[0]) == how.identity
 
 
-def _calibration(records: Sequence[CaseRecord], grader: str, how: Labelled, level: float) -> Calibration | None:
+def _calibration(
+    records: Sequence[CaseRecord], grader: str, how: Labelled, level: float, fit: Criterion | None
+) -> Calibration | None:
     pairs: list[tuple[float, GradeRecord]] = []
     unlabelled = ungraded = 0
     for record in records:
@@ -142,9 +169,14 @@ def _calibration(records: Sequence[CaseRecord], grader: str, how: Labelled, leve
                 pairs.append((label, grade))
     if not pairs:
         return None
+    # Most runs have no labels.
+    from pytest_evals.statistics.reliability import fit_threshold, reliability
+
     categories = how.categories or tuple(sorted({label for label, _ in pairs}))
-    coded = [(_nearest(label, categories), _nearest(grade.value or 0.0, categories)) for label, grade in pairs]
+    coded = [(_nearest(label, categories), _coded(grade, categories)) for label, grade in pairs]
     accuracy = _accuracy(pairs, how, categories)
+    score = compute_score(records[0].suite, records[0].model, grader, records)
+    judged = _judged(pairs, how, categories)
     return Calibration(
         suite=records[0].suite,
         model=records[0].model,
@@ -160,7 +192,36 @@ def _calibration(records: Sequence[CaseRecord], grader: str, how: Labelled, leve
         confusion=tuple(tuple(row) for row in confusion(coded, categories)),
         accuracy=accuracy,
         human_rate=accuracy.passes / len(pairs) if accuracy else None,
+        mean=score.mean,
+        corrected=score.corrected,
+        reliability=reliability(judged) if _are_probabilities(pairs, categories) else None,
+        fitted=fit_threshold(judged, fit, how.threshold or _HALF) if fit else None,
     )
+
+
+def _are_probabilities(pairs: Sequence[tuple[float, GradeRecord]], categories: Sequence[float]) -> bool:
+    grades = [grade for _, grade in pairs]
+    return (
+        set(categories) <= {0.0, 1.0}
+        and all(grade.by_probability for grade in grades)
+        and all(0 <= (grade.value or 0.0) <= 1 for grade in grades)
+    )
+
+
+def _judged(pairs: Sequence[tuple[float, GradeRecord]], how: Labelled, categories: Sequence[float]) -> Judged:
+    """Return the grades beside what people found; nothing unless labels are verdicts."""
+    verdicts = set(categories) <= {0.0, 1.0}
+    if not verdicts and how.threshold is None:
+        return []
+    line = _HALF if verdicts else how.threshold or 0.0
+    return [(grade.value or 0.0, label >= line) for label, grade in pairs]
+
+
+def _coded(grade: GradeRecord, categories: Sequence[float]) -> float:
+    """Return the category that a grade means: of a probability what its verdict says."""
+    if grade.by_probability and grade.passed is not None and set(categories) == {0.0, 1.0}:
+        return float(grade.passed)
+    return _nearest(grade.value or 0.0, categories)
 
 
 def _nearest(value: float, categories: Sequence[float]) -> float:
@@ -172,10 +233,10 @@ def _accuracy(
 ) -> Accuracy | None:
     """Return how often both verdicts agree; `None` unless labels and grades are verdicts."""
     threshold = how.threshold
-    if threshold is None:
-        if not set(categories) <= {0.0, 1.0}:
-            return None
+    if set(categories) <= {0.0, 1.0}:
         threshold = 1.0
+    if threshold is None:
+        return None
     verdicts = [(label >= threshold, passed(grade)) for label, grade in pairs]
     said = [(human, judge) for human, judge in verdicts if judge is not None]
     if len(said) < len(verdicts):

@@ -94,6 +94,8 @@ def to_record(sample: Mapping[str, Any]) -> CaseRecord:
             corpus.part_of(grade.get("metadata")),
             said_of(grade.get("metadata")),
             _bounds(*grade["bounds"]) if grade.get("bounds") else None,
+            (grade.get("metadata") or {}).get("by") == "probability",
+            "abstained" in (grade.get("metadata") or {}),
         )
         for grade in sample["grades"]
     )

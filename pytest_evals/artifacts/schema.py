@@ -100,7 +100,7 @@ class LikelihoodRecord(_Record):
 
 class CallRecord(AnswerParts):
     """A call of a model that a task, a grader or the test made: ``by`` names it (``test`` for the test). There is a ``text``,
-    or ``likelihoods``, or an ``error``, or none of them if nobody waited for it. Without ``messages`` the prompt was the case's.
+    or ``likelihoods``, or ``scores`` of an encoder, or an ``error``, or none of them if nobody waited for it. Without ``messages`` the prompt was the case's.
     """
 
     by: str
@@ -112,6 +112,7 @@ class CallRecord(AnswerParts):
     text: str | None = None
     finish_reason: str | None = None
     likelihoods: list[LikelihoodRecord] | None = None
+    scores: Annotated[dict[str, float] | None, LEFT_OUT] = None
     error: SampleError | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None

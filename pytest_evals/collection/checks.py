@@ -47,7 +47,13 @@ def check_graders(suite: Suite, name: str, asked: RequestedFixtures, settings: S
         later = (*workflow.aliases.get(grader, ()), *declaration.names)
         among = workflow.applies_to.get(grader)
         check_settings(suite, grader, declaration.settings, declaration.check, later, among)
-        check_models(declaration.models, settings, f"{place}: grader {grader}")
+        check_models(
+            declaration.models,
+            settings,
+            f"{place}: grader {grader}",
+            declaration.check_model,
+            encodes=declaration.encodes,
+        )
         if declaration.preflight is not None:
             declaration.preflight.rows()
 

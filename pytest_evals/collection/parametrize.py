@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pytest
 from pytest_evals.collection.closure import RequestedFixtures
 from pytest_evals.collection.item import RECORDED, CaseKey
 from pytest_evals.engines.embedded import EMBEDDED
-from pytest_evals.engines.spec import spec_of_record
+from pytest_evals.engines.spec import ModelSpec, parse_spec, spec_of_record
 from pytest_evals.errors import EvalsError, SuiteError
 from pytest_evals.media.parts import media_of
 from pytest_evals.settings import Settings, model_text
@@ -96,11 +96,22 @@ def models_for(definition: pytest.Item, declaration: EvalDeclaration, settings: 
         raise type(error)(f"{declaration.place}: {error}") from error
 
 
-def check_models(models: Iterable[str], settings: Settings, where: str) -> None:
-    """Raise `ModelError` for a model that a grader names and nobody can load."""
+def check_models(
+    models: Iterable[str],
+    settings: Settings,
+    where: str,
+    check: Callable[[ModelSpec], object] | None = None,
+    *,
+    encodes: bool = False,
+) -> None:
+    """Raise `ModelError` for a model that a grader names and nobody can load, and what ``check`` raises of one. ``encodes``: they
+    may be encoders.
+    """
     for model in models:
         try:
-            model_text(model, settings.root, settings.root, settings.aliases)
+            text = model_text(model, settings.root, settings.root, settings.aliases, encodes=encodes)
+            if check is not None:
+                check(parse_spec(text, settings.root))
         except EvalsError as error:
             raise type(error)(f"{where}: {error}") from error
 

@@ -27,8 +27,8 @@ _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
 def engine_names() -> tuple[str, ...]:
-    """Return the names of all engines."""
-    return tuple(dict.fromkeys((*BUILT_IN, *(entry.name for entry in _registered()))))
+    """Return the names of all engines whose models write."""
+    return tuple(dict.fromkeys((*(name for name in BUILT_IN if name != "encoder"), *(e.name for e in _registered()))))
 
 
 @functools.cache
@@ -254,9 +254,17 @@ def _served() -> EngineKind:
     return openai_kind(replace(_REASONING, of_prompts=False))
 
 
+def _encoder() -> EngineKind:
+    # Imported where a grader names one.
+    from pytest_evals.engines.encoder_kind import encoder_kind
+
+    return encoder_kind(HF.options["device"])
+
+
 BUILT_IN: Mapping[str, Callable[[], EngineKind]] = {
     "hf": lambda: HF,
     "ray": lambda: RAY,
     "openai": _served,
     "scripted": lambda: SCRIPTED,
+    "encoder": _encoder,
 }

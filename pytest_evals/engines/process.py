@@ -109,7 +109,7 @@ class EngineProcess:
             if self.wait(_GRACE_SECONDS) is not None:
                 return
 
-    def lost(self) -> None:
+    def disconnected(self) -> None:
         """Take note that its connection has ended: so will the process."""
 
     def exit_report(self, status: int) -> str:

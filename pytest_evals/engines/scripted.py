@@ -7,6 +7,7 @@ it returns as the completion; a function with the parameter ``tools`` gets the t
 ``async`` (calls then run concurrently).
 Where the module has a function ``score(messages, text)``, it gives the log-likelihood of a text, for choices; where it has a function
 ``identity()``, what that returns is part of what the model is identified by: the address of an endpoint, say.
+As a classifier a function returns ``{"scores": {"toxic": 0.1, "neutral": 0.9}}`` of a text, or of a pair in two messages.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, get_args
 
@@ -16,7 +17,7 @@ from pytest_evals.tool_calls.numbering import calls_in, numbered
 from pytest_evals.tool_calls.written import written_call
 
 _COUNTS = ("prompt_tokens", "completion_tokens", "reasoning_tokens")
-_PARTS = ("text", "reasoning", "tool_calls", "finish_reason", *_COUNTS)
+_PARTS = ("text", "reasoning", "tool_calls", "finish_reason", "scores", *_COUNTS)
 
 
 class ScriptError(Exception):
@@ -89,7 +90,19 @@ def _of_object(value: Mapping[str, Any]) -> Completion:
         prompt_tokens=value.get("prompt_tokens"),
         completion_tokens=value.get("completion_tokens"),
         reasoning_tokens=value.get("reasoning_tokens"),
+        scores=_scores(value.get("scores")),
     )
+
+
+def _scores(value: object) -> dict[str, float] | None:
+    """Return what a script that stands in for a classifier gives its labels."""
+    if value is None:
+        return None
+    if not isinstance(value, Mapping) or not all(
+        isinstance(score, (int, float)) and math.isfinite(score) for score in value.values()
+    ):
+        raise ScriptError(f"returned scores that are not finite numbers by label: {one_line(repr(value), 120)}")
+    return {str(label): float(score) for label, score in value.items()}
 
 
 def _call_of(call: object) -> ToolCall:

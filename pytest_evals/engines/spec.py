@@ -98,7 +98,8 @@ def spec_of_record(text: str, root: Path) -> ModelSpec:
         return parse_spec(text, root)
     except ModelError:
         engine, colon, name = text.partition("?")[0].partition(":")
-        return ModelSpec(text, engine, name) if colon and engine in engine_names() else ModelSpec(text, "hf", text)
+        known = colon and engine in (*engine_names(), "encoder")
+        return ModelSpec(text, engine, name) if known else ModelSpec(text, "hf", text)
 
 
 def _split_engine(body: str, written: str) -> tuple[EngineKind, str]:

@@ -214,7 +214,7 @@ class ProcessSupervisor:
         with self._lock:
             process = replica.process
             if process is not None and process.stays and replica.state != "stopping":
-                process.lost()
+                process.disconnected()
 
     def _watch(self, replica: Replica, process: EngineProcess | WarmProcess) -> None:
         """Wait for the end of a process."""

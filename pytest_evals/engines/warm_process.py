@@ -34,6 +34,7 @@ class WarmProcess:
     """
 
     stays = True
+    lost = False
 
     def __init__(self, pid: int, channel: Channel | None = None, log: Path | None = None) -> None:
         self.pid = pid
@@ -42,7 +43,7 @@ class WarmProcess:
         self._reason: str | None = None
         self._gone = threading.Event()
 
-    def lost(self) -> None:
+    def disconnected(self) -> None:
         """Take note that its connection has ended."""
         self._gone.set()
 
@@ -63,7 +64,7 @@ class WarmProcess:
         """Wait until the process has ended, as it was told to, if ``patient``; then let go of it."""
         if patient:
             _wait_for_end(self.pid)
-        self.lost()
+        self.disconnected()
 
     def exit_report(self, status: int) -> str:
         """Say that it has ended, with the last lines that it printed."""

@@ -22,6 +22,9 @@ _BY_NAME: Mapping[str, GateStatistic] = {
     "coverage": lambda score: score.coverage,
     "min_case": lambda score: score.min_case,
     "corpus": lambda score: score.corpus,
+    "corrected": lambda score: score.corrected.mean if score.corrected else None,
+    "corrected_low": lambda score: score.corrected.interval.low if score.corrected else None,
+    "corrected_high": lambda score: score.corrected.interval.high if score.corrected else None,
     "count": lambda score: sum(score.values),
     "rate": lambda score: score.mean,
 }
@@ -83,8 +86,8 @@ def why_none(score: Score, name: str) -> str:
     """Say why `value_of` is `None`, and what to do."""
     if not score.n:
         return f"no case has a grade ({pluralize(score.errors, 'error')}, {score.not_applicable} not applicable)"
-    if name == "corpus":
-        return "its grades bring no counts of a corpus-level metric (those of bleu, chrf and perplexity do); use mean"
+    if name == "corpus" or name.startswith("corrected"):
+        return _NO_CORPUS if name == "corpus" else _why_uncorrected(score)
     if name in ("ci_low", "ci_high") and score.stderr is not None:
         hint = "use mean" if score.bounds else "say with bounds= what the grader can give, or use mean"
         return f"all {len(score.cases)} cases have the same value, so nothing tells how far others may be; {hint}"
@@ -98,3 +101,12 @@ def why_none(score: Score, name: str) -> str:
         f"{without} of {score.n} grades have no verdict, so there is no {name}; "
         "use mean, or return a Grade with passed="
     )
+
+
+_NO_CORPUS = "its grades bring no counts of a corpus-level metric (those of bleu, chrf and perplexity do); use mean"
+
+
+def _why_uncorrected(score: Score) -> str:
+    labelled = sum(case.label is not None for case in score.cases)
+    hint = "every case has a label; use mean" if labelled == len(score.cases) else "see cases(label=...)"
+    return f"it takes labels of two cases or more, and cases without one, and {labelled} of {len(score.cases)} have one; {hint}"

@@ -25,6 +25,7 @@ from pytest_evals.fixtures.grader import Fixture, grader_fixture
 from pytest_evals.graders import multiple_choice, numbers, schemas, structured, text
 from pytest_evals.graders.code import python_tests
 from pytest_evals.graders.combining import all_of, any_of, first, majority, weighted
+from pytest_evals.graders.encoders import classifier, reward
 from pytest_evals.graders.equivalence import math
 from pytest_evals.graders.human import human
 from pytest_evals.graders.ifeval import instructions
@@ -48,6 +49,7 @@ __all__ = [
     "bleu",
     "choice",
     "chrf",
+    "classifier",
     "contains",
     "context_relevancy",
     "embedding_similarity",
@@ -72,6 +74,7 @@ __all__ = [
     "perplexity",
     "python_tests",
     "question",
+    "reward",
     "rouge",
     "tool_calls",
     "weighted",

@@ -20,7 +20,14 @@ from pytest_evals.graders.judges.grader import Scene, judge_fixture, messages_of
 from pytest_evals.graders.judges.labels import closing
 from pytest_evals.graders.judges.options import Common, Options, read_options
 from pytest_evals.graders.judges.reading.thoughts import strip_thoughts
-from pytest_evals.graders.judges.subject import delimited, join_documents, last_user_turn
+from pytest_evals.graders.judges.subject import (
+    as_documents,
+    check_sources,
+    delimited,
+    join_documents,
+    last_user_turn,
+    raw,
+)
 
 if TYPE_CHECKING:
     from pytest_evals.grades import Grade
@@ -31,15 +38,34 @@ _MOST_CLAIMS = 50
 _LINE = re.compile(r"\A\s*(?:[-*\u2022]|\(?\d{1,3}[.)])?\s*")
 
 
-def faithfulness(*, claims: Literal["sentences", "model"] = "sentences", **common: Unpack[Common]) -> Fixture:
+def faithfulness(
+    *,
+    claims: Literal["sentences", "model"] = "sentences",
+    by: Literal["judge", "nli"] = "judge",
+    label: str | None = None,
+    entailed_from: float = 0.5,
+    truncate: bool = False,
+    **common: Unpack[Common],
+) -> Fixture:
     """The share of the answer's statements that its documents support.
 
     As defined by Es et al., "RAGAS: Automated Evaluation of Retrieval Augmented Generation" (EACL 2024): F = |V| / |S|,
     statements that can be inferred from the context over all statements. ``claims``: the statements are the answer's
     sentences, or what the judge lists as its claims (a call more), as in the paper. Each is verified in a call of its own. An
     answer that states nothing does not apply.
+
+    With ``by="nli"`` a model of natural-language inference verifies the sentences, and no judge is asked: ``model`` names a
+    sequence classifier, which reads each document as the premise and each sentence as the hypothesis. A sentence is supported where
+    some document gives the label of entailment (``label``, by default the one whose name begins so) a probability of
+    ``entailed_from`` or more. ``truncate`` cuts documents that are too long for it, which otherwise are errors.
     """
     kind = "faithfulness"
+    if by == "nli":
+        return _by_nli(kind, common, claims, label, entailed_from, truncate=truncate)
+    if by != "judge":
+        raise SuiteError(f"{kind}: by must be 'judge' or 'nli', not {by!r}")
+    if label is not None or truncate or entailed_from != _ENTAILED:
+        raise SuiteError(f"{kind}: label, entailed_from and truncate go with by='nli'")
     options = _options(kind, common, context=True)
     if claims not in ("sentences", "model"):
         raise SuiteError(f"{kind}: claims must be 'sentences' or 'model', not {claims!r}")
@@ -60,6 +86,40 @@ def faithfulness(*, claims: Literal["sentences", "model"] = "sentences", **commo
 
     return judge_fixture(
         options, run, {}, bounds=(0, 1), doc="The share of the answer's statements that its documents support."
+    )
+
+
+_OF_NLI = ("model", "answer", "context", "threshold", "run_if", "name")
+_ENTAILED = 0.5
+
+
+def _by_nli(
+    kind: str, common: Mapping[str, Any], claims: str, label: str | None, entailed_from: float, *, truncate: bool
+) -> Fixture:
+    from pytest_evals.graders.entailment import supported_statements
+
+    if claims != "sentences":
+        raise SuiteError(f"{kind}: claims={claims!r} asks a judge for them; by='nli' verifies sentences")
+    for name in common:
+        if name not in _OF_NLI:
+            raise SuiteError(f"{kind}: {name} is of judges, and by='nli' asks none (options: {', '.join(_OF_NLI)})")
+    model, context = common.get("model"), common.get("context") or DOCUMENTS
+    if not isinstance(model, str):
+        raise SuiteError(f"{kind}: by='nli' needs the model that verifies, as model='org/name', not {model!r:.60}")
+    return supported_statements(
+        kind,
+        model,
+        documents=context,
+        statements=sentences,
+        answer=common.get("answer"),
+        label=label,
+        entailed_from=entailed_from,
+        threshold=common.get("threshold"),
+        truncate=truncate,
+        check=check_sources,
+        read_documents=lambda scope: as_documents(raw(context, scope)),
+        run_if=common.get("run_if"),
+        name=common.get("name"),
     )
 
 
@@ -122,7 +182,7 @@ def context_relevancy(**common: Unpack[Common]) -> Fixture:
 def _options(kind: str, common: Mapping[str, Any], *, context: bool) -> Options:
     if context:
         common = {"context": DOCUMENTS, **{name: value for name, value in common.items() if value is not None}}
-    return read_options(kind, common, how="majority", refused=("examples", "reference"))
+    return read_options(kind, common, how="majority", refused=("examples", "reference", "by", "abstain"))
 
 
 def _question(scene: Scene) -> str:

@@ -8,6 +8,7 @@ import importlib.util
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -34,11 +35,33 @@ def check_static(value: object, check: Callable[[Any], object]) -> None:
         check(value)
 
 
-def grading_text(grade: Callable[[str, pytest.FixtureRequest], Any], of: str | None, who: str) -> Callable[..., Any]:
-    """Return the function of a grader that grades a text: the completion's answer, or what ``of`` names: another part of the
-    completion (``"completion.reasoning"``), the result of a task (``"draft"``) or a field of it, as templates name it
-    (``"draft.title"``, ``"draft.points.0.text"``).
-    """
+@dataclass(frozen=True, slots=True)
+class GradedPart:
+    """The text that a grader grades: ``name`` is the fixture that it is in, ``path`` names it as templates do."""
+
+    name: str
+    path: str
+    steps: tuple[str, ...]
+    who: str
+
+    def read(self, value: object) -> tuple[str, str | None]:
+        """Return the text in what the fixture gave, or why the model is to blame that there is none."""
+        if self.path == self.name or not isinstance(value, Completion):
+            return _text(value if self.path == self.name else _located(self.path, self.name, value), self.path), None
+        check_part(self.who, self.path, self.steps)
+        try:
+            part = _located(self.path, self.name, value)
+        except TemplateError:
+            if "tool_calls" not in self.steps:
+                raise
+            # The model made no such call, or gave no such argument: its fault, and not the grader's.
+            called = ", ".join(call.name for call in value.tool_calls) or "no tool"
+            return "", f"there is no {self.path}: the model called {called}"
+        return part if isinstance(part, str) else json.dumps(part, ensure_ascii=False), None
+
+
+def graded_part(of: str | None, who: str) -> GradedPart:
+    """Return what is graded: the completion's answer, or what ``of`` names. Raises `SuiteError` for what names nothing."""
     path = "completion" if of is None else of
     if not isinstance(path, str) or not is_path(path):
         raise SuiteError(
@@ -47,25 +70,23 @@ def grading_text(grade: Callable[[str, pytest.FixtureRequest], Any], of: str | N
     name, steps = steps_of(path)
     if name == "completion":
         check_part(who, path, steps)
+    return GradedPart(name, path, steps, who)
+
+
+def grading_text(grade: Callable[[str, pytest.FixtureRequest], Any], of: str | None, who: str) -> Callable[..., Any]:
+    """Return the function of a grader that grades a text: the completion's answer, or what ``of`` names: another part of the
+    completion (``"completion.reasoning"``), the result of a task (``"draft"``) or a field of it, as templates name it
+    (``"draft.title"``, ``"draft.points.0.text"``).
+    """
+    part = graded_part(of, who)
 
     def ready_made(*, request: pytest.FixtureRequest, **given: Any) -> Any:
-        value = given[name]
-        if path == name or not isinstance(value, Completion):
-            return grade(_text(value if path == name else _located(path, name, value), path), request)
-        check_part(who, path, steps)
-        try:
-            part = _located(path, name, value)
-        except TemplateError:
-            if "tool_calls" not in steps:
-                raise
-            # The model made no such call, or gave no such argument: its fault, and not the grader's.
-            called = ", ".join(call.name for call in value.tool_calls) or "no tool"
-            return _missed(request, f"there is no {path}: the model called {called}")
-        return grade(part if isinstance(part, str) else json.dumps(part, ensure_ascii=False), request)
+        text, problem = part.read(given[part.name])
+        return grade(text, request) if problem is None else _missed(request, problem)
 
     kind = inspect.Parameter.KEYWORD_ONLY
     ready_made.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # pytest reads the names of fixtures from it
-        [inspect.Parameter(name, kind), inspect.Parameter("request", kind)]
+        [inspect.Parameter(part.name, kind), inspect.Parameter("request", kind)]
     )
     return ready_made
 

@@ -86,9 +86,9 @@ def calibration_texts(made: Calibration, shorts: Mapping[str, str]) -> list[str]
         for count, word in ((made.unlabelled, "without a label"), (made.ungraded, "without a grade"))
         if count
     ]
-    pluralize = ", ".join([f"n={made.n}", *left_out])
+    counts = ", ".join([f"n={made.n}", *left_out])
     parts = [
-        f"people and {where} agree on {formatting.percent(made.agreement)} ({pluralize})",
+        f"people and {where} agree on {formatting.percent(made.agreement)} ({counts})",
         f"kappa {coefficient(made.kappa)}",
         f"alpha {coefficient(made.alpha)}",
     ]
@@ -103,7 +103,52 @@ def calibration_texts(made: Calibration, shorts: Mapping[str, str]) -> list[str]
             f"{made.grader} {' and '.join(said)} answers, as people see them: they pass {formatting.percent(made.human_rate)}"
         )
         texts += [_rate(made, rate, shorts) for rate in made.rates]
-    return texts
+    if made.reliability is not None:
+        told = made.reliability
+        texts.append(
+            f"probabilities of {where}: Brier score {told.brier:.3f}, expected calibration error {told.ece:.3f} (n={told.n})"
+        )
+    return [*texts, *_corrected(made, shorts), *_fitted(made)]
+
+
+def _corrected(made: Calibration, shorts: Mapping[str, str]) -> list[str]:
+    """Say what the mean comes to when labels of a part of the cases correct the judge's grades of all."""
+    found = made.corrected
+    if found is None or made.mean is None:
+        return []
+    from pytest_evals.statistics.prediction_powered import FEW_LABELS
+
+    model = shorts.get(made.model, made.model)
+    where = f"{made.suite}[{model}]" if model else made.suite
+    few = "; with so few labels the interval is too narrow" if found.labelled < FEW_LABELS else ""
+    interval = f"[{found.interval.low:.3f}, {found.interval.high:.3f}]"
+    of = f"{pluralize(found.labelled, 'label')} of {found.labelled + found.others} cases"
+    raw = f"{where}: mean of {made.grader} {made.mean:.3f}"
+    return [f"{raw}, corrected {found.mean:.3f} {interval} by {of} (prediction-powered inference){few}"]
+
+
+def _fitted(made: Calibration) -> list[str]:
+    found = made.fitted
+    if found is None:
+        return []
+    before = f", {found.before:.2f} at the threshold in use" if found.before is not None else ""
+    held_out = f", {found.held_out:.2f} on labels that did not choose it" if found.held_out is not None else ""
+    return [
+        f"{made.grader}: a threshold of {found.threshold:.3g} has {found.criterion} {found.value:.2f}{held_out}{before}"
+    ]
+
+
+def reliability_lines(made: Calibration) -> list[str]:
+    """Return the reliability table: of each range of probabilities their mean, and how often people agreed."""
+    if made.reliability is None:
+        return []
+    rows = [
+        (f"{each.low:.1f}-{each.high:.1f}", f"{each.n}", f"{each.probability:.2f}", f"{each.frequency:.2f}")
+        for each in made.reliability.bins
+    ]
+    heads = ("range", "n", made.grader, "people")
+    widths = [max(len(row[place]) for row in (heads, *rows)) for place in range(len(heads))]
+    return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in (heads, *rows)]
 
 
 def coefficient(found: Coefficient) -> str:

@@ -23,16 +23,24 @@ def plan_lines(plan: DryRunPlan) -> list[str]:
     lines.append(f"{count(plan.selected)} cases are selected")
     for model in plan.models:
         lines += _model(model, plan)
+    lines += _encoders(plan)
     calling = [suite.name for suite in plan.suites if suite.calls]
     if calling:
         lines.append(f"tests, tasks and graders of {', '.join(calling)} make further calls, which are not counted")
     if any(suite.judges for suite in plan.suites):
         lines.append(f"judge {plan.judge}")
-    if not plan.models and not calling:
+    if not plan.models and not plan.encodes and not calling:
         lines.append("no model is needed")
     estimated = any(model.left and not model.counted for model in plan.models)
     estimates = "; token counts are estimates (characters / 4, without the chat template)"
     return [*lines, f"nothing was loaded{estimates if estimated or not plan.models else ''}"]
+
+
+def _encoders(plan: DryRunPlan) -> list[str]:
+    return [
+        f"model {model}: {pluralize(requests, 'request')} of graders, of texts that are not known yet; more of answers with several parts"
+        for model, requests in plan.encodes.items()
+    ]
 
 
 def _model(model: ModelPlan, plan: DryRunPlan) -> list[str]:

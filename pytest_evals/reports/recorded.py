@@ -20,6 +20,7 @@ from pytest_evals.scorecard import (
     ModelUse,
     Movement,
     ScoreCard,
+    abstention_notes,
     apart_note,
     cut_note,
     insights,
@@ -38,7 +39,7 @@ def card_of_artifact(artifact: ArtifactReader) -> ScoreCard:
     """
     records = tuple(map(to_record, artifact.samples()))
     summary = artifact.summary
-    shortened = [note for note in (cut_note(records), unfinished_note(records)) if note]
+    shortened = [note for note in (cut_note(records), unfinished_note(records), *abstention_notes(records)) if note]
     scores = compute_scores(records)
     baseline = (summary or {}).get("baseline") or {}
     limit = artifact.run["options"].get("limit")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pytest_evals.gates import GateResult
 from pytest_evals.reports import formatting
-from pytest_evals.reports.agreement import agreement_lines, calibration_texts, confusion_lines
+from pytest_evals.reports.agreement import agreement_lines, calibration_texts, confusion_lines, reliability_lines
 from pytest_evals.reports.formatting import Line, wrapped_lines
 from pytest_evals.reports.scores import insight_lines, legend, score_table
 from pytest_evals.scorecard import Ledger, ModelUse, ScoreCard
@@ -66,7 +66,8 @@ def _calibrations(card: ScoreCard, width: int, *, table: bool) -> list[Line]:
         for text in calibration_texts(made, card.shorts):
             lines += wrapped_lines(text, width)
         if table:
-            lines += [Line(sanitize(text)[: max(width, 20)]) for text in confusion_lines(made)]
+            tables = [*confusion_lines(made), *reliability_lines(made)]
+            lines += [Line(sanitize(text)[: max(width, 20)]) for text in tables]
     return lines
 
 

@@ -132,5 +132,5 @@ def _calls(sample: Mapping[str, Any]) -> Iterator[tuple[str, AnswerKey, Completi
     """Yield the answered calls of a sample: model, key, answer."""
     for call in sample.get("calls") or ():
         key = AnswerKey.parse((call.get("origin") or {}).get("key"))
-        if key is not None and ("text" in call or "likelihoods" in call):
+        if key is not None and any(name in call for name in ("text", "likelihoods", "scores")):
             yield str(call["model"]), key, Completion.from_dict(call)

@@ -121,7 +121,11 @@ _ALWAYS = ("prompt_tokens", "completion_tokens", "latency", "origin")
 def answer_data(completion: Completion) -> dict[str, Any]:
     """Return what a call's entry has of its answer: enough to give it again."""
     data = completion.to_dict()
-    apart = ("queued", "fingerprint") + (("text", "finish_reason") if completion.likelihoods is not None else ())
+    apart: tuple[str, ...] = ("queued", "fingerprint")
+    if completion.likelihoods is not None:
+        apart += ("text", "finish_reason")
+    elif completion.scores is not None:
+        apart += ("text",)
     return dict.fromkeys(_ALWAYS) | {name: value for name, value in data.items() if name not in apart}
 
 

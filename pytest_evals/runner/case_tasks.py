@@ -210,6 +210,8 @@ class CaseTaskRun:
                 given[parameter] = self._kit.handles.model(caller)
             elif source == "judge":
                 given[parameter] = self._kit.handles.judge(caller)
+            elif source == "encoder":
+                given[parameter] = self._kit.handles.encoder(caller)
             elif source == "parameter":
                 given[parameter] = self.item.callspec.params[parameter]  # type: ignore[attr-defined]  # every case is parametrized
             elif source == "case":

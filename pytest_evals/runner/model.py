@@ -139,15 +139,33 @@ class Model:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Encoders:
+    """Asks classifiers and reward models for a case."""
+
+    caller: Caller
+    named: Named
+
+    def ask(self, model: str, messages: Sequence[Message]) -> PendingCall[Completion]:
+        """Have a text (one message), a pair (two) or a conversation read: a `Completion` with ``scores``."""
+        request = self.caller.request(self.named(model), tuple(messages), GenerationParams(), ())
+        return PendingCall(self.caller, request, "encoder", lambda result: result.answer)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ModelProvider:
     """Makes handles for cases. ``judge_name`` is the model that judges."""
 
     judge_name: str
     named: Named
+    encoder_named: Named
 
     def model(self, caller: Caller) -> Model:
         """Return the model under test."""
         return Model(caller.found.key.model or caller.found.models[0], caller, named=self.named)
+
+    def encoder(self, caller: Caller) -> Encoders:
+        """Return what asks classifiers and reward models."""
+        return Encoders(caller, self.encoder_named)
 
     def judge(self, caller: Caller) -> Model:
         """Return the model that judges."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pytest_evals.completion import Message, text_of
 from pytest_evals.engines.answer_cache import AnswerCache
@@ -60,6 +60,8 @@ class DryRunPlan:
     judge: str
     recalls: bool = False
     """Answers are taken from before."""
+    encodes: Mapping[str, int] = field(default_factory=dict)
+    """By encoder, how often graders ask it: once for each case, or more where a case has several statements."""
 
 
 def make_plan(
@@ -68,14 +70,19 @@ def make_plan(
     selected: int,
     settings: Settings,
     memory: AnswerCache,
+    encodes: Mapping[str, int],
 ) -> DryRunPlan:
-    """Sum up the requests of the selected cases, model by model; ``memory`` is what is known from before."""
+    """Sum up the requests of the selected cases, model by model; ``memory`` is what is known from before, ``encodes`` how often
+    graders ask encoders.
+    """
     models = []
     for model in dict.fromkeys(request.model for request in requests):
         mine = [request for request in requests if request.model == model]
         models.append(_model_plan(spec_of_record(model, settings.root), mine, memory, settings))
     recalls = bool(memory.replay or memory.sources)
-    return DryRunPlan(tuple(infos.values()), selected, tuple(models), settings.dtype, settings.judge_name, recalls)
+    return DryRunPlan(
+        tuple(infos.values()), selected, tuple(models), settings.dtype, settings.judge_name, recalls, encodes
+    )
 
 
 def _model_plan(spec: ModelSpec, requests: Sequence[Request], memory: AnswerCache, settings: Settings) -> ModelPlan:

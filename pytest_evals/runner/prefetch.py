@@ -41,7 +41,11 @@ class Prefetcher:
 
     def __init__(self, settings: Settings, engines: ModelService, news: News | None = None) -> None:
         root = settings.root
-        handles = ModelProvider(settings.judge_name, lambda spec: model_text(spec, root, root, settings.aliases))
+        handles = ModelProvider(
+            settings.judge_name,
+            lambda spec: model_text(spec, root, root, settings.aliases),
+            lambda spec: model_text(spec, root, root, settings.aliases, encodes=True),
+        )
         self.context = RunContext(handles, settings.seed, settings.limits, settings.grader_timeout)
         self.pace: EarlyStopping | None = None
         """Who decides how far ahead cases are generated, and which are not needed; `None` where all are."""

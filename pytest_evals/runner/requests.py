@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 
 import pytest
@@ -57,6 +58,21 @@ def seeded(params: GenerationParams, found: EvalItem, base_seed: int, call: str 
     name = found.info.own_name if call is None else f"{found.info.own_name}/{call}"
     seed = request_seed(base, name, found.key.case_id, found.key.repeat)
     return dataclasses.replace(params, seed=seed)
+
+
+def encodings(items: Iterable[pytest.Item]) -> dict[str, int]:
+    """Return for how many cases graders ask each classifier and reward model: once, or more often where an answer has parts."""
+    counts: Counter[str] = Counter()
+    for item in items:
+        found = item.stash.get(EVAL, None)
+        if found is None or "skip" in item.keywords:
+            continue
+        for key, step in found.workflow.steps.items():
+            if step.declaration.encodes and found.key.case_id in found.workflow.applies_to.get(
+                key, (found.key.case_id,)
+            ):
+                counts.update(step.declaration.models)
+    return dict(counts)
 
 
 def requests_of(items: Iterable[pytest.Item], base_seed: int) -> dict[str, list[Request]]:

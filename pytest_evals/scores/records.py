@@ -27,6 +27,10 @@ class GradeRecord:
     """What those who were asked answered, where the grade is that of a question."""
     bounds: statistics.Bounds | None = None
     """The lowest and the highest value that the grader can give, where it says so."""
+    by_probability: bool = False
+    """Whether the value is a probability, or made of some."""
+    abstained: bool = False
+    """Whether the grade does not apply because a probability was too near to the middle."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_evals import statistics
 from pytest_evals.scores import corpus
 from pytest_evals.scores.records import CaseRecord, GradeRecord, grades_of
 from pytest_evals.statistics.means import Spread
+
+if TYPE_CHECKING:
+    from pytest_evals.statistics.prediction_powered import CorrectedMean
 
 IntervalKind = Literal["Wilson", "bounded", "t"]
 """Wilson's (1927) for shares, `pytest_evals.statistics.intervals` and Student's for other means."""
@@ -31,6 +34,8 @@ class CaseGrades:
     cluster: str | None = None
     parts: tuple[corpus.CorpusPart, ...] = ()
     """What its samples add to a corpus-level metric."""
+    label: float | None = None
+    """What people's label is worth on the grader's scale."""
 
     @property
     def mean(self) -> float:
@@ -125,6 +130,28 @@ class Score:
         return statistics.Interval(max(found.low, self.bounds[0]), found.high) if found and self.bounds else found
 
     @property
+    def corrected(self) -> CorrectedMean | None:
+        """The mean of people's labels over all graded cases, predicted from the labels of some and the grades of all; `None` below
+        two labels, and where every case has one.
+        """
+        labelled = [case for case in self.cases if case.label is not None]
+        if len(labelled) < 2 or len(labelled) == len(self.cases):
+            return None
+        # Most runs have no labels.
+        from pytest_evals.statistics.prediction_powered import Labels, corrected_mean
+
+        others = [case for case in self.cases if case.label is None]
+        together = self.clusters is not None
+        found = Labels(
+            [case.label for case in labelled if case.label is not None],
+            [case.mean for case in labelled],
+            [case.mean for case in others],
+            [case.cluster or case.case_id for case in labelled] if together else None,
+            [case.cluster or case.case_id for case in others] if together else None,
+        )
+        return corrected_mean(found, bounds=self.bounds)
+
+    @property
     def has_verdicts(self) -> bool:
         """Tell whether every graded sample passed or failed."""
         return self.n > 0 and len(self.verdicts) == self.n
@@ -187,7 +214,7 @@ class Score:
 
     def to_row(self) -> dict[str, Any]:
         """Return the score as plain data: a line of `EvaluationArtifact.scores`."""
-        interval, repeats = self.interval, self.repeats
+        interval, repeats, corrected = self.interval, self.repeats, self.corrected
         at, hat = (self.pass_at(repeats), self.pass_hat(repeats)) if repeats > 1 else (None, None)
         return {
             "suite": self.suite,
@@ -213,6 +240,9 @@ class Score:
             "min_case": self.min_case,
             "coverage": self.coverage,
             "corpus": self.corpus,
+            "corrected": corrected.mean if corrected else None,
+            "corrected_low": corrected.interval.low if corrected else None,
+            "corrected_high": corrected.interval.high if corrected else None,
             "errors": self.errors,
             "not_applicable": self.not_applicable,
             "pending": self.pending,
@@ -243,7 +273,11 @@ def compute_score(suite: str, model: str, grader: str, records: Iterable[CaseRec
     parts = [grade.part for _, grade, _ in graded if grade.part]
     whole = corpus.combine(parts) if len(parts) == len(graded) else None
     cases = _cases(
-        (record, value, verdict, grade.part) for (record, grade, value), verdict in zip(graded, verdicts, strict=True)
+        grader,
+        (
+            (record, value, verdict, grade.part)
+            for (record, grade, value), verdict in zip(graded, verdicts, strict=True)
+        ),
     )
     bounds = common_bounds([grade for _, grade, _ in graded])
     return Score(suite, model, grader, values, known, *lost, corpus=whole, cases=cases, bounds=bounds)
@@ -270,6 +304,7 @@ def _is_loss(grade: GradeRecord) -> bool:
 
 
 def _cases(
+    grader: str,
     samples: Iterable[tuple[CaseRecord, float, bool | None, corpus.CorpusPart | None]],
 ) -> tuple[CaseGrades, ...]:
     grouped: dict[str, list[tuple[CaseRecord, float, bool | None, corpus.CorpusPart | None]]] = {}
@@ -282,6 +317,7 @@ def _cases(
             tuple(verdict for _, _, verdict, _ in repeats if verdict is not None),
             repeats[0][0].cluster,
             tuple(part for _, _, _, part in repeats if part is not None),
+            repeats[0][0].label.get(grader),
         )
         for case_id, repeats in grouped.items()
     )

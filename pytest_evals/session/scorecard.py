@@ -22,7 +22,16 @@ from pytest_evals.engines.spec import spec_of_record
 from pytest_evals.gates import GateResult
 from pytest_evals.reuse.setup import ReuseContext
 from pytest_evals.runner.audit import Findings
-from pytest_evals.scorecard import ModelUse, ScoreCard, cut_note, insights, make_ledger, movement, unfinished_note
+from pytest_evals.scorecard import (
+    ModelUse,
+    ScoreCard,
+    abstention_notes,
+    cut_note,
+    insights,
+    make_ledger,
+    movement,
+    unfinished_note,
+)
 from pytest_evals.scores.records import CaseRecord
 from pytest_evals.scores.score import compute_scores
 from pytest_evals.settings import Settings
@@ -99,7 +108,7 @@ class ScoreCardBuilder:
     ) -> list[str]:
         shortened = [note for note in (cut_note(records), unfinished_note(records)) if note]
         infos = self._infos.values()
-        notes = [*shortened, *self._recorded_notes(records), *tally.silent_graders(records)]
+        notes = [*shortened, *abstention_notes(records), *self._recorded_notes(records), *tally.silent_graders(records)]
         notes += [*self._judge_note(), *told, *self._recall_notes(tally)]
         notes += [
             f"{info.name}: {'the first' if info.n == 1 else f'the first {info.n}'} of {pluralize(info.total, 'row')}"

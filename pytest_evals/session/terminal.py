@@ -20,7 +20,7 @@ from pytest_evals.errors import EvalsError
 from pytest_evals.redaction import masked
 from pytest_evals.reuse.setup import ReuseContext
 from pytest_evals.runner.plan import make_plan
-from pytest_evals.runner.requests import requests_of
+from pytest_evals.runner.requests import encodings, requests_of
 from pytest_evals.settings import Settings
 from pytest_evals.sinks import for_terminal
 from pytest_evals.suites.manifest import SuiteManifest, recorded_note
@@ -162,7 +162,9 @@ class PlanPrinter:
         cases = sum(nodeid in selected for info in self._infos.values() for nodeid in info.items)
         requests = [request for asked in requests_of(session.items, self._settings.seed).values() for request in asked]
         try:
-            plan = make_plan(self._infos, requests, cases, self._settings, self._recalled.memory)
+            plan = make_plan(
+                self._infos, requests, cases, self._settings, self._recalled.memory, encodings(session.items)
+            )
         except EvalsError as error:
             raise pytest.UsageError(for_terminal(str(error))) from error
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")

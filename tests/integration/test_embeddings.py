@@ -5,15 +5,19 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from benchmarks.metrics_table import pairs
 from pytest_evals import graders
-from pytest_evals.errors import EvalsError, SuiteError
+from pytest_evals.engines.embeddings import EmbeddingEngine, LoadedEmbedder
+from pytest_evals.engines.protocol import Inbox, Request, Result
+from pytest_evals.engines.spec import parse_spec
+from pytest_evals.errors import ModelError, SuiteError
+from pytest_evals.generation import GenerationParams
 from pytest_evals.graders.metrics import embeddings
-from pytest_evals.graders.metrics.embeddings import Encoder, embedding_similarity
 
 from .conftest import Evals
 
@@ -58,27 +62,11 @@ def test_a_suite_is_graded_by_similarity(evals: Evals) -> None:
     assert grades["empty"].value == 0
     assert grades["like"].metadata["definition"].startswith("cosine, wordllama ")
     assert "couch" in (grades["like"].reasoning or "")
-
-
-def test_an_encoder_that_ended_starts_again_and_one_that_cannot_start_is_asked_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    encoder = Encoder("wordllama", "cpu")
-    first = encoder.similarities("a cat", ["a dog"])
-    assert encoder._process is not None
-    encoder._process.kill()
-    with pytest.raises(EvalsError, match="the embedding model 'wordllama' failed: its process ended with status -9"):
-        encoder.similarities("a cat", ["a dog"])
-    assert encoder.similarities("a cat", ["a dog"]) == first
-    encoder.close()
-    monkeypatch.setattr(embeddings, "HOST", Path("nowhere.py"))
-    broken = Encoder("wordllama", "cpu")
-    with pytest.raises(EvalsError, match="its process ended with status 2"):
-        broken.similarities("a", ["b"])
-    started = broken._process
-    with pytest.raises(EvalsError, match="its process ended with status 2"):
-        broken.similarities("a", ["b"])
-    assert broken._process is started is None
+    (call,) = evals.artifact.samples[0].calls
+    assert (call.handle, call.model) == ("encoder", "encoder:wordllama?head=embedding&device=cpu")
+    evals.run("--evals-replay", "run.jsonl", "--evals-artifact", "again.jsonl", model=None).assert_outcomes(
+        passed=1, xfailed=2
+    )
 
 
 def test_a_model_that_is_not_there_is_refused_where_it_is_written(
@@ -94,7 +82,33 @@ def test_a_model_that_is_not_there_is_refused_where_it_is_written(
     assert embeddings.check_model("org/name", tmp_path) == "org/name"
 
 
-def test_the_most_similar_reference_counts() -> None:
-    text, references = next(pair for pair in pairs(8, seed=5) if len(pair[1]) > 2)
-    single = [embedding_similarity(text, [each], model="wordllama", device="cpu").value for each in references]
-    assert embedding_similarity(text, references, model="wordllama", device="cpu").value == pytest.approx(max(single))
+def test_what_cases_have_in_common_is_embedded_once_for_all_of_them(tmp_path: Path) -> None:
+    embedded: list[list[str]] = []
+
+    def embed(texts: Sequence[str]) -> list[list[float]]:
+        embedded.append(list(texts))
+        if "broken" in texts:
+            raise ValueError("no such word")
+        return [[float(len(text)), 1.0] if text else [0.0, 0.0] for text in texts]
+
+    def asked(key: str, *texts: str) -> Request:
+        messages: Any = tuple({"role": "user", "content": text} for text in texts)
+        return Request(key, "encoder:m?head=embedding", messages, GenerationParams())
+
+    def answers(*requests: Request) -> dict[str, Result]:
+        events = engine.generate(Inbox(requests, closed=True))
+        return {event.id: event for event in events if isinstance(event, Result)}
+
+    engine = EmbeddingEngine(LoadedEmbedder(embed, lambda text: len(text) > 4, "cpu"), {"engine": "embeddings"})
+    found = answers(asked("a", "cat", "dog", "horse"), asked("b", "dog", "cat"), asked("c", "", "cat"))
+    assert embedded == [["cat", "dog", "horse", ""]]
+    scores = found["a"].answer.scores or {}
+    assert scores["0"] == pytest.approx(1)
+    assert scores["1"] < 1
+    assert [found[key].answer.finish_reason for key in "abc"] == ["length", "stop", "stop"]
+    assert found["c"].answer.scores == {"0": 0.0}, "there is nothing to embed in it"
+    broken = answers(asked("d", "broken", "cat"))["d"].error
+    assert broken is not None
+    assert broken.message == "the model failed: ValueError: no such word"
+    with pytest.raises(ModelError, match=r"neither modules\.json nor config\.json"):
+        parse_spec("encoder:./nowhere?head=embedding", tmp_path)

@@ -76,6 +76,13 @@ rubric = graders.judge.rubric({"names the city": 3, "is short": 1}, calls="one")
 better = graders.judge.pairwise("answers better", against="I do not know.")
 reviewed = graders.judge("{{ completion }} {{ output_schema }}", response=Review, score="score", reason="why")
 faithful = graders.faithfulness(threshold=0.5, context="item.documents")
+entailed = graders.faithfulness(by="nli", model="org/nli", entailed_from=0.6, truncate=True)
+toxic = graders.classifier(
+    "org/toxic", label="toxic", pair="item.context", threshold=0.5, passes="below", truncate=True
+)
+liked = graders.reward("org/reward", prompt="{{item.country}}", label="helpful", threshold=0.0)
+sure = graders.judge.binary(POLITE, by="probability", abstain=(0.4, 0.6), threshold=0.7)
+expected = graders.judge.scale("is helpful", by="probability", abstain=(2.5, 3.5))
 relevant = graders.answer_relevancy()
 retrieved = graders.context_relevancy(context="item.documents")
 golden = graders.judge.binary("is right", preflight=graders.Preflight("golden.jsonl", label="human", agreement=0.9))

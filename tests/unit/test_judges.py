@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pytest_evals.completion import Completion, Likelihood, ToolCall
 from pytest_evals.errors import ModelCallError, SuiteError, TemplateError
 from pytest_evals.graders.judges import Preflight, judge
-from pytest_evals.graders.judges.scale import exclusive
+from pytest_evals.graders.judges.probability import exclusive
 from pytest_evals.grades import Grade
 
 from .judging import Graded, Handle, completion
@@ -233,13 +233,13 @@ def test_a_scale_with_reasons_scores_in_a_second_turn(grading: Making) -> None:
 
 def test_a_score_that_another_one_starts_with_does_not_hold_its_probability() -> None:
     two = Likelihood("10", math.log(0.3), 2, 2)
-    assert exclusive(
-        [Likelihood("1", math.log(0.4), 1, 1), Likelihood("2", math.log(0.6), 1, 1), two]
-    ) == pytest.approx([0.1, 0.6, 0.3])
+    shares, mass = exclusive([Likelihood("1", math.log(0.4), 1, 1), Likelihood("2", math.log(0.6), 1, 1), two])
+    assert shares == pytest.approx([0.1, 0.6, 0.3])
+    assert mass == pytest.approx(1)
     whole = Likelihood("10", math.log(0.3), 1, 2)
-    assert exclusive(
-        [Likelihood("1", math.log(0.1), 1, 1), Likelihood("2", math.log(0.6), 1, 1), whole]
-    ) == pytest.approx([0.1, 0.6, 0.3])
+    assert exclusive([Likelihood("1", math.log(0.1), 1, 1), Likelihood("2", math.log(0.6), 1, 1), whole])[
+        0
+    ] == pytest.approx([0.1, 0.6, 0.3])
 
 
 # -- rubric

@@ -35,6 +35,7 @@ class RayProcess:
         connected: Is given the connection, as a `Hub` gives one.
     """
 
+    stays = False
     pid = 0
     """It has no number here."""
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from pytest_evals.fixtures.grader import Fixture
-from pytest_evals.graders.judges.options import Common
+from pytest_evals.graders.judges.options import Common, Verdicts
 from pytest_evals.graders.judges.preflight import Preflight
 from pytest_evals.questions.question import Question
 
@@ -48,11 +48,12 @@ class Judge:
         return custom(template, response=response, score=score, reason=reason, **common)
 
     def binary(
-        self, criterion: str | Question, *, not_applicable: bool | None = None, **common: Unpack[Common]
+        self, criterion: str | Question, *, not_applicable: bool | None = None, **common: Unpack[Verdicts]
     ) -> Fixture:
         """The answer meets ``criterion``: PASS is 1, FAIL is 0, and NA (unless ``not_applicable`` is off) does not apply.
 
         Of a yes-or-no ``question(...)`` PASS is the choice that is True, FAIL the one that is False, NA the one that is None.
+        With ``by="probability"`` the value is the probability of PASS among PASS and FAIL, and it passes from ``threshold`` (0.5) on.
         """
         from pytest_evals.graders.judges.labels import binary
 
@@ -63,12 +64,13 @@ class Judge:
         asked: str | Question,
         /,
         labels: Mapping[str, float | bool | None] | Sequence[str] | None = None,
-        **common: Unpack[Common],
+        **common: Unpack[Verdicts],
     ) -> Fixture:
         """The judge answers a question with one of ``labels``, whose values are the grade's.
 
         A value of True or False is a verdict, `None` does not apply. Labels in a list are worth their place in it, from 0 for
-        the first to 1 for the last. A ``question(...)`` of choices brings them.
+        the first to 1 for the last. A ``question(...)`` of choices brings them. With ``by="probability"`` the value is what the
+        labels are worth, weighted by their probabilities.
         """
         from pytest_evals.graders.judges.labels import labels as make
 
@@ -83,25 +85,29 @@ class Judge:
         levels: Mapping[int, str] | None = None,
         normalize: bool = False,
         by: ScaleReading = "auto",
+        abstain: tuple[float, float] | None = None,
         **common: Unpack[Common],
     ) -> Fixture:
         """How far the answer meets ``criterion``: a number from ``low`` to ``high`` (1 to 5), or from 0 to 1 with
         ``normalize``.
 
         Where the engine tells likelihoods, the value is the expected score under the judge's probabilities of all scores, as in
-        G-Eval (Liu et al., EMNLP 2023); elsewhere, and with ``by="text"``, the score that it writes. ``levels`` says what
-        scores mean. A rating ``question(...)`` brings scale, ends and threshold.
+        G-Eval (Liu et al., EMNLP 2023); elsewhere, and with ``by="text"``, the score that it writes. ``by="probability"`` asks for
+        probabilities alone, with the question after the material, so that all questions about a case share it; ``abstain``
+        goes with it. ``levels`` says what scores mean. A rating ``question(...)`` brings scale, ends and threshold.
         """
         from pytest_evals.graders.judges.scale import scale
 
-        return scale(criterion, low=low, high=high, levels=levels, normalize=normalize, by=by, **common)
+        return scale(
+            criterion, low=low, high=high, levels=levels, normalize=normalize, by=by, abstain=abstain, **common
+        )
 
     def rubric(
         self,
         criteria: Mapping[Any, Any] | Sequence[str | Question] | Question,
         *,
         calls: Literal["one", "each"] = "each",
-        **common: Unpack[Common],
+        **common: Unpack[Verdicts],
     ) -> Fixture:
         """Weighted criteria: ``{criterion: weight}``, ``{name: (criterion, weight)}``, or a list of equal weight. A
         criterion may be a yes-or-no ``question(...)``; a form of them is a rubric of equal weight.

@@ -42,7 +42,7 @@ def custom(
     names = _check_score(score, fields)
     if reason is not None and reason not in fields:
         raise SuiteError(f"judge: reason names the field that holds the reasons, one of {', '.join(fields)}")
-    options = read_options(kind, common, how="mean", refused=("examples", "reasoning"))
+    options = read_options(kind, common, how="mean", refused=("examples", "reasoning", "by", "abstain"))
     schema = response.model_json_schema()
     shown = readable(schema)
     limits = declared_limits(schema)

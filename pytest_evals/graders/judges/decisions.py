@@ -179,14 +179,31 @@ def _by_value(ballots: Sequence[Ballot], options: Options, unit: str) -> Decisio
     values = sorted(ballot.value for ballot in ballots if ballot.value is not None)
     if not values:
         return Decision("not_applicable", None, None, "the judge found nothing to judge", _details(ballots, options))
-    middle = (values[(len(values) - 1) // 2] + values[len(values) // 2]) / 2
-    value = middle if options.how == "majority" else math.fsum(values) / len(values)
+    value = middle(values) if options.how == "majority" else math.fsum(values) / len(values)
     details = dict(_details(ballots, options))
     if len(values) > 1:
         details["spread"] = values[-1] - values[0]
     said = ", ".join(f"{entry:.3g}" for entry in values)
     reasoning = f"{value:.3g}{unit}" + (f" of {said}" if len(values) > 1 else "") + _reasons(ballots)
     return Decision("graded", value, _passed(value, options), reasoning, details)
+
+
+def middle(values: Sequence[float]) -> float:
+    """Return the median."""
+    ordered = sorted(values)
+    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
+
+
+def abstaining(decision: Decision, options: Options) -> Decision:
+    """Return the decision of a judge by probability, or that it does not apply where its value is in the band of ``abstain``."""
+    if options.abstain is None or decision.value is None:
+        return decision
+    low, high = options.abstain
+    if not low <= decision.value <= high:
+        return decision
+    said = f"abstains at {decision.value:.3g}, which is from {low:g} to {high:g}; {decision.reasoning}"
+    details = {**decision.metadata, "abstained": decision.value}
+    return replace(decision, status="not_applicable", value=None, passed=None, reasoning=said, metadata=details)
 
 
 def broken_decision(ballots: Sequence[Ballot]) -> Decision | None:

@@ -176,6 +176,9 @@ def _example(options: Options, number: int, given: Mapping[str, Any], offered: S
 def messages_of(
     scene: Scene, head: str, tail: str, examples: Sequence[Example] = (), blocks: Sequence[str] | None = None
 ) -> list[Message]:
-    """Return the conversation in which the judge is asked about the case."""
+    """Return the conversation in which the judge is asked about the case; of one that judges by probability all questions of a
+    case share the material before them.
+    """
     shown = scene.subject.blocks() if blocks is None else blocks
-    return scene.shown(conversation(head, shown, tail, examples, scene.options.system))
+    first = scene.options.by == "probability"
+    return scene.shown(conversation(head, shown, tail, examples, scene.options.system, material_first=first))

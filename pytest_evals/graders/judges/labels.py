@@ -8,10 +8,11 @@ from typing import Any
 
 from pytest_evals.errors import SuiteError
 from pytest_evals.fixtures.grader import Fixture
-from pytest_evals.graders.judges.decisions import VerdictLabels, decide
+from pytest_evals.graders.judges.decisions import Decision, VerdictLabels, decide
 from pytest_evals.graders.judges.grader import Scene, check_text, judge_fixture, messages_of, read_examples
 from pytest_evals.graders.judges.options import Options, read_options
-from pytest_evals.graders.judges.prompts import described, listed
+from pytest_evals.graders.judges.probability import decide_by_probability
+from pytest_evals.graders.judges.prompts import Example, described, listed
 from pytest_evals.graders.judges.questions import (
     answers_of,
     asked_labels,
@@ -42,13 +43,12 @@ def binary(criterion: str | Question, *, not_applicable: bool | None = None, **c
     labels = verdicts.labels
     examples = read_examples(options, list(labels))
     meanings = described(verdicts.meanings)
-    ending = closing(request, list(labels), options)
+    check_band(options, labels)
     asked = asked_labels(question, text, labels, verdicts.choices, options)
 
     async def run(scene: Scene) -> Any:
         said = scene.render(text) if question is None else told(scene, question)
-        messages = messages_of(scene, f"{opening}{said}\n{meanings}", ending, examples)
-        decision = await decide(scene.judge, options, labels, messages, scene.material())
+        decision = await verdict(scene, f"{opening}{said}\n{meanings}", request, labels, examples)
         return (decision if asked is None else asked.noted(decision)).grade()
 
     return judge_fixture(
@@ -72,14 +72,13 @@ def labels(
     options = read_options(kind, common, how="majority")
     offered = list(worth)
     examples = read_examples(options, offered)
-    ending = closing("Answer the question about the answer", offered, options)
+    check_band(options, worth)
     behind = asked_labels(question, text, worth, choices, options)
 
     async def run(scene: Scene) -> Any:
         said = scene.render(text) if question is None else told(scene, question)
         head = f"Answer one question about an answer.\nQuestion: {said}\nReplies on offer: {', '.join(offered)}"
-        messages = messages_of(scene, head, ending, examples)
-        decision = await decide(scene.judge, options, worth, messages, scene.material())
+        decision = await verdict(scene, head, "Answer the question about the answer", worth, examples)
         return (decision if behind is None else behind.noted(decision)).grade()
 
     return judge_fixture(
@@ -91,8 +90,31 @@ def labels(
     )
 
 
+async def verdict(
+    scene: Scene, head: str, request: str, labels: VerdictLabels, examples: Sequence[Example] = ()
+) -> Decision:
+    """Ask for one of ``labels``, in words or for their probabilities. ``head`` is what is asked, ``request`` repeats it in short."""
+    options = scene.options
+    messages = messages_of(scene, head, closing(request, list(labels), options), examples)
+    if options.by == "probability":
+        return await decide_by_probability(scene.judge, options, labels, messages)
+    return await decide(scene.judge, options, labels, messages, scene.material())
+
+
+def check_band(options: Options, labels: VerdictLabels) -> None:
+    """Raise `SuiteError` for a band of abstention that no value of a grade can be in."""
+    worths = [float(worth) for worth in labels.values() if worth is not None]
+    if options.abstain is not None and (options.abstain[1] < min(worths) or options.abstain[0] > max(worths)):
+        low, high = options.abstain
+        raise SuiteError(
+            f"{options.kind}: abstain=({low:g}, {high:g}) is outside of what the grade can be, {min(worths):g} to {max(worths):g}"
+        )
+
+
 def closing(request: str, offered: Sequence[str], options: Options) -> str:
     """Return what stands after the material: in which form to reply."""
+    if options.reasoning and options.by == "probability":
+        return f"{request}? Reason in at most three sentences, without a verdict yet."
     if options.reasoning:
         return (
             f"{request}? Reason in at most three sentences. Then end with a line of its own: 'Verdict: ' and one of "

@@ -13,6 +13,7 @@ from pytest_evals.graders.judges.preflight import Preflight
 from pytest_evals.graders.judges.subject import Sources
 
 How = Literal["majority", "mean"]
+By = Literal["text", "probability"]
 OURS = ("json_schema", "regex", "choice", "n")
 """Generation parameters that a judge sets itself."""
 THINKING = 1024
@@ -51,6 +52,18 @@ class Common(TypedDict, total=False):
     images: str | Sequence[str] | None
 
 
+class Verdicts(Common, total=False):
+    """Options of judges that choose one of several verdicts.
+
+    ``by``: what the judge writes (``text``), or the ``probability`` of each verdict right after the prompt, which is then the
+    grade's value. ``abstain``: from which to which value a judge by probability says nothing, as ``(0.4, 0.6)``: the grade
+    does not apply.
+    """
+
+    by: By
+    abstain: tuple[float, float] | None
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """The common options, checked."""
@@ -69,6 +82,8 @@ class Options:
     name: str | None = None
     preflight: Preflight | None = None
     images: tuple[str, ...] = ()
+    by: By = "text"
+    abstain: tuple[float, float] | None = None
 
     @property
     def several(self) -> bool:
@@ -88,7 +103,7 @@ def read_options(kind: str, given: Mapping[str, Any], *, how: How, refused: Sequ
 
     Raises `SuiteError` that names the option and what it may be.
     """
-    known = [name for name in Common.__annotations__ if name not in refused]
+    known = [name for name in Verdicts.__annotations__ if name not in refused]
     for name in given:
         if name not in known:
             raise SuiteError(
@@ -100,11 +115,12 @@ def read_options(kind: str, given: Mapping[str, Any], *, how: How, refused: Sequ
     for name, text in texts.items():
         if text is not None and (not isinstance(text, str) or (not text.strip() and name != "system")):
             raise SuiteError(f"{kind}: {name} must be a string, not {text!r:.60}")
+    by = _by(kind, given.get("by", "text"))
     options = Options(
         kind=kind,
         sources=Sources(*(texts[name] for name in ("answer", "question", "reference", "context"))),
         models=_models(kind, given.get("model")),
-        how=_how(kind, given.get("how"), how),
+        how=_how(kind, given.get("how"), "mean" if by == "probability" else how),
         votes=_votes(kind, given.get("votes", 1)),
         examples=_examples(kind, given.get("examples", ())),
         system=texts["system"],
@@ -115,7 +131,11 @@ def read_options(kind: str, given: Mapping[str, Any], *, how: How, refused: Sequ
         name=texts["name"],
         preflight=_preflight(kind, given.get("preflight")),
         images=_images(kind, given.get("images")),
+        by=by,
+        abstain=_abstain(kind, given.get("abstain"), by),
     )
+    if by == "probability":
+        _check_probability(options)
     if options.votes > 1 and options.sampling(1)["temperature"] == 0:
         raise SuiteError(
             f"{kind}: {options.votes} votes of a greedy judge are all the same; give a temperature above 0"
@@ -140,6 +160,39 @@ def _how(kind: str, value: object, default: How) -> How:
     if value == "majority" or value == "mean":  # noqa: PLR1714 - mypy narrows only single comparisons
         return value
     raise SuiteError(f"{kind}: how must be 'majority' or 'mean', not {value!r}")
+
+
+def _by(kind: str, value: object) -> By:
+    if value == "text" or value == "probability":  # noqa: PLR1714 - mypy narrows only single comparisons
+        return value
+    raise SuiteError(f"{kind}: by must be 'text' or 'probability', not {value!r}")
+
+
+def _abstain(kind: str, value: object, by: By) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    if by != "probability":
+        raise SuiteError(f"{kind}: abstain is a band of probabilities; a judge has them with by='probability'")
+    ends = list(value) if isinstance(value, (list, tuple)) else []
+    if len(ends) != 2 or not all(
+        isinstance(end, (int, float)) and not isinstance(end, bool) and math.isfinite(end) for end in ends
+    ):
+        raise SuiteError(f"{kind}: abstain must be two numbers, as (0.4, 0.6), not {value!r:.60}")
+    if ends[0] > ends[1]:
+        raise SuiteError(
+            f"{kind}: abstain begins at {ends[0]:g}, above its end {ends[1]:g}; give the lower number first"
+        )
+    return float(ends[0]), float(ends[1])
+
+
+def _check_probability(options: Options) -> None:
+    """Raise `SuiteError` for what means nothing where probabilities are read and nothing is written."""
+    if options.votes > 1 and not options.reasoning:
+        raise SuiteError(f"{options.kind}: votes of probabilities are all the same; use reasoning=True, or by='text'")
+    if options.generation and not options.reasoning:
+        raise SuiteError(
+            f"{options.kind}: generation has parameters of replies, and by='probability' has none written; leave it out"
+        )
 
 
 def _votes(kind: str, value: object) -> int:

@@ -25,7 +25,7 @@ def pairwise(criterion: str, *, against: str, **common: Any) -> Fixture:
     check_text(kind, "criterion", criterion)
     check_text(kind, "against", against)
     # With numbers of their own, replies of a panel are not counted but averaged: a split panel is half a win.
-    options = read_options(kind, {"how": "mean", **common}, how="mean", refused=("examples",))
+    options = read_options(kind, {"how": "mean", **common}, how="mean", refused=("examples", "by", "abstain"))
     ending = closing("Which answer meets the criterion better", _OFFERED, options)
 
     async def run(scene: Scene) -> Any:

@@ -28,9 +28,12 @@ def conversation(
     tail: str,
     examples: Sequence[Example] = (),
     system: str | None = None,
+    *,
+    material_first: bool = False,
 ) -> list[Message]:
     """Return the messages: ``head`` says what to do, ``tail`` repeats after the material in which form to reply.
 
+    With ``material_first`` the head stands after the material, so that other questions about it share all that is before.
     Examples are turns before the case's. ``system`` replaces the usual system message; an empty one leaves it out, for
     models whose chat template knows none.
     """
@@ -38,7 +41,8 @@ def conversation(
     messages: list[Message] = [{"role": "system", "content": opening}] if opening else []
     turns = [*(example.blocks for example in examples), tuple(blocks)]
     for index, turn in enumerate(turns):
-        parts = [*([neutral(head)] if index == 0 else []), *turn, tail]
+        asked = [neutral(head)] if material_first or index == 0 else []
+        parts = [*turn, *asked, tail] if material_first else [*asked, *turn, tail]
         messages.append({"role": "user", "content": "\n\n".join(parts)})
         if index < len(examples):
             messages.append({"role": "assistant", "content": examples[index].reply})

@@ -101,7 +101,9 @@ class JudgeQuestion:
     decided: Callable[[Decision], Any]
 
     def noted(self, decision: Decision) -> Decision:
-        """Return the decision with the question, and the answer of each model, in its metadata."""
+        """Return the decision with the question, and the answer of each model, in its metadata. Who abstains gives no answer."""
+        if "abstained" in decision.metadata:
+            return decision
         read = [(ballot.model, self.read(ballot)) for ballot in decision.ballots]
         said = answer_metadata(
             [(model, answer) for model, answer in read if answer is not None], self.decided(decision)
@@ -124,6 +126,8 @@ def asked_labels(
     def decided(decision: Decision) -> str | None:
         if decision.status not in ("graded", "not_applicable"):
             return None
+        if decision.metadata.get("by") == "probability":
+            return choices.get(str(decision.metadata["verdict"]))
         found = [
             label for label, worth in labels.items() if (None if worth is None else float(worth)) == decision.value
         ]

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_evals.completion import Message
@@ -18,17 +18,17 @@ from pytest_evals.graders.judges.decisions import (
     LONG,
     Ballot,
     Decision,
-    decide,
     decide_by_label,
     judges_of,
     mark_for,
 )
 from pytest_evals.graders.judges.grader import Scene, check_text, judge_fixture, messages_of
-from pytest_evals.graders.judges.labels import closing
+from pytest_evals.graders.judges.labels import check_band, verdict
 from pytest_evals.graders.judges.options import Options, read_options
 from pytest_evals.graders.judges.prompts import described
 from pytest_evals.graders.judges.questions import (
     MEANINGS,
+    PASS_FAIL,
     PASS_FAIL_NA,
     JudgeQuestion,
     Verdicts,
@@ -65,7 +65,9 @@ def rubric(
     options = read_options(kind, common, how="majority", refused=("examples",))
     if calls == "one" and options.reasoning:
         raise SuiteError(f"{kind}: a judge that reasons does so for each criterion; use calls='each'")
-
+    if calls == "one" and options.by == "probability":
+        raise SuiteError(f"{kind}: by='probability' weighs the verdicts of each criterion; use calls='each'")
+    check_band(options, PASS_FAIL)
     behind = [row.asked(options) for row in rows]
 
     async def run(scene: Scene) -> Any:
@@ -107,12 +109,13 @@ def _shown(grade: Grade) -> str:
 
 async def _one_call_each(scene: Scene, rows: Sequence[Criterion]) -> list[Decision]:
     asked = []
+    # The threshold is that of the whole rubric.
+    scene = replace(scene, options=replace(scene.options, threshold=None))
     for row in rows:
         opening, request = opening_of(row.question)
         verdicts = row.verdicts
         head = f"{opening}{row.told(scene)}\n{described(verdicts.meanings)}"
-        messages = messages_of(scene, head, closing(request, list(verdicts.labels), scene.options))
-        asked.append(decide(scene.judge, scene.options, verdicts.labels, messages, scene.material()))
+        asked.append(verdict(scene, head, request, verdicts.labels))
     return await together(asked)
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_evals.completion import Likelihood, Message
+from pytest_evals.completion import Message
 from pytest_evals.errors import ModelCallError, SuiteError
 from pytest_evals.fixtures.grader import Fixture
 from pytest_evals.graders.judges.asking import able, ask, together, unable
@@ -14,13 +14,16 @@ from pytest_evals.graders.judges.decisions import (
     LONG,
     SHORT,
     Ballot,
+    abstaining,
     decide_by_value,
     judges_of,
     reminder,
     verdict_reader,
 )
 from pytest_evals.graders.judges.grader import Scene, check_text, judge_fixture, messages_of, read_examples
+from pytest_evals.graders.judges.labels import check_band
 from pytest_evals.graders.judges.options import Options, read_options
+from pytest_evals.graders.judges.probability import exclusive, rounded, weigh
 from pytest_evals.graders.judges.prompts import follow_up
 from pytest_evals.graders.judges.questions import asked_steps, question_for, templates_of, told
 from pytest_evals.graders.judges.reading.quotation import Material
@@ -31,7 +34,7 @@ from pytest_evals.questions.scales import Scale
 if TYPE_CHECKING:
     from pytest_evals.runner.model import Model
 
-ScaleReading = Literal["auto", "likelihood", "text"]
+ScaleReading = Literal["auto", "likelihood", "text", "probability"]
 _MOST_STEPS = 20
 
 
@@ -43,6 +46,7 @@ def scale(
     levels: Mapping[int, str] | None = None,
     normalize: bool = False,
     by: ScaleReading = "auto",
+    abstain: tuple[float, float] | None = None,
     **common: Any,
 ) -> Fixture:
     """See `Judge.scale`."""
@@ -52,6 +56,7 @@ def scale(
     if question is not None:
         low, high, levels = _ends_of(question)
         common = _with_threshold(kind, question, common, normalize=normalize)
+    common = {**common, "by": "probability" if by == "probability" else "text", "abstain": abstain}
     options = read_options(kind, common, how="mean")
     low, high = 1 if low is None else low, 5 if high is None else high
     scores = _check_range(low, high)
@@ -62,6 +67,7 @@ def scale(
     request = f"a whole number from {low} to {high}"
     head, tail = _words(request, scores, options, question)
     given = Scale(low=low, high=high, normalized=normalize, threshold=options.threshold)
+    check_band(options, {str(worth): worth for worth in given.categories})
     asked = asked_steps(question, text, given, options)
 
     async def run(scene: Scene) -> Any:
@@ -74,7 +80,7 @@ def scale(
             _score(model, options, messages, offered, given, follow, method, material) for model in models
         )
         unit = "" if normalize else f" of {high}"
-        decision = decide_by_value(ballots, options, unit)
+        decision = abstaining(decide_by_value(ballots, options, unit), options)
         return (decision if asked is None else asked.noted(decision)).grade()
 
     return judge_fixture(
@@ -126,6 +132,8 @@ async def _score(
     method: ScaleReading,
     material: Material,
 ) -> Ballot:
+    if options.by == "probability":
+        return await _expected(model, options, messages, offered, given, request)
     replies: tuple[str, ...] = ()
     if options.reasoning:
         reasons = (await model.generate(messages, **options.sampling(LONG))).text
@@ -139,14 +147,32 @@ async def _score(
                 raise
             unable(model, "likelihoods")
         else:
-            probabilities = exclusive(chosen.likelihoods)
-            value = math.fsum(int(score) * share for score, share in zip(offered, probabilities, strict=True))
-            details = {
-                "by": "likelihood",
-                "probabilities": {score: round(share, 6) for score, share in zip(offered, probabilities, strict=True)},
-            }
+            shares, _ = exclusive(chosen.likelihoods)
+            value, probabilities = _expectation(dict(zip(offered, shares, strict=True)))
+            details = {"by": "likelihood", "probabilities": probabilities}
             return Ballot(model.name, given.to_value(value), replies=replies, details=details)
     return await _score_in_words(model, options, messages, offered, given, replies, material)
+
+
+async def _expected(
+    model: Model,
+    options: Options,
+    messages: Sequence[Message],
+    offered: Sequence[str],
+    given: Scale,
+    request: str,
+) -> Ballot:
+    shares, mass, replies = await weigh(model, options, offered, messages, request)
+    value, probabilities = _expectation(shares)
+    details = {"by": "probability", "probabilities": probabilities, "mass": round(mass, 6)}
+    return Ballot(model.name, given.to_value(value), replies=replies, details=details)
+
+
+def _expectation(shares: Mapping[str, float]) -> tuple[float, dict[str, float]]:
+    """Return the expected score, between the ends of the scale, and the probabilities as a grade keeps them."""
+    scores = [int(score) for score in shares]
+    value = math.fsum(int(score) * share for score, share in shares.items())
+    return min(max(value, scores[0]), scores[-1]), rounded(shares)
 
 
 async def _score_in_words(
@@ -175,24 +201,6 @@ async def _score_in_words(
     return Ballot(model.name, value, replies=replies, details={"by": "text", "score": int(answered.value)})
 
 
-def exclusive(likelihoods: Sequence[Likelihood]) -> list[float]:
-    """Return the probability of each score among all of them.
-
-    Where a tokenizer writes 10 as 1 and 0, the probability of "1" holds that of "10": what continues is taken off.
-    """
-    best = max(entry.logprob for entry in likelihoods)
-    shares = [math.exp(entry.logprob - best) for entry in likelihoods]
-    for index, short in enumerate(likelihoods):
-        longer = [
-            share
-            for entry, share in zip(likelihoods, shares, strict=True)
-            if entry.tokens > short.tokens and entry.text.startswith(short.text)
-        ]
-        shares[index] = max(0.0, shares[index] - math.fsum(longer))
-    total = math.fsum(shares)
-    return [share / total for share in shares]
-
-
 def _check_range(low: object, high: object) -> list[int]:
     for name, value in (("low", low), ("high", high)):
         if isinstance(value, bool) or not isinstance(value, int):
@@ -218,8 +226,10 @@ def _check_levels(levels: object, scores: Sequence[int]) -> str:
 def _check_method(by: object, options: Options) -> ScaleReading:
     if by == "text":
         return "text"
+    if by == "probability":
+        return "probability"
     if by not in ("auto", "likelihood"):
-        raise SuiteError(f"judge.scale: by must be 'auto', 'likelihood' or 'text', not {by!r}")
+        raise SuiteError(f"judge.scale: by must be 'auto', 'likelihood', 'probability' or 'text', not {by!r}")
     if options.votes > 1 and not options.reasoning:
         if by == "likelihood":
             raise SuiteError("judge.scale: votes of likelihoods are all the same; use reasoning=True, or by='text'")

@@ -178,12 +178,9 @@ def embedding_similarity(
     """Cosine of the embeddings of completion and reference, -1..1; the most similar reference counts.
 
     ``model``: ``wordllama``, whose package brings its weights (static vectors of words, averaged); or what sentence-transformers
-    loads, a name on the hub or a folder relative to the calling file. ``device``: where that runs.
+    loads, a name on the hub or a folder relative to the calling file. ``device``: where that runs. The model has a process of its
+    own, and what is compared in all cases is embedded together.
     """
     base = Path(sys._getframe(1).f_code.co_filename).parent  # noqa: SLF001 - the documented way to the caller
-    measure = functools.partial(
-        embeddings.embedding_similarity, model=embeddings.check_model(model, base), device=str(device)
-    )
-    return metric_fixture(
-        "embedding_similarity", measure, reference, threshold, lowest=-1, waits=True, of=of, run_if=run_if
-    )
+    checked = embeddings.check_model(model, base)
+    return embeddings.similarity_fixture(reference, checked, str(device), threshold, of, run_if)

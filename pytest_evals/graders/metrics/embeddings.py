@@ -1,125 +1,95 @@
-"""Cosine similarity of embeddings. A model lives in a process of its own, which starts with the first text and ends with this
-one: its libraries stay out of the process of the tests.
-"""
+"""Cosine similarity of embeddings, computed by the encoder engine: in a process of the model's own, for all cases together."""
 
 from __future__ import annotations
 
-import atexit
-import contextlib
-import functools
-import json
-import subprocess
-import sys
-import threading
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pytest_evals.errors import EvalsError, SuiteError
-from pytest_evals.graders.metrics.base import Measured
-from pytest_evals.graders.templating import require
-from pytest_evals.processes import start_process
+from pytest_evals.engines.encoder_kind import ENCODER, WORDLLAMA
+from pytest_evals.errors import SuiteError
+from pytest_evals.fixtures.context import current_scope
+from pytest_evals.fixtures.grader import Fixture, grader_fixture
+from pytest_evals.graders.metrics.base import as_references, check_threshold
+from pytest_evals.graders.templating import check_static, depends_on_case, graded_part, require
+from pytest_evals.templates.rendering import render
 from pytest_evals.text import quoted
 
-WORDLLAMA = "wordllama"
-HOST = Path(__file__).with_name("embeddings_worker.py")
+if TYPE_CHECKING:
+    from pytest_evals.case import Case
+    from pytest_evals.runner.model import Encoders
+
+NAME = "embedding_similarity"
 
 
 def check_model(model: str, base: Path) -> str:
     """Return the model's name; a folder relative to ``base`` becomes a path. Raises `SuiteError` for what cannot be loaded."""
-    if not isinstance(model, str) or not model.strip():
-        raise SuiteError(f"embedding_similarity: model must be a name or a folder, not {model!r}")
+    if not isinstance(model, str) or not model.strip() or "?" in model:
+        raise SuiteError(f"{NAME}: model must be a name or a folder, not {model!r}")
     if model == WORDLLAMA:
-        require("wordllama", "embeddings", "embedding_similarity")
+        require("wordllama", "embeddings", NAME)
         return model
-    require("sentence_transformers", "sentence-transformers", f"embedding_similarity(model={model!r})")
+    require("sentence_transformers", "sentence-transformers", f"{NAME}(model={model!r})")
     if not model.startswith((".", "/", "~")) and not Path(model).is_absolute():
         return model
     folder = (base / Path(model).expanduser()).resolve()
     if not any((folder / name).is_file() for name in ("modules.json", "config.json")):
-        raise SuiteError(f"embedding_similarity: no model in {folder}: it has neither modules.json nor config.json")
+        raise SuiteError(f"{NAME}: no model in {folder}: it has neither modules.json nor config.json")
     return str(folder)
 
 
-def embedding_similarity(text: str, references: Sequence[str], *, model: str, device: str) -> Measured:
-    """Return the cosine, -1..1; of several references the most similar one counts."""
-    encoder = _encoder(model, device)
-    found, cut = encoder.similarities(text, references)
-    value = max(found)
-    reference = references[found.index(value)]
-    details = {"definition": f"cosine, {encoder.definition}", **({"truncated": True} if cut else {})}
-    return Measured(value, f"similarity {value:.3f} of {quoted(text)} to {quoted(reference)}", details)
+def similarity_fixture(
+    reference: object, model: str, device: str, threshold: float | None, of: str | None, run_if: str | None
+) -> Fixture:
+    """Return the grader's fixture. ``model`` is what `check_model` returned; the rest is as for `metric_fixture`."""
+    check_threshold(threshold, NAME, -1)
+    check_static(reference, lambda value: as_references(value, NAME))
+    settings = {"reference": reference} if depends_on_case(reference) else {}
+    part = graded_part(of, NAME)
+    spec = f"{ENCODER}:{model}?head=embedding&device={device}"
 
+    async def measured(*, case: Case, _evals_encoder: Encoders, **given: Any) -> Any:
+        from pytest_evals.grades import Grade
 
-@functools.lru_cache(maxsize=8)
-def _encoder(model: str, device: str) -> Encoder:
-    encoder = Encoder(model, device)
-    atexit.register(encoder.close)
-    return encoder
-
-
-class Encoder:
-    """An embedding model. Its process starts when it is first asked, and again after it ended."""
-
-    def __init__(self, model: str, device: str) -> None:
-        self.definition = ""
-        self._command = [sys.executable, "-P", str(HOST), model, device]
-        self._model = model
-        self._process: subprocess.Popen[str] | None = None
-        self._failure: EvalsError | None = None
-        self._lock = threading.Lock()
-
-    def similarities(self, text: str, references: Sequence[str]) -> tuple[list[float], bool]:
-        """Return the cosine with each reference, and whether a text was cut. Raises `EvalsError` when there is none."""
-        with self._lock:
-            if self._failure is not None:
-                raise self._failure
-            try:
-                if self._process is None:
-                    self._start()
-                answer = self._ask(text=text, references=list(references))
-            except BaseException:
-                # Half a conversation (a time limit ended it) cannot go on.
-                self.close()
-                raise
-        return list(answer["similarities"]), bool(answer["cut"])
-
-    def close(self) -> None:
-        """End the process."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            with process:
-                pass
-
-    def _start(self) -> None:
-        self._process = start_process(
-            self._command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            encoding="utf-8",
+        del case
+        text, problem = part.read(given[part.name])
+        if problem is not None:
+            return Grade(False, "", problem)
+        references = as_references(render(reference, current_scope()) if settings else reference, NAME)
+        turns = [{"role": "user", "content": each} for each in (text, *references)]
+        found = await _evals_encoder.ask(spec, turns)  # type: ignore[arg-type]  # messages of texts alone
+        values = [(found.scores or {})[str(place)] for place in range(len(references))]
+        value = max(values)
+        nearest = references[values.index(value)]
+        details = {"definition": _definition(model), **({"truncated": True} if found.finish_reason == "length" else {})}
+        passed = None if threshold is None else value >= threshold
+        return Grade(
+            value, "", f"similarity {value:.3f} of {quoted(text)} to {quoted(nearest)}", passed, metadata=details
         )
-        try:
-            self.definition = str(self._answer()["definition"])
-        except EvalsError as error:
-            # It would fail again, for every case.
-            self._failure = error
-            raise
 
-    def _ask(self, **message: Any) -> Any:
-        assert self._process is not None  # noqa: S101 - started before, for mypy
-        assert self._process.stdin is not None  # noqa: S101 - opened as a pipe, for mypy
-        with contextlib.suppress(OSError):  # it is gone, which the answer tells
-            self._process.stdin.write(f"{json.dumps(message)}\n")
-            self._process.stdin.flush()
-        return self._answer()
+    names = dict.fromkeys(("case", "_evals_encoder", part.name))
+    kind = inspect.Parameter.KEYWORD_ONLY
+    measured.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])  # type: ignore[attr-defined]  # read by pytest and by the plugin
+    measured.__doc__ = f"The metric {NAME} of the completion."
 
-    def _answer(self) -> Any:
-        assert self._process is not None  # noqa: S101 - started before, for mypy
-        assert self._process.stdout is not None  # noqa: S101 - opened as a pipe, for mypy
-        line = self._process.stdout.readline()
-        answer = json.loads(line) if line else {"error": f"its process ended with status {self._process.wait()}"}
-        if "error" in answer:
-            raise EvalsError(f"the embedding model {self._model!r} failed: {answer['error']}")
-        return answer
+    def check(found: Mapping[str, Any]) -> object:
+        return as_references(found.get("reference", reference), NAME)
+
+    return grader_fixture(
+        measured,
+        bounds=(-1, 1),
+        settings=settings,
+        check=check,
+        run_if=run_if,
+        models=(spec,),
+        encodes=True,
+    )
+
+
+def _definition(model: str) -> str:
+    """Return how the value is defined: library, version and model."""
+    if model == WORDLLAMA:
+        return f"cosine, wordllama {metadata.version('wordllama')}, l2_supercat, 256 dimensions"
+    return f"cosine, sentence-transformers {metadata.version('sentence-transformers')}, {model}"

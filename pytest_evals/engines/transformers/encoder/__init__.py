@@ -1,0 +1,1 @@
+"""Sequence classifiers and reward models: texts in, a number for each label out, in batches of all cases."""
