@@ -156,7 +156,7 @@ def _own(
     from pytest_evals.runner.plugin import register_run
     from pytest_evals.session.gates import GateCheck
     from pytest_evals.session.plugin import EvalSession
-    from pytest_evals.session.terminal import ProgressLine, PytestScreen, Terminal
+    from pytest_evals.session.terminal import EqualErrors, ProgressLine, PytestScreen, Terminal
 
     path, journal = artifact
     baseline = read_baseline(settings, config.invocation_params.dir)
@@ -168,6 +168,7 @@ def _own(
     )
     session = EvalSession(config, settings, infos, pool, path, journal, recalled, baseline)
     config.pluginmanager.register(session, "evals-session")
+    config.pluginmanager.register(EqualErrors(infos), "evals-equal-errors")
     config.pluginmanager.register(
         Terminal(config, settings, infos, path, [*recalled.header(), *programs]), "evals-terminal"
     )

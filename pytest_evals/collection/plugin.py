@@ -109,7 +109,7 @@ class Collection:
             if self._settings.refuse_recorded:
                 check_recorded(suite, keys, info.recorded_beside, where)
         self._announce(keys, asked)
-        ids = item_ids(keys, models, self._settings.root)
+        ids = item_ids(keys, models)
         keys, ids = repeated(keys, ids, self._counts(keys, suite, info, asked))
         if labels.values and asked.completion and any(key.model != RECORDED for key in keys):
             info.note(

@@ -26,6 +26,7 @@ from pytest_evals.artifacts.sample import dump
 from pytest_evals.artifacts.writer import ArtifactWriter
 from pytest_evals.collection.selection import names_case
 from pytest_evals.engines.pool import EnginePool
+from pytest_evals.engines.short_names import short_names
 from pytest_evals.errors import place_of
 from pytest_evals.fixtures.factory import only_setup
 from pytest_evals.gates import GateResult
@@ -314,20 +315,21 @@ class EvalSession:
 
     def _report(self, session: pytest.Session, gates: Sequence[GateResult]) -> None:
         on_one_line = session.config.getoption("tbstyle", default="auto") == "line"
+        shorts = short_names(dict.fromkeys(model for info in self._infos.values() for model in info.models))
         for result in gates:
             info = self._infos[result.suite]
             if result.verdict == "not judged" and any(map(names_case, session.config.args)):
                 # A click on one case in an IDE: a gate that is not judged would only be shown beside it.
                 continue
-            several = len(info.models) > 1
-            report = GateReport.make(result, info.path, info.line, several_models=several, one_line=on_one_line)
+            model = shorts[result.model] if len(info.models) > 1 else None
+            report = GateReport.make(result, info.path, info.line, model=model, one_line=on_one_line)
             log_report(session.config, report)
             if session.config.pluginmanager.has_plugin("allure_listener"):
                 from pytest_evals.session.allure import add_to_allure
 
                 add_to_allure(session.config, report)
             if result.verdict == "inconclusive" and self._settings.inconclusive == "warn":
-                warn_of_inconclusive(session.config, result, several_models=several)
+                warn_of_inconclusive(session.config, result, model)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> Any:

@@ -17,6 +17,7 @@ from pytest_evals.engines.pool import EnginePool
 from pytest_evals.engines.replica import merged_usage
 from pytest_evals.engines.replica_set import ReplicaSet
 from pytest_evals.engines.script_sources import script_sources
+from pytest_evals.engines.short_names import short_names
 from pytest_evals.engines.spec import spec_of_record
 from pytest_evals.gates import GateResult
 from pytest_evals.reuse.setup import ReuseContext
@@ -76,12 +77,12 @@ class ScoreCardBuilder:
             artifact=display(artifact) if artifact else None,
             interruption=interruption,
             records=tuple(records),
-            shorts=self._shorts(dict.fromkeys(record.model for record in records)),
+            shorts=short_names(dict.fromkeys(record.model for record in records)),
             calibrations=tuple(self._calibrations(records)),
             agreements=tuple(agreements(records)),
             baseline=str(self._baseline.path) if self._baseline else None,
             movements=tuple(map(movement, compared.changes)) if compared else (),
-            **insights(scores, records),
+            **insights(scores, records, gates),
         )
 
     @property
@@ -165,14 +166,6 @@ class ScoreCardBuilder:
             info.name: {grader: Labelled.from_dict(data) for grader, data in info.labelled.items()} for info in infos
         }
         return calibrations(records, labelled, {info.name: info.identities for info in infos})
-
-    def _shorts(self, models: Iterable[str]) -> dict[str, str]:
-        """Return the names that tables show: the whole one where the short one does not tell models apart."""
-        found = {model: self._short(model) for model in models}
-        return {model: short if list(found.values()).count(short) == 1 else model for model, short in found.items()}
-
-    def _short(self, model: str) -> str:
-        return model if model in ("", RECORDED) else spec_of_record(model, self._settings.root).short
 
 
 def display(path: Path) -> str:

@@ -12,8 +12,9 @@ from pytest_evals.artifacts.reader import ArtifactReader
 from pytest_evals.artifacts.sample import to_record
 from pytest_evals.artifacts.validation import ParsedLine
 from pytest_evals.baselines.comparison import Comparison
+from pytest_evals.engines.short_names import short_names
 from pytest_evals.errors import ArtifactError
-from pytest_evals.reports.recorded import card_of_artifact, short_names
+from pytest_evals.reports.recorded import card_of_artifact
 from pytest_evals.scorecard import ScoreCard, cut_note, insights, make_ledger, movement
 from pytest_evals.scores.records import CaseRecord
 from pytest_evals.scores.score import compute_scores
@@ -65,9 +66,10 @@ class MergedRun:
         scores = compute_scores(self.records)
         declared = sum(len(info.items) for info in self.infos.values())
         joined = compared.joined if compared else None
+        gates = judge_all(self.infos.values(), self.records, joined, strict=strict)
         return ScoreCard(
             scores=tuple(scores),
-            gates=tuple(judge_all(self.infos.values(), self.records, joined, strict=strict)),
+            gates=tuple(gates),
             ledger=make_ledger(declared, self.records),
             uses=tuple(use for artifact in self.artifacts for use in card_of_artifact(artifact).uses),
             notes=tuple(self._notes()),
@@ -76,7 +78,7 @@ class MergedRun:
             agreements=tuple(agreements(self.records)),
             baseline=baseline,
             movements=tuple(map(movement, compared.changes)) if compared else (),
-            **insights(scores, self.records),
+            **insights(scores, self.records, gates),
         )
 
     def _notes(self) -> Iterator[str]:
