@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from pytest_evals.agreement.calibration import Calibration
@@ -150,6 +150,35 @@ def movement(change: Change) -> Movement:
     )
 
 
+def agreeing(movements: Iterable[Movement], gates: Iterable[GateResult]) -> tuple[Movement, ...]:
+    """Return the movements with verdicts that do not contradict the gates that compare the same mean with the baseline.
+
+    A row is tested on both sides and adjusted for all rows, a gate on one side and adjusted for all gates. Where both are about
+    one mean, the gate's test counts: what has regressed is worse, and what is inconclusive for a gate without an allowance is
+    unclear.
+    """
+    movements = tuple(movements)
+    graders: dict[str, list[str]] = {}
+    for each in movements:
+        graders.setdefault(each.suite, []).append(each.grader)
+    found: dict[tuple[str, str, str | None], GateResult] = {}
+    for result in gates:
+        gate = parse_gate(result.gate)
+        if gate.relative and gate.slice is None and gate.statistic in ("mean", "pass_rate") and result.p is not None:
+            place = (result.suite, result.model, resolve(gate, result.suite, graders.get(result.suite, ())))
+            plain = (gate.number, gate.factor) == (0.0, 1.0)
+            if result.verdict == "regressed" or (result.verdict == "inconclusive" and plain):
+                known = found.get(place)
+                found[place] = known if known and known.verdict == "regressed" else result
+    return tuple(_agreeing(each, found.get((each.suite, each.model, each.grader))) for each in movements)
+
+
+def _agreeing(moved: Movement, result: GateResult | None) -> Movement:
+    if result is None:
+        return moved
+    return replace(moved, verdict="worse" if result.verdict == "regressed" else "unclear", p=result.p)
+
+
 @dataclass(frozen=True, slots=True)
 class ScoreCard:
     """Everything that a report shows, already computed."""
@@ -168,6 +197,10 @@ class ScoreCard:
     interruption: str | None = None
     resume: str | None = None
     """The command that goes on with a run which was cut short."""
+    hints: tuple[str, ...] = ()
+    """Commands to run next, for what there is to look at."""
+    wants_baseline: str | None = None
+    """The name of the baseline that gates compare with, where there is none yet."""
     records: tuple[CaseRecord, ...] = ()
     shorts: Mapping[str, str] = field(default_factory=dict)
     """Model -> the name that tables show."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from pytest_evals.agreement.calibration import Calibration
@@ -15,7 +15,7 @@ from pytest_evals.engines.short_names import short_names
 from pytest_evals.errors import ArtifactError
 from pytest_evals.gates import GateResult
 from pytest_evals.redaction import masked_run
-from pytest_evals.reuse.command import command_of_run
+from pytest_evals.reuse.command import RunCommand, hints
 from pytest_evals.scorecard import (
     Ledger,
     ModelUse,
@@ -45,7 +45,8 @@ def card_of_artifact(artifact: ArtifactReader) -> ScoreCard:
     limit = artifact.run["options"].get("limit")
     apart = 0 if artifact.complete else sum(1 for _ in artifact.answers())
     gates = tuple(_from_row(GateResult, row) for row in summary["gates"]) if summary else ()
-    return ScoreCard(
+    command = RunCommand.of_run(masked_run(artifact.run), artifact.path)
+    card = ScoreCard(
         scores=tuple(scores),
         gates=gates,
         ledger=_from_row(Ledger, summary["ledger"]) if summary else make_ledger(len(records), records),
@@ -58,7 +59,7 @@ def card_of_artifact(artifact: ArtifactReader) -> ScoreCard:
         audit=summary.get("audit") if summary else None,
         artifact=str(artifact.path),
         interruption=_interruption(summary, len(records)),
-        resume=None if artifact.complete else command_of_run(masked_run(artifact.run), artifact.path),
+        resume=command.resume() if command and not artifact.complete else None,
         records=records,
         shorts=short_names(record.model for record in records),
         calibrations=tuple(map(Calibration.from_dict, summary.get("calibrations", ()))) if summary else (),
@@ -67,6 +68,7 @@ def card_of_artifact(artifact: ArtifactReader) -> ScoreCard:
         movements=tuple(_from_row(Movement, row) for row in baseline.get("movements", ())),
         **insights(scores, records, gates),
     )
+    return replace(card, hints=tuple(hints(card, command)) if command else ())
 
 
 def _agreements(summary: ParsedLine | None, records: Sequence[CaseRecord]) -> tuple[Agreement, ...]:

@@ -39,16 +39,15 @@ class GateCheck:
         self.check()
 
     def check(self) -> None:
-        """Raise `pytest.UsageError` for a gate of the session that no suite answers to, and for one that needs another
-        baseline.
+        """Raise `pytest.UsageError` for a gate of the session that no suite answers to, and for a baseline that has no case for
+        those that compare with it. Without a baseline they are not judged.
         """
         for gate in self._settings.gates:
             self._check_name(gate)
             if self._infos and not any(info.named(gate.text) in info.gates for info in self._infos.values()):
                 raise pytest.UsageError(f"gate {gate.text!r}: {self._why(gate)}")
-        relative = next((gate for info in self._infos.values() for gate in gates_of(info) if gate.relative), None)
-        if relative:
-            self._check_baseline(relative)
+        if any(gate.relative for info in self._infos.values() for gate in gates_of(info)):
+            self._check_baseline()
 
     def _check_name(self, gate: Gate) -> None:
         """Raise `pytest.UsageError` for a gate that names a suite of which there are several, each called by its folder."""
@@ -71,12 +70,7 @@ class GateCheck:
         names = [name for info in infos for grader in info.graders for name in (grader, f"{info.name}.{grader}")]
         return f"no suite has a grader {gate.target!r} (graders of {known}){did_you_mean(gate.target, names)}"
 
-    def _check_baseline(self, gate: Gate) -> None:
-        if self._settings.baseline is None:
-            raise pytest.UsageError(
-                f"gate {gate.text!r} compares with a baseline, and none is given: name one with --evals-baseline "
-                "(or evals_baseline in the configuration file)"
-            )
+    def _check_baseline(self) -> None:
         if self._baseline is None:
             return
         suites = dict.fromkeys(record.suite for record in self._baseline.records)
@@ -109,7 +103,7 @@ def judge_all(
 def _of_model(
     info: SuiteManifest, model: str, records: Sequence[CaseRecord], joined: Joined | None
 ) -> list[BaselineTest]:
-    from pytest_evals.gates.regression import BaselineTest, compare
+    from pytest_evals.gates.regression import BaselineTest, compare, not_compared
 
     chosen = [record for record in records if (record.suite, record.model) == (info.name, model)]
     stopped = info.stopped.get(model, 0)
@@ -136,6 +130,8 @@ def _of_model(
                     absent=absent,
                 )
             )
+        elif gate.relative:
+            found.append(not_compared(gate, info.name, model, name, chosen, budget=budget))
         else:
             result = judge(gate, info.name, model, name, chosen, missing=missing, floor=floor, budget=budget)
             if stopped:

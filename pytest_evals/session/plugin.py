@@ -252,6 +252,7 @@ class EvalSession:
         complete: bool,
     ) -> None:
         """Make the score card, and bring the artifact to its end."""
+        from pytest_evals.reuse.command import RunCommand, hints
         from pytest_evals.session.artifact_lines import summary_line
         from pytest_evals.session.scorecard import ScoreCardBuilder, display
 
@@ -269,8 +270,10 @@ class EvalSession:
             # Results that are not where they are looked for must not pass for a success.
             session.testsfailed += 1
             card = replace(card, artifact=display(self._recorder.path), unwritten=unwritten)
+        command = RunCommand(masked_command(self._command), Path(str(card.artifact)), _addopts())
         if not complete:
-            card = replace(card, resume=self._resume_command(card.artifact))
+            card = replace(card, resume=command.resume())
+        card = replace(card, hints=tuple(hints(card, command)))
         self._journal.close(remove=not unwritten or self._recorder.whole)
         session.config.stash[ARTIFACT] = self._recorder.path
         session.config.stash[CARD] = card
@@ -287,11 +290,6 @@ class EvalSession:
             yield apart_note(answers)
         if self._journal.problem:
             yield self._journal.problem
-
-    def _resume_command(self, artifact: str | None) -> str | None:
-        from pytest_evals.reuse.command import resume_command
-
-        return resume_command(masked_command(self._command), Path(str(artifact)), _addopts())
 
     def _uncounted(self, session: pytest.Session, records: Sequence[CaseRecord]) -> str | None:
         """Say how many cases were to run and have no result although the run came to its end; `None` where all have one."""

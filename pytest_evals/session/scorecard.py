@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_evals.agreement.calibration import Calibration, Labelled, calibrations
 from pytest_evals.agreement.raters import agreements
+from pytest_evals.artifacts.locating import means_latest
 from pytest_evals.artifacts.sample import source_of, to_record
 from pytest_evals.collection.item import RECORDED
 from pytest_evals.engines.pool import EnginePool
@@ -22,11 +23,20 @@ from pytest_evals.engines.spec import spec_of_record
 from pytest_evals.gates import GateResult
 from pytest_evals.reuse.setup import ReuseContext
 from pytest_evals.runner.audit import Findings
-from pytest_evals.scorecard import ModelUse, ScoreCard, cut_note, insights, make_ledger, movement, unfinished_note
+from pytest_evals.scorecard import (
+    ModelUse,
+    ScoreCard,
+    agreeing,
+    cut_note,
+    insights,
+    make_ledger,
+    movement,
+    unfinished_note,
+)
 from pytest_evals.scores.records import CaseRecord
 from pytest_evals.scores.score import compute_scores
 from pytest_evals.settings import Settings
-from pytest_evals.suites.manifest import SuiteManifest, recorded_note
+from pytest_evals.suites.manifest import SuiteManifest, gates_of, recorded_note
 from pytest_evals.text import pluralize
 
 if TYPE_CHECKING:
@@ -81,9 +91,18 @@ class ScoreCardBuilder:
             calibrations=tuple(self._calibrations(records)),
             agreements=tuple(agreements(records)),
             baseline=str(self._baseline.path) if self._baseline else None,
-            movements=tuple(map(movement, compared.changes)) if compared else (),
+            wants_baseline=self._wanted_baseline(),
+            movements=agreeing(map(movement, compared.changes), gates) if compared else (),
             **insights(scores, records, gates),
         )
+
+    def _wanted_baseline(self) -> str | None:
+        """Name the baseline that gates wait for, where there is none: as it was asked for, else ``main``."""
+        waits = any(gate.relative for info in self._infos.values() for gate in gates_of(info))
+        asked = self._settings.baseline
+        if self._baseline is not None or not (waits or asked):
+            return None
+        return asked if asked and not means_latest(asked) else "main"
 
     @property
     def _collected(self) -> int:
@@ -107,6 +126,8 @@ class ScoreCardBuilder:
             if info.n < info.total
         ]
         notes += [note for info in infos for note in info.notes]
+        if self._baseline is None and self._settings.baseline:
+            notes.append(f"baseline: there is no {self._settings.baseline!r} yet, so nothing is compared in this run")
         if self._baseline and compared:
             from pytest_evals.baselines.loading import baseline_notes
 

@@ -15,7 +15,7 @@ from pytest_evals.baselines.comparison import Comparison
 from pytest_evals.engines.short_names import short_names
 from pytest_evals.errors import ArtifactError
 from pytest_evals.reports.recorded import card_of_artifact
-from pytest_evals.scorecard import ScoreCard, cut_note, insights, make_ledger, movement
+from pytest_evals.scorecard import ScoreCard, agreeing, cut_note, insights, make_ledger, movement
 from pytest_evals.scores.records import CaseRecord
 from pytest_evals.scores.score import compute_scores
 from pytest_evals.session.gates import judge_all
@@ -77,7 +77,7 @@ class MergedRun:
             shorts=short_names(record.model for record in self.records),
             agreements=tuple(agreements(self.records)),
             baseline=baseline,
-            movements=tuple(map(movement, compared.changes)) if compared else (),
+            movements=agreeing(map(movement, compared.changes), gates) if compared else (),
             **insights(scores, self.records, gates),
         )
 

@@ -97,6 +97,7 @@ FULL = make_card(
         text="exact.mean >= baseline",
     ),
     artifact=".evals/run.jsonl",
+    hints=("pytest-evals compare main .evals/run.jsonl -v",),
     baseline="main",
     movements=(
         Movement("capitals", "smollm2", "exact", 30, -0.1, (-0.15, -0.05), "worse"),
@@ -342,8 +343,7 @@ def test_a_baseline_slices_and_repeats_in_80_columns() -> None:
 
         120 cases: 0 passed, 120 missed, 0 failed, 0 errored
         artifact: .evals/run.jsonl
-        next: pytest-evals cases -v --where "outcome == 'missed'"
-        next: pytest-evals compare main latest -v
+        next: pytest-evals compare main .evals/run.jsonl -v
     """)
 
 
@@ -378,8 +378,7 @@ def test_in_a_wide_terminal_changes_have_their_interval() -> None:
 
         120 cases: 0 passed, 120 missed, 0 failed, 0 errored
         artifact: .evals/run.jsonl
-        next: pytest-evals cases -v --where "outcome == 'missed'"
-        next: pytest-evals compare main latest -v
+        next: pytest-evals compare main .evals/run.jsonl -v
     """)
 
 
@@ -426,8 +425,7 @@ def test_with_60_columns_the_verdicts_stay() -> None:
 
         120 cases: 0 passed, 120 missed, 0 failed, 0 errored
         artifact: .evals/run.jsonl
-        next: pytest-evals cases -v --where "outcome == 'missed'"
-        next: pytest-evals compare main latest -v
+        next: pytest-evals compare main .evals/run.jsonl -v
     """)
 
 
@@ -577,21 +575,10 @@ def test_savings_are_said_of_short_runs_too() -> None:
     assert "m (cpu fp32): 1 completion, 5 tokens; 2 duplicates" in text.splitlines()
 
 
-def test_what_to_run_next_names_what_there_is_to_look_at() -> None:
-    def advised(card: ScoreCard) -> list[str]:
-        return [line.text for line in score_card_lines(card, 80) if line.text.startswith("next: ")]
-
-    assert advised(ALL_PASS) == []
-    assert advised(GATE_FAILS) == []  # it has no artifact
-    broken = make_card([case_record(outcome="errored")], artifact="my run.jsonl")
-    assert advised(broken) == [
-        "next: pytest --evals --lf",
-        "next: pytest-evals cases 'my run.jsonl' -v --where \"outcome == 'errored'\"",
-    ]
-    assert advised(FULL) == [
-        "next: pytest-evals cases -v --where \"outcome == 'missed'\"",
-        "next: pytest-evals compare main latest -v",
-    ]
+def test_what_to_run_next_stands_at_the_end_in_one_piece() -> None:
+    command = f"pytest --evals {'-k long' * 30}"
+    card = make_card([case_record(outcome="errored")], artifact="run.jsonl", hints=(command,))
+    assert shown(card, 80).splitlines()[-1] == f"next: {command}"
 
 
 def marks(card: ScoreCard, word: str, verbosity: int = 0, samples: Sequence[Any] = ()) -> dict[str, bool]:
