@@ -155,6 +155,13 @@ def use_line(use: ModelUse) -> str:
             f"{use.short}: not loaded; all {formatting.count(use.recalled)} answers asked of it were known from before"
         )
     where = " ".join(part for part in (use.device, use.dtype) if part)
+    read = int(use.usage.get("prompt_tokens", 0))
+    if not use.completions and read:
+        # Likelihoods and embeddings: nothing is generated.
+        text = f"{use.short} ({where}): no completions, read {pluralize(read, 'token')}"
+        if use.seconds >= MEASURABLE_SECONDS:
+            text += f" in {formatting.duration(use.seconds)}: {read / use.seconds:.0f} tokens/s"
+        return "; ".join([text, *_savings(use)])
     done = f"{pluralize(use.completions, 'completion')}, {pluralize(use.completion_tokens, 'token')}"
     text = f"{use.short} ({where}): {done}"
     if use.seconds >= MEASURABLE_SECONDS:

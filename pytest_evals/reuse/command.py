@@ -132,7 +132,7 @@ def _first_baseline(card: ScoreCard, run: str, command: RunCommand | None) -> li
     if not card.wants_baseline or not command or card.ledger.not_run or card.interruption:
         return []
     return [
-        f"pytest-evals baseline set {quoted_path(card.wants_baseline)} {run}",
+        f"pytest-evals baseline set {run} --name {quoted_path(card.wants_baseline)}",
         command.compare_with(card.wants_baseline),
     ]
 

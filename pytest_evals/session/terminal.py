@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -315,12 +316,37 @@ def state(copies: Sequence[Replica], now: float) -> str:
     # Tokens of finished completions are in both counts once they finish; the larger one is the better estimate.
     tokens = sum(max(copy.tokens, copy.unfinished_tokens) for copy in copies)
     done, asked = sum(copy.done for copy in copies), sum(copy.asked for copy in copies)
-    parts = [f"{copies[0].spec.short} {done}/{asked} completions"]
+    # Likelihoods and embeddings generate nothing.
+    what = "completions" if tokens or not done else "answers"
+    parts = [f"{copies[0].spec.short} {done}/{asked} {what}"]
     if tokens and seconds > 1:
         parts.append(f"{tokens / seconds:.0f} tokens/s")
     if 0 < done < asked and seconds > 1:
-        parts.append(f"about {_time((asked - done) * seconds / done)} left")
+        parts.append(f"about {_time(_seconds_left(copies, tokens, seconds))} left")
     return ", ".join(parts)
+
+
+def _seconds_left(copies: Sequence[Replica], tokens: int, seconds: float) -> float:
+    """Return how long the rest takes: by tokens where some are generated, since a batch that is nearly done has finished nothing
+    yet; else by answers.
+
+    The short ones of a batch finish first, so that finished ones are shorter than all are, and all tokens over finished ones
+    more; the mean of both is taken. What waits goes through the rows of the batch, and the last one takes its time alone.
+    """
+    done, asked = sum(copy.done for copy in copies), sum(copy.asked for copy in copies)
+    finished = sum(copy.tokens for copy in copies)
+    if not finished:
+        return (asked - done) * seconds / done
+    rows = sum(copy.rows or 1 for copy in copies)
+    under_way = min(rows, asked - done)
+    shortest = max(finished / done, tokens / (done + under_way))
+    length = math.sqrt(shortest * max(tokens / done, shortest))
+    speed = tokens / seconds / min(rows, asked)
+    return ((asked - done - under_way) * length / rows + _OF_THE_LAST * length) / speed
+
+
+_OF_THE_LAST = 0.9
+"""How much of a completion the slowest of the last batch still has to go, by simulation of batches of 8 to 64 rows."""
 
 
 def _works(copy: Replica) -> bool:

@@ -192,7 +192,7 @@ def test_hints_name_the_run_and_are_about_what_there_is_to_look_at() -> None:
 def test_where_gates_wait_for_a_baseline_the_hint_sets_it_from_a_whole_run() -> None:
     command = RunCommand(["--evals", "tests"], Path("my runs/a.jsonl"))
     assert hints(card(wants_baseline="main"), command) == [
-        "pytest-evals baseline set main 'my runs/a.jsonl'",
+        "pytest-evals baseline set 'my runs/a.jsonl' --name main",
         "pytest --evals tests --evals-baseline=main",
     ]
     assert hints(card(wants_baseline="main", ledger=Ledger(collected=3, passed=2, not_run=1)), command) == []

@@ -66,6 +66,12 @@ def test_what_may_be_chance_is_not_said() -> None:
     assert found(records([1.0] * 20 + [0.0] * 20, tags=[[1]] * 40)) == []
 
 
+@pytest.mark.parametrize("value", [0.9, 0.1, 1 / 3, 0.7])
+def test_where_all_values_are_the_same_no_slice_is_low_by_rounding(value: float) -> None:
+    for size in (7, 10, 13, 20):
+        assert found(records([value] * (size + 30), level=["hard"] * size + ["easy"] * 30)) == []
+
+
 def test_many_slices_must_be_clearer() -> None:
     values = [1.0] * 15 + [0.0] * 4 + [1.0] * 6
     level = ["a"] * 15 + ["b"] * 10
