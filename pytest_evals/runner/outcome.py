@@ -176,12 +176,12 @@ def without_hint(report: pytest.TestReport) -> None:
         traceback.extraline = None
 
 
-_ERROR_CLASS = re.compile(r"\Apytest_evals\.errors\.\w+: ")
+_ERROR_CLASS = re.compile(r"\A(?:pytest_evals\.errors\.\w+|Failed): ")
 
 
 def lead_with_reason(report: pytest.TestReport, sheet: GradeSheet) -> None:
     """Begin what is said of a failure in one line with its reason, as pytest does in its short summary: that of the grades which
-    an assert quotes, and an error of this package without the name of its class.
+    an assert quotes; and an error in words without the name of its class.
     """
     crash: Any = getattr(report.longrepr, "reprcrash", None)
     if crash is None:
