@@ -9,6 +9,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from pytest_evals.errors import did_you_mean
 
 
+class UnknownFieldError(KeyError):
+    """A row has no field of this name; the message is for people, as it is written."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class MethodBesideField:
     """A method of a case whose row has a field of the same name: it can be called, and is no value.
 
@@ -87,7 +94,11 @@ class Case(Mapping[str, Any]):
         self._row = row
 
     def __getitem__(self, name: str) -> Any:
-        return self._row[name]
+        __tracebackhide__ = True
+        try:
+            return self._row[name]
+        except KeyError:
+            raise UnknownFieldError(self._unknown(name)) from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._row)
@@ -106,9 +117,10 @@ class Case(Mapping[str, Any]):
         if name in self._row:
             return self._row[name]
         __tracebackhide__ = True
-        raise AttributeError(
-            f"case {self.id!r} has no field {name!r} (fields: {', '.join(self._row)}){did_you_mean(name, self._row)}"
-        )
+        raise AttributeError(self._unknown(name))
+
+    def _unknown(self, name: str) -> str:
+        return f"case {self.id!r} has no field {name!r} (fields: {', '.join(self._row)}){did_you_mean(name, self._row)}"
 
     def __repr__(self) -> str:
         return f"<Case {self.id} {self.place}>"

@@ -6,9 +6,9 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Required, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Required, TypedDict
 
-from pytest_evals.errors import SuiteError
+from pytest_evals.errors import SuiteError, did_you_mean
 from pytest_evals.text import one_line
 
 
@@ -144,6 +144,38 @@ class Completion:
     def __str__(self) -> str:
         return self.text
 
+    def __eq__(self, other: object) -> bool:
+        __tracebackhide__ = True
+        if isinstance(other, str):
+            raise TypeError("a completion is no text; compare completion.text")
+        if not isinstance(other, Completion):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+
+    def __hash__(self) -> int:
+        return hash((self.text, self.finish_reason, self.model))
+
+    def __bool__(self) -> bool:
+        return True
+
+    # Whoever takes a completion for its text is told so; dataclasses with slots have no attributes besides their fields.
+    if not TYPE_CHECKING:
+
+        def _refuse(self, *_: object) -> NoReturn:
+            __tracebackhide__ = True
+            raise TypeError("a completion is no text; use completion.text")
+
+        __contains__ = __len__ = __iter__ = __getitem__ = __add__ = __radd__ = _refuse
+
+        def __getattr__(self, name: str) -> NoReturn:
+            __tracebackhide__ = True
+            if name.startswith("__"):
+                raise AttributeError(name)
+            hint = (
+                f"; its text has: completion.text.{name}" if hasattr(str, name) else did_you_mean(name, self.__slots__)
+            )
+            raise AttributeError(f"a completion has no {name!r}{hint}")
+
     def __repr__(self) -> str:
         # For people: pytest shows it in tracebacks and as an argument of tests.
         return f"<Completion {one_line(self.text, 200)!r} ({self.finish_reason})>"
@@ -231,6 +263,13 @@ class Likelihood:
         """``logprob`` divided by the number of bytes: fair to long and short texts, whatever the tokenizer."""
         return self.logprob / self.bytes
 
+    @property
+    def per_char(self) -> float:
+        """``logprob`` divided by the number of characters, a space that separates the text from what is before it not counted: what
+        lm-evaluation-harness compares for ``acc_norm``.
+        """
+        return self.logprob / max(len(self.text.removeprefix(" ")), 1)
+
 
 def text_of(message: Message) -> str:
     """Return the text of a message: its content, or the texts of its parts, one after another; nothing where it has none."""
@@ -251,8 +290,8 @@ class Failure:
     message: str
 
 
-By = Literal["sum", "token", "byte"]
-MEASURES: tuple[By, ...] = ("sum", "token", "byte")
+By = Literal["sum", "token", "byte", "char"]
+MEASURES: tuple[By, ...] = ("sum", "token", "byte", "char")
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,8 +321,10 @@ def check_measure(by: str) -> By:
 
 
 def measured(likelihood: Likelihood, by: By) -> float:
-    """Return the log-likelihood, or its mean over tokens or bytes."""
-    return {"sum": likelihood.logprob, "token": likelihood.per_token, "byte": likelihood.per_byte}[by]
+    """Return the log-likelihood, or its mean over tokens, bytes or characters."""
+    if by == "sum":
+        return likelihood.logprob
+    return {"token": likelihood.per_token, "byte": likelihood.per_byte, "char": likelihood.per_char}[by]
 
 
 def likeliest(likelihoods: Sequence[Likelihood], by: By = "sum") -> Chosen:

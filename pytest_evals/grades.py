@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PrivateAttr, model_validator
 
-from pytest_evals.errors import AwaitsAnswer, GradeError, NotApplicable
+from pytest_evals.errors import AwaitsAnswer, GradeError, NotApplicable, did_you_mean
 from pytest_evals.statistics import LARGEST
 from pytest_evals.statistics.intervals import check_bounds, within
 from pytest_evals.text import one_line
@@ -15,6 +15,17 @@ from pytest_evals.text import one_line
 Status = Literal["graded", "not_applicable", "error", "pending"]
 LEFT_OUT = "left out where it is empty"
 """Marks a field that a line of the artifact has only where there is something to say; readers ask for it with ``get``."""
+
+
+_OTHER_WORDS = {
+    "name": "grader_key",
+    "reason": "reasoning",
+    "explanation": "reasoning",
+    "score": "value",
+    "success": "passed",
+    "verdict": "passed",
+}
+"""What other tools call the fields of a grade."""
 
 
 class Grade(BaseModel):
@@ -115,6 +126,24 @@ class Grade(BaseModel):
         if self.status == "pending":
             raise AwaitsAnswer(f"{label} is pending{reason}")
         raise GradeError(f"{label} has no value, its status is {self.status}{reason}")
+
+    if not TYPE_CHECKING:  # a checker of types finds these by itself
+
+        def __getattr__(self, name: str) -> Any:
+            __tracebackhide__ = True
+            try:
+                return super().__getattr__(name)
+            except AttributeError:
+                meant = _OTHER_WORDS.get(name)
+                hint = f"; did you mean {meant!r}?" if meant else did_you_mean(name, Grade.model_fields)
+                message = f"a grade has no {name!r}{hint}" if not name.startswith("__") else name
+                raise AttributeError(message) from None
+
+        def __call__(self, *_: object, **__: object) -> NoReturn:
+            """Refuse to be called: a test gets the grade itself."""
+            __tracebackhide__ = True
+            key = self.grader_key or "grade"
+            raise TypeError(f"{key!r} is the grade of this case already: write 'assert {key}', without calling it")
 
     def __bool__(self) -> bool:
         return bool(self._number()) if self.passed is None else self.passed

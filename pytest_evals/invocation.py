@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from _pytest.config.findpaths import determine_setup
 
-from pytest_evals.options import TAKES_VALUE, is_ours
+from pytest_evals.errors import did_you_mean
+from pytest_evals.options import NAMES, TAKES_VALUE, is_ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,19 @@ def written_options(words: Sequence[str]) -> list[WrittenOption]:
             apart = None if equals or name not in TAKES_VALUE else next(iter(words[index + 1 : index + 2]), None)
             found.append(WrittenOption(name, apart))
     return found
+
+
+def check_names(config: pytest.Config) -> None:
+    """Raise `pytest.UsageError` for what looks like an option of ours and is none: pytest would only call it unrecognized."""
+    for word in command_line(config):
+        if word == "--":
+            break
+        name, equals, value = word.partition("=")
+        if name == "--evals" and equals:
+            raise pytest.UsageError(f"--evals is a switch and takes no value: write --evals {value}")
+        if name.startswith("--eval") and name not in NAMES:
+            hint = did_you_mean(name, NAMES)
+            raise pytest.UsageError(f"there is no option {name}{hint} (docs/options.md lists them)")
 
 
 def check_root(config: pytest.Config, parser: pytest.Parser) -> None:

@@ -31,6 +31,7 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "--evals-gate": _values("EXPR", "Extra gate, as 'exact.mean >= 0.8'"),
     "--evals-artifact": _value("PATH", "Write the evaluation artifact to PATH (default: a new file in evals_dir)"),
     "--evals-limit": _value("N", "Use the first N cases of each dataset"),
+    "--evals-where": _value("EXPR", "Run only the cases for whose row EXPR is true, as \"item.level == 'hard'\""),
     "--evals-repeat": _value(
         "K", "Run each case K times, each with a seed of its own (default: what the suite says, else 1)"
     ),
@@ -148,6 +149,9 @@ def add_options(parser: pytest.Parser) -> None:
         group.addoption(option, **terms)
     for name, (kind, default, text) in _INI.items():
         parser.addini(name, text, type=kind, default=default)
+
+
+NAMES = tuple(_OPTIONS)
 
 
 def is_ours(option: str) -> bool:

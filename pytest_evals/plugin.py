@@ -37,10 +37,13 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Parser) -> None:
-    """Refuse a command line on which a value of ours made pytest lose the project's configuration file."""
+    """Refuse a command line with an option of ours that does not exist, or a value of one that made pytest lose the project's
+    configuration file.
+    """
     if _mentions_options(early_config):
-        from pytest_evals.invocation import check_root
+        from pytest_evals.invocation import check_names, check_root
 
+        check_names(early_config)
         check_root(early_config, parser)
 
 
@@ -73,7 +76,8 @@ def _mentions_options(config: pytest.Config) -> bool:
     """Tell, at hardly any cost, whether an option of ours may stand on the command line or in a file that it names."""
     environment = os.environ.get("PYTEST_ADDOPTS", "")
     return any(
-        word.startswith(("--evals-", "@")) for word in (*environment.split(), *map(str, config.invocation_params.args))
+        word.startswith(("--eval", "@")) and word != "--evals"
+        for word in (*environment.split(), *map(str, config.invocation_params.args))
     )
 
 

@@ -22,6 +22,7 @@ from pytest_evals.fixtures.limits import CallLimits
 from pytest_evals.gates import Gate, parse_gate
 from pytest_evals.media.sources import Fetch
 from pytest_evals.options import KEYS
+from pytest_evals.templates.expressions import check_condition
 
 _FETCHED = "fetched"
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
@@ -47,6 +48,7 @@ class Settings:
     codequality: Path | None
     folder: Path
     limit: int | None
+    where: str | None
     repeat: int | None
     seed: int
     device: str
@@ -96,6 +98,7 @@ class Settings:
         return {
             **self.engine_options,
             "limit": self.limit,
+            **({"where": self.where} if self.where is not None else {}),
             "repeat": self.repeat,
             "stop_early": self.stop_early,
             **({"code_sandbox": self.code_sandbox} if self.run_code else {}),
@@ -126,6 +129,7 @@ def read_settings(config: pytest.Config) -> Settings:
         codequality=_path(here, "--evals-codequality", config.getoption("evals_codequality")),
         folder=folder,
         limit=_whole("--evals-limit", config.getoption("evals_limit"), least=1),
+        where=_where(config.getoption("evals_where")),
         repeat=_whole("--evals-repeat", config.getoption("evals_repeat"), least=1),
         seed=_whole("--evals-seed", config.getoption("evals_seed"), least=0) or 0,
         device=_device(config.getoption("evals_device") or "auto"),
@@ -261,6 +265,16 @@ def _written(config: pytest.Config, key: str) -> str:
         # pytest ends all its sentences about a value of another type with the value.
         return str(error).rpartition(": ")[2].strip("'\"")
     return str(int(value)) if float(value).is_integer() else str(value)
+
+
+def _where(written: str | None) -> str | None:
+    if written is None:
+        return None
+    try:
+        check_condition(written, "--evals-where")
+    except EvalsError as error:
+        raise pytest.UsageError(str(error)) from error
+    return written
 
 
 def _one_of(option: str, written: str, known: tuple[str, ...]) -> str:

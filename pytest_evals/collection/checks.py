@@ -5,14 +5,16 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from pytest_evals.collection.closure import Lookup, RequestedFixtures
+from pytest_evals.collection.mistakes import no_fixture
 from pytest_evals.collection.parametrize import check_models
 from pytest_evals.errors import SuiteError, TemplateError, did_you_mean
 from pytest_evals.fixtures.declaration import declaration_of
+from pytest_evals.fixtures.provided import Provided
 from pytest_evals.fixtures.unrequested import unrequested
 from pytest_evals.settings import Settings
 from pytest_evals.suites.declaration import MARK, EvalDeclaration
@@ -20,6 +22,7 @@ from pytest_evals.suites.suite import Suite
 from pytest_evals.templates.expressions import holds
 from pytest_evals.templates.rendering import names_in, render_apart_from
 
+PROVIDED = get_args(Provided)
 RUN_CODE_REFUSAL = (
     "runs programs that a model wrote; allow that with --evals-run-code, or 'evals_run_code = true' in the "
     "configuration file"
@@ -30,6 +33,10 @@ def check_graders(suite: Suite, name: str, asked: RequestedFixtures, settings: S
     """Raise an `EvalsError` for a grader that the run does not allow, or that cannot grade some case of the suite."""
     place, workflow = suite.declaration.place, asked.workflow
     for grader, declaration in asked.graders.items():
+        if grader in PROVIDED:
+            raise SuiteError(
+                f"{place}: {name}: a grader cannot be named {grader!r}, which is what the plugin itself provides; give it another name"
+            )
         if declaration.runs_code and not settings.run_code:
             raise SuiteError(f"{place}: {name}: grader {grader!r} {RUN_CODE_REFUSAL}")
         if 0 < settings.grader_timeout <= declaration.seconds:
@@ -51,7 +58,7 @@ def check_uses(where: str, test: Callable[..., Any], asked: RequestedFixtures) -
     for function in (test, *(step.function for step in steps if not step.ready_made)):
         problem = unrequested(function)
         if problem:
-            raise SuiteError(f"{where}: {problem}")
+            raise SuiteError(f"{where.partition(': ')[0]}: {problem}")
 
 
 def check_test_case(collector: pytest.Collector, obj: object) -> None:
@@ -101,7 +108,7 @@ def check_fixtures(name: str, item: Any) -> None:
             if any(missing in definition.argnames for definition in definitions):
                 declaration = declaration_of(definitions[-1].func)
                 who = declaration.called(asking) if declaration else f"the fixture {asking!r}"
-        hint = did_you_mean(missing, Lookup(item).names())
+        hint = no_fixture(missing, vars(item.module)) or did_you_mean(missing, Lookup(item).names())
         raise SuiteError(f"{who} asks for {missing!r}, and there is no task, grader or fixture of that name{hint}")
 
 
@@ -139,7 +146,7 @@ def check_settings(
     """
     later = names_in(settings) & set(later)
     for prepared in suite.cases.values():
-        if among is not None and prepared.case.id not in among:
+        if prepared.skip is not None or (among is not None and prepared.case.id not in among):
             continue
         try:
             rendered = render_apart_from(settings, prepared.case.scope, later)
@@ -153,6 +160,8 @@ def applies(suite: Suite, where: str, condition: str) -> frozenset[str]:
     """Return the ids of the cases for which a ``run_if`` holds. Raises `TemplateError` when it cannot be told for some."""
     found = set()
     for prepared in suite.cases.values():
+        if prepared.skip is not None:
+            continue
         try:
             if holds(condition, prepared.case.scope):
                 found.add(prepared.case.id)
@@ -164,6 +173,8 @@ def applies(suite: Suite, where: str, condition: str) -> frozenset[str]:
 def check_asks(suite: Suite, grader: str, asks: Callable[[Mapping[str, Any]], object]) -> None:
     """Raise `SuiteError` when the texts whose likelihood a grader asks for make no sense for some case."""
     for prepared in suite.cases.values():
+        if prepared.skip is not None:
+            continue
         try:
             asks(prepared.case.scope)
         except SuiteError as error:

@@ -39,7 +39,7 @@ def case_keys(suite: Suite, models: Sequence[str], asked: RequestedFixtures, whe
                     "which one wrote the completion is not known; grade recorded completions in a test of their own"
                 )
             keys.append(CaseKey(prepared.case.id, RECORDED))
-        elif prepared.problem and (asked.completion or asked.asks):
+        elif prepared.problem and prepared.skip is None and (asked.completion or asked.asks):
             raise SuiteError(f"{where}: {prepared.case.place} {prepared.problem}")
         else:
             open_cases.append(prepared)

@@ -24,6 +24,13 @@ from pytest_evals.collection.closure import Lookup, RequestedFixtures, find_requ
 from pytest_evals.collection.item import EVAL, PARAMETER, RECORDED, CaseKey, EvalItem
 from pytest_evals.collection.labels import CaseLabels
 from pytest_evals.collection.location import suite_location
+from pytest_evals.collection.mistakes import (
+    defined_twice,
+    explain_import,
+    fields_as_text,
+    nearest_cases,
+    not_asked_for,
+)
 from pytest_evals.collection.parametrize import (
     RecordedParametrization,
     asked_by,
@@ -36,7 +43,7 @@ from pytest_evals.collection.parametrize import (
     same_note,
 )
 from pytest_evals.collection.registry import Registry
-from pytest_evals.collection.selection import note_selection, without_copies
+from pytest_evals.collection.selection import chosen, note_selection, without_copies
 from pytest_evals.errors import EvalsError, SuiteError, place_of
 from pytest_evals.fixtures.context import CASE, EXCLUDED
 from pytest_evals.gates import Gate, resolve
@@ -92,8 +99,11 @@ class Collection:
         name = self._name(declaration, metafunc)
         where = f"{declaration.place}: {name}"
         asked = _find_asked(metafunc, where)
+        again = defined_twice(metafunc.module)
+        if again:
+            raise SuiteError(again)
         check_uses(where, metafunc.function, asked)
-        gates = self._check(suite, name, asked)
+        gates = self._check(suite, name, asked, not_asked_for(Lookup(metafunc.definition)))
         recast = self.recast.get(name)
         models = (recast.models if recast else ()) or models_for(metafunc.definition, declaration, self._settings)
         location = suite_location(declaration, metafunc.definition, self._settings.root)
@@ -102,6 +112,9 @@ class Collection:
         )
         info.add(asked.graders, [gate.text for gate in gates])
         info.calls, info.judges = info.calls or asked.model or asked.judge, info.judges or asked.judge
+        for grader, spec in asked.graders.items():
+            if spec.ready_made:
+                info.note(*(f"{name}: {warning}" for warning in fields_as_text(suite, grader, spec.settings)))
         labels = self._registry.labels(suite, info, asked.graders)
         keys = case_keys(suite, models, asked, where)
         if any(key.model == RECORDED for key in keys):
@@ -122,23 +135,23 @@ class Collection:
 
     def _name(self, declaration: EvalDeclaration, metafunc: pytest.Metafunc) -> str:
         """Return the name of a suite: with its folder where another one has it, or where a gate or a replayed run says so."""
-        sanitize = declaration.name or metafunc.function.__name__
-        name = self._registry.name_by_folder(sanitize, metafunc.definition.path.parent)
+        plain = declaration.name or metafunc.function.__name__
+        name = self._registry.name_by_folder(plain, metafunc.definition.path.parent)
         gates = [*map(str, declaration.gates), *(gate.text for gate in self._settings.gates)]
         by_folder = name in self.recast or any(gate.startswith(f"{name}.") for gate in gates)
         return (
-            name
-            if by_folder or self._registry.is_taken(sanitize, declaration, metafunc.definition.path.parent)
-            else sanitize
+            name if by_folder or self._registry.is_taken(plain, declaration, metafunc.definition.path.parent) else plain
         )
 
-    def _check(self, suite: Suite, name: str, asked: RequestedFixtures) -> list[Gate]:
-        """Check what a test asks for against its suite; return the suite's gates and those of the session that are about it."""
+    def _check(self, suite: Suite, name: str, asked: RequestedFixtures, why_not: Callable[[str], str]) -> list[Gate]:
+        """Check what a test asks for against its suite; return the suite's gates and those of the session that are about it.
+        ``why_not`` says of a name why it is no grader of the test.
+        """
         conditions = asked.conditions.items()
         asked.workflow.applies_to = {key: applies(suite, who, condition) for key, (condition, who) in conditions}
         check_graders(suite, name, asked, self._settings)
         graders = list(asked.graders)
-        suite.check_gates(name, graders, suite.gates)
+        suite.check_gates(name, graders, suite.gates, why_not)
         check_likelihoods(suite, name, asked)
         # Gates of the session concern the suites that have what they name; one that none has is refused later.
         mine = [gate for gate in self._settings.gates if resolve(gate, name, graders) is not None]
@@ -166,6 +179,9 @@ class Collection:
         """Say what is wrong with a suite, which the import of its file found, in one line, as of all others."""
         report = yield
         error = report.call.excinfo.value if report.failed else None
+        meant = explain_import(error) if error is not None else ""
+        if error is not None and meant:
+            error = SuiteError(meant).with_traceback((error.__cause__ or error).__traceback__)
         if isinstance(error, EvalsError):
             report.longrepr = sanitize(f"{place_of(error)}: {error}")
             # VS Code shows the exception, and not the report.
@@ -175,6 +191,15 @@ class Collection:
             # It may quote a row.
             report.longrepr.longrepr = sanitize(str(report.longrepr.longrepr))
         return report
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_collection(self, session: pytest.Session) -> Any:
+        """Name the nearest case where one that the command line names does not exist."""
+        try:
+            return (yield)
+        except pytest.UsageError as error:
+            known = [nodeid for info in self.infos.values() for nodeid in info.items]
+            raise pytest.UsageError(nearest_cases(str(error), session.config.args, known)) from error
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_pycollect_makeitem(self, collector: pytest.Collector, name: str, obj: object) -> Any:
@@ -195,8 +220,11 @@ class Collection:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        """Leave out further copies of a case."""
+        """Leave out further copies of a case, and those that ``--evals-where`` does not choose."""
         items[:], copies = without_copies(items)
+        if self._settings.where is not None:
+            items[:], others = chosen(items, self._settings.where)
+            copies += others
         if copies:
             config.hook.pytest_deselected(items=copies)
 
@@ -256,6 +284,8 @@ def _note(item: Any, current: _Current) -> None:
     current.info.items[item.nodeid] = ItemKey(key.id, key.model or "", key.repeat)
     prepared, asked = current.suite.cases[key.case_id], current.asked
     item.stash[CASE] = prepared.case
+    if prepared.skip is not None:
+        item.add_marker(pytest.mark.skip(reason=prepared.skip))
     item.stash[EVAL] = EvalItem(
         key,
         prepared,

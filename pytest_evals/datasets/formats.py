@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import datetime
 import importlib
 import io
 import json
@@ -21,11 +23,17 @@ _BLANK = ("", "NaN")
 # csv refuses fields above 128 KiB unless told otherwise; long documents are ordinary data here.
 _CSV_FIELD_LIMIT = 2**31 - 1
 _MOST_VALUES = 10_000_000
+_SEPARATOR_LINE = re.compile(r"\Asep=(.)\Z")
+_QUOTED = re.compile(r'"[^"]*"')
+_DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
 
 
 def _decode(path: Path, content: bytes) -> str:
     try:
-        return content.decode("utf-8-sig")
+        # Excel's "Unicode text" is UTF-16, which begins with the mark of its byte order.
+        return content.decode(
+            "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+        )
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise DatasetError(f"{path}:{line}: not UTF-8 ({error.reason}); save the file as UTF-8") from error
@@ -74,7 +82,12 @@ def _read_jsonl(path: Path, content: bytes) -> Iterator[tuple[int, Row]]:
     for number, line in enumerate(_decode(path, content).split("\n"), start=1):
         if line.strip():
             where = f"{path}:{number}"
-            yield number, as_row(_parse_json(line, where), where)
+            value = _parse_json(line, where)
+            if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
+                raise DatasetError(
+                    f"{where}: this line is a list of rows; JSON Lines has one row a line (a file with a list is .json)"
+                )
+            yield number, as_row(value, where)
 
 
 def _read_json(path: Path, content: bytes) -> Iterator[tuple[int, Row]]:
@@ -91,14 +104,14 @@ def _elements(text: str, path: Path) -> Iterator[tuple[int, object]]:
     """Yield the elements of a JSON array with their lines, each parsed once. Raises `ValueError` for anything else, `DatasetError`
     for a number that no row can hold.
     """
-    position, line, pluralize = _after_space(text, 0), 1, 0
+    position, line, counted = _after_space(text, 0), 1, 0
     closing = "["
     while text[position : position + 1] == closing:
         position = _after_space(text, position + 1)
         if closing == "[" and text[position : position + 1] == "]":
             break
-        line += text.count("\n", pluralize, position)
-        pluralize = position
+        line += text.count("\n", counted, position)
+        counted = position
         try:
             value, position = _DECODER.raw_decode(text, position)
         except NumberError as error:
@@ -169,10 +182,27 @@ def _numbered(path: Path, entries: Iterable[tuple[int, object]]) -> Iterator[tup
         yield line, as_row(entry, f"{path}:{line}: row {number}")
 
 
-def _read_csv(path: Path, content: bytes, delimiter: str = ",") -> Iterator[tuple[int, Row]]:
+def _delimiter_of(text: str) -> tuple[str, bool]:
+    """Return what separates the columns of a CSV file, and whether its first line does nothing but say so, as Excel writes it
+    (``sep=;``). Where the list separator of a country is a semicolon, spreadsheets write that.
+    """
+    first = text.split("\n", 1)[0].rstrip("\r")
+    named = _SEPARATOR_LINE.match(first)
+    if named:
+        return named[1], True
+    # A name in quotes may hold any of them.
+    bare = _QUOTED.sub("", first)
+    return next((each for each in (",", ";", "\t") if each in bare), ","), False
+
+
+def _read_csv(path: Path, content: bytes, delimiter: str | None = None) -> Iterator[tuple[int, Row]]:
     csv.field_size_limit(_CSV_FIELD_LIMIT)
-    reader = csv.reader(io.StringIO(_decode(path, content), newline=""), delimiter=delimiter, strict=True)
+    text = _decode(path, content)
+    delimiter, announced = (delimiter, False) if delimiter is not None else _delimiter_of(text)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
+        if announced:
+            next(reader)
         header = next(reader, None)
         if header is None:
             return
@@ -186,8 +216,8 @@ def _read_csv(path: Path, content: bytes, delimiter: str = ",") -> Iterator[tupl
                 continue
             if len(values) != len(header):
                 raise DatasetError(
-                    f"{path}:{line}: {pluralize(len(values), 'value')} for {pluralize(len(header), 'column')}; a text that holds a "
-                    f"{'tab' if delimiter != ',' else 'comma'} stands in double quotes"
+                    f"{path}:{line}: {pluralize(len(values), 'value')} for {pluralize(len(header), 'column')}; put a text that holds a "
+                    f"{_DELIMITERS.get(delimiter, repr(delimiter))} in double quotes"
                 )
             # CSV has no other way to say that there is nothing; pandas and spreadsheets write it so.
             yield line, {name: None if cell in _BLANK else cell for name, cell in zip(header, values, strict=True)}
@@ -211,6 +241,45 @@ def _read_parquet(path: Path, content: bytes) -> Iterator[tuple[int, Row]]:
     yield from enumerate(rows, start=1)
 
 
+def _read_xlsx(path: Path, content: bytes) -> Iterator[tuple[int, Row]]:
+    """Read the first sheet of a workbook: its first row names the columns, formulas have the values that were computed last."""
+    try:
+        openpyxl = importlib.import_module("openpyxl")
+    except ImportError as error:
+        raise DatasetError(
+            f"{path}: reading Excel workbooks needs openpyxl: pip install 'pytest-evals-hf[xlsx]'"
+        ) from error
+    try:
+        workbook = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
+        lines = list(workbook.worksheets[0].iter_rows(values_only=True)) if workbook.worksheets else []
+    except Exception as error:  # openpyxl raises what its parsers of ZIP and XML raise
+        raise DatasetError(f"{path}: not a workbook of Excel (.xlsx): {error}") from error
+    header = [_as_plain(cell) for cell in lines[0]] if lines else []
+    while header and header[-1] is None:
+        header.pop()
+    if any(not isinstance(name, str) for name in header) or len(set(header)) != len(header):
+        raise DatasetError(f"{path}:1: the first row names the columns, each with a name of its own, not {header}")
+    for number, cells in enumerate(lines[1:], start=2):
+        if any(cell is not None for cell in cells[len(header) :]):
+            raise DatasetError(
+                f"{path}:{number}: a cell is outside of the {pluralize(len(header), 'column')} that row 1 names"
+            )
+        values = [_as_plain(cell) for cell in cells[: len(header)]]
+        if any(value is not None for value in values):
+            yield number, {str(name): value for name, value in zip(header, values, strict=False)}
+
+
+def _as_plain(cell: object) -> object:
+    """Return the value of a cell as JSON has it: dates as ISO 8601 writes them, blank ones as null."""
+    if isinstance(cell, (datetime.date, datetime.time)):
+        return cell.isoformat()
+    if isinstance(cell, datetime.timedelta):
+        return cell.total_seconds()
+    if isinstance(cell, str) and (cell in _BLANK or not cell.strip()):
+        return None
+    return cell
+
+
 ALWAYS_PRESENT = (".jsonl", ".json", ".csv", ".tsv", ".yaml", ".yml")
 """Formats whose readers give no NaN: JSON has none, YAML's is refused, and the cells of CSV are text."""
 READERS: dict[str, Callable[[Path, bytes], Iterator[tuple[int, Row]]]] = {
@@ -218,6 +287,7 @@ READERS: dict[str, Callable[[Path, bytes], Iterator[tuple[int, Row]]]] = {
     ".json": _read_json,
     ".csv": _read_csv,
     ".tsv": _read_tsv,
+    ".xlsx": _read_xlsx,
     ".parquet": _read_parquet,
     ".yaml": _read_yaml,
     ".yml": _read_yaml,

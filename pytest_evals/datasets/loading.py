@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gzip
 import inspect
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from pytest_evals.datasets.formats import ALWAYS_PRESENT, READERS
 from pytest_evals.datasets.rows import Dataset, Row, as_row, without_missing
@@ -40,12 +41,19 @@ def _load_file(path: Path, key: str) -> Dataset:
         status = path.stat()
     except OSError as error:
         raise DatasetError(
-            f"dataset {key!r} not found: {path} ({error.strerror}); paths are relative to the test file"
+            f"dataset {key!r} not found: {path} ({error.strerror}); paths are relative to the test file{_on_hub(key)}"
         ) from error
     stamp = (path, key, status.st_mtime_ns, status.st_size)
     if stamp not in _cache:
         _cache[stamp] = _read_file(path, key)
     return _cache[stamp]
+
+
+def _on_hub(key: str) -> str:
+    """Say how a data set of the hub is given, where a path that does not exist looks like the name of one."""
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", key) or "." in key.rpartition("/")[2]:
+        return ""
+    return f"; for a data set of the Hugging Face hub write data=datasets.load_dataset({key!r}, split='test')"
 
 
 def _read_file(path: Path, key: str) -> Dataset:
@@ -64,7 +72,8 @@ def _read_file(path: Path, key: str) -> Dataset:
     for number, row in READERS[kind[0]](path, content):
         numbers.append(number)
         rows.append(row if kind[0] in ALWAYS_PRESENT else without_missing(row))
-    if kind[0] == ".parquet":
+    if kind[0] in (".parquet", ".xlsx"):
+        # No line of a file of text.
         return Dataset(key, tuple(rows), tuple(f"row {number} of {path.name}" for number in numbers))
     places = tuple(f"{path.name}:{number}" for number in numbers)
     # What is packed has lines once it is unpacked, and nobody who is sent to the file would see them.
@@ -86,7 +95,19 @@ def _from_callable(function: Callable[[], object]) -> Dataset:
 
 def _from_object(value: object, key: str) -> Dataset:
     if type(value).__name__ == "DataFrame" and hasattr(value, "to_dict"):
-        value = value.to_dict("records")
+        frame: Any = value
+        # An index with a name is a column; without one it only counts rows.
+        named_index = any(name is not None for name in frame.index.names)
+        value = (frame.reset_index() if named_index else frame).to_dict("records")
+    elif isinstance(value, Iterator):
+        raise DatasetError(
+            f"dataset {key!r}: a {type(value).__name__} can be read only once; give the function itself, without calling it, or a list"
+        )
+    elif isinstance(value, Mapping) and not hasattr(value, "column_names"):
+        raise DatasetError(
+            f"dataset {key!r}: a dict is no list of rows; of columns, pandas.DataFrame(data) makes rows, and of rows by their id, "
+            "[{'id': key, **row} for key, row in data.items()]"
+        )
     elif not isinstance(value, (list, tuple)) and not hasattr(value, "column_names"):
         raise DatasetError(
             f"dataset {key!r}: cannot read rows from {type(value).__name__}; give a path, a list of dicts, "

@@ -40,6 +40,14 @@ _EXPRESSION = re.compile(
 _PATH = re.compile(r"\A(?:(?P<target>.*?)\.)?(?P<statistic>p\d+\.\d+|[^.]*)\Z", re.DOTALL)
 _BASELINE = re.compile(r"\Abaseline(?:\s*(?P<op>[-+*])\s*(?P<number>\S+))?\Z")
 _TIME = re.compile(r"\A(?P<number>[^a-z]+)(?P<unit>ms|s)\Z")
+# What other tools call a statistic.
+_OTHER_WORDS: Mapping[str, str] = {
+    **dict.fromkeys(("pass@k", "pass^k"), "; k is a number, as in pass@3"),
+    **dict.fromkeys(("accuracy", "acc"), "; accuracy is the mean of grades that are right or wrong: write 'mean'"),
+    **dict.fromkeys(("avg", "average", "score", "value"), "; did you mean 'mean'?"),
+    **dict.fromkeys(("passed", "pass", "success_rate"), "; did you mean 'pass_rate'?"),
+    **dict.fromkeys(("std", "stdev", "se"), "; did you mean 'stderr', the standard error of the mean?"),
+}
 _SHAPE = (
     "a gate is written [suite.]grader.statistic OP number, as 'exact.mean >= 0.8' or 'exact[level=easy].mean >= 0.9'"
 )
@@ -86,7 +94,7 @@ def parse_gate(text: str) -> Gate:
     slices = _SLICE.findall(text)
     match = _EXPRESSION.match(_SLICE.sub("", text).strip())
     if not match or len(slices) > 1:
-        raise GateError(f"gate {text!r} is not well formed: {_SHAPE}")
+        raise GateError(f"gate {text!r} is not well formed: {_SHAPE}{_meant(text.strip())}")
     target, statistic = _parse_path(match["path"], text)
     part = _parse_slice(slices[0], text) if slices else None
     number, factor = _parse_bound(match["bound"].strip(), target, statistic, text)
@@ -98,11 +106,21 @@ def parse_gate(text: str) -> Gate:
     return Gate(text.strip(), target, part, statistic, match["op"], number, factor)
 
 
+def _meant(text: str) -> str:
+    """Return the gate that is probably meant by one that is not well formed."""
+    name, equals, number = (part.strip() for part in text.partition("="))
+    if re.fullmatch(r"[^<>=!\s]+", name) and not equals:
+        return f"; did you mean '{name}.mean >= 0.8'?"
+    if equals and re.fullmatch(r"[\w.%-]+", number) and name[-1:] not in tuple("<>=!"):
+        return f"; did you mean '{name} == {number}'?"
+    return ""
+
+
 def _parse_path(path: str, gate: str) -> tuple[str, str]:
     match = _PATH.match(path)
     target, statistic = (match["target"] or "", match["statistic"]) if match else ("", path)
     if not is_statistic(statistic):
-        hint = "; k is a number, as in pass@3" if statistic in ("pass@k", "pass^k") else did_you_mean(statistic, KNOWN)
+        hint = _OTHER_WORDS.get(statistic) or did_you_mean(statistic, KNOWN)
         raise GateError(f"gate {gate!r}: unknown statistic {statistic!r} (known: {', '.join(KNOWN)}){hint}")
     if not target or not all(target.removeprefix("./").split(".")):
         raise GateError(f"gate {gate!r} names no grader: {_SHAPE}")

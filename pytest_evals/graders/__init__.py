@@ -237,13 +237,14 @@ def json_schema(
 
 
 def choice(
-    choices: object, *, expected: object, by: Literal["sum", "token", "byte"] = "sum", run_if: str | None = None
+    choices: object, *, expected: object, by: Literal["sum", "token", "byte", "char"] = "sum", run_if: str | None = None
 ) -> Fixture:
     """The model finds ``expected`` the likeliest of ``choices`` as the answer to the case's prompt.
 
     Nothing is generated: each choice's log-likelihood is computed, for all cases in batches, its prompt once for all of
     its choices. ``choices``: a list of strings or templates, or a locator of a list. ``expected``: the right choice's
-    text (or its index). ``by``: compare sums, or means a token or a UTF-8 byte, where lengths differ. The grade's
+    text (or its index). ``by``: compare sums, or means a token, a UTF-8 byte or a character, where lengths differ: the mean of the grades is
+    lm-evaluation-harness's ``acc`` by ``sum``, and its ``acc_norm`` by ``char``. The grade's
     metadata holds ``choice`` (its index), ``logprobs`` (sums) and ``tokens``.
     """
     measure = check_measure(by)

@@ -25,7 +25,7 @@ def check_expected(expected: object, choices: Sequence[str]) -> int:
 def reason(likelihoods: Sequence[Likelihood], chosen: Chosen, right: int, by: By) -> str:
     """Say what was chosen, with what probability, and what would have been right."""
     probabilities = [f"{probability:.0%}" for probability in chosen.probabilities]
-    unit = "" if by == "sum" else f" by log-likelihood a {by}"
+    unit = "" if by == "sum" else f" by log-likelihood a {'character' if by == 'char' else by}"
     picked = f"chose {quoted(chosen.text)} ({probabilities[chosen.index]}{unit})"
     if chosen.index == right:
         return picked

@@ -22,7 +22,7 @@ import pytest
 
 from pytest_evals.artifacts.journal import Journal
 from pytest_evals.artifacts.provenance import provenance
-from pytest_evals.artifacts.sample import dump
+from pytest_evals.artifacts.sample import answer_keys, dump
 from pytest_evals.artifacts.writer import ArtifactWriter
 from pytest_evals.collection.selection import names_case
 from pytest_evals.engines.pool import EnginePool
@@ -140,7 +140,7 @@ class EvalSession:
         with held():
             self._tally.add(sample)
             self._write(line)
-            self._keys.update(_keys_of(sample))
+            self._keys.update(answer_keys(sample))
         hook = self._config.hook.pytest_evals_sample
         if hook.get_hookimpls():
             from pytest_evals.artifacts.schema import EvalSample
@@ -347,14 +347,6 @@ def _addopts() -> str | None:
         return shlex.join(masked_command(shlex.split(written))) or None
     except ValueError:
         return None
-
-
-def _keys_of(sample: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the keys of the answers in a sample."""
-    for answer in (sample["interaction"]["completion"], *(sample.get("calls") or ())):
-        origin = (answer or {}).get("origin")
-        if origin:
-            yield origin["key"]
 
 
 def _reason(session: pytest.Session) -> str | None:

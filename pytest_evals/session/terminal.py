@@ -78,6 +78,10 @@ class Terminal:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the score card, where there is one."""
         terminalreporter.ensure_newline()
+        if self._config.getoption("setuponly", False) and "skipped" in terminalreporter.stats:
+            terminalreporter.write_line(
+                "--setup-only asks no model: a case is skipped where its set-up needs an answer; --setup-plan shows all of it"
+            )
         write_card(self._config, terminalreporter._tw)  # noqa: SLF001 - pytest has no public name for it
 
     @pytest.hookimpl(trylast=True)

@@ -13,6 +13,7 @@ from pytest_evals.errors import DatasetError, SuiteError
 from pytest_evals.media.parts import is_media
 from pytest_evals.media.sources import MediaPlaces
 from pytest_evals.suites.declaration import EvalDeclaration
+from pytest_evals.suites.fewshot import FewShot
 from pytest_evals.suites.media import images_of, with_images, with_media
 from pytest_evals.templates.rendering import render, render_text
 
@@ -21,12 +22,17 @@ CONVERSATION = ("messages", "completion")
 ROLES = ("system", "user", "assistant", "tool", "developer")
 
 
-def prompt_of(declaration: EvalDeclaration, case: Case, places: MediaPlaces) -> tuple[list[Message], str | None]:
-    """Return the conversation of the case, or none and why there is none; media are looked for in ``places``. Raises an
+def prompt_of(
+    declaration: EvalDeclaration, case: Case, places: MediaPlaces, fewshot: FewShot | None = None
+) -> tuple[list[Message], str | None]:
+    """Return the conversation of the case, or none and why there is none; media are looked for in ``places``, and examples come first. Raises an
     `EvalsError` for what is not a conversation, and for media that cannot be used.
     """
     if declaration.prompt is not None:
-        messages: object = [{"role": "user", "content": render_text(declaration.prompt, case.scope)}]
+        question = render_text(declaration.prompt, case.scope)
+        messages: object = (
+            [{"role": "user", "content": question}] if fewshot is None else fewshot.put_before(question, case)
+        )
     elif declaration.messages is not None:
         messages = _render_messages(declaration.messages, case)
     elif case.get("messages") is not None:

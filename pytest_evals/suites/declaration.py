@@ -39,6 +39,8 @@ class EvalDeclaration:
     images: str | Sequence[str] | None
     metadata: Mapping[str, Any] | None
     tools: str | Sequence[Mapping[str, Any] | ToolFunction | str] | None
+    fewshot: Mapping[str, Any] | None
+    skip: str | Mapping[str, str] | None
     path: Path
     line: int
 
@@ -68,11 +70,13 @@ def cases(
     images: str | Sequence[str] | None = None,
     metadata: Mapping[str, Any] | None = None,
     tools: str | Sequence[Mapping[str, Any] | ToolFunction | str] | None = None,
+    fewshot: Mapping[str, Any] | None = None,
+    skip: str | Mapping[str, str] | None = None,
 ) -> pytest.MarkDecorator:
     """Make a test function (or every test of a class or module) an eval with one case a row of ``data``.
 
     Args:
-        data: A path relative to the test file (``.jsonl .json .csv .tsv .parquet .yaml``, each also ``.gz``), a list of
+        data: A path relative to the test file (``.jsonl .json .csv .tsv .xlsx .parquet .yaml``, each also ``.gz``), a list of
             dicts, a function that returns one, or a Hugging Face dataset.
         prompt: Template of the user's message, as ``"What is the capital of {{item.country}}?"``.
         messages: Template of the whole conversation: a list of ``{"role", "content"}``, or a locator of such a list.
@@ -97,6 +101,12 @@ def cases(
         metadata: Values for ``case.metadata``, the same for every case.
         tools: Functions that the model may call: JSON schemas, or Python functions with annotations and a docstring, of which the
             schemas are made; or a locator of a row's own, as ``"item.tools"``.
+        fewshot: Examples before each question, as ``{"data": "train.jsonl", "k": 5, "answer": "{{item.answer}}"}``: the first ``k``
+            rows of ``data`` (without it, of this suite's own rows, never the case's own), or with ``seed`` rows that it draws.
+            ``style`` is ``turns`` (the default) or ``text``, with ``delimiter`` between examples (an empty line) and
+            ``target_delimiter`` before an answer (a space). The questions are asked by ``prompt``.
+        skip: An expression over the row, as ``"item.status == 'draft'"``: the cases for which it is true are skipped. A text that it
+            gives is the reason, as of ``"item.skip"``; a mapping of expressions to reasons has several.
 
     A row with a ``completion`` field is graded as it is: no model is asked.
     """
@@ -104,6 +114,9 @@ def cases(
         raise SuiteError(
             f"@cases stands above {data.__name__} without data; write @cases(data, ...), as @cases('data.jsonl', prompt=...)"
         )
+    if isinstance(gates, Mapping):
+        written = ", ".join(f"'{grader}.mean >= {bound}'" for grader, bound in gates.items())
+        raise SuiteError(f"gates are expressions, not a mapping of graders to numbers: write gates=[{written}]")
     frame = sys._getframe(1)  # noqa: SLF001 - the documented way to the caller's line
     declaration = EvalDeclaration(
         data=data,
@@ -124,6 +137,8 @@ def cases(
         images=images,
         metadata=metadata,
         tools=tools,
+        fewshot=fewshot,
+        skip=skip,
         path=Path(frame.f_code.co_filename),
         line=frame.f_lineno,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from pytest_evals.hashing import hashed_slug, row_id
 from pytest_evals.media.sources import NOWHERE, Fetch, MediaPlaces
 from pytest_evals.suites.conversation import CONVERSATION, RecordedCompletion, prompt_of, recorded_of
 from pytest_evals.suites.declaration import EvalDeclaration
+from pytest_evals.suites.fewshot import FewShot, read_fewshot
+from pytest_evals.suites.skipping import check_skip, skip_reason
 from pytest_evals.templates.rendering import render
 from pytest_evals.text import pluralize
 
@@ -39,6 +41,8 @@ class Prepared:
     """The file and the line of its row, where it has one: see `Dataset.source`."""
     places: MediaPlaces = NOWHERE
     """Where its images and audio are looked for."""
+    skip: str | None = None
+    """Why it does not run, where the suite says so. Nothing else of it is checked then."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,11 +54,22 @@ class Suite:
     cases: Mapping[str, Prepared]
     gates: tuple[Gate, ...]
 
-    def check_gates(self, name: str, graders: Sequence[str], gates: Iterable[Gate]) -> None:
-        """Raise `GateError` for a gate of this suite that names a grader, slice field or value that it does not have."""
+    def check_gates(
+        self,
+        name: str,
+        graders: Sequence[str],
+        gates: Iterable[Gate],
+        why_not: Callable[[str], str] = lambda _: "",
+    ) -> None:
+        """Raise `GateError` for a gate of this suite that names a grader, slice field or value that it does not have.
+        ``why_not`` says of a name why it is no grader.
+        """
         for gate in gates:
             if resolve(gate, name, graders) is None:
-                raise GateError(f"{self.declaration.place}: gate {gate.text!r}: {name} has {unresolved(gate, graders)}")
+                why = why_not(gate.target.rpartition(".")[2])
+                raise GateError(
+                    f"{self.declaration.place}: gate {gate.text!r}: {name} has {unresolved(gate, graders)}{why}"
+                )
             if gate.slice:
                 self._check_slice(gate, *gate.slice)
 
@@ -98,6 +113,7 @@ def build_suite(declaration: EvalDeclaration, base: Path, limit: int | None, fet
     size = min([*sizes, len(dataset.rows)])
     ids = case_ids(dataset, declaration, place)
     places = _media_places(dataset, base, fetch)
+    fewshot = _fewshot(declaration, dataset, base)
     prepared: dict[str, Prepared] = {}
     for index in range(size):
         row = dataset.rows[index]
@@ -108,7 +124,7 @@ def build_suite(declaration: EvalDeclaration, base: Path, limit: int | None, fet
             metadata=metadata_of(declaration, row, dataset.places[index]),
             place=dataset.places[index],
         )
-        prepared[case.id] = _prepare(declaration, case, dataset.source(index), places)
+        prepared[case.id] = _prepare(declaration, case, dataset.source(index), places, fewshot)
     return Suite(declaration, dataset, prepared, gates)
 
 
@@ -138,6 +154,10 @@ def _check_declaration(declaration: EvalDeclaration) -> None:
         raise SuiteError(
             f"{place}: prompt must be a string, not {type(declaration.prompt).__name__}; a conversation goes into messages="
         )
+    try:
+        check_skip(declaration.skip)
+    except EvalsError as error:
+        raise type(error)(f"{place}: {error}") from error
     for argument in ("limit", "repeat"):
         number = getattr(declaration, argument)
         if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
@@ -150,13 +170,27 @@ def _media_places(dataset: Dataset, base: Path, fetch: Fetch | None) -> MediaPla
     return MediaPlaces(tuple(dict.fromkeys(folders)), fetch)
 
 
+def _fewshot(declaration: EvalDeclaration, dataset: Dataset, base: Path) -> FewShot | None:
+    try:
+        return read_fewshot(declaration.fewshot, declaration.prompt, dataset, base)
+    except EvalsError as error:
+        raise type(error)(f"{declaration.place}: {error}") from error
+
+
 def _prepare(
-    declaration: EvalDeclaration, case: Case, source: tuple[Path, int] | None, places: MediaPlaces
+    declaration: EvalDeclaration,
+    case: Case,
+    source: tuple[Path, int] | None,
+    places: MediaPlaces,
+    fewshot: FewShot | None,
 ) -> Prepared:
     where = f"{declaration.place}: {case.place}"
     try:
+        reason = skip_reason(declaration.skip, case.scope)
+        if reason is not None:
+            return Prepared(case, (), None, GenerationParams(), "is skipped", None, source, places, reason)
         recorded = recorded_of(case)
-        prompt, problem = prompt_of(declaration, case, places)
+        prompt, problem = prompt_of(declaration, case, places, fewshot)
         params = parse_generation(generation_of(declaration, case))
         cluster = cluster_of(declaration, case)
     except EvalsError as error:

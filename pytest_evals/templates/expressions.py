@@ -15,30 +15,47 @@ _ALONE = re.compile(r"(?<![=!<>])=(?!=)")
 """One equals sign, which compares nothing."""
 
 
-def check_condition(expression: str) -> None:
-    """Raise `TemplateError` unless ``expression`` (of ``run_if``) is well formed."""
-    _condition(expression)
+def check_condition(expression: str, what: str = "run_if") -> None:
+    """Raise `TemplateError` unless ``expression`` is well formed; ``what`` it is for is named."""
+    _condition(expression, what)
 
 
 def holds(expression: str, scope: Scope) -> bool:
-    """Tell whether an expression, as ``"item.kind == 'rag'"``, is true in ``scope``. Raises `TemplateError`."""
+    """Tell whether an expression of ``run_if``, as ``"item.kind == 'rag'"``, is true in ``scope``. Raises `TemplateError`."""
+    return bool(value_of(expression, "run_if", scope))
+
+
+_RAISE = object()
+
+
+def value_of(expression: str, what: str, scope: Scope, *, missing: object = _RAISE) -> Any:
+    """Return what an expression gives in ``scope``; ``what`` it is for is named in errors.
+
+    ``missing`` is returned where it looks at a field that is not there; without it that is an error. Raises `TemplateError`.
+    """
     import jinja2
 
     try:
-        return bool(_condition(expression)(scope))
+        value = _condition(expression, what)(scope)
+        # An undefined value raises as soon as it is looked at.
+        if isinstance(value, jinja2.Undefined):
+            bool(value)
+        return value
     except jinja2.UndefinedError as error:
+        if missing is not _RAISE:
+            return missing
         raise TemplateError(
-            f"run_if {expression!r}: {error.message} (write 'item.x is defined and ...' where a row may lack it)"
+            f"{what} {expression!r}: {error.message} (write 'item.x is defined and ...' where a row may lack it)"
         ) from error
     except Exception as error:  # a filter or method called by the expression may raise anything
-        raise TemplateError(f"run_if {expression!r} failed: {type(error).__name__}: {error}") from error
+        raise TemplateError(f"{what} {expression!r} failed: {type(error).__name__}: {error}") from error
 
 
 @functools.lru_cache(maxsize=256)
-def _condition(expression: str) -> Callable[[Scope], Any]:
+def _condition(expression: str, what: str) -> Callable[[Scope], Any]:
     if not isinstance(expression, str) or not expression.strip():
-        raise TemplateError(f"run_if must be an expression like \"item.kind == 'rag'\", not {expression!r}")
-    return compile_expression(expression, "run_if")
+        raise TemplateError(f"{what} must be an expression like \"item.kind == 'rag'\", not {expression!r}")
+    return compile_expression(expression, what)
 
 
 def compile_expression(expression: str, what: str) -> Callable[[Scope], Any]:

@@ -18,6 +18,8 @@ LOCATOR = re.compile(rf"\A(?:({_PATH})|\{{\{{\s*({_PATH})\s*\}}\}})\Z")
 """A field of the case as a whole string, without or with braces."""
 PLACEHOLDER = re.compile(rf"\{{\{{\s*({_PATH})\s*\}}\}}")
 """A field of the case inside of a string."""
+SPLIT = re.compile(rf"""\A\{{\{{\s*({_PATH})\s*\|\s*split(?:\(\s*(?:'([^']+)'|"([^"]+)")?\s*\))?\s*\}}\}}\Z""")
+"""A field that lists several values, as a whole string: ``{{item.keywords | split(";")}}``."""
 REFERENCE = re.compile(rf"\A(?:([A-Za-z_]\w*)((?:{_STEP})*)|\{{\{{\s*([A-Za-z_]\w*)((?:{_STEP})*)\s*\}}\}})\Z")
 """Any name with a path as a whole string, without or with braces."""
 SINGLE = re.compile(rf"(?<!\{{)\{{\s*({_PATH}|item\.\w[\w .-]*)\s*\}}(?!\}})")
@@ -146,7 +148,9 @@ def unknown(name: str, holder: str, value: object, source: str, rest: Sequence[s
 
 def _meant(name: str, rest: Sequence[str], holder: str, known: Sequence[str]) -> str:
     """Return a hint at a field with a dot or a space in its name, of which ``name`` is the beginning; else at one spelled alike."""
-    for end in range(len(rest), 0, -1):
+    # No more names than the fields have dots: a path may have thousands.
+    most = max((key.count(".") for key in known), default=0)
+    for end in range(min(len(rest), most), 0, -1):
         dotted = ".".join([name, *rest[:end]])
         if dotted in known:
             return f"; a name with a dot in it is written {bracketed(holder, dotted)}"

@@ -18,6 +18,7 @@ from pytest_evals.templates.locators import (
     PLACEHOLDER,
     REFERENCE,
     SINGLE,
+    SPLIT,
     Scope,
     as_text,
     bracketed,
@@ -85,6 +86,21 @@ def render_text(value: str, scope: Scope) -> str:
     return result if isinstance(result, str) else as_text(result, value)
 
 
+def split_text(value: object, separator: str | None = None) -> list[str]:
+    """Return the parts of a text between separators (a comma unless another one is named), without spaces around them and without
+    empty ones: what a cell of a spreadsheet lists. A list stays one, and null has no parts.
+
+    Raises `TemplateError` for anything else.
+    """
+    if value is None:
+        return []
+    if isinstance(value, (list, tuple)):
+        return [str(entry) for entry in value]
+    if not isinstance(value, str):
+        raise TemplateError(f"the filter 'split' takes a text, not {type(value).__name__} ({value!r:.40})")
+    return [part.strip() for part in value.split(separator or ",") if part.strip()]
+
+
 @functools.lru_cache(maxsize=4096)
 def _renderer(text: str) -> Renderer:
     """Return what renders ``text``: found out once, used for every case."""
@@ -92,6 +108,10 @@ def _renderer(text: str) -> Renderer:
     if locator:
         path = locator.group(1) or locator.group(2)
         return lambda scope: locate(path, scope)
+    split = SPLIT.match(text)
+    if split:
+        path, separator = split.group(1), split.group(2) or split.group(3)
+        return lambda scope: split_text(locate(path, scope), separator)
     if is_no_locator(text):
         refuse_no_locator(text)
     reference = REFERENCE.match(text)
@@ -225,5 +245,6 @@ def environment() -> Any:
 
     environment = Environment(undefined=Unknown, finalize=finalize, autoescape=False, keep_trailing_newline=True)
     # Jinja's own escapes < and ' for HTML, which a prompt is not.
+    environment.filters["split"] = split_text
     environment.filters["tojson"] = lambda value, indent=None: json.dumps(value, ensure_ascii=False, indent=indent)
     return environment

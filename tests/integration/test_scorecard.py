@@ -108,7 +108,7 @@ def test_several_models_stand_beside_each_other_below_which_is_better(
     result = evals.run(*models, "--evals-summary=summary.md", model=None)
     lines = card(result)
     assert lines[0].startswith("named: large is better than small by 1.000 (95% interval ")
-    assert " over the same 10 cases" in " ".join(lines[:2])
+    assert " over the same 10 cases" in " ".join(" ".join(lines[:2]).split())
     assert ["mean,", "95%", "interval", "n", "small", "large"] in [line.split() for line in lines]
     assert "gate FAILED     test_capitals[small]: named.mean >= 0.75: 0, not >= 0.75 (n=10)" in lines
     result.stdout.fnmatch_lines(["FAILED evals.gates::test_capitals.named.mean >= 0.75?small? - 0, not >= 0.75*"])
@@ -220,15 +220,12 @@ def test_each_command_that_a_run_prints_does_what_it_says(
             return None
         assert set(asked) - {"--evals-judge"} <= set(words)
         seen["pytest"] = 1
-        return evals.pytester.runpytest(*words[1:], "-p", "no:cacheprovider")
+        # pytester's own folder is none of the run's options.
+        return evals.pytester.runpytest(*(word for word in words[1:] if not word.startswith("--basetemp")))
 
     first = evals.run(*asked, "--evals-baseline", "main", model=None)
     hints = hints_of(first)
-    assert [hint.split()[:2] for hint in hints] == [
-        ["pytest-evals", "cases"],
-        ["pytest-evals", "baseline"],
-        ["pytest", "--evals"],
-    ]
+    assert [hint.split()[0] for hint in hints] == ["pytest-evals", "pytest-evals", "pytest"]
     results = [follow(shlex.split(hint)) for hint in hints]
     compared = results[-1]
     assert compared is not None

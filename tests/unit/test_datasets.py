@@ -8,6 +8,7 @@ import gzip
 import json
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -245,7 +246,13 @@ def test_what_pandas_wrote_for_a_missing_value_is_null_in_every_format(tmp_path:
 
 
 @pytest.mark.parametrize(
-    "missing", [float("nan"), pandas.NA, pandas.NaT, numpy.float64("nan"), numpy.float64("nan").astype(object)]
+    "missing",
+    [
+        *(float("nan"), pandas.NA, pandas.NaT, numpy.float64("nan"), numpy.float64("nan").astype(object)),
+        *(numpy.float32("nan"), numpy.float16("nan"), numpy.longdouble("nan")),
+        *(numpy.datetime64("NaT"), numpy.timedelta64("NaT"), Decimal("NaN"), Decimal("sNaN")),
+    ],
+    ids=repr,
 )
 def test_every_missing_value_of_an_object_is_null_also_deep_inside(missing: object, tmp_path: Path) -> None:
     rows = [{"a": missing, "b": [1, missing], "c": {"d": (missing,)}, "e": "x"}]
@@ -294,7 +301,7 @@ def test_a_missing_file_says_where_it_was_looked_for(tmp_path: Path) -> None:
     assert message.endswith("paths are relative to the test file")
 
 
-@pytest.mark.parametrize("name", ["data.txt", "data", "data.gz", "data.jsonl.zip", "data.xlsx"])
+@pytest.mark.parametrize("name", ["data.txt", "data", "data.gz", "data.jsonl.zip", "data.ods"])
 def test_an_unknown_format_lists_the_known_ones(name: str, tmp_path: Path) -> None:
     message = file_refusal(tmp_path, "{}", name)
     assert f"dataset {name!r}: unknown format; known are .jsonl, .json, .csv" in message
@@ -379,7 +386,7 @@ def test_a_file_that_is_not_utf8_names_the_line(name: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(("text", "kind"), [("[1]", "list"), ('"a"', "str"), ("1", "int"), ("null", "NoneType")])
 def test_a_line_that_is_no_object_names_file_and_line(text: str, kind: str, tmp_path: Path) -> None:
     message = file_refusal(tmp_path, f'{{"a": 1}}\n{text}\n')
-    assert message.endswith(f"data.jsonl:2: a row must be an object with named fields, not {kind}")
+    assert f"data.jsonl:2: a row must be an object with named fields, not {kind}" in message
 
 
 @pytest.mark.parametrize(("name", "text"), [("data.json", '{"a": 1}'), ("data.yaml", "a: 1")])
@@ -393,13 +400,13 @@ def test_an_entry_of_a_json_list_that_is_no_object_is_numbered(tmp_path: Path) -
 
 def test_a_csv_row_with_too_many_values_names_file_and_line(tmp_path: Path) -> None:
     assert file_refusal(tmp_path, "a,b\n1,2\n3,4,5\n", "data.csv").endswith(
-        "data.csv:3: 3 values for 2 columns; a text that holds a comma stands in double quotes"
+        "data.csv:3: 3 values for 2 columns; put a text that holds a comma in double quotes"
     )
 
 
 def test_a_csv_row_with_too_few_values_names_file_and_line(tmp_path: Path) -> None:
     assert file_refusal(tmp_path, "a,b\n1\n", "data.csv").endswith(
-        "data.csv:2: 1 value for 2 columns; a text that holds a comma stands in double quotes"
+        "data.csv:2: 1 value for 2 columns; put a text that holds a comma in double quotes"
     )
 
 
@@ -447,7 +454,7 @@ def test_inline_rows_may_be_a_tuple(tmp_path: Path) -> None:
     assert load(({"a": 1},), tmp_path).rows == ({"a": 1},)
 
 
-@pytest.mark.parametrize("data", [{"a": 1}, 5, None, {"a"}, object(), iter([{"a": 1}])])
+@pytest.mark.parametrize("data", [5, None, {"a"}, object()])
 def test_an_object_without_rows_says_what_to_give(data: object, tmp_path: Path) -> None:
     message = refusal(data, tmp_path)
     assert f"cannot read rows from {type(data).__name__}" in message
@@ -456,7 +463,7 @@ def test_an_object_without_rows_says_what_to_give(data: object, tmp_path: Path) 
 
 def test_an_inline_row_that_is_no_object_is_numbered(tmp_path: Path) -> None:
     assert refusal([{"a": 1}, ["b"]], tmp_path) == (
-        "row 2 of inline: a row must be an object with named fields, not list"
+        "row 2 of inline: a row must be an object with named fields, not list, as in {'field1': 'b'}"
     )
 
 

@@ -36,6 +36,26 @@ def test_a_measure_is_the_sum_or_a_mean(by: By, value: float) -> None:
     assert measured(FLUENT, by) == pytest.approx(value)
 
 
+@pytest.mark.parametrize(
+    ("choices", "logprobs", "acc", "acc_norm"),
+    [
+        ([" yes", " certainly not"], [-2.0, -3.0], 0, 1),
+        ([" a", " bb", " ccc"], [-1.0, -1.9, -2.9], 0, 1),
+        ([" zwölf", " 十二"], [-5.0, -2.2], 1, 0),
+        (["no space", " one"], [-4.0, -1.6], 1, 0),
+    ],
+)
+def test_sums_and_means_of_characters_choose_as_lm_evaluation_harness_does(
+    choices: list[str], logprobs: list[float], acc: int, acc_norm: int
+) -> None:
+    found = [Likelihood(text, value, 1, len(text.encode())) for text, value in zip(choices, logprobs, strict=True)]
+    # lm_eval.api.task: acc is argmax(lls), acc_norm is argmax(lls / len(choice)), where a choice has no delimiter before it.
+    lengths = [len(text.removeprefix(" ")) for text in choices]
+    normed = [value / length for value, length in zip(logprobs, lengths, strict=True)]
+    assert (likeliest(found, "sum").index, likeliest(found, "char").index) == (acc, acc_norm)
+    assert likeliest(found, "char").index == normed.index(max(normed))
+
+
 def test_the_first_of_equals_is_chosen() -> None:
     equals = [Likelihood(text, -2.0, 1, 1) for text in "cab"]
     chosen = likeliest(equals)
@@ -155,4 +175,4 @@ def test_the_measures_are_known(by: By) -> None:
 def test_an_unknown_measure_is_refused(by: str) -> None:
     with pytest.raises(SuiteError) as caught:
         check_measure(by)
-    assert str(caught.value) == f"choice: by must be one of sum, token, byte, not {by!r}"
+    assert str(caught.value) == f"choice: by must be one of sum, token, byte, char, not {by!r}"
