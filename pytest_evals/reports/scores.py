@@ -147,13 +147,12 @@ def _intervals(scores: Sequence[Score]) -> list[str]:
 
 def insight_lines(card: ScoreCard) -> list[str]:
     """Say which slices are worse than the rest, and how steady repeats are."""
-    several = len({(score.suite, score.model) for score in card.scores}) > 1
+    suites, models = ({getattr(score, part) for score in card.scores} for part in ("suite", "model"))
 
     def where(place: Score | WeakSlice, part: str = "") -> str:
-        if not several:
-            return f"{place.grader}{part}"
-        model = card.shorts.get(place.model, place.model)
-        return f"{place.suite}.{place.grader}{part}" + (f" of {model}" if model else "")
+        suite = f"{place.suite}." if len(suites) > 1 else ""
+        model = card.shorts.get(place.model, place.model) if len(models) > 1 else ""
+        return f"{suite}{place.grader}{part}" + (f" of {model}" if model else "")
 
     said = [
         f"low slice: {where(each, f'[{each.field}={each.value}]')}: {formatting.value(each.mean)} "

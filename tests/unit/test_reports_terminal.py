@@ -323,18 +323,18 @@ def test_a_baseline_slices_and_repeats_in_80_columns() -> None:
         95% interval of close: Student's t, since its values have no bounds
         change: of the mean over the cases that both runs have; verdict at 5 % over all
             rows (Holm)
-        low slice: capitals.exact[level=hard] of smollm2: 0.000 (0.000 .. 0.278, 10
-            cases), the rest 0.950, p <0.001
-        low slice: capitals.exact[level=hard] of other: 0.000 (0.000 .. 0.278, 10
-            cases), the rest 0.950, p <0.001
-        repeats: capitals.exact of smollm2: 2 of each of 30 cases, pass@2 0.667, pass^2
-            0.600, 2 flaky: k1, k2
-        repeats: capitals.close of smollm2: 2 of each of 30 cases, standard deviation
-            within a case 0.007, between cases 0.880
-        repeats: capitals.exact of other: 2 of each of 30 cases, pass@2 0.667, pass^2
-            0.600, 2 flaky: k1, k2
-        repeats: capitals.close of other: 2 of each of 30 cases, standard deviation
-            within a case 0.007, between cases 0.880
+        low slice: exact[level=hard] of smollm2: 0.000 (0.000 .. 0.278, 10 cases), the
+            rest 0.950, p <0.001
+        low slice: exact[level=hard] of other: 0.000 (0.000 .. 0.278, 10 cases), the
+            rest 0.950, p <0.001
+        repeats: exact of smollm2: 2 of each of 30 cases, pass@2 0.667, pass^2 0.600, 2
+            flaky: k1, k2
+        repeats: close of smollm2: 2 of each of 30 cases, standard deviation within a
+            case 0.007, between cases 0.880
+        repeats: exact of other: 2 of each of 30 cases, pass@2 0.667, pass^2 0.600, 2
+            flaky: k1, k2
+        repeats: close of other: 2 of each of 30 cases, standard deviation within a case
+            0.007, between cases 0.880
 
         gate REGRESSED  capitals[smollm2]: exact.mean >= baseline: 0.6 against 0.7:
             -0.1, not >= baseline (n=30); p=0.004
@@ -365,12 +365,12 @@ def test_in_a_wide_terminal_changes_have_their_interval() -> None:
                             other    close        -                 -        -
         95% interval of close: Student's t, since its values have no bounds
         change: of the mean over the cases that both runs have; verdict at 5 % over all rows (Holm)
-        low slice: capitals.exact[level=hard] of smollm2: 0.000 (0.000 .. 0.278, 10 cases), the rest 0.950, p <0.001
-        low slice: capitals.exact[level=hard] of other: 0.000 (0.000 .. 0.278, 10 cases), the rest 0.950, p <0.001
-        repeats: capitals.exact of smollm2: 2 of each of 30 cases, pass@2 0.667, pass^2 0.600, 2 flaky: k1, k2
-        repeats: capitals.close of smollm2: 2 of each of 30 cases, standard deviation within a case 0.007, between cases 0.880
-        repeats: capitals.exact of other: 2 of each of 30 cases, pass@2 0.667, pass^2 0.600, 2 flaky: k1, k2
-        repeats: capitals.close of other: 2 of each of 30 cases, standard deviation within a case 0.007, between cases 0.880
+        low slice: exact[level=hard] of smollm2: 0.000 (0.000 .. 0.278, 10 cases), the rest 0.950, p <0.001
+        low slice: exact[level=hard] of other: 0.000 (0.000 .. 0.278, 10 cases), the rest 0.950, p <0.001
+        repeats: exact of smollm2: 2 of each of 30 cases, pass@2 0.667, pass^2 0.600, 2 flaky: k1, k2
+        repeats: close of smollm2: 2 of each of 30 cases, standard deviation within a case 0.007, between cases 0.880
+        repeats: exact of other: 2 of each of 30 cases, pass@2 0.667, pass^2 0.600, 2 flaky: k1, k2
+        repeats: close of other: 2 of each of 30 cases, standard deviation within a case 0.007, between cases 0.880
 
         gate REGRESSED  capitals[smollm2]: exact.mean >= baseline: 0.6 against 0.7: -0.1, not >= baseline (n=30); p=0.004
         gate INCONCLUSIVE capitals[other]: exact.mean >= baseline: 0.6 against 0.62: -0.02, not >= baseline (n=30); p=0.4, about 340 more
@@ -402,20 +402,18 @@ def test_with_60_columns_the_verdicts_stay() -> None:
         no room for: its interval
         change: of the mean over the cases that both runs have;
             verdict at 5 % over all rows (Holm)
-        low slice: capitals.exact[level=hard] of smollm2: 0.000
-            (0.000 .. 0.278, 10 cases), the rest 0.950, p <0.001
-        low slice: capitals.exact[level=hard] of other: 0.000 (0.000
-            .. 0.278, 10 cases), the rest 0.950, p <0.001
-        repeats: capitals.exact of smollm2: 2 of each of 30 cases,
-            pass@2 0.667, pass^2 0.600, 2 flaky: k1, k2
-        repeats: capitals.close of smollm2: 2 of each of 30 cases,
-            standard deviation within a case 0.007, between cases
-            0.880
-        repeats: capitals.exact of other: 2 of each of 30 cases,
-            pass@2 0.667, pass^2 0.600, 2 flaky: k1, k2
-        repeats: capitals.close of other: 2 of each of 30 cases,
-            standard deviation within a case 0.007, between cases
-            0.880
+        low slice: exact[level=hard] of smollm2: 0.000 (0.000 ..
+            0.278, 10 cases), the rest 0.950, p <0.001
+        low slice: exact[level=hard] of other: 0.000 (0.000 ..
+            0.278, 10 cases), the rest 0.950, p <0.001
+        repeats: exact of smollm2: 2 of each of 30 cases, pass@2
+            0.667, pass^2 0.600, 2 flaky: k1, k2
+        repeats: close of smollm2: 2 of each of 30 cases, standard
+            deviation within a case 0.007, between cases 0.880
+        repeats: exact of other: 2 of each of 30 cases, pass@2
+            0.667, pass^2 0.600, 2 flaky: k1, k2
+        repeats: close of other: 2 of each of 30 cases, standard
+            deviation within a case 0.007, between cases 0.880
 
         gate REGRESSED  capitals[smollm2]: exact.mean >= baseline:
             0.6 against 0.7: -0.1, not >= baseline (n=30); p=0.004
