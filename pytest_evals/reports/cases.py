@@ -121,18 +121,18 @@ def _grade_text(grade: ParsedLine) -> str:
     return f"{grade['grader_key']} {value}" + (f" ({grade['reasoning']})" if wrong and grade["reasoning"] else "")
 
 
-def row_text(sample: ParsedLine) -> str:
+def row_text(sample: Mapping[str, Any]) -> str:
     """Return the fields of a case's row."""
     fields = sample["interaction"].get("metadata") or {}
     return ", ".join(f"{name}={_plain(value)}" for name, value in fields.items())
 
 
-def task_texts(sample: ParsedLine) -> list[tuple[str, str]]:
+def task_texts(sample: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the results of the tasks of a case, by their names."""
     return [(name, _plain(result)) for name, result in (sample.get("tasks") or {}).items()]
 
 
-def call_texts(sample: ParsedLine) -> list[str]:
+def call_texts(sample: Mapping[str, Any]) -> list[str]:
     """Return the calls of models that tasks, graders and the test made: who asked which model, and what came."""
     return [f"{call['by']} asked {call['model']}: {_came(call)}" for call in sample.get("calls") or ()]
 

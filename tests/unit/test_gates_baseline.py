@@ -124,6 +124,7 @@ def test_the_six_cases_that_failed_with_an_allowance_alone() -> None:
         verdict(f"exact.mean >= {bound}", run(before), run(after)) for bound in ("baseline", "baseline - 0.02")
     )
     assert plain.p == pytest.approx(1 / 32)
+    assert plain.p is not None
     assert allowed.p is not None
     assert allowed.p >= plain.p
 
