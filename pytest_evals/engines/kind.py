@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pytest_evals.engines.model_files import ModelFiles
     from pytest_evals.engines.protocol import Engine, EngineInfo
     from pytest_evals.engines.resources import Footprint
     from pytest_evals.engines.spec import ModelSpec
@@ -73,6 +74,12 @@ def not_known(spec: ModelSpec, options: Mapping[str, Any], path: Sequence[str]) 
     return None
 
 
+def no_files(spec: ModelSpec) -> ModelFiles | None:
+    """Know no files of a model."""
+    del spec
+    return None
+
+
 def no_footprint(spec: ModelSpec) -> Footprint | None:
     """Know nothing of what a model takes."""
     del spec
@@ -95,6 +102,7 @@ class EngineKind:
             options, the specification as written and the folder that paths are relative to. Raises `ModelError`.
         identity: Tells what a model would be loaded as, so that known answers need no model; `None` where it cannot tell.
         footprint: Tells what a model takes; `None` where it cannot tell.
+        files: Returns what the files of a model tell before it is loaded; `None` where it has none.
         short: From a name to what ids and tables call the model.
         heavy: Whether a model needs a device for itself.
         deduplicates: Whether identical greedy requests may share one answer.
@@ -108,6 +116,7 @@ class EngineKind:
     locate: Callable[[str, Mapping[str, Any], str, Path], tuple[str, str | None]] = name_as_written
     identity: Callable[[ModelSpec, Mapping[str, Any], Sequence[str]], EngineInfo | None] = not_known
     footprint: Callable[[ModelSpec], Footprint | None] = no_footprint
+    files: Callable[[ModelSpec], ModelFiles | None] = no_files
     short: Callable[[str], str] = last_part
     heavy: bool = True
     deduplicates: bool = True

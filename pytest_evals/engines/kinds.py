@@ -16,6 +16,7 @@ from pytest_evals.engines.model_folder import locate_model
 from pytest_evals.errors import ModelError, SuiteError, did_you_mean
 
 if TYPE_CHECKING:
+    from pytest_evals.engines.model_files import ModelFiles
     from pytest_evals.engines.protocol import Engine, EngineInfo
     from pytest_evals.engines.resources import Footprint
     from pytest_evals.engines.spec import ModelSpec
@@ -110,6 +111,12 @@ def _footprint_of_files(spec: ModelSpec) -> Footprint | None:
     return footprint_of_files(spec.name)
 
 
+def _files(spec: ModelSpec) -> ModelFiles:
+    from pytest_evals.engines.model_files import ModelFiles
+
+    return ModelFiles(spec)
+
+
 # -- scripted: a function of the user's
 
 
@@ -156,6 +163,7 @@ HF = EngineKind(
     locate=locate_model,
     identity=_identity_of_files,
     footprint=_footprint_of_files,
+    files=_files,
     on_each_gpu=True,
     keeps_identity=True,
 )

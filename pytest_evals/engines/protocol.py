@@ -238,6 +238,7 @@ def refusal(request: Request, capabilities: Capabilities) -> Failure | None:
     return Failure(
         "unsupported",
         f"{request.model} cannot honour the generation parameter {beyond[0]!r}; leave it out for this model",
+        beyond[0],
     )
 
 
