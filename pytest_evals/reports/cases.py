@@ -61,14 +61,7 @@ def case_lines(sample: ParsedLine, width: int) -> list[str]:
         if turn.get("reasoning_content"):
             lines += labelled("reasoning", _folded({"reasoning": turn["reasoning_content"]}), width)
         lines += labelled(turn["role"], f"{name}{message_text(turn)}", width)
-    if completion is not None:
-        if completion.get("reasoning"):
-            lines += labelled("reasoning", _folded(completion), width)
-        lines += labelled("text", completion["text"], width)
-        for call in completion.get("tool_calls") or ():
-            lines += labelled("tool call", called(call), width)
-        if completion.get("tool_call_error"):
-            lines += labelled("bad call", completion["tool_call_error"], width)
+    lines += _answer_lines(completion, width) if completion is not None else []
     if prompt is None or completion is None or sample.get("tasks"):
         lines += _own_work(sample, width)
     if sample["error"] is not None:
@@ -77,6 +70,19 @@ def case_lines(sample: ParsedLine, width: int) -> list[str]:
         value = grade["status"] if grade["value"] is None else f"{grade['value']:.4g}"
         reason = f": {grade['reasoning']}" if grade["reasoning"] else ""
         lines += labelled("grade", f"{grade['grader_key']} {value}{reason}", width)
+    return lines
+
+
+def _answer_lines(completion: ParsedLine, width: int) -> list[str]:
+    """Return an answer: its thoughts shortened, its text, its calls of tools."""
+    lines: list[str] = []
+    if completion.get("reasoning"):
+        lines += labelled("reasoning", _folded(completion), width)
+    lines += labelled("text", completion["text"], width)
+    for call in completion.get("tool_calls") or ():
+        lines += labelled("tool call", called(call), width)
+    if completion.get("tool_call_error"):
+        lines += labelled("bad call", completion["tool_call_error"], width)
     return lines
 
 
