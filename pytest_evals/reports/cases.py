@@ -62,7 +62,7 @@ def case_lines(sample: ParsedLine, width: int) -> list[str]:
             lines += labelled("reasoning", _folded({"reasoning": turn["reasoning_content"]}), width)
         lines += labelled(turn["role"], f"{name}{message_text(turn)}", width)
     lines += _answer_lines(completion, width) if completion is not None else []
-    if prompt is None or completion is None or sample.get("tasks"):
+    if prompt is None or sample.get("tasks"):
         lines += _own_work(sample, width)
     if sample["error"] is not None:
         lines += labelled("error", f"{sample['error']['kind']}: {sample['error']['message']}", width)
