@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_evals.engines.kind import EngineKind, EngineOption, Report, one_of, whole_number
-from pytest_evals.engines.model_folder import locate_model
+from pytest_evals.engines.model_folder import complete_model, locate_model
 from pytest_evals.errors import ModelError, SuiteError, did_you_mean
 
 if TYPE_CHECKING:
@@ -70,6 +70,21 @@ def _template(text: str) -> str:
     if not text:
         raise ValueError(text)
     return text
+
+
+def _named(text: str) -> str:
+    if not text.strip("/\\ "):
+        raise ValueError(text)
+    return text
+
+
+_YES = {"true": True, "false": False}
+
+
+def _yes_or_no(text: str) -> bool:
+    if text not in _YES:
+        raise ValueError(text)
+    return _YES[text]
 
 
 def _reasoning(text: str) -> str:
@@ -159,7 +174,14 @@ HF = EngineKind(
         "loop": one_of("auto", "packed", "generate"),
         "replicas": whole_number("auto or a whole number from 1 to 99", 99, auto=True),
         "tp": whole_number("a whole number from 1 to 99", 99),
+        "adapter": EngineOption("the folder or hub name of an adapter", _named, of_prompts=True, path=True),
+        "quantize": one_of("bnb4", "bnb8", "int8"),
+        "tokenizer": EngineOption("the folder or hub name of a tokenizer", _named, path=True),
+        "subfolder": EngineOption("the path of a folder below the model's", _named),
+        "revision": EngineOption("a branch, tag or commit", _named),
+        "remote_code": EngineOption("true or false", _yes_or_no),
     },
+    complete=complete_model,
     locate=locate_model,
     identity=_identity_of_files,
     footprint=_footprint_of_files,

@@ -131,12 +131,16 @@ class EvalSession:
         """Take a finished case. The last report of a case carries it; a rerun replaces what came before."""
         line = getattr(report, "evals", None)
         if line is not None:
-            self._take(line)
+            self._take(report.nodeid, line)
         elif report.when not in ("setup", "call", "teardown") and report.failed:
             self._crashed(report)
 
-    def _take(self, line: str) -> None:
+    def _take(self, nodeid: str, line: str) -> None:
         sample = json.loads(line)
+        last_failed = getattr(self._config.pluginmanager.get_plugin("lfplugin"), "lastfailed", None)
+        if sample["outcome"] == "errored" and last_failed is not None:
+            # Where another case has shown the error, pytest saw this one skipped, and would leave it out of --lf.
+            last_failed[nodeid] = True
         with held():
             self._tally.add(sample)
             self._write(line)
@@ -164,7 +168,7 @@ class EvalSession:
                 from pytest_evals.session.artifact_lines import crashed_line
 
                 message = one_line(str(report.longrepr), 500)
-                self._take(dump(crashed_line(report.nodeid, info, message)))
+                self._take(report.nodeid, dump(crashed_line(report.nodeid, info, message)))
 
     def _write(self, line: str) -> None:
         # By now it may be known of more models what they were loaded as.

@@ -305,6 +305,12 @@ class ProgressLine:
         for replica in self._pool.all_replicas():
             models.setdefault(replica.spec.text, []).append(replica)
         working = [state(copies, now) for copies in models.values() if any(map(_works, copies))]
+        working += [
+            f"{copy.label}: {copy.progress}"
+            for copies in models.values()
+            for copy in copies
+            if copy.state == "starting" and copy.progress
+        ]
         if working:
             tell = self._screen.status if self._screen.live else self._screen.line
             tell(f"evals: {'; '.join(working)}")
