@@ -26,6 +26,7 @@ from pytest_evals.suites.manifest import SuiteManifest
 if TYPE_CHECKING:
     from pytest_evals.artifacts.journal import Journal
     from pytest_evals.baselines.loading import Baseline
+    from pytest_evals.reuse.recorded_run import Recorded
 
 
 def activate(config: pytest.Config) -> None:
@@ -56,10 +57,14 @@ def _activate(config: pytest.Config) -> None:
     config.stash[TIME_LIMIT] = settings.grader_timeout
     config.stash[RUN_CODE] = settings.run_code
     config.stash[CODE_SANDBOX] = (settings.code_sandbox, settings.code_image)
+    recorded = _read_replay(settings.reuse.replay) if settings.reuse.replay else None
+    if recorded is not None and recorded.judge and config.getoption("evals_judge") is None:
+        # Who judged then judges now, so that its answers are known.
+        settings = dataclasses.replace(settings, judge=recorded.judge)
     collection = Collection(settings)
     config.pluginmanager.register(collection, "evals-collection")
-    if settings.reuse.replay:
-        _recast(config, settings.reuse.replay, collection)
+    if settings.reuse.replay and recorded is not None:
+        _recast(config, settings.reuse.replay, recorded, collection)
     if config.getoption("evals_plan"):
         _plan(config, settings, collection)
     elif not config.option.collectonly:
@@ -129,12 +134,21 @@ def _check_workers(config: pytest.Config) -> None:
         )
 
 
-def _recast(config: pytest.Config, replay: Path, collection: Collection) -> None:
+def _read_replay(path: Path) -> Recorded:
+    from pytest_evals.reuse.setup import read_run
+
+    try:
+        return read_run("--evals-replay", path)
+    except EvalsError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def _recast(config: pytest.Config, replay: Path, recorded: Recorded, collection: Collection) -> None:
     from pytest_evals.collection.replay import LeftOut, SuiteCheck, recasts
     from pytest_evals.review.replay import ANSWERS, load_answers
 
     try:
-        collection.recast = recasts(replay)
+        collection.recast = recasts(recorded)
         config.stash[ANSWERS] = load_answers(replay)
     except EvalsError as error:
         raise pytest.UsageError(str(error)) from error
@@ -157,7 +171,7 @@ def _own(
     from pytest_evals.session.gates import GateCheck
     from pytest_evals.session.plugin import EvalSession
     from pytest_evals.session.setup import warm_lines
-    from pytest_evals.session.terminal import ProgressLine, PytestScreen, Terminal
+    from pytest_evals.session.terminal import EqualErrors, ProgressLine, PytestScreen, Terminal
 
     path, journal = artifact
     baseline = read_baseline(settings, config.invocation_params.dir)
@@ -175,6 +189,7 @@ def _own(
     )
     session = EvalSession(config, settings, infos, pool, path, journal, recalled, baseline)
     config.pluginmanager.register(session, "evals-session")
+    config.pluginmanager.register(EqualErrors(infos), "evals-equal-errors")
     config.pluginmanager.register(
         Terminal(config, settings, infos, path, [*recalled.header(), *warm_lines(settings), *programs]),
         "evals-terminal",

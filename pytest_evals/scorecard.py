@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from pytest_evals import statistics
 from pytest_evals.agreement.calibration import Calibration
 from pytest_evals.agreement.raters import Agreement
 from pytest_evals.baselines.comparison import Change
-from pytest_evals.gates import GateResult
+from pytest_evals.gates import GateResult, parse_gate, resolve
+from pytest_evals.scores import corpus
+from pytest_evals.scores.ranking import Ranking, rank_models
 from pytest_evals.scores.records import CaseRecord
 from pytest_evals.scores.score import Score
 from pytest_evals.scores.slices import WeakSlice, weak_slices
 from pytest_evals.text import pluralize
 
-_ALPHA = 0.05
 FailurePlace = tuple[str, str, str]
 """Suite, model and grader of a score."""
 
@@ -151,6 +152,35 @@ def movement(change: Change) -> Movement:
     )
 
 
+def agreeing(movements: Iterable[Movement], gates: Iterable[GateResult]) -> tuple[Movement, ...]:
+    """Return the movements with verdicts that do not contradict the gates that compare the same mean with the baseline.
+
+    A row is tested on both sides and adjusted for all rows, a gate on one side and adjusted for all gates. Where both are about
+    one mean, the gate's test counts: what has regressed is worse, and what is inconclusive for a gate without an allowance is
+    unclear.
+    """
+    movements = tuple(movements)
+    graders: dict[str, list[str]] = {}
+    for each in movements:
+        graders.setdefault(each.suite, []).append(each.grader)
+    found: dict[tuple[str, str, str | None], GateResult] = {}
+    for result in gates:
+        gate = parse_gate(result.gate)
+        if gate.relative and gate.slice is None and gate.statistic in ("mean", "pass_rate") and result.p is not None:
+            place = (result.suite, result.model, resolve(gate, result.suite, graders.get(result.suite, ())))
+            plain = (gate.number, gate.factor) == (0.0, 1.0)
+            if result.verdict == "regressed" or (result.verdict == "inconclusive" and plain):
+                known = found.get(place)
+                found[place] = known if known and known.verdict == "regressed" else result
+    return tuple(_agreeing(each, found.get((each.suite, each.model, each.grader))) for each in movements)
+
+
+def _agreeing(moved: Movement, result: GateResult | None) -> Movement:
+    if result is None:
+        return moved
+    return replace(moved, verdict="worse" if result.verdict == "regressed" else "unclear", p=result.p)
+
+
 @dataclass(frozen=True, slots=True)
 class ScoreCard:
     """Everything that a report shows, already computed."""
@@ -169,6 +199,10 @@ class ScoreCard:
     interruption: str | None = None
     resume: str | None = None
     """The command that goes on with a run which was cut short."""
+    hints: tuple[str, ...] = ()
+    """Commands to run next, for what there is to look at."""
+    wants_baseline: str | None = None
+    """The name of the baseline that gates compare with, where there is none yet."""
     records: tuple[CaseRecord, ...] = ()
     shorts: Mapping[str, str] = field(default_factory=dict)
     """Model -> the name that tables show."""
@@ -180,43 +214,72 @@ class ScoreCard:
     """What the run was compared with."""
     movements: tuple[Movement, ...] = ()
     slices: tuple[WeakSlice, ...] = ()
+    rankings: tuple[Ranking, ...] = ()
+    """Of several models, which is better: graders that gates are on come first."""
     leaders: Mapping[FailurePlace, str] = field(default_factory=dict)
-    """Of several models: ``*`` for the highest mean, ``~`` for those that are not clearly lower."""
+    """Of several models: ``*`` for the best mean, ``~`` for those that are not clearly worse."""
 
 
-def insights(scores: Sequence[Score], records: Sequence[CaseRecord]) -> dict[str, Any]:
-    """Return the fields of a score card that are found in scores and cases."""
-    return {"slices": weak_slices(scores, records), "leaders": leaders(scores)}
+def insights(
+    scores: Sequence[Score], records: Sequence[CaseRecord], gates: Iterable[GateResult] = ()
+) -> dict[str, Any]:
+    """Return the fields of a score card that are found in scores, cases and gates."""
+    asked = _asked_by_gates(gates, scores)
+    lower = _lower_is_better(scores, asked)
+    # Graders that gates are on come first, as those that decide.
+    rankings = sorted(rank_models(scores, lower), key=lambda each: (each.suite, each.grader) not in asked)
+    upwards = [score for score in scores if lower[score.suite, score.grader] is False]
+    return {
+        "slices": weak_slices(upwards, records),
+        "rankings": tuple(rankings),
+        "leaders": {(each.suite, model, each.grader): mark for each in rankings for model, mark in each.marks.items()},
+    }
 
 
-def leaders(scores: Sequence[Score]) -> dict[FailurePlace, str]:
-    """Mark the best models of each suite and grader, compared case by case."""
+# -- Whether more or less of a grader's values is better: without that, no model is the best one and no slice is low.
+
+
+def _lower_is_better(
+    scores: Sequence[Score], asked: Mapping[tuple[str, str], set[bool]]
+) -> dict[tuple[str, str], bool | None]:
+    """Tell it by suite and grader, `None` where it is not known: as gates ask, else by the grades themselves."""
     grouped: dict[tuple[str, str], list[Score]] = {}
     for score in scores:
-        if score.n:
-            grouped.setdefault((score.suite, score.grader), []).append(score)
-    marks: dict[FailurePlace, str] = {}
-    for models in grouped.values():
-        best = max(models, key=lambda score: score.mean or 0.0)
-        others = [score for score in models if score.mean != best.mean]
-        adjusted = statistics.holm([_p_as_good(score, best) for score in others])
-        lower = {score.model for score, p in zip(others, adjusted, strict=True) if p <= _ALPHA}
-        for score in models if len(models) > 1 else ():
-            mark = "*" if score.mean == best.mean else "" if score.model in lower else "~"
-            marks[score.suite, score.model, score.grader] = mark
-    return marks
+        grouped.setdefault((score.suite, score.grader), []).append(score)
+    found: dict[tuple[str, str], bool | None] = {}
+    for place, models in grouped.items():
+        wanted = asked.get(place, set())
+        found[place] = _by_grades(models) if not wanted else None if len(wanted) > 1 else next(iter(wanted))
+    return found
 
 
-def _p_as_good(score: Score, best: Score) -> float:
-    """Return the p value that a model is as good as the best one, of the cases that both have; 1 where it is above there."""
-    own, other = ({case.case_id: case for case in each.cases} for each in (score, best))
-    both = [case_id for case_id in own if case_id in other]
-    difference = statistics.paired_difference(
-        [own[case_id].mean for case_id in both],
-        [other[case_id].mean for case_id in both],
-        score.of_cases([own[case_id] for case_id in both]).clusters,
-    )
-    return 1.0 if difference is None or difference.mean <= 0 else difference.p
+def _asked_by_gates(gates: Iterable[GateResult], scores: Sequence[Score]) -> dict[tuple[str, str], set[bool]]:
+    """Return, by suite and grader, whether its gates ask for a low value."""
+    asked: dict[tuple[str, str], set[bool]] = {}
+    for result in gates:
+        gate = parse_gate(result.gate)
+        graders = dict.fromkeys(score.grader for score in scores if score.suite == result.suite)
+        grader = resolve(gate, result.suite, graders)
+        if grader and gate.comparison != "==" and gate.statistic not in _OF_THE_MEASUREMENT:
+            asked.setdefault((result.suite, grader), set()).add(gate.comparison.startswith("<"))
+    return asked
+
+
+_OF_THE_MEASUREMENT = ("coverage", "stderr", "count", "rate")
+"""Statistics that say how good the measurement is, not the model."""
+
+
+def _by_grades(scores: Sequence[Score]) -> bool | None:
+    """A metric of loss says that less is better; verdicts, declared bounds and shares mean that more is."""
+    kinds = {part.kind for score in scores for case in score.cases for part in case.parts}
+    if kinds:
+        return all(map(corpus.lower_is_better, kinds))
+    return False if all(map(_is_graded_upwards, scores)) else None
+
+
+def _is_graded_upwards(score: Score) -> bool:
+    declared = score.bounds is not None and math.isfinite(score.bounds[1])
+    return score.has_verdicts or declared or all(0 <= value <= 1 for value in score.values)
 
 
 def make_ledger(collected: int, records: Sequence[CaseRecord]) -> Ledger:

@@ -85,6 +85,12 @@ def one_line(text: str, limit: int = 160) -> str:
     return f"{flat[: limit - 3]}..." if len(flat) > limit or len(text) > limit + 1 else flat
 
 
+def last_line(text: str, limit: int = 160) -> str:
+    """Return the end of a text as `one_line` returns its beginning: what was asked mostly stands at the end of a prompt."""
+    flat = _LINE_BREAKS.sub(" ", sanitize(text[-(limit + 1) :])).strip()
+    return f"...{flat[3 - limit :]}" if len(flat) > limit or len(text) > limit + 1 else flat
+
+
 def quoted(text: str, limit: int = 160) -> str:
     """Return ``text`` in quotes on one line, cut to ``limit`` characters, with everything unprintable escaped."""
     return repr(text if len(text) <= limit else f"{text[: limit - 3]}...")

@@ -43,6 +43,14 @@ def locate(written: str | Path, here: Path | None = None, artifacts: Path | None
     raise ArtifactError(_nothing(str(written), path, folder, here))
 
 
+def none_yet(written: str, here: Path, artifacts: Path) -> bool:
+    """Tell whether ``written`` is the name of a baseline, or ``latest``, and none has been made so far, as before a first run."""
+    if _LATEST.fullmatch(written):
+        return not any(True for pattern in ("*.jsonl", "*.jsonl.gz") for _ in artifacts.glob(pattern))
+    named = _NAME.fullmatch(written) and not written.endswith((".jsonl", ".jsonl.gz", ".py", ".json"))
+    return bool(named) and not (here / written).exists() and not baseline_names(find_baselines(here))
+
+
 def _nothing(written: str, path: Path, baselines: Path, here: Path) -> str:
     """Say that there is no such run, and which one may be meant."""
     names = baseline_names(baselines)

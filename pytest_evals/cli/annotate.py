@@ -49,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pytest_evals.artifacts.reader import ArtifactReader
     from pytest_evals.cli.common import find_run
     from pytest_evals.errors import ArtifactError
+    from pytest_evals.reuse.command import RunCommand
     from pytest_evals.review.server import AnnotationServer
 
     path = find_run(arguments.run_name)
@@ -78,7 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
         f"{done} of {asked} questions answered by {desk.reviewer}, kept in {book.path}",
         *desk.agreement(),
     ]
-    say(["", *lines, f"grade with them: pytest --evals --evals-replay {path}"])
+    command = RunCommand.of_run(artifact.run, path)
+    say(["", *lines, *([f"grade with them: {command.replay()}"] if command else [])])
     return 0
 
 

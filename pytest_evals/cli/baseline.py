@@ -69,11 +69,13 @@ def set_(arguments: argparse.Namespace) -> int:
     from pytest_evals.baselines.loading import set_baseline
     from pytest_evals.cli.common import find_run
     from pytest_evals.reports.formatting import wrap_text
+    from pytest_evals.reuse.command import RunCommand
 
     path = find_run(arguments.run_name)
+    artifact = ArtifactReader(path)
     done = set_baseline(
         arguments.name,
-        ArtifactReader(path),
+        artifact,
         find_baselines(Path.cwd()),
         texts=arguments.texts,
         allow_partial=arguments.allow_partial,
@@ -85,8 +87,10 @@ def set_(arguments: argparse.Namespace) -> int:
     said += [errored] if done.errored else []
     said += [f"as they were: {', '.join(done.kept)}, which this run does not have"] if done.kept else []
     said += [f"gone from it: {pluralize(done.gone, 'case')}"] if done.gone else []
-    said += [f"commit it, and compare with it: pytest --evals --evals-baseline {arguments.name}"]
     say(line for text in said for line in wrap_text(text, width()))
+    command = RunCommand.of_run(artifact.run, path)
+    # In one piece, to be pasted.
+    say([f"commit it, and compare with it: {command.compare_with(arguments.name)}"] if command else [])
     return 0
 
 

@@ -19,7 +19,7 @@ exit status:
 
 examples:
   pytest-evals show                    the newest run in .evals
-  pytest-evals show run.jsonl -v       a line for each case, too
+  pytest-evals show run.jsonl -v       each case with its answer, too
   pytest-evals show run.jsonl --check
 """
 
@@ -28,7 +28,12 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
     parser = subcommand(subparsers, "show", run, "print the score card of a recorded run", DETAILS)
     add_run(parser)
-    parser.add_argument("-v", "--verbose", action="store_true", help="add a line for each case")
+    parser.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="show each case with its answer and grades, every gate and every score",
+    )
     parser.add_argument("--check", action="store_true", help="exit with 1 if a gate failed or the run was interrupted")
     add_json(parser)
 
@@ -47,7 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
         say_json(as_data(artifact, card))
     else:
         say([*run_lines(artifact.run, width()), ""])
-        say(score_card_lines(card, width(), int(arguments.verbose)))
+        samples = artifact.samples() if arguments.verbose else ()
+        say(score_card_lines(card, width(), int(arguments.verbose), samples))
     failed = not artifact.complete or any(gate.fails for gate in card.gates)
     return int(arguments.check and failed)
 

@@ -12,8 +12,10 @@ import pytest
 from pytest_evals.collection.closure import RequestedFixtures
 from pytest_evals.collection.item import RECORDED, CaseKey
 from pytest_evals.engines.embedded import EMBEDDED
+from pytest_evals.engines.short_names import short_names
 from pytest_evals.engines.spec import ModelSpec, parse_spec, spec_of_record
 from pytest_evals.errors import EvalsError, SuiteError
+from pytest_evals.hashing import slug
 from pytest_evals.media.parts import media_of
 from pytest_evals.settings import Settings, model_text
 from pytest_evals.suites.declaration import EvalDeclaration
@@ -45,10 +47,10 @@ def case_keys(suite: Suite, models: Sequence[str], asked: RequestedFixtures, whe
     return [*keys, *(CaseKey(prepared.case.id, model) for model in models for prepared in open_cases)]
 
 
-def item_ids(keys: Sequence[CaseKey], models: Sequence[str], root: Path) -> list[str]:
+def item_ids(keys: Sequence[CaseKey], models: Sequence[str]) -> list[str]:
     """Return the ids of items: those of their cases, with the model's short name where there are several."""
-    shorts = short_names(models, root) if len(models) > 1 else {}
-    return [f"{key.case_id}-{shorts[key.model]}" if key.model in shorts else key.case_id for key in keys]
+    names = id_names(models) if len(models) > 1 else {}
+    return [f"{key.case_id}-{names[key.model]}" if key.model in names else key.case_id for key in keys]
 
 
 def asked_by(suite: Suite, settings: Settings, models: Sequence[str]) -> str:
@@ -151,13 +153,13 @@ def check_abilities(
             )
 
 
-def short_names(models: Sequence[str], root: Path) -> dict[str | None, str]:
-    """Return a name for each model, for ids; equal ones are numbered."""
+def id_names(models: Sequence[str]) -> dict[str | None, str]:
+    """Return what ids call each model: its short name, with characters that ids can have. Equal ones are numbered."""
     names: dict[str | None, str] = {}
-    for model in models:
-        short = spec_of_record(model, root).short
-        taken = sum(name == short or name.startswith(f"{short}-") for name in names.values())
-        names[model] = f"{short}-{taken + 1}" if taken else short
+    for model, short in short_names(models).items():
+        name = slug(short)
+        taken = sum(each == name or each.startswith(f"{name}-") for each in names.values())
+        names[model] = f"{name}-{taken + 1}" if name in names.values() else name
     return names
 
 

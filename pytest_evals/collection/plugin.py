@@ -124,7 +124,7 @@ class Collection:
                 check_recorded(suite, keys, info.recorded_beside, where)
         check_abilities(suite, keys, asked, self._settings, where)
         self._announce(keys, asked)
-        ids = item_ids(keys, models, self._settings.root)
+        ids = item_ids(keys, models)
         keys, ids = repeated(keys, ids, self._counts(keys, suite, info, asked))
         if labels.values and asked.completion and any(key.model != RECORDED for key in keys):
             info.note(

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_evals.collection.item import EVAL, RECORDED
 from pytest_evals.collection.parametrize import RecordedParametrization
-from pytest_evals.reuse.setup import read_run
+from pytest_evals.reuse.recorded_run import Recorded
 from pytest_evals.suites.manifest import SuiteManifest
 
 
-def recasts(path: Path) -> dict[str, RecordedParametrization]:
-    """Return the suites of a recorded run, by name. Raises `ArtifactError`."""
-    recorded = read_run("--evals-replay", path)
+def recasts(recorded: Recorded) -> dict[str, RecordedParametrization]:
+    """Return the suites of a recorded run, by name."""
     return {
         suite: RecordedParametrization(
             tuple(model for model in recorded.models(suite) if model != RECORDED), recorded.repeats(suite)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pytest_evals import statistics
 from pytest_evals.baselines.comparison import resampled_corpora, rounded_up
@@ -21,6 +22,7 @@ from pytest_evals.scores.records import CaseRecord
 from pytest_evals.scores.score import Score
 from pytest_evals.statistics.bootstrap import resampled_quantiles
 from pytest_evals.statistics.comparison import is_binary, mcnemar_tail, mean_tail
+from pytest_evals.text import pluralize
 
 ALPHA = 0.05
 """How often, at most, a run that changed nothing has any gate that regressed."""
@@ -78,6 +80,22 @@ def compare(
     return _estimated(gate, _matched(now, was), suite=suite, model=model, left=_left_out(joined, len(pairs), gate))
 
 
+def not_compared(
+    gate: Gate, suite: str, model: str, name: str, records: Sequence[CaseRecord], *, budget: bool = False
+) -> BaselineTest:
+    """Return the verdict where there is no baseline yet, as in the first run: there is nothing to judge."""
+    chosen = [record for record in records if in_slice(record, gate.slice)]
+    score = score_of(suite, model, name, chosen, budget=budget)
+    value = value_of(score, gate.statistic)
+    found = "" if value is None else f", {value:.4g} now"
+    return BaselineTest(
+        GateResult(gate.text, suite, model, "not judged", value, score.n, score.applicable, f"{NO_BASELINE}{found}")
+    )
+
+
+NO_BASELINE = "no baseline to compare with yet"
+
+
 def _matched(now: Score, was: Score) -> tuple[Score, Score]:
     """Return both scores over the cases that have a grade in both."""
     after, before = ({case.case_id: case for case in score.cases} for score in (now, was))
@@ -91,7 +109,6 @@ def _estimated(gate: Gate, scores: tuple[Score, Score], *, suite: str, model: st
     if value is None or before is None:
         reason = f"no case has a grade in both runs{left}"
         return BaselineTest(GateResult(gate.text, suite, model, "not judged", value, now.n, now.applicable, reason))
-    below = gate.comparison.startswith(">")
     found = f"{value:.4g} against {before:.4g}"
     if gate.meets(value, before):
         reason = f"{found}: {value - before:+.4g} (n={len(now.cases)}{left})"
@@ -104,15 +121,30 @@ def _estimated(gate: Gate, scores: tuple[Score, Score], *, suite: str, model: st
     if gate.statistic == "corpus" or percentile_of(gate.statistic) is not None:
         return BaselineTest(result, *_resampled(gate, now, was), short, len(now.cases))
     after, former = _per_case(now, gate.statistic), _per_case(was, gate.statistic)
-    if gate.factor == 1 and gate.number == 0 and is_binary(former, after, now.clusters):
-        better = sum(new > old for old, new in zip(former, after, strict=True))
-        worse = sum(new < old for old, new in zip(former, after, strict=True))
-        p = mcnemar_tail(better, worse) if below else mcnemar_tail(worse, better)
-    else:
-        p = mean_tail(_differences(gate, former, after), now.clusters, "below" if below else "above")
+    p = _p(gate, former, after, now.clusters)
+    if _allows(gate, before):
+        # Who falls short of an allowance falls short of none: it can only be harder to show.
+        p = max(p, _p(replace(gate, number=0.0, factor=1.0), former, after, now.clusters))
     estimate = statistics.estimate_mean(_differences(gate, former, after), now.clusters)
     error = estimate.stderr if estimate else None
     return BaselineTest(result, p, None if error is None else error * math.sqrt(len(after)), short, len(after))
+
+
+def _p(gate: Gate, before: Sequence[float], after: Sequence[float], clusters: Sequence[str] | None) -> float:
+    """Return the one-sided p that the bound is met: of McNemar's exact test where cases are right or wrong and the bound is what
+    the baseline has, else of the t test of what each case is above its bound.
+    """
+    below = gate.comparison.startswith(">")
+    if gate.factor == 1 and gate.number == 0 and is_binary(before, after, clusters):
+        better = sum(new > old for old, new in zip(before, after, strict=True))
+        worse = sum(new < old for old, new in zip(before, after, strict=True))
+        return mcnemar_tail(better, worse) if below else mcnemar_tail(worse, better)
+    return mean_tail(_differences(gate, before, after), clusters, "below" if below else "above")
+
+
+def _allows(gate: Gate, before: float) -> bool:
+    """Tell whether the bound is easier to meet than what the baseline has."""
+    return gate.bound(before) < before if gate.comparison.startswith(">") else gate.bound(before) > before
 
 
 def _differences(gate: Gate, before: Sequence[float], after: Sequence[float]) -> list[float]:
@@ -144,8 +176,16 @@ def _resampled(gate: Gate, now: Score, was: Score) -> tuple[float, float | None]
         runs = [[case.values for case in score.cases] for score in (now, was)]
         drawn = resampled_quantiles(runs, percentile_of(gate.statistic) or 0.0, labels)
     excess = drawn[:, 0] - gate.number - gate.factor * drawn[:, 1]
-    met = int((excess >= 0).sum() if gate.comparison.startswith(">") else (excess <= 0).sum())
-    return (met + 1) / (len(drawn) + 1), float(excess.std()) * math.sqrt(len(now.cases))
+    upwards = gate.comparison.startswith(">")
+
+    def met(above: Any) -> int:
+        return int((above >= 0).sum() if upwards else (above <= 0).sum())
+
+    most = met(excess)
+    before = value_of(was, gate.statistic)
+    if before is not None and _allows(gate, before):
+        most = max(most, met(drawn[:, 0] - drawn[:, 1]))
+    return (most + 1) / (len(drawn) + 1), float(excess.std()) * math.sqrt(len(now.cases))
 
 
 def _no_pairs(joined: Joined, absent: str) -> str:
@@ -186,7 +226,7 @@ def _verdict(comparison: BaselineTest, p: float, family: int) -> GateResult:
     if p <= ALPHA:
         return replace(result, verdict="regressed", p=p, reason=f"{result.reason}; {told}")
     more = _more_cases(comparison, p)
-    advice = "more cases would tell" if more is None else f"about {more:,} more cases would tell"
+    advice = "more cases would tell" if more is None else f"about {pluralize(more, 'more case')} would tell"
     return replace(result, p=p, more_cases=more, reason=f"{result.reason}; {told}, {advice}")
 
 

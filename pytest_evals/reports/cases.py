@@ -61,14 +61,9 @@ def case_lines(sample: ParsedLine, width: int) -> list[str]:
         if turn.get("reasoning_content"):
             lines += labelled("reasoning", _folded({"reasoning": turn["reasoning_content"]}), width)
         lines += labelled(turn["role"], f"{name}{message_text(turn)}", width)
-    if completion is not None:
-        if completion.get("reasoning"):
-            lines += labelled("reasoning", _folded(completion), width)
-        lines += labelled("text", completion["text"], width)
-        for call in completion.get("tool_calls") or ():
-            lines += labelled("tool call", called(call), width)
-        if completion.get("tool_call_error"):
-            lines += labelled("bad call", completion["tool_call_error"], width)
+    lines += _answer_lines(completion, width) if completion is not None else []
+    if prompt is None or sample.get("tasks"):
+        lines += _own_work(sample, width)
     if sample["error"] is not None:
         lines += labelled("error", f"{sample['error']['kind']}: {sample['error']['message']}", width)
     for grade in sample["grades"]:
@@ -76,6 +71,91 @@ def case_lines(sample: ParsedLine, width: int) -> list[str]:
         reason = f": {grade['reasoning']}" if grade["reasoning"] else ""
         lines += labelled("grade", f"{grade['grader_key']} {value}{reason}", width)
     return lines
+
+
+def _answer_lines(completion: ParsedLine, width: int) -> list[str]:
+    """Return an answer: its thoughts shortened, its text, its calls of tools."""
+    lines: list[str] = []
+    if completion.get("reasoning"):
+        lines += labelled("reasoning", _folded(completion), width)
+    lines += labelled("text", completion["text"], width)
+    for call in completion.get("tool_calls") or ():
+        lines += labelled("tool call", called(call), width)
+    if completion.get("tool_call_error"):
+        lines += labelled("bad call", completion["tool_call_error"], width)
+    return lines
+
+
+def _own_work(sample: ParsedLine, width: int) -> list[str]:
+    """Return what a case did beside the default turn: its row, results of its tasks, calls."""
+    lines = labelled("row", row_text(sample), width) if row_text(sample) else []
+    for name, text in task_texts(sample):
+        lines += labelled(name, one_line(text, _LONGEST), width)
+    for text in call_texts(sample):
+        lines += labelled("call", one_line(text, _LONGEST), width)
+    return lines
+
+
+_LONGEST = 1000
+
+
+# -- A case in few words, and those parts of it that have no default turn: row, results of tasks, calls.
+
+ASKED = "asked"
+
+
+def case_texts(sample: ParsedLine) -> list[tuple[str, str]]:
+    """Return what a case was about, each with a name: what was asked (else its row), the answer (else results of its tasks), an
+    error, the grades.
+    """
+    prompt, completion = prompt_of(sample), sample["interaction"]["completion"]
+    texts = [("row", row_text(sample))] if prompt is None else [(ASKED, prompt)]
+    if completion is not None:
+        calls = [called(call) for call in completion.get("tool_calls") or ()]
+        texts.append(("answered", "; ".join([completion["text"], *calls] if completion["text"] else calls)))
+    else:
+        texts += task_texts(sample)
+    if sample["error"] is not None:
+        texts.append(("error", f"{sample['error']['kind']}: {sample['error']['message']}"))
+    if sample["grades"]:
+        texts.append(("grades", "; ".join(map(_grade_text, sample["grades"]))))
+    return [(name, text) for name, text in texts if text or name == "answered"]
+
+
+def _grade_text(grade: ParsedLine) -> str:
+    """Return a grade, with its reason where it did not pass."""
+    value = grade["status"] if grade["value"] is None else f"{grade['value']:.4g}"
+    wrong = grade["passed"] is False or grade["status"] != "graded"
+    return f"{grade['grader_key']} {value}" + (f" ({grade['reasoning']})" if wrong and grade["reasoning"] else "")
+
+
+def row_text(sample: Mapping[str, Any]) -> str:
+    """Return the fields of a case's row."""
+    fields = sample["interaction"].get("metadata") or {}
+    return ", ".join(f"{name}={_plain(value)}" for name, value in fields.items())
+
+
+def task_texts(sample: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the results of the tasks of a case, by their names."""
+    return [(name, _plain(result)) for name, result in (sample.get("tasks") or {}).items()]
+
+
+def call_texts(sample: Mapping[str, Any]) -> list[str]:
+    """Return the calls of models that tasks, graders and the test made: who asked which model, and what came."""
+    return [f"{call['by']} asked {call['model']}: {_came(call)}" for call in sample.get("calls") or ()]
+
+
+def _came(call: ParsedLine) -> str:
+    if call.get("error"):
+        return f"{call['error']['kind']} error: {call['error']['message']}"
+    if call.get("text") is not None:
+        return str(call["text"])
+    likely = call.get("likelihoods")
+    return f"likelihoods of {pluralize(len(likely), 'text')}" if likely else "nothing waited for the answer"
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else dump_value(value)
 
 
 def _turns(thread: Sequence[ParsedLine], completion: ParsedLine | None) -> list[ParsedLine]:

@@ -8,6 +8,7 @@ from pytest_evals.artifacts.query import prompt_of
 from pytest_evals.artifacts.validation import ParsedLine
 from pytest_evals.baselines.comparison import Change, Comparison, Flip
 from pytest_evals.reports import formatting
+from pytest_evals.reports.cases import row_text, task_texts
 from pytest_evals.reports.formatting import Column, fitted_table, labelled, without_repeats, wrap_text
 from pytest_evals.text import one_line
 
@@ -72,6 +73,8 @@ def flip_texts(flip: Flip, before: Texts, after: Texts, width: int) -> list[str]
     lines = [one_line(head, max(width, 20))]
     if shown and (prompt := prompt_of(shown)) is not None:
         lines += labelled("prompt", prompt, width)
+    elif shown and row_text(shown):
+        lines += labelled("row", row_text(shown), width)
     for name, samples in (("before", was), ("after", now)):
         for sample in samples:
             repeat = f" r{sample['repeat']}" if sample and len(samples) > 1 else ""
@@ -81,10 +84,17 @@ def flip_texts(flip: Flip, before: Texts, after: Texts, width: int) -> list[str]
     return lines
 
 
+_NOT_KEPT = "(its text is not kept in the baseline)"
+
+
 def _answer(sample: ParsedLine | None) -> str:
-    if sample is None or not sample["interaction"]["thread"]:
-        return "(its text is not kept in the baseline)"
-    completion = sample["interaction"]["completion"]
+    if sample is None:
+        return _NOT_KEPT
+    completion, results = sample["interaction"]["completion"], task_texts(sample)
+    if completion is None and results and not sample["error"]:
+        return "\n".join(f"{name}: {text}" for name, text in results)
+    if not sample["interaction"]["thread"]:
+        return _NOT_KEPT
     if completion is None:
         return f"(no completion: {sample['error']['message']})" if sample["error"] else "(no completion)"
     return str(completion["text"])

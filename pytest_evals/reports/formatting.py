@@ -25,7 +25,10 @@ class Column:
 
 
 def fitted_table(columns: Sequence[Column], width: int) -> list[str]:
-    """Return the lines of a table of at most ``width`` characters, if that is possible at all."""
+    """Return the lines of a table of at most ``width`` characters, if that is possible at all; below it, the names of columns for
+    which there was no room.
+    """
+    names = [column.name for column in columns]
     columns = [
         Column(column.name, [one_line(cell, 500) for cell in column.cells], column.numeric, column.rank)
         for column in columns
@@ -44,7 +47,14 @@ def fitted_table(columns: Sequence[Column], width: int) -> list[str]:
         target = max(_width(widest) - (max(map(len, lines)) - width), *others, _NARROWEST)
         limit = min(target, _width(widest) - 1)
         columns = [_shortened(column, limit) if column is widest else column for column in columns]
-    return lines
+    kept = {column.name for column in columns}
+    left_out = [name for name in names if name not in kept]
+    return [*lines, *not_shown(left_out, width)]
+
+
+def not_shown(names: Sequence[str], width: int) -> list[str]:
+    """Name the columns for which a table has no room; nothing where there are none."""
+    return [line.text for line in wrapped_lines(f"no room for: {', '.join(names)}", width)] if names else []
 
 
 def _width(column: Column) -> int:

@@ -13,6 +13,8 @@ from pytest_evals.collection.location import Location
 from pytest_evals.gates import GateResult
 from pytest_evals.reports import formatting
 from pytest_evals.reports.agreement import agreement_texts, calibration_texts
+from pytest_evals.reports.grid import Grid, grids, single_model_scores, ungraded_lines
+from pytest_evals.reports.ranking import ranking_sentences
 from pytest_evals.reports.scores import insight_lines, legend
 from pytest_evals.scorecard import Ledger, Movement, ScoreCard
 from pytest_evals.scores.score import Score
@@ -52,9 +54,12 @@ def summary_markdown(card: ScoreCard, excerpts: Sequence[Excerpt], limit: int = 
     shown = [gate for gate in card.gates if gate not in folded]
     blocks = [
         Block([f"### Evals: {verdict(card)}"]),
+        Block([f"**{for_markdown(text)}**\n" for text in ranking_sentences(card)]),
         _gates(shown, card, several=several),
         _folded(_gates(folded, card, several=several), f"{pluralize(len(folded), 'gate')} met"),
-        _scores(card, several=several),
+        *(_grid(grid, card) for grid in grids(card.scores)),
+        _scores(card, single_model_scores(card.scores)),
+        _changes(card, grids(card.scores)),
         Block([_ledger(card.ledger)]),
         Block([f"- {note}" for note in _notes(card)]),
         *(_cases(excerpts, card, outcome) for outcome in ("errored", "failed", "missed")),
@@ -134,13 +139,38 @@ def _where(gate: GateResult, card: ScoreCard, *, several: bool) -> str:
     return for_markdown(", ".join([gate.suite, *model]))
 
 
-def _scores(card: ScoreCard, *, several: bool) -> Block:
+def _grid(grid: Grid, card: ScoreCard) -> Block:
+    """Return models beside each other: a row for each grader."""
+    rows = []
+    for row in grid.rows:
+        if not row.scores:
+            rows.append(_row(f"**{for_markdown(row.label)}**", "", *([""] * len(grid.models))))
+            continue
+        cells = [_grid_cell(row.scores.get(model), card, corpus=row.corpus) for model in grid.models]
+        rows.append(_row(for_markdown(row.label), row.n, *cells))
+    heads = [for_markdown(card.shorts.get(model, model)) for model in grid.models]
+    return _table(["mean, 95% interval", "n", *heads], rows, 1)
+
+
+def _grid_cell(score: Score | None, card: ScoreCard, *, corpus: bool) -> str:
+    if score is None:
+        return formatting.ABSENT
+    if corpus:
+        return formatting.value(score.corpus)
+    mark = for_markdown(card.leaders.get((score.suite, score.model, score.grader), ""))
+    interval = _interval(score)
+    shown = f" ({interval})" if interval != formatting.ABSENT else ""
+    return f"{mark} {formatting.value(score.mean)}{shown}".strip()
+
+
+def _scores(card: ScoreCard, scores: Sequence[Score]) -> Block:
+    """Return the scores of suites with one model each: a row for each grader."""
     extra = [
         (title, name)
         for title, name in (("errors", "errors"), ("pending", "pending"), ("n/a", "not_applicable"))
-        if any(getattr(score, name) for score in card.scores)
+        if any(getattr(score, name) for score in scores)
     ]
-    marks = {place: for_markdown(mark) for place, mark in card.leaders.items()}
+    several = len({score.model for score in scores}) > 1
     moved = {(each.suite, each.model, each.grader): each for each in card.movements}
     change = ["change", "since the baseline"] if moved else []
     rows = [
@@ -149,13 +179,13 @@ def _scores(card: ScoreCard, *, several: bool) -> Block:
             *([for_markdown(card.shorts.get(score.model, score.model))] if several else []),
             for_markdown(score.grader),
             f"{score.n}/{score.applicable}",
-            f"{marks.get((score.suite, score.model, score.grader), '')} {formatting.value(score.mean)}".strip(),
+            formatting.value(score.mean),
             _interval(score),
             *_moved(moved, score),
             formatting.percent(score.pass_rate),
             *(str(getattr(score, name) or "") for _, name in extra),
         )
-        for score in card.scores
+        for score in scores
     ]
     model = ["model"] if several else []
     return _table(
@@ -163,6 +193,22 @@ def _scores(card: ScoreCard, *, several: bool) -> Block:
         rows,
         2 + len(model),
     )
+
+
+def _changes(card: ScoreCard, compared: Sequence[Grid]) -> Block:
+    """Return what changed since the baseline of models that stand beside each other."""
+    moved = {(each.suite, each.model, each.grader): each for each in card.movements}
+    scores = [score for grid in compared for row in grid.rows if not row.corpus for score in row.scores.values()]
+    rows = [
+        _row(
+            for_markdown(score.suite),
+            for_markdown(score.grader),
+            for_markdown(card.shorts.get(score.model, score.model)),
+            *_moved(moved, score),
+        )
+        for score in (scores if moved else ())
+    ]
+    return _table(["suite", "grader", "model", "change", "since the baseline"], rows, 3)
 
 
 def _interval(score: Score) -> str:
@@ -207,7 +253,8 @@ def _notes(card: ScoreCard) -> list[str]:
     interrupted = [f"interrupted: {card.interruption}"] if card.interruption else []
     trust = [text for made in card.calibrations for text in calibration_texts(made, card.shorts)]
     trust += agreement_texts(card.agreements, whole=False)
-    said = [*interrupted, *legend(card), *insight_lines(card), *trust, *card.notes]
+    lost = [text for grid in grids(card.scores) for text in ungraded_lines(grid, card.shorts)]
+    said = [*interrupted, *lost, *legend(card), *insight_lines(card), *trust, *card.notes]
     return [*map(for_markdown, said), *([f"artifact: {for_markdown_code(card.artifact)}"] if card.artifact else [])]
 
 

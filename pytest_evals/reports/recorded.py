@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from typing import Any
 
 from pytest_evals.agreement.calibration import Calibration
@@ -11,10 +11,11 @@ from pytest_evals.agreement.raters import Agreement, agreements
 from pytest_evals.artifacts.reader import ArtifactReader
 from pytest_evals.artifacts.sample import to_record
 from pytest_evals.artifacts.validation import ParsedLine
+from pytest_evals.engines.short_names import short_names
 from pytest_evals.errors import ArtifactError
 from pytest_evals.gates import GateResult
 from pytest_evals.redaction import masked_run
-from pytest_evals.reuse.command import command_of_run
+from pytest_evals.reuse.command import RunCommand, hints
 from pytest_evals.scorecard import (
     Ledger,
     ModelUse,
@@ -44,9 +45,11 @@ def card_of_artifact(artifact: ArtifactReader) -> ScoreCard:
     baseline = (summary or {}).get("baseline") or {}
     limit = artifact.run["options"].get("limit")
     apart = 0 if artifact.complete else sum(1 for _ in artifact.answers())
-    return ScoreCard(
+    gates = tuple(_from_row(GateResult, row) for row in summary["gates"]) if summary else ()
+    command = RunCommand.of_run(masked_run(artifact.run), artifact.path)
+    card = ScoreCard(
         scores=tuple(scores),
-        gates=tuple(_from_row(GateResult, row) for row in summary["gates"]) if summary else (),
+        gates=gates,
         ledger=_from_row(Ledger, summary["ledger"]) if summary else make_ledger(len(records), records),
         uses=tuple(_from_row(ModelUse, use) for use in summary["throughput"].get("models", ())) if summary else (),
         notes=(
@@ -57,15 +60,16 @@ def card_of_artifact(artifact: ArtifactReader) -> ScoreCard:
         audit=summary.get("audit") if summary else None,
         artifact=str(artifact.path),
         interruption=_interruption(summary, len(records)),
-        resume=None if artifact.complete else command_of_run(masked_run(artifact.run), artifact.path),
+        resume=command.resume() if command and not artifact.complete else None,
         records=records,
         shorts=short_names(record.model for record in records),
         calibrations=tuple(map(Calibration.from_dict, summary.get("calibrations", ()))) if summary else (),
         agreements=_agreements(summary, records),
         baseline=baseline.get("run"),
         movements=tuple(_from_row(Movement, row) for row in baseline.get("movements", ())),
-        **insights(scores, records),
+        **insights(scores, records, gates),
     )
+    return replace(card, hints=tuple(hints(card, command)) if command else ())
 
 
 def _agreements(summary: ParsedLine | None, records: Sequence[CaseRecord]) -> tuple[Agreement, ...]:
@@ -94,11 +98,3 @@ def _interruption(summary: ParsedLine | None, recorded: int) -> str | None:
     if summary is None:
         return f"the run did not end (it was killed, or still goes on); recorded: {pluralize(recorded, 'case')}; no gate was judged"
     return None if summary["complete"] else summary["interruption"] or "before its end"
-
-
-def short_names(models: Iterable[str]) -> dict[str, str]:
-    """Return the last part of each model's name; the whole name where that would be the same for several."""
-    shorts = {model: model.partition("?")[0].rstrip("/").rpartition("/")[2].rpartition(":")[2] for model in models}
-    return {
-        model: short if short and list(shorts.values()).count(short) == 1 else model for model, short in shorts.items()
-    }

@@ -1,4 +1,4 @@
-"""The table of scores, and what scores tell beside their means."""
+"""The tables of scores, and what scores tell beside their means."""
 
 from __future__ import annotations
 
@@ -6,27 +6,48 @@ import math
 from collections.abc import Sequence
 
 from pytest_evals.reports import formatting
-from pytest_evals.reports.formatting import Column, fitted_table, without_repeats
-from pytest_evals.scorecard import Movement, ScoreCard
+from pytest_evals.reports.formatting import Column, fitted_table, without_repeats, wrapped_lines
+from pytest_evals.reports.grid import INTERVAL, grid_lines, grids, single_model_scores, ungraded_lines
+from pytest_evals.scorecard import FailurePlace, Movement, ScoreCard
 from pytest_evals.scores.score import Score
 from pytest_evals.scores.slices import WeakSlice
 from pytest_evals.text import pluralize
 
-_INTERVAL = "95% interval"
 _MOST_NAMES = 5
 _MOST_LINES = 3
 
 
-def score_table(card: ScoreCard, width: int) -> list[str]:
+def score_tables(card: ScoreCard, width: int, *, whole: bool = False) -> list[list[str]]:
+    """Return the tables of scores: models beside each other where a suite has several, else a row for each grader. ``whole`` adds a
+    row for each grader and model, with all that there is to say.
+    """
+    if not card.scores:
+        return [["no grader was used"]]
+    compared = grids(card.scores)
+    single = single_model_scores(card.scores)
+    tables = [_score_table(card, single, width)] if single else []
+    tables += [
+        [*grid_lines(grid, card, width), *_wrapped(ungraded_lines(grid, card.shorts), width)] for grid in compared
+    ]
+    several = [score for score in card.scores if score not in single]
+    if several and whole:
+        tables.append(_score_table(card, several, width))
+    elif several and card.movements:
+        tables.append(_change_table(card, several, width))
+    return tables
+
+
+def _wrapped(texts: Sequence[str], width: int) -> list[str]:
+    return [line.text for text in texts for line in wrapped_lines(text, width)]
+
+
+def _score_table(card: ScoreCard, scores: Sequence[Score], width: int) -> list[str]:
     """Return the table with as many columns as fit: names, count, mean and change always stay."""
-    scores = card.scores
-    if not scores:
-        return ["no grader was used"]
-    marks = [card.leaders.get((score.suite, score.model, score.grader), "") for score in scores]
+    marks = [card.leaders.get(_place(score), "") for score in scores]
     corpus = ["" if score.corpus is None else formatting.value(score.corpus) for score in scores]
     columns = [
         Column("suite", without_repeats([score.suite for score in scores])),
-        *_models(card),
+        *_models(card, scores),
         Column("grader", [score.grader for score in scores]),
         Column("n", [f"{score.n}/{score.applicable}" for score in scores], numeric=True),
         Column(
@@ -34,9 +55,9 @@ def score_table(card: ScoreCard, width: int) -> list[str]:
             [f"{mark} {formatting.value(score.mean)}".lstrip() for mark, score in zip(marks, scores, strict=True)],
             numeric=True,
         ),
-        Column(_INTERVAL, [formatting.interval(score.interval) for score in scores], numeric=True, rank=3),
+        Column(INTERVAL, [formatting.interval(score.interval) for score in scores], numeric=True, rank=3),
         *([Column("corpus", corpus, numeric=True)] if any(corpus) else []),
-        *_moved(card),
+        *_moved(card, scores),
         Column("passed", [formatting.percent(score.pass_rate) for score in scores], numeric=True, rank=6),
         Column("min", [formatting.value(min(score.values, default=None)) for score in scores], numeric=True, rank=8),
         Column("max", [formatting.value(max(score.values, default=None)) for score in scores], numeric=True, rank=9),
@@ -47,17 +68,17 @@ def score_table(card: ScoreCard, width: int) -> list[str]:
     return [line[: max(width, 20)] for line in fitted_table(columns, width)]
 
 
-def _models(card: ScoreCard) -> list[Column]:
-    if len({score.model for score in card.scores}) < 2:
+def _models(card: ScoreCard, scores: Sequence[Score]) -> list[Column]:
+    if len({score.model for score in scores}) < 2:
         return []
-    return [Column("model", [card.shorts.get(score.model, score.model) for score in card.scores])]
+    return [Column("model", [card.shorts.get(score.model, score.model) for score in scores])]
 
 
-def _moved(card: ScoreCard) -> list[Column]:
+def _moved(card: ScoreCard, scores: Sequence[Score]) -> list[Column]:
     if not card.movements:
         return []
     by_place = {(each.suite, each.model, each.grader): each for each in card.movements}
-    found = [by_place.get((score.suite, score.model, score.grader)) for score in card.scores]
+    found = [by_place.get(_place(score)) for score in scores]
     return [
         Column(
             "change", [formatting.signed(each.difference if each else None) for each in found], numeric=True, rank=2
@@ -65,6 +86,24 @@ def _moved(card: ScoreCard) -> list[Column]:
         Column("its interval", [_change_interval(each) for each in found], numeric=True, rank=4),
         Column("verdict", [each.verdict if each else formatting.ABSENT for each in found], numeric=True),
     ]
+
+
+def _place(score: Score) -> FailurePlace:
+    return score.suite, score.model, score.grader
+
+
+def _change_table(card: ScoreCard, scores: Sequence[Score], width: int) -> list[str]:
+    """Return what changed since the baseline, where models beside each other leave no room for it."""
+    by_place = {(each.suite, each.model, each.grader): each.p for each in card.movements}
+    found = [by_place.get(_place(score)) for score in scores]
+    columns = [
+        Column("since the baseline", without_repeats([score.suite for score in scores])),
+        Column("model", [card.shorts.get(score.model, score.model) for score in scores]),
+        Column("grader", [score.grader for score in scores]),
+        *_moved(card, scores),
+        *([Column("p", list(map(formatting.p_value, found)), numeric=True, rank=5)] if any(found) else []),
+    ]
+    return [line[: max(width, 20)] for line in fitted_table(columns, width)]
 
 
 def _change_interval(found: Movement | None) -> str:
@@ -77,11 +116,13 @@ def _counts(name: str, counts: Sequence[int], rank: int) -> list[Column]:
     return [Column(name, [str(count) if count else "" for count in counts], numeric=True, rank=rank)] * any(counts)
 
 
-def legend(card: ScoreCard, head: str = _INTERVAL) -> list[str]:
-    """Say what the marks in the table mean, where there are some; ``head`` are the names of its columns."""
-    said = _intervals(card.scores) if _INTERVAL in head else []
+def legend(card: ScoreCard, *, intervals: bool = True) -> list[str]:
+    """Say what the marks in the tables mean, where there are some; ``intervals`` tells whether a table has intervals."""
+    said = _intervals(card.scores) if intervals else []
     if any(card.leaders.values()):
-        said.append("mean: * is the highest; ~ is not clearly lower, case by case (p > 0.05, Holm)")
+        said.append(
+            "* is the best mean; ~ is not clearly worse, case by case (p > 0.05, Holm over all pairs of models)"
+        )
     if card.movements:
         said.append("change: of the mean over the cases that both runs have; verdict at 5 % over all rows (Holm)")
     return said
@@ -101,18 +142,17 @@ def _intervals(scores: Sequence[Score]) -> list[str]:
             how = "of {}: Student's t, since its values have no bounds"
         named.setdefault(how, {})[score.grader] = None
     said = "; ".join(how.format(", ".join(graders)) for how, graders in named.items())
-    return [f"{_INTERVAL} {said}"] if said else []
+    return [f"{INTERVAL} {said}"] if said else []
 
 
 def insight_lines(card: ScoreCard) -> list[str]:
     """Say which slices are worse than the rest, and how steady repeats are."""
-    several = len({(score.suite, score.model) for score in card.scores}) > 1
+    suites, models = ({getattr(score, part) for score in card.scores} for part in ("suite", "model"))
 
     def where(place: Score | WeakSlice, part: str = "") -> str:
-        if not several:
-            return f"{place.grader}{part}"
-        model = card.shorts.get(place.model, place.model)
-        return f"{place.suite}.{place.grader}{part}" + (f" of {model}" if model else "")
+        suite = f"{place.suite}." if len(suites) > 1 else ""
+        model = card.shorts.get(place.model, place.model) if len(models) > 1 else ""
+        return f"{suite}{place.grader}{part}" + (f" of {model}" if model else "")
 
     said = [
         f"low slice: {where(each, f'[{each.field}={each.value}]')}: {formatting.value(each.mean)} "

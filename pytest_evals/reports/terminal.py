@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 
+from pytest_evals.artifacts.validation import ParsedLine
 from pytest_evals.gates import GateResult
 from pytest_evals.reports import formatting
 from pytest_evals.reports.agreement import agreement_lines, calibration_texts, confusion_lines, reliability_lines
+from pytest_evals.reports.cases import ASKED, case_texts
 from pytest_evals.reports.formatting import Line, wrapped_lines
-from pytest_evals.reports.scores import insight_lines, legend, score_table
+from pytest_evals.reports.grid import INTERVAL
+from pytest_evals.reports.ranking import ranking_sentences
+from pytest_evals.reports.scores import insight_lines, legend, score_tables
 from pytest_evals.scorecard import Ledger, ModelUse, ScoreCard
-from pytest_evals.scores.records import CaseRecord
-from pytest_evals.text import one_line, pluralize, sanitize
+from pytest_evals.text import last_line, one_line, pluralize, sanitize
 
 VERDICTS = {
     "passed": "PASSED",
@@ -25,24 +27,25 @@ _COLOURS = {"passed": {"green": True}, "failed": {"red": True, "bold": True}, "n
 _COLOURS |= {"regressed": _COLOURS["failed"], "inconclusive": _COLOURS["not judged"]}
 
 
-def score_card_lines(card: ScoreCard, width: int, verbosity: int = 0) -> list[Line]:
-    """Return the lines. ``verbosity`` is pytest's: -2 is gates only, -1 is compact (notes stay), 1 adds a line a case."""
-    several = len({score.model for score in card.scores}) > 1
+def score_card_lines(card: ScoreCard, width: int, verbosity: int = 0, samples: Iterable[ParsedLine] = ()) -> list[Line]:
+    """Return the lines. ``verbosity`` is pytest's: -2 is gates only, -1 is compact (notes stay), 1 adds every gate and score.
+    ``samples`` are recorded cases whose answers are shown.
+    """
     unwritten = wrapped_lines(card.unwritten, width, _COLOURS["failed"]) if card.unwritten else []
     if verbosity <= -2:
-        return [*_gates(card.gates, width, several=several), *unwritten]
-    lines = [*_cases(card.records, card, width), Line("")] if verbosity > 0 and card.records else []
-    table = score_table(card, width)
-    lines += [Line(text) for text in table]
-    said = [*legend(card, table[0]), *(insight_lines(card) if verbosity > -1 else [])]
-    lines += [line for text in said for line in wrapped_lines(text, width)]
+        return [*_gates(card, width, whole=True), *unwritten]
+    lines = _cases(samples, card, width)
+    for text in ranking_sentences(card):
+        lines += wrapped_lines(text, width, {"bold": True})
+    lines += [Line("")] if lines and lines[-1].text else []
+    lines += _scores(card, width, verbosity)
     if card.calibrations:
         lines += [Line(""), *_calibrations(card, width, table=verbosity > 0)]
     agreement = agreement_lines(card.agreements, width, whole=verbosity > 0)
     if agreement:
         lines += [Line(""), *agreement]
     if card.gates:
-        lines += [Line(""), *_gates(card.gates, width, several=several)]
+        lines += [Line(""), *_gates(card, width, whole=verbosity > 0)]
     lines.append(Line(""))
     lines += wrapped_lines(_ledger(card.ledger), width)
     if card.interruption:
@@ -56,8 +59,19 @@ def score_card_lines(card: ScoreCard, width: int, verbosity: int = 0) -> list[Li
     if card.artifact:
         lines.append(Line(f"artifact: {sanitize(card.artifact)}"))
     if verbosity > -1:
-        lines += [Line(f"next: {sanitize(text)}") for text in advice(card)]
+        lines += [Line(f"next: {sanitize(text)}") for text in card.hints]
     return lines
+
+
+def _scores(card: ScoreCard, width: int, verbosity: int) -> list[Line]:
+    tables = score_tables(card, width, whole=verbosity > 0)
+    lines: list[Line] = []
+    for table in tables:
+        lines += [*([Line("")] if lines else []), *map(Line, table)]
+    # A column's heading says it; below a table without one, the columns that are missing are named.
+    intervals = any(INTERVAL in line for table in tables for line in table if not line.startswith("no room for"))
+    said = [*legend(card, intervals=intervals), *(insight_lines(card) if verbosity > -1 else [])]
+    return [*lines, *(line for text in said for line in wrapped_lines(text, width))]
 
 
 def _calibrations(card: ScoreCard, width: int, *, table: bool) -> list[Line]:
@@ -71,15 +85,28 @@ def _calibrations(card: ScoreCard, width: int, *, table: bool) -> list[Line]:
     return lines
 
 
-def _gates(gates: Sequence[GateResult], width: int, *, several: bool) -> list[Line]:
-    lines: list[Line] = []
-    for gate in gates:
-        where = f"{gate.suite}[{gate.model}]" if several else gate.suite
-        name = gate.gate if gate.gate.startswith(f"{gate.suite}.") and not several else f"{where}: {gate.gate}"
-        lines += wrapped_lines(
-            f"gate {VERDICTS[gate.verdict]:<10} {name}: {gate.reason}", width, _COLOURS[gate.verdict]
-        )
+_MOST_MET = 3
+"""Gates that are met and have a line each."""
+
+
+def _gates(card: ScoreCard, width: int, *, whole: bool) -> list[Line]:
+    """Return the gates, those that fail first. Many that are met are counted unless the ``whole`` is wanted."""
+    ranks = {"passed": 2, "not judged": 1}
+    gates = sorted(card.gates, key=lambda gate: -1 if gate.fails else ranks.get(gate.verdict, 0))
+    met = [gate for gate in gates if gate.verdict == "passed"]
+    folded = len(met) if len(met) > _MOST_MET and not whole else 0
+    several = len({score.model for score in card.scores}) > 1
+    lines = [line for gate in gates[: len(gates) - folded] for line in _gate(gate, card.shorts, width, several=several)]
+    if folded:
+        said = f"gate {VERDICTS['passed']:<10} {folded} of {pluralize(len(gates), 'gate')} (-v names them)"
+        lines += wrapped_lines(said, width, _COLOURS["passed"])
     return lines
+
+
+def _gate(gate: GateResult, shorts: Mapping[str, str], width: int, *, several: bool) -> list[Line]:
+    where = f"{gate.suite}[{shorts.get(gate.model, gate.model)}]" if several else gate.suite
+    name = gate.gate if gate.gate.startswith(f"{gate.suite}.") and not several else f"{where}: {gate.gate}"
+    return wrapped_lines(f"gate {VERDICTS[gate.verdict]:<10} {name}: {gate.reason}", width, _COLOURS[gate.verdict])
 
 
 def _ledger(ledger: Ledger) -> str:
@@ -94,44 +121,26 @@ def _ledger(ledger: Ledger) -> str:
     return f"{pluralize(ledger.collected, 'case')}: {', '.join(parts)}"
 
 
-def _cases(records: Sequence[CaseRecord], card: ScoreCard, width: int) -> list[Line]:
-    lines = []
-    for record in records:
-        grades = ", ".join(f"{grade.grader_key}={_grade(grade.value, grade.status)}" for grade in record.grades)
-        model = card.shorts.get(record.model, "")
-        text = f"{record.outcome:<8} {record.suite}[{record.case_id}] {model} {grades}"
-        lines.append(
-            Line(one_line(text, max(width, 40)), {"red": True} if record.outcome in ("failed", "errored") else {})
-        )
+_COLUMN = 10
+
+
+def _cases(samples: Iterable[ParsedLine], card: ScoreCard, width: int) -> list[Line]:
+    """Return recorded cases, each with the end of what was asked, the answer and the grades."""
+    lines: list[Line] = []
+    room = max(width - _COLUMN - 2, 30)
+    for sample in samples:
+        markup = {"red": True} if sample["outcome"] in ("failed", "errored") else {}
+        model = card.shorts.get(sample["interaction"]["source"] or "", "")
+        repeat = f" r{sample['repeat']}" if sample["repeat"] > 1 else ""
+        head = f"{sample['outcome']:<8} {sample['suite']}[{sample['case_id']}]{repeat} {model}"
+        lines.append(Line(one_line(head, max(width, 40)), markup))
+        lines += [
+            Line(
+                f"  {one_line(name, _COLUMN - 1):<{_COLUMN}}{last_line(text, room) if name == ASKED else one_line(text, room)}"
+            )
+            for name, text in case_texts(sample)
+        ]
     return lines
-
-
-def _grade(value: float | None, status: str) -> str:
-    return status if value is None else f"{value:g}"
-
-
-# -- What to run next, after a run that left something to look at.
-
-
-def advice(card: ScoreCard) -> list[str]:
-    """Return commands, each with what it is for; nothing where there is nothing to look at, or no artifact to look into."""
-    if card.artifact is None:
-        return []
-    ledger = card.ledger
-    # The newest run of the usual folder needs no name.
-    usual = card.artifact.startswith((".evals/", ".evals\\"))
-    run, named = ("latest", "") if usual else (shlex.quote(card.artifact), f" {shlex.quote(card.artifact)}")
-    found = []
-    if ledger.errored or ledger.failed:
-        found.append("pytest --evals --lf")
-    wrong = next((name for name in ("missed", "failed", "errored") if getattr(ledger, name)), None)
-    if wrong:
-        found.append(f"pytest-evals cases{named} -v --where \"outcome == '{wrong}'\"")
-    if any(score.pending for score in card.scores):
-        found.append(f"pytest-evals annotate{named}")
-    if card.baseline and any(each.verdict in ("worse", "unclear") for each in card.movements):
-        found.append(f"pytest-evals compare {shlex.quote(card.baseline)} {run} -v")
-    return found
 
 
 # -- What models did, as a sentence.
@@ -147,6 +156,13 @@ def use_line(use: ModelUse) -> str:
             f"{use.short}: not loaded; all {formatting.count(use.recalled)} answers asked of it were known from before"
         )
     where = " ".join(part for part in (use.device, use.dtype) if part)
+    read = int(use.usage.get("prompt_tokens", 0))
+    if not use.completions and read:
+        # Likelihoods and embeddings: nothing is generated.
+        text = f"{use.short} ({where}): no completions, read {pluralize(read, 'token')}"
+        if use.seconds >= MEASURABLE_SECONDS:
+            text += f" in {formatting.duration(use.seconds)}: {read / use.seconds:.0f} tokens/s"
+        return "; ".join([text, *_savings(use)])
     done = f"{pluralize(use.completions, 'completion')}, {pluralize(use.completion_tokens, 'token')}"
     text = f"{use.short} ({where}): {done}"
     if use.seconds >= MEASURABLE_SECONDS:

@@ -1,4 +1,4 @@
-"""The command that goes on with a run which was cut short."""
+"""Commands to run next: made of the command line of a run, so that they repeat its models, judge, paths and options."""
 
 from __future__ import annotations
 
@@ -6,48 +6,143 @@ import os
 import shlex
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path, PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_ARTIFACT, _RESUME = "--evals-artifact", "--evals-resume"
-_REPLAY = "--evals-replay"
+if TYPE_CHECKING:
+    from pytest_evals.scorecard import ScoreCard
+
+_ARTIFACT, _RESUME, _REPLAY, _BASELINE = "--evals-artifact", "--evals-resume", "--evals-replay", "--evals-baseline"
+_OF_THE_WHOLE = ("--evals-html", "--evals-summary", "--evals-codequality", "--junitxml", "--junit-xml")
+"""Files about a whole run: part of it should not replace them."""
+_ASKS_MODELS = ("--evals-model", "--evals-repeat", "--evals-audit")
+"""What cannot be combined with a replay."""
+_CHOOSE_BY_LAST_RUN = (
+    "--lf",
+    "--last-failed",
+    "--ff",
+    "--failed-first",
+    "--nf",
+    "--new-first",
+    "--sw",
+    "--stepwise",
+    "--stepwise-skip",
+    "--sw-skip",
+)
+_FLAGS = frozenset({*_CHOOSE_BY_LAST_RUN, "--evals-stop-early"})
 
 
-def resume_command(words: Sequence[str], artifact: Path, addopts: str | None = None) -> str | None:
-    """Return a command that can be pasted in a shell: what stood on the command line of pytest (``words``), with ``artifact`` as
-    the run to resume, and a file of its own where the run had been given one. ``addopts`` is what ``PYTEST_ADDOPTS`` was.
+@dataclass(frozen=True, slots=True)
+class RunCommand:
+    """The command line of a run, from which others are made that can be pasted in a shell.
 
-    `None` of a replay, in which nothing is computed that could be lost.
+    ``words`` are what stood behind ``pytest``, ``addopts`` is what ``PYTEST_ADDOPTS`` was, ``artifact`` is where the run was
+    recorded, ``folder`` where it was started, if that is another folder than the current one.
     """
-    options = words[: words.index("--")] if "--" in words else words
-    if any(word == _REPLAY or word.startswith(f"{_REPLAY}=") for word in (*options, *_split(addopts))):
-        return None
-    given = [*options, *_split(addopts)]
-    named = any(word == _ARTIFACT or word.startswith(f"{_ARTIFACT}=") for word in given)
-    kept = list(_without(options, (_ARTIFACT, _RESUME)))
-    command = [
-        *(["pytest"] if "--evals" in kept else ["pytest", "--evals"]),
-        *kept,
-        *([f"{_ARTIFACT}={_another(artifact)}"] if named else []),
-        f"{_RESUME}={artifact}",
-        *words[len(options) :],
+
+    words: Sequence[str]
+    artifact: Path
+    addopts: str | None = None
+    folder: str | None = None
+
+    @classmethod
+    def of_run(cls, run: Mapping[str, Any], artifact: Path | str) -> RunCommand | None:
+        """Return the command of a recorded run, from its first line; `None` of one that was read from the standard input."""
+        if not isinstance(artifact, Path):
+            return None
+        folder = run.get("folder")
+        elsewhere = isinstance(folder, str) and Path(folder) != Path.cwd() and Path(folder).is_dir()
+        words = [str(word) for word in run["command"]][1:]
+        path = artifact.resolve() if elsewhere else artifact
+        return cls(words, path, run.get("addopts"), str(folder) if elsewhere else None)
+
+    def resume(self) -> str | None:
+        """Return the command that goes on with the run; `None` of a replay, in which nothing is computed that could be lost."""
+        return None if self._has(_REPLAY) else self._made((_RESUME,), [f"{_RESUME}={self.artifact}"])
+
+    def rerun_failed(self) -> str | None:
+        """Return the command that runs again what failed; `None` where pytest does not remember that."""
+        given = [*self._options, *_split(self.addopts)]
+        if any(word.endswith("no:cacheprovider") for word in given):
+            return None
+        return self._made((_RESUME, *_OF_THE_WHOLE, *_FLAGS), ["--lf"])
+
+    def replay(self) -> str:
+        """Return the command that grades the answers of the run again: without models, which are those of the run."""
+        return self._made((_RESUME, _REPLAY, *_ASKS_MODELS, *_FLAGS), [f"{_REPLAY}={self.artifact}"], also_addopts=True)
+
+    def compare_with(self, baseline: str) -> str:
+        """Return the command that runs the same again, compared with a baseline."""
+        return self._made((_RESUME, _BASELINE), [f"{_BASELINE}={baseline}"])
+
+    @property
+    def _options(self) -> Sequence[str]:
+        return self.words[: self.words.index("--")] if "--" in self.words else self.words
+
+    def _has(self, option: str) -> bool:
+        given = (*self._options, *_split(self.addopts))
+        return any(word == option or word.startswith(f"{option}=") for word in given)
+
+    def _made(self, without: Sequence[str], added: Sequence[str], *, also_addopts: bool = False) -> str:
+        """Return a command with other options; a run that had been given a file gets one of its own."""
+        options = self._options
+        kept = list(_without(options, (_ARTIFACT, *without)))
+        addopts = self.addopts
+        if also_addopts and addopts:
+            addopts = shlex.join(_without(_split(addopts), without))
+        command = [
+            *(["pytest"] if "--evals" in kept else ["pytest", "--evals"]),
+            *kept,
+            *([f"{_ARTIFACT}={_another(self.artifact)}"] if self._has(_ARTIFACT) else []),
+            *added,
+            *self.words[len(options) :],
+        ]
+        if os.name == "nt":
+            return subprocess.list2cmdline(command)
+        environment = f"PYTEST_ADDOPTS={shlex.quote(addopts or '')} " if addopts or self.addopts else ""
+        go = f"cd {shlex.quote(self.folder)} && " if self.folder else ""
+        return f"{go}{environment}{shlex.join(command)}"
+
+
+# -- What a run advises to do next: commands that can be pasted, each with the run that it is about.
+
+
+def hints(card: ScoreCard, command: RunCommand | None) -> list[str]:
+    """Return commands for what there is to look at; nothing where there is nothing, or no artifact to look into."""
+    if card.artifact is None:
+        return []
+    ledger, run = card.ledger, quoted_path(card.artifact)
+    found = []
+    if command and card.resume is None and (ledger.errored or ledger.failed):
+        found.append(command.rerun_failed())
+    wrong = next((name for name in ("missed", "failed", "errored") if getattr(ledger, name)), None)
+    if wrong:
+        found.append(f"pytest-evals cases {run} -v --where \"outcome == '{wrong}'\"")
+    if any(score.pending for score in card.scores):
+        found.append(f"pytest-evals annotate {run}")
+    if card.baseline and any(each.verdict in ("worse", "unclear") for each in card.movements):
+        found.append(f"pytest-evals compare {quoted_path(card.baseline)} {run} -v")
+    return [*filter(None, found), *_first_baseline(card, run, command)]
+
+
+def _first_baseline(card: ScoreCard, run: str, command: RunCommand | None) -> list[str]:
+    """Return how to set the baseline that gates wait for, where the run has every case."""
+    if not card.wants_baseline or not command or card.ledger.not_run or card.interruption:
+        return []
+    return [
+        f"pytest-evals baseline set {run} --name {quoted_path(card.wants_baseline)}",
+        command.compare_with(card.wants_baseline),
     ]
-    if os.name == "nt":
-        return subprocess.list2cmdline(command)
-    return f"PYTEST_ADDOPTS={shlex.quote(addopts)} {shlex.join(command)}" if addopts else shlex.join(command)
 
 
-def command_of_run(run: Mapping[str, Any], artifact: Path | str) -> str | None:
-    """Return the command for a recorded run, from its first line; one that was started in another folder goes there first."""
-    if not isinstance(artifact, Path):
-        return None
-    folder = run.get("folder")
-    elsewhere = isinstance(folder, str) and Path(folder) != Path.cwd() and Path(folder).is_dir()
-    path = artifact.resolve() if elsewhere else artifact
-    words = [str(word) for word in run["command"]][1:]
-    command = resume_command(words, path, run.get("addopts"))
-    return f"cd {shlex.quote(str(folder))} && {command}" if command and elsewhere else command
+def quoted_path(path: str) -> str:
+    """Return a path as a shell takes it."""
+    return subprocess.list2cmdline([path]) if os.name == "nt" else shlex.quote(path)
+
+
+# -- Parts of a command line.
 
 
 def _split(addopts: str | None) -> list[str]:
@@ -64,7 +159,7 @@ def _without(words: Sequence[str], options: Sequence[str]) -> Iterator[str]:
         if skip:
             skip = False
         elif word in options:
-            skip = True
+            skip = word not in _FLAGS
         elif not word.startswith(tuple(f"{option}=" for option in options)):
             yield word
 

@@ -40,6 +40,8 @@ class Recorded:
     """What it says of the run that it resumed, if it did: ``path`` and ``run_id``."""
     loaded: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What its models were loaded as."""
+    judge: str | None = None
+    """The model that judged, where one was asked."""
     turns: dict[str, RecordedTurn] = field(default_factory=dict)
     """By nodeid."""
     places: dict[CasePlace, RecordedTurn | None] = field(default_factory=dict)
@@ -87,7 +89,8 @@ def read_recorded(path: Path, shown: str) -> Recorded:
     loaded = {str(model["model"]): model for model in reader.run["models"]}
     reused = reader.run.get("reused") or {}
     resumed = reused if reused.get("how") == "resume" else None
-    recorded = Recorded(shown, str(reader.run["run_id"]), reader.complete, resumed, loaded)
+    judge = (reader.run.get("judge") or {}).get("model")
+    recorded = Recorded(shown, str(reader.run["run_id"]), reader.complete, resumed, loaded, judge)
     for sample in reader.samples():
         _add(recorded, sample)
     for line in reader.answers():

@@ -45,7 +45,8 @@ class ReuseContext:
         """Say what is going to be taken from before."""
         lines = []
         if self.replay is not None:
-            asked = "no model under test is asked, and a judge only for what is not recorded"
+            judge = f"the judge {self.replay.recorded.judge}" if self.replay.recorded.judge else "a judge"
+            asked = f"no model under test is asked, and {judge} only for what is not recorded"
             lines.append(f"evals: replay of {self.replay.recorded.described}; {asked}")
         if self.resumed is not None:
             lines.append(f"evals: resumes {self.resumed.described}")

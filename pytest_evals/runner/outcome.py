@@ -177,6 +177,21 @@ def without_hint(report: pytest.TestReport) -> None:
         traceback.extraline = None
 
 
+_ERROR_CLASS = re.compile(r"\A(?:pytest_evals\.errors\.\w+|Failed): ")
+
+
+def lead_with_reason(report: pytest.TestReport, sheet: GradeSheet) -> None:
+    """Begin what is said of a failure in one line with its reason, as pytest does in its short summary: that of the grades which
+    an assert quotes; and an error in words without the name of its class.
+    """
+    crash: Any = getattr(report.longrepr, "reprcrash", None)
+    if crash is None:
+        return
+    quoted = [grade for grade in sheet.grades.values() if grade.passed is False and repr(grade) in crash.message]
+    said = "; ".join(f"{grade.grader_key}: {one_line(grade.reasoning or f'{grade.value:g}', 300)}" for grade in quoted)
+    crash.message = f"{said}\n{crash.message}" if said else _ERROR_CLASS.sub("", crash.message)
+
+
 def make_harmless(report: pytest.TestReport) -> None:
     """Escape what hides in the text of the report: a failed assert quotes the model, and a reason may.
 

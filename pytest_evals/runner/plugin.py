@@ -31,6 +31,7 @@ from pytest_evals.runner.outcome import (
     describe,
     forget,
     judge_unreported,
+    lead_with_reason,
     make_harmless,
     note_subtest,
     update_outcome,
@@ -211,6 +212,7 @@ class CaseRun:
             row = row_location(found, item.config.rootpath)
             if text := describe(last_completion(item), sheet, row):
                 report.sections.append(("Eval", text))
+        lead_with_reason(report, sheet)
         make_harmless(report)
         if call.excinfo is not None and isinstance(call.excinfo.value, EvalsError):
             without_hint(report)

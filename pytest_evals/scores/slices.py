@@ -15,6 +15,8 @@ _MOST_VALUES = 12
 """A field with more of them tells cases apart, not kinds of cases."""
 _FEWEST_CASES = 5
 _ALPHA = 0.05
+_VISIBLE = 0.0005
+"""A difference that is smaller is none at the three decimals of a report: where no value differs, rounding alone makes some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,8 @@ def _of_score(score: Score, rows: Mapping[str, Mapping[str, Any]]) -> list[WeakS
                 tried.append((field, value, cases, others))
     clustered = score.clusters is not None
     tails = [lower_tail(_means(cases), _means(rest), *_labels(cases, rest, clustered)) for _, _, cases, rest in tried]
-    return [_slice(score, *part, p) for part, p in zip(tried, statistics.holm(tails), strict=True) if p <= _ALPHA]
+    low = [_slice(score, *part, p) for part, p in zip(tried, statistics.holm(tails), strict=True) if p <= _ALPHA]
+    return [each for each in low if each.rest - each.mean >= _VISIBLE]
 
 
 def _groups(

@@ -39,16 +39,15 @@ class GateCheck:
         self.check()
 
     def check(self) -> None:
-        """Raise `pytest.UsageError` for a gate of the session that no suite answers to, and for one that needs another
-        baseline.
+        """Raise `pytest.UsageError` for a gate of the session that no suite answers to, and for a baseline that has no case for
+        those that compare with it. Without a baseline they are not judged.
         """
         for gate in self._settings.gates:
             self._check_name(gate)
             if self._infos and not any(info.named(gate.text) in info.gates for info in self._infos.values()):
                 raise pytest.UsageError(f"gate {gate.text!r}: {self._why(gate)}")
-        relative = next((gate for info in self._infos.values() for gate in gates_of(info) if gate.relative), None)
-        if relative:
-            self._check_baseline(relative)
+        if any(gate.relative for info in self._infos.values() for gate in gates_of(info)):
+            self._check_baseline()
 
     def _check_name(self, gate: Gate) -> None:
         """Raise `pytest.UsageError` for a gate that names a suite of which there are several, each called by its folder."""
@@ -71,12 +70,7 @@ class GateCheck:
         names = [name for info in infos for grader in info.graders for name in (grader, f"{info.name}.{grader}")]
         return f"no suite has a grader {gate.target!r} (graders of {known}){did_you_mean(gate.target, names)}"
 
-    def _check_baseline(self, gate: Gate) -> None:
-        if self._settings.baseline is None:
-            raise pytest.UsageError(
-                f"gate {gate.text!r} compares with a baseline, and none is given: name one with --evals-baseline "
-                "(or evals_baseline in the configuration file)"
-            )
+    def _check_baseline(self) -> None:
         if self._baseline is None:
             return
         suites = dict.fromkeys(record.suite for record in self._baseline.records)
@@ -109,7 +103,7 @@ def judge_all(
 def _of_model(
     info: SuiteManifest, model: str, records: Sequence[CaseRecord], joined: Joined | None
 ) -> list[BaselineTest]:
-    from pytest_evals.gates.regression import BaselineTest, compare
+    from pytest_evals.gates.regression import BaselineTest, compare, not_compared
 
     chosen = [record for record in records if (record.suite, record.model) == (info.name, model)]
     stopped = info.stopped.get(model, 0)
@@ -136,6 +130,8 @@ def _of_model(
                     absent=absent,
                 )
             )
+        elif gate.relative:
+            found.append(not_compared(gate, info.name, model, name, chosen, budget=budget))
         else:
             result = judge(gate, info.name, model, name, chosen, missing=missing, floor=floor, budget=budget)
             if stopped:
@@ -191,14 +187,12 @@ class GateReport(pytest.TestReport):
         return phase("setup"), verdict, phase("teardown")
 
     @classmethod
-    def make(
-        cls, result: GateResult, path: str, line: int, *, several_models: bool, one_line: bool = False
-    ) -> GateReport:
-        """Make the report of ``result``; ``path`` and ``line`` are those of the suite. An inconclusive gate that does not
-        fail is a passed test. With ``one_line`` (``--tb=line``) a failed one is shown by a line with its place and name.
+    def make(cls, result: GateResult, path: str, line: int, *, model: str | None, one_line: bool = False) -> GateReport:
+        """Make the report of ``result``; ``path`` and ``line`` are those of the suite, ``model`` is its short name where there are
+        several. An inconclusive gate that does not fail is a passed test. With ``one_line`` (``--tb=line``) a failed one is shown by a line with its place and name.
         """
         # What a slice or an error is called comes from data and models.
-        name, reason = for_terminal(gate_name(result, several_models=several_models)), for_terminal(result.reason)
+        name, reason = for_terminal(gate_name(result, model)), for_terminal(result.reason)
         outcome = "failed" if result.fails else "skipped" if result.verdict == "not judged" else "passed"
         skipped = (path, line, f"Skipped: not judged: {reason}")
         failed = f"{SHOWN.get(result.verdict, '')}{reason}"
@@ -242,14 +236,14 @@ class GateLocation:
         return f"{self.path}:{self.lineno}: {self.name}: {self.message}"
 
 
-def gate_name(result: GateResult, *, several_models: bool) -> str:
+def gate_name(result: GateResult, model: str | None = None) -> str:
     """Return ``suite.grader.statistic OP number``, with slice and model in brackets at the end: pytest takes what follows
     a bracket in a nodeid as parameters.
     """
     slices = _SLICE.findall(result.gate)
     expression = _SLICE.sub("", result.gate)
     name = expression if expression.startswith(f"{result.suite}.") else f"{result.suite}.{expression}"
-    parameters = [*slices, *([result.model] if several_models else [])]
+    parameters = [*slices, *([model] if model else [])]
     return f"{name}[{', '.join(parameters)}]" if parameters else name
 
 
@@ -285,12 +279,12 @@ def log_report(config: pytest.Config, report: GateReport) -> None:
     report.logged = True
 
 
-def warn_of_inconclusive(config: pytest.Config, result: GateResult, *, several_models: bool) -> None:
+def warn_of_inconclusive(config: pytest.Config, result: GateResult, model: str | None) -> None:
     """Put a warning about an inconclusive gate into pytest's summary.
 
     Recorded, not raised: ``-W error`` is about the code of tests, and what this does is set by ``evals_inconclusive``.
     """
-    text = f"gate {gate_name(result, several_models=several_models)} is inconclusive: {result.reason}"
+    text = f"gate {gate_name(result, model)} is inconclusive: {result.reason}"
     message = warnings.WarningMessage(pytest.PytestWarning(for_terminal(text)), pytest.PytestWarning, CLASSNAME, 0)
     config.hook.pytest_warning_recorded.call_historic(
         kwargs={"warning_message": message, "when": "runtest", "nodeid": CLASSNAME, "location": None}

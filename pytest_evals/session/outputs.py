@@ -128,6 +128,8 @@ class Outputs:
     def _excerpt(self, sample: Mapping[str, Any]) -> Excerpt | None:
         if sample["outcome"] not in ("missed", "failed", "errored"):
             return None
+        from pytest_evals.reports.cases import row_text
+
         info = self._infos.get(sample["suite"])
         interaction = sample["interaction"]
         asked = [message for message in interaction["thread"] if message.get("role") == "user"]
@@ -136,8 +138,8 @@ class Outputs:
             model=interaction["source"] or "",
             case_id=sample["case_id"],
             outcome=sample["outcome"],
-            prompt=shown_text(asked[-1]) if asked else "",
-            text=_answer(interaction["completion"] or {}),
+            prompt=shown_text(asked[-1]) if asked else row_text(sample),
+            text=_answer(interaction["completion"] or {}) or _results(sample),
             reasoning=(interaction["completion"] or {}).get("reasoning") or "",
             reason=sample_reason(sample),
             location=self._in_checkout(sample.get("location")) or (self._suite_location(info) if info else None),
@@ -172,6 +174,13 @@ def _answer(completion: Mapping[str, Any]) -> str:
 
     text = completion.get("text", "")
     return "\n".join([*([text] if text else []), *map(called, completion.get("tool_calls") or ())])
+
+
+def _results(sample: Mapping[str, Any]) -> str:
+    """Return the results of the tasks of a case, which has no answer of its own."""
+    from pytest_evals.reports.cases import task_texts
+
+    return "\n".join(f"{name}: {text}" for name, text in task_texts(sample))
 
 
 def _write_summary(path: Path, card: ScoreCard, excerpts: list[Excerpt]) -> None:

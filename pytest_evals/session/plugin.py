@@ -26,6 +26,7 @@ from pytest_evals.artifacts.sample import answer_keys, dump
 from pytest_evals.artifacts.writer import ArtifactWriter
 from pytest_evals.collection.selection import names_case
 from pytest_evals.engines.pool import EnginePool
+from pytest_evals.engines.short_names import short_names
 from pytest_evals.errors import place_of
 from pytest_evals.fixtures.factory import only_setup
 from pytest_evals.gates import GateResult
@@ -255,6 +256,7 @@ class EvalSession:
         complete: bool,
     ) -> None:
         """Make the score card, and bring the artifact to its end."""
+        from pytest_evals.reuse.command import RunCommand, hints
         from pytest_evals.session.artifact_lines import summary_line
         from pytest_evals.session.scorecard import ScoreCardBuilder, display
 
@@ -272,8 +274,10 @@ class EvalSession:
             # Results that are not where they are looked for must not pass for a success.
             session.testsfailed += 1
             card = replace(card, artifact=display(self._recorder.path), unwritten=unwritten)
+        command = RunCommand(masked_command(self._command), Path(str(card.artifact)), _addopts())
         if not complete:
-            card = replace(card, resume=self._resume_command(card.artifact))
+            card = replace(card, resume=command.resume())
+        card = replace(card, hints=tuple(hints(card, command)))
         self._journal.close(remove=not unwritten or self._recorder.whole)
         session.config.stash[ARTIFACT] = self._recorder.path
         session.config.stash[CARD] = card
@@ -290,11 +294,6 @@ class EvalSession:
             yield apart_note(answers)
         if self._journal.problem:
             yield self._journal.problem
-
-    def _resume_command(self, artifact: str | None) -> str | None:
-        from pytest_evals.reuse.command import resume_command
-
-        return resume_command(masked_command(self._command), Path(str(artifact)), _addopts())
 
     def _uncounted(self, session: pytest.Session, records: Sequence[CaseRecord]) -> str | None:
         """Say how many cases were to run and have no result although the run came to its end; `None` where all have one."""
@@ -318,20 +317,21 @@ class EvalSession:
 
     def _report(self, session: pytest.Session, gates: Sequence[GateResult]) -> None:
         on_one_line = session.config.getoption("tbstyle", default="auto") == "line"
+        shorts = short_names(dict.fromkeys(model for info in self._infos.values() for model in info.models))
         for result in gates:
             info = self._infos[result.suite]
             if result.verdict == "not judged" and any(map(names_case, session.config.args)):
                 # A click on one case in an IDE: a gate that is not judged would only be shown beside it.
                 continue
-            several = len(info.models) > 1
-            report = GateReport.make(result, info.path, info.line, several_models=several, one_line=on_one_line)
+            model = shorts[result.model] if len(info.models) > 1 else None
+            report = GateReport.make(result, info.path, info.line, model=model, one_line=on_one_line)
             log_report(session.config, report)
             if session.config.pluginmanager.has_plugin("allure_listener"):
                 from pytest_evals.session.allure import add_to_allure
 
                 add_to_allure(session.config, report)
             if result.verdict == "inconclusive" and self._settings.inconclusive == "warn":
-                warn_of_inconclusive(session.config, result, several_models=several)
+                warn_of_inconclusive(session.config, result, model)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> Any:

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_evals.agreement.calibration import Calibration, Labelled, calibrations
 from pytest_evals.agreement.raters import agreements
+from pytest_evals.artifacts.locating import means_latest
 from pytest_evals.artifacts.sample import source_of, to_record
 from pytest_evals.collection.item import RECORDED
 from pytest_evals.engines.pool import EnginePool
 from pytest_evals.engines.replica import merged_usage
 from pytest_evals.engines.replica_set import ReplicaSet
 from pytest_evals.engines.script_sources import script_sources
+from pytest_evals.engines.short_names import short_names
 from pytest_evals.engines.spec import spec_of_record
 from pytest_evals.gates import GateResult
 from pytest_evals.reuse.setup import ReuseContext
@@ -26,6 +28,7 @@ from pytest_evals.scorecard import (
     ModelUse,
     ScoreCard,
     abstention_notes,
+    agreeing,
     cut_note,
     insights,
     make_ledger,
@@ -35,7 +38,7 @@ from pytest_evals.scorecard import (
 from pytest_evals.scores.records import CaseRecord
 from pytest_evals.scores.score import compute_scores
 from pytest_evals.settings import Settings
-from pytest_evals.suites.manifest import SuiteManifest, recorded_note
+from pytest_evals.suites.manifest import SuiteManifest, gates_of, recorded_note
 from pytest_evals.text import pluralize
 
 if TYPE_CHECKING:
@@ -86,13 +89,22 @@ class ScoreCardBuilder:
             artifact=display(artifact) if artifact else None,
             interruption=interruption,
             records=tuple(records),
-            shorts=self._shorts(dict.fromkeys(record.model for record in records)),
+            shorts=short_names(dict.fromkeys(record.model for record in records)),
             calibrations=tuple(self._calibrations(records)),
             agreements=tuple(agreements(records)),
             baseline=str(self._baseline.path) if self._baseline else None,
-            movements=tuple(map(movement, compared.changes)) if compared else (),
-            **insights(scores, records),
+            wants_baseline=self._wanted_baseline(),
+            movements=agreeing(map(movement, compared.changes), gates) if compared else (),
+            **insights(scores, records, gates),
         )
+
+    def _wanted_baseline(self) -> str | None:
+        """Name the baseline that gates wait for, where there is none: as it was asked for, else ``main``."""
+        waits = any(gate.relative for info in self._infos.values() for gate in gates_of(info))
+        asked = self._settings.baseline
+        if self._baseline is not None or not (waits or asked):
+            return None
+        return asked if asked and not means_latest(asked) else "main"
 
     @property
     def _collected(self) -> int:
@@ -116,6 +128,8 @@ class ScoreCardBuilder:
             if info.n < info.total
         ]
         notes += [note for info in infos for note in info.notes]
+        if self._baseline is None and self._settings.baseline:
+            notes.append(f"baseline: there is no {self._settings.baseline!r} yet, so nothing is compared in this run")
         if self._baseline and compared:
             from pytest_evals.baselines.loading import baseline_notes
 
@@ -175,14 +189,6 @@ class ScoreCardBuilder:
             info.name: {grader: Labelled.from_dict(data) for grader, data in info.labelled.items()} for info in infos
         }
         return calibrations(records, labelled, {info.name: info.identities for info in infos})
-
-    def _shorts(self, models: Iterable[str]) -> dict[str, str]:
-        """Return the names that tables show: the whole one where the short one does not tell models apart."""
-        found = {model: self._short(model) for model in models}
-        return {model: short if list(found.values()).count(short) == 1 else model for model, short in found.items()}
-
-    def _short(self, model: str) -> str:
-        return model if model in ("", RECORDED) else spec_of_record(model, self._settings.root).short
 
 
 def display(path: Path) -> str:

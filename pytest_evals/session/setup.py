@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_evals.artifacts.journal import Journal, journal_path
+from pytest_evals.artifacts.locating import none_yet
 from pytest_evals.artifacts.writer import check_writable, make_folder
 from pytest_evals.errors import EvalsError
 from pytest_evals.settings import Settings
@@ -63,8 +64,10 @@ def check_outputs(settings: Settings, artifact: Path) -> None:
 
 
 def read_baseline(settings: Settings, here: Path) -> Baseline | None:
-    """Return the run to compare with. Raises `pytest.UsageError` when there is none or it cannot be read."""
-    if settings.baseline is None:
+    """Return the run to compare with; `None` also of a name where no baseline has been set yet. Raises `pytest.UsageError` when
+    there is none of this name among others, no such file, or it cannot be read.
+    """
+    if settings.baseline is None or none_yet(settings.baseline, here, settings.folder):
         return None
     from pytest_evals.baselines.loading import load_baseline
 

@@ -12,9 +12,10 @@ from pytest_evals.artifacts.reader import ArtifactReader
 from pytest_evals.artifacts.sample import answer_keys, to_record
 from pytest_evals.artifacts.validation import ParsedLine
 from pytest_evals.baselines.comparison import Comparison
+from pytest_evals.engines.short_names import short_names
 from pytest_evals.errors import ArtifactError
-from pytest_evals.reports.recorded import card_of_artifact, short_names
-from pytest_evals.scorecard import ScoreCard, apart_note, cut_note, insights, make_ledger, movement
+from pytest_evals.reports.recorded import card_of_artifact
+from pytest_evals.scorecard import ScoreCard, agreeing, apart_note, cut_note, insights, make_ledger, movement
 from pytest_evals.scores.records import CaseRecord
 from pytest_evals.scores.score import compute_scores
 from pytest_evals.session.gates import judge_all
@@ -74,9 +75,10 @@ class MergedRun:
         scores = compute_scores(self.records)
         declared = sum(len(info.items) for info in self.infos.values())
         joined = compared.joined if compared else None
+        gates = judge_all(self.infos.values(), self.records, joined, strict=strict)
         return ScoreCard(
             scores=tuple(scores),
-            gates=tuple(judge_all(self.infos.values(), self.records, joined, strict=strict)),
+            gates=tuple(gates),
             ledger=make_ledger(declared, self.records),
             uses=tuple(use for artifact in self.artifacts for use in card_of_artifact(artifact).uses),
             notes=tuple(self._notes()),
@@ -84,8 +86,8 @@ class MergedRun:
             shorts=short_names(record.model for record in self.records),
             agreements=tuple(agreements(self.records)),
             baseline=baseline,
-            movements=tuple(map(movement, compared.changes)) if compared else (),
-            **insights(scores, self.records),
+            movements=agreeing(map(movement, compared.changes), gates) if compared else (),
+            **insights(scores, self.records, gates),
         )
 
     def _notes(self) -> Iterator[str]:

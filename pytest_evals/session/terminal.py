@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -26,6 +27,8 @@ from pytest_evals.sinks import for_terminal
 from pytest_evals.suites.manifest import SuiteManifest, recorded_note
 
 if TYPE_CHECKING:
+    from pytest_evals.artifacts.validation import ParsedLine
+    from pytest_evals.reports.formatting import Line
     from pytest_evals.scorecard import ScoreCard
 
 
@@ -94,40 +97,51 @@ def write_card(config: pytest.Config, writer: TerminalWriter) -> None:
     from pytest_evals.session.plugin import CARD, UNCOUNTED
 
     card = config.stash.get(CARD, None)
-    lines = []
     if card is not None:
+        from pytest_evals.reports.formatting import Line
         from pytest_evals.reports.terminal import score_card_lines
 
-        lines = list(score_card_lines(card, writer.fullwidth, config.get_verbosity()))
-        _write_unjudged(card, writer, config.get_verbosity())
-    if lines:
-        writer.sep("=", "score card")
-        for line in lines:
-            writer.line(line.text, **line.markup)
+        verbosity, width = config.get_verbosity(), writer.fullwidth
+        unjudged = _unjudged(card, width, verbosity)
+        lines = list(score_card_lines(card, width, verbosity, shown_samples(card, verbosity)))
+        _write_section(writer, "misses that no gate judges", [Line(text) for text in unjudged])
+        _write_section(writer, "score card", lines)
     if UNCOUNTED in config.stash:
         writer.line(for_terminal(f"evals: {config.stash[UNCOUNTED]}"), red=True)
 
 
-def _write_unjudged(card: ScoreCard, writer: TerminalWriter, verbosity: int) -> None:
-    """Write misses of a run that is too small, or was cut too short, for its gates: nothing else says whether they matter."""
-    if verbosity < 0 or card.artifact is None or not (card.ledger.missed and card.ledger.not_run):
-        return
+def _write_section(writer: TerminalWriter, title: str, lines: Sequence[Line]) -> None:
+    if lines:
+        writer.sep("=", title)
+        for line in lines:
+            writer.line(line.text, **line.markup)
+
+
+def _unjudged(card: ScoreCard, width: int, verbosity: int) -> list[str]:
+    """Return misses of a run that is too small, or was cut too short, for its gates: nothing else says whether they matter."""
+    if verbosity < 0 or not (card.ledger.missed and card.ledger.not_run):
+        return []
     unjudged = {gate.suite for gate in card.gates if gate.verdict == "not judged"}
-    if not unjudged:
-        return
-    from pytest_evals.artifacts.reader import ArtifactReader
     from pytest_evals.reports.cases import missed_lines
 
+    return missed_lines((sample for sample in _samples(card) if sample["suite"] in unjudged), width) if unjudged else []
+
+
+def shown_samples(card: ScoreCard, verbosity: int) -> list[ParsedLine]:
+    """Return the cases whose answers are shown: all of them with ``-v``, and the only one that ran."""
+    if verbosity > 0 or (verbosity == 0 and len(card.records) == 1 and not card.ledger.missed):
+        return _samples(card)
+    return []
+
+
+def _samples(card: ScoreCard) -> list[ParsedLine]:
+    from pytest_evals.artifacts.reader import ArtifactReader
+
     try:
-        samples = (sample for sample in ArtifactReader(card.artifact).samples() if sample["suite"] in unjudged)
-        lines = missed_lines(samples, writer.fullwidth)
+        return list(ArtifactReader(card.artifact).samples()) if card.artifact else []
     except EvalsError:
         # It could not be written, and the score card says so.
-        return
-    if lines:
-        writer.sep("=", "misses that no gate judges")
-        for line in lines:
-            writer.line(for_terminal(line))
+        return []
 
 
 def _recorded_lines(infos: Mapping[str, SuiteManifest]) -> list[str]:
@@ -137,6 +151,28 @@ def _recorded_lines(infos: Mapping[str, SuiteManifest]) -> list[str]:
         if info.recorded_beside and recorded:
             found.append(recorded_note(info, recorded, len(info.items)))
     return found
+
+
+class EqualErrors:
+    """Has errors that say the same of many cases shown once. Counts, JUnit and all other reports have every error."""
+
+    def __init__(self, infos: Mapping[str, SuiteManifest]) -> None:
+        self._infos = infos
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Any:
+        """Let pytest show one error of each kind; its last line counts all of them."""
+        errors = terminalreporter.stats.get("error")
+        if not errors:
+            return (yield)
+        from pytest_evals.session.equal_errors import folded
+
+        cases = {nodeid for info in self._infos.values() for nodeid in info.items}
+        terminalreporter.stats["error"] = folded(errors, cases)
+        try:
+            return (yield)
+        finally:
+            terminalreporter.stats["error"] = errors
 
 
 class PlanPrinter:
@@ -295,12 +331,37 @@ def state(copies: Sequence[Replica], now: float) -> str:
     # Tokens of finished completions are in both counts once they finish; the larger one is the better estimate.
     tokens = sum(max(copy.tokens, copy.unfinished_tokens) for copy in copies)
     done, asked = sum(copy.done for copy in copies), sum(copy.asked for copy in copies)
-    parts = [f"{copies[0].spec.short} {done}/{asked} completions"]
+    # Likelihoods and embeddings generate nothing.
+    what = "completions" if tokens or not done else "answers"
+    parts = [f"{copies[0].spec.short} {done}/{asked} {what}"]
     if tokens and seconds > 1:
         parts.append(f"{tokens / seconds:.0f} tokens/s")
     if 0 < done < asked and seconds > 1:
-        parts.append(f"about {_time((asked - done) * seconds / done)} left")
+        parts.append(f"about {_time(_seconds_left(copies, tokens, seconds))} left")
     return ", ".join(parts)
+
+
+def _seconds_left(copies: Sequence[Replica], tokens: int, seconds: float) -> float:
+    """Return how long the rest takes: by tokens where some are generated, since a batch that is nearly done has finished nothing
+    yet; else by answers.
+
+    The short ones of a batch finish first, so that finished ones are shorter than all are, and all tokens over finished ones
+    more; the mean of both is taken. What waits goes through the rows of the batch, and the last one takes its time alone.
+    """
+    done, asked = sum(copy.done for copy in copies), sum(copy.asked for copy in copies)
+    finished = sum(copy.tokens for copy in copies)
+    if not finished:
+        return (asked - done) * seconds / done
+    rows = sum(copy.rows or 1 for copy in copies)
+    under_way = min(rows, asked - done)
+    shortest = max(finished / done, tokens / (done + under_way))
+    length = math.sqrt(shortest * max(tokens / done, shortest))
+    speed = tokens / seconds / min(rows, asked)
+    return ((asked - done - under_way) * length / rows + _OF_THE_LAST * length) / speed
+
+
+_OF_THE_LAST = 0.9
+"""How much of a completion the slowest of the last batch still has to go, by simulation of batches of 8 to 64 rows."""
 
 
 def _works(copy: Replica) -> bool:

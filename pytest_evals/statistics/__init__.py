@@ -11,6 +11,7 @@ from pytest_evals.statistics.comparison import (
     holm,
     mcnemar,
     paired_difference,
+    paired_p,
     required_size,
 )
 from pytest_evals.statistics.intervals import (
@@ -54,6 +55,7 @@ __all__ = [
     "mean",
     "median",
     "paired_difference",
+    "paired_p",
     "pass_at_k",
     "pass_hat_k",
     "quantile",

@@ -48,10 +48,7 @@ def paired_difference(
     if estimate is None:
         return None
     better, worse = sum(each > 0 for each in differences), sum(each < 0 for each in differences)
-    if is_binary(before, after, clusters):
-        p = mcnemar(better, worse)
-    else:
-        p = min(2 * min(mean_tail(differences, clusters, side) for side in ("below", "above")), 1.0)
+    p = paired_p(before, after, clusters)
     if bounds is None and {*before, *after} <= {0, 1}:
         bounds = (0.0, 1.0)
     if bounds is None:
@@ -60,6 +57,16 @@ def paired_difference(
         most = bounds[1] - bounds[0]
         interval = bounded_interval(differences, (-most, most), clusters, level)
     return Difference(len(differences), estimate.mean, estimate.stderr, interval, better, worse, p)
+
+
+def paired_p(before: Sequence[float], after: Sequence[float], clusters: Sequence[Hashable] | None = None) -> float:
+    """Return the two-sided p that the means do not differ: of McNemar's exact test where values are 0 and 1 and independent, else
+    of the t test.
+    """
+    differences = [now - was for was, now in zip(before, after, strict=True)]
+    if is_binary(before, after, clusters):
+        return mcnemar(sum(each > 0 for each in differences), sum(each < 0 for each in differences))
+    return min(2 * min(mean_tail(differences, clusters, side) for side in ("below", "above")), 1.0)
 
 
 def is_binary(before: Sequence[float], after: Sequence[float], clusters: Sequence[Hashable] | None) -> bool:
@@ -133,8 +140,12 @@ def lower_tail(
     difference = there.mean - here.mean
     variance = here.stderr**2 + there.stderr**2
     if math.sqrt(variance) <= 1e-12 * max(abs(here.mean), abs(there.mean)):
-        # No scatter in either: as if their units had been drawn from one urn.
-        return 1.0 if difference <= 0 else 1 / math.comb(here.units + there.units, here.units)
+        # No scatter in either: as if their units had been drawn from one urn. What rounding makes of equal means is no difference.
+        return (
+            1.0
+            if difference <= 1e-9 * max(abs(here.mean), abs(there.mean))
+            else 1 / math.comb(here.units + there.units, here.units)
+        )
     freedom = variance**2 / (here.stderr**4 / here.df + there.stderr**4 / there.df)
     tail = t_tail(abs(difference) / math.sqrt(variance), freedom)
     return tail if difference > 0 else 1 - tail

@@ -96,11 +96,6 @@ def test_another_model_alone_is_compared_and_several_are_not_mixed_up(evals: Eva
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (
-            (),
-            "gate 'right.mean >= baseline' compares with a baseline, and none is given: name one with --evals-baseline",
-        ),
-        (("--evals-baseline=none",), "none is given"),
         (("--evals-baseline=absent.jsonl",), "--evals-baseline: there is no file 'absent.jsonl'"),
         (("--evals-baseline=script.py",), "--evals-baseline: script.py is no artifact"),
         (("--evals-baseline=",), "--evals-baseline: the path is empty"),
@@ -122,6 +117,36 @@ def test_a_baseline_that_cannot_be_compared_with_is_a_usage_error_before_anythin
     result = evals.run(*arguments)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert words in result.stderr.str().replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    "named", [(), ("--evals-baseline=none",), ("--evals-baseline", "main"), ("--evals-baseline=latest",)]
+)
+def test_before_there_is_a_baseline_gates_are_not_judged_and_the_card_says_how_to_set_one(
+    evals: Evals, named: tuple[str, ...]
+) -> None:
+    evals.write(suite("right.mean >= baseline", "right.mean >= 0.5"), script=SCRIPT.replace("WRONG", "2"))
+    result = evals.run(*named)
+    assert result.ret == pytest.ExitCode.OK
+    asked = "--evals-baseline=main"
+    result.stdout.fnmatch_lines(
+        [
+            "gate NOT JUDGED test_questions: right.mean >= baseline: no baseline to compare with yet, 0.9 now",
+            "gate PASSED *right.mean >= 0.5*",
+            "next: pytest-evals baseline set run.jsonl --name main",
+            f"next: pytest *--evals-artifact=run-2.jsonl {asked}",
+        ]
+    )
+    assert ("there is no 'main' yet" in result.stdout.str()) == ("main" in named)
+
+
+def test_where_there_are_baselines_a_name_that_is_none_of_them_is_refused(evals: Evals) -> None:
+    evals.write(suite("right.mean >= baseline"), script="raise SystemExit('an engine was started')")
+    folder = evals.pytester.mkdir("evals_baselines")
+    (folder / "main.jsonl").write_text("", encoding="utf-8")
+    result = evals.run("--evals-baseline", "mian")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "baselines: main; did you mean 'main'?" in " ".join(result.stderr.str().split())
 
 
 def test_the_baseline_may_stand_in_the_configuration_file(evals: Evals) -> None:

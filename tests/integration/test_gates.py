@@ -150,7 +150,7 @@ def test_a_gate_of_the_session_concerns_the_suites_that_have_its_slice(evals: Ev
 def test_slice_and_model_stand_in_brackets_at_the_end_of_a_gates_name(evals: Evals) -> None:
     evals.write(suite("named[level=hard].mean >= 1"))
     result = evals.run("--evals-model", "scripted:pytest_evals.testing:echo", "--junitxml=junit.xml")
-    name = "test_capitals.named.mean >= 1[level=hard, scripted:script:answer]"
+    name = "test_capitals.named.mean >= 1[level=hard, answer]"
     result.stdout.fnmatch_lines([f"FAILED evals.gates::{name.replace('[', '[[]')}*"])
     xml = (evals.pytester.path / "junit.xml").read_text(encoding="utf-8")
     assert f'<testcase classname="evals.gates" name="{name.replace(">", "&gt;")}"' in xml

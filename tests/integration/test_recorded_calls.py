@@ -60,6 +60,15 @@ def origins(evals: Evals) -> set[Any]:
     return {call["origin"]["source"] for line in evals.lines()[1:-1] for call in line["calls"]}
 
 
+def test_a_replay_takes_the_judge_of_the_run_unless_another_is_named(recorded: Evals) -> None:
+    result = recorded.run("--evals-replay", "old.jsonl", model=None)
+    result.assert_outcomes(passed=2)
+    assert "the judge scripted:script:grade only for what is not recorded" in result.stdout.str()
+    assert asked(recorded) == []
+    recorded.run("--evals-replay", "old.jsonl", "--evals-judge", "scripted:script:answer", model=None)
+    assert asked(recorded)
+
+
 def test_a_replay_asks_a_judge_only_what_it_was_not_asked(recorded: Evals) -> None:
     judge = ("--evals-judge", "scripted:script:grade")
     recorded.run("--evals-replay", "old.jsonl", *judge, model=None).assert_outcomes(passed=2)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
+
+from pytest_evals.cli import main
 
 from .conftest import Evals
 
@@ -54,11 +58,13 @@ def test_in_a_narrow_terminal_columns_leave_and_lines_wrap(evals: Evals, monkeyp
     evals.write(SUITE)
     monkeypatch.setenv("COLUMNS", "48")
     lines = card(evals.run())
-    assert lines[:4] == [
+    assert lines[:6] == [
         "suite          grader    n   mean",
         "-------------  ------  ---  -----",
         "test_capitals  named   2/2  0.500",
         "               words   2/2  2.500",
+        "no room for: 95% interval, passed, min, max",
+        "",
     ]
     assert all(len(line) <= 48 or line.startswith("next: ") for line in lines)
     monkeypatch.setenv("COLUMNS", "41")
@@ -71,13 +77,61 @@ def test_quiet_is_compact_and_very_quiet_is_verdicts_only(evals: Evals) -> None:
     assert card(evals.run("-qq")) == ["gate FAILED     test_capitals: named.mean >= 0.75: 0.5, not >= 0.75 (n=2)"]
 
 
-def test_verbose_adds_a_line_a_case(evals: Evals) -> None:
+def test_verbose_adds_each_case_with_its_answer_and_so_does_a_run_of_one(evals: Evals) -> None:
     evals.write(SUITE)
-    assert card(evals.run("-v"))[:3] == [
-        "passed   test_capitals[fr] answer named=1, words=1",
-        "missed   test_capitals[td] answer named=0, words=4",
-        "",
+    first = [
+        "passed   test_capitals[fr] answer",
+        "  asked     Capital of France?",
+        "  answered  Paris",
+        "  grades    named 1; words 1",
     ]
+    lines = card(evals.run("-v"))
+    assert lines[:4] == first
+    assert lines[4:6] == ["missed   test_capitals[td] answer", "  asked     Capital of Chad?"]
+    assert lines[7].startswith("  grades    named 0 (expected 'Paris' in ")
+    assert card(evals.run("test_suite.py::test_capitals[fr]"))[:5] == [*first, ""]
+
+
+SEVERAL = """
+def large(messages): return "Paris"
+def small(messages): return "I do not know"
+def broken(messages): raise RuntimeError("out of memory")
+"""
+
+
+def test_several_models_stand_beside_each_other_below_which_is_better(
+    evals: Evals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    evals.write(SUITE.replace("@cases([", "@cases([*({'id': f'n{n}', 'q': 'x'} for n in range(8)), "), SEVERAL)
+    models = [f"--evals-model=scripted:script:{name}" for name in ("small", "large")]
+    result = evals.run(*models, "--evals-summary=summary.md", model=None)
+    lines = card(result)
+    assert lines[0].startswith("named: large is better than small by 1.000 (95% interval ")
+    assert " over the same 10 cases" in " ".join(" ".join(lines[:2]).split())
+    assert ["mean,", "95%", "interval", "n", "small", "large"] in [line.split() for line in lines]
+    assert "gate FAILED     test_capitals[small]: named.mean >= 0.75: 0, not >= 0.75 (n=10)" in lines
+    result.stdout.fnmatch_lines(["FAILED evals.gates::test_capitals.named.mean >= 0.75?small? - 0, not >= 0.75*"])
+    summary = (evals.pytester.path / "summary.md").read_text(encoding="utf-8")
+    assert summary.split("\n\n")[1].startswith("**named: large is better than small by 1.000")
+    assert "| mean, 95% interval | n | small | large |" in summary
+
+
+def test_equal_errors_are_shown_once_with_their_number_and_all_are_counted(evals: Evals) -> None:
+    evals.write(SUITE, SEVERAL)
+    result = evals.run("--evals-model=scripted:script:broken", "--junitxml=junit.xml", model=None)
+    result.assert_outcomes(errors=2, failed=1)
+    text = result.stdout.str()
+    assert text.count("ERROR at setup of") == 1
+    assert "The same error of 1 more" in text
+    result.stdout.fnmatch_lines(["ERROR test_suite.py::test_capitals?fr? - (2 cases) no completion*"])
+    assert (evals.pytester.path / "junit.xml").read_text(encoding="utf-8").count("<error ") == 2
+
+
+def test_the_short_summary_begins_with_the_reason(evals: Evals) -> None:
+    evals.write(SUITE.replace(', gates=["named.mean >= 0.75"]', ""))
+    result = evals.run()
+    result.stdout.fnmatch_lines(["FAILED test_suite.py::test_capitals?td? - named: expected 'Paris'*"])
 
 
 def test_colour_carries_no_meaning_of_its_own(evals: Evals) -> None:
@@ -145,3 +199,42 @@ def answer(messages):
 def test_completions_that_were_cut_are_counted_at_any_verbosity(evals: Evals, verbosity: str) -> None:
     evals.write(SUITE, CUT)
     evals.run(verbosity).stdout.fnmatch_lines(["1 of 2 completions were cut at max_new_tokens"])
+
+
+def hints_of(result: pytest.RunResult) -> list[str]:
+    return [line.partition(": ")[2] for line in result.outlines if line.startswith(("next: ", "to go on: "))]
+
+
+def test_each_command_that_a_run_prints_does_what_it_says(
+    evals: Evals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evals.write(SUITE.replace('gates=["named.mean >= 0.75"]', 'gates=["named.mean >= baseline"]'), SEVERAL)
+    monkeypatch.chdir(evals.pytester.path)
+    asked = ("--evals-model=scripted:script:small", "--evals-judge", "scripted:script:large", "test_suite.py")
+    seen: dict[str, int] = {}
+
+    def follow(words: list[str]) -> pytest.RunResult | None:
+        """Do what a hint says; hold that it ends well, and repeats what the run was asked."""
+        if words[0] == "pytest-evals":
+            seen[words[1]] = main(words[1:])
+            return None
+        assert set(asked) - {"--evals-judge"} <= set(words)
+        seen["pytest"] = 1
+        # pytester's own folder is none of the run's options.
+        return evals.pytester.runpytest(*(word for word in words[1:] if not word.startswith("--basetemp")))
+
+    first = evals.run(*asked, "--evals-baseline", "main", model=None)
+    hints = hints_of(first)
+    assert [hint.split()[0] for hint in hints] == ["pytest-evals", "pytest-evals", "pytest"]
+    results = [follow(shlex.split(hint)) for hint in hints]
+    compared = results[-1]
+    assert compared is not None
+    compared.stdout.fnmatch_lines(["gate PASSED*named.mean >= baseline: 0 against 0*"])
+    assert seen == {"cases": 0, "baseline": 0, "pytest": 1}
+    shown = capsys.readouterr().out
+    assert "2 of 2 cases" in shown
+    # What the command prints is a command, too.
+    printed = next(line.partition(": ")[2] for line in shown.splitlines() if line.startswith("commit it"))
+    again = follow(shlex.split(printed))
+    assert again is not None
+    again.stdout.fnmatch_lines(["gate PASSED*named.mean >= baseline: 0 against 0*"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,8 +26,8 @@ def keys_of(rows: object, models: tuple[str, ...] = ("m",), prompt: str | None =
 def test_one_model_s_cases_stand_together() -> None:
     keys = keys_of(OPEN, MODELS, completion=True)
     assert keys == [CaseKey(case_id, model) for model in MODELS for case_id in ("a", "b")]
-    assert item_ids(keys, MODELS, Path()) == ["a-answer", "b-answer", "a-answer-2", "b-answer-2"]
-    assert item_ids(keys[:2], MODELS[:1], Path()) == ["a", "b"]
+    assert item_ids(keys, MODELS) == ["a-one-answer", "b-one-answer", "a-two-answer", "b-two-answer"]
+    assert item_ids(keys[:2], MODELS[:1]) == ["a", "b"]
 
 
 def test_a_test_that_asks_no_model_runs_once_for_each_case() -> None:

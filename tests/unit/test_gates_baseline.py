@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 from scipy import stats
 
 from pytest_evals.baselines.pairing import join
-from pytest_evals.gates import GateResult, parse_gate
+from pytest_evals.gates import GateResult, Verdict, parse_gate
 from pytest_evals.gates.regression import BaselineTest, compare, decide
+from pytest_evals.scorecard import Movement, agreeing
 from pytest_evals.scores.records import CaseRecord
 from tests.unit.building import case_record, grade_record
 
@@ -86,9 +88,45 @@ def test_numbers_are_compared_by_the_t_test_of_what_each_case_misses(right: str,
     if sign * excess.mean() < 0:
         assert result.verdict == "passed"
         return
-    expected = stats.ttest_1samp(excess, 0, alternative="less" if sign < 0 else "greater").pvalue
+    alternative = "less" if sign < 0 else "greater"
+    expected = stats.ttest_1samp(excess, 0, alternative=alternative).pvalue
+    bound = gate.number + gate.factor * before.mean()
+    if sign * (bound - before.mean()) > 0:
+        # An allowance: it cannot be easier to fall short of than what the baseline has.
+        expected = max(expected, stats.ttest_1samp(after - before, 0, alternative=alternative).pvalue)
     assert result.p == pytest.approx(expected, rel=1e-9)
     assert result.verdict == ("regressed" if expected <= 0.05 else "inconclusive")
+
+
+@pytest.mark.parametrize("comparison_operator", [">=", "<="])
+def test_an_allowance_never_makes_failing_easier(comparison_operator: str) -> None:
+    source = numpy.random.default_rng(3)
+    worse, better = (0.0, 1.0) if comparison_operator == ">=" else (1.0, 0.0)
+    for n in range(5, 12):
+        for fell in range(1, n + 1):
+            before = [better] * n
+            after = [worse] * fell + [better] * (n - fell)
+            jitter = source.uniform(0, 0.2, n)
+            for values in (before, (numpy.array(before) * 0.7 + jitter).tolist()):
+                moved = [new if old == was else old for old, new, was in zip(values, after, before, strict=True)]
+                sign = "-" if comparison_operator == ">=" else "+"
+                bounds = ["baseline", *(f"baseline {sign} {drop}" for drop in (0.001, 0.02, 0.05, 0.1))]
+                found = [
+                    verdict(f"exact.mean {comparison_operator} {bound}", run(values), run(moved)) for bound in bounds
+                ]
+                known = [result.p for result in found if result.p is not None]
+                assert known == sorted(known)
+
+
+def test_the_six_cases_that_failed_with_an_allowance_alone() -> None:
+    before, after = [1.0] * 6, [0.0] * 5 + [1.0]
+    plain, allowed = (
+        verdict(f"exact.mean >= {bound}", run(before), run(after)) for bound in ("baseline", "baseline - 0.02")
+    )
+    assert plain.p == pytest.approx(1 / 32)
+    assert plain.p is not None
+    assert allowed.p is not None
+    assert allowed.p >= plain.p
 
 
 def test_repeats_and_clusters_count_as_one() -> None:
@@ -178,3 +216,24 @@ def test_one_case_tells_nothing() -> None:
     assert (result.verdict, result.p) == ("inconclusive", 0.5)
     assert result.reason.endswith("p=0.5, more cases would tell")
     assert verdict("exact.mean >= baseline", run([0.7]), run([0.2])).p == 1
+
+
+def test_rows_and_gates_about_one_mean_have_one_verdict() -> None:
+    row = Movement("capitals", "smollm2", "exact", 6, -0.8, (-1.0, -0.1), "unclear", p=0.06)
+    other = dataclasses.replace(row, grader="close")
+
+    def with_gate(verdict: Verdict, text: str = "exact.mean >= baseline", p: float | None = 0.03) -> Movement:
+        found = agreeing((row, other), [GateResult(text, "capitals", "smollm2", verdict, 0.2, 6, 6, "", 1.0, p)])
+        assert found[1] == other
+        return found[0]
+
+    assert (with_gate("regressed").verdict, with_gate("regressed").p) == ("worse", 0.03)
+    # Worse than an allowance is worse; within one it may be worse or not.
+    assert with_gate("regressed", "exact.mean >= baseline - 0.1").verdict == "worse"
+    clear = dataclasses.replace(row, verdict="worse", p=0.01)
+    gate = GateResult("exact.mean >= baseline", "capitals", "smollm2", "inconclusive", 0.2, 6, 6, "", 1.0, 0.08)
+    assert agreeing([clear], [gate])[0].verdict == "unclear"
+    assert agreeing([clear], [dataclasses.replace(gate, gate="exact.mean >= baseline - 0.5")])[0].verdict == "worse"
+    # Gates on a slice, or with a number, are about something else.
+    assert with_gate("regressed", "exact[level=hard].mean >= baseline") == row
+    assert with_gate("failed", "exact.mean >= 0.8", None) == row

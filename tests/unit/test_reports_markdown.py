@@ -11,7 +11,7 @@ from pytest_evals.collection.location import Location
 from pytest_evals.gates import GateResult, Verdict
 from pytest_evals.reports.ci import MOST, code_quality, findings, workflow_commands
 from pytest_evals.reports.markdown import Excerpt, summary_markdown
-from pytest_evals.scorecard import Ledger, Movement, ScoreCard
+from pytest_evals.scorecard import Ledger, Movement, ScoreCard, insights
 from pytest_evals.scores.score import compute_scores
 from tests.unit.building import case_record, grade_record
 
@@ -33,13 +33,15 @@ def card(*gates: GateResult, models: tuple[str, ...] = ("smollm2",)) -> ScoreCar
         for model in models
         for value in (0.0, 1.0)
     ]
+    scores = compute_scores(records)
     return ScoreCard(
-        scores=tuple(compute_scores(records)),
+        scores=tuple(scores),
         gates=gates,
         ledger=Ledger(collected=2, passed=1, missed=1),
         notes=("the first 2 of 9 rows",),
         artifact=".evals/run.jsonl",
         shorts={"smollm2": "smollm2", "org/other": "other"},
+        **insights(scores, records, gates),
     )
 
 
@@ -69,7 +71,12 @@ def test_many_gates_that_are_met_are_folded() -> None:
 def test_several_models_have_a_column() -> None:
     text = summary_markdown(card(gate("not judged"), gate("passed", "org/other"), models=("smollm2", "org/other")), [])
     assert "### Evals: 1 of 2 gates met, 1 undecided" in text
-    assert "| capitals | other | exact | 2/2 | 0.500 |" in text
+    assert "\n\n**exact: smollm2 and other have the same mean, 0.500**\n" in text
+    assert (
+        "| mean, 95% interval | n | smollm2 | other |\n| --- | ---: | ---: | ---: |\n| **capitals** |  |  |  |\n"
+        in text
+    )
+    assert "| exact | 2 | 0.500 (0.095 to 0.905) | 0.500 (0.095 to 0.905) |\n" in text
     assert "details" not in text
 
 
@@ -95,9 +102,12 @@ def test_a_summary_says_what_changed_since_the_baseline() -> None:
     )
     models = ("smollm2", "org/other")
     text = summary_markdown(dataclasses.replace(card(models=models), movements=moved, baseline="main"), [])
-    assert "| 95% interval | change | since the baseline | passed |" in text
-    assert "| -0.100 (-0.150 to -0.050) | worse | 50% |" in text
-    assert "| - | not compared | 50% |" in text
+    assert "| suite | grader | model | change | since the baseline |" in text
+    assert "| capitals | exact | smollm2 | -0.100 (-0.150 to -0.050) | worse |" in text
+    assert "| capitals | exact | other | - | not compared |" in text
+    one = summary_markdown(dataclasses.replace(card(), movements=moved[:1], baseline="main"), [])
+    assert "| 95% interval | change | since the baseline | passed |" in one
+    assert "| -0.100 (-0.150 to -0.050) | worse | 50% |" in one
     assert "- change: of the mean over the cases that both runs have" in text
 
 

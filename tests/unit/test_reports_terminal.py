@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -64,9 +65,13 @@ ERRORS = make_card(
     gate("failed", "1 of 2 cases have no grade (1 error, 0 pending); over the rest it is 1"),
 )
 TWO_MODELS = make_card(
-    [case_record(grade_record(1), model="smollm2"), case_record(grade_record(0), model="org/other")],
-    gate("passed", "1 (n=1)"),
-    gate("failed", "0, not >= 0.8 (n=1)", model="org/other"),
+    [
+        case_record(grade_record(value), model=model, case_id=f"k{number}")
+        for model, values in (("smollm2", (1, 1, 1, 1, 1, 1, 1, 0)), ("org/other", (1, 0, 0, 0, 0, 0, 0, 0)))
+        for number, value in enumerate(values)
+    ],
+    gate("passed", "0.875 (n=8)"),
+    gate("failed", "0.125, not >= 0.8 (n=8)", model="org/other"),
 )
 MANY_CASES = [
     case_record(
@@ -92,6 +97,7 @@ FULL = make_card(
         text="exact.mean >= baseline",
     ),
     artifact=".evals/run.jsonl",
+    hints=("pytest-evals compare main .evals/run.jsonl -v",),
     baseline="main",
     movements=(
         Movement("capitals", "smollm2", "exact", 30, -0.1, (-0.15, -0.05), "worse"),
@@ -99,11 +105,33 @@ FULL = make_card(
         Movement("capitals", "org/other", "close", 0, None, None, "-"),
     ),
 )
+LONG = "You know the capitals of the world. " * 10
+
+
+def sample(case_id: str, outcome: str, text: str | None, **more: Any) -> dict[str, Any]:
+    completion = None if text is None else {"text": text}
+    thread = [{"role": "user", "content": f"{LONG}Capital of {case_id}?"}]
+    interaction = {"thread": thread, "source": "smollm2", "completion": completion, "metadata": {"id": case_id}}
+    line = {"suite": "capitals", "case_id": case_id, "repeat": 1, "outcome": outcome, "error": None, "grades": []}
+    return {**line, "interaction": interaction, **more}
+
+
+def grade_line(value: float | None, status: str = "graded", **more: Any) -> dict[str, Any]:
+    return {"grader_key": "exact", "value": value, "status": status, "passed": None, "reasoning": "", **more}
+
+
+SAMPLES = [
+    sample("a", "passed", "Paris", grades=[grade_line(1, passed=True, reasoning="expected 'Paris'")]),
+    sample(
+        "b", "errored", None, error={"kind": "engine", "message": "out of memory"}, grades=[grade_line(None, "error")]
+    ),
+    sample("c", "missed", "Rome\nor so", repeat=2, grades=[grade_line(0, passed=False, reasoning="expected 'Bern'")]),
+]
 CARDS = [ALL_PASS, GATE_FAILS, PARTIAL, ERRORS, TWO_MODELS, FULL]
 
 
-def shown(card: ScoreCard, width: int, verbosity: int = 0) -> str:
-    return "\n".join(line.text for line in score_card_lines(card, width, verbosity))
+def shown(card: ScoreCard, width: int, verbosity: int = 0, samples: Sequence[Any] = ()) -> str:
+    return "\n".join(line.text for line in score_card_lines(card, width, verbosity, samples))
 
 
 def snapshot(text: str) -> str:
@@ -134,6 +162,7 @@ def test_a_narrow_terminal_gets_fewer_columns_and_broken_lines() -> None:
         --------  ------  ---  -----  --------------
         capitals  exact   3/3  1.000  0.439 .. 1.000
                   close   3/3  0.500               -
+        no room for: passed, min, max
         95% interval of close: none, since all values are
             the same
 
@@ -165,6 +194,7 @@ def test_a_gate_that_fails_in_a_narrow_terminal() -> None:
         suite     grader    n   mean    95% interval
         --------  ------  ---  -----  --------------
         capitals  exact   2/2  0.500  0.095 .. 0.905
+        no room for: passed, min, max
 
         gate FAILED     capitals: exact.mean >= 0.8: 0.5,
             not >= 0.8 (n=2)
@@ -191,6 +221,7 @@ def test_a_partial_run_in_a_narrow_terminal() -> None:
         suite     grader    n   mean    95% interval
         --------  ------  ---  -----  --------------
         capitals  exact   1/1  1.000  0.207 .. 1.000
+        no room for: passed, min, max
 
         gate NOT JUDGED capitals: exact.mean >= 0.8: 9 of
             10 cases did not run
@@ -219,6 +250,7 @@ def test_errors_in_a_narrow_terminal_keep_their_column() -> None:
         suite     grader    n   mean  errors
         --------  ------  ---  -----  ------
         capitals  exact   1/2  1.000       1
+        no room for: 95% interval, passed, min, max, n/a
 
         gate FAILED     capitals: exact.mean >= 0.8: 1 of
             2 cases have no grade (1 error, 0 pending);
@@ -229,142 +261,169 @@ def test_errors_in_a_narrow_terminal_keep_their_column() -> None:
     """)
 
 
-def test_two_models_have_a_column_and_gates_name_theirs() -> None:
+def test_two_models_stand_beside_each_other_below_which_is_better_and_gates_name_theirs() -> None:
     assert shown(TWO_MODELS, 80) == snapshot("""
-        suite     model    grader    n     mean    95% interval  passed    min    max
-        --------  -------  ------  ---  -------  --------------  ------  -----  -----
-        capitals  smollm2  exact   1/1  * 1.000  0.207 .. 1.000    100%  1.000  1.000
-                  other    exact   1/1  ~ 0.000  0.000 .. 0.793      0%  0.000  0.000
-        mean: * is the highest; ~ is not clearly lower, case by case (p > 0.05, Holm)
+        exact: smollm2 is better than other by 0.750 (95% interval 0.240 .. 0.935, p
+            0.031), over the same 8 cases
 
-        gate PASSED     capitals[smollm2]: exact.mean >= 0.8: 1 (n=1)
-        gate FAILED     capitals[org/other]: exact.mean >= 0.8: 0, not >= 0.8 (n=1)
+        mean, 95% interval  n                  smollm2                  other
+        ------------------  -  -----------------------  ---------------------
+        capitals
+          exact             8  * 0.875  0.529 .. 0.978  0.125  0.022 .. 0.471
+        * is the best mean; ~ is not clearly worse, case by case (p > 0.05, Holm over
+            all pairs of models)
 
-        2 cases: 2 passed, 0 missed, 0 failed, 0 errored
+        gate FAILED     capitals[other]: exact.mean >= 0.8: 0.125, not >= 0.8 (n=8)
+        gate PASSED     capitals[smollm2]: exact.mean >= 0.8: 0.875 (n=8)
+
+        16 cases: 16 passed, 0 missed, 0 failed, 0 errored
     """)
 
 
 def test_two_models_in_a_narrow_terminal() -> None:
     assert shown(TWO_MODELS, 50) == snapshot("""
-        suite     model    grader    n     mean
-        --------  -------  ------  ---  -------
-        capitals  smollm2  exact   1/1  * 1.000
-                  other    exact   1/1  ~ 0.000
-        mean: * is the highest; ~ is not clearly lower,
-            case by case (p > 0.05, Holm)
+        exact: smollm2 is better than other by 0.750 (95%
+            interval 0.240 .. 0.935, p 0.031), over the
+            same 8 cases
 
+        mean      n  smollm2  other
+        --------  -  -------  -----
+        capitals
+          exact   8  * 0.875  0.125
+        no room for: 95% interval
+        * is the best mean; ~ is not clearly worse, case
+            by case (p > 0.05, Holm over all pairs of
+            models)
+
+        gate FAILED     capitals[other]: exact.mean >=
+            0.8: 0.125, not >= 0.8 (n=8)
         gate PASSED     capitals[smollm2]: exact.mean >=
-            0.8: 1 (n=1)
-        gate FAILED     capitals[org/other]: exact.mean >=
-            0.8: 0, not >= 0.8 (n=1)
+            0.8: 0.875 (n=8)
 
-        2 cases: 2 passed, 0 missed, 0 failed, 0 errored
+        16 cases: 16 passed, 0 missed, 0 failed, 0 errored
     """)
 
 
 def test_a_baseline_slices_and_repeats_in_80_columns() -> None:
     assert shown(FULL, 80) == snapshot("""
-        suite     model    grader      n     mean    95% interval  change  verdict
-        --------  -------  ------  -----  -------  --------------  ------  -------
-        capitals  smollm2  exact   60/60  * 0.633  0.456 .. 0.780  -0.100    worse
-                  smollm2  close   60/60  * 1.465  1.136 .. 1.794       -        -
-                  other    exact   60/60  * 0.633  0.456 .. 0.780  -0.020  unclear
-                  other    close   60/60  * 1.465  1.136 .. 1.794       -        -
+        exact: smollm2 and other have the same mean, 0.633
+
+        mean, 95% interval   n                smollm2                  other
+        ------------------  --  ---------------------  ---------------------
+        capitals
+          exact             60  0.633  0.456 .. 0.780  0.633  0.456 .. 0.780
+          close             60  1.465  1.136 .. 1.794  1.465  1.136 .. 1.794
+
+        since the baseline  model    grader  change      its interval  verdict
+        ------------------  -------  ------  ------  ----------------  -------
+        capitals            smollm2  exact   -0.100  -0.150 .. -0.050    worse
+                            smollm2  close        -                 -        -
+                            other    exact   -0.020  -0.090 .. +0.050  unclear
+                            other    close        -                 -        -
         95% interval of close: Student's t, since its values have no bounds
-        mean: * is the highest; ~ is not clearly lower, case by case (p > 0.05, Holm)
         change: of the mean over the cases that both runs have; verdict at 5 % over all
             rows (Holm)
-        low slice: capitals.exact[level=hard] of smollm2: 0.000 (0.000 .. 0.278, 10
-            cases), the rest 0.950, p <0.001
-        low slice: capitals.exact[level=hard] of other: 0.000 (0.000 .. 0.278, 10
-            cases), the rest 0.950, p <0.001
-        repeats: capitals.exact of smollm2: 2 of each of 30 cases, pass@2 0.667, pass^2
-            0.600, 2 flaky: k1, k2
-        repeats: capitals.close of smollm2: 2 of each of 30 cases, standard deviation
-            within a case 0.007, between cases 0.880
-        repeats: capitals.exact of other: 2 of each of 30 cases, pass@2 0.667, pass^2
-            0.600, 2 flaky: k1, k2
-        repeats: capitals.close of other: 2 of each of 30 cases, standard deviation
-            within a case 0.007, between cases 0.880
+        low slice: exact[level=hard] of smollm2: 0.000 (0.000 .. 0.278, 10 cases), the
+            rest 0.950, p <0.001
+        low slice: exact[level=hard] of other: 0.000 (0.000 .. 0.278, 10 cases), the
+            rest 0.950, p <0.001
+        repeats: exact of smollm2: 2 of each of 30 cases, pass@2 0.667, pass^2 0.600, 2
+            flaky: k1, k2
+        repeats: close of smollm2: 2 of each of 30 cases, standard deviation within a
+            case 0.007, between cases 0.880
+        repeats: exact of other: 2 of each of 30 cases, pass@2 0.667, pass^2 0.600, 2
+            flaky: k1, k2
+        repeats: close of other: 2 of each of 30 cases, standard deviation within a case
+            0.007, between cases 0.880
 
         gate REGRESSED  capitals[smollm2]: exact.mean >= baseline: 0.6 against 0.7:
             -0.1, not >= baseline (n=30); p=0.004
-        gate INCONCLUSIVE capitals[org/other]: exact.mean >= baseline: 0.6 against 0.62:
+        gate INCONCLUSIVE capitals[other]: exact.mean >= baseline: 0.6 against 0.62:
             -0.02, not >= baseline (n=30); p=0.4, about 340 more cases would tell
 
         120 cases: 0 passed, 120 missed, 0 failed, 0 errored
         artifact: .evals/run.jsonl
-        next: pytest-evals cases -v --where "outcome == 'missed'"
-        next: pytest-evals compare main latest -v
+        next: pytest-evals compare main .evals/run.jsonl -v
     """)
 
 
 def test_in_a_wide_terminal_changes_have_their_interval() -> None:
     assert shown(FULL, 130) == snapshot("""
-        suite     model    grader      n     mean    95% interval  change      its interval  verdict  passed    min    max
-        --------  -------  ------  -----  -------  --------------  ------  ----------------  -------  ------  -----  -----
-        capitals  smollm2  exact   60/60  * 0.633  0.456 .. 0.780  -0.100  -0.150 .. -0.050    worse     63%  0.000  1.000
-                  smollm2  close   60/60  * 1.465  1.136 .. 1.794       -                 -        -       -  0.010  2.920
-                  other    exact   60/60  * 0.633  0.456 .. 0.780  -0.020  -0.090 .. +0.050  unclear     63%  0.000  1.000
-                  other    close   60/60  * 1.465  1.136 .. 1.794       -                 -        -       -  0.010  2.920
+        exact: smollm2 and other have the same mean, 0.633
+
+        mean, 95% interval   n                smollm2                  other
+        ------------------  --  ---------------------  ---------------------
+        capitals
+          exact             60  0.633  0.456 .. 0.780  0.633  0.456 .. 0.780
+          close             60  1.465  1.136 .. 1.794  1.465  1.136 .. 1.794
+
+        since the baseline  model    grader  change      its interval  verdict
+        ------------------  -------  ------  ------  ----------------  -------
+        capitals            smollm2  exact   -0.100  -0.150 .. -0.050    worse
+                            smollm2  close        -                 -        -
+                            other    exact   -0.020  -0.090 .. +0.050  unclear
+                            other    close        -                 -        -
         95% interval of close: Student's t, since its values have no bounds
-        mean: * is the highest; ~ is not clearly lower, case by case (p > 0.05, Holm)
         change: of the mean over the cases that both runs have; verdict at 5 % over all rows (Holm)
-        low slice: capitals.exact[level=hard] of smollm2: 0.000 (0.000 .. 0.278, 10 cases), the rest 0.950, p <0.001
-        low slice: capitals.exact[level=hard] of other: 0.000 (0.000 .. 0.278, 10 cases), the rest 0.950, p <0.001
-        repeats: capitals.exact of smollm2: 2 of each of 30 cases, pass@2 0.667, pass^2 0.600, 2 flaky: k1, k2
-        repeats: capitals.close of smollm2: 2 of each of 30 cases, standard deviation within a case 0.007, between cases 0.880
-        repeats: capitals.exact of other: 2 of each of 30 cases, pass@2 0.667, pass^2 0.600, 2 flaky: k1, k2
-        repeats: capitals.close of other: 2 of each of 30 cases, standard deviation within a case 0.007, between cases 0.880
+        low slice: exact[level=hard] of smollm2: 0.000 (0.000 .. 0.278, 10 cases), the rest 0.950, p <0.001
+        low slice: exact[level=hard] of other: 0.000 (0.000 .. 0.278, 10 cases), the rest 0.950, p <0.001
+        repeats: exact of smollm2: 2 of each of 30 cases, pass@2 0.667, pass^2 0.600, 2 flaky: k1, k2
+        repeats: close of smollm2: 2 of each of 30 cases, standard deviation within a case 0.007, between cases 0.880
+        repeats: exact of other: 2 of each of 30 cases, pass@2 0.667, pass^2 0.600, 2 flaky: k1, k2
+        repeats: close of other: 2 of each of 30 cases, standard deviation within a case 0.007, between cases 0.880
 
         gate REGRESSED  capitals[smollm2]: exact.mean >= baseline: 0.6 against 0.7: -0.1, not >= baseline (n=30); p=0.004
-        gate INCONCLUSIVE capitals[org/other]: exact.mean >= baseline: 0.6 against 0.62: -0.02, not >= baseline (n=30); p=0.4, about 340
-            more cases would tell
+        gate INCONCLUSIVE capitals[other]: exact.mean >= baseline: 0.6 against 0.62: -0.02, not >= baseline (n=30); p=0.4, about 340 more
+            cases would tell
 
         120 cases: 0 passed, 120 missed, 0 failed, 0 errored
         artifact: .evals/run.jsonl
-        next: pytest-evals cases -v --where "outcome == 'missed'"
-        next: pytest-evals compare main latest -v
+        next: pytest-evals compare main .evals/run.jsonl -v
     """)
 
 
 def test_with_60_columns_the_verdicts_stay() -> None:
     assert shown(FULL, 60) == snapshot("""
-        suite     model    grader      n     mean  change  verdict
-        --------  -------  ------  -----  -------  ------  -------
-        capitals  smollm2  exact   60/60  * 0.633  -0.100    worse
-                  smollm2  close   60/60  * 1.465       -        -
-                  other    exact   60/60  * 0.633  -0.020  unclear
-                  other    close   60/60  * 1.465       -        -
-        mean: * is the highest; ~ is not clearly lower, case by case
-            (p > 0.05, Holm)
+        exact: smollm2 and other have the same mean, 0.633
+
+        mean       n  smollm2  other
+        --------  --  -------  -----
+        capitals
+          exact   60    0.633  0.633
+          close   60    1.465  1.465
+        no room for: 95% interval
+
+        since the baseline  model    grader  change  verdict
+        ------------------  -------  ------  ------  -------
+        capitals            smollm2  exact   -0.100    worse
+                            smollm2  close        -        -
+                            other    exact   -0.020  unclear
+                            other    close        -        -
+        no room for: its interval
         change: of the mean over the cases that both runs have;
             verdict at 5 % over all rows (Holm)
-        low slice: capitals.exact[level=hard] of smollm2: 0.000
-            (0.000 .. 0.278, 10 cases), the rest 0.950, p <0.001
-        low slice: capitals.exact[level=hard] of other: 0.000 (0.000
-            .. 0.278, 10 cases), the rest 0.950, p <0.001
-        repeats: capitals.exact of smollm2: 2 of each of 30 cases,
-            pass@2 0.667, pass^2 0.600, 2 flaky: k1, k2
-        repeats: capitals.close of smollm2: 2 of each of 30 cases,
-            standard deviation within a case 0.007, between cases
-            0.880
-        repeats: capitals.exact of other: 2 of each of 30 cases,
-            pass@2 0.667, pass^2 0.600, 2 flaky: k1, k2
-        repeats: capitals.close of other: 2 of each of 30 cases,
-            standard deviation within a case 0.007, between cases
-            0.880
+        low slice: exact[level=hard] of smollm2: 0.000 (0.000 ..
+            0.278, 10 cases), the rest 0.950, p <0.001
+        low slice: exact[level=hard] of other: 0.000 (0.000 ..
+            0.278, 10 cases), the rest 0.950, p <0.001
+        repeats: exact of smollm2: 2 of each of 30 cases, pass@2
+            0.667, pass^2 0.600, 2 flaky: k1, k2
+        repeats: close of smollm2: 2 of each of 30 cases, standard
+            deviation within a case 0.007, between cases 0.880
+        repeats: exact of other: 2 of each of 30 cases, pass@2
+            0.667, pass^2 0.600, 2 flaky: k1, k2
+        repeats: close of other: 2 of each of 30 cases, standard
+            deviation within a case 0.007, between cases 0.880
 
         gate REGRESSED  capitals[smollm2]: exact.mean >= baseline:
             0.6 against 0.7: -0.1, not >= baseline (n=30); p=0.004
-        gate INCONCLUSIVE capitals[org/other]: exact.mean >=
-            baseline: 0.6 against 0.62: -0.02, not >= baseline
-            (n=30); p=0.4, about 340 more cases would tell
+        gate INCONCLUSIVE capitals[other]: exact.mean >= baseline:
+            0.6 against 0.62: -0.02, not >= baseline (n=30); p=0.4,
+            about 340 more cases would tell
 
         120 cases: 0 passed, 120 missed, 0 failed, 0 errored
         artifact: .evals/run.jsonl
-        next: pytest-evals cases -v --where "outcome == 'missed'"
-        next: pytest-evals compare main latest -v
+        next: pytest-evals compare main .evals/run.jsonl -v
     """)
 
 
@@ -390,11 +449,20 @@ def test_verbosity_minus_1_leaves_out_throughput_and_keeps_what_must_be_known_of
     """)
 
 
-def test_verbosity_1_adds_a_line_a_case() -> None:
-    assert shown(ERRORS, 80, verbosity=1) == snapshot("""
-        passed   capitals[a] smollm2 exact=1
-        errored  capitals[b] smollm2 exact=error
-        skipped  capitals[c] smollm2 exact=not_applicable
+def test_verbosity_1_adds_each_case_with_its_answer() -> None:
+    assert shown(ERRORS, 80, 1, SAMPLES) == snapshot("""
+        passed   capitals[a] smollm2
+          asked     ...s of the world. You know the capitals of the world. Capital of a?
+          answered  Paris
+          grades    exact 1
+        errored  capitals[b] smollm2
+          asked     ...s of the world. You know the capitals of the world. Capital of b?
+          error     engine: out of memory
+          grades    exact error
+        missed   capitals[c] r2 smollm2
+          asked     ...s of the world. You know the capitals of the world. Capital of c?
+          answered  Rome or so
+          grades    exact 0 (expected 'Bern')
 
         suite     grader    n   mean    95% interval  passed    min    max  errors  n/a
         --------  ------  ---  -----  --------------  ------  -----  -----  ------  ---
@@ -505,25 +573,14 @@ def test_savings_are_said_of_short_runs_too() -> None:
     assert "m (cpu fp32): 1 completion, 5 tokens; 2 duplicates" in text.splitlines()
 
 
-def test_what_to_run_next_names_what_there_is_to_look_at() -> None:
-    def advised(card: ScoreCard) -> list[str]:
-        return [line.text for line in score_card_lines(card, 80) if line.text.startswith("next: ")]
-
-    assert advised(ALL_PASS) == []
-    assert advised(GATE_FAILS) == []  # it has no artifact
-    broken = make_card([case_record(outcome="errored")], artifact="my run.jsonl")
-    assert advised(broken) == [
-        "next: pytest --evals --lf",
-        "next: pytest-evals cases 'my run.jsonl' -v --where \"outcome == 'errored'\"",
-    ]
-    assert advised(FULL) == [
-        "next: pytest-evals cases -v --where \"outcome == 'missed'\"",
-        "next: pytest-evals compare main latest -v",
-    ]
+def test_what_to_run_next_stands_at_the_end_in_one_piece() -> None:
+    command = f"pytest --evals {'-k long' * 30}"
+    card = make_card([case_record(outcome="errored")], artifact="run.jsonl", hints=(command,))
+    assert shown(card, 80).splitlines()[-1] == f"next: {command}"
 
 
-def marks(card: ScoreCard, word: str, verbosity: int = 0) -> dict[str, bool]:
-    lines: list[Line] = score_card_lines(card, 80, verbosity)
+def marks(card: ScoreCard, word: str, verbosity: int = 0, samples: Sequence[Any] = ()) -> dict[str, bool]:
+    lines: list[Line] = score_card_lines(card, 80, verbosity, samples)
     return next(line.markup for line in lines if word in line.text)
 
 
@@ -532,7 +589,8 @@ def test_colours_repeat_what_the_text_says() -> None:
     assert marks(GATE_FAILS, "FAILED") == {"red": True, "bold": True}
     assert marks(PARTIAL, "NOT JUDGED") == {"yellow": True}
     assert marks(PARTIAL, "interrupted") == {"yellow": True}
-    assert marks(ERRORS, "errored  capitals[b]", verbosity=1) == {"red": True}
+    assert marks(ERRORS, "errored  capitals[b]", 1, SAMPLES) == {"red": True}
+    assert marks(TWO_MODELS, "better than") == {"bold": True}
     assert marks(ERRORS, "cases:") == {}
 
 

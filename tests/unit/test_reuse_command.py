@@ -1,17 +1,32 @@
-"""The command that goes on with a run which was cut short."""
+"""Commands to run next."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pytest_evals.reuse.command import command_of_run, resume_command
+from pytest_evals.reuse.command import RunCommand, hints
+from pytest_evals.scorecard import Ledger, Movement, ScoreCard
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the expected commands are those of POSIX shells")
 RUN = Path("run.jsonl")
+
+
+def resume_command(words: Sequence[str], artifact: Path, addopts: str | None = None) -> str | None:
+    return RunCommand(words, artifact, addopts).resume()
+
+
+def command_of_run(run: Mapping[str, Any], artifact: Path | str) -> str | None:
+    command = RunCommand.of_run(run, artifact)
+    return command.resume() if command else None
+
+
 DEFAULT = Path(".evals/2026-11-30.jsonl")
 
 
@@ -94,3 +109,90 @@ def test_a_recorded_run_is_resumed_in_its_own_folder(tmp_path: Path, monkeypatch
     assert command_of_run({"command": run["command"]}, RUN) == expected
     assert command_of_run({**run, "folder": "/not/here"}, RUN) == expected
     assert command_of_run(run, "-") is None
+
+
+ASKED = [
+    "--evals",
+    "--evals-model",
+    "org/name?dtype=bf16",
+    "--evals-judge=smollm2",
+    "-k",
+    "a and not b",
+    "tests/a b.py",
+]
+
+
+def test_what_failed_is_run_again_with_the_models_judge_and_paths_of_the_run() -> None:
+    expected = (
+        "pytest --evals --evals-model 'org/name?dtype=bf16' --evals-judge=smollm2 -k 'a and not b' 'tests/a b.py' --lf"
+    )
+    assert RunCommand(ASKED, DEFAULT).rerun_failed() == expected
+    # What would be there twice, and files about the whole run.
+    more = ["--lf", "--ff", "--evals-resume", "latest", "--evals-html=page.html", "--junitxml", "junit.xml"]
+    assert RunCommand([*ASKED, *more], DEFAULT).rerun_failed() == expected
+    assert RunCommand(["--evals", "--evals-artifact", "run.jsonl"], RUN).rerun_failed() == (
+        "pytest --evals --evals-artifact=run-2.jsonl --lf"
+    )
+
+
+@pytest.mark.parametrize("words", [["-p", "no:cacheprovider"], ["-pno:cacheprovider"]])
+def test_where_pytest_does_not_remember_what_failed_nothing_is_run_again(words: list[str]) -> None:
+    assert RunCommand(["--evals", *words], RUN).rerun_failed() is None
+    assert RunCommand(["--evals"], RUN, shlex.join(words)).rerun_failed() is None
+
+
+def test_a_replay_asks_no_models_and_keeps_judge_paths_and_gates() -> None:
+    words = [*ASKED, "--evals-repeat=3", "--evals-audit", "2", "--evals-stop-early", "--evals-gate", "x.mean >= 1"]
+    assert RunCommand(words, RUN).replay() == (
+        "pytest --evals --evals-judge=smollm2 -k 'a and not b' 'tests/a b.py' --evals-gate 'x.mean >= 1' --evals-replay=run.jsonl"
+    )
+    assert RunCommand(["--evals-replay", "old.jsonl"], RUN).replay() == "pytest --evals --evals-replay=run.jsonl"
+    # The shell may still have the variable, with models in it.
+    assert (
+        RunCommand([], RUN, "--evals-model=x").replay() == "PYTEST_ADDOPTS='' pytest --evals --evals-replay=run.jsonl"
+    )
+    assert (
+        RunCommand([], RUN, "--evals-model=x -q").replay()
+        == "PYTEST_ADDOPTS=-q pytest --evals --evals-replay=run.jsonl"
+    )
+
+
+def test_a_comparison_runs_the_same_again() -> None:
+    assert RunCommand(["--evals", "--evals-baseline", "old", "tests"], RUN).compare_with("main") == (
+        "pytest --evals tests --evals-baseline=main"
+    )
+
+
+def card(**more: Any) -> ScoreCard:
+    return ScoreCard((), (), **{"ledger": Ledger(collected=3, passed=3), "artifact": "my runs/a.jsonl", **more})
+
+
+def test_hints_name_the_run_and_are_about_what_there_is_to_look_at() -> None:
+    command = RunCommand(["--evals", "tests"], Path("my runs/a.jsonl"))
+    assert hints(card(), command) == []
+    assert hints(card(ledger=Ledger(missed=1), artifact=None), command) == []
+    assert hints(card(ledger=Ledger(missed=1)), command) == [
+        "pytest-evals cases 'my runs/a.jsonl' -v --where \"outcome == 'missed'\""
+    ]
+    broken = card(ledger=Ledger(errored=2))
+    assert hints(broken, command) == [
+        "pytest --evals tests --lf",
+        "pytest-evals cases 'my runs/a.jsonl' -v --where \"outcome == 'errored'\"",
+    ]
+    # A run that was cut short goes on instead.
+    assert hints(dataclasses.replace(broken, resume="pytest --evals-resume=a"), command)[0].startswith(
+        "pytest-evals cases"
+    )
+    moved = Movement("s", "m", "g", 3, -0.1, (-0.2, 0.0), "worse")
+    assert hints(card(baseline="evals_baselines/main.jsonl", movements=(moved,)), command) == [
+        "pytest-evals compare evals_baselines/main.jsonl 'my runs/a.jsonl' -v"
+    ]
+
+
+def test_where_gates_wait_for_a_baseline_the_hint_sets_it_from_a_whole_run() -> None:
+    command = RunCommand(["--evals", "tests"], Path("my runs/a.jsonl"))
+    assert hints(card(wants_baseline="main"), command) == [
+        "pytest-evals baseline set 'my runs/a.jsonl' --name main",
+        "pytest --evals tests --evals-baseline=main",
+    ]
+    assert hints(card(wants_baseline="main", ledger=Ledger(collected=3, passed=2, not_run=1)), command) == []

@@ -9,7 +9,7 @@ import numpy
 import pytest
 from scipy import stats
 
-from pytest_evals.scorecard import leaders
+from pytest_evals.scorecard import insights
 from pytest_evals.scores.records import CaseRecord
 from pytest_evals.scores.score import compute_scores
 from pytest_evals.scores.slices import weak_slices
@@ -66,6 +66,12 @@ def test_what_may_be_chance_is_not_said() -> None:
     assert found(records([1.0] * 20 + [0.0] * 20, tags=[[1]] * 40)) == []
 
 
+@pytest.mark.parametrize("value", [0.9, 0.1, 1 / 3, 0.7])
+def test_where_all_values_are_the_same_no_slice_is_low_by_rounding(value: float) -> None:
+    for size in (7, 10, 13, 20):
+        assert found(records([value] * (size + 30), level=["hard"] * size + ["easy"] * 30)) == []
+
+
 def test_many_slices_must_be_clearer() -> None:
     values = [1.0] * 15 + [0.0] * 4 + [1.0] * 6
     level = ["a"] * 15 + ["b"] * 10
@@ -80,12 +86,14 @@ def two_models(first: Sequence[float], second: Sequence[float]) -> list[str]:
         for model, values in (("a", first), ("b", second))
         for i, value in enumerate(values)
     ]
-    marks = leaders(compute_scores(cases))
-    return [marks["capitals", model, "exact"] for model in "ab"]
+    marks = insights(compute_scores(cases), cases)["leaders"]
+    return [marks.get(("capitals", model, "exact"), "") for model in "ab"]
 
 
 def test_the_best_model_is_marked_and_those_that_are_not_clearly_lower() -> None:
     assert two_models([1] * 20, [0] * 10 + [1] * 10) == ["*", ""]
     assert two_models([1] * 20, [0] * 2 + [1] * 18) == ["*", "~"]
-    assert two_models([1, 0], [0, 1]) == ["*", "*"]
-    assert leaders(compute_scores(records([1.0, 0.0]))) == {}
+    # Nothing is marked where all are the same, or where there is one.
+    assert two_models([1, 0], [0, 1]) == ["", ""]
+    one = records([1.0, 0.0])
+    assert insights(compute_scores(one), one)["leaders"] == {}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 
 from pytest_evals.engines.pool import EnginePool
+from pytest_evals.engines.protocol import EngineInfo
 from pytest_evals.engines.replica import Replica
 from pytest_evals.engines.request_tracker import RequestTracker
 from pytest_evals.engines.spec import parse_spec
@@ -92,10 +96,10 @@ def test_on_a_terminal_one_status_is_kept_up_to_date(clock: Clock, pool: EngineP
         replica.done = tenth // 5
         progress.tick()
     assert screen.told == [
-        "~evals: smollm2 1/10 completions",
-        "~evals: smollm2 2/10 completions",
-        "~evals: smollm2 3/10 completions, about 4 s left",
-        "~evals: smollm2 4/10 completions, about 3 s left",
+        "~evals: smollm2 1/10 answers",
+        "~evals: smollm2 2/10 answers",
+        "~evals: smollm2 3/10 answers, about 4 s left",
+        "~evals: smollm2 4/10 answers, about 3 s left",
     ]
     assert LIVE_SECONDS == 0.5
 
@@ -177,15 +181,48 @@ def test_models_at_work_stand_side_by_side_and_copies_of_one_together(
         ({}, "smollm2 0/10 completions"),
         ({"unfinished_tokens": 40}, "smollm2 0/10 completions, 4 tokens/s"),
         ({"tokens": 80, "unfinished_tokens": 40}, "smollm2 0/10 completions, 8 tokens/s"),
-        ({"done": 2}, "smollm2 2/10 completions, about 40 s left"),
-        ({"done": 1}, "smollm2 1/10 completions, about 2 min left"),
-        ({"done": 10}, "smollm2 10/10 completions"),
+        ({"done": 2}, "smollm2 2/10 answers, about 40 s left"),
+        ({"done": 1}, "smollm2 1/10 answers, about 2 min left"),
+        ({"done": 10}, "smollm2 10/10 answers"),
         # The time of before counts too.
         ({"done": 5, "tokens": 100, "seconds": 90.0}, "smollm2 5/10 completions, 1 tokens/s, about 2 min left"),
     ],
 )
 def test_a_state_names_completions_rate_and_time_left(counts: dict[str, Any], text: str) -> None:
     assert state([copy_of(**{"asked": 10, "working_since": 1000.0, **counts})], 1010.0) == text
+
+
+def batches(lengths: Sequence[int], rows: int) -> list[tuple[int, int, int]]:
+    """Return the finished completions, their tokens and all tokens after each step of a batch that is filled up."""
+    waiting, steps = list(lengths), []
+    active: list[tuple[int, int]] = []
+    done = finished = generated = 0
+    while waiting or active:
+        while waiting and len(active) < rows:
+            active.append((0, waiting.pop(0)))
+        active = [(number + 1, length) for number, length in active]
+        generated += len(active)
+        over = [length for number, length in active if number == length]
+        done, finished = done + len(over), finished + sum(over)
+        active = [each for each in active if each[0] < each[1]]
+        steps.append((done, finished, generated))
+    return steps
+
+
+@pytest.mark.parametrize("rows", [4, 8, 16, 32])
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5])
+@pytest.mark.parametrize("shortest", [20, 60])
+def test_the_time_left_is_told_within_a_third_after_a_tenth_of_the_run(rows: int, share: float, shortest: int) -> None:
+    steps = batches(numpy.random.default_rng(rows).integers(shortest, 140, 400).tolist(), rows)
+    now = int(len(steps) * share)
+    done, finished, generated = steps[now - 1]
+    copy = copy_of(asked=400, done=done, tokens=finished, unfinished_tokens=generated, working_since=0.0)
+    copy.info = EngineInfo(rows=rows)
+    text = state([copy], float(now))
+    left = re.search(r"about (\d+) (s|min) left", text)
+    assert left
+    told = int(left[1]) * (60 if left[2] == "min" else 1)
+    assert told == pytest.approx(len(steps) - now, rel=1 / 3)
 
 
 def test_in_the_first_second_no_rate_is_claimed() -> None:

@@ -14,7 +14,8 @@ from pytest_evals.baselines.loading import Baseline
 from pytest_evals.gates import GateResult, parse_gate, resolve
 from pytest_evals.redaction import masked_run
 from pytest_evals.reports.agreement import agreement_blocks, calibration_texts
-from pytest_evals.scorecard import Movement, ScoreCard, movement
+from pytest_evals.reports.ranking import ranking_sentences
+from pytest_evals.scorecard import Movement, ScoreCard, agreeing, movement
 from pytest_evals.scores.records import CaseRecord
 from pytest_evals.scores.score import Score, compute_scores
 from pytest_evals.scores.slices import WeakSlice
@@ -34,6 +35,7 @@ def overview(artifact: ArtifactReader, card: ScoreCard, baseline: Baseline | Non
         "run": run_facts(artifact.run),
         "complete": artifact.complete,
         "interruption": card.interruption,
+        "rankings": ranking_sentences(card),
         "samples": len(artifact),
         "models": [{"model": model, "short": short} for model, short in card.shorts.items()],
         "suites": list(dict.fromkeys(record.suite for record in card.records)),
@@ -156,7 +158,7 @@ def movements(card: ScoreCard, baseline: Baseline | None) -> tuple[tuple[Movemen
         return card.movements, []
     suites = {record.suite for record in card.records}
     compared = compare([record for record in baseline.records if record.suite in suites], card.records)
-    return tuple(map(movement, compared.changes)), compared.notes()
+    return agreeing(map(movement, compared.changes), card.gates), compared.notes()
 
 
 def changes(card: ScoreCard, moved: Sequence[Movement]) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ function masthead() {
   const facts = [when(run.started), git(run), data.models.map((model) => model.model || "recorded completions").join(", ")];
   return h("section", { class: "masthead" },
     h("h1", {}, verdict()),
+    data.rankings.map((text) => h("p", { class: "ranking" }, text)),
     h("p", { class: "quiet" }, facts.filter(Boolean).join(" · ")),
     baseline && h("p", { class: "quiet" }, `Compared with ${[baseline.run_id, when(baseline.started), git(baseline)].filter(Boolean).join(" · ")}`),
     data.interruption && h("p", { class: "warning" }, h("strong", {}, "Not complete. "), data.interruption),
