@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.artifacts.locating import locate
 from pytest_evals.engines.embedded import EMBEDDED
 from pytest_evals.engines.kinds import engine_names
 from pytest_evals.engines.prices import Prices, parse_prices
 from pytest_evals.engines.spec import moved_spec, parse_spec
-from pytest_evals.errors import ArtifactError, EvalsError, ModelError, did_you_mean
+from pytest_evals.errors import EvalsError, ModelError, did_you_mean
 from pytest_evals.fixtures.limits import CallLimits
 from pytest_evals.gates import Gate, parse_gate
 from pytest_evals.media.sources import Fetch
 from pytest_evals.options import KEYS, is_ci, warm_seconds
+from pytest_evals.reuse_options import Reuse, read_reuse
 from pytest_evals.templates.expressions import check_condition
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
@@ -308,7 +308,7 @@ def _exact(config: pytest.Config) -> bool:
     exact = bool(config.getoption("evals_exact"))
     dtype = config.getoption("evals_dtype") or "auto"
     if exact and dtype not in ("auto", "fp32"):
-        raise pytest.UsageError(f"--evals-exact computes in fp32, so --evals-dtype={dtype} cannot be had with it")
+        raise pytest.UsageError(f"--evals-exact computes in fp32, so it cannot be combined with --evals-dtype={dtype}")
     return exact
 
 
@@ -322,84 +322,3 @@ def _batch(written: str) -> str:
     if written != "auto":
         _whole("--evals-batch", written, least=1)
     return written
-
-
-# -- What a run takes from earlier ones, as options and configuration file say it.
-
-CACHE_MODES = ("off", "read", "write")
-_CACHE_FOLDER = "cache"
-
-
-@dataclass(frozen=True, slots=True)
-class Reuse:
-    """``replay`` and ``resume`` are artifacts, ``cache`` is a mode. See `pytest_evals.reuse`."""
-
-    replay: Path | None = None
-    resume: Path | None = None
-    strict: bool = False
-    cache: str = "off"
-    cache_folder: Path = Path()
-
-    def to_options(self) -> dict[str, Any]:
-        """Return what the artifact says of it."""
-        paths = {name: getattr(self, name) for name in ("replay", "resume")}
-        return {**{name: str(path) for name, path in paths.items() if path}, "cache": self.cache}
-
-
-def read_reuse(config: pytest.Config, artifact: Path | None, folder: Path) -> Reuse:
-    """Return the checked options. Raises `pytest.UsageError` for combinations that make no sense.
-
-    ``artifact`` is where this run's goes if that was said, ``folder`` where artifacts go by default.
-    """
-    if config.getoption("evals_replay"):
-        _check_replay(config)
-    replay = _run(config, "--evals-replay", "evals_replay", folder)
-    resume = _run(config, "--evals-resume", "evals_resume", folder)
-    mode = config.getoption("evals_cache") or config.getini("evals_cache")
-    if mode not in CACHE_MODES:
-        option = "--evals-cache" if config.getoption("evals_cache") else "evals_cache"
-        raise pytest.UsageError(f"{option}: {mode!r} is unknown (known: {', '.join(CACHE_MODES)})")
-    for option, path in (("--evals-replay", replay), ("--evals-resume", resume)):
-        if path and artifact and path.resolve() == artifact.resolve():
-            raise pytest.UsageError(
-                f"{option} and --evals-artifact name the same file, which would be lost; write to another"
-            )
-    cache_folder = config.getini("evals_cache_dir")
-    return Reuse(
-        replay,
-        resume,
-        strict=bool(config.getini("evals_replay_strict")),
-        cache=mode,
-        cache_folder=config.rootpath / cache_folder if cache_folder else folder / _CACHE_FOLDER,
-    )
-
-
-# What has no meaning beside --evals-replay, and why.
-_NOT_REPLAYED = {
-    "evals_resume": ("--evals-resume", "give one of the two"),
-    "evals_model": ("--evals-model", "the models are those of the run that is replayed"),
-    "evals_repeat": ("--evals-repeat", "the repeats are those of the run that is replayed"),
-    "evals_audit": ("--evals-audit", "nothing is computed that could be audited"),
-}
-
-
-def _check_replay(config: pytest.Config) -> None:
-    for name, (option, why) in _NOT_REPLAYED.items():
-        if config.getoption(name):
-            raise pytest.UsageError(f"--evals-replay cannot be had with {option}: {why}")
-
-
-def _run(config: pytest.Config, option: str, name: str, folder: Path) -> Path | None:
-    written, here = config.getoption(name), config.invocation_params.dir
-    if written is None:
-        return None
-    try:
-        found = locate(written, here, folder)
-    except ArtifactError as error:
-        raise pytest.UsageError(f"{option}: {error}") from error
-    if not isinstance(found, Path):
-        raise pytest.UsageError(f"{option} takes a file, not the standard input")
-    # Workers of pytest-xdist get what was found: for one that starts late, the latest run would be this one.
-    path = (here / found).resolve()
-    setattr(config.option, name, str(path))
-    return path

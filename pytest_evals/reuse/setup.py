@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_evals.engines.answer_cache import AnswerCache
 from pytest_evals.engines.protocol import Request
 from pytest_evals.errors import ArtifactError
-from pytest_evals.settings import Reuse
+from pytest_evals.reuse_options import Reuse
 from pytest_evals.text import pluralize
 
 if TYPE_CHECKING:

@@ -184,4 +184,4 @@ def check_stop_early(settings: Settings, config: pytest.Config) -> None:
     }
     for reason, holds in reasons.items():
         if holds:
-            raise pytest.UsageError(f"--evals-stop-early cannot be had with {reason}")
+            raise pytest.UsageError(f"--evals-stop-early cannot be combined with {reason}")

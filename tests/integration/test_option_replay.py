@@ -154,10 +154,10 @@ def test_a_case_is_found_after_its_test_has_moved_and_one_without_a_completion_s
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--evals-model", "scripted:script:answer"], "--evals-replay cannot be had with --evals-model: *"),
-        (["--evals-repeat", "2"], "--evals-replay cannot be had with --evals-repeat: *"),
-        (["--evals-resume", "old.jsonl"], "--evals-replay cannot be had with --evals-resume: *"),
-        (["--evals-audit", "2"], "--evals-replay cannot be had with --evals-audit: *"),
+        (["--evals-model", "scripted:script:answer"], "--evals-replay cannot be combined with --evals-model: *"),
+        (["--evals-repeat", "2"], "--evals-replay cannot be combined with --evals-repeat: *"),
+        (["--evals-resume", "old.jsonl"], "--evals-replay cannot be combined with --evals-resume: *"),
+        (["--evals-audit", "2"], "--evals-replay cannot be combined with --evals-audit: *"),
         (["--evals-artifact", "old.jsonl"], "--evals-replay and --evals-artifact name the same file*"),
     ],
 )

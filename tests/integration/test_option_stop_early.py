@@ -114,8 +114,8 @@ def test_a_part_of_the_cases_is_never_stopped_and_steps_are_dropped_too(evals: E
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-n", "2"], "--evals-stop-early cannot be had with -n: workers finish cases in no order*"),
-        (["-p", "no:xdist", "--evals-plan"], "--evals-stop-early cannot be had with --evals-plan*"),
+        (["-n", "2"], "--evals-stop-early cannot be combined with -n: workers finish cases in no order*"),
+        (["-p", "no:xdist", "--evals-plan"], "--evals-stop-early cannot be combined with --evals-plan*"),
     ],
 )
 def test_where_it_makes_no_sense_it_is_a_usage_error(

@@ -28,6 +28,7 @@ LAYERS = [
     ("scorecard",),
     ("suites",),
     ("fixtures",),
+    ("reuse_options",),
     ("settings",),
     ("reuse",),
     ("collection",),
