@@ -308,7 +308,7 @@ def _exact(config: pytest.Config) -> bool:
     exact = bool(config.getoption("evals_exact"))
     dtype = config.getoption("evals_dtype") or "auto"
     if exact and dtype not in ("auto", "fp32"):
-        raise pytest.UsageError(f"--evals-exact computes in fp32, so it cannot be combined with --evals-dtype={dtype}")
+        raise pytest.UsageError(f"--evals-exact computes in fp32, so --evals-dtype={dtype} cannot be combined with it")
     return exact
 
 
