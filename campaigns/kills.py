@@ -107,7 +107,7 @@ def _resumed(place: Folder, before: int) -> str:
     """Resume the run, if it left anything; return the artifact. Raises `ArtifactError`."""
     found = (place.path / "run.jsonl").exists()
     if before and not found:
-        raise ArtifactError(f"{before} answers were given, and there is no artifact")
+        raise ArtifactError(f"{before} answers were given, and there is not an artifact")
     again = ("--evals-resume=run.jsonl",) if found else ()
     status, output = place.run("--evals-artifact=again.jsonl", *again)
     if status != 0:

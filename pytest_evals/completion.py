@@ -150,7 +150,7 @@ class Completion:
     def __eq__(self, other: object) -> bool:
         __tracebackhide__ = True
         if isinstance(other, str):
-            raise TypeError("a completion is no text; compare completion.text")
+            raise TypeError("a completion is not a text; compare completion.text")
         if not isinstance(other, Completion):
             return NotImplemented
         return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
@@ -166,7 +166,7 @@ class Completion:
 
         def _refuse(self, *_: object) -> NoReturn:
             __tracebackhide__ = True
-            raise TypeError("a completion is no text; use completion.text")
+            raise TypeError("a completion is not a text; use completion.text")
 
         __contains__ = __len__ = __iter__ = __getitem__ = __add__ = __radd__ = _refuse
 

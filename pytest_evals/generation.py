@@ -224,7 +224,7 @@ def _regex(name: str, value: object) -> str | None:
     try:
         re.compile(value)
     except re.error as error:
-        raise SuiteError(f"generation: {name} {value!r} is no regular expression: {error}") from error
+        raise SuiteError(f"generation: {name} {value!r} is not a regular expression: {error}") from error
     return value
 
 

@@ -115,26 +115,26 @@ _INI: Mapping[str, tuple[Any, Any, str]] = {
         "warn",
         "What a gate does that the baseline leaves open: warn (the default), pass or fail",
     ),
-    "evals_grader_timeout": ("float", 60, "Seconds that one grader may take (default: 60; 0 is no limit)"),
+    "evals_grader_timeout": ("float", 60, "Seconds that one grader may take (default: 60; 0 means no limit)"),
     "evals_step_timeout": (
         "float",
         300,
-        "Seconds that one task may take for itself, waiting for models not counted (default: 300; 0 is no limit)",
+        "Seconds that one task may take for itself, waiting for models not counted (default: 300; 0 means no limit)",
     ),
     "evals_case_calls": (
         "int",
         200,
-        "Calls of models that one case may make beyond its default turn (default: 200; 0 is no limit)",
+        "Calls of models that one case may make beyond its default turn (default: 200; 0 means no limit)",
     ),
     "evals_case_tokens": (
         "int",
         200000,
-        "Tokens of prompts and answers that the calls of one case may use (default: 200000; 0 is no limit)",
+        "Tokens of prompts and answers that the calls of one case may use (default: 200000; 0 means no limit)",
     ),
     "evals_stall_timeout": (
         "float",
         600,
-        "Seconds without a sign of life after which a working engine is ended (default: 600; 0 is no limit)",
+        "Seconds without a sign of life after which a working engine is ended (default: 600; 0 means no limit)",
     ),
     "evals_warm": (
         "string",

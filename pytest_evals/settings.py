@@ -267,7 +267,7 @@ def _seconds(config: pytest.Config, key: str) -> float:
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds < math.inf:
-        raise pytest.UsageError(f"{key}: {written!r} is not a number of seconds (0 is no limit)")
+        raise pytest.UsageError(f"{key}: {written!r} is not a number of seconds (0 means no limit)")
     return seconds
 
 

@@ -70,7 +70,7 @@ def _own_label(record: CaseRecord, grader: str, field_name: str) -> dict[str, fl
         return {}
     if not isinstance(value, (bool, int, float)):
         raise SuiteError(
-            f"calibrate: {record.suite}[{record.case_id}]: the label {value!r:.60} is no number; labels of words need "
+            f"calibrate: {record.suite}[{record.case_id}]: the label {value!r:.60} is not a number; labels of words need "
             "cases(label=...), which knows the judge's scale"
         )
     return {grader: float(value)}

@@ -48,7 +48,7 @@ class EvaluationArtifact(BaseModel):
         """Read an artifact. A last line that was cut off by a crash is left out. Of a case that was run again, the last
         attempt counts.
 
-        Raises `ArtifactError` for a file that is no artifact, a newer schema, and a damaged line that is not the last.
+        Raises `ArtifactError` for a file that is not an artifact, a newer schema, and a damaged line that is not the last.
         """
         reader = ArtifactReader(path)
         samples = [EvalSample.model_validate(line) for line in reader.samples()]

@@ -72,9 +72,9 @@ def newest(folder: Path, back: int = 0) -> Path:
     if back >= len(found):
         if not found:
             raise ArtifactError(
-                f"there is no artifact in {folder}: 'pytest --evals' writes one; else give the path of one"
+                f"there is not an artifact in {folder}: 'pytest --evals' writes one; else give the path of one"
             )
-        raise ArtifactError(f"there is no artifact {back} before the newest in {folder}: it holds {len(found)}")
+        raise ArtifactError(f"there is not an artifact {back} before the newest in {folder}: it holds {len(found)}")
     return found[back]
 
 

@@ -46,7 +46,7 @@ class ArtifactReader:
 
     ``run`` and ``summary`` are its first and its last line (`None` if the run was killed), ``cut`` tells whether a last line
     was left out because it is broken off, and ``len()`` is the number of samples, of which each counts once however often it was
-    run. Raises `ArtifactError` for what is no artifact.
+    run. Raises `ArtifactError` for what is not an artifact.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -112,7 +112,7 @@ class ArtifactReader:
             else:
                 raise ArtifactError(f"{where}: {unexpected(data.get('type'))}")
         if not started:
-            raise ArtifactError(f"{self.path} is empty: it is no artifact of pytest --evals")
+            raise ArtifactError(f"{self.path} is empty: it is not an artifact of pytest --evals")
         self._last_attempts = set(attempts.values())
 
     def _told_apart(self, number: int, line: bytes, attempts: dict[str, int]) -> bool:
@@ -140,7 +140,9 @@ class ArtifactReader:
                 while line := file.readline(_LONGEST_RUN_LINE if number == 0 else -1):
                     number += 1
                     if number == 1 and len(line) == _LONGEST_RUN_LINE:
-                        raise ArtifactError(f"{self.path} is no artifact of pytest --evals: its first line has no end")
+                        raise ArtifactError(
+                            f"{self.path} is not an artifact of pytest --evals: its first line has no end"
+                        )
                     if line.strip(_BLANK):
                         yield number, line.removeprefix(_MARK) if number == 1 else line
         except EOFError:
@@ -166,7 +168,7 @@ class ArtifactReader:
 
 def _check_start(start: bytes, path: object) -> None:
     if start.removeprefix(_MARK).lstrip()[:1] not in (b"{", b""):
-        raise ArtifactError(f"{path} is no artifact of pytest --evals: it does not hold JSON Lines")
+        raise ArtifactError(f"{path} is not an artifact of pytest --evals: it does not hold JSON Lines")
 
 
 def _rereadable(path: Path) -> bool:
@@ -178,7 +180,7 @@ def _rereadable(path: Path) -> bool:
 def _spooled(path: str | Path) -> BufferedReader:
     """Copy what can be read only once into a file of its own, which goes with this process."""
     if path == STANDARD_INPUT and sys.stdin is None:
-        raise ArtifactError("the standard input is closed: there is no artifact to read")
+        raise ArtifactError("the standard input is closed: there is not an artifact to read")
     with nullcontext(sys.stdin.buffer) if path == STANDARD_INPUT else Path(path).open("rb") as source:
         start = source.read(64)
         if not start.startswith(_GZIP):

@@ -22,14 +22,16 @@ def parsed(line: bytes, where: str) -> ParsedLine:
     try:
         data = json.loads(line, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{where}: not valid JSON, so this is no artifact, or it was damaged: {error}") from error
+        raise ArtifactError(
+            f"{where}: not valid JSON, so this is not an artifact, or it was damaged: {error}"
+        ) from error
     if not isinstance(data, dict):
         raise ArtifactError(f"{where}: an artifact's lines are objects, this one is {type(data).__name__}")
     return data
 
 
 def _no_number(text: str) -> None:
-    raise ValueError(f"{text} is no number of JSON")
+    raise ValueError(f"{text} is not a number of JSON")
 
 
 def checked_run(data: ParsedLine, where: str) -> ParsedLine:
@@ -39,7 +41,7 @@ def checked_run(data: ParsedLine, where: str) -> ParsedLine:
             f"{where}: this is a baseline, not an artifact; 'pytest-evals compare' takes it, as does --evals-baseline"
         )
     if data.get("type") != "run" or not isinstance(data.get("schema"), int):
-        raise ArtifactError(f"{where}: this is no artifact of pytest --evals: its first line is no 'run' line")
+        raise ArtifactError(f"{where}: this is not an artifact of pytest --evals: its first line is not a 'run' line")
     if data["schema"] > SCHEMA:
         raise ArtifactError(
             f"{where}: written with schema {data['schema']} by pytest-evals-hf {data.get('plugin')}, newer than schema {SCHEMA} which this "

@@ -37,7 +37,7 @@ class BaselineReader:
         self.path = path
         _, header = next(self._lines(), (0, {}))
         if header.get("type") != "baseline" or not isinstance(header.get("schema"), int):
-            raise ArtifactError(f"{path} is no baseline: its first line is no 'baseline' line")
+            raise ArtifactError(f"{path} is not a baseline: its first line is not a 'baseline' line")
         if header["schema"] > SCHEMA:
             raise ArtifactError(
                 f"{path}: written with schema {header['schema']}, newer than schema {SCHEMA} which this version reads; "
@@ -67,9 +67,7 @@ class BaselineReader:
             sample = _as_sample(line, where)
             key = (sample["suite"], sample["interaction"]["source"], sample["case_id"], sample["repeat"])
             if key in seen:
-                raise ArtifactError(
-                    f"{where}: case {key[2]!r} stands there twice, as after a merge; set the baseline anew"
-                )
+                raise ArtifactError(f"{where}: case {key[2]!r} is in it twice, as after a merge; set the baseline anew")
             seen.add(key)
             yield line, sample
 

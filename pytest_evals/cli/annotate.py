@@ -93,7 +93,7 @@ def reviewer_name(written: str | None) -> str:
     except (OSError, KeyError, ImportError):
         name = ""
     if not name or len(name) > 80 or not name.isprintable():
-        raise ArtifactError(f"--reviewer: {name!r:.100} is no name; give one of up to 80 letters")
+        raise ArtifactError(f"--reviewer: {name!r:.100} is not a name; give one of up to 80 letters")
     return name
 
 
@@ -112,7 +112,7 @@ def make_desk(
 
     if not artifact.complete and not partial:
         raise ArtifactError(
-            f"{path}: the run did not come to its end, so its gates are never judged; finish it (--evals-resume), or ask all the same with --partial"
+            f"{path}: the run did not come to its end, so its gates are never judged; finish it (--evals-resume), or ask anyway with --partial"
         )
     known = queues(artifact.samples())
     if not known:

@@ -198,7 +198,7 @@ def configured_folder(option: str) -> Path | None:
     if value in (None, ""):
         return None
     if not isinstance(value, str):
-        raise ArtifactError(f"{option} in the configuration of pytest is no path: {value!r}")
+        raise ArtifactError(f"{option} in the configuration of pytest is not a path: {value!r}")
     return root / Path(value)
 
 

@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     folder: Path = artifacts_folder() if arguments.folder is None else arguments.folder
     runs = sorted(recorded_runs(folder), key=lambda each: str(each.run["started"]))
     if not runs:
-        raise ArtifactError(f"there is no artifact in {folder}: 'pytest --evals' writes one")
+        raise ArtifactError(f"there is not an artifact in {folder}: 'pytest --evals' writes one")
     runs = runs[-arguments.last :] if arguments.last else runs
     every = series(runs, arguments.statistic)
     found = chosen(every, suite=arguments.suite, model=arguments.model, grader=arguments.grader)
@@ -96,7 +96,7 @@ def recorded_runs(folder: Path) -> Iterator[RecordedRun]:
     from pytest_evals.scores.score import compute_scores
 
     if not folder.is_dir():
-        raise ArtifactError(f"{folder} is no folder; give one that holds artifacts")
+        raise ArtifactError(f"{folder} is not a folder; give one that holds artifacts")
     for path in sorted([*folder.glob("*.jsonl"), *folder.glob("*.jsonl.gz")]):
         if path.name.removesuffix(".gz").endswith(".answers.jsonl") or not path.is_file():
             continue

@@ -260,7 +260,7 @@ def _check_collected(collector: pytest.Collector, name: str, obj: object) -> Non
     if isinstance(obj, FunctionType) and get_marks(obj):
         collector.warn(
             pytest.PytestCollectionWarning(
-                f"{name} has @cases and is no test, since its name does not begin as those of tests do (python_functions)"
+                f"{name} has @cases but is not a test, since its name does not begin as those of tests do (python_functions)"
             )
         )
 

@@ -144,7 +144,7 @@ def _read_yaml(path: Path, content: bytes) -> Iterator[tuple[int, Row]]:
     for line, entry in zip(lines, value, strict=True):
         if _holds_no_number(entry):
             raise DatasetError(
-                f"{path}:{line}: NaN and infinities are no values of a row; use null or leave the field out"
+                f"{path}:{line}: NaN and infinities are not values of a row; use null or leave the field out"
             )
     yield from _numbered(path, zip(lines, value, strict=True))
 

@@ -105,7 +105,7 @@ def _from_object(value: object, key: str) -> Dataset:
         )
     elif isinstance(value, Mapping) and not hasattr(value, "column_names"):
         raise DatasetError(
-            f"dataset {key!r}: a dict is no list of rows; of columns, pandas.DataFrame(data) makes rows, and of rows by their id, "
+            f"dataset {key!r}: a dict is not a list of rows; of columns, pandas.DataFrame(data) makes rows, and of rows by their id, "
             "[{'id': key, **row} for key, row in data.items()]"
         )
     elif not isinstance(value, (list, tuple)) and not hasattr(value, "column_names"):

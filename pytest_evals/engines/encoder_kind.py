@@ -59,7 +59,7 @@ class HeadConfig:
 
     @property
     def regresses(self) -> bool:
-        """Tell whether its output is a number that is no probability."""
+        """Tell whether its output is a number that is not a probability."""
         return self.problem == "regression"
 
 

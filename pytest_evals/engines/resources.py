@@ -61,7 +61,7 @@ def _parameters(path: Path) -> int:
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         if length > path.stat().st_size:
-            raise ValueError(f"{path} is no safetensors file")
+            raise ValueError(f"{path} is not a safetensors file")
         header: dict[str, Any] = json.loads(file.read(length))
     total = 0
     for name, tensor in header.items():

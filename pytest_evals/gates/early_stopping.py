@@ -42,9 +42,9 @@ def why_unsettleable(gate: Gate, *, budget: bool) -> str | None:
     if gate.comparison == "==":
         return "that a value is exactly this one is known only of all cases"
     if not _is_settleable(statistic):
-        return f"{statistic} is no mean, percentile, extreme or count, and what it will be of all cases is not known before"
+        return f"{statistic} is not a mean, percentile, extreme or count, and what it will be of all cases is not known before"
     if budget and statistic == "mean":
-        return "nobody knows how much the most expensive case will take"
+        return "it is not known how much the most expensive case will take"
     if budget and gate.target.rpartition(".")[2] == "latency" and statistic not in _EXTREMES:
         return "how long a case takes depends on when it runs"
     return None

@@ -172,7 +172,7 @@ def first(*parts: GraderPart, until: Literal["passed", "graded"] = "passed", nam
     steps = [_lazy_part(part, number, frame) for number, part in enumerate(parts, start=1)]
     names = [key for key, _ in steps]
     if len(set(names)) < len(names):
-        raise SuiteError(f"{kind}: a grader stands twice: {', '.join(names)}")
+        raise SuiteError(f"{kind}: a grader is listed twice: {', '.join(names)}")
     wanted = list(dict.fromkeys(argument for key, lazy in steps for argument in _arguments(key, lazy)))
 
     async def first_to_tell(**given: Any) -> Any:
@@ -254,7 +254,7 @@ def part_names(kind: str, parts: Sequence[GraderPart], frame: Any) -> list[str]:
         raise SuiteError(f"{kind}: give at least one grader")
     names = [name_of(kind, part, frame) for part in parts]
     if len(set(names)) < len(names):
-        raise SuiteError(f"{kind}: a grader stands twice: {', '.join(names)}")
+        raise SuiteError(f"{kind}: a grader is listed twice: {', '.join(names)}")
     return names
 
 
@@ -265,7 +265,7 @@ def name_of(kind: str, part: GraderPart, frame: Any) -> str:
             return part
         raise SuiteError(f"{kind}: {part!r} is not the name of a grader")
     if grader_declaration(part) is None:
-        raise SuiteError(f"{kind}: {part!r:.80} is no grader; give a grader or the name of one")
+        raise SuiteError(f"{kind}: {part!r:.80} is not a grader; give a grader or the name of one")
     explicit = getattr(getattr(part, "_fixture_function_marker", None), "name", None)
     if explicit:
         return str(explicit)
@@ -274,7 +274,7 @@ def name_of(kind: str, part: GraderPart, frame: Any) -> str:
             if value is part:
                 return str(name)
     raise SuiteError(
-        f"{kind}: a grader that was made in place has no name that its grades could stand under; assign it to a variable first"
+        f"{kind}: a grader that was made in place has no name for its grades; assign it to a variable first"
     )
 
 
@@ -308,7 +308,7 @@ def entry_of(key: str, given: Mapping[str, Any]) -> Grade:
             )
         value = parts[entry]
     if not hasattr(value, "grader_key"):
-        raise GradeError(f"{fixture} is no grader: it gave {type(value).__name__}")
+        raise GradeError(f"{fixture} is not a grader: it gave {type(value).__name__}")
     if value.status == "error":
         raise GradeError(f"builds on the grader {value.grader_key!r}, which failed: {value.reasoning}")
     grade: Grade = value

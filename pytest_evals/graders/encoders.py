@@ -161,7 +161,7 @@ def classifier(
         find_label(head.labels, label, who)
         if head.regresses:
             raise SuiteError(
-                f"{who} gives a number that is no probability (problem_type regression); use graders.reward"
+                f"{who} gives a number that is not a probability (problem_type regression); use graders.reward"
             )
 
     async def grade(subject: Subject) -> Any:

@@ -33,7 +33,7 @@ def limit_memory() -> None:
 
 
 def limit_time(seconds: float) -> None:
-    """End this process by itself some time after the other side should have done so: that may be gone. 0 is no limit."""
+    """End this process by itself some time after the other side should have done so: that may be gone. 0 means no limit."""
     if hasattr(signal, "setitimer"):
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, seconds and seconds + _GRACE)

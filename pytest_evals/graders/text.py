@@ -40,7 +40,7 @@ def check_normalizers(names: Iterable[str]) -> tuple[str, ...]:
         if name not in known:
             raise SuiteError(f"normalize: unknown step {name!r} (known: {', '.join(known)}){did_you_mean(name, known)}")
     if SQUAD in names and len(names) > 1:
-        raise SuiteError(f"normalize: {SQUAD!r} is a whole of its own, and stands alone; not with {list(names)}")
+        raise SuiteError(f"normalize: {SQUAD!r} cannot be combined with other steps, and {list(names)} has some")
     return names
 
 
@@ -150,7 +150,7 @@ def check_no_written_list(value: object, what: str) -> None:
     if _is_written_list(value.strip()):
         raise SuiteError(
             f"{what}: {one_line(repr(value), 60)} is a text that holds a list; give the list itself, in a function that returns the "
-            "rows (for a text that is meant as it stands, give a list with it)"
+            "rows (for a text that is meant literally, give a list with it)"
         )
 
 

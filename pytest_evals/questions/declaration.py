@@ -157,7 +157,7 @@ def _fields(fields: Any) -> tuple[tuple[str, Question], ...]:
         raise SuiteError("a form has fields, as {'tone': {'question': 'Is it polite?', 'kind': 'choice'}, ...}")
     for name in fields:
         if not isinstance(name, str) or not name.isidentifier():
-            raise SuiteError(f"the field {name!r:.60} of a form is no name; use letters, digits and underscores")
+            raise SuiteError(f"the field {name!r:.60} of a form is not a name; use letters, digits and underscores")
     return tuple((name, _field(name, spec)) for name, spec in fields.items())
 
 

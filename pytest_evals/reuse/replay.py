@@ -67,7 +67,7 @@ class Replay:
         for part in _PARTS:
             number = sum(part in drift for drift in self.drifted.values())
             if number:
-                what = "was refused" if self.strict else "was graded all the same"
+                what = "was refused" if self.strict else "was graded anyway"
                 found.append(
                     f"{shown}: the {part} of {pluralize(number, 'case')} changed since then; what is recorded {what}"
                 )

@@ -122,7 +122,7 @@ def _runs(places: Iterator[Path]) -> Iterator[Path]:
 
 
 def _run_id(path: Path) -> str | None:
-    """Return the id of the run at ``path``, `None` of what is no artifact."""
+    """Return the id of the run at ``path``, `None` of what is not an artifact."""
     try:
         with path.open("rb") as file:
             packed = file.read(2) == _GZIP

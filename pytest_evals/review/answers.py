@@ -89,12 +89,12 @@ class AnswerBook:
             answer = HumanAnswer(**{name: value for name, value in data.items() if name in known})
             self._answers[answer.sample, answer.grader, answer.reviewer] = answer
         else:
-            raise ArtifactError(f"the answers {self.path} are damaged after byte {self._read}: a line is no answer")
+            raise ArtifactError(f"the answers {self.path} are damaged after byte {self._read}: a line is not an answer")
 
     def _check_header(self, data: dict[str, Any]) -> None:
         if data.get("type") != "answers" or not isinstance(data.get("schema"), int):
             raise ArtifactError(
-                f"{self.path} holds no answers of pytest-evals annotate: its first line is no 'answers' line"
+                f"{self.path} holds no answers of pytest-evals annotate: its first line is not an 'answers' line"
             )
         if data["schema"] > SCHEMA:
             raise ArtifactError(

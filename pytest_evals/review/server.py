@@ -39,7 +39,7 @@ class AnnotationServer(ThreadingHTTPServer):
             super().__init__((HOST, port), _Handler)
         except OSError as error:
             raise ArtifactError(
-                f"port {port} of this machine cannot be had: {error.strerror or error}; choose another with --port, or none for a free one"
+                f"port {port} of this machine cannot be used: {error.strerror or error}; choose another with --port, or none for a free one"
             ) from error
 
     @property

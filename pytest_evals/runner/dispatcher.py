@@ -113,7 +113,7 @@ def _running_loop() -> Any:
 
 
 class StepClock:
-    """Cancels ``task`` when it took more than ``seconds`` for itself; 0 is no limit. Lives in the event loop."""
+    """Cancels ``task`` when it took more than ``seconds`` for itself; 0 means no limit. Lives in the event loop."""
 
     def __init__(self, seconds: float, task: asyncio.Task[object], loop: asyncio.AbstractEventLoop) -> None:
         self.expired = False

@@ -176,7 +176,7 @@ def _watch(group: _Group, gates: Sequence[Gate], alpha: float) -> SuiteWatch:
 def check_stop_early(settings: Settings, config: pytest.Config) -> None:
     """Raise `pytest.UsageError` where cases cannot run one after the other, or nothing would be saved."""
     reasons: dict[str, Any] = {
-        "-n: workers finish cases in no order, and the ones that finish first are no fair sample": (
+        "-n: workers finish cases in no order, and the ones that finish first are not a fair sample": (
             config.getoption("dist", "no") != "no" or hasattr(config, "workerinput")
         ),
         "--evals-replay: everything is generated already": settings.reuse.replay,

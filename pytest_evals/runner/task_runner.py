@@ -125,7 +125,7 @@ class TaskRunner:
         step = flow.workflow.find(name, declaration)
         if step is None:
             raise EvalsError(
-                f"{declaration.kind} {name!r} is no step of {flow.item.nodeid}: name it among the arguments of the test"
+                f"{declaration.kind} {name!r} is not a step of {flow.item.nodeid}: name it among the arguments of the test"
             )
         if step.fixtures:
             self._provide(flow, step, {fixture: given[fixture] for fixture in step.fixtures})

@@ -112,7 +112,7 @@ def cases(
     """
     if isinstance(data, type) or (isinstance(data, FunctionType) and data.__name__.startswith("test")):
         raise SuiteError(
-            f"@cases stands above {data.__name__} without data; write @cases(data, ...), as @cases('data.jsonl', prompt=...)"
+            f"@cases is above {data.__name__} without data; write @cases(data, ...), as @cases('data.jsonl', prompt=...)"
         )
     if isinstance(gates, Mapping):
         written = ", ".join(f"'{grader}.mean >= {bound}'" for grader, bound in gates.items())

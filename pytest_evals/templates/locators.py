@@ -76,7 +76,7 @@ def refuse_no_locator(text: str) -> NoReturn:
         rest = re.sub(r"\A\s*item[.\[]", "", text).strip().strip("\"'[].").strip()
         path, name = re.match(r"((?:\w+\.)*)([^\n{}\"']*)", rest).groups()  # type: ignore[union-attr]  # it matches anything
         field = bracketed(f"item.{path}".rstrip("."), name.strip()[:40] or "a name")
-        meant = f"a field whose name is more than letters, digits and _ stands in brackets and quotes: {field}"
+        meant = f"a field whose name is more than letters, digits and _ is written in brackets and quotes: {field}"
     raise TemplateError(
         f"{shown!r} begins like a locator and is none; {meant} (if it is meant as text, write {{% raw %}}{stripped[:20]}"
         f"{'...' if len(stripped) > 20 else ''}{{% endraw %}})"
@@ -88,7 +88,7 @@ def name_hint(text: str) -> str:
     found = _LOOSE_NAME.search(text)
     if not found:
         return ""
-    return f"; a name that is more than letters, digits and _ stands in brackets and quotes: {bracketed('item', found[1].strip())}"
+    return f"; a name that is more than letters, digits and _ is written in brackets and quotes: {bracketed('item', found[1].strip())}"
 
 
 def bracketed(holder: str, name: str) -> str:

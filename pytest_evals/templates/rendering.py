@@ -123,7 +123,7 @@ def _renderer(text: str) -> Renderer:
         name = single[1].strip()
         path = name if LOCATOR.match(name) else bracketed("item", name.removeprefix("item."))
         raise TemplateError(
-            f"{single[0]!r} stands in single braces; a template has two, {{{{{path}}}}} (if these braces are meant as text, write "
+            f"{single[0]!r} is in single braces; a template has two, {{{{{path}}}}} (if these braces are meant as text, write "
             f"{{% raw %}}{single[0]}{{% endraw %}})"
         )
     if not any(mark in text for mark in MARKUP):

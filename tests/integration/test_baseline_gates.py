@@ -97,7 +97,7 @@ def test_another_model_alone_is_compared_and_several_are_not_mixed_up(evals: Eva
     ("arguments", "words"),
     [
         (("--evals-baseline=absent.jsonl",), "--evals-baseline: there is no file 'absent.jsonl'"),
-        (("--evals-baseline=script.py",), "--evals-baseline: script.py is no artifact"),
+        (("--evals-baseline=script.py",), "--evals-baseline: script.py is not an artifact"),
         (("--evals-baseline=",), "--evals-baseline: the path is empty"),
         (
             ("--evals-baseline=other.jsonl",),

@@ -88,13 +88,13 @@ BROKEN = {
     "empty.jsonl": (b"", "empty.jsonl is empty"),
     "binary.jsonl": (
         bytes(range(256)) * 9,
-        "binary.jsonl is no artifact of pytest --evals: it does not hold JSON Lines",
+        "binary.jsonl is not an artifact of pytest --evals: it does not hold JSON Lines",
     ),
     "newer.jsonl": (
         json.dumps(run_line(schema=99, plugin="9.9")).encode() + b"\n",
         "written with schema 99 by pytest-evals-hf 9.9, newer than schema 2",
     ),
-    "cut.jsonl": (json.dumps(run_line()).encode()[:-9], "cut.jsonl:1: not valid JSON, so this is no artifact"),
+    "cut.jsonl": (json.dumps(run_line()).encode()[:-9], "cut.jsonl:1: not valid JSON, so this is not an artifact"),
 }
 
 
@@ -111,7 +111,7 @@ def test_what_cannot_be_read_is_status_2_and_one_line_whatever_the_command(
         "runs\\run.jsonl": "there is no file 'runs\\\\run.jsonl'",
     }
     Path("empty").mkdir()
-    expected["empty"] = "there is no artifact in empty: 'pytest --evals' writes one"
+    expected["empty"] = "there is not an artifact in empty: 'pytest --evals' writes one"
     commands = (
         ["show"],
         ["cases"],
@@ -142,7 +142,7 @@ def test_an_output_that_is_full_or_closed_is_no_traceback(tmp_path: Path) -> Non
         f"{show} >&- 2>&-": (0, ""),
         f"{show.replace(str(path), '-')} <&-": (
             2,
-            "pytest-evals: error: the standard input is closed: there is no artifact to read\n",
+            "pytest-evals: error: the standard input is closed: there is not an artifact to read\n",
         ),
     }
     for command, expected in ends.items():

@@ -66,7 +66,7 @@ def test_check_is_for_ci(recorded: Recorded, tmp_path: Path, capsys: pytest.Capt
     [
         (["{before}"], "has one model, so there is nothing to compare it with: give a second run"),
         (["{before}", "mian"], "there is no file 'mian', and no baseline of this name"),
-        (["{folder}/cities.jsonl", "{before}"], "cities.jsonl:1: this is no artifact of pytest --evals"),
+        (["{folder}/cities.jsonl", "{before}"], "cities.jsonl:1: this is not an artifact of pytest --evals"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(

@@ -56,7 +56,7 @@ def test_the_newest_run_of_a_folder_is_shown(
     assert json.loads(capsys.readouterr().out)["ledger"]["not_run"] == 2, "the last run was part.jsonl"
     monkeypatch.chdir(recorded.folder)
     assert cli.main(["show"]) == 2
-    assert "there is no artifact in " in capsys.readouterr().err
+    assert "there is not an artifact in " in capsys.readouterr().err
 
 
 def test_a_last_line_that_is_damaged_is_told(

@@ -158,7 +158,7 @@ def test_it(named, completion, case):
     assert str(raised.value) == "case 'fr' has no field 'capitol' (fields: id, country, capital); did you mean 'capital'?"
     assert "capitol" not in case and case.get("capitol") is None
     for mistake in (lambda: "Paris" in completion, lambda: len(completion), lambda: completion[0], lambda: list(completion)):
-        with pytest.raises(TypeError, match="a completion is no text; use completion.text"):
+        with pytest.raises(TypeError, match="a completion is not a text; use completion.text"):
             mistake()
     with pytest.raises(TypeError, match="compare completion.text"):
         completion != "Paris"

@@ -94,7 +94,7 @@ def test_what_changed_since_is_marked_counted_and_named(evals: Evals) -> None:
     result.assert_outcomes(passed=1, errors=2, failed=1)
     assert sources(evals) == {"a": ("replay", "prompt and parameters")}
     text = " ".join(result.stdout.str().split())
-    assert "the prompt of 1 case changed since then; what is recorded was graded all the same" in text
+    assert "the prompt of 1 case changed since then; what is recorded was graded anyway" in text
     assert "the parameters of 1 case changed since then" in text
     assert "1 case of old.jsonl gone from the suites: test_it[b]" in text
     assert "old.jsonl has no such case: it is new, or was not run then" in text
@@ -174,8 +174,8 @@ def test_an_artifact_that_cannot_be_used_is_a_usage_error(evals: Evals) -> None:
     lines = (evals.pytester.path / "old.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     newer = json.dumps({**json.loads(lines[0]), "schema": 99})
     broken = {
-        "": "is empty: it is no artifact",
-        "no artifact\n": "is no artifact of pytest --evals",
+        "": "is empty: it is not an artifact",
+        "no artifact\n": "is not an artifact of pytest --evals",
         f"{newer}\n": "written with schema 99",
         lines[0]: "has no finished case",
         f"{lines[0]}{lines[1][:50]}\n{lines[2]}": "not valid JSON",

@@ -106,7 +106,7 @@ def test_a_plan_shows_mistakes_of_collection(evals: Evals) -> None:
         (["--evals-batch", "many"], "*--evals-batch: 'many' is not a whole number*"),
         (["-o", "evals_grader_timeout=soon"], "*evals_grader_timeout: 'soon' is not a number of seconds*"),
         (["-o", "evals_stall_timeout=soon"], "*evals_stall_timeout: 'soon' is not a number of seconds*"),
-        (["-o", "evals_stall_timeout=-1"], "*evals_stall_timeout: '-1' is not a number of seconds (0 is no limit)*"),
+        (["-o", "evals_stall_timeout=-1"], "*evals_stall_timeout: '-1' is not a number of seconds (0 means no limit)*"),
         (["--evals-warm", "soon"], "*--evals-warm: 'soon' is not a duration of up to 24 h, as 90s, 10m or 1h*"),
         (["--evals-warm", "25h"], "*--evals-warm: '25h' is not a duration of up to 24 h*"),
         (["--evals-warm="], "*--evals-warm: '' is not a duration*"),
@@ -144,9 +144,9 @@ def test_keys_that_are_numbers_are_numbers_in_toml(evals: Evals, seconds: str) -
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("evals_grader_timeout = true", "evals_grader_timeout: 'True' is not a number of seconds (0 is no limit)"),
-        ("evals_grader_timeout = -1", "evals_grader_timeout: '-1' is not a number of seconds (0 is no limit)"),
-        ("evals_grader_timeout = nan", "evals_grader_timeout: 'nan' is not a number of seconds (0 is no limit)"),
+        ("evals_grader_timeout = true", "evals_grader_timeout: 'True' is not a number of seconds (0 means no limit)"),
+        ("evals_grader_timeout = -1", "evals_grader_timeout: '-1' is not a number of seconds (0 means no limit)"),
+        ("evals_grader_timeout = nan", "evals_grader_timeout: 'nan' is not a number of seconds (0 means no limit)"),
         ("evals_case_calls = 7.5", "evals_case_calls: '7.5' is not a whole number"),
         ('evals_case_tokens = "many"', "evals_case_tokens: 'many' is not a whole number"),
     ],

@@ -269,7 +269,7 @@ def test_a_baseline_is_no_artifact_and_says_what_it_is_for(write: Write) -> None
 
 def test_a_damaged_line_that_is_not_the_last_names_the_line(write: Write) -> None:
     path = write(run_line(), dump(sample_line())[:50], sample_line("Chad"))
-    assert refusal(path).startswith(f"{path}:2: not valid JSON, so this is no artifact, or it was damaged: ")
+    assert refusal(path).startswith(f"{path}:2: not valid JSON, so this is not an artifact, or it was damaged: ")
 
 
 def test_a_damaged_last_line_that_was_written_to_its_end_names_the_line(write: Write) -> None:
@@ -284,7 +284,7 @@ def test_a_line_nested_too_deeply_is_refused(write: Write) -> None:
 def test_an_empty_file_is_no_artifact(content: str, tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     path.write_text(content)
-    assert refusal(path) == f"{path} is empty: it is no artifact of pytest --evals"
+    assert refusal(path) == f"{path} is empty: it is not an artifact of pytest --evals"
 
 
 def test_a_missing_file_names_the_path(tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ def test_a_folder_is_no_artifact(tmp_path: Path) -> None:
     "first", ['{"a": 1}', '{"type": "sample"}', '{"type": "run"}', '{"type": "run", "schema": "1"}']
 )
 def test_a_file_that_starts_otherwise_is_no_artifact(first: str, write: Write) -> None:
-    assert ":1: this is no artifact of pytest --evals: its first line is no 'run' line" in refusal(write(first))
+    assert ":1: this is not an artifact of pytest --evals: its first line is not a 'run' line" in refusal(write(first))
 
 
 def test_a_list_is_no_line_of_an_artifact(write: Write) -> None:
@@ -311,7 +311,7 @@ def test_a_list_is_no_line_of_an_artifact(write: Write) -> None:
 def test_another_kind_of_file_is_no_artifact(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     path.write_bytes(content)
-    assert refusal(path) == f"{path} is no artifact of pytest --evals: it does not hold JSON Lines"
+    assert refusal(path) == f"{path} is not an artifact of pytest --evals: it does not hold JSON Lines"
 
 
 def test_a_newer_schema_is_refused_and_says_what_to_do(write: Write) -> None:

@@ -70,7 +70,11 @@ def test_without_one_they_are_the_usual_ones(tmp_path: Path, monkeypatch: pytest
     [
         ("pyproject.toml", "[tool.pytest", "the configuration of pytest cannot be read: .*pyproject.toml"),
         ("setup.cfg", "[pytest]\nevals_dir = x\n", r"cannot be read: .*\[pytest\] section in setup.cfg"),
-        ("pyproject.toml", "[tool.pytest]\nevals_dir = 3\n", "evals_dir in the configuration of pytest is no path: 3"),
+        (
+            "pyproject.toml",
+            "[tool.pytest]\nevals_dir = 3\n",
+            "evals_dir in the configuration of pytest is not a path: 3",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_an_error(

@@ -369,7 +369,7 @@ def test_an_integer_longer_than_python_reads_is_refused_with_its_line(name: str,
 @pytest.mark.parametrize("number", [".inf", "-.inf", ".nan", "1.0e+400"])
 def test_yaml_has_numbers_that_no_row_can_hold(number: str, tmp_path: Path) -> None:
     message = file_refusal(tmp_path, f"- a: 1\n- a: {{b: [{number}]}}\n", "data.yaml")
-    assert message.endswith("data.yaml:2: NaN and infinities are no values of a row; use null or leave the field out")
+    assert message.endswith("data.yaml:2: NaN and infinities are not values of a row; use null or leave the field out")
 
 
 def test_json_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:

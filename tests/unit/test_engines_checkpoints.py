@@ -88,8 +88,8 @@ def test_a_path_with_a_mistake_names_the_one_beside_it(tmp_path: Path) -> None:
     ("damage", "words"),
     [
         (lambda path: path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0"), "is a pointer of Git LFS and not the file itself; run: git lfs pull"),
-        (lambda path: path.write_bytes(b"not weights at all"), "is no safetensors file"),
-        (lambda path: path.write_bytes(struct.pack("<Q", 64) + b"{"), "is no safetensors file"),
+        (lambda path: path.write_bytes(b"not weights at all"), "is not a safetensors file"),
+        (lambda path: path.write_bytes(struct.pack("<Q", 64) + b"{"), "is not a safetensors file"),
         (lambda path: path.write_bytes(safetensors(100)[:-1]), "is cut off: "),
     ],
 )  # fmt: skip
@@ -139,7 +139,7 @@ def test_a_model_and_an_adapter_in_one_folder_are_told_apart_by_the_user(tmp_pat
     ("told", "words"),
     [
         ("{", "cannot be read"),
-        ('{"r": 4}', "is no configuration of an adapter: it has no peft_type"),
+        ('{"r": 4}', "is not a configuration of an adapter: it has no peft_type"),
         ('{"peft_type": "PREFIX_TUNING"}', "is of the kind PREFIX_TUNING, which is more than changed layers"),
         (
             '{"peft_type": "LORA", "task_type": "SEQ_CLS"}',

@@ -262,7 +262,7 @@ def test_a_statistic_for_which_there_is_no_test_is_refused_and_not_taken_for_a_m
     reason = why_unsettleable(parse_gate(gate), budget=False)
     assert (
         reason
-        == "trimmed_mean is no mean, percentile, extreme or count, and what it will be of all cases is not known before"
+        == "trimmed_mean is not a mean, percentile, extreme or count, and what it will be of all cases is not known before"
     )
     with pytest.raises(ValueError, match="no test that settles 'trimmed_mean'"):
         watch(gate).add([record(1.0, bounds=(0.0, 1.0))])

@@ -148,7 +148,7 @@ def test_a_schema_that_is_none_says_what_is_wrong_with_it(schema: Any) -> None:
 
 
 def test_a_regular_expression_that_is_none_says_what_is_wrong_with_it() -> None:
-    with pytest.raises(SuiteError, match=r"generation: regex '\(a' is no regular expression: missing \)"):
+    with pytest.raises(SuiteError, match=r"generation: regex '\(a' is not a regular expression: missing \)"):
         parse_generation({"regex": "(a"})
 
 

@@ -74,7 +74,7 @@ def test_entries_of_graders_that_give_several() -> None:
     ):
         with pytest.raises(GradeError, match=message):
             call(weighted({key: 1}), style=style, rubric=rubric)
-    with pytest.raises(GradeError, match="x is no grader: it gave str"):
+    with pytest.raises(GradeError, match="x is not a grader: it gave str"):
         call(all_of("x"), x="text")
 
 

@@ -64,8 +64,8 @@ def test_a_path_is_shown_as_a_user_would_write_it(project: Path, monkeypatch: py
         ),
         ("../x", "there is no file '../x'"),
         ("", "the path of the run is empty"),
-        ("latest~7", "there is no artifact 7 before the newest in .*: it holds 3"),
-        ("tests", "there is no artifact in .*tests: 'pytest --evals' writes one"),
+        ("latest~7", "there is not an artifact 7 before the newest in .*: it holds 3"),
+        ("tests", "there is not an artifact in .*tests: 'pytest --evals' writes one"),
     ],
 )
 def test_what_is_not_there_says_what_is(written: str, words: str, project: Path) -> None:
@@ -74,7 +74,7 @@ def test_what_is_not_there_says_what_is(written: str, words: str, project: Path)
 
 
 def test_without_any_run_the_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"there is no artifact in .*\.evals: "):
+    with pytest.raises(ArtifactError, match=r"there is not an artifact in .*\.evals: "):
         locate("latest", tmp_path)
     assert find_baselines(tmp_path) == tmp_path / "evals_baselines"
 

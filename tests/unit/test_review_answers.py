@@ -87,7 +87,7 @@ def test_two_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
     ("content", "said"),
     [
         (f'{{"type": "answers", "schema": 1, "run_id": "{RUN}"}}\nnonsense\n', "are damaged after byte 69"),
-        (f'{{"type": "answers", "schema": 1, "run_id": "{RUN}"}}\n{{"type": "other"}}\n', "a line is no answer"),
+        (f'{{"type": "answers", "schema": 1, "run_id": "{RUN}"}}\n{{"type": "other"}}\n', "a line is not an answer"),
         ('{"type": "answers", "schema": 1, "run_id": "other"}\n', "holds answers to the run 'other', and this run is"),
         ('{"type": "answers", "schema": 2, "run_id": "x"}\n', "newer than schema 1"),
         ('{"type": "run", "schema": 1}\n', "holds no answers of pytest-evals annotate"),

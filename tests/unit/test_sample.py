@@ -281,7 +281,7 @@ def test_what_a_line_of_a_later_version_has_more_is_kept() -> None:
 
 def test_numbers_that_are_none_and_half_a_character_are_told_apart() -> None:
     line = line_of(graded(Grade(0.5, "exact")))
-    with pytest.raises(ArtifactError, match="NaN is no number of JSON"):
+    with pytest.raises(ArtifactError, match="NaN is not a number of JSON"):
         read_sample(dump(line).replace("0.5", "NaN").encode(), "here")
     surrogate = {**line, "tasks": {"draft": "half \ud800"}}
     assert read_sample(dump(surrogate).encode(), "here")["tasks"] == {"draft": "half \ud800"}

@@ -62,7 +62,7 @@ def read_adapter(path: Path, written: str) -> AdapterConfig:
     except (OSError, ValueError) as error:
         raise ModelError(f"model {written!r}: {path} cannot be read: {error}") from error
     if not isinstance(told, dict) or not isinstance(told.get("peft_type"), str):
-        raise ModelError(f"model {written!r}: {path} is no configuration of an adapter: it has no peft_type")
+        raise ModelError(f"model {written!r}: {path} is not a configuration of an adapter: it has no peft_type")
     kind, task = told["peft_type"].upper(), told.get("task_type")
     if kind in _BEFORE_THE_PROMPT:
         raise ModelError(

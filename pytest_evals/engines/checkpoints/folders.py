@@ -98,11 +98,11 @@ def check_model_files(folder: Path, written: str, options: Mapping[str, Any]) ->
 
 
 def read_config(path: Path, written: str) -> dict[str, Any]:
-    """Return a config.json. Raises `ModelError` for one that is no object of JSON."""
+    """Return a config.json. Raises `ModelError` for one that is not a JSON object."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"model {written!r}: {path} cannot be read: {error}") from error
     if not isinstance(config, dict):
-        raise ModelError(f"model {written!r}: {path} is no object of JSON")
+        raise ModelError(f"model {written!r}: {path} is not a JSON object")
     return config

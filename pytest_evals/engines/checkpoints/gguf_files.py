@@ -108,7 +108,7 @@ def check_gguf(path: Path, written: str, *, needs_template: bool) -> None:
     try:
         header = read_gguf(path)
     except ValueError as error:
-        raise ModelError(f"model {written!r}: {path} is no GGUF file that can be read: {error}") from error
+        raise ModelError(f"model {written!r}: {path} is not a GGUF file that can be read: {error}") from error
     parts = header.metadata.get("split.count", 0)
     if isinstance(parts, int) and parts > 1:
         raise ModelError(

@@ -44,7 +44,7 @@ def cut(path: Path) -> str | None:
         header, begin = read_header(path)
         ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, struct.error, OSError):
-        return "is no safetensors file, or its beginning is damaged; copy or download it again"
+        return "is not a safetensors file, or its beginning is damaged; copy or download it again"
     whole = begin + max(ends, default=0)
     return None if size >= whole else f"is cut off: {size:,} of {whole:,} bytes; copy or download it again"
 
@@ -54,10 +54,10 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         if length > min(_MOST_HEADER, path.stat().st_size):
-            raise ValueError(f"{path} is no safetensors file")
+            raise ValueError(f"{path} is not a safetensors file")
         header = json.loads(file.read(length))
     if not isinstance(header, dict):
-        raise ValueError(f"{path} is no safetensors file")  # noqa: TRY004 - what is wrong is the file's content
+        raise ValueError(f"{path} is not a safetensors file")  # noqa: TRY004 - what is wrong is the file's content
     return header, 8 + length
 
 

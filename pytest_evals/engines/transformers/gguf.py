@@ -49,7 +49,7 @@ def _check_room(gguf: Path, work: Path) -> None:
     try:
         need = 4 * read_gguf(gguf).parameters
     except ValueError as error:
-        raise ModelError(f"{gguf} is no GGUF file that can be read: {error}") from error
+        raise ModelError(f"{gguf} is not a GGUF file that can be read: {error}") from error
     free = shutil.disk_usage(work).free
     if free < need:
         raise ModelError(

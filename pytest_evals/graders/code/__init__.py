@@ -217,7 +217,7 @@ def _parsed(test: str) -> ast.Module:
         return ast.parse(test)
     except (SyntaxError, ValueError) as error:
         where = f"{error.msg} (line {error.lineno})" if isinstance(error, SyntaxError) else error
-        raise SuiteError(f"python_tests: {one_line(test, 60)!r} is no Python: {where}") from error
+        raise SuiteError(f"python_tests: {one_line(test, 60)!r} is not valid Python: {where}") from error
 
 
 def reason(outcome: ProgramOutcome, tests: Sequence[str | ScriptTest]) -> str:

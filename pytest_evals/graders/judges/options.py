@@ -150,7 +150,7 @@ def _models(kind: str, model: object) -> tuple[str, ...]:
     if model is not None and not models:
         raise SuiteError(f"{kind}: the list of models is empty; leave model out for the judge of --evals-judge")
     if len(set(models)) < len(models):
-        raise SuiteError(f"{kind}: a model stands twice in the panel; several replies of one model are votes=")
+        raise SuiteError(f"{kind}: a model is in the panel twice; several replies of one model are votes=")
     return tuple(models)
 
 

@@ -80,7 +80,7 @@ def question_verdicts(kind: str, question: Question) -> Verdicts:
     if set(by_worth) - {None} != {True, False} or any(len(labels) > 1 for labels in by_worth.values()):
         said = ", ".join(f"{label!r}: {worth}" for label, worth in question.choices)
         raise SuiteError(
-            f"{kind}: the question of {question.place or 'question(...)'} is no yes-or-no question: it needs one choice that is "
+            f"{kind}: the question of {question.place or 'question(...)'} is not a yes-or-no question: it needs one choice that is "
             f"True, one that is False, and at most one that is None, not {said:.120}; judge.labels takes any choices"
         )
     labels = {label: worth for label, worth in PASS_FAIL_NA.items() if worth in by_worth}

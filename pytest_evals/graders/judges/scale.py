@@ -208,7 +208,7 @@ def _check_range(low: object, high: object) -> list[int]:
     first, last = int(low), int(high)  # type: ignore[call-overload]  # both are int, as just checked
     if first < 0 or not first < last <= first + _MOST_STEPS:
         raise SuiteError(
-            f"judge.scale: {first} to {last} is no scale; it starts at 0 or above and has at most {_MOST_STEPS} steps upwards"
+            f"judge.scale: {first} to {last} is not a scale; it starts at 0 or above and has at most {_MOST_STEPS} steps upwards"
         )
     return list(range(first, last + 1))
 

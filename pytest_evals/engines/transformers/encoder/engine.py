@@ -34,9 +34,7 @@ from pytest_evals.engines.transformers.verification import TOLERANCE
 from pytest_evals.errors import ModelError
 from pytest_evals.hashing import content_hash
 
-_REGRESSES = (
-    "gives a number that is no probability (its problem_type is regression), so it cannot classify; use graders.reward"
-)
+_REGRESSES = "gives a number that is not a probability (its problem_type is regression), so it cannot classify; use graders.reward"
 
 
 @dataclass(slots=True)
@@ -181,7 +179,7 @@ class EncoderEngine:
         values = self._values(row, self._form(request.model))
         if not all(map(math.isfinite, values)):
             return Result(
-                request.id, error=Failure("model", f"{request.model} gives {values}, which are no finite numbers")
+                request.id, error=Failure("model", f"{request.model} gives {values}, which are not finite numbers")
             )
         told = [self.loaded.identity, pending.encoded.fields, dict(self._form(request.model))]
         return Result(
