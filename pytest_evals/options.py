@@ -67,6 +67,9 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "MODE", "Answers of earlier runs: off (the default), read (use them) or write (use them and add new ones)"
     ),
     "--evals-stop-early": _flag("Run the cases of a suite in random order, and stop when all its gates are settled"),
+    "--evals-time-limit": _value(
+        "TIME", "Ask no model after TIME (90s, 30m, 2h, 1h30m); the cases with answers are graded, the others not run"
+    ),
     "--evals-html": _value("PATH", "Write the report, one self-contained page, to PATH"),
     "--evals-summary": _value("PATH", "Write a summary in Markdown to PATH"),
     "--evals-codequality": _value(
@@ -124,6 +127,11 @@ _INI: Mapping[str, tuple[Any, Any, str]] = {
         "int",
         200000,
         "Tokens of prompts and answers that the calls of one case may use (default: 200000; 0 is no limit)",
+    ),
+    "evals_time_limit": (
+        "string",
+        "0",
+        "Time after which no model is asked, as --evals-time-limit (default: 0, no limit)",
     ),
     "evals_stall_timeout": (
         "float",

@@ -166,7 +166,12 @@ def _own(
     pool = EnginePool(
         settings.root, settings.engine_options, settings.stall_timeout, recalled.memory, settings.load_timeout, kept
     )
-    session = EvalSession(config, settings, infos, pool, path, journal, recalled, baseline)
+    time_limit = None
+    if settings.time_limit:
+        from pytest_evals.runner.time_limit import TimeLimit
+
+        time_limit = TimeLimit(settings.time_limit)
+    session = EvalSession(config, settings, infos, pool, path, journal, recalled, baseline, time_limit)
     config.pluginmanager.register(session, "evals-session")
     config.pluginmanager.register(
         Terminal(config, settings, infos, path, [*recalled.header(), *programs]), "evals-terminal"
@@ -179,11 +184,11 @@ def _own(
     if distributed:
         from pytest_evals.xdist import Controller
 
-        config.pluginmanager.register(Controller(pool, infos, progress, gate_check), "evals-controller")
+        config.pluginmanager.register(Controller(pool, infos, progress, gate_check, time_limit), "evals-controller")
         return
     if not settings.reuse.replay:
         collection.on_model_needed = pool.prepare
-    supply = register_run(config, settings, pool, progress)
+    supply = register_run(config, settings, pool, progress, time_limit)
     if settings.stop_early:
         from pytest_evals.runner.early_stopping import EarlyStopping
 

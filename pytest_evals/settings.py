@@ -23,6 +23,7 @@ from pytest_evals.gates import Gate, parse_gate
 from pytest_evals.media.sources import Fetch
 from pytest_evals.options import KEYS
 from pytest_evals.templates.expressions import check_condition
+from pytest_evals.text import read_duration
 
 _FETCHED = "fetched"
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
@@ -64,6 +65,8 @@ class Settings:
     audit: int
     reuse: Reuse
     stop_early: bool
+    time_limit: float
+    """Seconds after which no model is asked any more; 0 is no limit."""
     fetches: bool
     run_code: bool
     code_sandbox: str
@@ -101,6 +104,7 @@ class Settings:
             **({"where": self.where} if self.where is not None else {}),
             "repeat": self.repeat,
             "stop_early": self.stop_early,
+            **({"time_limit": self.time_limit} if self.time_limit else {}),
             **({"code_sandbox": self.code_sandbox} if self.run_code else {}),
             **self.reuse.to_options(),
         }
@@ -156,6 +160,7 @@ def read_settings(config: pytest.Config) -> Settings:
         inconclusive=_one_of("evals_inconclusive", config.getini("evals_inconclusive"), INCONCLUSIVE),
         reuse=read_reuse(config, artifact, folder),
         stop_early=bool(config.getoption("evals_stop_early")),
+        time_limit=_time_limit(config),
         fetches=bool(config.getoption("evals_fetch") or config.getini("evals_fetch")),
     )
 
@@ -264,7 +269,20 @@ def _written(config: pytest.Config, key: str) -> str:
     except (pytest.UsageError, TypeError, ValueError) as error:
         # pytest ends all its sentences about a value of another type with the value.
         return str(error).rpartition(": ")[2].strip("'\"")
-    return str(int(value)) if float(value).is_integer() else str(value)
+    return value if isinstance(value, str) else str(int(value)) if float(value).is_integer() else str(value)
+
+
+def _time_limit(config: pytest.Config) -> float:
+    option = config.getoption("evals_time_limit")
+    name, written = ("evals_time_limit", _written(config, "evals_time_limit"))
+    if option is not None:
+        name, written = "--evals-time-limit", option
+    seconds = read_duration(written)
+    if seconds is None:
+        raise pytest.UsageError(
+            f"{name}: {written!r} is not a length of time (write 90, 90s, 30m, 2h or 1h30m; 0 is no limit)"
+        )
+    return seconds
 
 
 def _where(written: str | None) -> str | None:

@@ -107,6 +107,12 @@ class ProcessSupervisor:
 
     def close(self, replicas: Sequence[Replica]) -> None:
         """End the processes of ``replicas``, and hear nobody any more. The caller has set ``closing``."""
+        self.end(replicas)
+        if self._hub:
+            self._hub.close()
+
+    def end(self, replicas: Sequence[Replica]) -> None:
+        """End the processes of ``replicas``. The caller has set ``closing``."""
         for replica in replicas:
             replica.tell({"type": "close"})
         for replica in replicas:
@@ -115,8 +121,6 @@ class ProcessSupervisor:
                 # An idle engine leaves by itself at once; a batch or a load in progress is not worth waiting for.
                 process.end(patient=replica.state == "ready" and not replica.tracker.busy)
                 process.forget()
-        if self._hub:
-            self._hub.close()
 
     def end_if_stalled(self, replica: Replica, process: EngineProcess, limit: float) -> None:
         """End a process that has work and gave no sign of life for ``limit`` seconds (0: never)."""

@@ -25,6 +25,7 @@ from pytest_evals.artifacts.provenance import provenance
 from pytest_evals.artifacts.sample import dump
 from pytest_evals.artifacts.writer import ArtifactWriter
 from pytest_evals.collection.selection import names_case
+from pytest_evals.completion import Failure
 from pytest_evals.engines.pool import EnginePool
 from pytest_evals.errors import place_of
 from pytest_evals.fixtures.factory import only_setup
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from pytest_evals.baselines.comparison import Comparison
     from pytest_evals.baselines.loading import Baseline
     from pytest_evals.runner.audit import Findings
+    from pytest_evals.runner.time_limit import TimeLimit
     from pytest_evals.scorecard import ScoreCard
     from pytest_evals.session.scorecard import SampleCollector
 
@@ -74,6 +76,7 @@ class EvalSession:
         journal: Journal,
         recalled: ReuseContext,
         baseline: Baseline | None = None,
+        time_limit: TimeLimit | None = None,
     ) -> None:
         show_without_folder(config)
         self._config = config
@@ -82,6 +85,7 @@ class EvalSession:
         self._hook_problems: dict[str, str] = {}
         self._pool = pool
         self._baseline = baseline
+        self._time_limit = time_limit
         self._recorder = ArtifactWriter(path)
         self._recording = threading.Lock()
         self._journal = journal
@@ -114,17 +118,43 @@ class EvalSession:
         # It takes some processes of git, and whoever needs it then should not wait for them.
         self._looking = threading.Thread(target=self._look, name="evals-provenance", daemon=True)
         self._looking.start()
+        timer = self._time_limit.call_at_end(self._expire) if self._time_limit else None
         try:
             result = yield
+            self._check_time(session)
             complete = not (session.shouldstop or session.shouldfail)
             return result
         except BaseException as error:
             said = f"{type(error).__name__}: {error}".rstrip(": ")
-            self._interruption = self._interruption or (str(error) if isinstance(error, RunTerminated) else said)
+            ended = isinstance(error, (RunTerminated, session.Interrupted))
+            self._interruption = self._interruption or (str(error) if ended else said)
             raise
         finally:
+            if timer is not None:
+                timer.cancel()
             self._signals.ending = True
             self._finish(session, complete=complete)
+
+    def _expire(self) -> None:
+        if self._time_limit is not None:
+            self._pool.expire(Failure("time_limit", self._time_limit.reason))
+
+    def _check_time(self, session: pytest.Session) -> None:
+        """End the run as an interrupted one where its time was over before all cases had run."""
+        limit = self._time_limit
+        if limit is None or not limit.passed or session.shouldstop or session.shouldfail:
+            return
+        expected = self._expected()
+        left = expected - len(self._tally.records(self._infos.values()))
+        if left > 0 and not only_setup(session.config):
+            raise session.Interrupted(
+                f"the time limit of {limit.text} (evals_time_limit) was over: {left:,} of {pluralize(expected, 'case')} did not run"
+            )
+
+    def _expected(self) -> int:
+        """Return how many cases were to run."""
+        infos = self._infos.values()
+        return sum(len(info.items) - len(info.unselected) - sum(info.stopped.values()) for info in infos)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take a finished case. The last report of a case carries it; a rerun replaces what came before."""
@@ -295,7 +325,7 @@ class EvalSession:
     def _uncounted(self, session: pytest.Session, records: Sequence[CaseRecord]) -> str | None:
         """Say how many cases were to run and have no result although the run came to its end; `None` where all have one."""
         infos = self._infos.values()
-        expected = sum(len(info.items) - len(info.unselected) - sum(info.stopped.values()) for info in infos)
+        expected = self._expected()
         if len(records) >= expected or only_setup(session.config):
             return None
         said = f"{expected - len(records):,} of {pluralize(expected, 'case')} that were to run did not"
