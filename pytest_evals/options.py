@@ -29,7 +29,10 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "--evals-model": _values("SPEC", "Model to evaluate; repeat it for several (default: smollm2)"),
     "--evals-judge": _value("SPEC", "Model that judges, for tasks and graders that ask for it (default: smollm2)"),
     "--evals-gate": _values("EXPR", "Extra gate, as 'exact.mean >= 0.8'"),
-    "--evals-artifact": _value("PATH", "Write the evaluation artifact to PATH (default: a new file in evals_dir)"),
+    "--evals-artifact": _value(
+        "PATH",
+        "Write the evaluation artifact to PATH, a file or an address such as s3://BUCKET/run.jsonl (default: a new file in evals_dir)",
+    ),
     "--evals-limit": _value("N", "Use the first N cases of each dataset"),
     "--evals-where": _value("EXPR", "Run only the cases for whose row EXPR is true, as \"item.level == 'hard'\""),
     "--evals-repeat": _value(

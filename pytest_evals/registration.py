@@ -53,6 +53,10 @@ def _activate(config: pytest.Config) -> None:
         from pytest_evals.runner.early_stopping import check_stop_early
 
         check_stop_early(settings, config)
+    if settings.artifact_url and not hasattr(config, "workerinput"):
+        from pytest_evals.session.upload import check_url
+
+        check_url(settings.artifact_url)
     config.stash[TIME_LIMIT] = settings.grader_timeout
     config.stash[RUN_CODE] = settings.run_code
     config.stash[CODE_SANDBOX] = (settings.code_sandbox, settings.code_image)
@@ -176,6 +180,10 @@ def _own(
     config.pluginmanager.register(
         Terminal(config, settings, infos, path, [*recalled.header(), *programs]), "evals-terminal"
     )
+    if settings.artifact_url:
+        from pytest_evals.session.upload import Upload
+
+        config.pluginmanager.register(Upload(settings.artifact_url), "evals-upload")
     gate_check = GateCheck(settings, infos, baseline)
     _register_outputs(config, settings, infos, path, baseline)
     # What overwrites a line is escaped by the filter.

@@ -27,6 +27,7 @@ from pytest_evals.text import read_duration
 
 _FETCHED = "fetched"
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 ANNOTATIONS = ("auto", "on", "off")
 INCONCLUSIVE = ("warn", "pass", "fail")
 RECORDED_CHOICES = ("allow", "refuse")
@@ -44,6 +45,7 @@ class Settings:
     aliases: dict[str, str]
     gates: tuple[Gate, ...]
     artifact: Path | None
+    artifact_url: str | None
     html: Path | None
     summary: Path | None
     codequality: Path | None
@@ -82,6 +84,12 @@ class Settings:
         return self.judge or EMBEDDED
 
     @property
+    def model_aliases(self) -> dict[str, str]:
+        """The aliases of models by their specifications, the first one of each."""
+        found = {model_text(alias, self.root, self.root, self.aliases): alias for alias in reversed(self.aliases)}
+        return dict(reversed(found.items()))
+
+    @property
     def fetch(self) -> Fetch | None:
         """What brings images and audio from addresses of the web; `None` where that is not allowed."""
         if not self.fetches:
@@ -116,7 +124,9 @@ def read_settings(config: pytest.Config) -> Settings:
     root = config.rootpath
     here = config.invocation_params.dir
     aliases = _aliases(config)
-    artifact = _path(here, "--evals-artifact", config.getoption("evals_artifact"))
+    written = config.getoption("evals_artifact")
+    url = written if written and _URL.match(written) else None
+    artifact = None if url else _path(here, "--evals-artifact", written)
     folder = root / config.getini("evals_dir")
     return Settings(
         root=root,
@@ -128,6 +138,7 @@ def read_settings(config: pytest.Config) -> Settings:
             *_gates("--evals-gate", config.getoption("evals_gate") or []),
         ),
         artifact=artifact,
+        artifact_url=url,
         html=_path(here, "--evals-html", config.getoption("evals_html")),
         summary=_path(here, "--evals-summary", config.getoption("evals_summary")),
         codequality=_path(here, "--evals-codequality", config.getoption("evals_codequality")),

@@ -51,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pytest_evals.reports.history import chosen, history_lines, series
     from pytest_evals.reports.html.page import page
     from pytest_evals.reports.html.report import write_text
+    from pytest_evals.reports.recorded import aliases_of, short_names
 
     folder: Path = artifacts_folder() if arguments.folder is None else arguments.folder
     runs = sorted(recorded_runs(folder), key=lambda each: str(each.run["started"]))
@@ -58,7 +59,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise ArtifactError(f"there is no artifact in {folder}: 'pytest --evals' writes one")
     runs = runs[-arguments.last :] if arguments.last else runs
     every = series(runs, arguments.statistic)
-    found = chosen(every, suite=arguments.suite, model=arguments.model, grader=arguments.grader)
+    aliases = {model: alias for each in runs for model, alias in aliases_of(each.run).items()}
+    shorts = short_names(dict.fromkeys(each.model for each in every), aliases)
+    found = chosen(every, suite=arguments.suite, model=arguments.model, grader=arguments.grader, shorts=shorts)
     if not found:
         _refuse(arguments, folder, every)
     data = {"statistic": arguments.statistic, "runs": len(runs), "series": [each.to_data() for each in found]}
@@ -68,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         write_text(arguments.output, page("history", "Scores from run to run", data), owner_only=True)
         say([f"history: {arguments.output}"])
     else:
-        say(history_lines(found, width(), several_models=len({each.model for each in found}) > 1))
+        say(history_lines(found, width(), several_models=len({each.model for each in found}) > 1, shorts=shorts))
     return 0
 
 

@@ -58,7 +58,7 @@ def card_of_artifact(artifact: ArtifactReader) -> ScoreCard:
         interruption=_interruption(summary, len(records)),
         resume=None if artifact.complete else command_of_run(masked_run(artifact.run), artifact.path),
         records=records,
-        shorts=short_names(record.model for record in records),
+        shorts=short_names((record.model for record in records), aliases_of(artifact.run)),
         calibrations=tuple(map(Calibration.from_dict, summary.get("calibrations", ()))) if summary else (),
         agreements=_agreements(summary, records),
         baseline=baseline.get("run"),
@@ -95,9 +95,18 @@ def _interruption(summary: ParsedLine | None, recorded: int) -> str | None:
     return None if summary["complete"] else summary["interruption"] or "before its end"
 
 
-def short_names(models: Iterable[str]) -> dict[str, str]:
-    """Return the last part of each model's name; the whole name where that would be the same for several."""
-    shorts = {model: model.partition("?")[0].rstrip("/").rpartition("/")[2].rpartition(":")[2] for model in models}
+def aliases_of(run: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the models of a run were called by its configuration, from its first line."""
+    return {entry["model"]: entry["alias"] for entry in run["models"] if entry.get("alias")}
+
+
+def short_names(models: Iterable[str], aliases: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the alias of each model, else the last part of its name; the whole name where that would be the same for several."""
+    known = aliases or {}
+    shorts = {
+        model: known.get(model) or model.partition("?")[0].rstrip("/").rpartition("/")[2].rpartition(":")[2]
+        for model in models
+    }
     return {
         model: short if short and list(shorts.values()).count(short) == 1 else model for model, short in shorts.items()
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from pytest_evals.gates import GateResult
 from pytest_evals.reports import formatting
 from pytest_evals.reports.agreement import agreement_lines, calibration_texts, confusion_lines
 from pytest_evals.reports.formatting import Line, wrapped_lines
@@ -30,7 +29,7 @@ def score_card_lines(card: ScoreCard, width: int, verbosity: int = 0) -> list[Li
     several = len({score.model for score in card.scores}) > 1
     unwritten = wrapped_lines(card.unwritten, width, _COLOURS["failed"]) if card.unwritten else []
     if verbosity <= -2:
-        return [*_gates(card.gates, width, several=several), *unwritten]
+        return [*_gates(card, width, several=several), *unwritten]
     lines = [*_cases(card.records, card, width), Line("")] if verbosity > 0 and card.records else []
     table = score_table(card, width)
     lines += [Line(text) for text in table]
@@ -42,7 +41,7 @@ def score_card_lines(card: ScoreCard, width: int, verbosity: int = 0) -> list[Li
     if agreement:
         lines += [Line(""), *agreement]
     if card.gates:
-        lines += [Line(""), *_gates(card.gates, width, several=several)]
+        lines += [Line(""), *_gates(card, width, several=several)]
     lines.append(Line(""))
     lines += wrapped_lines(_ledger(card.ledger), width)
     if card.interruption:
@@ -70,10 +69,10 @@ def _calibrations(card: ScoreCard, width: int, *, table: bool) -> list[Line]:
     return lines
 
 
-def _gates(gates: Sequence[GateResult], width: int, *, several: bool) -> list[Line]:
+def _gates(card: ScoreCard, width: int, *, several: bool) -> list[Line]:
     lines: list[Line] = []
-    for gate in gates:
-        where = f"{gate.suite}[{gate.model}]" if several else gate.suite
+    for gate in card.gates:
+        where = f"{gate.suite}[{card.shorts.get(gate.model, gate.model)}]" if several else gate.suite
         name = gate.gate if gate.gate.startswith(f"{gate.suite}.") and not several else f"{where}: {gate.gate}"
         lines += wrapped_lines(
             f"gate {VERDICTS[gate.verdict]:<10} {name}: {gate.reason}", width, _COLOURS[gate.verdict]

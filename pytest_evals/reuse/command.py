@@ -6,7 +6,7 @@ import os
 import shlex
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -25,11 +25,15 @@ def resume_command(words: Sequence[str], artifact: Path, addopts: str | None = N
         return None
     given = [*options, *_split(addopts)]
     named = any(word == _ARTIFACT or word.startswith(f"{_ARTIFACT}=") for word in given)
-    kept = list(_without(options, (_ARTIFACT, _RESUME)))
+    # An address outside of this machine gets the whole run in the place of its beginning, which is here.
+    away = any(word.startswith(f"{_ARTIFACT}=") and "://" in word for word in given) or any(
+        before == _ARTIFACT and "://" in word for before, word in pairwise(given)
+    )
+    kept = list(_without(options, (_RESUME,) if away else (_ARTIFACT, _RESUME)))
     command = [
         *(["pytest"] if "--evals" in kept else ["pytest", "--evals"]),
         *kept,
-        *([f"{_ARTIFACT}={_another(artifact)}"] if named else []),
+        *([f"{_ARTIFACT}={_another(artifact)}"] if named and not away else []),
         f"{_RESUME}={artifact}",
         *words[len(options) :],
     ]

@@ -40,9 +40,10 @@ def run_line(
     judge: str,
     seed: int,
     options: Mapping[str, Any],
+    aliases: Mapping[str, str] | None = None,
     recalled: ReuseContext | None = None,
 ) -> dict[str, Any]:
-    """Return the first line. What a model was loaded as is known of those that are loaded by then; one that need not be has
+    """Return the first line. ``aliases``: what models are called, by their specifications. What a model was loaded as is known of those that are loaded by then; one that need not be has
     no device. ``judge`` stands there where a suite asks for it.
     """
     suites = list(suites)
@@ -55,7 +56,11 @@ def run_line(
         "started": run.started.isoformat(timespec="seconds"),
         **run.made_with,
         "device": next((info.device for info in loaded.values() if info.device), None),
-        "models": [_model(model, loaded.get(model), recalled) for model in models],
+        "models": [
+            _model(model, loaded.get(model), recalled)
+            | ({"alias": (aliases or {})[model]} if model in (aliases or {}) else {})
+            for model in models
+        ],
         "judge": _model(judge, loaded.get(judge), None) if any(suite.judges for suite in suites) else None,
         "seed": seed,
         "options": masked_options(options),

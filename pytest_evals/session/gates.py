@@ -191,14 +191,13 @@ class GateReport(pytest.TestReport):
         return phase("setup"), verdict, phase("teardown")
 
     @classmethod
-    def make(
-        cls, result: GateResult, path: str, line: int, *, several_models: bool, one_line: bool = False
-    ) -> GateReport:
-        """Make the report of ``result``; ``path`` and ``line`` are those of the suite. An inconclusive gate that does not
+    def make(cls, result: GateResult, path: str, line: int, *, model: str | None, one_line: bool = False) -> GateReport:
+        """Make the report of ``result``; ``path`` and ``line`` are those of the suite, ``model`` is what its model is called where
+        there are several. An inconclusive gate that does not
         fail is a passed test. With ``one_line`` (``--tb=line``) a failed one is shown by a line with its place and name.
         """
         # What a slice or an error is called comes from data and models.
-        name, reason = for_terminal(gate_name(result, several_models=several_models)), for_terminal(result.reason)
+        name, reason = for_terminal(gate_name(result, model)), for_terminal(result.reason)
         outcome = "failed" if result.fails else "skipped" if result.verdict == "not judged" else "passed"
         skipped = (path, line, f"Skipped: not judged: {reason}")
         failed = f"{SHOWN.get(result.verdict, '')}{reason}"
@@ -242,14 +241,14 @@ class GateLocation:
         return f"{self.path}:{self.lineno}: {self.name}: {self.message}"
 
 
-def gate_name(result: GateResult, *, several_models: bool) -> str:
+def gate_name(result: GateResult, model: str | None) -> str:
     """Return ``suite.grader.statistic OP number``, with slice and model in brackets at the end: pytest takes what follows
     a bracket in a nodeid as parameters.
     """
     slices = _SLICE.findall(result.gate)
     expression = _SLICE.sub("", result.gate)
     name = expression if expression.startswith(f"{result.suite}.") else f"{result.suite}.{expression}"
-    parameters = [*slices, *([result.model] if several_models else [])]
+    parameters = [*slices, *([model] if model else [])]
     return f"{name}[{', '.join(parameters)}]" if parameters else name
 
 
@@ -285,12 +284,12 @@ def log_report(config: pytest.Config, report: GateReport) -> None:
     report.logged = True
 
 
-def warn_of_inconclusive(config: pytest.Config, result: GateResult, *, several_models: bool) -> None:
+def warn_of_inconclusive(config: pytest.Config, result: GateResult, model: str | None) -> None:
     """Put a warning about an inconclusive gate into pytest's summary.
 
     Recorded, not raised: ``-W error`` is about the code of tests, and what this does is set by ``evals_inconclusive``.
     """
-    text = f"gate {gate_name(result, several_models=several_models)} is inconclusive: {result.reason}"
+    text = f"gate {gate_name(result, model)} is inconclusive: {result.reason}"
     message = warnings.WarningMessage(pytest.PytestWarning(for_terminal(text)), pytest.PytestWarning, CLASSNAME, 0)
     config.hook.pytest_warning_recorded.call_historic(
         kwargs={"warning_message": message, "when": "runtest", "nodeid": CLASSNAME, "location": None}

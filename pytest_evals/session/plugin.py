@@ -231,6 +231,7 @@ class EvalSession:
             judge=self._settings.judge_name,
             seed=self._settings.seed,
             options=self._settings.run_options,
+            aliases=self._settings.model_aliases,
             recalled=self._recalled,
         )
 
@@ -343,21 +344,23 @@ class EvalSession:
         return compare([record for record in self._baseline.records if record.suite in self._infos], records)
 
     def _report(self, session: pytest.Session, gates: Sequence[GateResult]) -> None:
+        card = session.config.stash.get(CARD, None)
+        shorts = card.shorts if card is not None else {}
         on_one_line = session.config.getoption("tbstyle", default="auto") == "line"
         for result in gates:
             info = self._infos[result.suite]
             if result.verdict == "not judged" and any(map(names_case, session.config.args)):
                 # A click on one case in an IDE: a gate that is not judged would only be shown beside it.
                 continue
-            several = len(info.models) > 1
-            report = GateReport.make(result, info.path, info.line, several_models=several, one_line=on_one_line)
+            model = shorts.get(result.model, result.model) if len(info.models) > 1 else None
+            report = GateReport.make(result, info.path, info.line, model=model, one_line=on_one_line)
             log_report(session.config, report)
             if session.config.pluginmanager.has_plugin("allure_listener"):
                 from pytest_evals.session.allure import add_to_allure
 
                 add_to_allure(session.config, report)
             if result.verdict == "inconclusive" and self._settings.inconclusive == "warn":
-                warn_of_inconclusive(session.config, result, several_models=several)
+                warn_of_inconclusive(session.config, result, model)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> Any:

@@ -172,7 +172,8 @@ class ScoreCardBuilder:
         return {model: short if list(found.values()).count(short) == 1 else model for model, short in found.items()}
 
     def _short(self, model: str) -> str:
-        return model if model in ("", RECORDED) else spec_of_record(model, self._settings.root).short
+        alias = self._settings.model_aliases.get(model)
+        return alias or model if alias or model in ("", RECORDED) else spec_of_record(model, self._settings.root).short
 
 
 def display(path: Path) -> str:

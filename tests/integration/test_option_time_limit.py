@@ -37,19 +37,19 @@ class WhenTold(time_limit.TimeLimit):
 time_limit.TimeLimit = WhenTold
 """
 SCRIPT = """
-import time
+import asyncio
 from pathlib import Path
 
 answered = []
 
-def answer(messages):
+async def answer(messages):
     text = messages[-1]["content"]
     if text == "slow" and not Path("fast").exists():
         while len(answered) < 3:
-            time.sleep(0.02)
-        time.sleep(0.3)
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.3)
         Path("over").touch()
-        time.sleep(100)
+        await asyncio.sleep(100)
     answered.append(text)
     return text
 """
@@ -98,11 +98,11 @@ def test_that_is_no_eval():
 """
 
 
-@pytest.mark.parametrize("_workers", [(), ("-n", "2")], ids=["plain", "xdist"])
-def test_cases_with_answers_are_graded_and_the_others_do_not_run(evals: Evals, _workers: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["plain", "xdist"])
+def test_cases_with_answers_are_graded_and_the_others_do_not_run(evals: Evals, workers: tuple[str, ...]) -> None:
     evals.write(SUITE, SCRIPT)
     (evals.pytester.path / "conftest.py").write_text(CLOCK, encoding="utf-8")
-    arguments = ("--evals-judge=scripted:script:answer", "-rs", *_workers)
+    arguments = ("--evals-judge=scripted:script:answer", "-rs", *workers)
     result = evals.run("--evals-time-limit=1h30m", *arguments)
     text = " ".join(result.stdout.str().split())
     assert result.ret == pytest.ExitCode.INTERRUPTED, text
@@ -115,7 +115,7 @@ def test_cases_with_answers_are_graded_and_the_others_do_not_run(evals: Evals, _
     gates = {gate["suite"]: gate["verdict"] for gate in evals.lines()[-1]["gates"]}
     assert gates == {"test_some": "not judged", "test_all": "passed"}
     assert not evals.artifact.complete
-    if _workers:
+    if workers:
         return
     for name, file in (("over", None), ("fast", "")):
         path = evals.pytester.path / name

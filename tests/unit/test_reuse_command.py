@@ -94,3 +94,11 @@ def test_a_recorded_run_is_resumed_in_its_own_folder(tmp_path: Path, monkeypatch
     assert command_of_run({"command": run["command"]}, RUN) == expected
     assert command_of_run({**run, "folder": "/not/here"}, RUN) == expected
     assert command_of_run(run, "-") is None
+
+
+@pytest.mark.parametrize(
+    "written", [["--evals-artifact=s3://bucket/run.jsonl"], ["--evals-artifact", "s3://bucket/run.jsonl"]]
+)
+def test_an_address_gets_the_whole_run_in_the_place_of_its_beginning(written: list[str]) -> None:
+    command = resume_command(["--evals", *written], DEFAULT)
+    assert command == f"pytest --evals {shlex.join(written)} --evals-resume=.evals/2026-11-30.jsonl"
