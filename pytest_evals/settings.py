@@ -5,6 +5,7 @@ Everything is read and validated at the start, so that a typo costs a second and
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from dataclasses import dataclass
@@ -86,8 +87,12 @@ class Settings:
     @property
     def model_aliases(self) -> dict[str, str]:
         """The aliases of models by their specifications, the first one of each."""
-        found = {model_text(alias, self.root, self.root, self.aliases): alias for alias in reversed(self.aliases)}
-        return dict(reversed(found.items()))
+        found: dict[str, str] = {}
+        for alias in self.aliases:
+            # One that is used nowhere may be of a model that is not there.
+            with contextlib.suppress(EvalsError):
+                found.setdefault(model_text(alias, self.root, self.root, self.aliases), alias)
+        return found
 
     @property
     def fetch(self) -> Fetch | None:

@@ -238,7 +238,7 @@ def test_two_models_have_a_column_and_gates_name_theirs() -> None:
         mean: * is the highest; ~ is not clearly lower, case by case (p > 0.05, Holm)
 
         gate PASSED     capitals[smollm2]: exact.mean >= 0.8: 1 (n=1)
-        gate FAILED     capitals[org/other]: exact.mean >= 0.8: 0, not >= 0.8 (n=1)
+        gate FAILED     capitals[other]: exact.mean >= 0.8: 0, not >= 0.8 (n=1)
 
         2 cases: 2 passed, 0 missed, 0 failed, 0 errored
     """)
@@ -255,7 +255,7 @@ def test_two_models_in_a_narrow_terminal() -> None:
 
         gate PASSED     capitals[smollm2]: exact.mean >=
             0.8: 1 (n=1)
-        gate FAILED     capitals[org/other]: exact.mean >=
+        gate FAILED     capitals[other]: exact.mean >=
             0.8: 0, not >= 0.8 (n=1)
 
         2 cases: 2 passed, 0 missed, 0 failed, 0 errored
@@ -289,7 +289,7 @@ def test_a_baseline_slices_and_repeats_in_80_columns() -> None:
 
         gate REGRESSED  capitals[smollm2]: exact.mean >= baseline: 0.6 against 0.7:
             -0.1, not >= baseline (n=30); p=0.004
-        gate INCONCLUSIVE capitals[org/other]: exact.mean >= baseline: 0.6 against 0.62:
+        gate INCONCLUSIVE capitals[other]: exact.mean >= baseline: 0.6 against 0.62:
             -0.02, not >= baseline (n=30); p=0.4, about 340 more cases would tell
 
         120 cases: 0 passed, 120 missed, 0 failed, 0 errored
@@ -318,8 +318,8 @@ def test_in_a_wide_terminal_changes_have_their_interval() -> None:
         repeats: capitals.close of other: 2 of each of 30 cases, standard deviation within a case 0.007, between cases 0.880
 
         gate REGRESSED  capitals[smollm2]: exact.mean >= baseline: 0.6 against 0.7: -0.1, not >= baseline (n=30); p=0.004
-        gate INCONCLUSIVE capitals[org/other]: exact.mean >= baseline: 0.6 against 0.62: -0.02, not >= baseline (n=30); p=0.4, about 340
-            more cases would tell
+        gate INCONCLUSIVE capitals[other]: exact.mean >= baseline: 0.6 against 0.62: -0.02, not >= baseline (n=30); p=0.4, about 340 more
+            cases would tell
 
         120 cases: 0 passed, 120 missed, 0 failed, 0 errored
         artifact: .evals/run.jsonl
@@ -357,9 +357,9 @@ def test_with_60_columns_the_verdicts_stay() -> None:
 
         gate REGRESSED  capitals[smollm2]: exact.mean >= baseline:
             0.6 against 0.7: -0.1, not >= baseline (n=30); p=0.004
-        gate INCONCLUSIVE capitals[org/other]: exact.mean >=
-            baseline: 0.6 against 0.62: -0.02, not >= baseline
-            (n=30); p=0.4, about 340 more cases would tell
+        gate INCONCLUSIVE capitals[other]: exact.mean >= baseline:
+            0.6 against 0.62: -0.02, not >= baseline (n=30);
+            p=0.4, about 340 more cases would tell
 
         120 cases: 0 passed, 120 missed, 0 failed, 0 errored
         artifact: .evals/run.jsonl
