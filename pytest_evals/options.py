@@ -180,6 +180,32 @@ def enabled(config: pytest.Config) -> bool:
     return written.lower() in _TRUE if written else bool(config.getini("evals"))
 
 
+def written_number(config: pytest.Config, key: str) -> str:
+    """Return what the configuration has for a key that is a number: in TOML a number, or one in quotes as in an ini file."""
+    try:
+        value = config.getini(key)
+    except (pytest.UsageError, TypeError, ValueError) as error:
+        # pytest ends all its sentences about a value of another type with the value.
+        return str(error).rpartition(": ")[2].strip("'\"")
+    return value if isinstance(value, str) else str(int(value)) if float(value).is_integer() else str(value)
+
+
+def read_time_limit(config: pytest.Config) -> float:
+    """Return the seconds of ``--evals-time-limit``, else of its key; 0 is no limit. Raises `pytest.UsageError` for what is no time."""
+    from pytest_evals.text import read_duration
+
+    option = config.getoption("evals_time_limit")
+    name, written = ("evals_time_limit", written_number(config, "evals_time_limit"))
+    if option is not None:
+        name, written = "--evals-time-limit", option
+    seconds = read_duration(written)
+    if seconds is None:
+        raise pytest.UsageError(
+            f"{name}: {written!r} is not a length of time (write 90, 90s, 30m, 2h or 1h30m; 0 is no limit)"
+        )
+    return seconds
+
+
 def environment_switch() -> str:
     """Return what ``PYTEST_EVALS`` says, nothing where it is not set."""
     return os.environ.get("PYTEST_EVALS", "").strip()

@@ -5,7 +5,6 @@ Everything is read and validated at the start, so that a typo costs a second and
 
 from __future__ import annotations
 
-import contextlib
 import math
 import re
 from dataclasses import dataclass
@@ -22,9 +21,8 @@ from pytest_evals.errors import ArtifactError, EvalsError, did_you_mean
 from pytest_evals.fixtures.limits import CallLimits
 from pytest_evals.gates import Gate, parse_gate
 from pytest_evals.media.sources import Fetch
-from pytest_evals.options import KEYS
+from pytest_evals.options import KEYS, read_time_limit, written_number
 from pytest_evals.templates.expressions import check_condition
-from pytest_evals.text import read_duration
 
 _FETCHED = "fetched"
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
@@ -83,16 +81,6 @@ class Settings:
     def judge_name(self) -> str:
         """The model that judges: the one that was named, or the embedded default."""
         return self.judge or EMBEDDED
-
-    @property
-    def model_aliases(self) -> dict[str, str]:
-        """The aliases of models by their specifications, the first one of each."""
-        found: dict[str, str] = {}
-        for alias in self.aliases:
-            # One that is used nowhere may be of a model that is not there.
-            with contextlib.suppress(EvalsError):
-                found.setdefault(model_text(alias, self.root, self.root, self.aliases), alias)
-        return found
 
     @property
     def fetch(self) -> Fetch | None:
@@ -168,15 +156,15 @@ def read_settings(config: pytest.Config) -> Settings:
         code_image=config.getini("evals_code_image").strip(),
         judge=_judge(config, here, root, aliases),
         limits=CallLimits(
-            calls=_whole("evals_case_calls", _written(config, "evals_case_calls"), least=0) or 0,
-            tokens=_whole("evals_case_tokens", _written(config, "evals_case_tokens"), least=0) or 0,
+            calls=_whole("evals_case_calls", written_number(config, "evals_case_calls"), least=0) or 0,
+            tokens=_whole("evals_case_tokens", written_number(config, "evals_case_tokens"), least=0) or 0,
             step_seconds=_seconds(config, "evals_step_timeout"),
         ),
         baseline=_baseline(config),
         inconclusive=_one_of("evals_inconclusive", config.getini("evals_inconclusive"), INCONCLUSIVE),
         reuse=read_reuse(config, artifact, folder),
         stop_early=bool(config.getoption("evals_stop_early")),
-        time_limit=_time_limit(config),
+        time_limit=read_time_limit(config),
         fetches=bool(config.getoption("evals_fetch") or config.getini("evals_fetch")),
     )
 
@@ -268,36 +256,13 @@ def _whole(option: str, written: str | None, least: int) -> int | None:
 
 
 def _seconds(config: pytest.Config, key: str) -> float:
-    written = _written(config, key)
+    written = written_number(config, key)
     try:
         seconds = float(written)
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds < math.inf:
         raise pytest.UsageError(f"{key}: {written!r} is not a number of seconds (0 is no limit)")
-    return seconds
-
-
-def _written(config: pytest.Config, key: str) -> str:
-    """Return what the configuration has for a key that is a number: in TOML a number, or one in quotes as in an ini file."""
-    try:
-        value = config.getini(key)
-    except (pytest.UsageError, TypeError, ValueError) as error:
-        # pytest ends all its sentences about a value of another type with the value.
-        return str(error).rpartition(": ")[2].strip("'\"")
-    return value if isinstance(value, str) else str(int(value)) if float(value).is_integer() else str(value)
-
-
-def _time_limit(config: pytest.Config) -> float:
-    option = config.getoption("evals_time_limit")
-    name, written = ("evals_time_limit", _written(config, "evals_time_limit"))
-    if option is not None:
-        name, written = "--evals-time-limit", option
-    seconds = read_duration(written)
-    if seconds is None:
-        raise pytest.UsageError(
-            f"{name}: {written!r} is not a length of time (write 90, 90s, 30m, 2h or 1h30m; 0 is no limit)"
-        )
     return seconds
 
 

@@ -221,5 +221,5 @@ def _print(artifact: ArtifactReader, chosen: Iterable[ParsedLine], query: Query,
     else:
         from pytest_evals.reports.cases import cases_table
 
-        rows = [[each.value_or_none(case) for each in query.fields] for case in chosen]
-        say(cases_table([each.text for each in query.fields], rows, width()) if rows else [])
+        cells = [[each.value_or_none(case) for each in query.fields] for case in chosen]
+        say(cases_table([each.text for each in query.fields], cells, width()) if cells else [])

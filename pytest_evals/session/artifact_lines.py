@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -13,11 +14,13 @@ from pytest_evals.artifacts.sample import sample_id
 from pytest_evals.artifacts.writer import SCHEMA
 from pytest_evals.engines.protocol import EngineInfo
 from pytest_evals.engines.replica_set import ReplicaSet
+from pytest_evals.errors import EvalsError
 from pytest_evals.gates import GateResult
 from pytest_evals.grades import Grade
 from pytest_evals.redaction import masked_options
 from pytest_evals.reuse.setup import ReuseContext
 from pytest_evals.scorecard import ScoreCard
+from pytest_evals.settings import Settings, model_text
 from pytest_evals.suites.manifest import SuiteManifest
 
 
@@ -69,6 +72,16 @@ def run_line(
         "addopts": run.addopts,
         "folder": str(run.folder),
     }
+
+
+def model_aliases(settings: Settings) -> dict[str, str]:
+    """Return the aliases of models by their specifications, the first one of each."""
+    found: dict[str, str] = {}
+    for alias in settings.aliases:
+        # One that is used nowhere may be of a model that is not there.
+        with contextlib.suppress(EvalsError):
+            found.setdefault(model_text(alias, settings.root, settings.root, settings.aliases), alias)
+    return found
 
 
 def _info(replica_set: ReplicaSet) -> EngineInfo | None:

@@ -219,7 +219,7 @@ class EvalSession:
         self._recorder.start(run)
 
     def _run_line(self) -> dict[str, Any]:
-        from pytest_evals.session.artifact_lines import RunFacts, run_line
+        from pytest_evals.session.artifact_lines import RunFacts, model_aliases, run_line
 
         if self._looking is not None:
             self._looking.join()
@@ -231,7 +231,7 @@ class EvalSession:
             judge=self._settings.judge_name,
             seed=self._settings.seed,
             options=self._settings.run_options,
-            aliases=self._settings.model_aliases,
+            aliases=model_aliases(self._settings),
             recalled=self._recalled,
         )
 

@@ -24,6 +24,7 @@ from pytest_evals.runner.audit import Findings
 from pytest_evals.scorecard import ModelUse, ScoreCard, cut_note, insights, make_ledger, movement, unfinished_note
 from pytest_evals.scores.records import CaseRecord
 from pytest_evals.scores.score import compute_scores
+from pytest_evals.session.artifact_lines import model_aliases
 from pytest_evals.settings import Settings
 from pytest_evals.suites.manifest import SuiteManifest, recorded_note
 from pytest_evals.text import pluralize
@@ -168,12 +169,12 @@ class ScoreCardBuilder:
 
     def _shorts(self, models: Iterable[str]) -> dict[str, str]:
         """Return the names that tables show: the whole one where the short one does not tell models apart."""
-        found = {model: self._short(model) for model in models}
+        aliases = model_aliases(self._settings)
+        found = {model: aliases.get(model) or self._short(model) for model in models}
         return {model: short if list(found.values()).count(short) == 1 else model for model, short in found.items()}
 
     def _short(self, model: str) -> str:
-        alias = self._settings.model_aliases.get(model)
-        return alias or model if alias or model in ("", RECORDED) else spec_of_record(model, self._settings.root).short
+        return model if model in ("", RECORDED) else spec_of_record(model, self._settings.root).short
 
 
 def display(path: Path) -> str:

@@ -213,6 +213,7 @@ def test_an_alias_is_what_a_model_is_called_in_gates_and_history(
     (evals.pytester.path / ".evals").mkdir()
     evals.path.rename(evals.pytester.path / ".evals" / "run.jsonl")
     monkeypatch.chdir(evals.pytester.path)
+    capsys.readouterr()
     assert cli.main(["history"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "test_it.exact (large)"
     assert cli.main(["history", "--model", "small"]) == 0

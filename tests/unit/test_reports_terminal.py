@@ -358,8 +358,8 @@ def test_with_60_columns_the_verdicts_stay() -> None:
         gate REGRESSED  capitals[smollm2]: exact.mean >= baseline:
             0.6 against 0.7: -0.1, not >= baseline (n=30); p=0.004
         gate INCONCLUSIVE capitals[other]: exact.mean >= baseline:
-            0.6 against 0.62: -0.02, not >= baseline (n=30);
-            p=0.4, about 340 more cases would tell
+            0.6 against 0.62: -0.02, not >= baseline (n=30); p=0.4,
+            about 340 more cases would tell
 
         120 cases: 0 passed, 120 missed, 0 failed, 0 errored
         artifact: .evals/run.jsonl
