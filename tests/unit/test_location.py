@@ -44,7 +44,7 @@ def test_a_case_stands_at_its_row_and_without_one_at_its_suite(tmp_path: Path) -
         prepared = list(suite_of(data, tmp_path / "evals", prompt="{{item.q}}").cases.values())[1]
         found: Any = SimpleNamespace(prepared=prepared, info=info)
         assert str(location_of(found, tmp_path)) == expected
-        assert (row_location(found, tmp_path) is None) == isinstance(data, list)
+        assert (row_location(found, tmp_path) is None) == expected.endswith(":7")
 
 
 def test_a_suite_stands_where_it_is_declared_or_else_used() -> None:
