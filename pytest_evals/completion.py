@@ -84,7 +84,7 @@ class ToolCall:
 
 
 FinishReason = Literal["stop", "length", "tool_calls", "recorded"]
-FailureKind = Literal["model", "engine", "unsupported", "replay"]
+FailureKind = Literal["model", "engine", "unsupported", "replay", "time_limit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,9 +287,10 @@ def text_of(message: Message) -> str:
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why there is no answer. ``kind`` is ``model`` (it refused or failed on this request), ``engine`` (the measurement
-    broke), ``unsupported`` (the engine cannot do what the request asks for: a parameter, or likelihoods) or ``replay`` (the
-    run that is replayed has no answer). ``parameter`` is the one that the model cannot honour, whatever it is asked, where that
-    is known. ``unloadable``: the model cannot be loaded, so no request to it can be answered.
+    broke), ``unsupported`` (the engine cannot do what the request asks for: a parameter, or likelihoods), ``replay`` (the
+    run that is replayed has no answer) or ``time_limit`` (the time of the run was over). ``parameter`` is the one that the model
+    cannot honour, whatever it is asked, where that is known. ``unloadable``: the model cannot be loaded, so no request to it can be
+    answered.
     """
 
     kind: FailureKind

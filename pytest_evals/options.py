@@ -31,7 +31,10 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "--evals-model": _values("SPEC", "Model to evaluate; repeat it for several (default: smollm2)"),
     "--evals-judge": _value("SPEC", "Model that judges, for tasks and graders that ask for it (default: smollm2)"),
     "--evals-gate": _values("EXPR", "Extra gate, as 'exact.mean >= 0.8'"),
-    "--evals-artifact": _value("PATH", "Write the evaluation artifact to PATH (default: a new file in evals_dir)"),
+    "--evals-artifact": _value(
+        "PATH",
+        "Write the evaluation artifact to PATH, a file or an address such as s3://BUCKET/run.jsonl (default: a new file in evals_dir)",
+    ),
     "--evals-limit": _value("N", "Use the first N cases of each dataset"),
     "--evals-where": _value("EXPR", "Run only the cases for whose row EXPR is true, as \"item.level == 'hard'\""),
     "--evals-repeat": _value(
@@ -71,6 +74,9 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "--evals-stop-early": _flag("Run the cases of a suite in random order, and stop when all its gates are settled"),
     "--evals-warm": _value(
         "DURATION", "Keep models loaded until no run has used them for DURATION, as 10m, and use those of earlier runs"
+    ),
+    "--evals-time-limit": _value(
+        "TIME", "Ask no model after TIME (90s, 30m, 2h, 1h30m); the cases with answers are graded, the others not run"
     ),
     "--evals-html": _value("PATH", "Write the report, one self-contained page, to PATH"),
     "--evals-summary": _value("PATH", "Write a summary in Markdown to PATH"),
@@ -131,6 +137,11 @@ _INI: Mapping[str, tuple[Any, Any, str]] = {
         200000,
         "Tokens of prompts and answers that the calls of one case may use (default: 200000; 0 means no limit)",
     ),
+    "evals_time_limit": (
+        "string",
+        "0",
+        "Time after which no model is asked, as --evals-time-limit (default: 0, no limit)",
+    ),
     "evals_stall_timeout": (
         "float",
         600,
@@ -178,6 +189,32 @@ def enabled(config: pytest.Config) -> bool:
     if written.lower() not in (*_TRUE, *_FALSE):
         raise pytest.UsageError(f"PYTEST_EVALS={written.lower()!r} is neither true nor false; use 1 or 0")
     return written.lower() in _TRUE if written else bool(config.getini("evals"))
+
+
+def written_number(config: pytest.Config, key: str) -> str:
+    """Return what the configuration has for a key that is a number: in TOML a number, or one in quotes as in an ini file."""
+    try:
+        value = config.getini(key)
+    except (pytest.UsageError, TypeError, ValueError) as error:
+        # pytest ends all its sentences about a value of another type with the value.
+        return str(error).rpartition(": ")[2].strip("'\"")
+    return value if isinstance(value, str) else str(int(value)) if float(value).is_integer() else str(value)
+
+
+def read_time_limit(config: pytest.Config) -> float:
+    """Return the seconds of ``--evals-time-limit``, else of its key; 0 is no limit. Raises `pytest.UsageError` for what is no time."""
+    from pytest_evals.text import read_duration
+
+    option = config.getoption("evals_time_limit")
+    name, written = ("evals_time_limit", written_number(config, "evals_time_limit"))
+    if option is not None:
+        name, written = "--evals-time-limit", option
+    seconds = read_duration(written)
+    if seconds is None:
+        raise pytest.UsageError(
+            f"{name}: {written!r} is not a length of time (write 90, 90s, 30m, 2h or 1h30m; 0 is no limit)"
+        )
+    return seconds
 
 
 def environment_switch() -> str:

@@ -54,6 +54,10 @@ def _activate(config: pytest.Config) -> None:
         from pytest_evals.runner.early_stopping import check_stop_early
 
         check_stop_early(settings, config)
+    if settings.artifact_url and not hasattr(config, "workerinput"):
+        from pytest_evals.session.upload import check_url
+
+        check_url(settings.artifact_url)
     config.stash[TIME_LIMIT] = settings.grader_timeout
     config.stash[RUN_CODE] = settings.run_code
     config.stash[CODE_SANDBOX] = (settings.code_sandbox, settings.code_image)
@@ -187,13 +191,22 @@ def _own(
         kept,
         settings.warm,
     )
-    session = EvalSession(config, settings, infos, pool, path, journal, recalled, baseline)
+    time_limit = None
+    if settings.time_limit:
+        from pytest_evals.runner.time_limit import TimeLimit
+
+        time_limit = TimeLimit(settings.time_limit)
+    session = EvalSession(config, settings, infos, pool, path, journal, recalled, baseline, time_limit)
     config.pluginmanager.register(session, "evals-session")
     config.pluginmanager.register(EqualErrors(infos), "evals-equal-errors")
     config.pluginmanager.register(
         Terminal(config, settings, infos, path, [*recalled.header(), *warm_lines(settings), *programs]),
         "evals-terminal",
     )
+    if settings.artifact_url:
+        from pytest_evals.session.upload import Upload
+
+        config.pluginmanager.register(Upload(settings.artifact_url), "evals-upload")
     gate_check = GateCheck(settings, infos, baseline)
     _register_outputs(config, settings, infos, path, baseline)
     # What overwrites a line is escaped by the filter.
@@ -202,11 +215,11 @@ def _own(
     if distributed:
         from pytest_evals.xdist import Controller
 
-        config.pluginmanager.register(Controller(pool, infos, progress, gate_check), "evals-controller")
+        config.pluginmanager.register(Controller(pool, infos, progress, gate_check, time_limit), "evals-controller")
         return
     if not settings.reuse.replay:
         collection.on_model_needed = pool.prepare
-    supply = register_run(config, settings, pool, progress)
+    supply = register_run(config, settings, pool, progress, time_limit)
     if settings.stop_early:
         from pytest_evals.runner.early_stopping import EarlyStopping
 

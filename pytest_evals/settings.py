@@ -22,11 +22,12 @@ from pytest_evals.errors import EvalsError, ModelError, did_you_mean
 from pytest_evals.fixtures.limits import CallLimits
 from pytest_evals.gates import Gate, parse_gate
 from pytest_evals.media.sources import Fetch
-from pytest_evals.options import KEYS, is_ci, warm_seconds
+from pytest_evals.options import KEYS, is_ci, read_time_limit, warm_seconds, written_number
 from pytest_evals.reuse_options import Reuse, read_reuse
 from pytest_evals.templates.expressions import check_condition
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 ANNOTATIONS = ("auto", "on", "off")
 INCONCLUSIVE = ("warn", "pass", "fail")
 RECORDED_CHOICES = ("allow", "refuse")
@@ -45,6 +46,7 @@ class Settings:
     prices: Prices
     gates: tuple[Gate, ...]
     artifact: Path | None
+    artifact_url: str | None
     html: Path | None
     summary: Path | None
     codequality: Path | None
@@ -68,6 +70,8 @@ class Settings:
     audit: int
     reuse: Reuse
     stop_early: bool
+    time_limit: float
+    """Seconds after which no model is asked any more; 0 is no limit."""
     fetches: bool
     run_code: bool
     code_sandbox: str
@@ -105,6 +109,7 @@ class Settings:
             **({"where": self.where} if self.where is not None else {}),
             "repeat": self.repeat,
             "stop_early": self.stop_early,
+            **({"time_limit": self.time_limit} if self.time_limit else {}),
             **({"code_sandbox": self.code_sandbox} if self.run_code else {}),
             **self.reuse.to_options(),
         }
@@ -116,7 +121,9 @@ def read_settings(config: pytest.Config) -> Settings:
     root = config.rootpath
     here = config.invocation_params.dir
     aliases = _aliases(config)
-    artifact = _path(here, "--evals-artifact", config.getoption("evals_artifact"))
+    written = config.getoption("evals_artifact")
+    url = written if written and _URL.match(written) else None
+    artifact = None if url else _path(here, "--evals-artifact", written)
     folder = root / config.getini("evals_dir")
     return Settings(
         root=root,
@@ -129,6 +136,7 @@ def read_settings(config: pytest.Config) -> Settings:
             *_gates("--evals-gate", config.getoption("evals_gate") or []),
         ),
         artifact=artifact,
+        artifact_url=url,
         html=_path(here, "--evals-html", config.getoption("evals_html")),
         summary=_path(here, "--evals-summary", config.getoption("evals_summary")),
         codequality=_path(here, "--evals-codequality", config.getoption("evals_codequality")),
@@ -155,14 +163,15 @@ def read_settings(config: pytest.Config) -> Settings:
         code_image=config.getini("evals_code_image").strip(),
         judge=_judge(config, here, root, aliases),
         limits=CallLimits(
-            calls=_whole("evals_case_calls", _written(config, "evals_case_calls"), least=0) or 0,
-            tokens=_whole("evals_case_tokens", _written(config, "evals_case_tokens"), least=0) or 0,
+            calls=_whole("evals_case_calls", written_number(config, "evals_case_calls"), least=0) or 0,
+            tokens=_whole("evals_case_tokens", written_number(config, "evals_case_tokens"), least=0) or 0,
             step_seconds=_seconds(config, "evals_step_timeout"),
         ),
         baseline=_baseline(config),
         inconclusive=_one_of("evals_inconclusive", config.getini("evals_inconclusive"), INCONCLUSIVE),
         reuse=read_reuse(config, artifact, folder),
         stop_early=bool(config.getoption("evals_stop_early")),
+        time_limit=read_time_limit(config),
         fetches=bool(config.getoption("evals_fetch") or config.getini("evals_fetch")),
     )
 
@@ -261,7 +270,7 @@ def _whole(option: str, written: str | None, least: int) -> int | None:
 
 
 def _seconds(config: pytest.Config, key: str) -> float:
-    written = _written(config, key)
+    written = written_number(config, key)
     try:
         seconds = float(written)
     except ValueError:
@@ -269,16 +278,6 @@ def _seconds(config: pytest.Config, key: str) -> float:
     if not 0 <= seconds < math.inf:
         raise pytest.UsageError(f"{key}: {written!r} is not a number of seconds (0 means no limit)")
     return seconds
-
-
-def _written(config: pytest.Config, key: str) -> str:
-    """Return what the configuration has for a key that is a number: in TOML a number, or one in quotes as in an ini file."""
-    try:
-        value = config.getini(key)
-    except (pytest.UsageError, TypeError, ValueError) as error:
-        # pytest ends all its sentences about a value of another type with the value.
-        return str(error).rpartition(": ")[2].strip("'\"")
-    return str(int(value)) if float(value).is_integer() else str(value)
 
 
 def _where(written: str | None) -> str | None:

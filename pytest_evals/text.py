@@ -161,3 +161,26 @@ def described(error: BaseException) -> str:
 def pluralize(number: int, noun: str) -> str:
     """Return a number of things, thousands separated: ``1 case``, ``2,000 cases``. ``noun`` is its singular."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+# -- Lengths of time, as an option has them.
+
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII)
+
+
+def read_duration(written: str) -> float | None:
+    """Return the seconds of ``90``, ``90s``, ``30m``, ``2h`` or ``1h30m``; `None` for what is no length of time."""
+    text = "".join(written.lower().split())
+    match = _DURATION.fullmatch(f"{text}s" if text[-1:].isdigit() and not set("hm") & set(text) else text)
+    if match is None or not any(match.groups()):
+        return None
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def shown_duration(seconds: float) -> str:
+    """Return a length of time as `read_duration` reads it: ``1h30m``, ``90m`` as ``1h30m``, ``0.5s``."""
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    parts = (f"{hours}h" if hours else "", f"{minutes}m" if minutes else "", f"{rest:g}s" if rest else "")
+    return "".join(parts) or "0s"

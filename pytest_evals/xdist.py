@@ -6,7 +6,7 @@ A worker sends its requests to the controller and waits for the answers; its fin
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,17 +21,28 @@ from pytest_evals.session.terminal import ProgressLine
 from pytest_evals.settings import Settings
 from pytest_evals.suites.manifest import SuiteManifest
 
+if TYPE_CHECKING:
+    from pytest_evals.runner.time_limit import TimeLimit
+
 USAGE_ERROR = "evals_usage_error"
 """What a worker tells the controller of a mistake that it found as it collected."""
 _TICK_SECONDS = 0.5
+SECONDS_LEFT = "evals_seconds_left"
+"""Where a worker finds in its ``workerinput`` how much of the time limit is left."""
 
 
 class Controller:
     """Hooks of the controller: it collects nothing, so workers declare the suites to it."""
 
     def __init__(
-        self, pool: EnginePool, infos: dict[str, SuiteManifest], progress: ProgressLine, gate_check: GateCheck
+        self,
+        pool: EnginePool,
+        infos: dict[str, SuiteManifest],
+        progress: ProgressLine,
+        gate_check: GateCheck,
+        time_limit: TimeLimit | None = None,
     ) -> None:
+        self._time_limit = time_limit
         self._gate_check = gate_check
         self._infos = infos
         self._progress = progress
@@ -44,8 +55,10 @@ class Controller:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Tell a worker where the controller listens."""
+        """Tell a worker where the controller listens, and how much time is left."""
         node.workerinput[ADDRESS] = self._address
+        if self._time_limit is not None:
+            node.workerinput[SECONDS_LEFT] = self._time_limit.left
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self) -> None:
@@ -118,5 +131,10 @@ def activate_worker(
     remote = RemotePool(*address)
     if not settings.reuse.replay:
         collection.on_model_needed = remote.prepare
-    register_run(config, settings, remote)
+    time_limit = None
+    if settings.time_limit:
+        from pytest_evals.runner.time_limit import TimeLimit
+
+        time_limit = TimeLimit(settings.time_limit, config.workerinput[SECONDS_LEFT])  # type: ignore[attr-defined]  # pytest-xdist sets it
+    register_run(config, settings, remote, time_limit=time_limit)
     config.pluginmanager.register(Declarer(remote, collection), "evals-declarer")

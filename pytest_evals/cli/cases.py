@@ -16,6 +16,7 @@ from pytest_evals.cli.common import (
     complain,
     say,
     say_json_lines,
+    standard_output,
     subcommand,
     whole,
     width,
@@ -45,6 +46,7 @@ examples:
   pytest-evals cases --where "exact.value < 1 and item.level == 'hard'" --sort tokens
   pytest-evals cases run.jsonl --where "outcome == 'errored'" --fields case_id,error
   pytest-evals cases --where "'sorry' in text|lower" -v
+  pytest-evals cases --where "outcome == 'missed'" --csv > missed.csv
   pytest --evals $(pytest-evals cases --where "outcome == 'failed'" --nodeids)
 """
 
@@ -58,9 +60,12 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--reverse", action="store_true", help="sort largest first")
     parser.add_argument("--fields", metavar="EXPR,EXPR", help="what to show of each case")
     parser.add_argument(
-        "--limit", type=whole(0), metavar="N", help=f"cases to list ({SHOWN}, with --json all; 0 is all)"
+        "--limit", type=whole(0), metavar="N", help=f"cases to list ({SHOWN}, with --json and --csv all; 0 is all)"
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="show each case with its texts and reasons")
+    parser.add_argument(
+        "--csv", action="store_true", help="print CSV for a spreadsheet: question, answer, grades, reasons"
+    )
     parser.add_argument("--nodeids", action="store_true", help="print pytest's names of the cases, and nothing else")
     add_json(parser)
 
@@ -80,22 +85,21 @@ def run(arguments: argparse.Namespace) -> int:
     from pytest_evals.artifacts.reader import ArtifactReader
     from pytest_evals.cli.common import find_run
 
+    other = next((name for name in ("json", "nodeids", "verbose") if getattr(arguments, name)), None)
+    if arguments.csv and other:
+        raise EvalsError(f"--csv cannot be combined with --{other}")
     artifact = ArtifactReader(find_run(arguments.run_name))
     query = _query(artifact, arguments)
-    everything = arguments.json or arguments.nodeids
+    everything = arguments.json or arguments.nodeids or arguments.csv
     limit = (None if everything else SHOWN) if arguments.limit is None else arguments.limit or None
     selection = Selection(artifact, query)
-    _print(selection.ordered(limit, reverse=arguments.reverse), query, arguments)
+    _print(artifact, selection.ordered(limit, reverse=arguments.reverse), query, arguments)
     selection.finish()
     if not everything:
         shown = "first is" if limit == 1 else f"first {limit} are"
         more = f"; the {shown} shown, --limit 0 shows all" if limit and selection.found > limit else ""
         say([f"{selection.found:,} of {pluralize(selection.seen, 'case')}{more}"])
-    if selection.incomparable:
-        left = pluralize(selection.incomparable, "case")
-        complain(f"{left} {'was' if selection.incomparable == 1 else 'were'} left out: {selection.reason}", "note")
-    for puzzle in selection.puzzles():
-        complain(puzzle, "note")
+    selection.complain()
     return 0 if selection.found else 1
 
 
@@ -103,7 +107,7 @@ def _query(artifact: ArtifactReader, arguments: argparse.Namespace) -> Query:
     from pytest_evals.artifacts.query import Expression, Names
 
     written = (arguments.where, arguments.sort, arguments.fields)
-    table = not (arguments.json or arguments.nodeids or arguments.verbose)
+    table = not (arguments.json or arguments.csv or arguments.nodeids or arguments.verbose)
     names = Names.of(artifact.samples()) if table or any(written) else Names()
     where, sort = (
         None if text is None else Expression(text, names, option)
@@ -155,6 +159,14 @@ class Selection:
                 f"--where {where.text!r} cannot be told for any case: {'; '.join([self.reason, *self.puzzles()])}"
             )
 
+    def complain(self) -> None:
+        """Say which cases could not be told, and what may be wrong with an expression by which no case was chosen."""
+        if self.incomparable:
+            left = pluralize(self.incomparable, "case")
+            complain(f"{left} {'was' if self.incomparable == 1 else 'were'} left out: {self.reason}", "note")
+        for puzzle in self.puzzles():
+            complain(puzzle, "note")
+
     def puzzles(self) -> list[str]:
         """Say what may be wrong with an expression by which no case was chosen."""
         where = self._query.where
@@ -186,11 +198,17 @@ class Selection:
             pass
 
 
-def _print(chosen: Iterable[ParsedLine], query: Query, arguments: argparse.Namespace) -> None:
+def _print(artifact: ArtifactReader, chosen: Iterable[ParsedLine], query: Query, arguments: argparse.Namespace) -> None:
     from pytest_evals.artifacts.sample import dump
-    from pytest_evals.artifacts.table import flat_row
+    from pytest_evals.artifacts.table import columns_of, flat_row
 
-    if arguments.json:
+    if arguments.csv:
+        from pytest_evals.export.csv import write_csv
+
+        columns = [each.text for each in query.fields] or columns_of(artifact.samples())
+        rows = ({each.text: each.value_or_none(case) for each in query.fields} or flat_row(case) for case in chosen)
+        write_csv(standard_output(), columns, rows)
+    elif arguments.json:
         say_json_lines(
             dump({each.text: each.value_or_none(case) for each in query.fields} or flat_row(case)) for case in chosen
         )
@@ -203,5 +221,5 @@ def _print(chosen: Iterable[ParsedLine], query: Query, arguments: argparse.Names
     else:
         from pytest_evals.reports.cases import cases_table
 
-        rows = [[each.value_or_none(case) for each in query.fields] for case in chosen]
-        say(cases_table([each.text for each in query.fields], rows, width()) if rows else [])
+        cells = [[each.value_or_none(case) for each in query.fields] for case in chosen]
+        say(cases_table([each.text for each in query.fields], cells, width()) if cells else [])

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from pytest_evals.cli.common import Subparsers, add_run, complain, standard_output, subcommand
 from pytest_evals.errors import EvalsError
@@ -24,8 +24,12 @@ would run as a formula gets an apostrophe before it; jsonl and parquet keep text
 of surrogate pairs, which become escapes. parquet needs the extra 'parquet'. inspect writes logs that 'inspect view'
 opens, one for each suite and model, into a folder.
 
+exit status:
+  0; 1 if --where chose no case, and then nothing is written
+
 examples:
   pytest-evals export run.jsonl --to csv -o cases.csv
+  pytest-evals export --where "outcome == 'missed' and item.level == 'hard'" --to csv -o missed.csv
   pytest-evals export --to jsonl | head -3
   pytest-evals export run.jsonl --to parquet -o cases.parquet
   pytest-evals export run.jsonl --to inspect -o logs
@@ -37,6 +41,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subcommand(subparsers, "export", run, "write the cases of a run in another format", DETAILS)
     add_run(parser)
     parser.add_argument("--to", required=True, choices=tuple(FORMATS), help="the format")
+    parser.add_argument("--where", metavar="EXPR", help="only cases for which this is true, as in 'pytest-evals cases'")
     parser.add_argument("-o", "--output", metavar="PATH", default="-", help="where to (the standard output)")
 
 
@@ -49,10 +54,49 @@ def run(arguments: argparse.Namespace) -> int:
     target = None if arguments.output == "-" else Path(arguments.output)
     if target is not None and isinstance(artifact.path, Path) and target.exists() and target.samefile(artifact.path):
         raise EvalsError(f"--output: {target} is the artifact that is read; choose another path")
-    said = FORMATS[arguments.to](artifact, target)
+    chosen: Cases = artifact
+    if arguments.where is not None:
+        if arguments.to == "inspect":
+            raise EvalsError("--where cannot be combined with --to inspect, whose logs have the scores of whole suites")
+        chosen = ChosenCases(artifact, arguments.where)
+        if not len(chosen):
+            complain("no case was chosen, and nothing is written", "note")
+            return 1
+    said = FORMATS[arguments.to](chosen, target)
     if target is not None:
         complain(said, "note")
     return 0
+
+
+class Cases(Protocol):
+    """What a table is made of: an artifact, or some of its cases."""
+
+    def samples(self) -> Iterator[ParsedLine]:
+        """Yield the cases."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+class ChosenCases:
+    """The cases of an artifact for which the expression ``where`` is true. Raises `EvalsError` for one that is wrong."""
+
+    def __init__(self, artifact: ArtifactReader, where: str) -> None:
+        from pytest_evals.artifacts.query import Expression, Names
+        from pytest_evals.cli.cases import Query, Selection
+
+        names = Names.of(artifact.samples())
+        selection = Selection(artifact, Query(names, Expression(where, names, "--where"), None, ()))
+        self._artifact = artifact
+        self._chosen = {sample["nodeid"] for sample in selection.ordered(None, reverse=False)}
+        selection.complain()
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def samples(self) -> Iterator[ParsedLine]:
+        """Yield the cases that were chosen."""
+        return (sample for sample in self._artifact.samples() if sample["nodeid"] in self._chosen)
 
 
 def _text_file(target: Path | None) -> AbstractContextManager[TextIO]:
@@ -61,7 +105,7 @@ def _text_file(target: Path | None) -> AbstractContextManager[TextIO]:
     return nullcontext(standard_output()) if target is None else replacing(target)
 
 
-def _csv(artifact: ArtifactReader, target: Path | None) -> str:
+def _csv(artifact: Cases, target: Path | None) -> str:
     from pytest_evals.artifacts.table import columns_of, flat_row
     from pytest_evals.export.csv import write_csv
 
@@ -71,7 +115,7 @@ def _csv(artifact: ArtifactReader, target: Path | None) -> str:
     return f"{pluralize(len(artifact), 'case')} in {target}"
 
 
-def _jsonl(artifact: ArtifactReader, target: Path | None) -> str:
+def _jsonl(artifact: Cases, target: Path | None) -> str:
     from pytest_evals.artifacts.table import flat_row
     from pytest_evals.export.csv import write_jsonl
 
@@ -80,7 +124,7 @@ def _jsonl(artifact: ArtifactReader, target: Path | None) -> str:
     return f"{pluralize(len(artifact), 'case')} in {target}"
 
 
-def _parquet(artifact: ArtifactReader, target: Path | None) -> str:
+def _parquet(artifact: Cases, target: Path | None) -> str:
     from pytest_evals.artifacts.table import columns_of, flat_row
     from pytest_evals.artifacts.writer import replacing_path
     from pytest_evals.export.parquet import column_types, write_parquet
@@ -119,7 +163,7 @@ def _of(artifact: ArtifactReader, suite: str, model: str) -> Iterator[ParsedLine
             yield sample
 
 
-FORMATS: dict[str, Callable[[ArtifactReader, Path | None], str]] = {
+FORMATS: dict[str, Callable[[Any, Path | None], str]] = {
     "csv": _csv,
     "jsonl": _jsonl,
     "parquet": _parquet,

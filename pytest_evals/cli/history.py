@@ -47,10 +47,12 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print it, or write the page."""
     from pytest_evals.cli.common import artifacts_folder
+    from pytest_evals.engines.short_names import short_names
     from pytest_evals.errors import ArtifactError
     from pytest_evals.reports.history import chosen, history_lines, series
     from pytest_evals.reports.html.page import page
     from pytest_evals.reports.html.report import write_text
+    from pytest_evals.reports.recorded import aliases_of
 
     folder: Path = artifacts_folder() if arguments.folder is None else arguments.folder
     runs = sorted(recorded_runs(folder), key=lambda each: str(each.run["started"]))
@@ -58,7 +60,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise ArtifactError(f"there is not an artifact in {folder}: 'pytest --evals' writes one")
     runs = runs[-arguments.last :] if arguments.last else runs
     every = series(runs, arguments.statistic)
-    found = chosen(every, suite=arguments.suite, model=arguments.model, grader=arguments.grader)
+    aliases = {model: alias for each in runs for model, alias in aliases_of(each.run).items()}
+    shorts = short_names(dict.fromkeys(each.model for each in every), aliases)
+    found = chosen(every, suite=arguments.suite, model=arguments.model, grader=arguments.grader, shorts=shorts)
     if not found:
         _refuse(arguments, folder, every)
     data = {"statistic": arguments.statistic, "runs": len(runs), "series": [each.to_data() for each in found]}
@@ -68,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         write_text(arguments.output, page("history", "Scores from run to run", data), owner_only=True)
         say([f"history: {arguments.output}"])
     else:
-        say(history_lines(found, width(), several_models=len({each.model for each in found}) > 1))
+        say(history_lines(found, width(), several_models=len({each.model for each in found}) > 1, shorts=shorts))
     return 0
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from pytest_evals.datasets.formats import ALWAYS_PRESENT, READERS
-from pytest_evals.datasets.rows import Dataset, Row, as_row, without_missing
+from pytest_evals.datasets.rows import Dataset, Row, as_row, with_places, without_missing
 from pytest_evals.errors import DatasetError
 
 _cache: dict[tuple[Path, str, int, int], Dataset] = {}
@@ -23,6 +23,8 @@ def load(data: object, base: Path) -> Dataset:
     ``data`` is a path (relative to ``base``, the folder of the test file), a list of mappings, a callable that returns
     one, a Hugging Face ``datasets`` object or a pandas frame. A blank cell of CSV and a missing value (NaN) are null.
 
+    A row may say in the field ``__place__`` where it stands, as ``prompts.yaml:12``: IDEs and reports go there.
+
     Raises `DatasetError` for a missing or malformed file (with its line), an unknown kind, and an empty dataset.
     """
     if isinstance(data, (str, Path)):
@@ -33,7 +35,7 @@ def load(data: object, base: Path) -> Dataset:
         dataset = _from_object(data, "inline")
     if not dataset.rows:
         raise DatasetError(f"dataset {dataset.key!r} is empty: an eval needs at least one row")
-    return dataset
+    return with_places(dataset, base)
 
 
 def _load_file(path: Path, key: str) -> Dataset:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import operator
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -28,15 +30,58 @@ class Dataset:
     places: tuple[str, ...]
     path: Path | None = None
     lines: tuple[int, ...] = ()
+    sources: tuple[tuple[Path, int] | None, ...] = ()
+    """What the rows say themselves of their places, see `PLACE`."""
 
     def source(self, index: int) -> tuple[Path, int] | None:
         """Return the file and the line where a row starts; `None` where no reader could go there."""
+        if self.sources and self.sources[index] is not None:
+            return self.sources[index]
         return (self.path, self.lines[index]) if self.path and self.lines else None
 
     @property
     def hash(self) -> str:
         """Hash of the content of all rows, in order; the same data in another file format hashes the same."""
         return content_hash([dict(row) for row in self.rows], length=16)
+
+
+PLACE = "__place__"
+"""The field by which a row says where it stands, as ``prompts.yaml:12``; it is no field of the case."""
+_PLACE = re.compile(r"(.+):([1-9]\d{0,8})", re.DOTALL)
+
+
+def with_places(dataset: Dataset, base: Path) -> Dataset:
+    """Return the dataset with the places that its rows name; paths are relative to ``base``.
+
+    Raises `DatasetError` for a place that is not ``FILE:LINE``, or is in a file that does not exist.
+    """
+    if not any(PLACE in row for row in dataset.rows):
+        return dataset
+    sources = [_source(row, place, base) for row, place in zip(dataset.rows, dataset.places, strict=True)]
+    return dataclasses.replace(
+        dataset,
+        rows=tuple({name: value for name, value in row.items() if name != PLACE} for row in dataset.rows),
+        places=tuple(
+            place if source is None else f"{source[0].name}:{source[1]}"
+            for place, source in zip(dataset.places, sources, strict=True)
+        ),
+        sources=tuple(sources),
+    )
+
+
+def _source(row: Row, place: str, base: Path) -> tuple[Path, int] | None:
+    written = row.get(PLACE)
+    if written is None:
+        return None
+    match = _PLACE.fullmatch(written) if isinstance(written, str) else None
+    if match is None:
+        raise DatasetError(f"{place}: {PLACE} is 'FILE:LINE', as 'prompts.yaml:12', not {written!r:.80}")
+    path = base / match[1]
+    if not path.is_file():
+        raise DatasetError(
+            f"{place}: {PLACE} names a file that does not exist: {path} (paths are relative to the test file)"
+        )
+    return path, int(match[2])
 
 
 _MISSING = ("NAType", "NaTType")

@@ -58,6 +58,8 @@ class EnginePool:
         """Called once, with the lock held, before anything is asked of an engine."""
         self._registry = ReplicaRegistry(self.root, str(self.options.get("device", "auto")))
         self._results = Results()
+        self._expiring = False
+        self._expired: Failure | None = None
         self._changed = threading.Condition()
         self._processes = ProcessSupervisor(self.root, self._changed, self, self.journal, self.warm)
         self._scheduler = DeviceScheduler(self._registry, self._processes, self)
@@ -69,7 +71,7 @@ class EnginePool:
         """See `Generation.prepare`."""
         with self._changed:
             replica_set = self._registry.replica_set(model)
-            if self._deferred.prepare(replica_set, model):
+            if not self._processes.closing and self._deferred.prepare(replica_set, model):
                 replica_set.expect()
             self._scheduler.schedule()
 
@@ -91,7 +93,9 @@ class EnginePool:
                 self.submit([request])
             while request.id not in self._results:
                 left = None if deadline is None else deadline - time.monotonic()
-                if self._processes.closing:
+                if self._expired is not None:
+                    return Result(request.id, error=self._expired)
+                if self._processes.closing and not self._expiring:
                     raise EvalsError(ENDED)
                 if left is not None and left <= 0:
                     return None
@@ -101,10 +105,12 @@ class EnginePool:
     def subscribe(self, requests: Sequence[Request], deliver: Deliver) -> None:
         """See `Generation.subscribe`."""
         with self._changed:
-            if self._processes.closing:
+            if self._processes.closing and self._expired is None and not self._expiring:
                 raise EvalsError(ENDED)
             self._results.subscribe(requests, deliver)
             self.submit([request for request in requests if self._results.unanswered(request)])
+            if self._expired is not None:
+                self._results.fail(self._expired)
 
     def replica_sets(self) -> dict[str, ReplicaSet]:
         """Return every model of the session by the text that names it, for progress and throughput."""
@@ -129,6 +135,22 @@ class EnginePool:
             self._results.fail(Failure("engine", ENDED))
             self._changed.notify_all()
         self._processes.close(replicas)
+
+    def expire(self, failure: Failure) -> None:
+        """Ask no engine any more: end the processes, and answer with ``failure`` what they have not answered by then. Answers that
+        are here, and those of a replay, are given all the same.
+        """
+        with self._changed:
+            self._processes.closing = self._expiring = True
+            replicas = [replica for replica in self.all_replicas() if replica.process]
+        self._processes.end(replicas)
+        with self._changed:
+            for replica in replicas:
+                # What was written down and not sent is finished too.
+                self._recover(replica)
+            self._expired, self._expiring = failure, False
+            self._results.fail(failure)
+            self._changed.notify_all()
 
     # -- requests
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
@@ -28,8 +28,8 @@ class ModelParts:
     options: tuple[tuple[str, str], ...]
 
 
-def short_names(models: Iterable[str]) -> dict[str, str]:
-    """Return a name for each model, in their order: the last part of what the model is called.
+def short_names(models: Iterable[str], aliases: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return a name for each model, in their order: its alias, else the last part of what the model is called.
 
     Where several would have the same, as much is added as tells them apart: folders or organizations, the revision or the
     address, options that they do not share, the engine. Nothing is looked up, so this works for models of recorded runs.
@@ -41,7 +41,8 @@ def short_names(models: Iterable[str]) -> dict[str, str]:
             names.update(extend([(model, parts[model], names[model]) for model in group]))
     for group in _groups(names):
         names.update((model, model) for model in group)
-    return names
+    named = {model: alias for model, alias in (aliases or {}).items() if model in names}
+    return {model: named.get(model, name) for model, name in names.items()}
 
 
 def read_parts(text: str) -> ModelParts:

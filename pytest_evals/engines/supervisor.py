@@ -131,6 +131,12 @@ class ProcessSupervisor:
 
     def close(self, replicas: Sequence[Replica]) -> None:
         """End the processes of ``replicas``, and hear nobody any more. The caller has set ``closing``."""
+        self.end(replicas)
+        if self._hub:
+            self._hub.close()
+
+    def end(self, replicas: Sequence[Replica]) -> None:
+        """End the processes of ``replicas``. The caller has set ``closing``."""
         for replica in replicas:
             replica.tell({"type": "close"})
         for replica in replicas:
@@ -140,8 +146,6 @@ class ProcessSupervisor:
                 idle = replica.state == "ready" and not replica.tracker.busy
                 process.end(patient=idle and not process.stays)
                 process.forget()
-        if self._hub:
-            self._hub.close()
 
     def end_if_stalled(self, replica: Replica, process: EngineProcess | WarmProcess, limit: float) -> None:
         """End a process that has work and gave no sign of life for ``limit`` seconds (0: never)."""

@@ -13,11 +13,15 @@ _LEAST_PLOT, _MOST_PLOT = 11, 41
 _COMMIT = 9
 
 
-def history_lines(found: Sequence[Series], width: int, *, several_models: bool) -> list[str]:
-    """Return the lines: each series with its name above its runs."""
+def history_lines(
+    found: Sequence[Series], width: int, *, several_models: bool, shorts: Mapping[str, str] | None = None
+) -> list[str]:
+    """Return the lines: each series with its name above its runs. ``shorts``: what models are called."""
     lines: list[str] = []
     for series in found:
-        name = f"{series.suite}.{series.grader}" + (f" ({series.model or 'recorded'})" if several_models else "")
+        name = f"{series.suite}.{series.grader}" + (
+            f" ({(shorts or {}).get(series.model) or series.model or 'recorded'})" if several_models else ""
+        )
         lines += [*([""] if lines else []), one_line(name, width), *_runs(series, width)]
     return lines
 
@@ -153,12 +157,21 @@ def _point(recorded: RecordedRun, row: Mapping[str, Any], statistic: str) -> Poi
     )
 
 
-def chosen(found: Iterable[Series], *, suite: str | None, model: str | None, grader: str | None) -> list[Series]:
-    """Return the series of one suite, model or grader, where these are given; a model also by the end of its name."""
+def chosen(
+    found: Iterable[Series],
+    *,
+    suite: str | None,
+    model: str | None,
+    grader: str | None,
+    shorts: Mapping[str, str] | None = None,
+) -> list[Series]:
+    """Return the series of one suite, model or grader, where these are given; a model also by what it is called (``shorts``) and by
+    the end of its name.
+    """
     return [
         each
         for each in found
         if suite in (None, each.suite)
         and grader in (None, each.grader)
-        and (model is None or model == each.model or each.model.endswith(f"/{model}"))
+        and (model in (None, each.model, (shorts or {}).get(each.model)) or each.model.endswith(f"/{model}"))
     ]

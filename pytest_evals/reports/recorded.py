@@ -62,7 +62,7 @@ def card_of_artifact(artifact: ArtifactReader) -> ScoreCard:
         interruption=_interruption(summary, len(records)),
         resume=command.resume() if command and not artifact.complete else None,
         records=records,
-        shorts=short_names(record.model for record in records),
+        shorts=short_names((record.model for record in records), aliases_of(artifact.run)),
         calibrations=tuple(map(Calibration.from_dict, summary.get("calibrations", ()))) if summary else (),
         agreements=_agreements(summary, records),
         baseline=baseline.get("run"),
@@ -98,3 +98,8 @@ def _interruption(summary: ParsedLine | None, recorded: int) -> str | None:
     if summary is None:
         return f"the run did not end (it was killed, or still goes on); recorded: {pluralize(recorded, 'case')}; no gate was judged"
     return None if summary["complete"] else summary["interruption"] or "before its end"
+
+
+def aliases_of(run: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the models of a run were called by its configuration, from its first line."""
+    return {entry["model"]: entry["alias"] for entry in run["models"] if entry.get("alias")}

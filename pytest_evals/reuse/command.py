@@ -7,7 +7,7 @@ import shlex
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -85,17 +85,26 @@ class RunCommand:
         given = (*self._options, *_split(self.addopts))
         return any(word == option or word.startswith(f"{option}=") for word in given)
 
+    @property
+    def _is_away(self) -> bool:
+        """Whether the artifact goes to an address outside of this machine: a later run then replaces it there as a whole."""
+        given = [*self._options, *_split(self.addopts)]
+        return any(word.startswith(f"{_ARTIFACT}=") and "://" in word for word in given) or any(
+            before == _ARTIFACT and "://" in word for before, word in pairwise(given)
+        )
+
     def _made(self, without: Sequence[str], added: Sequence[str], *, also_addopts: bool = False) -> str:
         """Return a command with other options; a run that had been given a file gets one of its own."""
         options = self._options
-        kept = list(_without(options, (_ARTIFACT, *without)))
+        away = self._is_away
+        kept = list(_without(options, tuple(without) if away else (_ARTIFACT, *without)))
         addopts = self.addopts
         if also_addopts and addopts:
             addopts = shlex.join(_without(_split(addopts), without))
         command = [
             *(["pytest"] if "--evals" in kept else ["pytest", "--evals"]),
             *kept,
-            *([f"{_ARTIFACT}={_another(self.artifact)}"] if self._has(_ARTIFACT) else []),
+            *([f"{_ARTIFACT}={_another(self.artifact)}"] if self._has(_ARTIFACT) and not away else []),
             *added,
             *self.words[len(options) :],
         ]

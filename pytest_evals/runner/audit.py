@@ -91,7 +91,8 @@ class Audit:
     def pytest_runtestloop(self, session: pytest.Session) -> Any:
         """After the last case: ask again, compare, and hand the findings to whoever reports them."""
         result = yield
-        if session.shouldstop or session.shouldfail:
+        limit = self._prefetcher.context.time_limit
+        if session.shouldstop or session.shouldfail or (limit and limit.passed):
             return result
         findings = self._audit({item.nodeid: item for item in session.items})
         output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)

@@ -49,6 +49,8 @@ class CallLog:
 
     budget: CallBudget
     made: list[dict[str, Any]] = field(default_factory=list)
+    cut_off: bool = False
+    """Whether the time of the run was over before all were answered, whatever the caller made of that."""
 
 
 class Caller:
@@ -106,6 +108,7 @@ class Caller:
         """Enter what came of a call. Raises `LimitExceeded`, and `ModelCallError` when there is no answer."""
         __tracebackhide__ = True
         if result.error is not None:
+            self._calls.cut_off = self._calls.cut_off or result.error.kind == "time_limit"
             entry["error"] = {"kind": result.error.kind, "message": result.error.message}
             kind, message = result.error.kind, result.error.message
             raise ModelCallError(f"no answer ({kind} error): {message}", kind, result.error.parameter)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
@@ -35,6 +35,9 @@ from pytest_evals.runner.requests import choice_id
 from pytest_evals.runner.task_results import TaskOutcome, TaskResults
 from pytest_evals.runner.threads import STEP, DaemonThreads, RunningStep, watch_turn
 from pytest_evals.text import described
+
+if TYPE_CHECKING:
+    from pytest_evals.runner.time_limit import TimeLimit
 
 
 class TaskStarter(Protocol):
@@ -157,10 +160,13 @@ class CaseTaskRun:
                 self.item.nodeid, step.key, asker, self.calls, found=self.found, base_seed=self._kit.base_seed
             )
             given = await self._arguments(step, caller)
+            self._check_time(step)
             self._begin_turn(step, limit)
             SCOPE.set(self.results.scope_of(step.name) or self.found.prepared.case.scope)
             with clock:
-                value = await invoke(step, given, self.item, self._kit.threads, clock.paused())
+                value = await invoke(
+                    step, given, self.item, self._kit.threads, clock.paused(), partial(self._check_time, step)
+                )
             return self.results.of_value(step, value)
         except asyncio.CancelledError as error:
             if self._stopped:
@@ -174,6 +180,13 @@ class CaseTaskRun:
             raise
         except BaseException as error:  # noqa: BLE001 - a step is the user's code: whatever it raises is kept and shown as this case's error
             return self.results.of_error(step, _failure(step, limit, error))
+
+    def _check_time(self, step: TaskNode) -> None:
+        """Begin no task once the time of the run is over; what grades an answer that is here may begin."""
+        limit = self._kit.time_limit
+        if limit is not None and limit.passed and step.declaration.kind == "task":
+            self.calls.cut_off = True
+            raise StepError(limit.reason)
 
     def _begin_turn(self, step: TaskNode, limit: float) -> None:
         running = RunningStep(
@@ -276,9 +289,10 @@ async def invoke(
     item: pytest.Item,
     threads: DaemonThreads,
     waiting: AbstractContextManager[None],
+    check: Callable[[], None] = lambda: None,
 ) -> Any:
     """Return what the function of a step returns for the case ``item``, or raise what it raises. ``waiting`` is entered while
-    it cannot start.
+    it cannot start; ``check`` raises where it must not start after that.
     """
     __tracebackhide__ = True
     declaration = step.declaration
@@ -294,7 +308,13 @@ async def invoke(
         return await call()
     if not declaration.waits:
         return call()
-    value = await threads.run(call, waiting)
+
+    def checked() -> Any:
+        __tracebackhide__ = True
+        check()
+        return call()
+
+    value = await threads.run(checked, waiting)
     # What a decorator made of an async function may not look like one.
     return await value if inspect.iscoroutine(value) else value
 
@@ -311,3 +331,4 @@ class RunContext:
     limits: CallLimits
     grader_seconds: float
     threads: DaemonThreads = field(default_factory=DaemonThreads)
+    time_limit: TimeLimit | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -43,14 +43,21 @@ from pytest_evals.runner.task_runner import News
 from pytest_evals.settings import Settings
 from pytest_evals.text import described, one_line, sanitize
 
+if TYPE_CHECKING:
+    from pytest_evals.runner.time_limit import TimeLimit
+
 _NO_ASYNC = "async def functions are not natively supported"
 
 
 def register_run(
-    config: pytest.Config, settings: Settings, engines: ModelService, news: News | None = None
+    config: pytest.Config,
+    settings: Settings,
+    engines: ModelService,
+    news: News | None = None,
+    time_limit: TimeLimit | None = None,
 ) -> Prefetcher:
     """Have this process run cases; return the prefetcher of their answers."""
-    prefetcher = config.stash[SUPPLY] = Prefetcher(settings, engines, news)
+    prefetcher = config.stash[SUPPLY] = Prefetcher(settings, engines, news, time_limit)
     config.pluginmanager.register(CaseRun(settings, prefetcher), "evals-run")
     if settings.audit:
         from pytest_evals.runner.audit import Audit
@@ -212,11 +219,17 @@ class CaseRun:
             row = row_location(found, item.config.rootpath)
             if text := describe(last_completion(item), sheet, row):
                 report.sections.append(("Eval", text))
+        limit = self._prefetcher.context.time_limit
+        cut_off = limit is not None and (
+            item.stash[CALLS][0].cut_off or (isinstance(flow, CaseTaskRun) and flow.calls.cut_off)
+        )
+        if cut_off and limit is not None and report.when != "teardown":
+            limit.leave_out_report(report, item)
         lead_with_reason(report, sheet)
         make_harmless(report)
         if call.excinfo is not None and isinstance(call.excinfo.value, EvalsError):
             without_hint(report)
-        if report.when == "teardown" and not only_setup(item.config):
+        if report.when == "teardown" and not only_setup(item.config) and not cut_off:
             report.evals = dump(sample_of(item, self._settings.prices))  # type: ignore[attr-defined]  # extra attributes travel with a report
         return report
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ from pytest_evals.settings import Settings, model_text
 
 if TYPE_CHECKING:
     from pytest_evals.runner.early_stopping import EarlyStopping
+    from pytest_evals.runner.time_limit import TimeLimit
 
 
 # The prefetcher of this process.
@@ -39,14 +40,22 @@ class Prefetcher:
     case waits.
     """
 
-    def __init__(self, settings: Settings, engines: ModelService, news: News | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        engines: ModelService,
+        news: News | None = None,
+        time_limit: TimeLimit | None = None,
+    ) -> None:
         root = settings.root
         handles = ModelProvider(
             settings.judge_name,
             lambda spec: model_text(spec, root, root, settings.aliases),
             lambda spec: model_text(spec, root, root, settings.aliases, encodes=True),
         )
-        self.context = RunContext(handles, settings.seed, settings.limits, settings.grader_timeout)
+        self.context = RunContext(
+            handles, settings.seed, settings.limits, settings.grader_timeout, time_limit=time_limit
+        )
         self.pace: EarlyStopping | None = None
         """Who decides how far ahead cases are generated, and which are not needed; `None` where all are."""
         self.abort_reason: str | None = None
@@ -74,8 +83,11 @@ class Prefetcher:
         return True
 
     def prepare(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
-        """Wait until the answers to the requests of a case are there, and its steps are as far as they come without it."""
-        if not self._preflights_done:
+        """Wait until the answers to the requests of a case are there, and its steps are as far as they come without it. A case that
+        lacks some when the time of the run is over is marked as one that does not run.
+        """
+        limit = self.context.time_limit
+        if not self._preflights_done and not (limit and limit.passed):
             self._preflights_done = True
             self.abort_reason = run_preflights(item.session, self._runner, self.context)
         if self.abort_reason is not None:
@@ -92,6 +104,20 @@ class Prefetcher:
             refused += [getattr(outcome.failure, "parameter", None) for outcome in flow.results.outcomes.values()]
         if "tools" in refused:
             self._without_tools.setdefault(_group_of(item), item.nodeid)
+        if limit is not None:
+            self._leave_out(item, limit, flow, answers)
+
+    def _leave_out(
+        self, item: pytest.Item, limit: TimeLimit, flow: CaseTaskRun | None, answers: Mapping[str, Result]
+    ) -> None:
+        from pytest_evals.runner.time_limit import cut_off, has_nothing
+
+        if (
+            cut_off(answers.values())
+            or (flow is not None and flow.calls.cut_off)
+            or (limit.passed and not answers and has_nothing(item))
+        ):
+            limit.leave_out(item)
 
     def needless(self, item: pytest.Item) -> str | None:
         """Say why a case is not run: its model cannot be shown the tools of its suite, as another case has said."""

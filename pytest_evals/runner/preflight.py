@@ -38,8 +38,13 @@ def run_preflights(session: pytest.Session, runner: TaskRunner, context: RunCont
     try:
         results = runner.compute(run)
     except EvalsError as error:
+        if context.time_limit is not None and context.time_limit.passed:
+            return None
         session.shouldfail = f"the preflight of a judge could not be made: {error}"
         return session.shouldfail
+    if context.time_limit is not None and context.time_limit.passed:
+        # What was not answered says nothing about a judge, and nothing more will be asked.
+        return None
     for result in results:
         add_note(session.config, f"preflight of {result.grader}", str(result))
     failed = "; ".join(str(result) for result in results if not result.passed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -13,11 +14,13 @@ from pytest_evals.artifacts.sample import sample_id
 from pytest_evals.artifacts.writer import SCHEMA
 from pytest_evals.engines.protocol import EngineInfo
 from pytest_evals.engines.replica_set import ReplicaSet
+from pytest_evals.errors import EvalsError
 from pytest_evals.gates import GateResult
 from pytest_evals.grades import Grade
 from pytest_evals.redaction import masked_options
 from pytest_evals.reuse.setup import ReuseContext
 from pytest_evals.scorecard import ScoreCard
+from pytest_evals.settings import Settings, model_text
 from pytest_evals.suites.manifest import SuiteManifest
 
 
@@ -40,9 +43,10 @@ def run_line(
     judge: str,
     seed: int,
     options: Mapping[str, Any],
+    aliases: Mapping[str, str] | None = None,
     recalled: ReuseContext | None = None,
 ) -> dict[str, Any]:
-    """Return the first line. What a model was loaded as is known of those that are loaded by then; one that need not be has
+    """Return the first line. ``aliases``: what models are called, by their specifications. What a model was loaded as is known of those that are loaded by then; one that need not be has
     no device. ``judge`` stands there where a suite asks for it.
     """
     suites = list(suites)
@@ -57,7 +61,11 @@ def run_line(
         "started": run.started.isoformat(timespec="seconds"),
         **run.made_with,
         "device": next((info.device for info in loaded.values() if info.device), None),
-        "models": [_model(model, loaded.get(model), recalled) for model in models],
+        "models": [
+            _model(model, loaded.get(model), recalled)
+            | ({"alias": (aliases or {})[model]} if model in (aliases or {}) else {})
+            for model in models
+        ],
         "judge": _model(judge, loaded.get(judge), None) if any(suite.judges for suite in suites) else None,
         "seed": seed,
         "options": masked_options(options),
@@ -66,6 +74,16 @@ def run_line(
         "addopts": run.addopts,
         "folder": str(run.folder),
     }
+
+
+def model_aliases(settings: Settings) -> dict[str, str]:
+    """Return the aliases of models by their specifications, the first one of each."""
+    found: dict[str, str] = {}
+    for alias in settings.aliases:
+        # One that is used nowhere may be of a model that is not there.
+        with contextlib.suppress(EvalsError):
+            found.setdefault(model_text(alias, settings.root, settings.root, settings.aliases), alias)
+    return found
 
 
 def _info(model: str, replica_set: ReplicaSet) -> EngineInfo | None:

@@ -25,6 +25,7 @@ from pytest_evals.artifacts.provenance import provenance
 from pytest_evals.artifacts.sample import answer_keys, dump
 from pytest_evals.artifacts.writer import ArtifactWriter
 from pytest_evals.collection.selection import names_case
+from pytest_evals.completion import Failure
 from pytest_evals.engines.pool import EnginePool
 from pytest_evals.engines.short_names import short_names
 from pytest_evals.errors import place_of
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from pytest_evals.baselines.comparison import Comparison
     from pytest_evals.baselines.loading import Baseline
     from pytest_evals.runner.audit import Findings
+    from pytest_evals.runner.time_limit import TimeLimit
     from pytest_evals.scorecard import ScoreCard
     from pytest_evals.session.scorecard import SampleCollector
 
@@ -75,6 +77,7 @@ class EvalSession:
         journal: Journal,
         recalled: ReuseContext,
         baseline: Baseline | None = None,
+        time_limit: TimeLimit | None = None,
     ) -> None:
         show_without_folder(config)
         self._config = config
@@ -83,6 +86,7 @@ class EvalSession:
         self._hook_problems: dict[str, str] = {}
         self._pool = pool
         self._baseline = baseline
+        self._time_limit = time_limit
         self._recorder = ArtifactWriter(path)
         self._recording = threading.Lock()
         self._journal = journal
@@ -115,17 +119,43 @@ class EvalSession:
         # It takes some processes of git, and whoever needs it then should not wait for them.
         self._looking = threading.Thread(target=self._look, name="evals-provenance", daemon=True)
         self._looking.start()
+        timer = self._time_limit.call_at_end(self._expire) if self._time_limit else None
         try:
             result = yield
+            self._check_time(session)
             complete = not (session.shouldstop or session.shouldfail)
             return result
         except BaseException as error:
             said = f"{type(error).__name__}: {error}".rstrip(": ")
-            self._interruption = self._interruption or (str(error) if isinstance(error, RunTerminated) else said)
+            ended = isinstance(error, (RunTerminated, session.Interrupted))
+            self._interruption = self._interruption or (str(error) if ended else said)
             raise
         finally:
+            if timer is not None:
+                timer.cancel()
             self._signals.ending = True
             self._finish(session, complete=complete)
+
+    def _expire(self) -> None:
+        if self._time_limit is not None:
+            self._pool.expire(Failure("time_limit", self._time_limit.reason))
+
+    def _check_time(self, session: pytest.Session) -> None:
+        """End the run as an interrupted one where its time was over before all cases had run."""
+        limit = self._time_limit
+        if limit is None or not limit.passed or session.shouldstop or session.shouldfail:
+            return
+        expected = self._expected()
+        left = expected - len(self._tally.records(self._infos.values()))
+        if left > 0 and not only_setup(session.config):
+            raise session.Interrupted(
+                f"the time limit of {limit.text} (evals_time_limit) was over: {left:,} of {pluralize(expected, 'case')} did not run"
+            )
+
+    def _expected(self) -> int:
+        """Return how many cases were to run."""
+        infos = self._infos.values()
+        return sum(len(info.items) - len(info.unselected) - sum(info.stopped.values()) for info in infos)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take a finished case. The last report of a case carries it; a rerun replaces what came before."""
@@ -194,7 +224,7 @@ class EvalSession:
         self._recorder.start(run)
 
     def _run_line(self) -> dict[str, Any]:
-        from pytest_evals.session.artifact_lines import RunFacts, run_line
+        from pytest_evals.session.artifact_lines import RunFacts, model_aliases, run_line
 
         if self._looking is not None:
             self._looking.join()
@@ -206,6 +236,7 @@ class EvalSession:
             judge=self._settings.judge_name,
             seed=self._settings.seed,
             options=self._settings.run_options,
+            aliases=model_aliases(self._settings),
             recalled=self._recalled,
         )
 
@@ -298,7 +329,7 @@ class EvalSession:
     def _uncounted(self, session: pytest.Session, records: Sequence[CaseRecord]) -> str | None:
         """Say how many cases were to run and have no result although the run came to its end; `None` where all have one."""
         infos = self._infos.values()
-        expected = sum(len(info.items) - len(info.unselected) - sum(info.stopped.values()) for info in infos)
+        expected = self._expected()
         if len(records) >= expected or only_setup(session.config):
             return None
         said = f"{expected - len(records):,} of {pluralize(expected, 'case')} that were to run did not"
@@ -316,14 +347,17 @@ class EvalSession:
         return compare([record for record in self._baseline.records if record.suite in self._infos], records)
 
     def _report(self, session: pytest.Session, gates: Sequence[GateResult]) -> None:
+        from pytest_evals.session.artifact_lines import model_aliases
+
+        models = dict.fromkeys(model for info in self._infos.values() for model in info.models)
+        shorts = short_names(models, model_aliases(self._settings))
         on_one_line = session.config.getoption("tbstyle", default="auto") == "line"
-        shorts = short_names(dict.fromkeys(model for info in self._infos.values() for model in info.models))
         for result in gates:
             info = self._infos[result.suite]
             if result.verdict == "not judged" and any(map(names_case, session.config.args)):
                 # A click on one case in an IDE: a gate that is not judged would only be shown beside it.
                 continue
-            model = shorts[result.model] if len(info.models) > 1 else None
+            model = shorts.get(result.model, result.model) if len(info.models) > 1 else None
             report = GateReport.make(result, info.path, info.line, model=model, one_line=on_one_line)
             log_report(session.config, report)
             if session.config.pluginmanager.has_plugin("allure_listener"):

@@ -37,6 +37,7 @@ from pytest_evals.scorecard import (
 )
 from pytest_evals.scores.records import CaseRecord
 from pytest_evals.scores.score import compute_scores
+from pytest_evals.session.artifact_lines import model_aliases
 from pytest_evals.settings import Settings
 from pytest_evals.suites.manifest import SuiteManifest, gates_of, recorded_note
 from pytest_evals.text import pluralize
@@ -89,7 +90,7 @@ class ScoreCardBuilder:
             artifact=display(artifact) if artifact else None,
             interruption=interruption,
             records=tuple(records),
-            shorts=short_names(dict.fromkeys(record.model for record in records)),
+            shorts=short_names(dict.fromkeys(record.model for record in records), model_aliases(self._settings)),
             calibrations=tuple(self._calibrations(records)),
             agreements=tuple(agreements(records)),
             baseline=str(self._baseline.path) if self._baseline else None,

@@ -83,7 +83,7 @@ class MergedRun:
             uses=tuple(use for artifact in self.artifacts for use in card_of_artifact(artifact).uses),
             notes=tuple(self._notes()),
             records=tuple(self.records),
-            shorts=short_names(record.model for record in self.records),
+            shorts=short_names((record.model for record in self.records), _aliases(self.artifacts)),
             agreements=tuple(agreements(self.records)),
             baseline=baseline,
             movements=agreeing(map(movement, compared.changes), gates) if compared else (),
@@ -125,6 +125,12 @@ def merge(artifacts: Sequence[ArtifactReader]) -> MergedRun:
         for suite in artifact.run["suites"]:
             _add_missing(infos[suite["name"]], suite["declared"])
     return MergedRun(artifacts, infos, list(records.values()), owners, again)
+
+
+def _aliases(artifacts: Sequence[ArtifactReader]) -> dict[str, str]:
+    from pytest_evals.reports.recorded import aliases_of
+
+    return {model: alias for artifact in artifacts for model, alias in aliases_of(artifact.run).items()}
 
 
 def _suites(artifacts: Sequence[ArtifactReader]) -> dict[str, SuiteManifest]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 
 import pytest
@@ -72,3 +74,19 @@ def test_no_case_is_status_1_and_a_mistake_2(recorded: Recorded, capsys: pytest.
         printed = capsys.readouterr()
         assert words in printed.err
         assert printed.out == ""
+
+
+def test_csv_is_for_spreadsheets(recorded: Recorded, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["cases", recorded.before, "--where", "outcome == 'missed'", "--csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out, newline="")))
+    assert [(row["case_id"], row["prompt"], row["named"]) for row in rows] == [
+        ("pe", "Capital of Peru?", "0.0"),
+        ("cl", "Capital of Chile?", "0.0"),
+    ]
+    assert rows[0]["completion"] == "'=HYPERLINK(1) \x1b[31mno idea"
+    assert "'Lima'" in rows[0]["named.reasoning"]
+    fields = ("--csv", "--fields", "case_id, text|upper", "--limit", "1")
+    assert cli.main(["cases", recorded.before, *fields]) == 0
+    assert capsys.readouterr().out == "case_id,text|upper\nfr,IT IS PARIS.\n"
+    assert cli.main(["cases", recorded.before, "--csv", "--json"]) == 2
+    assert "--csv cannot be combined with --json" in capsys.readouterr().err

@@ -84,3 +84,21 @@ def test_what_cannot_be_written_is_refused(recorded: Recorded, capsys: pytest.Ca
         assert cli.main(["export", recorded.before, *arguments]) == 2
         assert words in capsys.readouterr().err
     assert Path(recorded.before).read_bytes() == before
+
+
+def test_where_chooses_what_is_written(recorded: Recorded, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "missed.csv"
+    command = ["export", recorded.before, "--to", "csv", "-o", str(path), "--where"]
+    assert cli.main([*command, "named.value < 1"]) == 0
+    assert capsys.readouterr().err == f"pytest-evals: note: 2 cases in {path}\n"
+    rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))
+    assert [row["case_id"] for row in rows] == ["pe", "cl"]
+    assert (rows[0]["prompt"], rows[0]["named.passed"]) == ("Capital of Peru?", "false")
+    path.unlink()
+    assert cli.main([*command, "outcome == 'mised'"]) == 1
+    assert "outcome is never 'mised'; it is one of 'passed', 'missed'" in capsys.readouterr().err
+    assert not path.exists()
+    assert cli.main([*command, "nmaed.value < 1"]) == 2
+    assert "unknown name 'nmaed.value'" in capsys.readouterr().err
+    assert cli.main(["export", recorded.before, "--to", "inspect", "-o", str(path), "--where", "named.passed"]) == 2
+    assert "--where cannot be combined with --to inspect" in capsys.readouterr().err

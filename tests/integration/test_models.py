@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_evals import cli
+
 from .conftest import Evals
 
 SUITE = """
@@ -189,3 +191,43 @@ def test_an_option_that_the_engine_cannot_honour_is_refused(evals: Evals) -> Non
     result = evals.run(model="scripted:script:echo")
     result.assert_outcomes(errors=2, failed=1)
     result.stdout.fnmatch_lines(["*cannot honour the generation parameter 'logprobs'*"])
+
+
+def test_an_alias_is_what_a_model_is_called_in_gates_and_history(
+    evals: Evals, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evals.write(
+        """
+        from pytest_evals import cases, graders
+
+        exact = graders.exact_match("item.id")
+
+        @cases([{"id": "a"}, {"id": "b"}], prompt="{{item.id}}", id="id", gates=["exact.mean >= 0.9"])
+        def test_it(exact):
+            assert exact
+        """,
+        "def right(messages):\n    return messages[-1]['content']\n\ndef wrong(messages):\n    return 'x'\n",
+    )
+    aliases = "large = scripted:script:right\n    small = scripted:script:wrong\n    unused = ./nowhere"
+    evals.pytester.makeini(f"[pytest]\nevals_aliases =\n    {aliases}\n")
+    result = evals.run("--evals-model=large", "--evals-model=small", "-rA", model=None)
+    result.stdout.fnmatch_lines(
+        [
+            "* test_it.exact.mean >= 0.9[[]small] *",
+            "test_it *large *exact*",
+            "*small *exact*",
+            "gate PASSED     test_it[[]large]: exact.mean >= 0.9: 1 (n=2)",
+            "gate FAILED     test_it[[]small]: exact.mean >= 0.9: 0, not >= 0.9 (n=2)",
+            "FAILED evals.gates::test_it.exact.mean >= 0.9[[]small] - *",
+        ]
+    )
+    assert "scripted:script:wrong]" not in result.stdout.str()
+    (evals.pytester.path / ".evals").mkdir()
+    evals.path.rename(evals.pytester.path / ".evals" / "run.jsonl")
+    monkeypatch.chdir(evals.pytester.path)
+    capsys.readouterr()
+    assert cli.main(["history"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "test_it.exact (large)"
+    assert cli.main(["history", "--model", "small"]) == 0
+    assert cli.main(["show"]) == 0
+    assert "gate FAILED     test_it[small]" in capsys.readouterr().out

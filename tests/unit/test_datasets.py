@@ -555,3 +555,30 @@ def test_a_hub_dataset_gives_its_rows(tmp_path: Path) -> None:
 def test_a_hub_dataset_with_splits_asks_for_one(tmp_path: Path) -> None:
     message = refusal(HubSplits(test=HubDataset()), tmp_path)
     assert message == "dataset 'inline' holds several splits; name one, as in data['test']"
+
+
+def test_a_row_may_say_where_it_stands(tmp_path: Path) -> None:
+    (tmp_path / "prompts.yaml").touch()
+    rows = [
+        {"q": "a", "__place__": "prompts.yaml:12"},
+        {"q": "b"},
+        {"q": "c", "__place__": f"{tmp_path}/prompts.yaml:3"},
+    ]
+    dataset = load(lambda: rows, tmp_path)
+    assert [dict(row) for row in dataset.rows] == [{"q": "a"}, {"q": "b"}, {"q": "c"}]
+    assert [place.partition(" of ")[0] for place in dataset.places] == ["prompts.yaml:12", "row 2", "prompts.yaml:3"]
+    assert [dataset.source(index) for index in range(3)] == [
+        (tmp_path / "prompts.yaml", 12),
+        None,
+        (tmp_path / "prompts.yaml", 3),
+    ]
+    assert dataset.hash == load([{"q": "a"}, {"q": "b"}, {"q": "c"}], tmp_path).hash
+
+
+@pytest.mark.parametrize("place", ["prompts.yaml", "prompts.yaml:0", "prompts.yaml:x", 12, ":3", "missing.yaml:3"])
+def test_a_place_that_nobody_could_go_to_is_refused(tmp_path: Path, place: object) -> None:
+    (tmp_path / "prompts.yaml").touch()
+    with pytest.raises(
+        DatasetError, match=r"row 1 of inline: __place__ (is 'FILE:LINE'|names a file that does not exist)"
+    ):
+        load([{"q": "a", "__place__": place}], tmp_path)

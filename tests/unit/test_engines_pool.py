@@ -696,3 +696,27 @@ def test_a_request_during_which_machine_after_machine_goes_is_given_up(stage: St
         error.message == f"{MOST_LOSSES} machines went while they computed this request; the last process ended with -9"
     )
     assert stage.states(BIG) == ["stopped"]
+
+
+# -- the time of the run is over
+
+
+def test_once_the_time_is_over_answers_that_are_here_are_given_and_nothing_is_asked(stage: Stage) -> None:
+    over = Failure("time_limit", "over")
+    stage.pool.submit([ask("a"), ask("b"), ask("c"), ask("small", SMALL)])
+    stage.ready(BIG)
+    delivered: list[Result] = []
+    stage.pool.subscribe([ask("c")], delivered.extend)
+    stage.finish(BIG, "a")
+    stage.pool.expire(over)
+    assert [result.error for result in delivered] == [over]
+    assert stage.answer(ask("a")).answer.text == "text of a"
+    for request in (ask("b"), ask("small", SMALL), ask("later")):
+        assert stage.answer(request).error == over
+    stage.pool.subscribe([ask("d")], delivered.extend)
+    assert [result.error for result in delivered] == [over, over]
+    stage.pool.prepare(SMALL)
+    stage.pool.submit([ask("e", SMALL)])
+    assert len(stage.processes) == 1, "the other model is not loaded any more"
+    wait_until(lambda: stage.states(BIG) == ["stopped"])
+    assert stage.pool.incidents == []

@@ -33,12 +33,18 @@ def test_a_case_stands_at_its_row_and_without_one_at_its_suite(tmp_path: Path) -
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "rows.csv").write_text("q\na\nb\n")
     info: Any = SimpleNamespace(path="evals/test_it.py", line=7)
-    for data, expected in (("../data/rows.csv", "data/rows.csv:3"), ([{"q": "a"}, {"q": "b"}], "evals/test_it.py:7")):
+    placed = [{"q": "a"}, {"q": "b", "__place__": "../data/rows.csv:2"}]
+    for data, expected in (
+        ("../data/rows.csv", "data/rows.csv:3"),
+        ([{"q": "a"}, {"q": "b"}], "evals/test_it.py:7"),
+        (placed, "data/rows.csv:2"),
+        (lambda: placed, "data/rows.csv:2"),
+    ):
         (tmp_path / "evals").mkdir(exist_ok=True)
         prepared = list(suite_of(data, tmp_path / "evals", prompt="{{item.q}}").cases.values())[1]
         found: Any = SimpleNamespace(prepared=prepared, info=info)
         assert str(location_of(found, tmp_path)) == expected
-        assert (row_location(found, tmp_path) is None) == isinstance(data, list)
+        assert (row_location(found, tmp_path) is None) == expected.endswith(":7")
 
 
 def test_a_suite_stands_where_it_is_declared_or_else_used() -> None:

@@ -196,3 +196,11 @@ def test_where_gates_wait_for_a_baseline_the_hint_sets_it_from_a_whole_run() -> 
         "pytest --evals tests --evals-baseline=main",
     ]
     assert hints(card(wants_baseline="main", ledger=Ledger(collected=3, passed=2, not_run=1)), command) == []
+
+
+@pytest.mark.parametrize(
+    "written", [["--evals-artifact=s3://bucket/run.jsonl"], ["--evals-artifact", "s3://bucket/run.jsonl"]]
+)
+def test_an_address_gets_the_whole_run_in_the_place_of_its_beginning(written: list[str]) -> None:
+    command = RunCommand(["--evals", *written], DEFAULT).resume()
+    assert command == f"pytest --evals {shlex.join(written)} --evals-resume=.evals/2026-11-30.jsonl"

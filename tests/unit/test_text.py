@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_evals.text import one_line, quoted, sanitize
+from pytest_evals.text import one_line, quoted, read_duration, sanitize, shown_duration
 
 PARTS_OF_WRITING = (
     "👨\u200d👩\u200d👧 ❤\ufe0f\u200d🔥 1\ufe0f\u20e3 👩🏽\u200d💻 🏳\ufe0f\u200d🌈",
@@ -86,3 +86,33 @@ def test_quoted_shows_white_space_and_quotes() -> None:
 
 def test_quoted_cuts_what_is_too_long() -> None:
     assert quoted("x" * 20, limit=10) == "'xxxxxxx...'"
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds", "shown"),
+    [
+        ("90", 90, "1m30s"),
+        ("90s", 90, "1m30s"),
+        ("30m", 1800, "30m"),
+        ("2h", 7200, "2h"),
+        ("1h30m", 5400, "1h30m"),
+        (" 1H 30M 5s ", 5405, "1h30m5s"),
+        ("1.5h", 5400, "1h30m"),
+        ("0.5", 0.5, "0.5s"),
+        ("90m", 5400, "1h30m"),
+        ("0", 0, "0s"),
+        ("2h0.5s", 7200.5, "2h0.5s"),
+    ],
+)
+def test_lengths_of_time_are_read_and_shown(written: str, seconds: float, shown: str) -> None:
+    assert read_duration(written) == seconds
+    assert shown_duration(seconds) == shown
+    assert read_duration(shown) == seconds
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["", " ", "soon", "-1", "1h30", "30m2h", "2 days", "1e3", "h", "nan", "inf", "1:30", "2h 30", "\u0663m", "1,5h"],
+)
+def test_what_is_no_length_of_time_is_none(written: str) -> None:
+    assert read_duration(written) is None
