@@ -35,6 +35,7 @@ LAYERS = [
     ("reports",),
     ("session", "review"),
     ("graders", "testing"),
+    ("importing",),
     ("cli",),
     ("xdist",),
     ("hookspecs", "registration"),
