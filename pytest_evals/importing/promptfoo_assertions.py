@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -140,7 +141,9 @@ def _problem(kind: str, value: Any) -> str:
         return f": {value} is code; write it as a @grader"
     if kind == "regex":
         try:
-            re.compile(re.sub(r"\(\?<(?=[A-Za-z])", "(?P<", str(value)))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # [[ is a set of Unicode's to come
+                re.compile(prepared(kind, value))
         except re.error as error:
             return f": {value!r:.80} is not a regular expression of Python ({error})"
     if kind == "is-json" and isinstance(value, str):
