@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,25 +33,28 @@ def read_text(path: Path) -> str:
         raise ImportFileError(f"{path} cannot be read: {reason}") from error
 
 
-def read_mapping(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path, *, core: bool = False) -> dict[str, Any]:
     """Return the mapping that a YAML or JSON file holds. Raises `ImportFileError` for anything else."""
-    value = read_value(path)
+    value = read_value(path, core=core)
     if not isinstance(value, dict):
         raise ImportFileError(f"{path} holds {type(value).__name__}, not a mapping of names to values")
     return value
 
 
-def read_value(path: Path) -> Any:
+def read_value(path: Path, *, core: bool = False) -> Any:
     """Return what a YAML or JSON file holds. Raises `ImportFileError` for one that is not well formed."""
     text = read_text(path)
     try:
-        return json.loads(text) if path.suffix == ".json" else parse_yaml(text)
+        return json.loads(text) if path.suffix == ".json" else parse_yaml(text, core=core)
     except ValueError as error:
         raise ImportFileError(f"{path} is not well formed: {' '.join(str(error).split())}") from error
 
 
-def parse_yaml(text: str) -> Any:
-    """Return the value of a YAML text; ``!function`` gives a `PythonName`. Raises `ValueError` unless it is well formed."""
+def parse_yaml(text: str, *, core: bool = False) -> Any:
+    """Return the value of a YAML text; ``!function`` gives a `PythonName`. Raises `ValueError` unless it is well formed.
+
+    ``core``: only ``true`` and ``false`` are booleans, as in YAML 1.2 and JavaScript; else ``yes`` and ``off`` are some too.
+    """
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -60,6 +64,13 @@ def parse_yaml(text: str) -> Any:
         return PythonName(str(node.value))
 
     Loader.add_constructor("!function", name)
+    if core:
+        boolean = "tag:yaml.org,2002:bool"
+        Loader.yaml_implicit_resolvers = {
+            first: [(tag, pattern) for tag, pattern in known if tag != boolean]
+            for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+        Loader.add_implicit_resolver(boolean, re.compile(r"\A(?:true|True|TRUE|false|False|FALSE)\Z"), list("tTfF"))
     try:
         return yaml.load(text, Loader)  # noqa: S506 - a SafeLoader, with one more tag that makes no object of the file's
     except (yaml.YAMLError, RecursionError) as error:

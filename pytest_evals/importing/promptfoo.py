@@ -36,7 +36,7 @@ _DUMPED = re.compile(r'(?<!")\{\{\s*([\w.]+)\s*\|\s*(?:dump|tojson)\s*\}\}(?!")'
 
 def read(path: Path) -> Suite:
     """Read a configuration. Raises `ImportFileError` for one without a prompt or a test that can be carried over."""
-    config = read_mapping(path)
+    config = read_mapping(path, core=True)
     stem = path.stem if path.stem != "promptfooconfig" else path.resolve().parent.name
     suite = Suite(identifier(stem), "promptfoo", path.name)
     if not config.get("prompts"):
@@ -121,7 +121,7 @@ def _conversation(text: str) -> str | list[Any]:
         value = json.loads(text)
     except ValueError:
         try:
-            value = parse_yaml(text)
+            value = parse_yaml(text, core=True)
         except ValueError:
             return text
     is_chat = isinstance(value, list) and value and all(isinstance(each, dict) and "role" in each for each in value)

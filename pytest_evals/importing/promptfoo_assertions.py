@@ -86,6 +86,8 @@ def _kinds(suite: Suite, config: Mapping[str, Any], tests: Sequence[PromptfooTes
             if kind == "equals" and isinstance(value, (dict, list)):
                 kind = "equals-json"
             problem = _problem(kind, value)
+            if given.get("transform"):
+                problem = f" of a part of the output ({given['transform']!r:.60}); write it as a @grader"
             if problem:
                 refused[f"the assertion {written}{problem}"].append(test.place)
                 continue
@@ -112,6 +114,11 @@ def _flat(suite: Suite, config: Mapping[str, Any], test: PromptfooTest) -> list[
         if "$ref" in given:
             name = str(given["$ref"]).rpartition("/")[2]
             template = as_mapping(config.get("assertionTemplates"), "assertionTemplates").get(name)
+            if template is None and not str(given["$ref"]).startswith("#"):
+                suite.note(
+                    f"{test.place}: the assertion of {given['$ref']}: another file's are not read; write it in its place"
+                )
+                continue
             if template is None:
                 raise ImportFileError(f"{test.place}: {given['$ref']} leads to no assertion")
             given = {**template, **{key: value for key, value in given.items() if key != "$ref"}}
@@ -129,7 +136,7 @@ def _value(value: Any, folder: Path) -> Any:
     if not (isinstance(value, str) and value.startswith("file://")) or Path(value.split(":")[1]).suffix in CODE:
         return value
     path = folder / value.removeprefix("file://")
-    return read_value(path) if path.suffix in (".json", ".yaml", ".yml") else read_text(path).strip()
+    return read_value(path, core=True) if path.suffix in (".json", ".yaml", ".yml") else read_text(path).strip()
 
 
 def _problem(kind: str, value: Any) -> str:
@@ -148,7 +155,7 @@ def _problem(kind: str, value: Any) -> str:
             return f": {value!r:.80} is not a regular expression of Python ({error})"
     if kind == "is-json" and isinstance(value, str):
         try:
-            parse_yaml(value)
+            parse_yaml(value, core=True)
         except ValueError:
             return f": {value!r:.80} is not a schema"
     return ""

@@ -61,7 +61,7 @@ def prepared(kind: str, value: Any) -> Any:
     if kind == "regex":
         return re.sub(r"\(\?<(?=[A-Za-z])", "(?P<", str(value))
     if kind == "is-json":
-        return parse_yaml(value) if isinstance(value, str) else value
+        return parse_yaml(value, core=True) if isinstance(value, str) else value
     if kind == "equals-json":
         return {"const": value}
     if re.fullmatch(r"i?contains-(any|all)", kind):

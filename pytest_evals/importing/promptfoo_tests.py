@@ -90,7 +90,7 @@ def read_tests(suite: Suite, config: Mapping[str, Any], folder: Path) -> list[Pr
     """Return all tests, with what ``defaultTest`` says; variables that are lists become a test for each element."""
     default = config.get("defaultTest")
     if isinstance(default, str):
-        default = read_value(folder / default.removeprefix("file://"))
+        default = read_value(folder / default.removeprefix("file://"), core=True)
     default = as_mapping(default, "defaultTest")
     found = list(_tests(suite, config.get("tests"), folder, "tests"))
     found += _of_scenarios(suite, config.get("scenarios"), folder)
@@ -150,7 +150,7 @@ def _of_file(suite: Suite, written: str, folder: Path) -> Iterator[tuple[str, Ma
         elif path.suffix == ".jsonl":
             yield from ((f"{path.name} line {number}", row) for number, row in enumerate(read_rows(path), 1))
         else:
-            yield from _tests(suite, as_list(read_value(path)), path.parent, path.name)
+            yield from _tests(suite, as_list(read_value(path, core=True)), path.parent, path.name)
 
 
 def _of_cells(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,18 +208,27 @@ def _test(
 
 def _variables(suite: Suite, written: Any, folder: Path) -> dict[str, Any]:
     if isinstance(written, str):
-        written = read_value(folder / written.removeprefix("file://"))
+        written = read_value(folder / written.removeprefix("file://"), core=True)
     return {str(name): _loaded(suite, name, value, folder) for name, value in as_mapping(written, "vars").items()}
 
 
 def _loaded(suite: Suite, name: Any, value: Any, folder: Path) -> Any:
     if not (isinstance(value, str) and value.startswith("file://")):
-        return "" if value is None else value
-    path = folder / value.removeprefix("file://")
-    if path.suffix in CODE or "*" in value or path.suffix in (".pdf", ".png", ".jpg", ".jpeg", ".webp", ".mp3", ".wav"):
+        return _as_shown(value)
+    name_of_file = value.removeprefix("file://")
+    if "*" in name_of_file:
+        # Several files are several values, as of a list.
+        return [_loaded(suite, name, f"file://{path}", folder) for path in sorted(folder.glob(name_of_file))]
+    path = folder / name_of_file
+    if path.suffix in CODE or path.suffix in (".pdf", ".png", ".jpg", ".jpeg", ".webp", ".mp3", ".wav"):
         suite.note(f"the variable {name}: {value}, which is not a text; see files= and images= of cases")
         return value
-    return read_value(path) if path.suffix in (".yaml", ".yml", ".json") else read_text(path).strip()
+    return read_value(path, core=True) if path.suffix in (".yaml", ".yml", ".json") else read_text(path).strip()
+
+
+def _as_shown(value: Any) -> Any:
+    """Return a variable as a template shows it: null is empty, and booleans are those of JavaScript."""
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else value
 
 
 def _expanded(test: PromptfooTest, default: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[PromptfooTest]:

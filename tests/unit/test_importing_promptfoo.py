@@ -146,24 +146,27 @@ def test_tests_come_from_csv_yaml_and_scenarios(tmp_path: Path) -> None:
     files = {
         "t.csv": "q,__expected,__expected2,__description,__metadata:level\nx,contains: a,not-regex: ^no,first,hard\ny,b,,,\n",
         "more/one.yaml": "- vars: {q: z}\n  assert: [{$ref: '#/assertionTemplates/short'}]\n",
+        "notes/1.md": "first\n",
+        "notes/2.md": "second\n",
         "p.txt": "One {{q}}\n---\nTwo {{q}}\n",
     }
     text = """
 prompts: p.txt
 assertionTemplates: {short: {type: javascript, value: output.length < 3}}
-tests: [file://t.csv, file://more/*.yaml, "https://docs.google.com/spreadsheets/d/x"]
+tests: [file://t.csv, file://more/*.yaml, "https://docs.google.com/spreadsheets/d/x", {vars: {q: "file://notes/*.md"}, assert: [{$ref: other.yaml#/a}]}]
 scenarios: [{config: [{vars: {q: v}}, {vars: {q: w}}], tests: [{assert: [{type: equals, value: "{{q}}"}]}]}]
 """
     suite = read(tmp_path, text, files)
     check_form(suite)
     rows = suite.rows["travel.jsonl"]
     assert [each.options["prompt"] for each in suite.evals] == ["One {{item.q}}", "Two {{item.q}}"]
-    assert [row["q"] for row in rows] == ["x", "y", "z", "v", "w"]
-    assert [row["expected_contains"] for row in rows] == ["a", None, None, None, None]
-    assert [row["expected_equals"] for row in rows] == [None, "b", None, "v", "w"]
+    assert [row["q"] for row in rows] == ["x", "y", "z", "first", "second", "v", "w"]
+    assert [row["expected_contains"] for row in rows] == ["a", None, None, None, None, None, None]
+    assert [row["expected_equals"] for row in rows] == [None, "b", None, None, None, "v", "w"]
     assert rows[0]["metadata"] == {"level": "hard"}
     assert rows[0]["expected_regex"] == "^no"
     assert any("docs.google.com" in note for note in suite.notes)
+    assert any("other.yaml#/a" in note for note in suite.notes)
     assert any("one.yaml[0]: the assertion javascript" in note for note in suite.notes)
 
 
@@ -214,6 +217,23 @@ def test_configurations_that_hold_nothing_are_refused(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(ImportFileError, match=message):
             read(tmp_path, text)
+
+
+def test_yaml_is_read_as_javascript_reads_it_and_parts_of_the_output_are_not_graded(tmp_path: Path) -> None:
+    text = """
+prompts: ["{{item}} {{on}} {{flag}}"]
+tests:
+  - vars: {item: Yes, on: off, flag: true}
+    assert: [{type: contains, value: No}, {type: contains-any, value: [a], transform: output.b}]
+"""
+    suite = read(tmp_path, text)
+    check_form(suite)
+    assert suite.rows["travel.jsonl"] == [{"id": "test-1", "item": "Yes", "on": "off", "flag": "true"}]
+    assert suite.evals[0].options["prompt"] == "{{item.item}} {{item.on}} {{item.flag}}"
+    assert assignments(suite)["contains"] == "graders.contains('No')"
+    assert any(
+        "tests[0]: the assertion contains-any of a part of the output ('output.b')" in note for note in suite.notes
+    )
 
 
 def test_files_that_exist_are_only_overwritten_with_force(tmp_path: Path) -> None:
