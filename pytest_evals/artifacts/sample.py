@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from sys import intern
 from typing import Any
 
@@ -109,3 +109,11 @@ def to_record(sample: Mapping[str, Any]) -> CaseRecord:
             completion.get("reasoning") and not completion.get("text") and not completion.get("tool_calls")
         ),
     )
+
+
+def answer_keys(sample: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the keys of the answers in a sample."""
+    for answer in (sample["interaction"]["completion"], *(sample.get("calls") or ())):
+        origin = (answer or {}).get("origin")
+        if origin:
+            yield origin["key"]

@@ -97,6 +97,8 @@ def _write(merged: MergedRun, card: ScoreCard, path: Path, *, complete: bool) ->
     writer.start(merged.run_line())
     for sample in merged.samples():
         writer.write(dump(sample))
+    for answer in merged.answers():
+        writer.write(dump(answer))
     problem = writer.finish(summary_line(card, complete=complete))
     if problem:
         raise ArtifactError(problem)

@@ -14,6 +14,7 @@ from pytest_evals.collection.item import RECORDED, CaseKey
 from pytest_evals.engines.embedded import EMBEDDED
 from pytest_evals.engines.spec import spec_of_record
 from pytest_evals.errors import EvalsError, SuiteError
+from pytest_evals.media.parts import media_of
 from pytest_evals.settings import Settings, model_text
 from pytest_evals.suites.declaration import EvalDeclaration
 from pytest_evals.suites.suite import Prepared, Suite
@@ -102,6 +103,41 @@ def check_models(models: Iterable[str], settings: Settings, where: str) -> None:
             model_text(model, settings.root, settings.root, settings.aliases)
         except EvalsError as error:
             raise type(error)(f"{where}: {error}") from error
+
+
+def check_abilities(
+    suite: Suite, keys: Iterable[CaseKey], asked: RequestedFixtures, settings: Settings, where: str
+) -> None:
+    """Raise `SuiteError` for a model that cannot be shown the tools of some case, or cannot read its images or audio, where that can be
+    told without loading it.
+    """
+    loops = {
+        case
+        for node in asked.workflow.steps.values()
+        if node.declaration.offers_tools
+        for case in asked.workflow.applies_to.get(node.key, suite.cases)
+    }
+    wanted: dict[tuple[str, str], Prepared] = {}
+    for key in keys:
+        if key.model in (None, RECORDED):
+            continue
+        prepared = suite.cases[key.case_id]
+        params = prepared.params
+        if key.case_id in loops or (asked.completion and params.tools and params.tool_choice != "none"):
+            wanted.setdefault((str(key.model), "tools"), prepared)
+        for part in media_of(prepared.prompt) if asked.completion or asked.asks else ():
+            wanted.setdefault((str(key.model), part["type"]), prepared)
+    for (model, what), prepared in wanted.items():
+        spec = spec_of_record(model, settings.root)
+        files = spec.kind.files(spec)
+        if files is None:
+            continue
+        why = files.without_tools() if what == "tools" else files.without_media(what)
+        if why is not None:
+            advice = "; leave them out for this model, or give it a template that knows them with ?template=FILE"
+            raise SuiteError(
+                f"{where}: {prepared.case.place}: {what}: {model} {why}{advice if what == 'tools' else ''}"
+            )
 
 
 def short_names(models: Sequence[str], root: Path) -> dict[str | None, str]:

@@ -35,6 +35,7 @@ from pytest_evals.collection.parametrize import (
     RecordedParametrization,
     asked_by,
     case_keys,
+    check_abilities,
     check_recorded,
     count_greedy,
     item_ids,
@@ -121,6 +122,7 @@ class Collection:
             info.recorded_beside = asked_by(suite, self._settings, models)
             if self._settings.refuse_recorded:
                 check_recorded(suite, keys, info.recorded_beside, where)
+        check_abilities(suite, keys, asked, self._settings, where)
         self._announce(keys, asked)
         ids = item_ids(keys, models, self._settings.root)
         keys, ids = repeated(keys, ids, self._counts(keys, suite, info, asked))

@@ -6,10 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pytest
 
-from pytest_evals.collection.item import EVAL, EvalItem
+from pytest_evals.collection.item import EVAL, CaseKey, EvalItem
 from pytest_evals.errors import EvalsError
 from pytest_evals.suites.manifest import SuiteManifest
 from pytest_evals.suites.skipping import is_chosen
+
+_SHOWN = 3
+"""Cases that a message names of many."""
 
 
 def without_copies(items: Sequence[pytest.Item]) -> tuple[list[pytest.Item], list[pytest.Item]]:
@@ -18,13 +21,14 @@ def without_copies(items: Sequence[pytest.Item]) -> tuple[list[pytest.Item], lis
     """
     kept: list[pytest.Item] = []
     copies: list[pytest.Item] = []
-    seen: set[str] = set()
+    seen: set[tuple[str, str, CaseKey]] = set()
     for item in items:
         found = item.stash.get(EVAL, None)
         # By the first id: that two cases are given the same one later is a mistake.
-        (copies if found is not None and found.nodeid in seen else kept).append(item)
-        if found is not None:
-            seen.add(found.nodeid)
+        case = None if found is None else (found.nodeid, found.info.name, found.key)
+        (copies if case in seen else kept).append(item)
+        if case is not None:
+            seen.add(case)
     return kept, copies
 
 
@@ -63,23 +67,34 @@ def note_selection(infos: Iterable[SuiteManifest], items: Iterable[pytest.Item])
 
     Raises `pytest.UsageError` where two cases have got the same id.
     """
-    renamed: dict[str, str] = {}
-    selected: set[str] = set()
-    for item in items:
-        found = item.stash.get(EVAL, None)
-        if found is None:
-            continue
-        if item.nodeid in selected:
-            raise pytest.UsageError(
-                f"two cases have the id {item.nodeid}, which a plugin or a conftest.py gave them; results are kept by id, so each needs "
-                "its own"
-            )
-        selected.add(item.nodeid)
-        if found.nodeid != item.nodeid:
-            renamed[found.nodeid] = found.nodeid = item.nodeid
+    cases = [(item, item.stash[EVAL]) for item in items if EVAL in item.stash]
+    check_ids(cases)
+    renamed = {found.nodeid: item.nodeid for item, found in cases if found.nodeid != item.nodeid}
+    selected = {item.nodeid for item, _ in cases}
+    for item, found in cases:
+        found.nodeid = item.nodeid
     for info in infos:
         info.items = {renamed.get(nodeid, nodeid): key for nodeid, key in info.items.items()}
         info.unselected = [nodeid for nodeid in info.items if nodeid not in selected]
+
+
+def check_ids(cases: Iterable[tuple[pytest.Item, EvalItem]]) -> None:
+    """Raise `pytest.UsageError` where cases have got the same id."""
+    by_id: dict[str, list[str]] = {}
+    for item, found in cases:
+        place = f"{found.nodeid} (case {found.key.case_id} of {found.info.name})"
+        by_id.setdefault(item.nodeid, []).append(place)
+    same = {nodeid: places for nodeid, places in by_id.items() if len(places) > 1}
+    if same:
+        shown = [f"{nodeid}: {_some(places)}" for nodeid, places in same.items()]
+        raise pytest.UsageError(
+            f"several cases have one id, which a plugin or a conftest.py gave them; results are kept by id, so each needs its own. {_some(shown)}"
+        )
+
+
+def _some(texts: Sequence[str]) -> str:
+    left = len(texts) - _SHOWN
+    return "; ".join(texts[:_SHOWN]) + (f"; and {left} more" if left > 0 else "")
 
 
 def names_case(argument: str) -> bool:

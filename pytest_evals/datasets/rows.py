@@ -6,6 +6,7 @@ import math
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ _MISSING = ("NAType", "NaTType")
 
 
 def without_missing(row: Row) -> Row:
-    """Return the row with null where a value is missing: NaN, and pandas' ``NA`` and ``NaT``, in lists and objects too."""
+    """Return the row with null where a value is missing: NaN, of NumPy and `Decimal` too, and pandas' ``NA`` and ``NaT``, in lists and objects too."""
     changed: Row = _present(row)
     return changed
 
@@ -58,9 +59,18 @@ def _present(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         present = [_present(entry) for entry in value]
         return present if any(map(operator.is_not, present, value)) else value
-    if type(value).__name__ in _MISSING or (isinstance(value, float) and math.isnan(value)):
-        return None
-    return value
+    return None if _is_missing(value) else value
+
+
+def _is_missing(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isnan(value)
+    if isinstance(value, Decimal):
+        return value.is_nan()
+    kind = type(value)
+    # Other numbers and times of NumPy than its float64, which is a float.
+    numpy = kind.__module__ == "numpy" and kind.__name__.startswith(("float", "longdouble", "datetime", "timedelta"))
+    return kind.__name__ in _MISSING or (numpy and bool(value != value))  # noqa: PLR0124 - what NaN and NaT are not
 
 
 def _named(value: object) -> str:

@@ -172,9 +172,18 @@ def model_digest(identity: Mapping[str, Any], spec: ModelSpec, *, exact: bool = 
     told = [dict(identity), _content(template) if template else None, exact]
     # Absent where nothing is said, as they were before there were such options.
     beside = {name: spec.options[name] for name in ("reasoning", "chat_template_kwargs") if name in spec.options}
+    if "adapter" in spec.options:
+        # As the template: models that differ in it share one engine.
+        beside["adapter"] = _adapter(spec.options["adapter"])
     if template and "strftime_now" in _content(template):
         beside["date"] = run_date().isoformat()
     return content_hash([*told, beside] if beside else told, _LENGTH)
+
+
+def _adapter(place: str) -> str:
+    from pytest_evals.engines.identity import place_identity
+
+    return place_identity(place, "adapter_config.json")
 
 
 def _content(template: str) -> str:

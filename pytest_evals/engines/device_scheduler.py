@@ -92,8 +92,10 @@ class DeviceScheduler:
         self._sender.notes.append(f"{replica.label}: starting the engine")
         replica.stall_seconds = self._sender.stall_seconds
         replica.load_seconds = self._sender.load_seconds
-        replicas = len(self._registry.of(replica).replicas)
-        self._processes.start(replica, {**self._sender.options, "replica": replica.number, "replicas": replicas})
+        replica_set = self._registry.of(replica)
+        options = {**self._sender.options, "replica": replica.number, "replicas": len(replica_set.replicas)}
+        first = next(iter(replica_set.adapters.values()), None)
+        self._processes.start(replica, options if first is None else {**options, "adapter": first})
 
     def _unload(self, replica: Replica) -> None:
         if replica.state not in ("ready", "starting"):

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_evals.engines.embedded import EMBEDDED, EMBEDDED_REPOSITORY, embedded_weights
-from pytest_evals.engines.model_cache import conversion_of, files_digest, keep, read_kept
+from pytest_evals.engines.model_cache import conversion_of, files_digest, gguf_digest, keep, read_kept
+from pytest_evals.engines.model_folder import is_gguf
 from pytest_evals.engines.protocol import EngineInfo
 from pytest_evals.engines.resources import gpu_count
 from pytest_evals.engines.run_date import run_date
@@ -33,6 +34,12 @@ _PACKAGES = (
     "transformers",
     "tokenizers",
     "accelerate",
+    "bitsandbytes",
+    "compressed-tensors",
+    "gptqmodel",
+    "optimum",
+    "peft",
+    "torchao",
     "flash_attn",
     "flash_attn_3",
     "kernels",
@@ -65,6 +72,8 @@ def kept_identity(spec: ModelSpec, options: Mapping[str, Any]) -> EngineInfo | N
     identity = kept.get("identity")
     if not isinstance(identity, dict) or identity.get("weights") != weights:
         return None
+    if identity.get("tokenizer") != tokenizer_identity(spec):
+        return None
     # Where prompts depend on the day, another day makes another model.
     today = {"date": run_date().isoformat()} if "date" in identity else {}
     return EngineInfo(None, kept.get("dtype"), kept.get("context"), {**identity, **today})
@@ -94,6 +103,8 @@ def _weights(spec: ModelSpec) -> str | None:
             if gguf is None:
                 return _on_hub(replace(spec, name=EMBEDDED_REPOSITORY))
             folder = conversion_of(gguf)
+        elif is_gguf(spec.name):
+            return gguf_digest(folder)
         elif not folder.is_dir():
             return _on_hub(spec)
         return files_digest(folder)
@@ -101,21 +112,36 @@ def _weights(spec: ModelSpec) -> str | None:
         return None
 
 
+def tokenizer_identity(spec: ModelSpec) -> str | None:
+    """Return what identifies the tokenizer that a specification names apart from the weights, `None` where it names none."""
+    named = spec.options.get("tokenizer")
+    return None if named is None else place_identity(named, "tokenizer_config.json")
+
+
+def place_identity(place: str, file: str) -> str:
+    """Return what identifies the files at a place: a folder, or a name on the hub with a revision, where ``file`` is."""
+    folder = Path(place)
+    if folder.is_dir():
+        return files_digest(folder)
+    name, _, revision = place.partition("@")
+    return f"{name}@{revision if _COMMIT.fullmatch(revision) else _commit(name, revision or None, file)}"
+
+
 def _on_hub(spec: ModelSpec) -> str | None:
-    commit = spec.revision if spec.revision and _COMMIT.fullmatch(spec.revision) else _commit(spec)
+    commit = spec.revision if spec.revision and _COMMIT.fullmatch(spec.revision) else _commit(spec.name, spec.revision)
     return f"{spec.name}@{commit}" if commit else None
 
 
-def _commit(spec: ModelSpec) -> str | None:
+def _commit(name: str, revision: str | None, file: str = "config.json") -> str | None:
     """Return the commit that a revision stands for now: on the hub, or in its cache where that is all there is to be."""
     try:
         import huggingface_hub as hub
         from huggingface_hub import constants
 
         if constants.HF_HUB_OFFLINE:
-            found = hub.try_to_load_from_cache(spec.name, "config.json", revision=spec.revision)
+            found = hub.try_to_load_from_cache(name, file, revision=revision)
             return Path(found).parent.name if isinstance(found, str) else None
-        url = hub.hf_hub_url(spec.name, "config.json", revision=spec.revision)
+        url = hub.hf_hub_url(name, file, revision=revision)
         return hub.get_hf_file_metadata(url, timeout=5).commit_hash
     except Exception:  # noqa: BLE001 - whatever keeps the hub from answering: loading the model will say it
         return None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pytest_evals.engines.model_files import ModelFiles
     from pytest_evals.engines.protocol import Engine, EngineInfo
     from pytest_evals.engines.resources import Footprint
     from pytest_evals.engines.spec import ModelSpec
@@ -23,12 +24,15 @@ class EngineOption:
     Args:
         described: What the value must be, to follow "NAME must be" in an error.
         read: From the text to the value, which must be plain data. Raises `ValueError` for a text that is no such value.
-        of_prompts: The option only says how prompts are written: models that differ in it share one copy of the weights.
+        of_prompts: The option only says how prompts are written, or which adapter answers them: models that differ in it share
+            one copy of the weights.
+        path: What is written as a path is relative to the folder that the specification is relative to.
     """
 
     described: str
     read: Callable[[str], Any]
     of_prompts: bool = False
+    path: bool = False
 
 
 def one_of(*values: str) -> EngineOption:
@@ -62,6 +66,14 @@ def name_as_written(name: str, options: Mapping[str, Any], written: str, root: P
     return name, None
 
 
+def options_as_written(
+    name: str, options: Mapping[str, Any], written: str, root: Path
+) -> tuple[str, Mapping[str, Any]]:
+    """Take a model's name and options as they are."""
+    del written, root
+    return name, options
+
+
 def last_part(name: str) -> str:
     """Return what follows the last colon or slash of a name."""
     return name.rstrip("/\\").replace("\\", "/").rpartition("/")[2].rpartition(":")[2]
@@ -70,6 +82,12 @@ def last_part(name: str) -> str:
 def not_known(spec: ModelSpec, options: Mapping[str, Any], path: Sequence[str]) -> EngineInfo | None:
     """Know nothing of a model before it is loaded."""
     del spec, options, path
+    return None
+
+
+def no_files(spec: ModelSpec) -> ModelFiles | None:
+    """Know no files of a model."""
+    del spec
     return None
 
 
@@ -91,10 +109,13 @@ class EngineKind:
             run (``device``, ``dtype``, ``batch``, ``exact``, ``replica``, ``replicas``) and a function that reports
             progress. Raises `ModelError` for a model that cannot be loaded.
         options: The options of a specification, by name. They are checked at the start, and reach ``load`` as values.
+        complete: Returns the name and the options that a name and options stand for, as those of the base where the name is that
+            of an adapter. It is given what ``locate`` is, before it. Raises `ModelError`.
         locate: Checks the name of a model without loading it, and returns it with its revision. It is given the name, the
             options, the specification as written and the folder that paths are relative to. Raises `ModelError`.
         identity: Tells what a model would be loaded as, so that known answers need no model; `None` where it cannot tell.
         footprint: Tells what a model takes; `None` where it cannot tell.
+        files: Returns what the files of a model tell before it is loaded; `None` where it has none.
         short: From a name to what ids and tables call the model.
         heavy: Whether a model needs a device for itself.
         deduplicates: Whether identical greedy requests may share one answer.
@@ -105,9 +126,11 @@ class EngineKind:
     name: str
     load: Callable[[ModelSpec, dict[str, Any], Report], Engine]
     options: Mapping[str, EngineOption] = field(default_factory=dict)
+    complete: Callable[[str, Mapping[str, Any], str, Path], tuple[str, Mapping[str, Any]]] = options_as_written
     locate: Callable[[str, Mapping[str, Any], str, Path], tuple[str, str | None]] = name_as_written
     identity: Callable[[ModelSpec, Mapping[str, Any], Sequence[str]], EngineInfo | None] = not_known
     footprint: Callable[[ModelSpec], Footprint | None] = no_footprint
+    files: Callable[[ModelSpec], ModelFiles | None] = no_files
     short: Callable[[str], str] = last_part
     heavy: bool = True
     deduplicates: bool = True

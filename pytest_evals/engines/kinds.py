@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_evals.engines.kind import EngineKind, EngineOption, Report, one_of, whole_number
-from pytest_evals.engines.model_folder import locate_model
+from pytest_evals.engines.model_folder import complete_model, locate_model
 from pytest_evals.errors import ModelError, SuiteError, did_you_mean
 
 if TYPE_CHECKING:
+    from pytest_evals.engines.model_files import ModelFiles
     from pytest_evals.engines.protocol import Engine, EngineInfo
     from pytest_evals.engines.resources import Footprint
     from pytest_evals.engines.spec import ModelSpec
@@ -71,6 +72,21 @@ def _template(text: str) -> str:
     return text
 
 
+def _named(text: str) -> str:
+    if not text.strip("/\\ "):
+        raise ValueError(text)
+    return text
+
+
+_YES = {"true": True, "false": False}
+
+
+def _yes_or_no(text: str) -> bool:
+    if text not in _YES:
+        raise ValueError(text)
+    return _YES[text]
+
+
 def _reasoning(text: str) -> str:
     from pytest_evals.replies.form import written_form
 
@@ -108,6 +124,12 @@ def _footprint_of_files(spec: ModelSpec) -> Footprint | None:
     from pytest_evals.engines.resources import footprint_of_files
 
     return footprint_of_files(spec.name)
+
+
+def _files(spec: ModelSpec) -> ModelFiles:
+    from pytest_evals.engines.model_files import ModelFiles
+
+    return ModelFiles(spec)
 
 
 # -- scripted: a function of the user's
@@ -152,10 +174,18 @@ HF = EngineKind(
         "loop": one_of("auto", "packed", "generate"),
         "replicas": whole_number("auto or a whole number from 1 to 99", 99, auto=True),
         "tp": whole_number("a whole number from 1 to 99", 99),
+        "adapter": EngineOption("the folder or hub name of an adapter", _named, of_prompts=True, path=True),
+        "quantize": one_of("bnb4", "bnb8", "int8"),
+        "tokenizer": EngineOption("the folder or hub name of a tokenizer", _named, path=True),
+        "subfolder": EngineOption("the path of a folder below the model's", _named),
+        "revision": EngineOption("a branch, tag or commit", _named),
+        "remote_code": EngineOption("true or false", _yes_or_no),
     },
+    complete=complete_model,
     locate=locate_model,
     identity=_identity_of_files,
     footprint=_footprint_of_files,
+    files=_files,
     on_each_gpu=True,
     keeps_identity=True,
 )

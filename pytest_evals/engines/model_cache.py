@@ -30,9 +30,12 @@ def cache_folder() -> Path:
 
 def conversion_of(gguf: Path) -> Path:
     """Return the folder that holds the weights of ``gguf`` as safetensors, once they are converted."""
-    seen = [_seen(gguf)]
-    content = _kept_digest("content", gguf, seen, lambda: _content_digest(gguf))
-    return cache_folder() / "gguf" / f"{gguf.stem}-{content}-{CONVERSION}-{metadata.version('transformers')}"
+    return cache_folder() / "gguf" / f"{gguf.stem}-{gguf_digest(gguf)}-{CONVERSION}-{metadata.version('transformers')}"
+
+
+def gguf_digest(gguf: Path) -> str:
+    """Return a digest of the whole content of a file."""
+    return _kept_digest("content", gguf, [_seen(gguf)], lambda: _content_digest(gguf))
 
 
 def files_digest(folder: Path) -> str:

@@ -157,8 +157,8 @@ class EnginePool:
         if not all(replica.failure for replica in replica_set.replicas):
             return
         for replica in replica_set.replicas:
-            self._keep(replica, replica.tracker.give_up(str(replica.failure)))
-        failure = Failure("engine", str(replica_set.replicas[0].failure))
+            self._keep(replica, replica.tracker.give_up(str(replica.failure), unloadable=True))
+        failure = Failure("engine", str(replica_set.replicas[0].failure), unloadable=True)
         self._keep(replica_set.replicas[0], [Result(request.id, error=failure) for request in replica_set.take_back()])
 
     def _keep(self, replica: Replica, results: Sequence[Result]) -> None:
@@ -196,7 +196,9 @@ class EnginePool:
 
     def _to_wire(self, request: Request) -> Packet:
         key = self.memory.key_of(request) if self.memory is not None else None
-        return {**request.to_dict(), "key": None if key is None else str(key)}
+        sent = {**request.to_dict(), "key": None if key is None else str(key)}
+        adapter = self._registry.adapter(request.model)
+        return sent if adapter is None else {**sent, "adapter": adapter}
 
     def _unknown(self, replica: Replica, requests: list[Request]) -> list[Request]:
         """Answer what is known from before, and return the rest."""
@@ -228,6 +230,8 @@ class EnginePool:
             replica.usage = message["usage"] or replica.usage
         elif kind == "status":
             self.notes.append(f"{replica.label}: {message['text']}")
+        elif kind == "progress":
+            replica.progress = message["text"]
         elif kind == "noted":
             self._note(replica, [message["text"]])
         elif kind == "failed":
@@ -239,6 +243,7 @@ class EnginePool:
         if replica.state != "starting":
             # It was told to leave while it loaded, and had not heard of it yet.
             return
+        replica.progress = None
         replica.info = EngineInfo(**{**info, "notes": tuple(info["notes"])})
         replica.state = "ready"
         replica.attempts = 0

@@ -22,7 +22,8 @@ class Request:
 
     ``id`` is unique in a session; asking again with the same id is the same request. With ``choices`` nothing is
     generated: the result holds the likelihood of each. ``alone`` asks for the plainest computation: nothing else in the
-    batch, nothing shared, no layout of the engine's own; an audit compares with it.
+    batch, nothing shared, no layout of the engine's own; an audit compares with it. ``adapter`` is the folder or hub name of the
+    adapter that answers, where the loaded weights are those of its base; it follows from ``model``.
     """
 
     id: str
@@ -31,6 +32,7 @@ class Request:
     params: GenerationParams
     choices: tuple[str, ...] = ()
     alone: bool = False
+    adapter: str | None = None
 
     @property
     def repeatable(self) -> bool:
@@ -46,6 +48,7 @@ class Request:
             "params": self.params.to_dict(),
             "choices": list(self.choices),
             "alone": self.alone,
+            **({} if self.adapter is None else {"adapter": self.adapter}),
         }
 
     @classmethod
@@ -58,6 +61,7 @@ class Request:
             GenerationParams.from_dict(data["params"]),
             tuple(data.get("choices", ())),
             data.get("alone", False),
+            data.get("adapter"),
         )
 
 
@@ -238,6 +242,7 @@ def refusal(request: Request, capabilities: Capabilities) -> Failure | None:
     return Failure(
         "unsupported",
         f"{request.model} cannot honour the generation parameter {beyond[0]!r}; leave it out for this model",
+        beyond[0],
     )
 
 

@@ -24,6 +24,7 @@ class Replica:
     ``wanted``: somebody said that it will be needed. ``failure``: why it cannot be loaded. ``working_since`` is the time
     at which it got work, `None` while it has none; ``seconds`` is how long it worked before. ``heard`` is when the process last
     gave a sign of life, which it must within ``stall_seconds`` while it has work; ``usage`` is what it accounts for, of which ``past`` is what earlier processes had come to. ``load_seconds``: what loading may take; ``load_hung``: it took more, and would again.
+    ``progress``: how far loading is.
     """
 
     spec: ModelSpec
@@ -49,6 +50,7 @@ class Replica:
     stall_seconds: float = 0.0
     load_seconds: float = 0.0
     load_hung: bool = False
+    progress: str | None = None
     loading_seconds: float = 0.0
     usage: dict[str, float] = field(default_factory=dict)
     past: dict[str, float] = field(default_factory=dict)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 from pytest_evals.completion import text_of
 from pytest_evals.engines.device_policy import ModelStatus
@@ -35,6 +37,8 @@ class ReplicaSet:
         self._waiting: set[str] = set()
         self.predicted_info: EngineInfo | None = None
         """What answers were taken for, from before, while the model was not loaded."""
+        self.adapters: dict[str, str | None] = {}
+        """By the models that are these weights: the adapter that is asked beside them, `None` for the weights alone."""
         self.announced: set[str] = set()
         """Members that will be asked, while it is being found out what the model would be loaded as."""
 
@@ -91,7 +95,17 @@ class ReplicaSet:
             key = request_key(request) if request.repeatable and self.spec.deduplicates else request.id
             self._backlog.setdefault(key, []).append(request)
             self._waiting.add(request.id)
-        self._backlog = dict(sorted(self._backlog.items(), key=lambda entry: -_length(entry[1][0])))
+        # With adapters, those of one stand together: a replica has one of them in at a time.
+        models = (
+            list(dict.fromkeys(group[0].model for group in self._backlog.values()))
+            if any(self.adapters.values())
+            else []
+        )
+        turns = {model: number for number, model in enumerate(models)}
+        order = sorted(
+            self._backlog.items(), key=lambda entry: (turns.get(entry[1][0].model, 0), -_length(entry[1][0]))
+        )
+        self._backlog = dict(order)
 
     def feed(self) -> None:
         """Give replicas that are ready and short of work some of the backlog."""
@@ -149,10 +163,14 @@ def _length(request: Request) -> int:
 def weights_of(spec: ModelSpec) -> ModelSpec:
     """Return the specification of what is loaded: without the options that only say how prompts are written."""
     options = {name: value for name, value in sorted(spec.options.items()) if not spec.kind.options[name].of_prompts}
-    query = "&".join(f"{name}={value}" for name, value in options.items())
+    query = "&".join(f"{name}={_written(value)}" for name, value in options.items())
     revision = f"@{spec.revision}" if spec.revision else ""
     text = f"{spec.engine}:{spec.name}{revision}" + (f"?{query}" if query else "")
     return dataclasses.replace(spec, text=text, options=options)
+
+
+def _written(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else quote(str(value), safe="/:@~\\")
 
 
 def replicas_of(spec: ModelSpec, device: str, gpus: int) -> int:
@@ -181,11 +199,17 @@ class ReplicaRegistry:
     def replica_set(self, model: str) -> ReplicaSet:
         """Return the replica_set of the model that a text names."""
         if model not in self._set_of:
-            spec = weights_of(parse_spec(model, self._root))
+            written = parse_spec(model, self._root)
+            spec = weights_of(written)
             if spec.text not in self._sets:
                 self._sets[spec.text] = ReplicaSet(spec, replicas_of(spec, self._device, gpu_count()))
             self._set_of[model] = self._sets[spec.text]
+            self._set_of[model].adapters[model] = written.options.get("adapter")
         return self._set_of[model]
+
+    def adapter(self, model: str) -> str | None:
+        """Return the adapter that a model is, beside the weights of its replica_set."""
+        return self._set_of[model].adapters[model] if model in self._set_of else None
 
     def of(self, replica: Replica) -> ReplicaSet:
         """Return the replica_set of a copy."""

@@ -148,9 +148,10 @@ class RequestTracker:
             errors += self.give_up(f"the engine's process died {self._crashes_in_a_row} times in a row; it {how}")
         return errors
 
-    def give_up(self, message: str) -> list[Result]:
-        """Return an error for everything that is unfinished."""
-        return [Result(request.id, error=Failure("engine", message)) for request in self.take_back()]
+    def give_up(self, message: str, *, unloadable: bool = False) -> list[Result]:
+        """Return an error for everything that is unfinished; ``unloadable`` where the model cannot be loaded."""
+        failure = Failure("engine", message, unloadable=unloadable)
+        return [Result(request.id, error=failure) for request in self.take_back()]
 
     def take_back(self) -> list[Request]:
         """Return everything that is unfinished, and forget it."""

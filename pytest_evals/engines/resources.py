@@ -41,6 +41,10 @@ def footprint_of_files(name: str) -> Footprint | None:
     if name == EMBEDDED:
         return Footprint(EMBEDDED_FOOTPRINT_PARAMETERS, EMBEDDED_CACHE_NUMBERS)
     folder = Path(name)
+    if folder.suffix == ".gguf" and folder.is_file():
+        from pytest_evals.engines.checkpoints.gguf_files import gguf_footprint
+
+        return gguf_footprint(folder)
     if not folder.is_dir():
         return None
     try:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote, unquote
 
 from pytest_evals.engines.kind import EngineKind
 from pytest_evals.engines.kinds import engine_kind, engine_names
@@ -33,7 +33,8 @@ class ModelSpec:
     @property
     def short(self) -> str:
         """The last part of the name, as an id: it goes into ids and tables."""
-        return slug(self.kind.short(self.name))
+        adapter = self.options.get("adapter")
+        return slug(self.kind.short(adapter.partition("@")[0] if adapter else self.name))
 
     @property
     def heavy(self) -> bool:
@@ -56,8 +57,34 @@ def parse_spec(text: str, root: Path) -> ModelSpec:
     body, _, query = written.partition("?")
     kind, name = _split_engine(body, written)
     options = _parse_options(query, kind, written)
-    name, revision = kind.locate(name, options, written, root)
-    return ModelSpec(written, kind.name, name, revision, options)
+    name, completed = kind.complete(name, options, written, root)
+    name, revision = kind.locate(name, completed, written, root)
+    return ModelSpec(written, kind.name, name, revision, completed)
+
+
+def moved_spec(text: str, base: Path, root: Path) -> str:
+    """Return a specification whose paths are relative to ``base`` with paths that are relative to ``root`` where they are inside
+    it, and absolute elsewhere.
+    """
+    body, mark, query = text.partition("?")
+    if body.startswith("hf:") and is_path(body[3:]):
+        body = body[3:]
+    if not is_path(body) and ":" in body and not body.startswith("hf:"):
+        # Of another engine.
+        return text
+    options = engine_kind("hf").options
+    parts = []
+    for part in query.split("&"):
+        name, equals, value = part.partition("=")
+        if name in options and options[name].path and is_path(unquote(value)):
+            value = quote(_moved(unquote(value), base, root), safe="/:~@\\")
+        parts.append(f"{name}{equals}{value}")
+    return f"{_moved(body, base, root) if is_path(body) else body}{mark}{'&'.join(parts)}"
+
+
+def _moved(path: str, base: Path, root: Path) -> str:
+    found = (base / Path(path).expanduser()).resolve()
+    return f"./{found.relative_to(root).as_posix()}" if found.is_relative_to(root) else found.as_posix()
 
 
 def spec_of_record(text: str, root: Path) -> ModelSpec:

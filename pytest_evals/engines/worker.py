@@ -30,6 +30,7 @@ from pytest_evals.processes import end_with_parent
 # Results wait this long for company: one message for many of a fast engine, no delay that anyone sees for a slow one.
 FLUSH_SECONDS = 0.02
 FLUSH_COUNT = 64
+PROGRESS_SECONDS = 0.5
 # Before this process ends in the middle of its work, an answer that is just there has so long to be written down.
 LAST_WORDS_SECONDS = 0.1
 # When a whole group of processes is told to end, the owner has so long to end this one.
@@ -75,6 +76,25 @@ class Outbox:
 def load_engine(spec: ModelSpec, options: dict[str, Any], report: Callable[[str], None]) -> Engine:
     """Load the engine that ``spec`` names; ``report`` is told what takes long."""
     return spec.kind.load(spec, options, report)
+
+
+class StatusReport:
+    """Tells the owner what takes long while the model is loaded, and how far it is."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._told = 0.0
+
+    def __call__(self, text: str) -> None:
+        """Tell of a step."""
+        self._channel.send({"type": "status", "text": text})
+
+    def progress(self, text: str) -> None:
+        """Tell how far the step is: some of what is told, a few times a second."""
+        now = time.monotonic()
+        if now - self._told >= PROGRESS_SECONDS:
+            self._told = now
+            self._channel.send({"type": "progress", "text": text})
 
 
 @dataclass
@@ -172,7 +192,7 @@ def main() -> int:
     outbox = Outbox(channel)
     threading.Thread(target=_listen, args=(channel, desk), name="evals-listen", daemon=True).start()
     try:
-        engine = load_engine(spec, orders["options"], lambda text: channel.send({"type": "status", "text": text}))
+        engine = load_engine(spec, orders["options"], StatusReport(channel))
     except ModelError as error:
         channel.send({"type": "failed", "message": str(error)})
         return 0

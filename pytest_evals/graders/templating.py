@@ -7,7 +7,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -45,23 +45,22 @@ def grading_text(grade: Callable[[str, pytest.FixtureRequest], Any], of: str | N
             f"{who}: of is the name of a task, perhaps with a field of its result ('draft', 'draft.title'), not {of!r}"
         )
     name, steps = steps_of(path)
-    if name == "completion" and steps and steps[0] not in PARTS:
-        raise SuiteError(
-            f"{who}: a completion has {', '.join(PARTS)}, and of= names {path!r}{did_you_mean(steps[0], PARTS)}"
-        )
+    if name == "completion":
+        check_part(who, path, steps)
 
     def ready_made(*, request: pytest.FixtureRequest, **given: Any) -> Any:
         value = given[name]
         if path == name or not isinstance(value, Completion):
             return grade(_text(value if path == name else _located(path, name, value), path), request)
+        check_part(who, path, steps)
         try:
             part = _located(path, name, value)
-        except TemplateError as error:
-            if steps[0] != "tool_calls":
+        except TemplateError:
+            if "tool_calls" not in steps:
                 raise
             # The model made no such call, or gave no such argument: its fault, and not the grader's.
             called = ", ".join(call.name for call in value.tool_calls) or "no tool"
-            return _missed(request, f"{error}; the model called {called}")
+            return _missed(request, f"there is no {path}: the model called {called}")
         return grade(part if isinstance(part, str) else json.dumps(part, ensure_ascii=False), request)
 
     kind = inspect.Parameter.KEYWORD_ONLY
@@ -73,6 +72,34 @@ def grading_text(grade: Callable[[str, pytest.FixtureRequest], Any], of: str | N
 
 PARTS = tuple(Completion().fields())
 """What ``of="completion.PART"`` may name."""
+
+
+_CALL_PARTS = ("name", "arguments", "id")
+
+
+def check_part(who: str, path: str, steps: Sequence[str]) -> None:
+    """Raise `SuiteError` for ``steps`` into a completion that no completion has, whatever the model wrote."""
+    if not steps:
+        return
+    part, rest = steps[0], steps[1:]
+    if part not in PARTS:
+        raise SuiteError(
+            f"{who}: a completion has {', '.join(PARTS)}, and of= names {path!r}{did_you_mean(part, PARTS)}"
+        )
+    if part not in ("tool_calls", "samples"):
+        if rest:
+            raise SuiteError(f"{who}: of= names {path!r}, and {part!r} of a completion has no fields")
+        return
+    if rest and not rest[0].removeprefix("-").isdigit():
+        raise SuiteError(f"{who}: of= names {path!r}, and {part!r} is a list: the first of it is completion.{part}.0")
+    if part == "samples":
+        check_part(who, path, rest[1:])
+    elif len(rest) > 1 and rest[1] not in _CALL_PARTS:
+        raise SuiteError(
+            f"{who}: a call has {', '.join(_CALL_PARTS)}, and of= names {path!r}{did_you_mean(rest[1], _CALL_PARTS)}"
+        )
+    elif len(rest) > 2 and rest[1] != "arguments":
+        raise SuiteError(f"{who}: of= names {path!r}, and the {rest[1]} of a call is a text")
 
 
 def _missed(request: pytest.FixtureRequest, reason: str) -> Any:

@@ -18,6 +18,7 @@ NORMALIZERS = ("case", "punctuation", "articles", "unicode", "whitespace")
 SQUAD = "squad"
 """Stands for all that the evaluation script of SQuAD does, and nothing else."""
 _ARTICLES = re.compile(r"\b(a|an|the)\b", re.IGNORECASE)
+_ARTICLE_LETTERS = frozenset("aAtT")
 _PUNCTUATION = frozenset(string.punctuation)
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -60,7 +61,7 @@ def normalize(text: str, steps: Sequence[str]) -> str:
         # By the marks that occur: a look at each character takes a minute for a text of 10 MB that is written in full.
         for mark in {char for char in set(text) if char in _PUNCTUATION or unicodedata.category(char).startswith("P")}:
             text = text.replace(mark, "")
-    if "articles" in steps:
+    if "articles" in steps and not _ARTICLE_LETTERS.isdisjoint(text):
         text = _ARTICLES.sub(" ", text)
     if "whitespace" in steps or "articles" in steps:
         text = " ".join(text.split())

@@ -70,13 +70,20 @@ def open_image(content: bytes, where: str) -> Any:
 
 
 def decoded(content: bytes, where: str) -> Any:
-    """Return the upright picture in RGB, as transformers' ``load_image`` gives it. Raises `DatasetError`."""
+    """Return the upright picture in RGB, as transformers' ``load_image`` gives it; but grey of 16 bits is brought to 8, and not cut
+    off at white. Raises `DatasetError`.
+    """
     check_image(content, where)
     import PIL.ImageOps
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return PIL.ImageOps.exif_transpose(open_image(content, where)).convert("RGB")
+        opened = open_image(content, where)
+        image = PIL.ImageOps.exif_transpose(opened)
+        # Some versions of Pillow open a PNG of 16 bits as one of 32.
+        if image.mode.startswith("I;16") or (image.mode == "I" and opened.format == "PNG"):
+            image = image.convert("I").point(lambda value: value / 257).convert("L")
+        return image.convert("RGB")
 
 
 def _known(module: Any) -> list[str]:

@@ -145,7 +145,7 @@ def _pattern(delimiter: str, *, after_space: bool = False) -> re.Pattern[str]:
         text = rf"<{bare[1:-1]}(?:\s[^<>]{{0,40}})?>"
     else:
         text = re.escape(bare)
-    return re.compile(rf"\s*{text}" if after_space else text, re.IGNORECASE)
+    return re.compile(rf"[\s\ufeff]*{text}" if after_space else text, re.IGNORECASE)
 
 
 def _answer_start(reply: str, position: int) -> int:
@@ -205,6 +205,9 @@ def _spoken_of(reply: str, found: re.Match[str]) -> bool:
     if head.count("```") % 2 or line_before.count("`") % 2 or may_be_quoted(reply, found.start()):
         return True
     if not line_before.strip() or not line_after.strip():
+        return False
+    if line_after[0].isdigit() or line_after[0].isupper():
+        # A tag that is a word of a sentence has a space behind it.
         return False
     # Between two sentences: one has ended, and the other begins like one.
     return not (

@@ -58,6 +58,8 @@ def case_lines(sample: ParsedLine, width: int) -> list[str]:
         lines += labelled("prompt", prompt, width)
     for turn in _turns(interaction["thread"], completion):
         name = f"{turn['name']}: " if turn["role"] == "tool" and turn.get("name") else ""
+        if turn.get("reasoning_content"):
+            lines += labelled("reasoning", _folded({"reasoning": turn["reasoning_content"]}), width)
         lines += labelled(turn["role"], f"{name}{message_text(turn)}", width)
     if completion is not None:
         if completion.get("reasoning"):
@@ -66,7 +68,7 @@ def case_lines(sample: ParsedLine, width: int) -> list[str]:
         for call in completion.get("tool_calls") or ():
             lines += labelled("tool call", called(call), width)
         if completion.get("tool_call_error"):
-            lines += labelled("no tool call", completion["tool_call_error"], width)
+            lines += labelled("bad call", completion["tool_call_error"], width)
     if sample["error"] is not None:
         lines += labelled("error", f"{sample['error']['kind']}: {sample['error']['message']}", width)
     for grade in sample["grades"]:

@@ -61,7 +61,7 @@ def _work(model: ModelPlan, dtype: str) -> list[str]:
         f"about {pluralize(model.prompt_tokens, 'prompt token')} (longest {count(model.longest_tokens)}), "
         f"at most {pluralize(model.max_new_tokens, 'new token')}"
     )
-    lines = [f"    {tokens}"]
+    lines = [f"    {tokens}{f', without {model.without}' if model.without else ''}"]
     if not model.spec.heavy:
         return lines
     if model.footprint is None:

@@ -105,6 +105,13 @@ def _questions(sample: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, An
             yield grade["grader_key"].removesuffix(f".{field}") if field else grade["grader_key"], metadata
 
 
+def _turn(message: Mapping[str, Any], media: PageMedia) -> dict[str, Any]:
+    """Return a turn as the page shows it; the results of tools with the tool's name."""
+    who = " ".join(filter(None, (str(message.get("role")), message.get("name"))))
+    thoughts = message.get("reasoning_content")
+    return {"role": who, "content": _said(message, media), **({"reasoning": thoughts} if thoughts else {})}
+
+
 def _said(message: Mapping[str, Any], media: PageMedia) -> Any:
     """Return what a message says, as the page shows it: its text, or its parts."""
     content = message.get("content")
@@ -129,7 +136,7 @@ def _with_parts(layout: Mapping[str, Any], sample: Mapping[str, Any], media: Pag
         thread = list(interaction["thread"])
         if thread and thread[-1].get("role") == "assistant" and (thread[-1].get("content") or "") == answer:
             thread.pop()
-        messages = [{"role": str(message.get("role")), "content": _said(message, media)} for message in thread]
+        messages = [_turn(message, media) for message in thread]
         return {"label": layout["label"], "messages": messages}
     return {"label": str(layout["label"]), "text": str(layout["text"])}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Coroutine
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_evals.completion import Completion, Message
@@ -107,7 +107,8 @@ class Caller:
         __tracebackhide__ = True
         if result.error is not None:
             entry["error"] = {"kind": result.error.kind, "message": result.error.message}
-            raise ModelCallError(f"no answer ({result.error.kind} error): {result.error.message}", result.error.kind)
+            kind, message = result.error.kind, result.error.message
+            raise ModelCallError(f"no answer ({kind} error): {message}", kind, result.error.parameter)
         first = "latency" not in entry
         entry.update(answer_data(result.answer))
         if first:
@@ -130,7 +131,7 @@ def grader_call(grader: str, model: str | None, result: Result) -> dict[str, Any
     """
     entry: dict[str, Any] = {"by": grader, "handle": "model", "model": model, "messages": []}
     if result.error is not None:
-        return {**entry, "error": asdict(result.error)}
+        return {**entry, "error": {"kind": result.error.kind, "message": result.error.message}}
     return {**entry, **answer_data(result.answer)}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_evals.collection.item import EVAL, EvalItem
-from pytest_evals.completion import Completion, Likelihood
+from pytest_evals.completion import Completion, Failure, Likelihood
 from pytest_evals.engines.protocol import Result
 from pytest_evals.errors import SuiteError
 from pytest_evals.fixtures.context import GRADE_SHEET, ITEM, GradeSheet
@@ -16,7 +16,7 @@ from pytest_evals.runner.outcome import CALLS, COMPLETION, RESULTS, STATE
 from pytest_evals.runner.prefetch import SUPPLY
 from pytest_evals.runner.requests import choice_id, make_request, requests_for
 from pytest_evals.runner.sample import failure_data
-from pytest_evals.text import sanitize
+from pytest_evals.text import one_line, sanitize
 
 
 def eval_item(fixture: str) -> tuple[pytest.Item, EvalItem]:
@@ -87,9 +87,25 @@ def _skip_where_only_set_up(item: pytest.Item) -> None:
         pytest.skip("--setup-only and --setup-plan ask no model")
 
 
+_MOST = 8000
+_TOLD: pytest.StashKey[set[str]] = pytest.StashKey()
+"""The errors of models that cannot be loaded which were shown whole."""
+
+
 def _answered(item: pytest.Item, result: Result, what: str) -> Result:
-    """Return the result, or fail the case with the error that took its place."""
-    if result.error is not None:
-        item.stash[STATE].error = failure_data(result.error)
-        pytest.fail(sanitize(f"no {what} ({result.error.kind} error): {result.error.message}", 2000), pytrace=False)
+    """Return the result, or fail the case with the error that took its place.
+
+    Of a model that cannot be loaded the first case shows the error. The others are skipped, and count as errors.
+    """
+    if result.error is None:
+        return result
+    told = item.config.stash.setdefault(_TOLD, set())
+    message = result.error.message
+    if result.error.unloadable and message in told:
+        first = message.splitlines()[0]
+        item.stash[STATE].error = failure_data(Failure(result.error.kind, first))
+        raise pytest.skip.Exception(one_line(f"an error, shown above: {first}", 400), _use_item_location=True)
+    told.add(message)
+    item.stash[STATE].error = failure_data(result.error)
+    pytest.fail(sanitize(f"no {what} ({result.error.kind} error): {message}", _MOST), pytrace=False)
     return result

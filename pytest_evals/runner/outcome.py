@@ -54,7 +54,8 @@ def update_outcome(
         state.outcome = "errored"
         state.error = {"kind": "teardown", "message": _message(call)}
     elif report.when == "setup" and report.skipped:
-        state.outcome = "skipped"
+        # An error that another case has shown: see `delivery`.
+        state.outcome = "errored" if state.error is not None else "skipped"
     elif report.when == "call":
         state.outcome = _judged(report, call, state, gated=gated)
         _add_subtests(report, state)

@@ -103,6 +103,8 @@ class CaseRun:
             self._fresh(item)
             if self._prefetcher.abort_reason is not None:
                 pytest.fail(sanitize(self._prefetcher.abort_reason, 2000), pytrace=False)
+            if needless := self._prefetcher.needless(item):
+                raise pytest.skip.Exception(one_line(needless, 300), _use_item_location=True)
         try:
             yield
         except NotApplicable as reason:

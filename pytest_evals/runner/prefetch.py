@@ -55,6 +55,7 @@ class Prefetcher:
         self._requests: dict[str, list[Request]] = {}
         self._flows: dict[str, CaseTaskRun] = {}
         self._begun: set[str] = set()
+        self._without_tools: dict[tuple[str, str], str] = {}
 
     # -- ahead of a case
 
@@ -82,6 +83,20 @@ class Prefetcher:
             self._await_steps(item, flow)
         answers = item.stash.setdefault(RESULTS, {})
         answers.update({request.id: self.wait(request) for request in requests if request.id not in answers})
+        refused = [answer.error.parameter for answer in answers.values() if answer.error is not None]
+        if flow is not None:
+            refused += [getattr(outcome.failure, "parameter", None) for outcome in flow.results.outcomes.values()]
+        if "tools" in refused:
+            self._without_tools.setdefault(_group_of(item), item.nodeid)
+
+    def needless(self, item: pytest.Item) -> str | None:
+        """Say why a case is not run: its model cannot be shown the tools of its suite, as another case has said."""
+        first = self._without_tools.get(_group_of(item))
+        found = item.stash[EVAL]
+        loops = any(step.declaration.offers_tools for step in found.workflow.steps.values())
+        if first is None or first == item.nodeid or not (found.prepared.params.tools or loops):
+            return None
+        return f"the model cannot be shown tools: see the error of {first}"
 
     def _hand_in(self, item: pytest.Item, nextitem: pytest.Item | None) -> Iterable[pytest.Item]:
         """Hand in the requests of the cases to come; return those that this process is going to run, as far as it knows them."""
@@ -172,3 +187,8 @@ class Prefetcher:
     def close(self) -> None:
         """Stop what steps still do."""
         self._runner.close()
+
+
+def _group_of(item: pytest.Item) -> tuple[str, str]:
+    found = item.stash[EVAL]
+    return found.info.name, found.key.model or ""

@@ -64,7 +64,9 @@ def tool_loop(
         return reply
 
     loop.__doc__ = "The model calls tools until it answers."
-    return made_fixture(step_function(FixtureSpec("task", loop, run_if=run_if, ready_made=True)), name)
+    return made_fixture(
+        step_function(FixtureSpec("task", loop, run_if=run_if, offers_tools=True, ready_made=True)), name
+    )
 
 
 def _is_function(function: object) -> bool:

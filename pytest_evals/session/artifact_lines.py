@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,9 @@ def run_line(
     no device. ``judge`` stands there where a suite asks for it.
     """
     suites = list(suites)
-    loaded = {model: info for model, replica_set in replica_sets.items() for info in [_info(replica_set)] if info}
+    loaded = {
+        model: info for model, replica_set in replica_sets.items() for info in [_info(model, replica_set)] if info
+    }
     models = dict.fromkeys(model for suite in suites for model in suite.models if model)
     return {
         "type": "run",
@@ -66,8 +68,15 @@ def run_line(
     }
 
 
-def _info(replica_set: ReplicaSet) -> EngineInfo | None:
-    return next((replica.info for replica in replica_set.replicas if replica.info), replica_set.predicted_info)
+def _info(model: str, replica_set: ReplicaSet) -> EngineInfo | None:
+    """Return what a model was loaded as; an adapter is told beside the weights of its base."""
+    info = next((replica.info for replica in replica_set.replicas if replica.info), replica_set.predicted_info)
+    adapter = replica_set.adapters.get(model)
+    if info is None or adapter is None:
+        return info
+    from pytest_evals.engines.identity import place_identity
+
+    return replace(info, identity={**info.identity, "adapter": place_identity(adapter, "adapter_config.json")})
 
 
 def _model(model: str, info: EngineInfo | None, recalled: ReuseContext | None) -> dict[str, Any]:

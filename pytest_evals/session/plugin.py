@@ -22,7 +22,7 @@ import pytest
 
 from pytest_evals.artifacts.journal import Journal
 from pytest_evals.artifacts.provenance import provenance
-from pytest_evals.artifacts.sample import dump
+from pytest_evals.artifacts.sample import answer_keys, dump
 from pytest_evals.artifacts.writer import ArtifactWriter
 from pytest_evals.collection.selection import names_case
 from pytest_evals.engines.pool import EnginePool
@@ -130,16 +130,20 @@ class EvalSession:
         """Take a finished case. The last report of a case carries it; a rerun replaces what came before."""
         line = getattr(report, "evals", None)
         if line is not None:
-            self._take(line)
+            self._take(report.nodeid, line)
         elif report.when not in ("setup", "call", "teardown") and report.failed:
             self._crashed(report)
 
-    def _take(self, line: str) -> None:
+    def _take(self, nodeid: str, line: str) -> None:
         sample = json.loads(line)
+        last_failed = getattr(self._config.pluginmanager.get_plugin("lfplugin"), "lastfailed", None)
+        if sample["outcome"] == "errored" and last_failed is not None:
+            # Where another case has shown the error, pytest saw this one skipped, and would leave it out of --lf.
+            last_failed[nodeid] = True
         with held():
             self._tally.add(sample)
             self._write(line)
-            self._keys.update(_keys_of(sample))
+            self._keys.update(answer_keys(sample))
         hook = self._config.hook.pytest_evals_sample
         if hook.get_hookimpls():
             from pytest_evals.artifacts.schema import EvalSample
@@ -163,7 +167,7 @@ class EvalSession:
                 from pytest_evals.session.artifact_lines import crashed_line
 
                 message = one_line(str(report.longrepr), 500)
-                self._take(dump(crashed_line(report.nodeid, info, message)))
+                self._take(report.nodeid, dump(crashed_line(report.nodeid, info, message)))
 
     def _write(self, line: str) -> None:
         # By now it may be known of more models what they were loaded as.
@@ -347,14 +351,6 @@ def _addopts() -> str | None:
         return shlex.join(masked_command(shlex.split(written))) or None
     except ValueError:
         return None
-
-
-def _keys_of(sample: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the keys of the answers in a sample."""
-    for answer in (sample["interaction"]["completion"], *(sample.get("calls") or ())):
-        origin = (answer or {}).get("origin")
-        if origin:
-            yield origin["key"]
 
 
 def _reason(session: pytest.Session) -> str | None:

@@ -9,12 +9,12 @@ from typing import Any
 
 from pytest_evals.agreement.raters import agreements
 from pytest_evals.artifacts.reader import ArtifactReader
-from pytest_evals.artifacts.sample import to_record
+from pytest_evals.artifacts.sample import answer_keys, to_record
 from pytest_evals.artifacts.validation import ParsedLine
 from pytest_evals.baselines.comparison import Comparison
 from pytest_evals.errors import ArtifactError
 from pytest_evals.reports.recorded import card_of_artifact, short_names
-from pytest_evals.scorecard import ScoreCard, cut_note, insights, make_ledger, movement
+from pytest_evals.scorecard import ScoreCard, apart_note, cut_note, insights, make_ledger, movement
 from pytest_evals.scores.records import CaseRecord
 from pytest_evals.scores.score import compute_scores
 from pytest_evals.session.gates import judge_all
@@ -60,6 +60,15 @@ class MergedRun:
         for number, artifact in enumerate(self.artifacts):
             yield from (sample for sample in artifact.samples() if self.owners[sample["nodeid"]] == number)
 
+    def answers(self) -> Iterator[ParsedLine]:
+        """Yield the answers of cases that did not finish, each once: what a sample has, another run came to."""
+        seen = {key for sample in self.samples() for key in answer_keys(sample)}
+        for artifact in self.artifacts:
+            for line in artifact.answers():
+                if line["key"] not in seen:
+                    seen.add(line["key"])
+                    yield line
+
     def card(self, compared: Comparison | None, baseline: str | None, *, strict: bool) -> ScoreCard:
         """Return the score card of all, gates judged. ``strict`` tells that an inconclusive gate fails."""
         scores = compute_scores(self.records)
@@ -86,6 +95,9 @@ class MergedRun:
             yield cut
         if self.again:
             yield f"{pluralize(self.again, 'case')} ran in several of them; the last one that was named counts"
+        kept = 0 if all(artifact.complete for artifact in self.artifacts) else sum(1 for _ in self.answers())
+        if kept:
+            yield apart_note(kept)
         for artifact in self.artifacts:
             if not artifact.complete:
                 yield f"{artifact.path} did not come to its end"

@@ -75,6 +75,10 @@ class Terminal:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the score card, where there is one."""
         terminalreporter.ensure_newline()
+        if self._config.getoption("setuponly", False) and "skipped" in terminalreporter.stats:
+            terminalreporter.write_line(
+                "--setup-only asks no model: a case is skipped where its set-up needs an answer; --setup-plan shows all of it"
+            )
         write_card(self._config, terminalreporter._tw)  # noqa: SLF001 - pytest has no public name for it
 
     @pytest.hookimpl(trylast=True)
@@ -265,6 +269,12 @@ class ProgressLine:
         for replica in self._pool.all_replicas():
             models.setdefault(replica.spec.text, []).append(replica)
         working = [state(copies, now) for copies in models.values() if any(map(_works, copies))]
+        working += [
+            f"{copy.label}: {copy.progress}"
+            for copies in models.values()
+            for copy in copies
+            if copy.state == "starting" and copy.progress
+        ]
         if working:
             tell = self._screen.status if self._screen.live else self._screen.line
             tell(f"evals: {'; '.join(working)}")

@@ -94,6 +94,7 @@ def check_messages(messages: object) -> list[Message]:
             raise DatasetError(f"message {number} must be an object with 'role' and 'content', not {message!r:.80}")
         if message.get("role") not in ROLES:
             raise DatasetError(f"message {number} has the role {message.get('role')!r} (known: {', '.join(ROLES)})")
+        message = _with_reasoning_apart(message)  # noqa: PLW2901 - the same message, as OpenAI's API writes it
         calls = _calls(number, message)
         if message["role"] == "tool":
             _check_tool_result(number, message, called)
@@ -102,6 +103,32 @@ def check_messages(messages: object) -> list[Message]:
             {**message, "content": _content(number, message, calls), **({"tool_calls": calls} if calls else {})}
         )
     return [cast("Message", message) for message in checked]
+
+
+def _with_reasoning_apart(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return an assistant's message whose thoughts stand in ``reasoning_content``, also where they are parts of its content (as Mistral's
+    and Anthropic's APIs have it) or called ``reasoning``.
+    """
+    content, thoughts = message.get("content"), message.get("reasoning")
+    if message["role"] != "assistant" or message.get("reasoning_content") is not None:
+        return message
+    found = [thoughts] if isinstance(thoughts, str) else []
+    if isinstance(content, (list, tuple)) and _is_parts(content):
+        found += [_thoughts_of(part) for part in content if part["type"] in _THOUGHTS]
+        content = [part for part in content if part["type"] not in _THOUGHTS] or ""
+    if not found:
+        return message
+    others = {name: value for name, value in message.items() if name != "reasoning"}
+    return {**others, "content": content, "reasoning_content": "\n\n".join(found)}
+
+
+_THOUGHTS = ("thinking", "reasoning")
+
+
+def _thoughts_of(part: Mapping[str, Any]) -> str:
+    written = next((part[name] for name in (part["type"], "text") if part.get(name) is not None), "")
+    texts = written if isinstance(written, (list, tuple)) else [written]
+    return "".join(str(each.get("text", "")) if isinstance(each, Mapping) else str(each) for each in texts)
 
 
 def _content(number: int, message: Mapping[str, Any], calls: Sequence[object]) -> str | list[Any] | None:
@@ -123,8 +150,8 @@ def _is_parts(content: object) -> bool:
     return isinstance(content, (list, tuple)) and all(isinstance(part, Mapping) and "type" in part for part in content)
 
 
-PARTS = ("text",)
-"""Kinds of parts that a content may have."""
+PARTS = ("text", "input_text", "output_text")
+"""Types of parts that are texts."""
 
 
 def _part(number: int, part: object) -> dict[str, Any]:
@@ -135,9 +162,9 @@ def _part(number: int, part: object) -> dict[str, Any]:
         return dict(cast("Mapping[str, Any]", part))
     if not isinstance(part, Mapping) or part.get("type") not in PARTS:
         raise DatasetError(f"message {number} has a part {part!r:.80} (known types: {', '.join(PARTS)})")
-    if not isinstance(part.get(part["type"]), str):
-        raise DatasetError(f"message {number} has a part of type {part['type']!r} without its {part['type']!r}")
-    return {"type": part["type"], part["type"]: part[part["type"]]}
+    if not isinstance(part.get("text"), str):
+        raise DatasetError(f"message {number} has a part of type {part['type']!r} without its 'text'")
+    return {"type": "text", "text": part["text"]}
 
 
 def _calls(number: int, message: Mapping[str, Any]) -> list[Any]:

@@ -24,6 +24,11 @@ REFERENCE = re.compile(rf"\A(?:([A-Za-z_]\w*)((?:{_STEP})*)|\{{\{{\s*([A-Za-z_]\
 """Any name with a path as a whole string, without or with braces."""
 SINGLE = re.compile(rf"(?<!\{{)\{{\s*({_PATH}|item\.\w[\w .-]*)\s*\}}(?!\}})")
 """A field in single braces, as in an f-string, which are text to a template."""
+MEANT = re.compile(
+    r"\s*(?:[$%#]?\{\s*(\w+)\s*\}|%\((\w+)\)s|[$<\[(]?items?(?:\s*(?:[-=]>>?|::?|[/,;|])\s*|\s+\.\s*|\s*\.\s+)(\w+)[>\])]?|[$<\[(]items?\.(\w+)[>\])]?)\s*",
+    re.IGNORECASE,
+)
+"""A whole string that names one field, in the ways of other languages: ``{answer}``, ``%(answer)s``, ``item->answer``."""
 _LIKE_A_LOCATOR = re.compile(r"\A\s*item[.\[]")
 _LOOSE_NAME = re.compile(r"""(?<![\w.])item(?:\.\w+)*\.(\w+(?:[ /:-]+[^\W\d]\w*)+)\s*(?:\}|\||%\})""")
 """A field after a dot whose name is more than a word."""
@@ -44,7 +49,11 @@ def is_dynamic(text: str) -> bool:
     case.
     """
     return (
-        LOCATOR.match(text) is not None or _has_markup(text) or is_no_locator(text) or SINGLE.search(text) is not None
+        LOCATOR.match(text) is not None
+        or _has_markup(text)
+        or is_no_locator(text)
+        or SINGLE.search(text) is not None
+        or MEANT.fullmatch(text) is not None
     )
 
 
@@ -148,7 +157,9 @@ def unknown(name: str, holder: str, value: object, source: str, rest: Sequence[s
 
 def _meant(name: str, rest: Sequence[str], holder: str, known: Sequence[str]) -> str:
     """Return a hint at a field with a dot or a space in its name, of which ``name`` is the beginning; else at one spelled alike."""
-    for end in range(len(rest), 0, -1):
+    # No more names than the fields have dots: a path may have thousands.
+    most = max((key.count(".") for key in known), default=0)
+    for end in range(min(len(rest), most), 0, -1):
         dotted = ".".join([name, *rest[:end]])
         if dotted in known:
             return f"; a name with a dot in it is written {bracketed(holder, dotted)}"

@@ -15,6 +15,7 @@ from pytest_evals.templates.locators import (
     ALIASES,
     LOCATOR,
     MARKUP,
+    MEANT,
     PLACEHOLDER,
     REFERENCE,
     SINGLE,
@@ -126,7 +127,8 @@ def _renderer(text: str) -> Renderer:
             f"{{% raw %}}{single[0]}{{% endraw %}})"
         )
     if not any(mark in text for mark in MARKUP):
-        return lambda _scope: text
+        meant = MEANT.fullmatch(text)
+        return _text_but_not_a_field(text, next(filter(None, meant.groups()))) if meant else lambda _scope: text
     if not only_placeholders(text):
         return compile_template(text)
     literals = PLACEHOLDER.split(text)
@@ -154,7 +156,22 @@ def _reference(text: str, reference: re.Match[str]) -> Renderer:
     return render_braced
 
 
-_OTHER_NAMES = ("Item", "ITEM", "case", "row", "record", "sample", "example", "doc")
+def _text_but_not_a_field(text: str, field: str) -> Renderer:
+    """Render a text, unless the row has the field that it looks as if it named: then it is refused."""
+
+    def render_text(scope: Scope) -> str:
+        item = scope.get("item")
+        if isinstance(item, Mapping) and field in item:
+            raise TemplateError(
+                f"{text!r} is text, and the row has the field {field!r}: that is written item.{field} (if it is meant as text, write "
+                f"{{% raw %}}{text}{{% endraw %}})"
+            )
+        return text
+
+    return render_text
+
+
+_OTHER_NAMES = ("Item", "ITEM", "items", "Items", "itm", "case", "row", "record", "sample", "example", "doc")
 """What other tools, and other places of this one, call the row."""
 
 

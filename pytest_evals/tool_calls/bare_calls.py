@@ -12,6 +12,7 @@ from pytest_evals.tool_calls.python_calls import read_expression
 from pytest_evals.tool_calls.reading import BadCall, CallError, ParsedCalls, Read, Tools, skip_space
 
 _SEPARATORS = re.compile(r"[\s;,]*")
+_PRINTED = re.compile(r"print\((.*)\)")
 _FENCE = re.compile(r"\A\s*```(?:json|python|tool_code|tool_call)?\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
 
 
@@ -23,6 +24,8 @@ def read_bare(text: str, tools: Tools) -> ParsedCalls:
     """
     fenced = _FENCE.match(text)
     body = fenced[1] if fenced else text
+    if fenced and (lines := _lines_of_code(body, tools)):
+        body = f"[{', '.join(lines)}]"
     calls: list[ToolCall] = []
     errors: list[str] = []
     kept: list[str] = []
@@ -50,6 +53,18 @@ def read_bare(text: str, tools: Tools) -> ParsedCalls:
     if not calls:
         return ParsedCalls(text, (), tuple(errors))
     return ParsedCalls("".join(kept).strip(), tuple(calls), tuple(errors))
+
+
+def _lines_of_code(body: str, tools: Tools) -> list[str]:
+    """Return the calls that the lines of a block of code are, printed or not, as Gemma 3 writes them; none where it is other code."""
+    lines = []
+    for line in filter(None, map(str.strip, body.splitlines())):
+        printed = _PRINTED.fullmatch(line)
+        call = printed[1] if printed else line
+        if not call.endswith(")") or call.partition("(")[0].strip() not in tools.names:
+            return []
+        lines.append(call)
+    return lines
 
 
 def _next_start(text: str, position: int, tools: Tools, *, anything: bool) -> int | None:

@@ -174,8 +174,13 @@ def parse_calls(text: str, form: str, tools: Tools) -> ParsedCalls:
 
 def _read_unknown(text: str, tools: Tools) -> ParsedCalls:
     """Read the reply in the form whose mark it has."""
-    found = [(match.start(), index) for index, form in enumerate(_FORMS) if (match := form.opening.search(text))]
-    return _read_form(text, _FORMS[min(found)[1]], tools) if found else ParsedCalls(text)
+    # Several forms open their calls alike; the mark around these tells them apart.
+    found = [
+        (match.start(), form.mark not in text, index)
+        for index, form in enumerate(_FORMS)
+        if (match := form.opening.search(text))
+    ]
+    return _read_form(text, _FORMS[min(found)[2]], tools) if found else ParsedCalls(text)
 
 
 def _read_unmarked(text: str, tools: Tools) -> ParsedCalls:

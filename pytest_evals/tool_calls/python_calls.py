@@ -15,6 +15,7 @@ from pytest_evals.tool_calls.reading import BadCall, CallError, Read, Tools, cal
 _CONSTANTS = {"true": True, "false": False, "null": None}
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
 _STRING = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
+_NEXT_LINE = re.compile(r"[ \t]*\n\s*(?=[A-Za-z_][\w.]*\()")
 _CALL_HEAD = re.compile(r"[\s,]*[\w.]+\(")
 
 
@@ -41,7 +42,18 @@ def _sources(text: str, start: int) -> tuple[list[str], int]:
             raise
         return _before_the_break(text, start + 1), len(text)
     source = text[start:end]
-    return _entries(source) if source.startswith("[") else [source], end
+    if source.startswith("["):
+        return _entries(source), end
+    sources = [source]
+    # Olmo 3 writes one call a line.
+    while following := _NEXT_LINE.match(text, end):
+        try:
+            after = _end_of(text, following.end())
+        except CallError:
+            after = len(text)
+        sources.append(text[following.end() : after])
+        end = after
+    return sources, end
 
 
 def _before_the_break(text: str, position: int) -> list[str]:

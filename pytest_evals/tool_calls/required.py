@@ -31,13 +31,39 @@ def required_call(form: str, schemas: Sequence[Mapping[str, Any]]) -> RequiredCa
     if form not in _AROUND:
         return None
     before, arguments, after = _AROUND[form]
-    calls = [
-        {
+    shared: dict[str, Any] = {}
+    calls = []
+    for number, schema in enumerate(schemas):
+        parameters = dict(schema["function"]["parameters"])
+        definitions = {key: parameters.pop(key) for key in _DEFINITIONS if key in parameters}
+        for key, defined in definitions.items():
+            shared |= {f"{number}.{name}": _moved(each, key, number) for name, each in defined.items()}
+        for key in definitions:
+            parameters = _moved(parameters, key, number)
+        call = {
             "type": "object",
-            "properties": {"name": {"const": tool_name(schema)}, arguments: schema["function"]["parameters"]},
+            "properties": {"name": {"const": tool_name(schema)}, arguments: parameters},
             "required": ["name", arguments],
             "additionalProperties": False,
         }
-        for schema in schemas
-    ]
-    return RequiredCall(before, calls[0] if len(calls) == 1 else {"anyOf": calls}, after)
+        calls.append(call)
+    whole = calls[0] if len(calls) == 1 else {"anyOf": calls}
+    return RequiredCall(before, {**whole, "$defs": shared} if shared else whole, after)
+
+
+_DEFINITIONS = ("$defs", "definitions")
+
+
+def _moved(schema: Any, key: str, number: int) -> Any:
+    """Return a part of a tool's schema whose references go to the definitions of all tools: they begin at the root."""
+    if isinstance(schema, list):
+        return [_moved(each, key, number) for each in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    old, new = f"#/{key}/", f"#/$defs/{number}."
+    return {
+        name: f"{new}{value.removeprefix(old)}"
+        if name == "$ref" and isinstance(value, str) and value.startswith(old)
+        else _moved(value, key, number)
+        for name, value in schema.items()
+    }

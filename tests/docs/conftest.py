@@ -32,7 +32,7 @@ FILES = {
 {"id": "td", "country": "Chad", "capital": "N'Djamena", "level": "hard"}
 """,
     **dict.fromkeys(("my-model/config.json", "my-model/tokenizer.json", "my-model/chat_template.jinja"), "{}"),
-    "my-model/model.safetensors": "weights",
+    "my-model/model.safetensors": "\x02\0\0\0\0\0\0\0{}",
     **dict.fromkeys(("run.jsonl", ".evals/2020-01-01T00-00-00-0000.jsonl"), RUN),
 }
 

@@ -117,3 +117,27 @@ def test_an_artifact_of_before_says_too_little(parts: Path) -> None:
     (parts / "older.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in older), encoding="utf-8")
     done = merge(parts, "one.jsonl", "older.jsonl")
     assert (done.returncode, "an older version wrote it" in done.stderr) == (2, True)
+
+
+def test_answers_of_cases_that_did_not_finish_are_kept_once(parts: Path) -> None:
+    one, two = lines(parts / "one.jsonl"), lines(parts / "two.jsonl")
+    known = two[1]["interaction"]["completion"]["origin"]["key"]  # type: ignore[index]  # an object
+    parts_of_key = known.split("-")
+    answers = [
+        {
+            "type": "answer",
+            "key": "-".join([*parts_of_key[:-1], end]),
+            "id": "r",
+            "model": "m",
+            "completion": {"text": end},
+        }
+        for end in (parts_of_key[-1], "17", "18")
+    ]
+    for name, run_lines, kept in (("cut-1", one, answers[:2]), ("cut-2", two, answers[1:])):
+        summary = {**run_lines[-1], "complete": False}
+        text = "".join(f"{json.dumps(line)}\n" for line in (*run_lines[:-1], *kept, summary))
+        (parts / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    done = merge(parts, "cut-1.jsonl", "cut-2.jsonl", "-o", "all.jsonl")
+    merged = [line for line in lines(parts / "all.jsonl") if line["type"] == "answer"]
+    assert merged == answers[1:], "the first one is in a sample of the other run"
+    assert "2 answers of cases that did not finish are kept" in done.stdout

@@ -129,3 +129,37 @@ def test_a_plan_knows_it_without_loading_it(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess("--evals", "--evals-model", "toy:bear", "--evals-plan")
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(["*model toy:bear: 2 requests*"])
+
+
+WITH_TOOLS = """
+from pytest_evals import cases, graders, tool_loop
+
+def now() -> str:
+    "Tell the time."
+
+called = graders.no_tool_calls()
+agent = tool_loop([now], name="agent")
+
+@cases([{"id": "a"}, {"id": "b"}, {"id": "c"}], id="id", prompt="x", tools=[now], gates=["called.mean >= 0"])
+def test_offered(called): ...
+
+@cases([{"id": "a"}, {"id": "b"}], id="id", prompt="x")
+def test_loop(agent): ...
+
+@cases([{"id": "a"}], id="id", prompt="x")
+def test_plain(completion): ...
+"""
+
+
+@pytest.mark.usefixtures("toy")
+def test_what_no_case_of_a_suite_can_have_is_one_error_of_it(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_suite=WITH_TOOLS)
+    result = pytester.runpytest_subprocess("--evals", "--evals-model", "toy:bear", "-rs", "-p", "no:xdist")
+    result.assert_outcomes(passed=1, skipped=3, errors=2, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*cannot honour the generation parameter 'tools'*",
+            "*no case has a grade (1 error, 2 not applicable)*",
+            "SKIPPED*the model cannot be shown tools: see the error of test_suite.py::test_*",
+        ]
+    )

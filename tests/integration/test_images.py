@@ -197,3 +197,74 @@ def judge(messages):
     evals.run("--evals-judge", "scripted:script:judge").assert_outcomes(passed=2)
     assert {case: grade.value for case, grade in evals.grades("red").items()} == {"a": 1.0, "b": 0.0}
     assert {grade.value for grade in evals.grades("told").values()} == {1.0}
+
+
+ABILITIES = '''
+from pytest_evals import cases, tool_loop
+
+def look(place: str) -> str:
+    """Look at a place.
+
+    Args:
+        place: Where. LONG
+    """
+    return place
+
+completion = tool_loop([look])
+ROW = [{"id": "a", "photo": "red.png"}]
+
+@cases(ROW, id="id", prompt="What?")
+def test_loop(completion): ...
+'''
+OFFERED = """
+from test_suite import ROW, look
+from pytest_evals import cases
+
+@cases(ROW, id="id", prompt="What?", tools=[look])
+def test_offered(completion): ...
+
+"""
+SHOWN = """
+from test_suite import ROW, look
+from pytest_evals import cases
+
+@cases(ROW, id="id", prompt="What?", tools=[look], generation={"tool_choice": "none"})
+def test_not_offered(case): ...
+
+@cases(ROW, id="id", prompt="What?", images="item.photo")
+def test_not_asked(case): ...
+
+@cases(ROW, id="id", prompt="What?", images="item.photo")
+def test_shown(completion): ...
+"""
+
+
+def test_what_a_model_cannot_have_is_found_before_it_is_loaded_and_counted_where_it_can(evals: Evals) -> None:
+    folder = evals.pytester.path / "model"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"none")
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "is_encoder_decoder": False}))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ messages }}"}))
+    (evals.pytester.path / "red.png").write_bytes(png(300, 200))
+    evals.write(ABILITIES.replace("LONG", "far away " * 400), test_offered__py=OFFERED, test_shown__py=SHOWN)
+    done = evals.run(model="./model")
+    assert done.ret == 2
+    printed = " ".join(done.stdout.str().split())
+    for name in ("test_loop", "test_offered"):
+        assert re.search(rf"{name}: row 1 of inline: tools: ./model has a chat template that shows no tools", printed)
+    assert "test_shown: row 1 of inline: image: ./model reads texts only; give it texts" in printed
+    assert "test_not_" not in printed
+    # The same suite, of a model that can have all of it.
+    (folder / "chat_template.jinja").write_text("{{ messages }}{{ tools }}")
+    (folder / "tokenizer_config.json").write_text("{}")
+    (folder / "config.json").write_text(
+        json.dumps({"model_type": "gemma3", "mm_tokens_per_image": 5000, "vision_config": {}})
+    )
+    printed = " ".join(evals.run("--evals-plan", model="./model").stdout.str().split())
+    tokens = re.search(r"about ([\d,]+) prompt tokens \(longest ([\d,]+)\)", printed)
+    assert tokens is not None
+    longest = int(tokens[2].replace(",", ""))
+    assert longest == 5002
+    assert 5002 + 900 < int(tokens[1].replace(",", "")) < 5002 + 1100
+    printed = " ".join(evals.run("--evals-plan").stdout.str().split())
+    assert "new tokens, without 1 image" in printed

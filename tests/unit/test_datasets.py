@@ -8,6 +8,7 @@ import gzip
 import json
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -245,7 +246,13 @@ def test_what_pandas_wrote_for_a_missing_value_is_null_in_every_format(tmp_path:
 
 
 @pytest.mark.parametrize(
-    "missing", [float("nan"), pandas.NA, pandas.NaT, numpy.float64("nan"), numpy.float64("nan").astype(object)]
+    "missing",
+    [
+        *(float("nan"), pandas.NA, pandas.NaT, numpy.float64("nan"), numpy.float64("nan").astype(object)),
+        *(numpy.float32("nan"), numpy.float16("nan"), numpy.longdouble("nan")),
+        *(numpy.datetime64("NaT"), numpy.timedelta64("NaT"), Decimal("NaN"), Decimal("sNaN")),
+    ],
+    ids=repr,
 )
 def test_every_missing_value_of_an_object_is_null_also_deep_inside(missing: object, tmp_path: Path) -> None:
     rows = [{"a": missing, "b": [1, missing], "c": {"d": (missing,)}, "e": "x"}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from pytest_evals.completion import Failure
 from pytest_evals.engines.protocol import EngineInfo, Request, Result
 from pytest_evals.engines.replica import Replica, ReplicaState, merged_usage
-from pytest_evals.engines.replica_set import AHEAD, ReplicaSet, replicas_of, weights_of
+from pytest_evals.engines.replica_set import AHEAD, ReplicaRegistry, ReplicaSet, replicas_of, weights_of
 from pytest_evals.engines.spec import parse_spec
 from pytest_evals.generation import GenerationParams
 from tests.unit.building import model_folder
@@ -71,6 +72,25 @@ def test_several_replicas_get_two_batches_each_and_the_longest_first() -> None:
     assert all_sent(replica_set) == [["q20", "q18", "q16", "q14"], ["q19", "q17", "q15", "q13"]]
     replica_set.feed()
     assert all_sent(replica_set) == [[], []]
+
+
+def test_requests_to_one_adapter_stand_together() -> None:
+    replica_set = replica_set_of(2)
+    models = {"a": "smollm2?adapter=/a", "b": "smollm2?adapter=/b"}
+    replica_set.adapters = {model: f"/{name}" for name, model in models.items()}
+    lengths = {"a1": 10, "b1": 40, "a2": 30, "b2": 20}
+    replica_set.add(
+        [dataclasses.replace(ask(key, tokens=tokens), model=models[key[0]]) for key, tokens in lengths.items()]
+    )
+    assert [request.id for request in replica_set.pending()] == ["a2", "a1", "b1", "b2"]
+
+
+def test_adapters_of_one_base_are_models_of_one_replica_set(tmp_path: Path) -> None:
+    registry = ReplicaRegistry(tmp_path, "cpu")
+    models = {"org/base": None, "org/base?adapter=org/one": "org/one", "hf:org/base?adapter=org/two@v1": "org/two@v1"}
+    assert len({id(registry.replica_set(model)) for model in models}) == 1
+    assert {model: registry.adapter(model) for model in models} == models
+    assert registry.adapter("org/never-named") is None
 
 
 def test_a_long_prompt_counts_like_a_long_answer() -> None:
@@ -289,6 +309,9 @@ def saved_tensor(folder: Path, numbers: int) -> Path:
         ("org/base", "org/base?template=none"),
         ("org/base?template=a.jinja", "org/base?template=none"),
         ("org/base", "hf:org/base"),
+        ("org/base", "org/base?adapter=org/one@v1"),
+        ("org/base?adapter=org/one", "org/base?adapter=org/two"),
+        ("org/base@v1", "org/base?revision=v1"),
         ("org/base@v1?dtype=bf16&template=none", "org/base@v1?dtype=bf16"),
         ("org/base?batch=4&dtype=bf16", "org/base?dtype=bf16&batch=4"),
     ],
@@ -307,6 +330,10 @@ def test_specifications_that_differ_in_how_prompts_are_written_share_their_weigh
         "org/base?batch=4",
         "org/base?loop=generate",
         "org/base?replicas=2",
+        "org/base?quantize=bnb4",
+        "org/base?tokenizer=org/other",
+        "org/base?subfolder=x",
+        "org/base?remote_code=true",
     ],
 )
 def test_everything_else_makes_other_weights(other: str) -> None:

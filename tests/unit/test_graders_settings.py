@@ -103,3 +103,36 @@ def test_the_field_of_a_result_may_have_any_name(of: str) -> None:
 def test_what_names_no_field_of_a_result_is_refused(of: str) -> None:
     with pytest.raises(SuiteError, match="of is the name of a task"):
         graders.contains("x", of=of)
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        *("completion", "completion.reasoning", "completion.raw", "completion.tool_calls", "completion.finish_reason"),
+        *("completion.tool_calls.0", "completion.tool_calls[-1].name", "completion.tool_calls.0.arguments.city.name"),
+        *(
+            'completion.tool_calls.0.arguments["a b"]',
+            "completion.samples.1.text",
+            "completion.samples.0.tool_calls.0.id",
+        ),
+    ],
+)
+def test_a_part_of_a_completion_may_be_graded(of: str) -> None:
+    assert graders.contains("x", of=of) is not None
+
+
+@pytest.mark.parametrize(
+    ("of", "message"),
+    [
+        ("completion.tol_calls.0.name", "did you mean 'tool_calls'"),
+        ("completion.tool_calls.name", "is a list: the first of it is completion.tool_calls.0"),
+        ("completion.tool_calls.0.argument.city", "a call has name, arguments, id.*did you mean 'arguments'"),
+        ("completion.tool_calls.0.name.first", "the name of a call is a text"),
+        ("completion.reasoning.text", "'reasoning' of a completion has no fields"),
+        ("completion.samples.text", "is a list"),
+        ("completion.samples.0.tool_calls.0.args", "a call has name, arguments, id"),
+    ],
+)
+def test_what_no_completion_has_is_refused_where_it_is_written(of: str, message: str) -> None:
+    with pytest.raises(SuiteError, match=message):
+        graders.contains("x", of=of)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from pytest_evals.completion import Likelihood
+from pytest_evals.completion import Completion, Likelihood, ToolCall
 from pytest_evals.errors import ModelCallError, SuiteError, TemplateError
 from pytest_evals.graders.judges import Preflight, judge
 from pytest_evals.graders.judges.scale import exclusive
@@ -335,6 +335,21 @@ def test_an_own_template_sees_everything_and_its_reply_is_checked(grading: Makin
         assert text in shown
     assert handle.parameters[0]["json_schema"]["required"] == ["good", "score", "because"]
     assert "completion" in graded.function.__signature__.parameters
+
+
+def test_a_call_that_the_model_did_not_make_is_an_empty_text_to_a_judge(grading: Making) -> None:
+    calls = "completion.tool_calls"
+    template = (
+        f"<{{{{ {calls}.0.arguments.city }}}}> <{{{{ {calls}[0].arguments.days }}}}> <{{{{ {calls}.1.name }}}}> "
+        f"<{{{{ {calls}[1].arguments.a.b }}}}> {{% if {calls}.2.arguments.x %}}yes{{% else %}}no{{% endif %}} {{{{ {calls} | length }}}}"
+    )
+    graded = grading(lambda: judge(template, response=Review, score="good"))
+    handle = Handle(['{"good": true, "score": 4, "because": "right"}'], able=["json_schema"])
+    graded(handle, completion=Completion("x", tool_calls=(ToolCall("f", {"city": "Rome"}),)))
+    assert "<Rome> <> <> <> no 1" in seen(handle)
+    wrong = grading(lambda: judge(f"{{{{ {calls}.0.argument.city }}}}", response=Review, score="good"))
+    with pytest.raises(TemplateError, match="unknown field 'argument'"):
+        wrong(Handle([]), completion=Completion("x", tool_calls=(ToolCall("f", {"city": "Rome"}),)))
 
 
 def test_fields_and_functions_make_grades_of_a_response(grading: Making) -> None:

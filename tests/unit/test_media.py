@@ -182,6 +182,12 @@ def test_each_mode_becomes_rgb(mode: str) -> None:
     assert (found.mode, found.size) == ("RGB", (9, 6))
 
 
+def test_grey_of_16_bits_is_brought_to_8() -> None:
+    for value, expected in ((0, 0), (257 * 100, 100), (40_000, 155), (65_535, 255)):
+        content = encoded(PIL.Image.new("I;16", (3, 2), value), "PNG")
+        assert decoded(content, "it").getpixel((1, 1)) == (expected,) * 3
+
+
 def test_a_photograph_is_upright() -> None:
     exif = PIL.Image.Exif()
     exif[0x0112] = 6

@@ -33,6 +33,12 @@ SLOW = [
     ("python_tests", "\\u202f"),
     ("python_tests", "x\\n\\n"),
     ("exact_match", "\\ufdfa"),
+    ("format uri-template", "{"),
+    ("format uri-template", "{...}"),
+    ("format uri-template", "{ .. !"),
+    ("thoughts, quoted", "\\ufdfa"),
+    ("verdict on this answer", "\\ufdfa"),
+    ("template, text", "item.a"),
 ]
 
 

@@ -78,6 +78,9 @@ HARMONY = "<|channel|>analysis<|message|>Lyon? No.<|end|><|start|>assistant<|cha
         ("Hmm.\n[/THINK]\nParis", "Paris", "Hmm."),
         ('It is "Paris"</think>\n\n"Paris"', '"Paris"', 'It is "Paris"'),
         ('<think>It is "Paris"</think>"Paris"', '"Paris"', 'It is "Paris"'),
+        ("hm </think>4", "4", "hm"),
+        ("so Paris </think>Paris it is", "Paris it is", "so Paris"),
+        ("\ufeff<think>a</think>4", "4", "a"),
     ],
 )
 def test_thoughts_are_taken_from_where_a_reply_begins(reply: str, text: str, reasoning: str | None) -> None:

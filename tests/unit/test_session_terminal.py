@@ -72,6 +72,18 @@ def test_notes_are_told_at_once_and_once(clock: Clock, pool: EnginePool, replica
     assert screen.told == ["~", "evals: smollm2: starting the engine", "~", "evals: smollm2: loaded in 1.0 s"]
 
 
+def test_how_far_loading_is_stands_in_the_status(clock: Clock, pool: EnginePool, replica: Replica) -> None:
+    replica.working_since, replica.state, replica.progress = None, "starting", "loading weights, 1.2 of 4.5 GB"
+    screen = Shown(live=True)
+    progress = ProgressLine(pool, screen)
+    clock.now += LIVE_SECONDS
+    progress.tick()
+    replica.state = "ready"
+    clock.now += LIVE_SECONDS
+    progress.tick()
+    assert screen.told == ["~evals: smollm2: loading weights, 1.2 of 4.5 GB"]
+
+
 def test_on_a_terminal_one_status_is_kept_up_to_date(clock: Clock, pool: EnginePool, replica: Replica) -> None:
     screen = Shown(live=True)
     progress = ProgressLine(pool, screen)

@@ -53,11 +53,18 @@ def test_a_locator_reaches_into_objects_and_lists(locator: str, value: object) -
 
 
 @pytest.mark.parametrize(
-    "text", ["item", "items.n", "the item.n", "item .n", "items", "Item 3: a", "an item[0]", "", "{n}", "1.5", "case.x"]
+    "text", ["item", "items.lost", "the item.n", "items", "Item 3: a", "an item[0]", "", "a {n}", "1.5", "case.x"]
 )
 def test_other_text_is_left_alone(text: str) -> None:
     assert not is_dynamic(text)
     assert render(text, SCOPE) == text
+
+
+@pytest.mark.parametrize("text", ["{n}", "${n}", "item->n", "item .n", "items.n", "<item.n>"])
+def test_a_field_named_in_the_way_of_another_language_is_refused_where_the_row_has_it(text: str) -> None:
+    assert "is text, and the row has the field 'n'" in refusal(text)
+    other = text.replace("n", "lost") if "item" not in text else text.removesuffix("n").removesuffix("n>") + "lost"
+    assert render(other, SCOPE) == other
 
 
 @pytest.mark.parametrize("text", ["item.n", "{{item.n}}", "a {{ item.n }}", "{% if 1 %}{% endif %}", "{# note #}"])

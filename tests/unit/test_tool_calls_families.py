@@ -262,12 +262,43 @@ def test_kimi() -> None:
             "I will help.",
         ),
         ("<tool_call>get_current_time\n</tool_call>", "hermes", [("get_current_time", {})], ""),
+        (
+            "<function_calls>\nget_weather(city='Rome')\nsearch(query='a\\nb(')\n</function_calls>",
+            "olmo",
+            [("get_weather", {"city": "Rome"}), ("search", {"query": "a\nb("})],
+            "",
+        ),
+        (
+            '<minimax:tool_call>\n<invoke name="get_weather">\n<parameter name="city">Rome</parameter>\n</invoke>\n</minimax:tool_call>',
+            "minimax",
+            [("get_weather", {"city": "Rome"})],
+            "",
+        ),
     ],
 )
 def test_other_families(text: str, form: str, calls: list[tuple[str, Any]], left: str) -> None:
     reply = read(text, form)
     assert (made(reply), reply.text, reply.errors) == (calls, left, ())
-    assert made(read(text, ANY)) == calls
+    unknown = read(text, ANY)
+    assert (made(unknown), unknown.text) == (calls, left)
+
+
+@pytest.mark.parametrize(
+    ("text", "calls"),
+    [
+        ('```tool_code\nget_weather(city="Rome")\n```', [("get_weather", {"city": "Rome"})]),
+        (
+            '```tool_code\nprint(get_weather(city="Rome"))\nsearch("x")\n```',
+            [("get_weather", {"city": "Rome"}), ("search", {"query": "x"})],
+        ),
+        ('```python\nx = get_weather(city="Rome")\nprint(x)\n```', []),
+        ("```python\nprint(sorted([1]))\n```", []),
+    ],
+)
+def test_a_block_of_code_that_only_calls_tools_is_calls(text: str, calls: list[tuple[str, Any]]) -> None:
+    for form in (BARE, ANY):
+        reply = read(text, form)
+        assert (made(reply), reply.text, reply.errors) == (calls, "" if calls else text, ())
 
 
 @pytest.mark.parametrize(

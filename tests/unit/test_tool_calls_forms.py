@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import jsonschema
 import pytest
 
 from pytest_evals.completion import ToolCall
 from pytest_evals.tool_calls.forms import ANY, BARE, HARMONY, form_of
 from pytest_evals.tool_calls.numbering import calls_in, numbered
 from pytest_evals.tool_calls.reading import ParsedCalls
+from pytest_evals.tool_calls.required import required_call
+from pytest_evals.tools import tool_schemas
 from tests.unit.tool_calls import made, read
 
 HERMES_CASES: list[tuple[str, list[tuple[str, Any]], str]] = [
@@ -421,3 +424,32 @@ def test_a_call_without_an_id_gets_one_that_no_other_call_of_the_conversation_ha
     ids = [call.id for call in numbered([ToolCall("f"), ToolCall("g", {}, "own"), ToolCall("f")], calls_in(messages))]
     assert ids == ["call00002", "own", "call00004"]
     assert all(len(each or "") == 9 for each in (ids[0], ids[2]))
+
+
+def test_a_required_call_has_the_definitions_of_all_tools_at_its_root() -> None:
+    point = {
+        "type": "object",
+        "properties": {"x": {"type": "integer"}, "next": {"$ref": "#/$defs/P"}},
+        "required": ["x"],
+    }
+    parameters = {
+        "type": "object",
+        "properties": {"p": {"$ref": "#/$defs/P"}},
+        "required": ["p"],
+        "$defs": {"P": point},
+    }
+    older = {
+        "type": "object",
+        "properties": {"p": {"$ref": "#/definitions/P"}},
+        "definitions": {"P": {"type": "string"}},
+    }
+    schemas = tool_schemas([{"name": "f", "parameters": parameters}, {"name": "g", "parameters": older}])
+    for offered in (schemas, schemas[:1]):
+        call = required_call("hermes", offered)
+        assert call is not None
+        validate = jsonschema.Draft202012Validator(call.schema)
+        assert validate.is_valid({"name": "f", "arguments": {"p": {"x": 1, "next": {"x": 2}}}})
+        assert not validate.is_valid({"name": "f", "arguments": {"p": {"x": 1, "next": {"x": "2"}}}})
+        assert not validate.is_valid({"name": "h", "arguments": {}})
+        assert validate.is_valid({"name": "g", "arguments": {"p": "x"}}) is (len(offered) == 2)
+        assert not validate.is_valid({"name": "g", "arguments": {"p": {"x": 1}}})

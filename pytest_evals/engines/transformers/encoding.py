@@ -254,7 +254,7 @@ class RequestEncoder:
                 attach_media(rows, prompt, len(self._encode(tokenizer, request)), self._check_room)
             return rows
         except UnsupportedError as error:
-            return Failure("unsupported", str(error))
+            return Failure("unsupported", str(error), error.parameter)
         except ModelError as error:
             return Failure("model", str(error))
         except Exception as error:  # noqa: BLE001 - templates are programs: what they do with odd content is theirs

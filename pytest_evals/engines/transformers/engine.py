@@ -22,6 +22,7 @@ from pytest_evals.engines.protocol import (
 )
 from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.engines.transformers import tensor_parallel
+from pytest_evals.engines.transformers.adapters import AdapterTurns
 from pytest_evals.engines.transformers.backends.protocol import AnySequence, Backend
 from pytest_evals.engines.transformers.chat_templates import ends_note
 from pytest_evals.engines.transformers.cpu.tuning import set_threads
@@ -29,9 +30,10 @@ from pytest_evals.engines.transformers.encoding import RequestEncoder
 from pytest_evals.engines.transformers.loading import LoadedModel, end_tokens, load_model
 from pytest_evals.engines.transformers.model_sampling import own_sampling
 from pytest_evals.engines.transformers.replies import GeneratedReply
-from pytest_evals.engines.transformers.selection import Backends, select_backend
+from pytest_evals.engines.transformers.selection import Backends
 from pytest_evals.engines.transformers.sequence import ScoringSequence, TokenSequence
 from pytest_evals.engines.transformers.usage import UsageMeter
+from pytest_evals.errors import ModelError
 from pytest_evals.generation import params_by_use
 from pytest_evals.hashing import content_hash
 from pytest_evals.media.parts import media_of
@@ -46,21 +48,36 @@ _PARAMS = params_by_use("no", "device", "host")
 class TransformersEngine:
     """A language model of transformers, generating in batches."""
 
-    def __init__(self, loaded: LoadedModel, backends: Backends, seconds: float = 0.0) -> None:
-        sampling = own_sampling(loaded.model.generation_config).to_dict()
-        own = {"generation_config": sampling} if sampling else {}
-        identity = {**loaded.identity, "version": VERSION, "loop": backends.name, **own}
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        backends: Backends,
+        seconds: float = 0.0,
+        turns: AdapterTurns | None = None,
+        adapter: str | None = None,
+    ) -> None:
         self.model, self.tokenizer = loaded.model, loaded.tokenizer
         self.info = EngineInfo(
             loaded.device,
             loaded.dtype,
             getattr(loaded.model.config.get_text_config(decoder=True), "max_position_embeddings", None),
-            identity,
-            notes=(*backends.notes, *_ends_notes(loaded)),
+            _identity(loaded, backends),
+            notes=(*backends.notes, *_code_notes(loaded), *_ends_notes(loaded)),
             rows=backends.budget.rows,
             seconds=seconds,
         )
         self.capabilities = Capabilities(True, _PARAMS, loaded.processor.kinds, loaded.processor.problem)
+        self._answers: dict[str, PendingRequest] = {}
+        self._ranks = loaded.ranks
+        self._turns = turns
+        self._adapter = adapter
+        self._waiting: dict[str | None, list[Request]] = {}
+        """Requests to other adapters than the one that is in."""
+        self._use(loaded if turns is None else turns.loaded, backends)
+
+    def _use(self, loaded: LoadedModel, backends: Backends) -> None:
+        """Answer with these weights from now on."""
+        self._identity = _identity(loaded, backends)
         self._intake = RequestEncoder(
             loaded, self.info, self.capabilities, None if backends.media is None else backends.media.encoder
         )
@@ -69,8 +86,6 @@ class TransformersEngine:
         # Requests that want to be alone are computed when nothing else is left to do.
         self._order = [self._loops[0], *([backends.media] if backends.media is not None else []), *self._loops[1:]]
         self._meter: UsageMeter = backends.meter
-        self._answers: dict[str, PendingRequest] = {}
-        self._ranks = loaded.ranks
 
     def generate(self, requests: Inbox) -> Iterator[Event]:
         """See `Engine.generate`."""
@@ -78,10 +93,11 @@ class TransformersEngine:
         if self._ranks > 1 and not isinstance(requests, tensor_parallel.SharedInbox):
             requests = tensor_parallel.SharedInbox(requests)
         while True:
-            arrived = requests.take(wait=not any(self._order))
-            if not arrived and not any(self._order):
+            arrived = requests.take(wait=not self._busy)
+            if not arrived and not self._busy:
                 return
             yield from self._accept(arrived)
+            yield from self._turn()
             if self._media is not None:
                 yield from self._collect(self._media.feed())
             for loop in self._order:
@@ -107,15 +123,45 @@ class TransformersEngine:
     def close(self) -> None:
         """Nothing to do: the end of the process frees the device."""
 
-    def _accept(self, arrived: list[Request]) -> Iterator[Result]:
+    @property
+    def _busy(self) -> bool:
+        return bool(self._waiting) or any(self._order)
+
+    def _turn(self) -> Iterator[Event]:
+        """Where nothing else is left to do, put in the adapter that has waited longest, and take its requests."""
+        if not self._waiting or any(self._order):
+            return
+        adapter = next(iter(self._waiting))
+        requests = self._waiting.pop(adapter)
+        if self._turns is None:
+            why = "this engine has no adapters"
+            yield from (Result(request.id, error=Failure("engine", why)) for request in requests)
+            return
+        known = set(self.info.notes)
+        try:
+            backends = self._turns.turn_to(adapter)
+        except ModelError as error:
+            adapter, backends = None, self._turns.current
+            failure = Failure("engine", str(error), unloadable=True)
+            yield from (Result(request.id, error=failure) for request in requests)
+            requests = []
+        self._adapter = adapter
+        self._use(self._turns.loaded, backends)
+        yield from (Noted(note) for note in backends.notes if note not in known)
+        yield from self._accept(requests)
+
+    def _accept(self, arrived: Sequence[Request]) -> Iterator[Result]:
         """Hand rows of new requests to their loops; those that cannot be answered are answered with why."""
         rows: dict[bool, list[AnySequence]] = {False: [], True: []}
         for request in arrived:
+            if request.adapter != self._adapter:
+                self._waiting.setdefault(request.adapter, []).append(request)
+                continue
             accepted = self._intake.accept(request)
             if isinstance(accepted, Failure):
                 yield Result(request.id, error=accepted)
                 continue
-            self._answers[request.id] = PendingRequest(request, accepted, time.perf_counter(), self.info.identity)
+            self._answers[request.id] = PendingRequest(request, accepted, time.perf_counter(), self._identity)
             if self._media is not None and media_of(request.messages):
                 self._media.add(accepted)
             else:
@@ -151,10 +197,15 @@ def open_rank(spec: ModelSpec, options: dict[str, Any], report: Callable[[str], 
     loaded = load_model(spec, options, report)
     if loaded.device == "cpu":
         set_threads(options.get("replicas", 1) * loaded.ranks)
-    backends = select_backend(loaded, spec, options)
+    turns, adapter = AdapterTurns(loaded, spec, options), options.get("adapter")
+    try:
+        backends = turns.turn_to(adapter)
+    except ModelError:
+        # Others may be asked too; its own requests will say why.
+        adapter, backends = None, turns.current
     seconds = time.perf_counter() - started
     report(f"loaded in {seconds:.1f} s")
-    return TransformersEngine(loaded, backends, seconds)
+    return TransformersEngine(loaded, backends, seconds, turns, adapter)
 
 
 # -- Rows -> the result of the request that they belong to.
@@ -225,6 +276,16 @@ class PendingRequest:
 def _tokens_read(row: AnySequence, tokens: Sequence[int]) -> Sequence[int]:
     """Return the tokens of a row as the model's tokenizer has them: ids that stand for media follow from the order of requests."""
     return tokens if row.media is None else row.media.prompt.ids
+
+
+def _identity(loaded: LoadedModel, backends: Backends) -> dict[str, Any]:
+    sampling = own_sampling(loaded.model.generation_config).to_dict()
+    own = {"generation_config": sampling} if sampling else {}
+    return {**loaded.identity, "version": VERSION, "loop": backends.name, **own}
+
+
+def _code_notes(loaded: LoadedModel) -> list[str]:
+    return ["code of the model's repository ran (?remote_code=true)"] if loaded.identity.get("remote_code") else []
 
 
 def _ends_notes(loaded: LoadedModel) -> list[str]:

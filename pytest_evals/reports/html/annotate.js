@@ -66,9 +66,11 @@ document.addEventListener("visibilitychange", async () => {
 
 function layoutOf(part) {
   if (part.children) return h("div", { class: part.direction === "column" ? "column" : "row" }, part.children.map(layoutOf));
-  if (part.messages) return h("div", {}, part.label && h("h2", {}, part.label), part.messages.map(({ role, content }) => h("div", { class: "part message" }, h("h2", {}, role), contentBlocks(content))));
-  return h("div", { class: "part" }, part.label && h("h2", {}, part.label), part.reasoning && h("details", {}, h("summary", {}, "Reasoning"), textBlock(part.reasoning)), textBlock(part.text));
+  if (part.messages) return h("div", {}, part.label && h("h2", {}, part.label), part.messages.map(({ role, content, reasoning }) => h("div", { class: "part message" }, h("h2", {}, role), thoughtsBlock(reasoning), contentBlocks(content))));
+  return h("div", { class: "part" }, part.label && h("h2", {}, part.label), thoughtsBlock(part.reasoning), textBlock(part.text));
 }
+
+const thoughtsBlock = (reasoning) => reasoning && h("details", {}, h("summary", {}, "Reasoning"), textBlock(reasoning));
 
 function show() {
   const item = data.cases[position];

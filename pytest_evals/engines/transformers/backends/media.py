@@ -132,6 +132,10 @@ class PackedMedia:
         self._loop.add([row])
         return True
 
+    def remove(self) -> None:
+        """Leave the model as it was."""
+        self._embeddings.remove()
+
     def release(self, media: RowMedia) -> None:
         """Take note that a row has been answered."""
         if media.block is not None:
@@ -164,6 +168,11 @@ class MediaBackend(GenerateBackend):
 
     def __bool__(self) -> bool:
         return bool(self._packable) or super().__bool__()
+
+    def remove(self) -> None:
+        """Leave the model as it was."""
+        if self._packed is not None:
+            self._packed.remove()
 
     def add(self, rows: Sequence[AnySequence]) -> None:
         """See `Backend.add`."""

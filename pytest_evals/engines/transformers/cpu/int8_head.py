@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from pytest_evals.engines.transformers.cpu.linear import is_plain
 from pytest_evals.engines.transformers.cpu.tuning import least_seconds
 from pytest_evals.engines.transformers.sequence import TokenSequence
 
@@ -124,7 +125,7 @@ def make_shortlist(model: Any, rows: int, threads: int) -> Int8ArgmaxHead | None
     The model must compute with its own attention.
     """
     head = model.get_output_embeddings()
-    if type(head) is not torch.nn.Linear or head.weight.dtype != torch.float32:
+    if type(head) is not torch.nn.Linear or not is_plain(head.weight):
         return None
     try:
         sample = _sample(model, head)

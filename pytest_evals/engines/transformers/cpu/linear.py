@@ -140,6 +140,11 @@ def _seconds(apply: Callable[..., Tensor], values: Tensor, weights: Sequence[Ten
     return time.perf_counter() - started
 
 
+def is_plain(weight: Tensor) -> bool:
+    """Tell whether a weight is plain numbers, and none of the tensors that keep them quantised under a dtype of floats."""
+    return type(weight.data) is Tensor and weight.dtype == torch.float32
+
+
 # -- Linear layers that read the same input, as query, key and value do: multiplied as one.
 #
 # Which layers these are is seen when a few tokens go through the model: they are called one after another with the same
@@ -229,9 +234,7 @@ def find_joints(model: Any) -> list[FusedLinear]:
     layers = [
         module
         for module in model.modules()
-        if type(module) is torch.nn.Linear
-        and module.weight.numel() >= _LEAST_SIZE
-        and module.weight.dtype == torch.float32
+        if type(module) is torch.nn.Linear and module.weight.numel() >= _LEAST_SIZE and is_plain(module.weight)
     ]
     hooks = [layer.register_forward_pre_hook(note) for layer in layers]
     try:

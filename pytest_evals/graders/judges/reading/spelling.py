@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import re
 import unicodedata
 
 from pytest_evals.text import unicode_form
 
 _LONGEST = 40_000
-_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
+_LONGEST_SPELLING = 6
+"""Characters that one is spelled with; those that stand for whole phrases, as U+FDFA, stay as they are."""
 _INVISIBLE = frozenset({"Cf", "Me"})
 _VARIATIONS = range(0xFE00, 0xFE10)
 # What NFKC leaves alone and people read as the character beside it.
@@ -33,7 +33,10 @@ def normalized(text: str) -> str:
     characters without a width vanish. Fractions and superscripts stay what they are: 4\u00bd is not 41/2.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return text if text.isascii() else _NOT_ASCII.sub(_plain_spelling, unicode_form("NFC", text))
+    if text.isascii():
+        return text
+    text = unicode_form("NFC", text)
+    return text.translate({ord(character): _character(character) for character in set(text) if not character.isascii()})
 
 
 def reply_text(reply: str) -> str:
@@ -46,10 +49,6 @@ def reply_text(reply: str) -> str:
 def folded(text: str) -> str:
     """Return ``text`` normalized and without differences of case, as texts are compared."""
     return normalized(text).casefold()
-
-
-def _plain_spelling(found: re.Match[str]) -> str:
-    return _character(found.group())
 
 
 @functools.lru_cache(maxsize=4096)
@@ -65,4 +64,5 @@ def _character(character: str) -> str:
         return "\n"
     if category == "Zs":
         return " "
-    return _LIKE.get(character) or unicodedata.normalize("NFKC", character)
+    plain = _LIKE.get(character) or unicodedata.normalize("NFKC", character)
+    return plain if len(plain) <= _LONGEST_SPELLING else character
