@@ -163,6 +163,8 @@ def _expression(node: Any, row: str) -> str:  # noqa: C901, PLR0911, PLR0912 - a
         return f"-{of(node.node)}"
     if kind == "Test" and node.name == "none":
         return f"{of(node.node)} is None"
+    if kind == "Not" and type(node.node).__name__ == "Test" and node.node.name == "none":
+        return f"{of(node.node.node)} is not None"
     if kind == "Not":
         return f"not {of(node.node)}"
     if kind == "Concat":

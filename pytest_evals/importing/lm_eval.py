@@ -12,7 +12,7 @@ from typing import Any
 from pytest_evals.importing.configuration import PythonName, as_list, as_mapping, read_mapping, read_rows
 from pytest_evals.importing.jinja import as_python, is_field, with_item
 from pytest_evals.importing.lm_eval_metrics import generation_graders, likelihood_graders, metrics_of
-from pytest_evals.importing.python_source import WIDTH, Call, Code, identifier, source, text_literal
+from pytest_evals.importing.python_source import WIDTH, Call, Code, identifier, kept, source, text_literal
 from pytest_evals.importing.suite import ImportedEval, ImportFileError, Suite
 
 _KNOWN = frozenset(
@@ -249,7 +249,9 @@ def _data(
         suite.function("gold", _GOLD, graded=False)
     if derived:
         fields = "".join(_field(name, code) for name, code in derived.items())
-        body += f"    return [\n        {{\n            **row,{fields}\n        }}\n        for row in data\n    ]"
+        body += kept(
+            f"    return [\n        {{\n            **row,{fields}\n        }}\n        for row in data\n    ]"
+        )
     return Code(suite.function(wanted, f"def NAME():\n{body}", graded=False))
 
 

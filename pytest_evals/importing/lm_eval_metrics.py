@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_evals.importing.configuration import PythonName, as_list, as_mapping
 from pytest_evals.importing.jinja import as_python, with_item
-from pytest_evals.importing.python_source import Call, source, text_literal
+from pytest_evals.importing.python_source import Call, kept, source, text_literal
 from pytest_evals.importing.suite import Suite
 
 _DEFAULTS = {
@@ -35,7 +35,7 @@ _GREEDY = '''
 @grader
 async def NAME(case, model):
     """Greedy decoding would write the right answer."""
-    likelihood = await model.score(TARGET)
+SCORED
     return likelihood.greedy
 '''
 _EXTRACTED = '''
@@ -134,7 +134,7 @@ def _exact_of(
     lines = ["    answer = completion.text"]
     lines += [f"    answer = {_step(suite, wanted, step)}" for step in changes]
     is_text = python is not None and python.endswith((".strip()", ".lower()", ".upper()"))
-    lines.append(f"    target = {python if is_text else f'str({python})'}")
+    lines.append(kept(f"    target = {python if is_text else f'str({python})'}"))
     lines += _ignored(suite, metric)
     body = "\n".join([*lines, "    return answer == target"])
     code = f'@grader\ndef NAME(case, completion):\n    """What the filter finds is the right answer."""\n{body}'
@@ -199,7 +199,9 @@ def likelihood_graders(
             suite.note("perplexity: it is that of a token here, and that of a whole answer there")
             names.append(suite.grader(name, Call("graders.perplexity", (text,))))
         elif name == "acc" and (python := as_python(delimiter + target, "case")) is not None:
-            names.append(suite.function(name, _GREEDY, parts={"TARGET": python}))
+            names.append(
+                suite.function(name, _GREEDY, parts={"SCORED": kept(f"    likelihood = await model.score({python})")})
+            )
         else:
             suite.note(f"the metric {name}; write it as a @grader")
     return names

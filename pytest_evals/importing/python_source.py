@@ -71,6 +71,12 @@ def source(value: Any, *, indent: int = 0, before: int = 0, after: int = 0) -> s
     return "\n".join([opening, *lines, f"{' ' * indent}{closing}"])
 
 
+def kept(statement: str) -> str:
+    """Return a statement as it is, with a mark that keeps formatters from breaking it where a line of it is too long."""
+    too_long = any(len(line) > WIDTH for line in statement.split("\n"))
+    return f"{statement}  # fmt: skip" if too_long else statement
+
+
 def assignment(name: str, value: Any) -> str:
     """Return ``name = value``."""
     return f"{name} = {source(value, before=len(name) + 3)}"

@@ -33,6 +33,16 @@ doc_to_text: "Capital of {{country}}?"
 doc_to_target: capital
 filter_list: [{name: word, filter: [{function: regex, regex_pattern: "([A-Z][a-z]+)"}, {function: take_first}]}]
 """
+QUIZ = """
+task: quiz
+dataset_path: json
+dataset_kwargs: {data_files: quiz_data.jsonl}
+output_type: multiple_choice
+num_fewshot: 1
+doc_to_text: "Capital of {{country}}?"
+doc_to_choice: "{{choices.text}}"
+doc_to_target: "{{choices.label.index(key)}}"
+"""
 EVAL = {
     "name": "tickets",
     "testing_criteria": [
@@ -42,6 +52,10 @@ EVAL = {
     ],
 }  # fmt: skip
 MODEL = """
+def score(messages, text):
+    assert messages[-1]["content"].count("Capital of") == 2 and messages[-1]["content"].count("? Lima") <= 1
+    return -1.0 if text == (" Rome" if messages[-1]["content"].endswith("Italy?") else " Lima") else -9.0
+
 def answer(messages):
     text = messages[-1]["content"]
     if "Reply with JSON" in text:
@@ -62,6 +76,10 @@ def test_imported_suites_are_collected_planned_and_run(
     (given / "towns_samples.jsonl").write_text('{"input": "Capital of Peru?", "ideal": "Lima"}\n')
     (given / "places.yaml").write_text(TASK)
     (given / "places_data.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    choices = {"text": ["Rome", "Lima"], "label": ["A", "B"]}
+    quiz = [{"country": "Peru", "choices": choices, "key": "B"}, {"country": "Italy", "choices": choices, "key": "A"}]
+    (given / "quiz.yaml").write_text(QUIZ)
+    (given / "quiz_data.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in quiz))
     (given / "tickets.json").write_text(json.dumps(EVAL))
     (given / "tickets.jsonl").write_text('{"item": {"input": "My bill", "label": "billing"}}\n')
     output = ["--output", str(evals.pytester.path)]
@@ -69,6 +87,7 @@ def test_imported_suites_are_collected_planned_and_run(
         ("promptfoo", "travel.yaml"),
         ("openai", "towns.yaml"),
         ("lm-eval", "places.yaml"),
+        ("lm-eval", "quiz.yaml"),
         ("openai", "tickets.json"),
     ):
         assert cli.main(["import", tool, str(given / name), *output]) == 0
@@ -84,8 +103,8 @@ def test_imported_suites_are_collected_planned_and_run(
     judged = ["--evals-judge", "scripted:script:answer"]
     planned = evals.run("--evals-plan", *judged)
     assert planned.ret == 0, planned.stdout.str()
-    evals.run("--collect-only", "-q").stdout.fnmatch_lines(["6 tests collected*"])
-    evals.run(*judged).assert_outcomes(passed=6)
+    evals.run("--collect-only", "-q").stdout.fnmatch_lines(["8 tests collected*"])
+    evals.run(*judged).assert_outcomes(passed=8)
     assert evals.grades("exact_match_word").keys() == {
         sample.case_id for sample in evals.artifact.samples if sample.suite == "test_places"
     }

@@ -92,6 +92,7 @@ class FakeDatasets:
         ("{{choices.text}}", "{{choices.label.index(answerKey)}}", ([" red", " blue"], 1)),
         ("{{[a, b]}}", "label", ([" x", " y"], 1)),
         ("{{choices.label}}", "answerKey", ([" A", " B"], "B")),
+        (f"{{{{[{', '.join(['a', 'b'] * 12)}]}}}}", "{{0 + 1}}", ([" x", " y"] * 12, 1)),
         ("{{choices['text']}}", "{{1 if answerKey == 'B' else 0}}", ([" red", " blue"], 1)),
     ],
 )
@@ -101,6 +102,7 @@ def test_rows_get_their_choices_and_the_right_one(
     suite = read(
         tmp_path, f"include: base.yaml\ndoc_to_choice: {json.dumps(choices)}\ndoc_to_target: {json.dumps(target)}\n"
     )
+    check_form(suite)
     monkeypatch.setitem(__import__("sys").modules, "datasets", FakeDatasets)
     scope: dict[str, Any] = {}
     exec(compile(suite.source().split("\n@cases")[0], "suite", "exec", dont_inherit=True), scope)  # noqa: S102 - the suite that this test made
