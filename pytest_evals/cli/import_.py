@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from pytest_evals.cli.common import Subparsers, complain, say, subcommand
@@ -71,5 +72,5 @@ def run(arguments: argparse.Namespace) -> int:
                 *(f"- {note}" for note in suite.notes),
             ]
         )
-    say([*suite.hints, f"look at it: pytest --evals --evals-plan {written[0]}"])
+    say([*suite.hints, f"look at it: pytest --evals --evals-plan {shlex.quote(str(written[0]))}"])
     return 0

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_evals.importing.configuration import PythonName, as_list, as_mapping, read_mapping, read_rows
+from pytest_evals.importing.configuration import PythonName, as_list, as_mapping, read_mapping
 from pytest_evals.importing.jinja import as_python, is_field, with_item
+from pytest_evals.importing.lm_eval_data import add_examples, data_of, split_of, target_of
 from pytest_evals.importing.lm_eval_metrics import generation_graders, likelihood_graders, metrics_of
-from pytest_evals.importing.python_source import WIDTH, Call, Code, identifier, kept, source, text_literal
+from pytest_evals.importing.python_source import Call, identifier, text_literal
 from pytest_evals.importing.suite import ImportedEval, ImportFileError, Suite
 
 _KNOWN = frozenset(
@@ -45,7 +46,6 @@ _KNOWN = frozenset(
 )
 _GENERATION = {"temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "max_gen_toks": "max_new_tokens"}
 _TYPES = ("generate_until", "multiple_choice", "loglikelihood", "loglikelihood_rolling")
-_LOCAL = {"json": (".json", ".jsonl"), "csv": (".csv", ".tsv"), "parquet": (".parquet",)}
 
 
 def read(path: Path) -> Suite:
@@ -71,14 +71,14 @@ def read(path: Path) -> Suite:
     else:
         derived = {}
         metrics = metrics_of(suite, task, kind)
-        target = _target(suite, task)
+        target = target_of(suite, task)
         if kind == "generate_until":
             _generation(suite, task, options)
             added.asserted, added.scored = generation_graders(suite, task, metrics, target)
         else:
             added.scored = likelihood_graders(suite, kind, metrics, target, task)
-    added.data = _data(suite, path, task, "rows", _split(task), derived)
-    _examples(suite, path, task, options, derived)
+    added.data = data_of(suite, path, task, "rows", split_of(task), derived)
+    add_examples(suite, path, task, options, derived)
     if task.get("tag"):
         options["tags"] = as_list(task["tag"])
     suite.evals.append(added)
@@ -97,10 +97,6 @@ def _with_includes(path: Path, depth: int = 0) -> dict[str, Any]:
     for included in as_list(task.get("include")):
         base |= _with_includes(path.parent / str(included), depth + 1)
     return {**base, **task}
-
-
-def _split(task: Mapping[str, Any]) -> str:
-    return str(task.get("test_split") or task.get("validation_split") or task.get("training_split") or "test")
 
 
 def template_of(suite: Suite, task: Mapping[str, Any], key: str) -> str | None:
@@ -131,18 +127,6 @@ def _prompt(suite: Suite, task: Mapping[str, Any], kind: str) -> dict[str, Any]:
     elif description:
         template = with_item(str(description)) + template
     return {"prompt": suite.text(template, "prompt"), **options}
-
-
-def _target(suite: Suite, task: Mapping[str, Any]) -> str | None:
-    """Return the template of the right answer as it is written: a bare field in braces."""
-    value = task.get("doc_to_target")
-    if isinstance(value, PythonName):
-        suite.note(f"doc_to_target: {value}; have the data function add what it returns as the field doc_to_target")
-        return "{{doc_to_target}}"
-    if value is None:
-        return None
-    text = str(value)
-    return f"{{{{{text}}}}}" if is_field(text) else text
 
 
 def _choose(suite: Suite, added: ImportedEval, task: Mapping[str, Any]) -> dict[str, str]:
@@ -222,118 +206,3 @@ def _generation(suite: Suite, task: Mapping[str, Any], options: dict[str, Any]) 
     if sampled and not parameters.get("temperature"):
         parameters["temperature"] = 1.0
     options["generation"] = {key: value for key, value in parameters.items() if value != []}
-
-
-def _data(
-    suite: Suite, path: Path, task: Mapping[str, Any], wanted: str, split: str, derived: Mapping[str, str]
-) -> str | Code:
-    """Return the data of a split: a file of rows where the task names one here, else a function that loads it."""
-    local = _local_rows(path, task, split)
-    if local is not None and not derived:
-        name = f"{suite.name}.jsonl" if wanted == "rows" else f"{suite.name}_{wanted}.jsonl"
-        suite.rows[name] = local
-        return name
-    if local is not None:
-        name = f"{suite.name}_{wanted}.jsonl"
-        suite.rows[name] = local
-        suite.uses("json")
-        suite.uses("pathlib", "Path")
-        body = (
-            f'    text = Path(__file__).with_name({text_literal(name)}).read_text(encoding="utf-8")\n'
-            '    data = [json.loads(line) for line in text.split("\\n") if line]\n'
-        )
-    else:
-        result = "data = " if derived else "return "
-        body = f"    import datasets\n\n    {result}{_loading(suite, task, split, len(result))}\n"
-    if "lm_gold" in derived:
-        suite.function("gold", _GOLD, graded=False)
-    if derived:
-        fields = "".join(_field(name, code) for name, code in derived.items())
-        body += kept(
-            f"    return [\n        {{\n            **row,{fields}\n        }}\n        for row in data\n    ]"
-        )
-    return Code(suite.function(wanted, f"def NAME():\n{body}", graded=False))
-
-
-def _field(name: str, code: str) -> str:
-    """Return the line of a field in the rows that a data function returns, broken where it is too long for one."""
-    line = f'\n            "{name}": {code},'
-    if len(line) <= WIDTH + 1 or not code.startswith("["):
-        return line
-    inner = code[1:-1]
-    if len(inner) + 16 > WIDTH:
-        inner = inner.replace(" for choice in ", f"\n{' ' * 16}for choice in ")
-    return f'\n            "{name}": [\n{" " * 16}{inner}\n            ],'
-
-
-_GOLD = '''
-def NAME(value):
-    """The index of the right choice, or its text; digits are an index, as in the harness."""
-    return int(value) if str(value).isdigit() else value
-'''
-
-
-def _local_rows(path: Path, task: Mapping[str, Any], split: str) -> list[dict[str, Any]] | None:
-    kwargs = as_mapping(task.get("dataset_kwargs"), "dataset_kwargs")
-    files = kwargs.get("data_files")
-    name = files.get(split) if isinstance(files, Mapping) else files
-    written = as_list(name)
-    if task.get("dataset_path") not in _LOCAL or len(written) != 1 or "://" in str(written[0]):
-        return None
-    place = path.parent / str(written[0])
-    return read_rows(place) if place.is_file() else None
-
-
-def _loading(suite: Suite, task: Mapping[str, Any], split: str, before: int) -> str:
-    names = [task.get("dataset_path"), task.get("dataset_name")]
-    if not isinstance(names[0], str):
-        suite.note(f"dataset_path: {names[0]}; write the data function")
-        names[0] = "dataset_path"
-    arguments = tuple(each for each in names if each is not None)
-    kwargs = dict(as_mapping(task.get("dataset_kwargs"), "dataset_kwargs"))
-    if kwargs.pop("trust_remote_code", None):
-        suite.note("dataset_kwargs: trust_remote_code: datasets has it no longer")
-    call = Call("datasets.load_dataset", arguments, {**kwargs, "split": split})
-    return source(call, indent=4, before=4 + before)
-
-
-def _examples(
-    suite: Suite, path: Path, task: Mapping[str, Any], options: dict[str, Any], derived: Mapping[str, str]
-) -> None:
-    """Add ``fewshot=`` where the task has examples."""
-    count = task.get("num_fewshot")
-    if not count:
-        return
-    config = as_mapping(task.get("fewshot_config"), "fewshot_config")
-    given: dict[str, Any] = {}
-    if isinstance(config.get("samples"), list):
-        given["data"] = config["samples"]
-    else:
-        split = str(
-            task.get("fewshot_split") or task.get("training_split") or task.get("validation_split") or _split(task)
-        )
-        if split != _split(task):
-            given["data"] = _data(suite, path, task, "examples", split, derived)
-    given |= {"k": count, "answer": _answer(suite, task), "style": "text"}
-    if "samples" not in config and config.get("sampler") != "first_n":
-        given["seed"] = 1234
-        suite.note("num_fewshot: the examples are drawn at random, as there, but are not the same rows")
-    for key in sorted(set(config) - {"samples", "sampler"}):
-        suite.note(f"fewshot_config: {key}: {config[key]!s:.80}")
-    for key in ("fewshot_delimiter", "target_delimiter"):
-        if key in task:
-            given[key.removeprefix("fewshot_")] = str(task[key])
-    options["fewshot"] = given
-
-
-def _answer(suite: Suite, task: Mapping[str, Any]) -> str | Code:
-    """Return the template of an example's answer: of a multiple choice, the text of the right one."""
-    if task.get("output_type") == "multiple_choice":
-        choices, gold = task.get("doc_to_choice"), task.get("doc_to_target")
-        given = list(choices.values()) if isinstance(choices, Mapping) else choices
-        texts = repr([str(each) for each in given]) if isinstance(given, list) else "item.lm_choices"
-        if isinstance(gold, int):
-            return f"{{{{{texts}[{gold}] | trim}}}}"
-        return f"{{{{({texts}[item.lm_gold] if item.lm_gold is number else item.lm_gold) | trim}}}}"
-    target = _target(suite, task) or ""
-    return suite.text(with_item(target), "answer")
