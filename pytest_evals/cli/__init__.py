@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import gc
 import importlib
+import keyword
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -29,6 +30,7 @@ COMMANDS = (
     "report",
     "annotate",
     "export",
+    "import",
     "baseline",
     "cache",
     "engines",
@@ -110,5 +112,6 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"pytest-evals {version()}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name in COMMANDS:
-        importlib.import_module(f"pytest_evals.cli.{name}").add_parser(subparsers)
+        module = f"{name}_" if keyword.iskeyword(name) else name
+        importlib.import_module(f"pytest_evals.cli.{module}").add_parser(subparsers)
     return parser

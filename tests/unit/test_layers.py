@@ -36,6 +36,7 @@ LAYERS = [
     ("reports",),
     ("session", "review"),
     ("graders", "testing"),
+    ("importing",),
     ("cli",),
     ("xdist",),
     ("hookspecs", "registration"),
