@@ -1,7 +1,7 @@
-"""Stands in front of the engines: answers requests whose answer is known before they are sent.
+"""Sits in front of the engines and answers requests whose answer is known before they are sent.
 
-A pool asks three times: when a request comes in (a replay answers without any engine), when an engine is about to be sent
-one (now it is known which weights, template and precision would answer it), and when a result comes back.
+A pool asks three times: when a request comes in (a replay answers without any engine), when it is about to send one to an
+engine (by then it is known which weights, template and precision would answer it), and when a result comes back.
 """
 
 from __future__ import annotations

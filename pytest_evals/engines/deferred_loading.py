@@ -1,8 +1,8 @@
-"""Keeps models from being loaded for answers that are known from before.
+"""Avoids loading models for answers that are already known.
 
-Before a model is loaded, `identity` tells what it would be loaded as. If everything that is asked of it is known of such a
-model, it is answered from that; if anything is not, the model is loaded and asked as ever, and what it was loaded as
-decides what is known. The pool's lock guards all of it; finding out takes a thread of its own, since it reads files.
+Before a model is loaded, `identity` tells what it would be loaded as. If the answers to all requests are known of such a
+model, they are given without loading it. If any is not, the model is loaded and asked as usual, and what it was loaded
+as decides what is known. The pool's lock guards all of it. Finding out takes a thread of its own, since it reads files.
 """
 
 from __future__ import annotations

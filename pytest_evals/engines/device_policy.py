@@ -13,12 +13,12 @@ from typing import Literal
 from pytest_evals.engines.replica import ReplicaState
 
 ROOM_FACTOR = 2.0
-"""A model is taken to need so many times its weights: weights laid out for speed, keys and values, the interpreter."""
+"""A model is assumed to need this many times its weights: weights laid out for speed, keys and values, the interpreter."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """What one model is doing. ``busy``: somebody waits for it. ``wanted``: somebody will. ``need``: bytes, if known."""
+    """What one model is doing. ``busy``: a caller waits for it. ``wanted``: a caller will. ``need``: bytes, if known."""
 
     name: str
     state: ReplicaState
@@ -57,7 +57,7 @@ def next_action(standings: Sequence[ModelStatus], turn: str | None, free: int | 
     waiting = [standing for standing in standings if standing.state == "stopped" and not standing.failed]
     following = next((standing for standing in waiting if standing.busy), None)
     if following is None:
-        # What will be wanted is loaded ahead of time only where it pushes nobody out.
+        # What will be wanted is loaded ahead of time only where it pushes no other model out.
         following = next((standing for standing in waiting if standing.wanted), None)
         return Action("load", following.name) if following and not loaded else None
     if not loaded or _fits(following, free):

@@ -28,7 +28,7 @@ _MOST = 512
 
 @dataclass(frozen=True, slots=True)
 class LoadedEmbedder:
-    """A model that is ready. ``embed`` returns a vector for each text; ``is_cut`` tells of a text that is too long."""
+    """A model that is ready. ``embed`` returns a vector for each text; ``is_cut`` tells whether a text is too long."""
 
     embed: Callable[[Sequence[str]], Any]
     is_cut: Callable[[str], bool]

@@ -30,9 +30,9 @@ PROMPT_OPTIONS = ("input", "values", "truncate")
 
 
 def encoder_text(model: str, **prompt: str) -> str:
-    """Return the specification of an encoder that a grader names by ``model``: with the engine, and how requests are read.
+    """Return the specification of the encoder that a grader names by ``model``, with its engine and how requests are read.
 
-    A script may stand in for it. Raises `SuiteError` for what names none.
+    A script may replace it. Raises `SuiteError` for a text that does not name one.
     """
     if not isinstance(model, str) or not model.strip().removeprefix(f"{ENCODER}:"):
         raise SuiteError(f"model must be the name of a model, as 'org/name' or './folder', not {model!r:.80}")

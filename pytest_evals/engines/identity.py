@@ -55,7 +55,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def cached_identity(spec: ModelSpec, options: Mapping[str, Any], path: Sequence[str]) -> EngineInfo | None:
-    """Return what the model would be loaded as, `None` where that is not known. Its device is nobody's yet.
+    """Return what the model would be loaded as, `None` where that is not known. It has no device yet.
 
     Args:
         spec: The model, without options that only say how prompts are written.

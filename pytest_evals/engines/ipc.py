@@ -1,7 +1,7 @@
 """The wire: JSON messages over a private local connection.
 
 A socket file in a folder that only the user can enter (a named pipe on Windows), with a mutual challenge on a random
-key. Messages are JSON, never pickles: whoever gets a connection can send data, and nothing that runs.
+key. Messages are JSON, never pickles: a process that gets a connection can send data, but nothing that runs.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ class EngineOption:
 
     Args:
         described: What the value must be, to follow "NAME must be" in an error.
-        read: From the text to the value, which must be plain data. Raises `ValueError` for a text that is no such value.
+        read: From the text to the value, which must be plain data. Raises `ValueError` for any other text.
         of_prompts: The option only says how prompts are written, or which adapter answers them: models that differ in it share
             one copy of the weights.
         path: What is written as a path is relative to the folder that the specification is relative to.
@@ -116,13 +116,13 @@ class EngineKind:
     The object itself is made in every run that names the engine, so its module should import nothing that takes long.
 
     Args:
-        name: What stands before the colon of a specification.
+        name: What comes before the colon of a specification.
         load: Makes the engine of a specification, in a process of its own. It is given the specification, the options of the
             run (``device``, ``dtype``, ``batch``, ``exact``, ``replica``, ``replicas``) and a function that reports
             progress. Raises `ModelError` for a model that cannot be loaded.
         options: The options of a specification, by name. They are checked at the start, and reach ``load`` as values.
         complete: Returns the name and the options that a name and options stand for, as those of the base where the name is that
-            of an adapter. It is given what ``locate`` is, before it. Raises `ModelError`.
+            of an adapter. It is given what ``locate`` is given, and called before it. Raises `ModelError`.
         locate: Checks the name of a model without loading it, and returns it with its revision. It is given the name, the
             options, the specification as written and the folder that paths are relative to. Raises `ModelError`.
         identity: Tells what a model would be loaded as, so that known answers need no model; `None` where it cannot tell.

@@ -122,7 +122,7 @@ def _remembered(find: Callable[..., Structure]) -> Callable[..., Structure]:
         path = Path(module_path)
         folder = path if path.is_dir() else path.parent
         if folder.name != "models" or not {"site-packages", "dist-packages"} & set(folder.parts):
-            # Few files, or files that somebody works on.
+            # Few files, or files that are being edited.
             return find(module_path, prefix=prefix)
         changed = [folder.stat().st_mtime_ns, (folder.parent / "__init__.py").stat().st_mtime_ns]
         place = Path("imports", f"{content_hash([str(folder), prefix, changed, sys.version_info[:2]], 24)}.json")
@@ -167,7 +167,7 @@ def _idle_decorators(torch: Any) -> Iterator[None]:
     idle.__dict__.update(dict.fromkeys(names, _unchanged))
 
     def imported(name: str) -> Any:
-        """Return what else somebody wants of the compiler: then it is imported."""
+        """Return anything else that is wanted of the compiler, which is then imported."""
         if name.startswith("__"):
             raise AttributeError(name)
         restore()

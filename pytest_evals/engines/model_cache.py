@@ -70,7 +70,7 @@ def _probes_digest(files: Sequence[Path]) -> str:
 
 
 def _kept_digest(kind: str, path: Path, seen: list[list[str | int]], compute: Callable[[], str]) -> str:
-    """Return the digest of what stands at ``path``: computed, or as it was when the files were last ``seen`` so."""
+    """Return the digest of what is at ``path``: computed now, or kept from when the files were last ``seen`` like this."""
     most = sum(int(size) if kind == "content" else min(int(size), 2 * _PROBE) for _, size, _ in seen)
     if most < _WORTH_KEEPING:
         return compute()

@@ -1,5 +1,5 @@
-"""What the files of a model of transformers tell of it before its weights are loaded: whether it can be shown tools, whether it reads
-images or audio, and how many tokens an image comes to.
+"""What the files of a transformers model tell before its weights are loaded: whether it can be shown tools, whether it reads
+images or audio, and how many tokens an image takes.
 
 A file that is not on this disk, or cannot be read, tells nothing.
 """
@@ -27,7 +27,7 @@ _ELSEWHERE = frozenset({"tokenizer", "adapter", "subfolder"})
 """Options by which a model takes files from elsewhere."""
 _TOOLS = re.compile(r"\btools\b")
 _SENSES = re.compile(r"vision|image|visual|video|audio|speech|encoder_config|thinker", re.IGNORECASE)
-"""What stands in the configuration of a model that reads more than text."""
+"""What appears in the configuration of a model that reads more than text."""
 _VIDEO = re.compile(
     r"ernie4_5_vl_moe|exaone4_5|gemma4\w*|glm4\dv|glm4v\w*|internvl|llava_next_video|llava_onevision|molmo2|perception_lm|"
     r"qwen\d(_\d+)?(_omni|_vl)\w*|smolvlm|video_llama_3|video_llava"

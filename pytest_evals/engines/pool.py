@@ -176,7 +176,7 @@ class EnginePool:
         self._give_up_if_failed(replica_set)
 
     def _give_up_if_failed(self, replica_set: ReplicaSet) -> None:
-        """Answer everything with the error of a model of which no copy can be loaded."""
+        """Answer everything with the model's error if no copy of it can be loaded."""
         if not all(replica.failure for replica in replica_set.replicas):
             return
         for replica in replica_set.replicas:
@@ -304,7 +304,7 @@ class EnginePool:
                 self._keep(replica, replica.tracker.finished(self._learned(result)))
 
 
-# -- Results on their way from an engine to whoever asked: kept until they are taken, or handed to a subscriber at once.
+# -- Results on their way from an engine to the caller: kept until they are taken, or handed to a subscriber at once.
 # The pool's lock guards them.
 
 
@@ -363,6 +363,6 @@ class Results:
         return self._kept.pop(key)
 
     def ask_again(self, key: str) -> None:
-        """Take note that somebody wants a result which may have been taken before: then it is to be computed anew."""
+        """Take note that a caller wants a result. If it has been taken before, it must be computed anew."""
         if key not in self._kept:
             self._taken.discard(key)

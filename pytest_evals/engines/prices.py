@@ -25,7 +25,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """Prices by the name of a model: its specification, or what stands between its engine and its address or options."""
+    """Prices by the name of a model: its specification, or what is between its engine and its address or options."""
 
     by_name: Mapping[str, Price] = field(default_factory=dict)
 

@@ -21,7 +21,7 @@ _GRACE_SECONDS = 3.0
 _LAST_SECONDS = 0.3
 # What the user set wins over each of these.
 _ENVIRONMENT = {
-    # OpenMP threads that spin for long while they wait bring a busy machine to a stand: with another process at work on
+    # OpenMP threads that spin for long while they wait nearly stop a busy machine: with another process at work on
     # two cores, generation took 10 to 25 times as long as alone. Threads that sleep at once must be woken some thousand
     # times a second, which took a tenth of the time. So they spin for about as long as the pauses in a forward.
     "GOMP_SPINCOUNT": "100000",
@@ -48,7 +48,7 @@ def last_lines(log: Path) -> list[str]:
 
 
 class EngineProcess:
-    """A fresh interpreter that runs `worker`. What it prints goes to a log, of which an error shows the end."""
+    """A fresh interpreter that runs `worker`. What it prints goes to a log. An error shows the end of that log."""
 
     stays = False
     """Whether it goes on when the run has ended."""

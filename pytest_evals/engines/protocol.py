@@ -103,7 +103,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Working:
-    """News for whoever waits: so many tokens more were generated for requests that have not finished.
+    """News for the waiting caller: this many more tokens were generated for requests that have not finished.
 
     ``usage`` is what the engine accounts for, summed up since it was loaded; see the engine for its fields.
     """
@@ -187,7 +187,7 @@ class Inbox:
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What an engine can do. A generation parameter outside ``params`` is refused for the request that carries it, and
-    ``choices`` are where ``likelihoods`` are not to be had. ``media`` are the kinds of parts that the model reads beside texts;
+    ``choices`` are refused where there are no ``likelihoods``. ``media`` are the kinds of parts that the model reads beside texts;
     ``no_media`` says why there are none, where there might have been some.
     """
 
@@ -261,7 +261,7 @@ def refusal(request: Request, capabilities: Capabilities) -> Failure | None:
 
 @runtime_checkable
 class TellsAtOnce(Protocol):
-    """An engine whose answers may be worth more than a moment: it tells of each as soon as it is there, before it yields it."""
+    """An engine whose answers may be worth more than a moment: it reports each one as soon as it is there, before it yields it."""
 
     on_result: Callable[[Result], None]
 

@@ -97,7 +97,7 @@ class Subscription:
         threading.Thread(target=self._receive, name="evals-subscription", daemon=True).start()
 
     def add(self, requests: Sequence[Request], deliver: Deliver) -> None:
-        """Ask for these. Raises `EvalsError` when nobody is there to answer."""
+        """Ask for these. Raises `EvalsError` when the other side is gone."""
         with self._lock:
             if self._gone:
                 raise EvalsError(GONE)
@@ -161,7 +161,7 @@ def serve_workers(pool: EnginePool, declare: Callable[[list[dict[str, Any]]], No
 
 
 def _serve_subscriber(pool: EnginePool, channel: Channel) -> None:
-    """Send what the worker asks for as it finishes: from a thread, since whoever delivers must not wait for a socket."""
+    """Send what the worker asks for as it finishes. A thread sends it, since delivery must not wait for a socket."""
     finished: queue.SimpleQueue[list[Result] | None] = queue.SimpleQueue()
 
     def send() -> None:

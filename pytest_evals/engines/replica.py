@@ -24,10 +24,11 @@ ReplicaState = Literal["stopped", "starting", "ready", "stopping"]
 class Replica:
     """One copy of a model, ``number`` among its replicas.
 
-    ``wanted``: somebody said that it will be needed. ``failure``: why it cannot be loaded. ``working_since`` is the time
+    ``wanted``: a caller said that it will be needed. ``failure``: why it cannot be loaded. ``working_since`` is the time
     at which it got work, `None` while it has none; ``seconds`` is how long it worked before. ``heard`` is when the process last
-    gave a sign of life, which it must within ``stall_seconds`` while it has work; ``usage`` is what it accounts for, of which ``past`` is what earlier processes had come to. ``load_seconds``: what loading may take; ``load_hung``: it took more, and would again.
-    ``progress``: how far loading is. ``lost``: the last process ended because its machine went.
+    gave a sign of life, which it must within ``stall_seconds`` while it has work; ``usage`` is what it accounts for, and ``past`` is
+    the part of it from earlier processes. ``load_seconds``: what loading may take; ``load_hung``: it took more, and would
+    again. ``progress``: how far loading is. ``lost``: the last process ended because its machine went.
     """
 
     spec: ModelSpec

@@ -55,18 +55,18 @@ class ReplicaSet:
         return any(replica.state != "stopped" for replica in self.replicas)
 
     def expect(self) -> None:
-        """Take note that somebody will ask."""
+        """Take note that a caller will ask."""
         for replica in self.replicas:
             replica.wanted = True
 
     @property
     def busy(self) -> bool:
-        """Tell whether somebody waits for a result."""
+        """Tell whether a caller waits for a result."""
         return bool(self._backlog) or any(replica.tracker.busy for replica in self.replicas)
 
     @property
     def needs_start(self) -> bool:
-        """Tell whether somebody waits, or will, and no copy is there."""
+        """Tell whether a caller waits, or will, and there is no copy."""
         wanted = self.busy or any(replica.wanted for replica in self.replicas)
         return wanted and all(replica.state == "stopped" for replica in self.replicas)
 
@@ -100,7 +100,7 @@ class ReplicaSet:
         for request in requests:
             # Identical ones stay together, so that one computation answers them all.
             key = request_key(request) if request.repeatable and self.spec.deduplicates else request.id
-            # With adapters, those of one stand together: a replica has one of them in at a time.
+            # With adapters, requests of one stay together: a replica has one adapter in at a time.
             turn = self._turns.setdefault(request.model, len(self._turns)) if any(self.adapters.values()) else 0
             self._backlog.put(key, request, turn)
 
@@ -109,7 +109,7 @@ class ReplicaSet:
         if not self._backlog:
             return
         ready = [replica for replica in self.replicas if replica.state == "ready"]
-        # Whoever has least is first.
+        # The replica with the least work comes first.
         open_to = [(replica.tracker.unfinished, replica.number, replica) for replica in ready]
         heapq.heapify(open_to)
         while self._backlog and open_to:
@@ -164,7 +164,7 @@ class ReplicaSet:
         return [*found, (self.replicas[0], [dataclasses.replace(result, id=key) for result, key in shared])]
 
     def take_back(self) -> list[Request]:
-        """Return the whole backlog, which nobody is left to compute."""
+        """Return the whole backlog, since no replica is left to compute it."""
         requests = [request for group in self._backlog.groups() for request in group]
         self._backlog = Backlog()
         return requests

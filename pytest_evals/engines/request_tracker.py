@@ -20,7 +20,7 @@ from pytest_evals.media.parts import identified
 MAX_CRASHES_PER_REQUEST = 2
 """Crashes during one request after which it is given up."""
 MAX_CONSECUTIVE_CRASHES = 3
-"""Crashes in a row, with no result in between and nobody else to blame, after which the engine is given up."""
+"""Crashes in a row, with no result in between and nothing else to blame, after which the engine is given up."""
 
 
 class RequestTracker:
@@ -40,12 +40,12 @@ class RequestTracker:
 
     @property
     def busy(self) -> bool:
-        """Tell whether somebody waits for a result."""
+        """Tell whether a caller waits for a result."""
         return bool(self._unfinished)
 
     @property
     def unfinished(self) -> int:
-        """Requests that somebody waits for."""
+        """Requests that a caller waits for."""
         return len(self._unfinished)
 
     @property

@@ -37,7 +37,7 @@ class Footprint:
 
 
 def footprint_of_files(name: str) -> Footprint | None:
-    """Return what a model of transformers takes, `None` for one that is not on this disk or is no model."""
+    """Return what a transformers model takes, `None` for one that is not on this disk or is not a model."""
     if name == EMBEDDED:
         return Footprint(EMBEDDED_FOOTPRINT_PARAMETERS, EMBEDDED_CACHE_NUMBERS)
     folder = Path(name)

@@ -95,7 +95,7 @@ def _of_object(value: Mapping[str, Any]) -> Completion:
 
 
 def _scores(value: object) -> dict[str, float] | None:
-    """Return what a script that stands in for a classifier gives its labels."""
+    """Return what a script gives the labels when it replaces a classifier."""
     if value is None:
         return None
     if not isinstance(value, Mapping) or not all(

@@ -150,7 +150,7 @@ class WarmClients:
     # -- what the engine is given
 
     def next(self, requests_held: int, limit: int | None) -> list[Request]:
-        """Return requests for the engine, which holds so many, from each run in turn."""
+        """Return requests for the engine, which holds ``requests_held``, from each run in turn."""
         room = max(0, _AHEAD * self._rows - requests_held)
         if limit is not None:
             room = min(room, limit)

@@ -54,7 +54,7 @@ class WarmProcess:
         return None if is_alive(self.pid) else 1
 
     def kill(self, reason: str) -> None:
-        """End the process by force, whoever else uses it."""
+        """End the process by force, even if another run uses it."""
         self._reason = reason
         if not self._gone.is_set():
             with contextlib.suppress(OSError):
@@ -168,7 +168,7 @@ def retire(entry: WarmEntry) -> None:
 
 
 def stop(entry: WarmEntry) -> bool:
-    """End a warm engine, whoever uses it; return whether it was there and has ended."""
+    """End a warm engine, even if a run uses it; return whether it was there and has ended."""
     if not is_alive(entry.pid):
         clear_away(entry)
         return False
@@ -214,7 +214,7 @@ def _started(orders: dict[str, Any]) -> WarmProcess:
     descriptor, name = tempfile.mkstemp(prefix="evals-engine-", suffix=".log")
     command = shlex.join([sys.executable, "-m", _PROGRAM])
     with os.fdopen(descriptor, "wb") as log:
-        # The shell ends at once, so that the engine is no child of this process: whoever started it need not take note of its end.
+        # The shell ends at once, so the engine is not a child of this process, which need not take note of its end.
         shell = subprocess.Popen(  # noqa: S603 - this package's own program
             ["/bin/sh", "-c", f"exec 3<&0; {command} <&3 3<&- >&2 & echo $!"],
             env=engine_environment(),

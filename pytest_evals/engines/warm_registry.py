@@ -1,6 +1,6 @@
-"""Where warm engines are found: one file for each in a folder of the user's own, with the address, the key and what it was loaded as.
+"""Where warm engines are found: a folder of the user's own has one file for each, with its address, key and what it was loaded as.
 
-Whoever can read the file can connect, so the folder and the files are the owner's alone, and a folder that is not is refused.
+A user who can read the file can connect, so the folder and the files are the owner's alone. A folder that is not is refused.
 """
 
 from __future__ import annotations

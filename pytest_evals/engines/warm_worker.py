@@ -32,7 +32,7 @@ from pytest_evals.errors import EvalsError, ModelError
 
 _LOOK_SECONDS = 0.5
 _CHECK_SECONDS = 5.0
-"""How often memory and files are looked at while nobody asks for anything."""
+"""How often memory and files are checked while no run asks for anything."""
 _LEAST_SHARE = 0.1
 """Share of the memory that must be available, or an idle engine ends."""
 _LAST_SECONDS = 0.1
@@ -146,7 +146,7 @@ class WarmService:
         if self._registered:
             with contextlib.suppress(OSError, EvalsError):
                 forget(self._entry)
-        # Not by closing the hub: whoever connects at this moment must not be kept waiting.
+        # Not by closing the hub: a run that connects at this moment must not be kept waiting.
         with contextlib.suppress(OSError):
             path = Path(self._hub.address)
             path.unlink(missing_ok=True)

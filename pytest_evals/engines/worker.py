@@ -92,7 +92,7 @@ class StatusReport:
         self._told = 0.0
 
     def __call__(self, text: str) -> None:
-        """Tell of a step."""
+        """Report a step."""
         self._channel.send({"type": "status", "text": text})
 
     def progress(self, text: str) -> None:
@@ -126,7 +126,7 @@ def _listen(channel: Channel, desk: Desk) -> None:
             desk.closing.set()
             desk.inbox.abort()
             return
-    # Whoever started this process is gone: nobody waits for an answer, and the device should be free at once.
+    # The process that started this one is gone: no caller waits for an answer, and the device should be free at once.
     desk.inbox.abort()
     time.sleep(LAST_WORDS_SECONDS)
     os._exit(1)
@@ -220,7 +220,7 @@ def main() -> int:
 
 def _leave() -> NoReturn:
     """End this process now. Taking the interpreter apart, with all that torch has loaded and allocated, takes a second or
-    two, for which somebody waits. A script's process is taken apart: what it has registered for its end must run.
+    two, while a caller waits. A script's process is taken apart: what it has registered for its end must run.
     """
     sys.stdout.flush()
     sys.stderr.flush()

@@ -207,7 +207,7 @@ def json_schema(
     row's own.
 
     Every ``format`` that it names is checked, and every ``$ref`` leads to the schema itself or to a file beside it; collection
-    refuses what cannot be checked. What the standard leaves unchecked (formats of OpenAPI, keywords of another draft) stands in the
+    refuses what cannot be checked. What the standard leaves unchecked (formats of OpenAPI, keywords of another draft) is listed in the
     grade's metadata under ``unchecked`` and on the score card.
     """
     base = Path(sys._getframe(1).f_code.co_filename).parent  # noqa: SLF001 - the documented way to the caller

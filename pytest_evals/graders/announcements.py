@@ -49,7 +49,7 @@ _ASCII_WORDS = {word: pattern for word, pattern in _SPACED_WORDS.items() if word
 # Words of scripts that leave no spaces between words, or write articles before them.
 _UNSPACED = re.compile("答案|答え|解答|回答|答|คำตอบ|정답|답|إجابة|جواب")
 
-# What may stand between: "the answer to the question is", "the answer (in dollars) is".
+# What may come between: "the answer to the question is", "the answer (in dollars) is".
 _BETWEEN = (
     r"(?:[ ]?\([^()\n]{0,40}\)|,?[ ](?:to|for|in|of|on|rounded|expressed|then|therefore|thus|here|zu|für|auf|à|en|a|para|per"
     r"|finale?|définitive|correct[ae]|corretta)\b[^.:=!?\n]{0,80}?)?"

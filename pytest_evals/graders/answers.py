@@ -19,7 +19,7 @@ _LATEX = re.compile(r"\\(?:sqrt|pi|[dtc]?frac|[dt]?binom|cdot|times)|[√π]")
 _CHUNK = 400
 """The characters at the end of a text, in whole lines, where its last number is looked for first."""
 
-# What may stand between an announcement and its number.
+# What may come between an announcement and its number.
 _SMALL_WORDS = re.compile(
     r"(?:[\s*_$(\[{}<>\"'`:=~≈¥₹€£,\u3001\uff0c\u2013\u2014\u202f-]|[A-Z]{1,3}(?=\$)|\([A-E]\)|[A-E][.)](?=\s)|[a-zA-Z]\s?=|(?:about|approximately|approx\.?|around"
     r"|roughly|exactly|just|only|also|still|now|thus|therefore|simply|indeed|option|minus|negative|ca\.?|etwa|ungefähr|genau|environ"
@@ -60,7 +60,7 @@ _REMARK = re.compile(
 
 
 class Answer(NamedTuple):
-    """What is announced. ``direct``: nothing but small words stands before the number. ``refused``: it says that there is no
+    """What is announced. ``direct``: only small words come before the number. ``refused``: it says that there is no
     answer. ``remark``: it is about the answer ("the answer is correct") and gives none. ``alone``: the number is all there is.
     ``words``: the number is written in words.
     """
@@ -158,7 +158,7 @@ def _first(rest: str, kind: str, decimal: DecimalMark, marks: TextMarks) -> Answ
 
 
 def opens_with_number(text: str, each: Announcement) -> bool:
-    """Tell whether nothing but small words stands between an announcement and a number."""
+    """Tell whether only small words come between an announcement and a number."""
     return _answer(text, each, "auto", TextMarks(text)).direct
 
 
@@ -211,7 +211,7 @@ def _in_words(statement: str, *, alone: bool) -> Answer | None:
 
 
 def _is_calculated(statement: str, first: Numeral, equals: int) -> bool:
-    """Tell whether what stands before the ``=`` is a calculation that begins with the number, as ``3 + 4``, ``48/2``, ``f(3)``. A
+    """Tell whether what comes before the ``=`` is a calculation that begins with the number, as ``3 + 4``, ``48/2``, ``f(3)``. A
     number alone is an answer, whatever it is said to be equal to.
     """
     if statement[equals] == "≈" and not statement[first.end : equals].strip(" $"):

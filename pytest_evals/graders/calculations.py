@@ -130,7 +130,7 @@ class _Reader:
         return self._group()
 
     def _group(self) -> Number:
-        """Read what stands in brackets; or after a command, where there are none, one digit."""
+        """Read what is in brackets or, after a command without brackets, one digit."""
         closing = {"(": ")", "{": "}", "[": "]"}.get(self._kind)
         if closing is None:
             raise ValueError(self._tokens[self._next][1])

@@ -279,7 +279,7 @@ def name_of(kind: str, part: GraderPart, frame: Any) -> str:
 
 
 def grader_declaration(part: GraderPart) -> FixtureSpec | None:
-    """Return what stands behind the fixture of a grader, `None` for what is none."""
+    """Return the declaration behind the fixture of a grader, `None` for what is not one."""
     wrapped = getattr(part, "_get_wrapped_function", None)  # the function of what pytest.fixture returned
     return grader_of(wrapped()) if wrapped is not None else None
 

@@ -275,7 +275,7 @@ def _conversation(subject: Subject, templates: Mapping[str, str]) -> list[Messag
 
 
 def check_line(kind: str, value: float | None, within: tuple[float, float] | None = None) -> float | None:
-    """Return a threshold. Raises `SuiteError` for one that is no number, or outside of what values can be."""
+    """Return a threshold. Raises `SuiteError` for one that is not a number, or outside what values can be."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):

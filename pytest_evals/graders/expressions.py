@@ -21,7 +21,7 @@ _OPENING = re.compile(rf"[\s*_:]{{0,20}}(?:{_MATH.pattern})", re.DOTALL)
 _JOINED = re.compile(r"\s*(?:,|;|,?\s*(?:and|or|und|oder|et|ou|y|o|e|和|或))\s*\Z")
 _MARKUP_BEFORE = re.compile(r"[\s*_>#:`]+")
 _MARKUP_AFTER = re.compile(r"[\s*_`.,;:。]")
-# Where an explanation begins, which is no part of the expression.
+# Where an explanation begins, which is not part of the expression.
 _EXPLAINED = re.compile(
     r",?\s(?:since|because|as|so|where|when|if|with|given|which|for all|weil|da|car|puisque|porque)\s|\.\s",
     re.IGNORECASE,
@@ -91,7 +91,7 @@ def candidates(text: str) -> list[str]:
     announced = [
         _announced(text, each)
         for each in found
-        # After a box, only what is announced in so many words retracts it.
+        # After a box, only what is announced explicitly retracts it.
         if not boxed or each.kind == "box" or (each.kind != "letter" and _opens_with_answer(text, each))
     ]
     stated = [each for each in announced if each][:_MOST]

@@ -124,7 +124,7 @@ def _as_check(name: str, function: Callable[[object], bool], raises: Any) -> Cal
 
 
 def _on_text(check: Check) -> Callable[[object], bool]:
-    """Return a checker: what is no text is none of its business."""
+    """Return a checker that accepts everything that is not a text."""
     return lambda value: not isinstance(value, str) or check(value)
 
 
@@ -139,12 +139,12 @@ _DURATION = re.compile(
 """RFC 3339, appendix A, which JSON Schema refers to."""
 _RELATIVE_POINTER = re.compile(r"(?:0|[1-9][0-9]*)(?:#|(?:/(?:[^/~]|~[01])*)*)")
 _TEMPLATE = re.compile(r"(?:[^\x00-\x20\x7f{}]|\{[^\x00-\x20\x7f{}]*\})*+")
-"""Expressions stand side by side, each of them closed; the package takes a time that grows as the square of open braces."""
+"""Expressions are side by side, each of them closed; the package takes time that grows as the square of open braces."""
 _LEAP = re.compile(r"(?P<before>.*T|)(?P<hour>\d\d):(?P<minute>\d\d):60(?P<rest>(?:\.\d+)?(?:Z|(?P<sign>[+-])(?P<hours>\d\d):(?P<minutes>\d\d)))", re.ASCII | re.IGNORECASE)  # fmt: skip
 
 
 _LONGEST_NAME = 255
-"""Octets of a name of the domain system, and of what stands before the @ of an address, which may have fewer; libraries take their time
+"""Octets of a name of the domain system, and of what comes before the @ of an address, which may have fewer; libraries take their time
 with longer ones.
 """
 
@@ -190,7 +190,7 @@ def _is_a_label(label: str) -> bool:
 
 
 def _is_email(text: str, *, international: bool = False) -> bool:
-    """Tell whether a text is an address, as in RFC 5321 (RFC 6531): nobody is asked whether it exists."""
+    """Tell whether a text is an address, as in RFC 5321 (RFC 6531), without asking whether it exists."""
     import email_validator
 
     local, at, domain = text.rpartition("@")

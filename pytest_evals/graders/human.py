@@ -1,4 +1,4 @@
-"""A grader that asks people: a pending grade until somebody answered, see `pytest_evals.review`."""
+"""A grader that asks people: the grade is pending until a person answers, see `pytest_evals.review`."""
 
 from __future__ import annotations
 

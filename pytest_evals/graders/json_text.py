@@ -94,7 +94,7 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 
 
 class _NestedReader:
-    """Reads one value. Containers that are open stand in a list, and not on the stack of calls."""
+    """Reads one value. Open containers are kept in a list, not on the call stack."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -147,7 +147,7 @@ class _NestedReader:
         self._at += 1
 
     def _next(self) -> str:
-        """Return the next character that is no white space, nothing at the end."""
+        """Return the next character that is not white space, nothing at the end."""
         found = _SPACE.match(self._text, self._at)
         self._at = found.end() if found else self._at
         return self._text[self._at : self._at + 1]

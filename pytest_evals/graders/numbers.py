@@ -94,7 +94,7 @@ def _expected(value: object, decimal: DecimalMark) -> Numeral:
 
 
 def _exact(value: object) -> Number | None:
-    """Return an integer as one, another number as a float; `None` for what is no finite number."""
+    """Return an integer as one, another number as a float; `None` for what is not a finite number."""
     found: Number
     try:
         if isinstance(value, bool):

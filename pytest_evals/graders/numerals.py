@@ -13,8 +13,8 @@ Number = int | float
 
 
 class Numeral(NamedTuple):
-    """A number, and where it stands, without its sign. ``factor``: what the word after it multiplies by, as in "1.3 million";
-    whether it counts, only who wrote the question knows.
+    """A number, and where it is, without its sign. ``factor``: what the word after it multiplies by, as in "1.3 million";
+    only the author of the question knows whether it counts.
     """
 
     value: Number
@@ -54,7 +54,7 @@ _NUMERAL = re.compile(
 )
 _CURRENCY = r"(?:[A-Z]{0,3}[$\u00a2-\u00a5\u0e3f\u20a0-\u20cf]|(?<![A-Za-z])(?:USD|EUR|GBP|CHF|INR|JPY|CNY|RMB|BRL|R[sp]\.?|Fr\.))"
 _BY_CURRENCY = re.compile(rf"{_CURRENCY}$")
-# A dash is a minus unless something to subtract from stands before it. With a space after it, it is one where an operand is
+# A dash is a minus unless something to subtract from comes before it. With a space after it, it is one where an operand is
 # missing; at the start of a line below the first it begins an entry of a list.
 _MINUS = re.compile(
     rf"""(?:
@@ -96,7 +96,7 @@ def last_numeral(text: str, mark: DecimalMark, marks: TextMarks) -> Numeral | No
 
 
 def _written(text: str) -> Iterator[re.Match[str]]:
-    """Find what is written as a number and is no part of something else: a name, a version, an index, an exponent."""
+    """Find what is written as a number and is not part of something else: a name, a version, an index, an exponent."""
     position = 0
     while first := _DIGIT.search(text, position):
         start = first.start()
@@ -111,7 +111,7 @@ def _written(text: str) -> Iterator[re.Match[str]]:
             yield found
 
 
-def _is_part(text: str, start: int) -> bool:  # noqa: PLR0911 - what stands before, one kind a line
+def _is_part(text: str, start: int) -> bool:  # noqa: PLR0911 - what comes before, one kind a line
     before = text[start - 1]
     if before in " \n(":
         return False

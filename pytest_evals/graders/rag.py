@@ -1,6 +1,6 @@
 """Graders of answers that are made from retrieved documents: is the answer in them, does it answer, do they help?
 
-The documents of a case stand in one place: the field ``documents`` of its row, a text or a list of texts or of objects
+The documents of a case are in one place: the field ``documents`` of its row, a text or a list of texts or of objects
 with a field ``text``; ``context=`` names another place, a task's result among them.
 """
 
@@ -168,7 +168,7 @@ def context_relevancy(**common: Unpack[Common]) -> Fixture:
         asked = [(question, f"Document:\n{delimited('DOCUMENT', document)}") for document in documents]
         return await _share(scene, documents, head, asked, ending, "there is no document")
 
-    needs_answer = options.sources.question is None  # the question stands in the conversation of the completion
+    needs_answer = options.sources.question is None  # the question is in the conversation of the completion
     return judge_fixture(
         options,
         run,

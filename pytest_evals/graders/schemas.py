@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from referencing import Registry, Resource, Specification
 
 NOWHERE = "schema:"
-"""The base of references of a schema that stands in no folder: they stay inside of it."""
+"""The base of references of a schema that is not in a folder: they stay inside it."""
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 _IN_PLACE = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else")
 """Keywords whose schemas are about the same value as theirs."""
@@ -327,7 +327,7 @@ def _references_of(schema: Mapping[str, Any]) -> list[str]:
 
 
 def _resolved(reference: str, resolver: Any) -> Any:
-    """Return what a reference leads to. Raises `SuiteError` where that is no schema, or nothing."""
+    """Return what a reference leads to. Raises `SuiteError` where that is not a schema, or nothing."""
     from referencing import exceptions
 
     try:
@@ -350,7 +350,7 @@ def _resolved(reference: str, resolver: Any) -> Any:
 
 
 def _beside_reference(schema: Mapping[str, Any], draft: Any) -> Iterator[str]:
-    """Find what a draft ignores because it stands beside a ``$ref``."""
+    """Find what a draft ignores because it is beside a ``$ref``."""
     ignored = sorted(set(draft.VALIDATORS) & set(schema) - {"$ref"})
     if ignored:
         yield f"{', '.join(map(repr, ignored))} beside $ref, which this draft ignores"

@@ -25,7 +25,7 @@ _COMMA_LANGUAGES = re.compile(
 
 
 class TextMarks:
-    """What a text tells of its own decimal mark. Computed when a number is ambiguous, since few are."""
+    """What a text tells about its own decimal mark. Computed when a number is ambiguous, since few are."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -51,8 +51,8 @@ class TextMarks:
 def digits_of(  # noqa: PLR0911 - the rule, case by case
     written: str, mark: DecimalMark, marks: TextMarks, *, listed: bool = False
 ) -> list[str]:
-    """Return what is written as Python writes numbers: one, several where the commas are those of a list, none for what is no
-    number (a date, a version). ``listed``: it stands alone in brackets, as ``(3,4)``.
+    """Return what is written as Python writes numbers: one, several where the commas are those of a list, none for what is
+    not a number (a date, a version). ``listed``: it is alone in brackets, as ``(3,4)``.
     """
     if written.isdecimal():
         return [written]

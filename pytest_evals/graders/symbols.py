@@ -64,12 +64,12 @@ _PLAIN = re.compile(r"[-+\u2013]?\s?[0-9][0-9.,_\u202f]*")
 _ORDINAL = re.compile(r"\^\s{0,2}\{?\s{0,2}(?:th|st|nd|rd|o)\s{0,2}\}?(?!\w)")
 _TIE = re.compile("(?<=[0-9])~(?=[0-9])")
 _DEPTH = 4
-"""So many commands within each other are unwrapped."""
+"""This many nested commands are unwrapped."""
 
 
 def cleaned(text: str) -> str:
     r"""Return the text in which a minus sign is ``-``, digits are ASCII, ``\frac{1}{2}`` is ``1/2``, ``\text{km}`` is ``km``, an
-    exponent stands after ``^``, and what groups digits is a comma, a point, an apostrophe, an underscore or a space.
+    exponent comes after ``^``, and what groups digits is a comma, a point, an apostrophe, an underscore or a space.
     """
     if "<" in text or "&" in text:
         text = _ENTITIES.sub(lambda found: _ENTITY.get(found[0], THIN_SPACE), _SUP.sub(r"^{\1}", text))

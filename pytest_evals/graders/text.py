@@ -133,7 +133,7 @@ def as_text(value: object, grader: str) -> str:
 
 
 def as_choices(value: object) -> list[str]:
-    """Return the choices of ``one_of``. Raises `SuiteError` for a text, of which nobody knows where a choice ends."""
+    """Return the choices of ``one_of``. Raises `SuiteError` for a text, since it is unknown where a choice ends."""
     if not isinstance(value, (list, tuple)):
         given = "text" if isinstance(value, str) else type(value).__name__
         raise SuiteError(
@@ -144,7 +144,7 @@ def as_choices(value: object) -> list[str]:
 
 
 def check_no_written_list(value: object, what: str) -> None:
-    """Raise `SuiteError` for a text that is a list of texts written out, as CSV holds it, where a text or a list may stand."""
+    """Raise `SuiteError` for a text that is a list of texts written out, as CSV holds it, where a text or a list is allowed."""
     if not isinstance(value, str) or not (value.strip().startswith("[") and value.strip().endswith("]")):
         return
     if _is_written_list(value.strip()):

@@ -55,7 +55,7 @@ class CheckProcesses:
         self._idle: queue.SimpleQueue[_CheckProcess] = queue.SimpleQueue()
 
     def run(self, check: Callable[..., Any], given: Any, named: Any, seconds: float) -> Any:
-        """Run a check; 0 ``seconds`` is no limit. Raises `TimeLimitExceeded`, and what the check raised."""
+        """Run a check; 0 ``seconds`` means no limit. Raises `TimeLimitExceeded`, and what the check raised."""
         question = {"module": check.__module__, "function": check.__name__, "given": given, "named": named}
         with self._room:
             process = self._taken()

@@ -224,7 +224,7 @@ def test_a_choice_that_is_asked_for_late_is_refused_with_what_to_do(evals: Evals
         ('["a"]', "0", "*choices must be two or more different strings, not ?'a'?*"),
         ('["a", "a"]', "0", "*choices must be two or more different strings*"),
         ("5", "0", "*choices must be a list of non-empty strings, not 5*"),
-        ('["a", "b"]', '0, by="mean"', "*choice: by must be one of sum, token, byte, not 'mean'*"),
+        ('["a", "b"]', '0, by="mean"', "*choice: by must be one of sum, token, byte, char, not 'mean'*"),
     ],
 )
 def test_a_setting_that_is_wrong_for_all_cases_is_found_where_it_is_written(

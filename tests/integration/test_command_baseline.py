@@ -40,7 +40,7 @@ def test_a_baseline_is_set_shown_compared_with_and_removed(
     assert cli.main(["baseline", "set", recorded.before]) == 0
     out = capsys.readouterr().out
     assert "5 cases in evals_baselines/main.jsonl" in " ".join(out.split())
-    assert "pytest --evals --evals-baseline main" in out
+    assert "--evals-baseline=main" in out
     assert "Paris" not in (tmp_path / "evals_baselines" / "main.jsonl").read_text()
     assert cli.main(["baseline", "show"]) == 0
     assert "named   5/5  0.600" in capsys.readouterr().out

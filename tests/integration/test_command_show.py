@@ -23,7 +23,7 @@ def test_the_score_card_is_printed_again(recorded: Recorded, capsys: pytest.Capt
     assert all(len(line) <= 80 for line in out.splitlines() if recorded.after not in line)
     assert "\x1b" not in out
     assert cli.main(["show", recorded.after, "-v"]) == 0
-    assert "errored  test_cities[ke] late named=error" in capsys.readouterr().out
+    assert "errored  test_cities[ke] late" in capsys.readouterr().out
 
 
 def test_json_has_the_same_for_programs(recorded: Recorded, capsys: pytest.CaptureFixture[str]) -> None:

@@ -136,8 +136,8 @@ def test_what_answers_cost_is_in_the_card_the_artifact_and_budgets(evals: Evals,
     result.assert_outcomes(passed=8, failed=1)
     result.stdout.fnmatch_lines(
         [
-            "*cost.mean <= 0.0004*0.00035*",
             "*cost.max < 0.0003*0.00035*",
+            "*cost.mean <= 0.0004*0.00035*",
             "tiny (*): 8 completions, 400 tokens*; cost 0.002800*",
         ]
     )

@@ -242,7 +242,7 @@ def test_shown(completion): ...
 def test_what_a_model_cannot_have_is_found_before_it_is_loaded_and_counted_where_it_can(evals: Evals) -> None:
     folder = evals.pytester.path / "model"
     folder.mkdir()
-    (folder / "model.safetensors").write_bytes(b"none")
+    (folder / "model.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
     (folder / "config.json").write_text(json.dumps({"model_type": "llama", "is_encoder_decoder": False}))
     (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ messages }}"}))
     (evals.pytester.path / "red.png").write_bytes(png(300, 200))

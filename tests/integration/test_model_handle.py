@@ -285,7 +285,7 @@ with pytest.raises(ModelCallError, match="cannot tell how likely a text is"):
         ("model.choose(['a', 'b'], 5)", "the prompt of a call is a string or a conversation: messages must be a list"),
         ("model.choose(['a'])", "choices must be two or more different strings, not ['a']"),
         ("model.choose('ab')", "choices must be a list of non-empty strings, not 'ab'"),
-        ("model.choose(['a', 'b'], by='mean')", "by must be one of sum, token, byte, not 'mean'"),
+        ("model.choose(['a', 'b'], by='mean')", "by must be one of sum, token, byte, char, not 'mean'"),
         ("model.score('')", "model.score takes a non-empty text, not ''"),
         ("model.score(['a'])", "model.score takes a non-empty text, not ['a']"),
     ],

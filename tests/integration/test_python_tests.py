@@ -269,7 +269,7 @@ def test_a_row_whose_tests_are_no_python_is_an_error_of_collection(evals: Evals)
     evals.write(SUITE.replace("assert add(0, 0) == 0", "assert add(0, 0 == 0"), SCRIPT)
     result = evals.run("--evals-run-code")
     result.assert_outcomes(errors=1)
-    assert "row 1 of inline: grader right: python_tests: 'assert add(0, 0 == 0' is no Python" in " ".join(
+    assert "row 1 of inline: grader right: python_tests: 'assert add(0, 0 == 0' is not valid Python" in " ".join(
         result.stdout.str().split()
     )
 

@@ -75,7 +75,7 @@ def test_a_good_specification_is_read(
         ("scripted::f", "a scripted model is written scripted:module:function"),
         ("scripted:m:", "a scripted model is written scripted:module:function"),
         ("scripted:m:f(x)", "a scripted model is written scripted:module:function"),
-        ("scripted:m:f?dtype=bf16", "unknown option 'dtype' (known for scripted: reasoning)"),
+        ("scripted:m:f?dtype=bf16", "unknown option 'dtype' (known for scripted: reasoning, warm)"),
         (
             "org/name?dtyp=bf16",
             "unknown option 'dtyp' (known for hf: dtype, device, batch, template, reasoning, chat_template_kwargs,",
@@ -88,7 +88,7 @@ def test_a_good_specification_is_read(
         ("org/name?replicas=", "replicas must be auto or a whole number from 1 to 99, not ''"),
         ("org/name?loop=fast", "loop must be auto, packed"),
         ("org/name?loop=", "loop must be auto, packed"),
-        ("scripted:m:f?replicas=2", "unknown option 'replicas' (known for scripted: reasoning)"),
+        ("scripted:m:f?replicas=2", "unknown option 'replicas' (known for scripted: reasoning, warm)"),
         ("org/name?reasoning=yes", "reasoning must be auto, none or OPEN..CLOSE (as <think>..</think>), not 'yes'"),
         (
             "org/name?chat_template_kwargs=[1]",

@@ -234,6 +234,7 @@ def test_a_sample_has_the_keys_that_the_schema_describes() -> None:
             tool_calls=(ToolCall("find"),),
             raw="<think>hm</think>text",
             tool_call_error="cut off",
+
         )
     )
     assert written is not None

@@ -73,6 +73,6 @@ def test_a_reviewer_sees_calls_and_results() -> None:
     assert [(each["role"], each["content"]) for each in messages] == [
         ("user", "Weather in Rome?"),
         ("assistant", 'I look.\nget_weather(city="Rome", days=[1, 2])'),
-        ("tool", "sunny"),
+        ("tool get_weather", "sunny"),
     ]
     assert case.layout["children"][1]["text"] == "It is sunny."

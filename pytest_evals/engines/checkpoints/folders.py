@@ -1,4 +1,4 @@
-"""What a path holds that was named as a model and is no folder of a transformers model: said in one sentence, with what to do."""
+"""Says in one sentence what a path holds that was named as a model but is not a transformers model folder, and what to do."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _KINDS: tuple[tuple[frozenset[str], str], ...] = (
         ),
     ),
 )
-"""What a folder without a config.json is, by files of which it has one; the most telling first."""
+"""What a folder without a config.json is, by a file that it contains; the most telling file comes first."""
 
 
 def missing_path(path: Path, written: str) -> ModelError:

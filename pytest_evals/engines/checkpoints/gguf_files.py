@@ -104,7 +104,7 @@ def _tensor(file: BinaryIO) -> tuple[str, int]:
 
 
 def check_gguf(path: Path, written: str, *, needs_template: bool) -> None:
-    """Raise `ModelError` for a GGUF file that is no whole language model."""
+    """Raise `ModelError` for a GGUF file that is not a whole language model."""
     try:
         header = read_gguf(path)
     except ValueError as error:

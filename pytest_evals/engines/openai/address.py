@@ -56,7 +56,7 @@ def _base_url(url: str) -> str:
     except ValueError:
         port_is_right = False
     if not port_is_right or parts.scheme.lower() not in ("http", "https") or not parts.hostname or " " in url:
-        # Not shown whole: what stands before an at sign may be a password.
+        # Not shown whole: what comes before an at sign may be a password.
         raise ModelError(
             f"{url.rpartition('@')[2]!r} is not a server's address; write one like http://127.0.0.1:8000/v1"
         )

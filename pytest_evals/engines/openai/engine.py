@@ -43,7 +43,7 @@ _CLOSE_SECONDS = 2.0
 
 @dataclass
 class Signs:
-    """Signs of life of the servers since somebody was told."""
+    """Signs of life of the servers since they were last reported."""
 
     heard: bool = False
 

@@ -21,10 +21,10 @@ class WeighedPrompt:
 
 
 def read_prompt(entries: Sequence[Mapping[str, Any] | None], first: str = "") -> WeighedPrompt:
-    """Read ``prompt_logprobs``: for each token a map of id to logprob and rank, in which the token itself stands before others.
+    """Read ``prompt_logprobs``: for each token a map of id to logprob and rank, in which the token itself comes first.
 
-    The first token has nothing before it, and so no entry: it is called ``first``. Raises `KeyError`, `TypeError` and the like for
-    what is not of that form.
+    The first token has nothing before it and so has no entry; it is called ``first``. Raises `KeyError`, `TypeError` and the like
+    for entries of another form.
     """
     ids: list[str] = [first]
     values: list[float | None] = [None]

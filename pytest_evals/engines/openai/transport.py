@@ -162,7 +162,7 @@ def _parsed(text: str) -> Any:
 
 
 async def _whole(response: http.Response) -> AsyncIterator[Mapping[str, Any] | None]:
-    """Yield the one piece of an answer that is no stream, and `None` behind it."""
+    """Yield the one piece of an answer that is not a stream, and then `None`."""
     parts, size = [], 0
     async for part in response.aiter_bytes():
         size += len(part)

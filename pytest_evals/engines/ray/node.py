@@ -1,4 +1,4 @@
-"""What runs on a node of the cluster: the process of one engine, as on one machine, and somebody who passes on what it says.
+"""What runs on a node of the cluster: the process of one engine, as on one machine, and an actor that passes on what it says.
 
 The actor imports no model library. When it ends, or its node does, its process ends with it.
 """

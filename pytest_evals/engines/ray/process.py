@@ -106,7 +106,7 @@ class RayProcess:
             said = getattr(error, "cause", None) or error
             self._channel.hear({"type": "failed", "message": f"model {self._spec.text!r}: {said}"})
             self._status = 0
-        except Exception as error:  # noqa: BLE001 - Ray tells of the end of actors and nodes by errors of many kinds
+        except Exception as error:  # noqa: BLE001 - Ray reports the end of actors and nodes by errors of many kinds
             self.lost = not self._killed
             self._status = -9
             self._report = f"was lost with its actor or node: {one_line(f'{type(error).__name__}: {error}', 300)}"

@@ -110,7 +110,7 @@ def _turn_ends(tokenizer: Any, template: str) -> frozenset[int]:
 
 
 def special_stops(tokenizer: Any, stops: Collection[str]) -> frozenset[int]:
-    """Return the tokens of the stop strings that are special tokens, which are no part of a text."""
+    """Return the tokens of the stop strings that are special tokens, which are not part of a text."""
     return (
         frozenset(token for token, text in special_tokens(tokenizer).items() if text in stops) if stops else frozenset()
     )

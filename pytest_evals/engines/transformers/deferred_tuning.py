@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pytest_evals.engines.transformers.usage import UsageMeter
 
 FEW_ROWS = 8
-"""With so many rows under way, or more, each step is long enough for it to be worth it."""
+"""With this many rows under way, or more, each step is long enough to make it worthwhile."""
 MANY_FORWARDS = 128
 """Steps after which it is worth it for fewer rows: about as long as it takes, so that no more than twice the shortest time is spent,
 whatever still comes.
@@ -24,7 +24,7 @@ class DeferredTuning:
         self._meter = meter
 
     def run_if_due(self, rows: int) -> None:
-        """Tune now if so many ``rows`` are worth it."""
+        """Tune now if it is worthwhile for this many ``rows``."""
         if self._tune is not None and (rows >= FEW_ROWS or self._meter.usage.forwards >= MANY_FORWARDS):
             self.run()
 

@@ -17,7 +17,7 @@ DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 ROWS = {"cpu": 64, "cuda": 256, "mps": 32}
 """Rows of a batch when ``--evals-batch`` is auto. A CPU is busy at 64; a GPU takes more before it is."""
 TOKENS = {"cpu": 1024, "cuda": 8192, "mps": 2048}
-"""Prompt tokens of one forward. More is no faster once the processor is busy, and takes memory."""
+"""Prompt tokens of one forward. More is not faster once the processor is busy, and takes memory."""
 CASCADE = 4096
 SHARE_OF_FREE_MEMORY = {"cpu": 0.4, "cuda": 0.8, "mps": 0.4}
 TABLE_SHARE = 0.8

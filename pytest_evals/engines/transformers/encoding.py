@@ -37,7 +37,7 @@ from pytest_evals.engines.transformers.tool_calling import offered_tools, requir
 from pytest_evals.errors import ModelError, UnsupportedError
 from pytest_evals.media.parts import media_of
 
-# Newer transformers can tell the control tokens that a template writes from those that stand in a message.
+# Newer transformers can tell the control tokens that a template writes from those that appear in a message.
 _SANITIZE = "sanitize_control_tokens"
 _can_sanitize = _SANITIZE in inspect.signature(transformers.PreTrainedTokenizerBase.apply_chat_template).parameters
 
@@ -70,7 +70,7 @@ def _open_ended(tokenizer: Any, text: str) -> list[int]:
     whole = list(tokenizer(text)["input_ids"])
     bare = list(tokenizer(text, add_special_tokens=False)["input_ids"])
     if not bare:
-        # Which of them stand before a text shows only where there is one.
+        # Which of them come before a text shows only where there is one.
         probe = list(tokenizer("a", add_special_tokens=False)["input_ids"])
         return _open_ended(tokenizer, "a")[: -len(probe)] if probe else whole
     starts = range(len(whole) - len(bare) + 1)
@@ -92,10 +92,10 @@ def encode_continuations(
     Both are tokenised in one piece and then divided, as lm-evaluation-harness does: a token may hold the end of one and
     the beginning of the other, and spaces at the end of the conversation belong to the continuation. ``apart`` is for
     encoder-decoders, which read one and write the other. Where an empty plain prompt has no tokens, the text comes after
-    the token that begins texts, or else ends them, as in lm-evaluation-harness. ``before`` gives what stands between a prompt and
+    the token that begins texts, or else ends them, as in lm-evaluation-harness. ``before`` gives what comes between a prompt and
     the answer of a model that thinks.
 
-    Raises `ModelError` when a text comes to no tokens of its own.
+    Raises `ModelError` when a text has no tokens of its own.
     """
     plain = tokenizer.chat_template is None and not apart
     context = [] if plain else encode(tokenizer, messages, variables, apart=apart)
@@ -148,7 +148,7 @@ def windows(beginning: Sequence[int], text: Sequence[int], size: int) -> Iterato
 
 
 def _beginning(tokenizer: Any) -> list[int]:
-    """Return what stands before a text that nothing stands before."""
+    """Return what precedes a text that has nothing before it."""
     for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):
         if token is not None:
             return [token]
@@ -326,7 +326,7 @@ class RequestEncoder:
             apart=self._reads_and_writes,
             before=lambda prompt: before_answer(reader, prompt, _begun(request.messages)),
         )
-        # Nothing stands before it that would be lost where a part of the text is computed without its beginning.
+        # Nothing comes before it that would be lost where a part of the text is computed without its beginning.
         unconditional = tokenizer.chat_template is None and not any(map(text_of, request.messages))
         rows: list[AnySequence] = []
         for index, (context, continuation) in enumerate(pairs):

@@ -57,7 +57,7 @@ class GrammarState:
         return ended
 
     def restart(self) -> None:
-        """Begin again: what was taken so far was no part of the text that the grammar describes."""
+        """Begin again: what was taken so far was not part of the text that the grammar describes."""
         self._matcher.reset()
         self._lost = False
 

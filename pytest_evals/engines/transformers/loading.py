@@ -139,7 +139,7 @@ def _load(source: str, spec: ModelSpec, dtype: torch.dtype, ranks: int, device: 
 
 def _where(source: str, spec: ModelSpec) -> dict[str, Any]:
     """Return what transformers is told of where files are, and whether their code may run."""
-    # Told either way: where it is not, transformers asks whoever sits at the keyboard.
+    # Told either way: where it is not, transformers asks the user at the keyboard.
     where: dict[str, Any] = {"revision": spec.revision, "trust_remote_code": bool(spec.options.get("remote_code"))}
     if "subfolder" in spec.options and not Path(source).is_dir():
         where["subfolder"] = spec.options["subfolder"]

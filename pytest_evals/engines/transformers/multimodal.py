@@ -228,7 +228,7 @@ class MediaEncoder:
 
     @staticmethod
     def placed(inputs: Mapping[str, torch.Tensor], model: Any) -> dict[str, torch.Tensor]:
-        """Return inputs on the model's device; what is no whole number in its precision."""
+        """Return inputs on the model's device; all but whole numbers are in its precision."""
         return {
             name: value.to(model.device, model.dtype if value.is_floating_point() else value.dtype)
             for name, value in inputs.items()
@@ -271,7 +271,7 @@ class MediaEncoder:
 def _equal(name: str, expected: Mapping[str, torch.Tensor], made: Mapping[str, torch.Tensor]) -> bool:
     left, right = expected[name], made[name]
     if name == "input_ids":
-        # What stands in the place of padding does not matter.
+        # What is in the place of padding does not matter.
         mask = made["attention_mask"].bool()
         left, right = left[mask], right[mask]
     return torch.equal(left, right)

@@ -94,7 +94,7 @@ def weight_bytes(folder: Path) -> int:
 
 class DownloadWatch:
     """Tells how much of a repository has come into the hub's cache since this was made. transformers downloads several files at once
-    and shows bars, which nobody sees here; what grows in the cache is what comes.
+    and shows bars, which are not seen here; the growth of the cache shows what arrives.
     """
 
     def __init__(self, name: str, revision: str | None, subfolder: str | None, tell: Callable[[str], None]) -> None:

@@ -52,14 +52,14 @@ class ReplyReader:
         return reader
 
     def read(self, ids: Sequence[int], *, opened: bool = False) -> GeneratedReply:
-        """Return the parts of a reply, of which the token that ended it is no part. ``opened``: the prompt ended inside of a
-        block of thoughts.
+        """Return the parts of a reply, without the token that ended it. ``opened``: the prompt ended inside a block of
+        thoughts.
         """
         marked = self.marked(ids)
         division = divide(marked, self.form, opened=opened)
         text, calls, problem = self._without_calls(ids, division.answer)
         if text == marked and not self._control.keys().isdisjoint(ids):
-            # Control tokens that delimit nothing are no part of a text.
+            # Control tokens that delimit nothing are not part of a text.
             text = self._decode(ids)
         raw = self._decode(ids, special=True)
         tokens = self._tokens_of(ids, division.spans) if division.reasoning is not None else None
@@ -80,7 +80,7 @@ class ReplyReader:
         return text, numbered(calls, offered.before), problem
 
     def marked(self, ids: Sequence[int]) -> str:
-        """Return the text of tokens in which control tokens that delimit stand, and other special tokens do not."""
+        """Return the text of tokens, with control tokens that delimit and without other special tokens."""
         borders = [place for place, token in enumerate(ids) if token in self._control]
         if not borders:
             return self._decode(ids)
@@ -91,7 +91,7 @@ class ReplyReader:
         return "".join([*parts, self._decode(ids[start:])])
 
     def ids_of(self, text: str) -> list[int]:
-        """Return the tokens of a text in which control tokens stand."""
+        """Return the tokens of a text that contains control tokens."""
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
 
     def opened_by(self, prompt: Sequence[int], begun: str = "") -> bool:

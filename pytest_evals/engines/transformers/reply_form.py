@@ -46,7 +46,7 @@ def control_tokens(tokenizer: Any, form: ReplyForm) -> dict[int, str]:
 
 
 def _of_response_template(template: Any) -> tuple[Delimiters, ...]:
-    """Return the delimiters of thoughts that a response template names in so many words."""
+    """Return the delimiters of thoughts that a response template names explicitly."""
     fields = template.get("fields") if isinstance(template, Mapping) else getattr(template, "fields", None)
     field = fields.get(_FIELD) if isinstance(fields, Mapping) else None
     openings, closings = (
@@ -71,7 +71,7 @@ def _of_family(model_type: str | None) -> Any:
 
 
 def _written(template: Any, special: Mapping[int, str]) -> tuple[Delimiters, ...]:
-    """Return the delimiters that stand in the chat template, else those that are special tokens."""
+    """Return the delimiters that appear in the chat template, else those that are special tokens."""
     text = "\n".join(template.values()) if isinstance(template, Mapping) else template or ""
     tokens = set(special.values())
     in_template = [each for each in KNOWN_DELIMITERS if _names(text, each)]

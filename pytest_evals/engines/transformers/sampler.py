@@ -84,7 +84,7 @@ class Sampler:
 
 
 def check_finite(logits: torch.Tensor) -> None:
-    """Raise `NotANumberError` if one of the largest logits of rows is no finite number."""
+    """Raise `NotANumberError` if one of the largest logits of rows is not a finite number."""
     if not bool(logits.isfinite().all()):
         raise NotANumberError("the model's logits are not finite numbers")
 
@@ -241,7 +241,7 @@ def filters_of(params: Sequence[GenerationParams], size: int) -> Filters:
 
 
 def candidates_of(params: Sequence[GenerationParams], size: int) -> list[int]:
-    """Return the values of ``SamplingTensors.candidates``: ``size`` is no limit."""
+    """Return the values of ``SamplingTensors.candidates``: ``size`` means no limit."""
     return [min(each.top_k or size, size) for each in params]
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 _SPARE_TOKENS = 4
-"""So many tokens more are read than a stop string has bytes: a text that begins in the middle may begin otherwise."""
+"""This many more tokens are read than a stop string has bytes: a text that begins in the middle may begin differently."""
 
 _ON_HOST = params_by_use("host")
 
@@ -79,7 +79,7 @@ class TokenSequence:
         self.generator: Any = None
         """The random generator of a sampled request; `sampler` makes it from the request's own seed, one number a token."""
         self.memory: Any = None
-        """Where the row's tokens stood before; `speculation` makes it."""
+        """Where the row's tokens occurred before; `speculation` makes it."""
         self.guide = guide
         self.thinking = thinking
         self.needs_host = (
@@ -220,7 +220,7 @@ class TokenSequence:
         return replace(reply, text=reply.text[: min(found)]) if found else None
 
     def _tail(self, size: int) -> str:
-        """Return the end of the text, in which a stop string of ``size`` bytes stands if the last token completed it."""
+        """Return the end of the text, which contains a stop string of ``size`` bytes if the last token completed it."""
         count = size + _SPARE_TOKENS
         while count < len(self.generated):
             # Tokens may be no text at all, or parts of a character.

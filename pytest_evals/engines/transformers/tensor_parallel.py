@@ -25,7 +25,7 @@ from pytest_evals.engines.transformers.packed.model_runner import TokenSampler
 from pytest_evals.engines.transformers.sequence import TokenSequence
 from pytest_evals.processes import start_process
 
-# An engine may be idle for as long as a test run takes; it is ended by whoever started it.
+# An engine may be idle for as long as a test run takes; it is ended by the process that started it.
 _PATIENCE = datetime.timedelta(days=30)
 
 

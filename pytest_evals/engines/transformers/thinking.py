@@ -151,7 +151,7 @@ def before_answer(reader: ReplyReader, prompt: Sequence[int], begun: str) -> lis
 
 
 def _within_message(tail: str, *, before: bool) -> bool:
-    """Tell whether the last token stands in the content of a message, not in its head."""
+    """Tell whether the last token is in the content of a message, not in its head."""
     content = tail.rfind("<|message|>")
     head = max(tail.rfind(f"<|{name}|>") for name in ("channel", "start", "end"))
     return before if content == head == -1 else content > head

@@ -21,8 +21,8 @@ class Usage:
     """Sums over a process's life.
 
     ``prompt_tokens`` were computed, ``shared_tokens`` were not because a prefix held them, ``reused_tokens`` because an
-    earlier row had left them, ``padding_tokens`` were computed for nothing; ``guessed_tokens`` were computed ahead, of
-    which ``right_tokens`` came true; ``decode_rows`` is the sum of rows over the ``decodes`` forwards that decoded;
+    earlier row had left them, ``padding_tokens`` were computed for nothing; ``guessed_tokens`` were computed ahead, and
+    ``right_tokens`` of them came true; ``decode_rows`` is the sum of rows over the ``decodes`` forwards that decoded;
     ``device_seconds`` is the time in forwards, ``peak_bytes`` the most memory of the device that was in use (on a CPU:
     of the process).
     """

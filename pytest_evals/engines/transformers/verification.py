@@ -34,7 +34,7 @@ TOLERANCE = {torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 2e-1}
 
 
 class NullTokenizer:
-    """Stands in for a tokenizer: nobody reads these texts."""
+    """Replaces a tokenizer: these texts are not read."""
 
     def decode(self, ids: Sequence[int], **_options: Any) -> str:
         """Return no text."""
@@ -227,9 +227,9 @@ def stepwise_logits(model: Any, row: TokenSequence) -> torch.Tensor:
 
 
 def difference(found: torch.Tensor, expected: torch.Tensor) -> float:
-    """Return the largest difference of two logits as a share of the largest logit; infinite for what is no number."""
+    """Return the largest difference of two logits as a share of the largest logit; infinite for what is not a number."""
     value = ((found - expected).abs().max() / expected.abs().max().clamp(min=1e-6)).item()
-    return value if value == value else float("inf")  # noqa: PLR0124 - what differs from itself is no number
+    return value if value == value else float("inf")  # noqa: PLR0124 - what differs from itself is not a number
 
 
 def logit_gap(model: Any, rows: Sequence[TokenSequence]) -> float:
@@ -259,6 +259,6 @@ def sampling_mismatch(model: Any, rows: Sequence[TokenSequence]) -> float:
 
 
 def difference_of(distances: torch.Tensor) -> float:
-    """Return the largest distance, at least 0; infinite for what is no number."""
+    """Return the largest distance, at least 0; infinite for what is not a number."""
     value = distances.max().item()
     return max(value, 0.0) if value == value else float("inf")  # noqa: PLR0124 - as above

@@ -176,7 +176,7 @@ def quantized(wish: str | None, config: Any, dtype: torch.dtype, device: str, wr
             )
     if method is None and wish is None:
         return {}
-    # It tells of each of its casts.
+    # It logs each of its casts.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # Such weights cannot be moved afterwards.
     placed = {} if device == "cpu" else {"device_map": {"": device}}

@@ -141,7 +141,7 @@ def find_program(answer: str, tests: Sequence[str | ScriptTest], before: str, en
 
 
 def check_limits(timeout: float, memory: int) -> ProgramLimits:
-    """Return the limits. Raises `SuiteError` for what is no limit."""
+    """Return the limits. Raises `SuiteError` for what is not a limit."""
     seconds = isinstance(timeout, (int, float)) and not isinstance(timeout, bool) and 0 < timeout < math.inf
     if not seconds:
         raise SuiteError(f"python_tests: timeout must be a number of seconds above 0, not {timeout!r}")

@@ -43,7 +43,7 @@ class TestPeer(Peer):
     __test__ = False
 
     def export(self, value: Any) -> Any:
-        """Return what stands for a value that is no plain data. Raises `TypeError` for what the program must not have."""
+        """Return what represents a value that is not plain data. Raises `TypeError` for what the program must not have."""
         allowed = (
             isinstance(value, (*_FUNCTIONS, *_ITERATORS, *_FILES, type, Remote))
             or id(value) in self._remote

@@ -1,7 +1,7 @@
 """Fenced blocks in a text, and the program that they are.
 
 Blocks are found as CommonMark has them (fences of backticks or tildes, of any length, in lists and quotes, not closed), and as
-models write them: a closing fence whose opening one stood in the prompt, one at the end of a line, a block in one line.
+models write them: a closing fence whose opening one was in the prompt, one at the end of a line, a block in one line.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class FencedLines(list[str]):
 
     @functools.cached_property
     def texts(self) -> list[int]:
-        """For each line the next one that says something and is no fence, the number of lines where there is none."""
+        """For each line the next one that says something and is not a fence, or the number of lines where there is none."""
         found, following = [0] * len(self), len(self)
         for place in range(len(self) - 1, -1, -1):
             if self[place].strip() and not FENCE.fullmatch(self[place]):

@@ -60,7 +60,7 @@ module.main(rest)
 
 
 class SandboxError(SuiteError):
-    """A level of confinement cannot be had here."""
+    """A level of confinement is not available here."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ class Line:
             raise PeerGoneError from error
 
     def receive(self) -> dict[str, Any]:
-        """Return the next message. Raises `PeerGoneError`, and `WireError` for what is no message."""
+        """Return the next message. Raises `PeerGoneError`, and `WireError` for what is not a message."""
         searched = 0
         while (end := self._rest.find(b"\n", searched)) < 0:
             searched = len(self._rest)

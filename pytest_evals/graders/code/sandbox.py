@@ -219,7 +219,7 @@ def instructions(machine: str, pid: int, *, own_files: bool) -> list[bytes]:
         checks = [step for command in commands for step in (_step(_EQUAL, command, no=1), refuse)]
         rule(name, *_argument(1), *checks, allow)
     if not own_files:
-        # Opened to be read, and emptied all the same: Landlock knows of that in newer kernels alone.
+        # Opened for reading but emptied anyway: Landlock knows about that only in newer kernels.
         for name, place in (("open", 1), ("openat", 2)):
             emptied = [_step(_AND, _O_TRUNC | _O_ACCESS), _step(_EQUAL, _O_TRUNC, no=1), refuse]
             rule(name, *_argument(place), *emptied, allow)

@@ -41,7 +41,7 @@ class Unpacker:
             self.fill(self.objects[index], heap[index])
 
     def unpack(self, packed: Any) -> Any:
-        """Return the value that stands here."""
+        """Return the value that is packed here."""
         if packed is None or type(packed) in (str, bool, float, int):
             return packed
         if type(packed) is not list or not packed:

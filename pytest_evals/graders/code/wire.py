@@ -33,7 +33,7 @@ if TYPE_CHECKING:
             ...
 
         def export(self, value: Any) -> Any:
-            """Return what stands for a value that is no plain data."""
+            """Return what represents a value that is not plain data."""
             ...
 
         def resolve(self, packed: list[Any], unpacker: Unpacker) -> Any:

@@ -82,7 +82,7 @@ def instructions(
 
 
 def check_all(answer: str, ids: object, kwargs: object, scoring: Scoring) -> list[CheckResult]:
-    """Tell of each instruction whether an answer follows it."""
+    """Tell for each instruction whether an answer follows it."""
     return [check(each, answer, scoring) for each in read_instructions(ids, kwargs)]
 
 
@@ -99,7 +99,7 @@ def check(instruction: Instruction, answer: str, scoring: Scoring) -> CheckResul
 
 
 def variants(answer: str) -> Sequence[str]:
-    """Return the texts of which loose scoring wants one to follow: the answer; without its first line, its last one, both;
+    """Return the texts for loose scoring, which wants one to follow: the answer; without its first line, its last one, both;
     and each of these without stars.
     """
     lines = answer.split("\n")

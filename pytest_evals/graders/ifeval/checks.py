@@ -1,7 +1,7 @@
 """Whether a text follows an instruction: a function for each kind of IFEval (Zhou et al., 2023), by what its checker tests.
 
-A text is checked as it stands, blank ones too; that a blank answer follows nothing is for the caller to say. Keywords,
-markers and words of arguments are regular expressions, as they are there.
+A text is checked as it is, even a blank one. The caller must say that a blank answer follows nothing. Keywords, markers
+and words of arguments are regular expressions, as they are there.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _WORD_ENDS = frozenset(".,?!'\"")
 
 
 class CheckResult(NamedTuple):
-    """Whether the text follows the instruction. ``found`` says what of it is there, for whoever reads the grade."""
+    """Whether the text follows the instruction. ``found`` tells the reader of the grade what of it is there."""
 
     followed: bool
     found: str
@@ -63,7 +63,7 @@ def forbidden_words(text: str, *, forbidden_words: Sequence[str]) -> CheckResult
 
 
 def letter_frequency(text: str, *, letter: str, let_relation: Relation, let_frequency: int) -> CheckResult:
-    """The character stands in the text so often, in any case."""
+    """The character appears in the text this often, in any case."""
     return _compared(list(text.lower()).count(letter.lower()), let_relation, let_frequency, f"{letter!r}")
 
 
@@ -80,12 +80,12 @@ def response_language(text: str, *, language: str) -> CheckResult:
 
 
 def number_sentences(text: str, *, relation: Relation, num_sentences: int) -> CheckResult:
-    """The text has so many sentences, as NLTK's tokenizer for English splits them."""
+    """The text has this many sentences, as NLTK's tokenizer for English splits them."""
     return _compared(len(sentences(text)), relation, num_sentences, "sentence")
 
 
 def number_paragraphs(text: str, *, num_paragraphs: int) -> CheckResult:
-    """The text has exactly so many paragraphs with a divider of three stars between them, none of them blank."""
+    """The text has exactly this many paragraphs with a divider of three stars between them, none of them blank."""
     paragraphs = [part.strip() for part in _PARAGRAPH_DIVIDER.split(text)]
     blank = not all(paragraphs[1:-1])
     count = sum(map(bool, paragraphs))
@@ -96,14 +96,14 @@ def number_paragraphs(text: str, *, num_paragraphs: int) -> CheckResult:
 
 
 def number_words(text: str, *, relation: Relation, num_words: int) -> CheckResult:
-    """The text has so many words: runs of letters, digits and underscores."""
+    """The text has this many words: runs of letters, digits and underscores."""
     return _compared(len(re.findall(r"\w+", text)), relation, num_words, "word")
 
 
 def nth_paragraph_first_word(text: str, *, num_paragraphs: int, nth_paragraph: int, first_word: str) -> CheckResult:
-    """The text has exactly so many paragraphs with a blank line between them, and one of them begins with the word.
+    """The text has exactly this many paragraphs with a blank line between them, and one of them begins with the word.
 
-    Which is the nth is counted with blank ones, how many there are without.
+    Blank ones count for which is the nth, but not for how many there are.
     """
     paragraphs = [part.strip() for part in text.split("\n\n")]
     count = sum(map(bool, paragraphs))
@@ -125,7 +125,7 @@ def _first_word(paragraph: str) -> str:
 
 
 def number_placeholders(text: str, *, num_placeholders: int) -> CheckResult:
-    """The text has at least so many placeholders in square brackets."""
+    """The text has at least this many placeholders in square brackets."""
     return _compared(sum(map(_placeholders, text.split("\n"))), "at least", num_placeholders, "placeholder")
 
 
@@ -149,7 +149,7 @@ def postscript(text: str, *, postscript_marker: str) -> CheckResult:
 
 
 def number_bullet_lists(text: str, *, num_bullets: int) -> CheckResult:
-    """The text has exactly so many bullet points, with stars or dashes."""
+    """The text has exactly this many bullet points, with stars or dashes."""
     count = len(_STAR_BULLET.findall(text)) + len(_DASH_BULLET.findall(text))
     return CheckResult(count == num_bullets, f"{pluralize(count, 'bullet point')}, exactly {num_bullets}")
 
@@ -161,13 +161,13 @@ def constrained_response(text: str) -> CheckResult:
 
 
 def number_highlighted_sections(text: str, *, num_highlights: int) -> CheckResult:
-    """The text has at least so many parts between stars; one between two pairs of stars is found by both patterns."""
+    """The text has at least this many parts between stars; one between two pairs of stars is found by both patterns."""
     found = [*_HIGHLIGHT.findall(text), *_DOUBLE_HIGHLIGHT.findall(text)]
     return _compared(sum(bool(part.strip()) for part in found), "at least", num_highlights, "highlight")
 
 
 def multiple_sections(text: str, *, section_spliter: str, num_sections: int) -> CheckResult:
-    """The text has at least so many sections that begin with the word and a number."""
+    """The text has at least this many sections that begin with the word and a number."""
     count = len(re.split(rf"\s?{section_spliter.strip()}\s?\d+\s?", text)) - 1
     return _compared(count, "at least", num_sections, "section")
 
@@ -224,7 +224,7 @@ def end_checker(text: str, *, end_phrase: str) -> CheckResult:
 
 
 def quotation(text: str) -> CheckResult:
-    """The text stands in double quotation marks."""
+    """The text is in double quotation marks."""
     stripped = text.strip()
     followed = len(stripped) > 1 and stripped[0] == stripped[-1] == '"'
     return CheckResult(followed, f"{'in' if followed else 'not in'} quotation marks")
@@ -234,7 +234,7 @@ def quotation(text: str) -> CheckResult:
 
 
 def capital_word_frequency(text: str, *, capital_relation: Relation, capital_frequency: int) -> CheckResult:
-    """The text has so many words in capital letters, as NLTK splits words."""
+    """The text has this many words in capital letters, as NLTK splits words."""
     count = sum(word.isupper() for word in words(text))
     return _compared(count, capital_relation, capital_frequency, "capital word")
 

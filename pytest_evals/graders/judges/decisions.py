@@ -75,7 +75,7 @@ def judges_of(judge: Model, options: Options) -> list[Model]:
 async def decide(
     judge: Model, options: Options, labels: VerdictLabels, messages: Sequence[Message], material: Material
 ) -> Decision:
-    """Ask for one of ``labels`` and decide by what was said. ``material``: the texts in ``messages`` that are no instructions."""
+    """Ask for one of ``labels`` and decide by what was said. ``material``: the texts in ``messages`` that are not instructions."""
     asked = [
         _ask_label(model, options, labels, messages, material)
         for model in judges_of(judge, options)
@@ -112,7 +112,7 @@ def verdict_reader(offered: Sequence[str], material: Material) -> Read[str]:
 
 
 def mark_for(material: Material) -> str:
-    """Return a word that does not stand in the material: a verdict behind it is the judge's own."""
+    """Return a word that does not appear in the material: a verdict after it is the judge's own."""
     return token_for(*material.judged, *material.beside, length=_MARK_LENGTH)
 
 

@@ -44,7 +44,7 @@ class Scene:
     subject: Subject
 
     def render(self, template: str) -> str:
-        """Render a template of the author's: what it inserts of the conversation stands between markers."""
+        """Render a template of the author's: what it inserts of the conversation is put between markers."""
         return render_text(template, self.scope)
 
     def shown(self, messages: Sequence[Message]) -> list[Message]:

@@ -112,7 +112,7 @@ def check_band(options: Options, labels: VerdictLabels) -> None:
 
 
 def closing(request: str, offered: Sequence[str], options: Options) -> str:
-    """Return what stands after the material: in which form to reply."""
+    """Return what comes after the material: in which form to reply."""
     if options.reasoning and options.by == "probability":
         return f"{request}? Reason in at most three sentences, without a verdict yet."
     if options.reasoning:

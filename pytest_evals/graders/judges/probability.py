@@ -1,6 +1,6 @@
 """Judges by probability: how likely the judge finds each verdict right after the prompt. Nothing is written.
 
-What is judged stands before the question, so that all questions about a case share the longest prefix, which is computed
+What is judged comes before the question, so that all questions about a case share the longest prefix, which is computed
 once. The order is that of transformers' decision pipeline, and on the same prompt its numbers are the same.
 """
 

@@ -116,7 +116,7 @@ def asked_labels(
 ) -> JudgeQuestion | None:
     """Return the question behind a judge that chooses one of ``labels``, which stand for ``choices``.
 
-    `None` where nobody else answers it: a text of its own, put to one model.
+    `None` where no other model answers it: a text of its own, put to one model.
     """
     if question is None:
         if len(options.models) < 2:
@@ -153,7 +153,7 @@ def asked_steps(question: Question | None, text: str, scale: Scale, options: Opt
 
 
 def opening_of(question: Question | None) -> tuple[str, str]:
-    """Return what stands before a criterion or a yes-or-no question, and what asks for the verdict after the material."""
+    """Return what comes before a criterion or a yes-or-no question, and what asks for the verdict after the material."""
     if question is None:
         return "Judge one answer by one criterion.\nCriterion: ", "Does the answer meet the criterion"
     return "Answer one question about an answer.\nQuestion: ", "Answer the question about the answer"

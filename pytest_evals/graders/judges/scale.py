@@ -89,7 +89,7 @@ def scale(
 
 
 def _words(request: str, scores: Sequence[int], options: Options, question: Question | None) -> tuple[str, str]:
-    """Return what stands before the criterion or question, and what after the material."""
+    """Return what comes before the criterion or question, and what comes after the material."""
     low, high = scores[0], scores[-1]
     if question is None:
         head = f"Judge how far one answer meets a criterion, with {request}: {low} is the worst, {high} the best.\nCriterion: "

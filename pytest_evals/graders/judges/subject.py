@@ -314,8 +314,8 @@ def neutral(text: str) -> str:
 def delimited(name: str, text: str) -> str:
     """Return ``text`` between ``[BEGIN NAME token]`` and ``[END NAME token]``.
 
-    The token follows from the text and does not stand in it, so that the text can hold no marker of its own block; the
-    same text has the same token, so that equal prompts stay equal. What looks like a marker in the text becomes one of
+    The token follows from the text and does not appear in it, so the text cannot hold a marker of its own block. The
+    same text has the same token, so equal prompts stay equal. What looks like a marker in the text becomes one of
     round brackets.
     """
     safe = _MARKER.sub("(", neutral(text))
@@ -324,7 +324,7 @@ def delimited(name: str, text: str) -> str:
 
 
 def token_for(*texts: str, length: int = _TOKEN_LENGTH) -> str:
-    """Return hexadecimal digits that follow from the texts and stand in none of them."""
+    """Return hexadecimal digits that follow from the texts and appear in none of them."""
     digest = "\0".join(texts).encode("utf-8", "surrogatepass")
     while True:
         digest = hashlib.sha256(digest).digest()

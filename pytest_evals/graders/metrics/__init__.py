@@ -1,7 +1,7 @@
 """Metrics that compare a completion with one or several references, each computed by the library that people cite.
 
 Values are 0..1 (that of `embedding_similarity` from -1), without a verdict unless ``threshold`` gives one. A reference is a
-text, a list of texts, or a locator or templates of them. How a value is defined stands in its grade's metadata.
+text, a list of texts, or a locator or templates of them. A grade's metadata says how its value is defined.
 """
 
 from __future__ import annotations
@@ -121,8 +121,8 @@ def meteor(
     of: str | None = None,
     run_if: str | None = None,
 ) -> Fixture:
-    """METEOR of NLTK. Synonyms come from WordNet, which NLTK downloads; ``synonyms=False`` does without, and is no METEOR
-    to compare with others'. ``tokenize``: as for `f1`; ``words`` is NLTK's ``wordpunct_tokenize``.
+    """METEOR of NLTK. Synonyms come from WordNet, which NLTK downloads; ``synonyms=False`` does without, and is not a
+    METEOR to compare with others'. ``tokenize``: as for `f1`; ``words`` is NLTK's ``wordpunct_tokenize``.
     """
     require("nltk", EXTRA, "meteor")
     if synonyms:

@@ -99,14 +99,14 @@ def _chrf(word_order: int, lowercase: bool) -> Any:
     return CHRF(word_order=word_order, lowercase=lowercase)
 
 
-# -- METEOR of NLTK: words matched as they stand, by their stems and as synonyms, with a penalty for broken order.
+# -- METEOR of NLTK: words matched as they are, by their stems and as synonyms, with a penalty for broken order.
 
 ALPHA, BETA, GAMMA = 0.9, 3.0, 0.5
 """Weight of recall; shape and weight of the penalty: those of Lavie and Agarwal (2007), and NLTK's defaults."""
 
 
 class NoSynonyms:
-    """Stands in WordNet's place: no word has a synonym."""
+    """Replaces WordNet: no word has a synonym."""
 
     @staticmethod
     def synsets(_word: str) -> list[Any]:
@@ -261,7 +261,7 @@ def check_part(part: str) -> str:
 
 
 def check_references(references: Sequence[str], tokenize: Tokenize = "auto") -> None:
-    """Raise `SuiteError` for a reference of which ROUGE's tokenizer leaves nothing: every completion would have 0."""
+    """Raise `SuiteError` for a reference that ROUGE's tokenizer leaves empty: every completion would get 0."""
     for reference in references:
         if tokenize == "words" and not _WORD.search(reference.lower()):
             raise SuiteError(

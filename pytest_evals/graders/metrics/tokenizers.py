@@ -65,7 +65,7 @@ def has_letters_beyond_ascii(text: str) -> bool:
 
 
 def scripts_without_spaces(texts: Sequence[str]) -> list[str]:
-    """Return which scripts that are written without spaces stand in the texts."""
+    """Return which scripts that are written without spaces appear in the texts."""
     if all(map(str.isascii, texts)):
         return []
     joined = "\n".join(texts)

@@ -33,7 +33,7 @@ def tool_calls(
     """The model called the ``expected`` tools: in its reply, or in all turns of a `tool_loop`.
 
     The value is the F1 of the calls: twice the number of calls that match, divided by the number of calls expected and made. It
-    passes where all match and no other call was made. With ``allow_extra`` further calls are no fault, and the value is the recall.
+    passes where all match and no other call was made. With ``allow_extra`` further calls are not a fault, and the value is the recall.
 
     Args:
         expected: Calls as ``{"name": "get_weather", "arguments": {"city": "Paris"}}``, or names alone, whose arguments do not matter:

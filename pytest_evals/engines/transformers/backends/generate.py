@@ -171,7 +171,7 @@ class GenerateBackend:
 
     @contextmanager
     def _own_defaults(self) -> Iterator[None]:
-        """Let the model forget how it would generate if nobody said."""
+        """Let the model forget how it generates by default."""
         usual, self._model.generation_config = self._model.generation_config, self._defaults
         try:
             yield

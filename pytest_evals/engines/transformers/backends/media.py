@@ -61,7 +61,7 @@ def media_of_row(row: AnySequence) -> RowMedia:
 def attach_media(
     rows: Sequence[AnySequence], prompt: MediaPrompt, outline: int, check: Callable[[int, int], None]
 ) -> None:
-    """Give rows the media of their prompt, of which they have an ``outline`` of this many tokens."""
+    """Give rows the media of their prompt. They hold an ``outline`` of it with this many tokens."""
     for row in rows:
         row.media = RowMedia(prompt, check)
         if isinstance(row, ScoringSequence):

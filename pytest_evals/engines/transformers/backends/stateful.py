@@ -37,7 +37,7 @@ from pytest_evals.engines.transformers.usage import UsageMeter
 _LEAST_PREFIX = 16
 """A shorter beginning costs more to copy than to read."""
 _REFILL_SHARE = 4
-"""New rows begin when one in so many places is free: a forward for each would keep the others waiting."""
+"""New rows begin when one in this many places is free: a forward for each would keep the others waiting."""
 
 
 class StatefulBackend:
@@ -136,7 +136,7 @@ class StatefulBackend:
     # -- who is read next
 
     def _next_group(self) -> list[TokenSequence]:
-        """Return rows of one length that begin now; none where there is too little room, or nobody waits."""
+        """Return rows of one length that begin now; none where there is too little room, or no row waits."""
         if self._retries:
             row = self._retries.next(idle=not self._live)
             return [row] if row is not None else []
@@ -203,8 +203,8 @@ class StatefulBackend:
         return ended
 
     def _forward(self, ids: torch.Tensor, width: int, lengths: Sequence[int], cache: Any) -> torch.Tensor:
-        """Return the logits behind the last of ``ids`` (``[rows, tokens]``), which follow so many tokens of each row; ``width`` with
-        padding.
+        """Return the logits after the last of ``ids`` (``[rows, tokens]``). The ids follow ``lengths`` tokens of each row, ``width``
+        with padding.
         """
         count = ids.shape[1]
         before = torch.tensor(lengths, device=self._device).unsqueeze(1)

@@ -35,7 +35,7 @@ class Heads:
 
 
 def heads_of(config: Any) -> Heads:
-    """Return the heads that a transformers text config tells of."""
+    """Return the heads that a transformers text config describes."""
     heads: int = config.num_attention_heads
     keys: int = getattr(config, "num_key_value_heads", None) or heads
     return Heads(keys, heads // keys, getattr(config, "head_dim", None) or config.hidden_size // heads)
@@ -58,8 +58,8 @@ def takes(query: Tensor, value: Tensor) -> bool:
 
 
 def runs_of(cells: Sequence[int], spans: Sequence[Span], width: int, threads: int) -> Runs:
-    """Return what of a step is computed by so many ``threads`` here: ``width`` tokens of each row in the first slots, the
-    first of them going to its cell of ``cells``, and the shorter of the ``spans``.
+    """Return the part of a step that this many ``threads`` compute here: ``width`` tokens of each row in the first slots, the
+    first going to its cell of ``cells``, and the shorter of the ``spans``.
     """
     table = [(row * width, (row + 1) * width, row, cell, 0) for row, cell in enumerate(cells)]
     others = []

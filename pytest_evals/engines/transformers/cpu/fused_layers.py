@@ -194,7 +194,7 @@ OPERATORS = FusedOps(_norm, lambda activate, gates, values: activate(gates).mul_
 
 
 def compiled_ways(threads: int) -> FusedOps:
-    """Return the ways that compute in so many threads. Needs numba, whose import and loops take a second."""
+    """Return the ways that compute in this many threads. Needs numba, whose import and loops take a second."""
     from pytest_evals.engines.transformers.cpu.numba import layers
 
     def make_norm(weight: Tensor, eps: float) -> ApplyFused:

@@ -79,7 +79,7 @@ class Int8ArgmaxHead:
         return result
 
     def is_faster(self, sample: Tensor, rows: int) -> bool:
-        """Tell whether this is clearly faster than the layer, for one token of ``sample`` and for so many."""
+        """Tell whether this is clearly faster than the layer, for one token of ``sample`` and for ``rows`` of them."""
         for count in (1, rows):
             hidden = sample.repeat(-(-count // len(sample)), 1)[:count]
             mine, usual = (least_seconds(partial(compute, hidden)) for compute in (self.find, self._head))
@@ -122,9 +122,9 @@ class HeadTokens:
 def make_shortlist(
     model: Any, rows: int, threads: int, recall: Callable[[Callable[[], bool]], bool] = lambda find: find()
 ) -> Int8ArgmaxHead | None:
-    """Return a shortlist that stands in for the model's output layer, if one can be made and is faster.
+    """Return a shortlist to replace the model's output layer, if one can be made and is faster.
 
-    The model must compute with its own attention. ``recall`` is called with what finds out whether it is faster, and may know it.
+    The model must compute with its own attention. ``recall`` is called with what finds out whether it is faster, and may already know.
     """
     head = model.get_output_embeddings()
     if type(head) is not torch.nn.Linear or not is_plain(head.weight):

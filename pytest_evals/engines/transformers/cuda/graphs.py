@@ -27,7 +27,7 @@ class Capture(Protocol):
     """How a computation on static tensors is made ready to be launched many times."""
 
     pinned: bool
-    """Whether tensors on the host, of which copies are made to the device, are to be in pinned memory."""
+    """Whether host tensors that are copied to the device are to be in pinned memory."""
 
     def capture(self, compute: Launch) -> Launch:
         """Return what launches ``compute``. It may be called some times meanwhile. Raises `CaptureError`."""
@@ -45,7 +45,7 @@ class Capture(Protocol):
 class EagerCapture:
     """Calls: no graph. For devices without graphs, models that cannot be captured, and tests.
 
-    With a ``device`` of CUDA, work is launched there as ever, and waited for.
+    With a CUDA ``device``, work is launched there as usual, and waited for.
     """
 
     def __init__(self, device: str = "cpu") -> None:
@@ -142,7 +142,7 @@ class GraphCache:
         self.eager_first = True
         """Whether a size must come twice before it is captured."""
         self.notes: list[str] = []
-        """Which steps are called instead of captured, and why; whoever tells it takes it away."""
+        """Which steps are called instead of captured, and why; the code that reports a note removes it."""
         self._capture = capture
         self._ready: dict[GraphKey, Launch] = {}
         self._met: set[GraphKey] = set()

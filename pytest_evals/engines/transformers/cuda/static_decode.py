@@ -1,11 +1,11 @@
-"""Decoding without a word between host and device for several tokens: always the same tensors, at the same addresses.
+"""Decodes several tokens without any exchange between host and device: always the same tensors, at the same addresses.
 
 A step computes one token for every slot up to a prepared number of them (`buckets`), reading a prepared number of cells
 of each, chooses the tokens and moves on to the next cells, all on the device. So it can be captured once and launched
 again and again (`graphs`). After a block of steps the tokens are read together; what a row got after its end is
-discarded. Its cells too: what stands beyond a row's last token is never seen, and written again.
+discarded. So are its cells: what is beyond a row's last token is never seen, and is overwritten.
 
-A slot without a row computes as well, on its own first cell, and nobody looks.
+A slot without a row computes as well, on its own first cell, and the result is ignored.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class StaticDecoder:
     def run(self, rows: Sequence[TokenSequence]) -> list[TokenSequence]:
         """Give every row its next tokens; return those that have ended, in the order in which they did.
 
-        Raises `NotANumberError` when the model's logits are no numbers in the first step; in a later one the block ends.
+        Raises `NotANumberError` when the model's logits are not numbers in the first step. In a later step, the block ends.
         """
         left = [row.max_new_tokens - len(row.generated) for row in rows]
         steps = block_length(left, self._steps)
@@ -210,7 +210,7 @@ def _choice(rows: Sequence[TokenSequence]) -> StepChoice:
 # -- The tensors that a static step reads and writes, with their counterparts on the host: one place for each slot.
 
 NO_TOKEN = -1
-"""Stands for a token that could not be chosen because the logits were no numbers."""
+"""Marks a token that could not be chosen because the logits were not numbers."""
 _LEAST_STEPS = 4
 """A capture computes a few steps of its own, also where blocks are shorter."""
 _TOKENS, _PLACES, _LIMITS, _CANDIDATES, _GREEDY = range(5)

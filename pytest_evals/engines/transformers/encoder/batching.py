@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 TOKENS = {"cpu": 2048, "cuda": 32_768, "mps": 8192}
-"""Tokens of a batch, padding counted. On a CPU a larger one is no faster, and pads more."""
+"""Tokens of a batch, padding counted. On a CPU a larger one is not faster, and pads more."""
 ROWS = 512
 """Texts of a batch at most."""
 
@@ -35,7 +35,7 @@ class LengthSortedQueue(Generic[T]):
         return len(self._waiting)
 
     def add(self, length: int, entry: T) -> None:
-        """Add a text of so many tokens."""
+        """Add a text of this many tokens."""
         # The number decides between equal lengths: first come, first served.
         self._number -= 1
         bisect.insort(self._waiting, (length, self._number, entry), key=lambda each: each[:2])

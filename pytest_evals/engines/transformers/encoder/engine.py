@@ -196,8 +196,8 @@ class EncoderEngine:
         )
 
     def _values(self, row: torch.Tensor, form: Mapping[str, Any]) -> list[float]:
-        """Return what transformers' pipeline makes of logits: of several labels one of which is right their shares, of single ones
-        and of labels that are right or wrong each for itself the probability of each.
+        """Return what transformers' pipeline makes of logits. Where one of several labels is right, each gets its share. A single
+        label, or labels that are each right or wrong on their own, get a probability each.
         """
         if form.get("values") == "logits":
             found = row

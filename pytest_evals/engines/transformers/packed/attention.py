@@ -116,7 +116,7 @@ class Layer:
             return parts[0]
         output = torch.cat([part[0] for part in parts])
         if not step.groups and self.sinks is None:
-            # Nobody reads the sums; what stands in for them has their shape.
+            # The sums are not read; what replaces them has their shape.
             return output, output[..., 0]
         return output, torch.cat([part[1] for part in parts])
 
@@ -138,7 +138,7 @@ class Layer:
             output = fused_decode(
                 query, keys, values, self.step.decode_mask(self.window, share, query.dtype), self.scale
             )
-            # Nobody reads the sums of such a step; what stands in for them has their shape.
+            # The sums of such a step are not read; what replaces them has their shape.
             return output, output[..., 0]
         if as_products:
             query = query * self.scale
@@ -211,7 +211,7 @@ class Layer:
         output[tokens], sums[tokens] = merged((output[tokens], sums[tokens]), part)
 
     def _seen(self, query: Tensor, keys: Tensor, values: Tensor, start: int, positions: Tensor) -> AttentionPart:
-        """Tokens that see all of ``keys`` (``[kv_heads, cells, head]``), the first of which has position ``start``."""
+        """Tokens that see all of ``keys`` (``[kv_heads, cells, head]``). The first key has position ``start``."""
         kv_heads, cells, _ = keys.shape
         mask = None
         if self.window is not None:

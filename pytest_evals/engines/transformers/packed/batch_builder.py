@@ -1,4 +1,4 @@
-"""From the plan of a forward to its tensors: where each token stands, where its keys go and what it sees."""
+"""From the plan of a forward to its tensors: where each token is, where its keys go and what it sees."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pytest_evals.engines.transformers.sequence import ScoringSequence, TokenSeq
 
 @dataclass(slots=True)
 class BatchLayout:
-    """Where the tokens of a plan stand in the forward, and whose logits are wanted."""
+    """Where the tokens of a plan are in the forward, and whose logits are wanted."""
 
     tokens: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
@@ -42,8 +42,8 @@ def build_batch(
 ) -> tuple[BatchLayout, ForwardContext]:
     """Lay out the last token of each row that decodes, in the order of their slots, and after them the pieces.
 
-    With ``guesses`` for rows, as many more tokens follow the last one of each as the longest guess has; where a row has
-    none, its last token stands for one. With ``threads`` so many attend by compiled loops.
+    With ``guesses`` for rows, as many more tokens follow the last one of each as the longest guess has. Where a row has
+    none, its last token is used. With ``threads``, this many attend by compiled loops.
     """
     layout, width = BatchLayout(), 1 + max(map(len, guesses), default=0)
     for row, guessed in zip(decoding, guesses or [()] * len(decoding), strict=True):

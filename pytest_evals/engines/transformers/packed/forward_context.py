@@ -31,7 +31,7 @@ class Span:
     slot: int | None = None
     cell: int = 0
     first: int = 0
-    """The cell at which the earlier tokens start (before it, copies of prefixes will stand in a slot)."""
+    """The cell at which the earlier tokens start (in a slot, copies of prefixes will come before it)."""
 
 
 @dataclass(slots=True)
@@ -45,8 +45,8 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """What compiled loops attend to in a step, in so many ``threads``: a row of ``table`` for each run of tokens, as in
-    `numba.attention`. Of the step's spans the ``others`` are left.
+    """What compiled loops attend to in a step, in this many ``threads``: a row of ``table`` for each run of tokens, as in
+    `numba.attention`. The step's ``others`` are the spans that are left.
     """
 
     table: Tensor
@@ -143,7 +143,7 @@ ALIKE = 0.9
 
 @dataclass(frozen=True, slots=True)
 class LengthBucket:
-    """The slots from ``begin`` to ``end``, of which the first ``cells`` cells are read."""
+    """The slots from ``begin`` to ``end``, whose first ``cells`` cells are read."""
 
     begin: int
     end: int

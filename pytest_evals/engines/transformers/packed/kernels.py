@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 HIDDEN = -1e30
-"""Added to the score of what a token must not see: finite, so that a part of which nothing is seen merges as nothing."""
+"""Added to the score of what a token must not see: finite, so that a part that is not seen at all merges as nothing."""
 
 Tensor = torch.Tensor
 AttentionPart = tuple[Tensor, Tensor]
@@ -27,7 +27,7 @@ def merged(first: AttentionPart, second: AttentionPart) -> AttentionPart:
 def fused_cpu(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, scale: float) -> AttentionPart:
     """Torch's flash kernel for CPUs, which also returns the log-sum-exp."""
     if mask is not None:
-        # In fp16 `HIDDEN` would be infinite, and a part of which nothing is seen would merge as something.
+        # In fp16 `HIDDEN` would be infinite, and a part that is not seen at all would merge as something.
         mask = mask.clamp(min=torch.finfo(query.dtype).min).to(query.dtype).expand(-1, -1, query.shape[2], -1)
     output, sums = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # noqa: SLF001 - the public function keeps the log-sum-exp to itself
         query,

@@ -105,7 +105,7 @@ class KVCache:
             other.slot = origin
 
     def release(self, row: TokenSequence) -> None:
-        """Free the slot of a row. What it holds stays there until somebody else takes the slot: see `keep`."""
+        """Free the slot of a row. What it holds stays there until another row takes the slot: see `keep`."""
         if row.slot is not None and self._occupants[row.slot] is row:
             self._occupants[row.slot] = None
 
@@ -118,7 +118,7 @@ class KVCache:
     # -- tensors
 
     def reserve(self, rows: int, cells: int, limit: int | None = None, ahead: int = 0) -> None:
-        """Have room for so many rows of so many cells, before anything is computed.
+        """Make room for ``rows`` rows of ``cells`` cells, before anything is computed.
 
         All slots together take no more than ``limit`` cells, unless these rows do. When there are not enough of them, as
         many are made as ``ahead`` says, if that is more.
@@ -150,14 +150,14 @@ class KVCache:
         return (room if limit is None else SlotTableSize(room.rows, min(room.cells, limit))).table(rows, cells)
 
     def _make(self, rows: int, cells: int) -> None:
-        """Have a table of so many slots and cells, to which everybody brings what they have."""
+        """Make a table of this many slots and cells, to which all rows bring what they have."""
         self._rows, self._capacity = rows, cells
         self._tidy()
         for row in [row for row in self._occupants[rows:] if row is not None]:
             self._move(row, self._occupants.index(None))
         del self._occupants[rows:]
         if not any(self._occupants):
-            # Nothing is to be kept, so that the old table need not stand beside the new one.
+            # Nothing is to be kept, so the old table need not exist beside the new one.
             self._layers.clear()
             self.version += 1
         for layer, (keys, values) in self._layers.items():
@@ -189,7 +189,7 @@ class KVCache:
         return self.stores.setdefault(id(prefix), PrefixKV(len(prefix.tokens)))
 
     def store_aside(self, row: ScoringSequence, tokens: int) -> PrefixKV:
-        """Return the store of so many tokens of a row that has no slot, made when it is first asked for."""
+        """Return the store of this many tokens of a row without a slot, made when it is first asked for."""
         return self.stores.setdefault(id(row), PrefixKV(tokens))
 
     def drop_aside(self, row: ScoringSequence) -> None:
@@ -201,7 +201,7 @@ class KVCache:
         self.stores.pop(id(prefix), None)
 
     def split(self, upper: PrefixNode, lower: PrefixNode) -> None:
-        """Divide the store of ``lower``, of which the first tokens have become those of ``upper``."""
+        """Divide the store of ``lower``, whose first tokens have become those of ``upper``."""
         whole = self.stores.pop(id(lower), None)
         if whole is None or not whole.layers:
             return
@@ -235,7 +235,7 @@ class KVCache:
 
 _ALIGNMENT = 64
 _LARGE = 1 << 17
-"""From so many bytes on, memory is mapped from the system."""
+"""From this many bytes on, memory is mapped from the system."""
 _PRIVATE = {} if sys.platform == "win32" else {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS}
 Layers = dict[int, tuple[torch.Tensor, torch.Tensor]]
 """Keys and values by layer."""
@@ -282,7 +282,7 @@ def copied(layers: Mapping[int, tuple[torch.Tensor, torch.Tensor]]) -> Layers:
     """Return copies of keys and values, all layers in one piece of memory, which is free again when the last of them goes.
 
     On a CPU it then goes back to the system. Thousands of small pieces that come and go beside the model's own would leave
-    gaps that nobody can use.
+    gaps that cannot be used.
     """
     tensors = [tensor for pair in layers.values() for tensor in pair]
     if not tensors:

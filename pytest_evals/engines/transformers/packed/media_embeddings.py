@@ -41,7 +41,7 @@ class _SeenError(Exception):
 
 @dataclass(slots=True)
 class MediaBlock:
-    """What towers made of the media of a prompt, ``[placeholders, width]``. Their ids begin at ``start``; so many rows read it."""
+    """What towers made of the media of a prompt, ``[placeholders, width]``. Their ids begin at ``start``; ``readers`` rows read it."""
 
     start: int
     count: int

@@ -56,7 +56,7 @@ class ModelRunner:
         self.guesser: PromptLookup | None = None
         """Guesses tokens where few rows decode."""
         self.threads: int | None = None
-        """So many attend by compiled loops, where these are to be used."""
+        """This many attend by compiled loops, where these are to be used."""
         self.shortlist: Int8ArgmaxHead | None = None
         """Finds the likeliest tokens, where there is a faster way than all logits."""
         self.decode_with(capture)
@@ -150,7 +150,7 @@ class ModelRunner:
     def _forward(self, layout: BatchLayout, step: ForwardContext) -> torch.Tensor:
         """Return the wanted logits, ``[wanted, vocabulary]``."""
         ids = torch.tensor(layout.tokens, device=self._device)
-        # Not every kernel can multiply nothing: where no logits are wanted, those of one token are computed all the same.
+        # Not every kernel can multiply nothing: where no logits are wanted, those of one token are computed anyway.
         wanted = torch.tensor(layout.wanted or [0], dtype=torch.long, device=self._device)
         if self._keeps_logits:
             return self._logits(ids, step, logits_to_keep=wanted)
@@ -281,7 +281,7 @@ def use_attention(choice: AttentionChoice) -> None:
         config._attn_implementation_internal = name  # noqa: SLF001 - the setter would pass it on to other parts
 
 
-# -- What a model of which the packed attention is a part sees as its cache.
+# -- What a model that contains the packed attention sees as its cache.
 
 
 class PackedCache(Cache):

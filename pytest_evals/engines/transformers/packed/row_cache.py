@@ -78,7 +78,7 @@ def join_rows(cache: Any, other: Any) -> None:
 
 
 def repeated(cache: Any, config: Any, count: int) -> Any:
-    """Return a new cache with so many copies of the only row of another."""
+    """Return a new cache with ``count`` copies of the only row of another."""
     copy = new_cache(config)
     for layer, old in zip(copy.layers, cache.layers, strict=True):
         for name, value in vars(old).items():

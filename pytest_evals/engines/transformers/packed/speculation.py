@@ -1,10 +1,10 @@
-"""Tokens that rows may write next, found in what they have read and written: computed along where that costs nothing.
+"""Tokens that rows may write next, found in what they have read and written. They are computed along where that is free.
 
 A step of few rows takes as long as the weights take to be read, whether it computes one token of each row or some.
 So where few rows are left, a row computes what followed the last time that it had tokens like its last ones. The sampler
-chooses every token from its own logits, as ever: where it chooses what was guessed, the next logits are there already,
-and what was guessed wrongly is as if it had never been computed. Texts that repeat something, as the longest often do,
-end several times as fast.
+chooses every token from its own logits, as usual. Where it chooses what was guessed, the next logits are already there,
+and a wrong guess is as if it had never been computed. Texts that repeat something, as the longest often do, end several
+times as fast.
 
 Saxena, "Prompt Lookup Decoding" (2023); Leviathan et al., "Fast Inference from Transformers via Speculative Decoding"
 (ICML 2023).
@@ -19,9 +19,9 @@ from pytest_evals.engines.transformers.sequence import TokenSequence
 FEW_ROWS = 4
 """With more rows, a step's time grows with its tokens."""
 TOKENS = 16
-"""Tokens of a step of few rows: so many take hardly longer than one of each row."""
+"""Tokens of a step of few rows: this many hardly take longer than one of each row."""
 _GRAMS = (3, 2)
-"""So many last tokens are looked for, the longer first."""
+"""This many last tokens are looked for, the longer run first."""
 
 CountGuesses = Callable[[int, int], None]
 """Is told how many tokens were guessed in a step, and how many of them were right."""
@@ -32,7 +32,7 @@ class AcceptanceHistory:
 
     def __init__(self, prompt: Sequence[int]) -> None:
         self.draft_length = 1
-        """So many tokens are guessed next: more when guesses are right, fewer when they are wrong."""
+        """This many tokens are guessed next: more when guesses are right, fewer when they are wrong."""
         self._tokens: list[int] = []
         self._followed: dict[tuple[int, ...], int] = {}
         self._extend(prompt)
@@ -84,7 +84,7 @@ class PromptLookup:
         return [memory_of(row).guess(most) for row in rows]
 
     def update(self, row: TokenSequence, guessed: int, right: int) -> None:
-        """Take note that of so many guesses for a row so many were right."""
+        """Take note that ``right`` of ``guessed`` guesses for a row were right."""
         if guessed:
             memory_of(row).update(guessed, right)
             self._tally(guessed, right)

@@ -1,4 +1,4 @@
-"""What is planned for one forward, and what rows, budget and shelf are to whoever plans it. No tensor is seen here."""
+"""What is planned for one forward, and what its planner sees of rows, budget and shelf. There are no tensors here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pytest_evals.engines.transformers.scheduling.prefix_tree import PrefixNode,
 
 
 class Schedulable(Sharing, Protocol):
-    """What the scheduler knows and sets of a row. ``shared``: so many of its first cells are kept in prefixes."""
+    """What the scheduler knows and sets of a row. ``shared``: this many of its first cells are kept in prefixes."""
 
     shared: int
 
@@ -42,7 +42,7 @@ class KVStore(Protocol[R_contra]):
         ...
 
     def split(self, upper: PrefixNode, lower: PrefixNode) -> None:
-        """Divide what is stored of ``lower``, of which the first tokens have become those of ``upper``."""
+        """Divide what is stored of ``lower``, whose first tokens have become those of ``upper``."""
         ...
 
     def drop(self, prefix: PrefixNode) -> None:
@@ -58,7 +58,7 @@ class BatchLimits:
         rows: Rows that decode together.
         cells: Tokens whose keys and values fit in memory: slots times the longest row, and prefixes.
         tokens: Prompt tokens that one forward computes, beside one token of each row that decodes.
-        cascade: A prefix of so many tokens, times the rows below it, is attended to where it is; a smaller one is
+        cascade: A prefix of this many tokens, times the rows below it, is attended to where it is; a smaller one is
             copied into each row's slot. `None`: all are copied.
     """
 
@@ -82,8 +82,8 @@ class PrefillChunk(Generic[R]):
 class SchedulerOutput(Generic[R]):
     """The work of one forward: ``decode`` rows get their next token, ``pieces`` are computed beside them.
 
-    ``admitted`` rows take a slot first; ``waits`` is a row that begins when its prefix, of which pieces are computed now,
-    is there. Slots may take up to ``limit`` cells together; as many as ``ahead`` rows may soon want one.
+    ``admitted`` rows take a slot first; ``waits`` is a row that begins when its prefix is there; pieces of that prefix are
+    computed now. Slots may take up to ``limit`` cells together; as many as ``ahead`` rows may soon want one.
     """
 
     decode: list[R] = field(default_factory=list)

@@ -99,9 +99,9 @@ class PrefixCache:
         row.prefix = None
 
     def keep(self, row: Sharing) -> PrefixNode | None:
-        """Have what a row has computed beyond its path as a stretch of its own; return it, `None` if it is too short.
+        """Keep what a row has computed beyond its path as a stretch of its own; return it, `None` if it is too short.
 
-        The keys and values are the row's; whoever calls copies them.
+        The keys and values are the row's; the caller copies them.
         """
         tokens = row.left
         above = self._find(tokens, len(tokens), row.prefix, stored=True)
@@ -114,7 +114,7 @@ class PrefixCache:
         return node
 
     def store(self, prefix: PrefixNode, tokens: int) -> None:
-        """Take note that so many tokens of a stretch have their keys and values."""
+        """Take note that this many tokens of a stretch have their keys and values."""
         self._files.store(prefix, tokens)
 
     def _enter(self, prefix: PrefixNode | None, known: PrefixNode | None) -> None:
@@ -126,11 +126,11 @@ class PrefixCache:
     # -- what is dropped
 
     def forget_unused(self, cells: int, idle: int | None = None) -> list[PrefixNode]:
-        """Have no more than ``cells`` tokens stored that nobody reads, of these no more than ``idle`` that no row waits for
-        either; return the stretches whose keys and values go.
+        """Keep at most ``cells`` stored tokens that no row reads, and at most ``idle`` of these that no row waits for either.
+        Return the stretches whose keys and values go.
 
-        Those that were left first go first, those that rows wait for last: they will be computed again. What nobody
-        uses and of which nothing is stored is dropped in any case.
+        Those that were left first go first. Those that rows wait for go last: they will be computed again. A stretch that
+        no row uses and that has nothing stored is dropped in any case.
         """
         dropped: list[PrefixNode] = []
         for prefix in self._files.empty():
@@ -236,11 +236,11 @@ class PrefixCache:
         return node
 
 
-# -- Which stretches may be dropped, and in which order: those that nobody reads, and how much of them is stored.
+# -- Which stretches may be dropped, and in which order: those that no row reads, and how much of them is stored.
 
 
 class EvictionOrder:
-    """Every stretch that nobody reads, in the order in which they were left, and counts of what is stored."""
+    """Every stretch that no row reads, in the order in which they were left, and counts of what is stored."""
 
     def __init__(self) -> None:
         self.used = 0
@@ -271,12 +271,12 @@ class EvictionOrder:
         self.file(prefix)
 
     def enter(self, prefix: PrefixNode, users: int) -> None:
-        """Count so many users more."""
+        """Count this many more users."""
         prefix.users += users
         self.file(prefix)
 
     def store(self, prefix: PrefixNode, tokens: int) -> None:
-        """Take note that so many tokens of a stretch have their keys and values."""
+        """Take note that this many tokens of a stretch have their keys and values."""
         more = tokens - prefix.stored
         prefix.stored = tokens
         if prefix.holders:
@@ -317,7 +317,7 @@ class EvictionOrder:
     def next_to_drop(self) -> PrefixNode:
         """Return the stored stretch to drop first: what was left first, what rows wait for last, leaves before branches.
 
-        Something that nobody reads is stored.
+        Something that no row reads is stored.
         """
         return _lowest(self._idle) or _lowest(self._awaited) or next(iter(self._idle))
 

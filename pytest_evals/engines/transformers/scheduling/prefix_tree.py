@@ -12,7 +12,7 @@ import numpy as np
 # -- Stretches that begin at the same place, looked up by the tokens with which they begin.
 
 LEAST_TOKENS = 8
-"""A stretch shorter than this is not worth a place of its own, so that so many tokens are there to look it up by."""
+"""A stretch shorter than this is not worth a place of its own, so this many tokens are there to look one up by."""
 
 
 class HasTokens(Protocol):

@@ -14,7 +14,7 @@ from pytest_evals.engines.transformers.scheduling.prefix_cache import PrefixCach
 from pytest_evals.engines.transformers.scheduling.prefix_tree import LEAST_TOKENS, PrefixNode, Sharing, kept_tokens
 
 KEEP_SHARE = 0.2
-"""Share of the cells that what nobody reads may take from slots which are larger than they need to be now."""
+"""Share of the cells that what no row reads may take from slots that are larger than they need to be now."""
 IDLE_SHARE = 0.05
 """Share of the cells that what no row waits for may take in any case: it may never be wanted, however much is free."""
 FEW = 8
@@ -44,7 +44,7 @@ class Retention(Generic[R]):
             self.prefixes.deepen(row)
 
     def make_room(self, plan: SchedulerOutput[R], cells: int, planned: int) -> None:
-        """Drop what nobody reads and what ``plan`` leaves no room for; it stores ``planned`` cells beside slots.
+        """Drop what no row reads and what ``plan`` leaves no room for; it stores ``planned`` cells beside slots.
 
         Sets the cells that slots may come to, so that everything together stays within ``cells``.
         """
@@ -53,7 +53,7 @@ class Retention(Generic[R]):
         plan.limit = cells - needed - self.prefixes.unused
 
     def trim(self, cells: int, decoding: Sequence[R]) -> None:
-        """Drop what nobody reads and what has no room beside rows that go on."""
+        """Drop what no row reads and what has no room beside rows that go on."""
         self._drop_all_but(self._spare(cells, self.prefixes.used, slots_of(decoding)), self._idle(cells))
 
     def take_from(self, plan: SchedulerOutput[R], finished: Iterable[R], cells: int, decoding: Sequence[R]) -> None:
@@ -86,7 +86,7 @@ class Retention(Generic[R]):
         self.prefixes.lose()
 
     def clear(self) -> None:
-        """Drop everything that nobody reads."""
+        """Drop everything that no row reads."""
         self._drop_all_but(0, 0)
 
     @property
@@ -94,7 +94,7 @@ class Retention(Generic[R]):
         return self._shelf.size if self._shelf else 0
 
     def _spare(self, cells: int, used: int, needed: int) -> int:
-        """Return the cells that are left for what nobody reads, beside slots of which so many cells are needed."""
+        """Return the cells that are left for what no row reads, beside slots that need ``needed`` cells."""
         return max(cells - used - max(self._slots, needed), min(int(cells * KEEP_SHARE), cells - used - needed))
 
     def _idle(self, cells: int) -> int:
@@ -116,9 +116,9 @@ class Retention(Generic[R]):
 MOST_REMEMBERED = 20_000
 """Prompts that were answered. Of each a number is remembered, however long it was."""
 MARGIN = 3
-"""The next turns may take so many times as long as the latest until now: conversations grow."""
+"""The next turns may take this many times as long as the latest so far: conversations grow."""
 GAIN = 8
-"""A turn that comes late makes room for so many like it: a single one says little, many say much."""
+"""A turn that comes late makes room for this many like it: a single one says little, many say much."""
 
 
 class ReuseEstimator:
@@ -130,11 +130,11 @@ class ReuseEstimator:
 
     @property
     def cells(self) -> int:
-        """Return how much is to be kept of what nobody waits for, by what was seen so far."""
+        """Return how much to keep of what no row waits for, by what was seen so far."""
         return min(self._latest, self._gained)
 
     def leave(self, row: Sharing, cells: int) -> None:
-        """A row has been answered; so many cells hold its conversation, without what it shared from the start."""
+        """A row has been answered; this many cells hold its conversation, without what it shared from the start."""
         if row.shareable >= LEAST_TOKENS:
             *_, prompt = _hashes(row.tokens[: row.shareable])
             # The latest are the last.

@@ -82,7 +82,7 @@ class Scheduler(Generic[R]):
 
     @property
     def _busy(self) -> bool:
-        """Tell whether a row is in pieces, or its prefix: nobody is begun beside it."""
+        """Tell whether a row or its prefix is in pieces: no other row begins beside it."""
         return self._filling is not None or self._opening is not None
 
     def _next(self, plan: SchedulerOutput[R]) -> R | None:
@@ -117,7 +117,7 @@ class Scheduler(Generic[R]):
             for prefix in (row.prefix.path if row.prefix else ())
             if id(prefix) not in planned
         )
-        # What nobody reads makes room: see `Retention.make_room`.
+        # What no row reads makes room: see `Retention.make_room`.
         kept = self.prefixes.used + self._planned + more + (0 if row.generates else _own_tokens(row))
         return len(rows) <= self.budget.rows and slots_of(rows) + kept <= self.budget.cells
 
@@ -174,7 +174,7 @@ class Scheduler(Generic[R]):
         return end - begin
 
     def clear(self) -> None:
-        """Drop everything that nobody reads."""
+        """Drop everything that no row reads."""
         self._keeping.clear()
 
     # -- what came of it
@@ -228,7 +228,7 @@ _LEAST_TOKENS = 64
 
 
 class Retries(Generic[R]):
-    """Groups of rows, each tried when nothing else is under way; nobody joins a group."""
+    """Groups of rows, each tried when nothing else is under way; no row joins a group."""
 
     def __init__(self) -> None:
         self._groups: deque[list[R]] = deque()
@@ -240,7 +240,7 @@ class Retries(Generic[R]):
 
     @property
     def under_way(self) -> bool:
-        """Tell whether nobody else may begin: a group is tried, or waits to be."""
+        """Tell whether no other row may begin: a group is tried, or waits to be."""
         return self._group is not None or bool(self._groups)
 
     def next(self, *, idle: bool) -> R | None:
@@ -264,9 +264,9 @@ class Retries(Generic[R]):
         self._group = None
 
     def shrunk(self, budget: BatchLimits, rows: int, *, alone: bool) -> BatchLimits:
-        """Return the budget after a forward had not enough memory: no more than so many ``rows``.
+        """Return the budget after a forward ran out of memory: no more than this many ``rows``.
 
-        What had not enough even ``alone`` says nothing of batches without it: they may be as large as they were.
+        What ran out even ``alone`` says nothing about batches without it: they may be as large as they were.
         """
         if alone and self._full is not None:
             return self._full

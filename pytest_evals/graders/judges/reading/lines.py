@@ -36,7 +36,7 @@ _AROUND_HEADING = " \t#:=>|-\u2013\u2014\"'()[]"
 
 @dataclass(frozen=True, slots=True)
 class _Announced:
-    """A heading on a line of its own: its verdict stands in the next one."""
+    """A heading on a line of its own: its verdict is in the next one."""
 
     heading: Heading
     start: int

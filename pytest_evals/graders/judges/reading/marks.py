@@ -1,4 +1,4 @@
-"""Verdicts in JSON, tags, boxes and brackets, wherever they stand in a reply."""
+"""Verdicts in JSON, tags, boxes and brackets, wherever they are in a reply."""
 
 from __future__ import annotations
 

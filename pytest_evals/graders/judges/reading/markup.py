@@ -7,7 +7,7 @@ import re
 from pytest_evals.graders.judges.reading.offer import Offer
 
 FENCE = re.compile(r"[ \t]*(?:`{3,}|~{3,})(?P<nothing>[\w+.#-]*[ \t]*\Z)?")
-"""What opens or closes a block of code at the beginning of a line; ``nothing`` else stands there, but for a language."""
+"""What opens or closes a block of code at the beginning of a line; ``nothing`` else is there, except a language."""
 TAG = re.compile(r"</?([A-Za-z][\w.-]{0,30})(?:\s[^<>\n]{0,80})?/?>|<\|[^<>|\n]{1,40}\|>")
 _STRUCK = re.compile(r"~~(?=\S)[^~\n]{0,400}~~")
 _COMMAND = re.compile(r"\\(?:text|textbf|textit|textsf|texttt|mathbf|mathrm|mathsf|bm)\s*\{([^{}\n]{0,80})\}")

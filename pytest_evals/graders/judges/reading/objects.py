@@ -15,7 +15,7 @@ _MOST_FAILURES = 1000
 
 @dataclass(frozen=True, slots=True)
 class FoundObject:
-    """A JSON object and where it stands in the text."""
+    """A JSON object and where it is in the text."""
 
     value: dict[str, Any]
     start: int

@@ -97,7 +97,7 @@ class Offer:
         return not (len(label) > 1 and label.upper() == label and label.lower() != label)
 
     def leading(self, text: str, start: int = 0, end: int | None = None, *, spelled: bool = False) -> Match | None:
-        """Return the verdict that stands at ``start``, after what may surround one. ``spelled``: in the case of the offer."""
+        """Return the verdict that is at ``start``, after what may surround one. ``spelled``: in the case of the offer."""
         end = len(text) if end is None else end
         opening = _OPENING.match(text, start, min(end, start + _LONGEST_VALUE))
         place = opening.end() if opening else start
@@ -124,8 +124,8 @@ class Offer:
         return found if found is not None and _ENDING.match(text, found.end, end) else None
 
     def value(self, text: str, start: int, end: int) -> Match | None:
-        """Return the verdict of a text that is to be one, as it stands behind a label; `None` where it is about something else. Of a
-        long text the beginning counts.
+        """Return the verdict of a text that should be one, as after a label; `None` where it is about something else. Only the
+        beginning of a long text counts.
         """
         end = min(end, start + _LONGEST_VALUE)
         place = _match_end(_SIGN, text, start, end)
@@ -164,7 +164,7 @@ class Offer:
         return found[0]
 
     def mentions(self, text: str, start: int, end: int) -> list[Match]:
-        """Return the labels that stand as words in a text, spelled as offered; of labels within labels the longer."""
+        """Return the labels that appear as words in a text, spelled as offered; of labels within labels, the longer."""
         return [
             Match(self._label(found.group()), found.start(), found.end())
             for found in self._spelled.finditer(text, start, end)
@@ -191,7 +191,7 @@ class Offer:
 
 
 def negated(text: str, start: int, beginning: int = 0) -> bool:
-    """Tell whether what stands at ``start`` is negated by the words before it, those after ``beginning``."""
+    """Tell whether what is at ``start`` is negated by the words between ``beginning`` and it."""
     return _NEGATION.search(_CLAUSE.split(text[max(beginning, start - 80) : start])[-1]) is not None
 
 
@@ -205,7 +205,7 @@ def _is_first(found: re.Match[str]) -> bool:
 
 
 def _signed(text: str, place: int, start: int) -> bool:
-    """Tell whether a minus or plus sign stands right before ``place``."""
+    """Tell whether a minus or plus sign is right before ``place``."""
     return place > start and text[place - 1] in "-+\u2013"
 
 

@@ -20,7 +20,7 @@ _OPEN = re.compile(
     r"\?[\"')\s]*\Z|\b(?:if|unless|whether|might|maybe|perhaps|could|wenn|falls|ob|vielleicht|peut-\u00eatre|quiz\u00e1s?|forse|talvez)\b",
     re.IGNORECASE,
 )
-# What somebody else says: a verb of saying with nothing after it that ends the clause.
+# What another person says: a verb of saying with nothing after it that ends the clause.
 _SAYS = re.compile(
     r"\b(?:says?|said|writes?|wrote|states?|stated|claims?|claimed|asks?|asked|tells?|told|demands?|demanded|instructs?|requests?|"
     r"orders?|ends\s+with|begins\s+with|starts\s+with|contains?|includes?|repeats?|insists?|quotes?|reads?)\b(?<!I say)(?<!I would say)"
@@ -109,7 +109,7 @@ def in_prose(text: str, offer: Offer) -> Iterator[Match]:
 
 
 def _own_lines(text: str) -> Iterator[tuple[int, int]]:
-    """Yield where the lines stand that are neither code nor quoted, of long ones the end."""
+    """Yield the places of the lines that are neither code nor quoted; of long ones, the end."""
     fenced, start = False, 0
     for line in text.split("\n"):
         end = start + len(line)
@@ -153,7 +153,7 @@ def _declared(text: str, start: int, end: int, offer: Offer) -> Iterator[Match]:
 
 
 def _said(sentence: str, end: int) -> bool:
-    """Tell whether the clause that goes on up to ``end`` is about what somebody says."""
+    """Tell whether the clause that goes on up to ``end`` is about what a person says."""
     clause = sentence[max(0, end - _LONGEST_CLAUSE) : end]
     start = max((border.end() for border in _CLAUSE_END.finditer(clause)), default=0)
     return _SAYS.search(clause, start) is not None

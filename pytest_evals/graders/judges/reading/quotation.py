@@ -15,7 +15,7 @@ MASK = "\ufffc"
 _KEPT = "\n`~"
 _LONGEST_SEGMENT = 12
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-# Words; a character each in scripts that do not put spaces. An escape such as \n within JSON is no letter of the next word.
+# Words; a character each in scripts that do not put spaces. An escape such as \n within JSON is not a letter of the next word.
 _TOKEN = re.compile(rf"\\[nrt](?![a-z])|[{_CJK}]|[^\W_{_CJK}]+")
 _SEGMENT_END = re.compile(r"[\n!?;:|\"\u201c\u201d\u201e\u00ab\u00bb()\[\]{}<>\u3001\u3002]+|[.=](?!\d)")
 
@@ -23,14 +23,14 @@ _SEGMENT_END = re.compile(r"[\n!?;:|\"\u201c\u201d\u201e\u00ab\u00bb()\[\]{}<>\u
 @dataclass(frozen=True, slots=True)
 class Material:
     """The texts that a judge was shown. ``judged``: what its verdict is about, and whatever else a stranger may have written;
-    ``beside``: the question and the reference, where a word alone is no attempt to speak for the judge.
+    ``beside``: the question and the reference, where a word alone is not an attempt to speak for the judge.
     """
 
     judged: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
 
     def mentions(self, text: str) -> bool:
-        """Tell whether ``text`` stands in one of the texts, in any case."""
+        """Tell whether ``text`` appears in one of the texts, in any case."""
         return any(text.casefold() in folded(entry) for entry in (*self.judged, *self.beside))
 
 
@@ -40,8 +40,8 @@ NOTHING = Material()
 class Quotations:
     """Which words of a ``reply`` (normalized) quote the material.
 
-    Three words in a row that stand in the material, in any case and with anything but words between them, are a quotation, and
-    so is a whole line of it that is shorter. The work is linear in the texts' lengths.
+    Three words in a row that appear in the material, in any case and with anything but words between them, are a quotation.
+    So is a whole line of it that is shorter. The work is linear in the texts' lengths.
     """
 
     def __init__(self, reply: str, material: Material) -> None:
@@ -77,14 +77,14 @@ class Quotations:
         self._note(self._segments, 2)
 
     def _note(self, shown: Collection[tuple[str, ...]], length: int) -> None:
-        """Note as quoted every row of so many words that was ``shown``."""
+        """Note as quoted every row of ``length`` words that was ``shown``."""
         rows = zip(*(self._words[index:] for index in range(length)), strict=False)
         for index, words in enumerate(rows):
             if words in shown:
                 self._quoted[index : index + length] = b"\1" * length
 
     def _short_segments(self, text: str) -> Iterator[tuple[str, ...]]:
-        """Yield lines and parts of sentences whose words all stand in the reply."""
+        """Yield lines and parts of sentences whose words all appear in the reply."""
         for line in normalized(text).splitlines():
             for part in (line, *_SEGMENT_END.split(line)):
                 words = tuple(_words(part, _LONGEST_SEGMENT + 1))
@@ -104,7 +104,7 @@ class Quotations:
         """Tell whether the ``statement`` with this ``verdict`` is one of the material's (places in the reply).
 
         That is so where more than the verdict is quoted, or where the material states the same by itself. A statement with a
-        label of its own (``labelled``) is the judge's unless label and verdict stand together in the material.
+        label of its own (``labelled``) is the judge's unless label and verdict are together in the material.
         """
         first, last = self.words(*verdict)
         if first >= last:
@@ -121,7 +121,7 @@ class Quotations:
         return tuple(self._words[first:last]) in self._segments or tuple(self._words[opening:closing]) in self._segments
 
     def together(self, *texts: str) -> bool:
-        """Tell whether these words stand in a row in the material. They must do so in the reply."""
+        """Tell whether these words are in a row in the material. They must do so in the reply."""
         words = [word for text in texts for word in _words(text)]
         if len(words) < 2:
             return tuple(words) in self._segments

@@ -13,7 +13,7 @@ class Rank(enum.IntEnum):
     """How plainly a verdict is stated. The plainest statements decide."""
 
     ASIDE = 1
-    """In a code fence, a block quotation, quotation marks or a numbered list: perhaps somebody else's words."""
+    """In a code fence, a block quotation, quotation marks or a numbered list: perhaps another person's words."""
     OPENING = 2
     """At the beginning of a line, before its reasons."""
     STATED = 3
@@ -24,8 +24,8 @@ class Rank(enum.IntEnum):
 class Statement:
     """A verdict that a reply states from ``start`` to ``end``, or the ``problem`` with one.
 
-    ``verdict``: where the verdict itself stands. ``labelled``: a heading says whose verdict it is. ``words``: the words of which
-    the statement is made, where others stand between them.
+    ``verdict``: where the verdict itself is. ``labelled``: a heading says whose verdict it is. ``words``: the words that make
+    up the statement, where there are others between them.
     """
 
     label: str | None
@@ -44,7 +44,7 @@ def stated(match: Match, start: int, end: int, *, rank: Rank = Rank.STATED, labe
 
 
 def behind_heading(heading: Heading, text: str, start: int, end: int, offer: Offer) -> Match | None:
-    """Return the verdict that stands behind a heading, from ``start`` to ``end``; `None` where that is about something else."""
+    """Return the verdict that follows a heading, from ``start`` to ``end``; `None` where that is about something else."""
     if heading.plain:
         match = offer.whole(text, start, end)
         return match if match is not None and match.problem != "unknown" else None

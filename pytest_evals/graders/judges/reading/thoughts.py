@@ -24,7 +24,7 @@ _CLOSING = {
     "long": r"<\|end_of_thought\|>",
     "cohere": r"<\|END_THINKING\|>",
 }
-# The end of a block whose beginning stands in the prompt, as some chat templates write it.
+# The end of a block whose beginning is in the prompt, as some chat templates write it.
 _UNOPENED = re.compile(
     r"(?<![\"'`\u201c\u2018])(?:</think(?:ing)?>|\[/THINK\]|\u25c1/think\u25b7)(?![\"'`\u201d\u2019])", re.IGNORECASE
 )
@@ -60,7 +60,7 @@ def answer_start(reply: str, material: Material | None = None, quotations: Quota
         name = opened.group(kind).casefold() if kind == "tag" else ""
         found = borders.first(rf"</{name}>" if name else _CLOSING[kind], opened.end())
         if found is None and name and not name.startswith(("think", "thought")):
-            return start  # a heading rather than a thought: the verdict may stand under it
+            return start  # a heading rather than a thought: the verdict may be under it
         start = found
     if start == 0:
         start = _after_channels(reply, borders)
@@ -98,7 +98,7 @@ def _without_spaces(material: Material) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Borders:
-    """Where thoughts end in a reply, of which parts may be quoted."""
+    """Where thoughts end in a reply that may be quoted in parts."""
 
     reply: str
     material: Material | None

@@ -1,6 +1,6 @@
 """Parts of layers, each one pass over its numbers: see `fused_layers`, which uses them.
 
-Rows of an input are as far apart as they are in the tensor of which they are a part.
+Rows of an input are as far apart as they are in the tensor that they are part of.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class CompiledLoop:
     def __call__(
         self, threads: int, integers: Sequence[int], tensors: Sequence[torch.Tensor], number: float = 0.0
     ) -> None:
-        """Run the loop in so many threads, and return when all have ended."""
+        """Run the loop in this many threads, and return when all have ended."""
         whole, part = (ctypes.c_int64 * _MOST)(*integers), ctypes.c_double(number)
         places = [ctypes.addressof(whole), ctypes.addressof(part), *(tensor.data_ptr() for tensor in tensors)]
         _run(self._compiled.address, (ctypes.c_void_p * len(places))(*places), threads, 0)
@@ -96,7 +96,7 @@ def _exp(value: Any) -> Any:
 
     By powers of two and a polynomial, as in Cephes (Moshier, ``expf.c``): without calls, so that loops of it are vectors.
     """
-    # Below it the exponential is no normal number.
+    # Below it the exponential is not a normal number.
     value = max(value, np.float32(-87.0))
     power = np.floor(value * np.float32(1.44269504088896341) + np.float32(0.5))
     rest = value - power * np.float32(0.693359375) + power * np.float32(2.12194440e-4)
