@@ -130,7 +130,7 @@ class ProcessSupervisor:
     # -- without the lock
 
     def close(self, replicas: Sequence[Replica]) -> None:
-        """End the processes of ``replicas``, and hear nobody any more. The caller has set ``closing``."""
+        """End the processes of ``replicas`` and stop listening. The caller has set ``closing``."""
         self.end(replicas)
         if self._hub:
             self._hub.close()
