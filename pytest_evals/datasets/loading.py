@@ -76,7 +76,7 @@ def _read_file(path: Path, key: str) -> Dataset:
         # No line of a file of text.
         return Dataset(key, tuple(rows), tuple(f"row {number} of {path.name}" for number in numbers))
     places = tuple(f"{path.name}:{number}" for number in numbers)
-    # What is packed has lines once it is unpacked, and nobody who is sent to the file would see them.
+    # A packed file has lines only once it is unpacked: a reader who is sent to it would not see them.
     return Dataset(key, tuple(rows), places, path, () if zipped else tuple(numbers))
 
 

@@ -1,4 +1,4 @@
-"""A dataset: its rows, and where each stands."""
+"""A dataset: its rows, and where each is written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Rows in their order. ``places[i]`` says where row ``i`` stands, as ``file:line`` or ``row 3 of data``.
+    """Rows in their order. ``places[i]`` says where row ``i`` is, as ``file:line`` or ``row 3 of data``.
 
     ``lines`` are those of ``path`` where the rows start: none where the rows do not come from a file of text.
     """
