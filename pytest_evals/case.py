@@ -17,7 +17,7 @@ class UnknownFieldError(KeyError):
 
 
 class MethodBesideField:
-    """A method of a case whose row has a field of the same name: it can be called, and is no value.
+    """A method of a case whose row has a field of the same name: it can be called, and is not a value.
 
     Anything else raises `TypeError` that says how the field is written.
     """

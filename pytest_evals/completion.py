@@ -91,7 +91,7 @@ FailureKind = Literal["model", "engine", "unsupported", "replay", "time_limit"]
 class Origin:
     """Where an answer comes from.
 
-    ``key`` tells what was asked of which model: equal keys, equal answers. ``source`` is `None` for what was computed in
+    ``key`` tells which model was asked what: equal keys, equal answers. ``source`` is `None` for what was computed in
     this run, else ``replay``, ``resume`` or ``cache``. ``drift`` names what a replay found changed since then: ``prompt``,
     ``parameters``.
     """
@@ -161,7 +161,7 @@ class Completion:
     def __bool__(self) -> bool:
         return True
 
-    # Whoever takes a completion for its text is told so; dataclasses with slots have no attributes besides their fields.
+    # Code that takes it for its text is told so; dataclasses with slots have no attributes besides their fields.
     if not TYPE_CHECKING:
 
         def _refuse(self, *_: object) -> NoReturn:

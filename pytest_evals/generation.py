@@ -36,7 +36,7 @@ class GenerationParams:
 
     Each parameter declares how it uses logits; engines refuse one that does not.
 
-    A model's own sampling defaults are not used: what a suite does not say is what stands here.
+    A model's own sampling defaults are not used: what a suite does not say has the value given here.
     """
 
     max_new_tokens: int = _declared(256, "no")
@@ -48,7 +48,7 @@ class GenerationParams:
     min_p: float = _declared(0.0, "device")
     """Sample among the tokens that have at least this share of the likeliest one's probability."""
     repetition_penalty: float = _declared(1.0, "host")
-    """Above 1 makes tokens less likely that stand in the prompt or the completion so far; also without sampling."""
+    """Above 1, tokens in the prompt or the completion so far become less likely; also without sampling."""
     n: int = _declared(1, "no")
     """Samples for each case: ``completion.samples``; ``completion.text`` is the first."""
     stop: tuple[str, ...] = _declared((), "no")

@@ -22,14 +22,14 @@ from pytest_evals.options import NAMES, TAKES_VALUE, is_ours
 
 @dataclass(frozen=True, slots=True)
 class WrittenOption:
-    """One of our options as it was written. ``apart`` is its value where a space stands before it."""
+    """One of our options as it was written. ``apart`` is its value where a space precedes it."""
 
     name: str
     apart: str | None = None
 
 
 def command_line(config: pytest.Config) -> list[str]:
-    """Return what stands on the command line and in ``PYTEST_ADDOPTS``, with the content of files of arguments (``@FILE``).
+    """Return what is on the command line and in ``PYTEST_ADDOPTS``, with the content of files of arguments (``@FILE``).
 
     What ``addopts`` of the configuration file brings is not in it: it is there in every run, and no wish of this one.
     """

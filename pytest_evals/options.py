@@ -202,7 +202,7 @@ def written_number(config: pytest.Config, key: str) -> str:
 
 
 def read_time_limit(config: pytest.Config) -> float:
-    """Return the seconds of ``--evals-time-limit``, else of its key; 0 is no limit. Raises `pytest.UsageError` for what is no time."""
+    """Return the seconds of ``--evals-time-limit``, else of its key; 0 means no limit. Raises `pytest.UsageError` for what is not a time."""
     from pytest_evals.text import read_duration
 
     option = config.getoption("evals_time_limit")

@@ -73,7 +73,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _mentions_options(config: pytest.Config) -> bool:
-    """Tell, at hardly any cost, whether an option of ours may stand on the command line or in a file that it names."""
+    """Tell, at hardly any cost, whether an option of ours may be on the command line or in a file that it names."""
     environment = os.environ.get("PYTEST_ADDOPTS", "")
     return any(
         word.startswith(("--eval", "@")) and word != "--evals"
@@ -159,7 +159,7 @@ def _evals_encoder() -> None:
 @pytest.fixture
 @provides("case")
 def record() -> CaseRecorder:
-    """Attach extra values to the case: ``record("steps", 3)`` or ``record(steps=3)``; they stand in the artifact under
+    """Attach extra values to the case: ``record("steps", 3)`` or ``record(steps=3)``; the artifact has them under
     ``tasks``.
     """
     __tracebackhide__ = True

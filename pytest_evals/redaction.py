@@ -40,7 +40,7 @@ _TOKEN = re.compile(
     r")"
 )
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
-# Up to the last "@" of an address: a password may hold one. What follows a host's port is no password.
+# Up to the last "@" of an address: a password may hold one. What follows a host's port is not a password.
 _USER = re.compile(r"(://[^\s/:@?#'\"]*:)(?!\d{1,5}(?:[/?#,\s]|$))[^\s'\"]{0,999}@|(://)[^\s/:@?#'\"]{16,}@")
 # name=value, "name": "value", Name: value inside of a text; a name is told by its words.
 _NAMED = re.compile(r"""(?<![\w.-])-{0,2}(?P<name>[A-Za-z_][\w.-]*)["']?\s*(?:=(?!=)|:(?![:/]))\s*""")
@@ -57,7 +57,7 @@ _NO_SECRETS = frozenset(
     {"-k", "-m", "-p", "-c", "--evals-gate", "--deselect", "--ignore", "--ignore-glob", "--rootdir"}
 )
 _SHORTEST = 8
-"""Of a variable's value to be looked for elsewhere: shorter ones (``1``, ``true``) stand in many words."""
+"""The length of a variable's value to be looked for elsewhere: shorter ones (``1``, ``true``) occur in many words."""
 
 
 def is_secret(name: str, value: object = "") -> bool:
@@ -75,7 +75,7 @@ def is_secret(name: str, value: object = "") -> bool:
 
 
 def masked(text: str, known: Iterable[str] = ()) -> str:
-    """Return ``text`` without the secrets that can be told in it; ``known`` are values that are secrets wherever they stand."""
+    """Return ``text`` without the secrets that can be recognized; ``known`` are values that are secrets wherever they are."""
     for value in known:
         text = text.replace(value, MASK)
     text = _PRIVATE_KEY.sub(MASK, text)

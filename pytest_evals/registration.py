@@ -83,7 +83,7 @@ def collect_only(config: pytest.Config) -> None:
 
 
 def _check_sandbox(settings: Settings) -> list[str]:
-    """Return what the header says of how programs are confined. Raises `pytest.UsageError` where that cannot be had."""
+    """Return what the header says about how programs are confined. Raises `pytest.UsageError` where they cannot be."""
     if not settings.run_code:
         return []
     from pytest_evals.graders.code.levels import find_sandbox

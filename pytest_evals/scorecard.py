@@ -283,7 +283,7 @@ def _is_graded_upwards(score: Score) -> bool:
 
 
 def make_ledger(collected: int, records: Sequence[CaseRecord]) -> Ledger:
-    """Count the outcomes of ``collected`` cases, of which those without a record did not run."""
+    """Count the outcomes of ``collected`` cases; those without a record did not run."""
     counts = Counter(record.outcome for record in records)
     pending = sum(record.outcome == "skipped" and _waits(record) for record in records)
     return Ledger(

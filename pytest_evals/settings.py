@@ -71,7 +71,7 @@ class Settings:
     reuse: Reuse
     stop_early: bool
     time_limit: float
-    """Seconds after which no model is asked any more; 0 is no limit."""
+    """Seconds after which no model is asked any more; 0 means no limit."""
     fetches: bool
     run_code: bool
     code_sandbox: str

@@ -15,7 +15,7 @@ from pytest_evals.text import encodable, escape, one_line, sanitize
 
 # -- A terminal, and the log of a CI job, which a program reads.
 
-# How terminals set colours. It may stand anywhere, and readers of a log may drop it.
+# How terminals set colours. It may be anywhere, and readers of a log may drop it.
 _STYLE = r"(?:\x1b\[[0-9;]*m)"
 _STYLED = re.compile(rf"({_STYLE}|\r)")
 # Each pattern ends with the character that is escaped, so that a command which is written bit by bit is met in its last bit.
@@ -150,7 +150,7 @@ _BACKTICKS = re.compile(r"`+")
 
 def for_markdown(text: str, limit: int = 2000) -> str:
     """Return one line of text for a paragraph or a cell, without a meaning in Markdown or HTML: no markup, link, mention or
-    reference. A character of no width stands inside of what would be one; `for_markdown_code` is for what is to be copied.
+    reference. A zero-width character is put inside what would be one; `for_markdown_code` is for what is to be copied.
     """
     joined = _REFERENCE.sub("\\g<0>\u2060", one_line(text, limit))
     joined = _COMMIT.sub(lambda match: _DIGITS.sub("\\g<0>\u2060", match[0]), joined)
@@ -163,7 +163,7 @@ def for_markdown(text: str, limit: int = 2000) -> str:
 
 
 def for_markdown_code(text: str, limit: int = 2000, *, cell: bool = False) -> str:
-    """Return one line of text as code, in which nothing is markup. ``cell``: it stands in a table, where a pipe ends a cell."""
+    """Return one line of text as code, in which nothing is markup. ``cell``: it is in a table, where a pipe ends a cell."""
     line = one_line(text, limit)
     if not line:
         return ""
@@ -189,15 +189,15 @@ def _longest(text: str) -> int:
 # What starts a formula, also in full width, for some languages. White space before it may be dropped.
 _FORMULA = re.compile(r"[\s\ufeff\u200b]*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?\Z")
-# Where a reader with other separators, or one that is blind to quotes, would start a cell. Lists have dashes there, and are no
-# formulas without something to call.
+# Where a reader with other separators, or one that is blind to quotes, would start a cell. Lists have dashes there, and are
+# not formulas without something to call.
 _INNER = re.compile(
     r"[\r\n\t;](?=[^\S\r\n\t]*(?:[=@\uff1d\uff20]|[+\-\uff0b\uff0d][^\r\n\t;]*[(|!]))",
 )
 
 
 def for_csv(text: str) -> str:
-    """Return a cell of text that no spreadsheet runs: a ``'`` stands before what could be a formula; a number is none."""
+    """Return a cell of text that no spreadsheet runs: a ``'`` precedes what could be a formula, which a number is not."""
     safe = encodable(text).replace("\0", "\\x00")
     if _NUMBER.match(safe):
         return safe

@@ -18,7 +18,7 @@ _INVISIBLE = (
     r"\xad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200d\u2060-\u2065\u206a-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0"
     r"\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
-# Halves of pairs, which UTF-8 cannot hold, and what is no character in any text.
+# Halves of pairs, which UTF-8 cannot hold, and what is not a character in any text.
 _NO_TEXT = r"\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff"
 _HIDDEN = re.compile(f"[{_CONTROL}{_INVISIBLE}{_NO_TEXT}]")
 # Some of them take part in writing, in their places: joiners inside of words and emoji of many scripts, selectors of a form after
@@ -86,7 +86,7 @@ def one_line(text: str, limit: int = 160) -> str:
 
 
 def last_line(text: str, limit: int = 160) -> str:
-    """Return the end of a text as `one_line` returns its beginning: what was asked mostly stands at the end of a prompt."""
+    """Return the end of a text as `one_line` returns its beginning: what was asked is mostly at the end of a prompt."""
     flat = _LINE_BREAKS.sub(" ", sanitize(text[-(limit + 1) :])).strip()
     return f"...{flat[3 - limit :]}" if len(flat) > limit or len(text) > limit + 1 else flat
 
@@ -119,7 +119,7 @@ def unicode_form(form: Literal["NFC", "NFKC"], text: str) -> str:
 
 
 def stacks_marks(text: str) -> bool:
-    """Tell whether more combining characters stand in a row than any language has."""
+    """Tell whether there are more combining characters in a row than in any language."""
     row = 0
     for character in "" if text.isascii() else text:
         row = row + 1 if unicodedata.combining(character) else 0
@@ -169,7 +169,7 @@ _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\
 
 
 def read_duration(written: str) -> float | None:
-    """Return the seconds of ``90``, ``90s``, ``30m``, ``2h`` or ``1h30m``; `None` for what is no length of time."""
+    """Return the seconds of ``90``, ``90s``, ``30m``, ``2h`` or ``1h30m``; `None` for what is not a length of time."""
     text = "".join(written.lower().split())
     match = _DURATION.fullmatch(f"{text}s" if text[-1:].isdigit() and not set("hm") & set(text) else text)
     if match is None or not any(match.groups()):

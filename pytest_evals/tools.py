@@ -40,7 +40,7 @@ def tool_schemas(tools: object) -> ToolSchemas:
     """Return the tools as chat templates read them: ``{"type": "function", "function": {"name", "description",
     "parameters"}}`` for each.
 
-    ``tools`` is a list of such schemas, of what stands under their ``function`` alone, or of Python functions. Raises
+    ``tools`` is a list of such schemas, of what is under their ``function`` alone, or of Python functions. Raises
     `SuiteError` for anything else, and for two tools of one name.
     """
     if isinstance(tools, ToolSchemas):

@@ -42,7 +42,7 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A pass rate of the grader in a suite, as it stands and corrected; without a correction where none can be made."""
+    """A pass rate of the grader in a suite, raw and corrected; without a correction where none can be made."""
 
     suite: str
     model: str

@@ -116,8 +116,8 @@ def by_rater(answers: Iterable[tuple[str, Code]], kind: str) -> dict[str, Code]:
 
 
 def decision(codes: Sequence[Code], kind: str) -> Code | None:
-    """Return what several answers come to: the most frequent choice (`None` on a tie), the step nearest to the mean of
-    ratings, the mean of numbers; `None` of nothing.
+    """Return what several answers amount to: the most frequent choice (`None` on a tie), the step nearest to the mean of
+    ratings, the mean of numbers; `None` without answers.
     """
     if not codes:
         return None

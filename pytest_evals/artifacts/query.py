@@ -83,7 +83,7 @@ class Names:
             raise TemplateError(f"{what}: {name} {kind}; write {one}.value or {one}.passed")
 
     def _meant(self, path: list[str]) -> str:
-        """Return what was probably meant by a name that stands alone and is that of a field or a task."""
+        """Return what was probably meant by a name that is written alone and is that of a field or a task."""
         held = [name for name, known in (("item", self.fields), ("tasks", self.tasks)) if path[0] in known]
         return f"; write {held[0]}.{'.'.join(path)}" if held else ""
 
@@ -203,8 +203,8 @@ _SHOWN = 5
 
 
 def why_none(expression: str, samples: Iterable[ParsedLine], names: Names) -> list[str]:
-    """Say, of an expression that is true for none of the ``samples``, which of the values written in it no sample has, and what
-    there is in their place. An expression of which each part is true somewhere needs no words.
+    """For an expression that is true for none of the ``samples``, say which of the values written in it no sample has, and
+    what there is instead. An expression whose every part is true somewhere needs no words.
     """
     comparisons = [_Comparison(*each) for each in literals_in(expression) if each[1] in (*_EQUAL, *_ORDERED)]
     for sample in samples if comparisons else ():

@@ -45,7 +45,7 @@ class ArtifactReader:
     """An artifact on disk. ``path`` may also be ``-``, the standard input, or a pipe.
 
     ``run`` and ``summary`` are its first and its last line (`None` if the run was killed), ``cut`` tells whether a last line
-    was left out because it is broken off, and ``len()`` is the number of samples, of which each counts once however often it was
+    was left out because it is broken off, and ``len()`` is the number of samples: each counts once, however often it was
     run. Raises `ArtifactError` for what is not an artifact.
     """
 

@@ -100,7 +100,8 @@ class LikelihoodRecord(_Record):
 
 class CallRecord(AnswerParts):
     """A call of a model that a task, a grader or the test made: ``by`` names it (``test`` for the test). There is a ``text``,
-    or ``likelihoods``, or ``scores`` of an encoder, or an ``error``, or none of them if nobody waited for it. Without ``messages`` the prompt was the case's.
+    or ``likelihoods``, or ``scores`` of an encoder, or an ``error``, or none of them if no code waited for it.
+    Without ``messages`` the prompt was the case's.
     """
 
     by: str
@@ -141,7 +142,7 @@ class EvalSample(_Record):
     label: dict[str, float] = Field(default_factory=dict)
     dataset_key: str
     location: LocationRecord | None = None
-    """Where the row stands in a file of text, else where the suite does."""
+    """Where the row is in a text file, else where the suite is."""
     interaction: EvalSampleInteraction
     tasks: dict[str, Any] = Field(default_factory=dict)
     calls: list[CallRecord] = Field(default_factory=list)

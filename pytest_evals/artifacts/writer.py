@@ -240,7 +240,7 @@ FileState = tuple[int, int, int, int]
 
 
 def _state(path: Path) -> FileState | None:
-    """Return what changes when somebody writes a file, `None` where there is none."""
+    """Return what changes when a file is written, `None` where there is no file."""
     try:
         found = path.stat()
     except OSError:
@@ -341,7 +341,7 @@ def replacing_path(path: Path) -> Iterator[Path]:
     """Yield where to write what takes the place of ``path`` once it is whole; after an error, ``path`` is as it was. Folders
     are made.
 
-    Raises `ArtifactError` where it cannot be written, and for what is no file: a device must not be replaced.
+    Raises `ArtifactError` where it cannot be written, and for what is not a file: a device must not be replaced.
     """
     make_parents(path)
     check_regular(path, "the file")

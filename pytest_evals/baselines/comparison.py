@@ -145,7 +145,7 @@ class Comparison:
         return said
 
     def hints(self) -> list[str]:
-        """Say, of what is unclear, which change so many cases show, and how many it takes to show one of 5 points.
+        """For what is unclear, say which change this many cases show, and how many it takes to show one of 5 points.
 
         With a probability of 80 %, at a level of 5 % over everything that was compared; by the deviation of the differences that
         were found.
@@ -246,7 +246,7 @@ def _parts(grader: str, cases: Iterable[Sequence[CaseRecord]]) -> list[list[Corp
 
 
 def _clusters(pairs: Sequence[Pair]) -> list[object] | None:
-    """Return which cases belong together; `None` where each stands alone."""
+    """Return which cases belong together; `None` where each is on its own."""
     if all(pair.after[0].cluster is None for pair in pairs):
         return None
     labels: Mapping[int, object] = {index: pair.after[0].cluster for index, pair in enumerate(pairs)}
@@ -275,8 +275,8 @@ def _passed(repeats: Sequence[CaseRecord], grader: str) -> bool | None:
 
 # -- Corpus-level metrics of the same cases in two runs: what changed, and how far that may be chance.
 #
-# There is no formula for their error, and their value is no mean of cases. So cases (or clusters) are drawn anew, the same
-# ones for both runs (Koehn, EMNLP 2004; Berg-Kirkpatrick et al., EMNLP 2012): what varies between draws of cases is the error.
+# There is no formula for their error, and their value is not a mean of cases. So cases (or clusters) are drawn anew, the
+# same ones for both runs (Koehn, EMNLP 2004; Berg-Kirkpatrick et al., EMNLP 2012): what varies between draws is the error.
 
 Parts = Sequence[Sequence[corpus.CorpusPart]]
 """Of each case, what its samples add to the metric."""
@@ -328,7 +328,7 @@ def corpus_change(before: Parts, after: Parts, clusters: Sequence[Hashable] | No
     drawn = resampled_corpora((before, after), labels)
     differences = drawn[:, 1] - drawn[:, 0]
     found = value - former
-    # As exact as a p value of so many draws can be: with the one that was found among them, it is never 0.
+    # As exact as a p value from this many draws can be: with the one that was found among them, it is never 0.
     far = int((numpy.abs(differences - found) >= abs(found) * (1 - 1e-12)).sum())
     tail = (1 - LEVEL) / 2
     low, high = (float(end) for end in numpy.quantile(differences, [tail, 1 - tail]))

@@ -49,7 +49,7 @@ class BaselineReader:
         self.runs: tuple[ParsedLine, ...] = tuple(runs)
 
     def cases(self) -> Iterator[ParsedLine]:
-        """Yield the ``case`` lines, checked, as they stand there."""
+        """Yield the ``case`` lines, checked, as they are in the file."""
         for line, _ in self._read():
             yield line
 
@@ -103,7 +103,7 @@ def is_baseline(path: Path) -> bool:
         with path.open("rb") as file:
             return file.read(32).startswith(b'{"type": "baseline"')
     except OSError:
-        return False  # whoever reads it next says what is wrong
+        return False  # the next reader says what is wrong
 
 
 def write_baseline(

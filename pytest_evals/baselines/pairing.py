@@ -53,7 +53,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """What two runs have in common. Every case of both runs stands in exactly one of ``pairs``, ``changed``, ``new``, ``gone``."""
+    """What two runs have in common. Every case of both runs is in exactly one of ``pairs``, ``changed``, ``new``, ``gone``."""
 
     pairs: tuple[Pair, ...]
     """With the same row: these can be compared."""
@@ -107,7 +107,7 @@ class Joined:
 def join(before: Iterable[CaseRecord], after: Iterable[CaseRecord]) -> Joined:
     """Join the cases of two runs, in the order of the later one (and of the earlier one, for those that are gone).
 
-    Where a suite has one model in each run and their names differ, its cases are joined all the same and
+    Where a suite has one model in each run and their names differ, its cases are still joined and
     `Joined.models` says so.
     """
     earlier, later = _grouped(before), _grouped(after)

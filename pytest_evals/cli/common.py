@@ -31,7 +31,7 @@ RUN = (
 def subcommand(
     subparsers: Subparsers, name: str, run: Callable[[argparse.Namespace], int], summary: str, details: str
 ) -> argparse.ArgumentParser:
-    """Add a subcommand. ``summary`` is its line in the list; ``details``, with examples, stands below its arguments."""
+    """Add a subcommand. ``summary`` is its line in the list; ``details``, with examples, is below its arguments."""
     parser = subparsers.add_parser(
         name,
         help=summary,
@@ -143,7 +143,7 @@ def _write(stream: TextIO, text: str) -> None:
 
 
 def open_closed_streams() -> None:
-    """Give a command something to write to that was started with its output closed: nobody reads it, its status counts."""
+    """Give a command that was started with its output closed something to write to: only its exit status counts."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - it lives as long as the process
@@ -158,7 +158,7 @@ def close_quietly() -> None:
 
 # -- What pytest's configuration file says to commands, which run without pytest: where artifacts and the cache are.
 #
-# It is found and read by pytest itself. What stands on a command line of pytest (``-o evals_dir=...``) is not known here.
+# It is found and read by pytest itself. What is on pytest's command line (``-o evals_dir=...``) is not known here.
 
 
 def find_run(written: str) -> Path | str:
@@ -186,7 +186,7 @@ def cache_folder() -> Path:
 def configured_folder(option: str) -> Path | None:
     """Return the folder that ``option`` names in the configuration file that pytest would use here, `None` if it does not.
 
-    Raises `ArtifactError` for a file that pytest refuses, and for an option that is no path.
+    Raises `ArtifactError` for a file that pytest refuses, and for an option that is not a path.
     """
     import pytest
 

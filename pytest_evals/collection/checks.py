@@ -103,7 +103,7 @@ def check_likelihoods(suite: Suite, name: str, asked: RequestedFixtures) -> None
 
 
 def check_fixtures(name: str, item: Any) -> None:
-    """Raise `SuiteError` when a test, or a fixture that it asks for, asks for one that nobody defines."""
+    """Raise `SuiteError` when a test, or a fixture that it asks for, asks for one that is not defined."""
     info = item._fixtureinfo  # noqa: SLF001 - not public in pytest, which sets up the test by it
     known: Mapping[str, Sequence[Any]] = info.name2fixturedefs
     for missing in item.fixturenames:

@@ -23,7 +23,7 @@ class CaseLabels:
 
 
 def read_labels(suite: Suite, scales: Mapping[str, Scale | None], identities: Mapping[str, str]) -> CaseLabels:
-    """Return the labels of a suite. ``scales``: of its graders, `None` where nobody knows what a grader says.
+    """Return the labels of a suite. ``scales`` are those of its graders, `None` where it is unknown what a grader says.
 
     Raises `SuiteError` and `DatasetError` for a field that no row has, a grader that the suite does not have, and a label
     outside of the scale, with the row's place.

@@ -1,4 +1,4 @@
-"""Where a case stands in the sources of its project: the line of its row, else that of its suite."""
+"""Where a case is in the sources of its project: the line of its row, else that of its suite."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def suite_location(declaration: EvalDeclaration, definition: Any, root: Path) ->
 
 
 def row_location(found: EvalItem, root: Path) -> Location | None:
-    """Return where the row of a case stands; `None` where it does not stand on a line of a file."""
+    """Return where the row of a case is; `None` where it is not on a line of a file."""
     source = found.prepared.source
     return Location(seen_from(root, source[0]), source[1]) if source else None
 
 
 def location_of(found: EvalItem, root: Path) -> Location:
-    """Return where a case stands."""
+    """Return where a case is."""
     return row_location(found, root) or Location(found.info.path, found.info.line)
 
 

@@ -129,11 +129,11 @@ def _root_and_last(node: ast.expr) -> tuple[str, str]:
     return root, last or root
 
 
-# -- A name that is no grader, and one that is no fixture.
+# -- A name that is not a grader, and one that is not a fixture.
 
 
 def not_asked_for(lookup: Lookup) -> Callable[[str], str]:
-    """Return what says of a name in a gate why it is no grader of the test."""
+    """Return a function that says why a name in a gate is not a grader of the test."""
 
     def explain(name: str) -> str:
         declaration = declaration_of(lookup.function(name))
@@ -147,7 +147,7 @@ def not_asked_for(lookup: Lookup) -> Callable[[str], str]:
 
 
 def no_fixture(name: str, names: Mapping[str, Any]) -> str:
-    """Say of a name that is no fixture what the module has by it."""
+    """Say what the module has under a name that is not a fixture."""
     found = names.get(name)
     if isinstance(found, FunctionType):
         code = found.__code__

@@ -23,7 +23,7 @@ from pytest_evals.suites.suite import Prepared, Suite
 
 
 def case_keys(suite: Suite, models: Sequence[str], asked: RequestedFixtures, where: str) -> list[CaseKey]:
-    """Return what tells the items apart, model by model, so that one model's cases stand together.
+    """Return what tells the items apart, model by model, so that one model's cases are next to each other.
 
     Raises `SuiteError` for a case that brings a completion where a model is asked too, and for one without a prompt where
     there must be one.
@@ -106,8 +106,8 @@ def check_models(
     *,
     encodes: bool = False,
 ) -> None:
-    """Raise `ModelError` for a model that a grader names and nobody can load, and what ``check`` raises of one. ``encodes``: they
-    may be encoders.
+    """Raise `ModelError` for a model that a grader names and that cannot be loaded, and what ``check`` raises for one.
+    ``encodes``: they may be encoders.
     """
     for model in models:
         try:

@@ -147,7 +147,7 @@ class Collection:
 
     def _check(self, suite: Suite, name: str, asked: RequestedFixtures, why_not: Callable[[str], str]) -> list[Gate]:
         """Check what a test asks for against its suite; return the suite's gates and those of the session that are about it.
-        ``why_not`` says of a name why it is no grader of the test.
+        ``why_not`` says why a name is not a grader of the test.
         """
         conditions = asked.conditions.items()
         asked.workflow.applies_to = {key: applies(suite, who, condition) for key, (condition, who) in conditions}

@@ -85,7 +85,7 @@ class Registry:
         named.append(_Named(suite.declaration, folder, made))
         for each in named if len(named) > 1 else ():
             each.info.rename(self.name_by_folder(plain, each.folder))
-        # In place: whoever judges has this very dict.
+        # In place: the code that judges has this very dict.
         known_before = [*self.infos.values(), made]
         self.infos.clear()
         self.infos.update({info.name: info for info in known_before})

@@ -33,7 +33,7 @@ def without_copies(items: Sequence[pytest.Item]) -> tuple[list[pytest.Item], lis
 
 
 def chosen(items: Sequence[pytest.Item], where: str) -> tuple[list[pytest.Item], list[pytest.Item]]:
-    """Return the items for which ``--evals-where`` is true, and the other cases; tests that are no evals stay.
+    """Return the items for which ``--evals-where`` is true, and the other cases; tests that are not evals stay.
 
     Raises `pytest.UsageError` where no row has what it names.
     """

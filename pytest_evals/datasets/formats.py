@@ -78,7 +78,7 @@ def _parse_json(text: str, where: str) -> Any:
 
 
 def _read_jsonl(path: Path, content: bytes) -> Iterator[tuple[int, Row]]:
-    # Only newlines end a line: str.splitlines would also break at U+2028, which may stand inside a JSON string.
+    # Only newlines end a line: str.splitlines would also break at U+2028, which may be inside a JSON string.
     for number, line in enumerate(_decode(path, content).split("\n"), start=1):
         if line.strip():
             where = f"{path}:{number}"

@@ -23,7 +23,7 @@ def load(data: object, base: Path) -> Dataset:
     ``data`` is a path (relative to ``base``, the folder of the test file), a list of mappings, a callable that returns
     one, a Hugging Face ``datasets`` object or a pandas frame. A blank cell of CSV and a missing value (NaN) are null.
 
-    A row may say in the field ``__place__`` where it stands, as ``prompts.yaml:12``: IDEs and reports go there.
+    A row may say in the field ``__place__`` where it is written, as ``prompts.yaml:12``: IDEs and reports go there.
 
     Raises `DatasetError` for a missing or malformed file (with its line), an unknown kind, and an empty dataset.
     """
@@ -78,7 +78,7 @@ def _read_file(path: Path, key: str) -> Dataset:
         # No line of a file of text.
         return Dataset(key, tuple(rows), tuple(f"row {number} of {path.name}" for number in numbers))
     places = tuple(f"{path.name}:{number}" for number in numbers)
-    # What is packed has lines once it is unpacked, and nobody who is sent to the file would see them.
+    # A packed file has lines only once it is unpacked: a reader who is sent to it would not see them.
     return Dataset(key, tuple(rows), places, path, () if zipped else tuple(numbers))
 
 

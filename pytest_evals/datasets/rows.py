@@ -1,4 +1,4 @@
-"""A dataset: its rows, and where each stands."""
+"""A dataset: its rows, and where each is written."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Rows in their order. ``places[i]`` says where row ``i`` stands, as ``file:line`` or ``row 3 of data``.
+    """Rows in their order. ``places[i]`` says where row ``i`` is, as ``file:line`` or ``row 3 of data``.
 
     ``lines`` are those of ``path`` where the rows start: none where the rows do not come from a file of text.
     """
@@ -46,7 +46,7 @@ class Dataset:
 
 
 PLACE = "__place__"
-"""The field by which a row says where it stands, as ``prompts.yaml:12``; it is no field of the case."""
+"""The field by which a row says where it is written, as ``prompts.yaml:12``; it is not a field of the case."""
 _PLACE = re.compile(r"(.+):([1-9]\d{0,8})", re.DOTALL)
 
 

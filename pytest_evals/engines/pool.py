@@ -138,7 +138,7 @@ class EnginePool:
 
     def expire(self, failure: Failure) -> None:
         """Ask no engine any more: end the processes, and answer with ``failure`` what they have not answered by then. Answers that
-        are here, and those of a replay, are given all the same.
+        are here, and those of a replay, are still given.
         """
         with self._changed:
             self._processes.closing = self._expiring = True

@@ -24,7 +24,7 @@ def write_csv(file: TextIO, columns: Sequence[str], rows: Iterable[Mapping[str, 
 def _row(values: Sequence[Any]) -> str:
     cells = [cell(value) for value in values]
     quoted = ['"{}"'.format(text.replace('"', '""')) if _QUOTED.search(text) else text for text in cells]
-    # A line without anything is no row for most readers.
+    # For most readers an empty line is not a row.
     return f"{','.join(quoted)}\n" if cells != [""] else '""\n'
 
 

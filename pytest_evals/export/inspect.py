@@ -1,6 +1,6 @@
 """Logs of Inspect AI (its JSON format, version 2), which ``inspect view`` and ``read_eval_log`` read: one a suite and model.
 
-What Inspect has no place for (verdicts, grades without a value, the row) stands in the metadata of scores and samples.
+What Inspect has no place for (verdicts, grades without a value, the row) is in the metadata of scores and samples.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def write_log(
     samples: Iterable[ParsedLine],
     total: int,
 ) -> None:
-    """Write the log of one suite and model, of which ``scores`` are; its ``total`` samples are written one by one."""
+    """Write the log of one suite and model. ``scores`` are theirs; the ``total`` samples are written one by one."""
     run = masked_run(run)
     suite, model = scores[0].suite, scores[0].model or "none"
     head = {

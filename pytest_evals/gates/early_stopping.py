@@ -1,7 +1,7 @@
 """``--evals-stop-early``: when are the gates of a suite settled?
 
 The cases of a suite run in a random order that was drawn before, so that those which ran are a random sample, without
-replacement, of all. After each case a test that may be looked at at any time tells of each gate whether *all*
+replacement, of all. After each case a test that may be looked at at any time says for each gate whether *all*
 cases meet it.
 """
 

@@ -88,7 +88,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def as_mapping(value: object, what: str) -> Mapping[str, Any]:
-    """Return ``value``, an empty mapping for null. Raises `ImportFileError` for what is no mapping."""
+    """Return ``value``, an empty mapping for null. Raises `ImportFileError` for what is not a mapping."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):

@@ -154,7 +154,7 @@ def _of_file(suite: Suite, written: str, folder: Path) -> Iterator[tuple[str, Ma
 
 
 def _of_cells(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the test that a line of CSV is: ``__expected`` and its like are no variables."""
+    """Return the test that a line of CSV is: ``__expected`` and the like are not variables."""
     test: dict[str, Any] = {"vars": {}, "assert": [], "metadata": {}}
     metric = row.get("__metric")
     for name, value in row.items():

@@ -50,7 +50,7 @@ def fetcher(folder: Path) -> Fetch:
 
 def _download(url: str) -> bytes:
     opener = urllib.request.build_opener(_WebOnly)
-    request = urllib.request.Request(url, headers={"User-Agent": _AGENT})  # noqa: S310 - whoever calls checked the scheme
+    request = urllib.request.Request(url, headers={"User-Agent": _AGENT})  # noqa: S310 - the caller checked the scheme
     try:
         with opener.open(request, timeout=_SECONDS) as answer:
             content: bytes = answer.read(MOST_BYTES + 1)

@@ -49,7 +49,7 @@ def check_image(content: bytes, where: str) -> dict[str, Any]:
 
 
 def open_image(content: bytes, where: str) -> Any:
-    """Return Pillow's image, of which only the header is read. Raises `DatasetError` for what is not an image."""
+    """Return Pillow's image; only its header is read. Raises `DatasetError` for what is not an image."""
     try:
         import PIL.Image
     except ImportError as error:

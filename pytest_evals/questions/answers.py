@@ -2,7 +2,7 @@
 
 ``asks`` is the question as its author wrote it, with its key: graders that have the same one answer the same question, be they
 people or models. ``answers`` are those of each person (``reviewer``) or model (``judge``), ``answer`` is what those of
-models come to.
+models amount to.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Code = float | str
 @dataclass(frozen=True, slots=True)
 class RecordedAnswers:
     """The answers to a question about a case, as they are compared (`Question.code`), with who gave each; a model that was
-    asked several times has several. ``decided`` is what they come to, where the grader says so. ``key`` tells questions apart.
+    asked several times has several. ``decided`` is what they amount to, if the grader says so. ``key`` tells questions apart.
     """
 
     key: str
@@ -39,15 +39,15 @@ def question_metadata(question: Question) -> dict[str, Any]:
 
 
 def answer_metadata(judges: Iterable[tuple[str, Any]], decided: Any) -> dict[str, Any]:
-    """Return what a grade's metadata says of the answers of models, and of what they come to (`None` where that is no one
-    answer).
+    """Return what a grade's metadata says about the answers of models, and what they amount to (`None` where that is not a
+    single answer).
     """
     said: dict[str, Any] = {"answers": [{"judge": model, "value": value} for model, value in judges]}
     return said if decided is None else {**said, "answer": decided}
 
 
 def said_of(metadata: Mapping[str, Any] | None) -> RecordedAnswers | None:
-    """Return what was answered; `None` where nobody was asked, and for questions whose answers cannot be compared.
+    """Return what was answered; `None` where no model was asked, and for questions whose answers cannot be compared.
 
     Metadata may be a user's: what only looks like a question is none.
     """

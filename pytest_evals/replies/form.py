@@ -10,10 +10,10 @@ from pytest_evals.errors import SuiteError
 
 @dataclass(frozen=True, slots=True)
 class Delimiters:
-    """What stands before and after a block of thoughts.
+    """What comes before and after a block of thoughts.
 
-    ``control``: they are tokens that a model never makes of a text, so that a block may stand anywhere; others count only
-    where a reply begins. ``must_close``: without its end it is no block, but a heading of the answer.
+    ``control``: they are tokens that a model never makes of a text, so that a block may be anywhere; others count only
+    where a reply begins. ``must_close``: without its end it is not a block, but a heading of the answer.
     """
 
     opening: str
@@ -27,7 +27,7 @@ class ReplyForm:
     """How a model writes its replies.
 
     ``thoughts`` are the delimiters that it may use, ``channels`` says that it writes harmony's channels (gpt-oss).
-    ``unopened``: a closing delimiter may stand alone, because a chat template may have opened the block. ``tools`` names the
+    ``unopened``: a closing delimiter may be alone, because a chat template may have opened the block. ``tools`` names the
     form of its tool calls: see `pytest_evals.replies.tool_calls`. ``separator`` is what the chat template writes between a block
     of thoughts and the answer. ``always``: the template writes a block before every answer, if only an empty one.
     """
@@ -66,7 +66,7 @@ Gemma 4; MedGemma.
 """
 HARMONY_TOKENS = tuple(f"<|{name}|>" for name in ("start", "channel", "message", "constrain", "end", "return", "call"))
 ANY_FORM = ReplyForm(KNOWN_DELIMITERS, channels=True, unopened=True)
-"""For a text of which nothing is known but that a model wrote it: a recorded completion, what a script returns."""
+"""For a text known only to be written by a model: a recorded completion, what a script returns."""
 PLAIN_FORM = ReplyForm()
 """All of a reply is its answer."""
 

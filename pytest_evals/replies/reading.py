@@ -28,7 +28,7 @@ class ParsedReply:
 def read_reply(
     raw: str, form: ReplyForm, *, opened: bool = False, tools: Sequence[Mapping[str, Any]] = ()
 ) -> ParsedReply:
-    """Return the parts of ``raw``, the reply as generated, in which control tokens that delimit still stand.
+    """Return the parts of ``raw``, the reply as generated, which still has the control tokens that delimit.
 
     ``opened``: the prompt ended inside of a block of thoughts, so that the reply goes on with it. ``tools``: the schemas of the
     tools that were offered.

@@ -16,8 +16,8 @@ from pytest_evals.replies.form import ANY_FORM, Delimiters, ReplyForm
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """A reply in two. ``unfinished``: the thoughts never ended, and there is no answer. ``spans`` are where the thoughts stand in
-    the reply, without their delimiters.
+    """A reply in two. ``unfinished``: the thoughts never ended, and there is no answer. ``spans`` are where the thoughts are
+    in the reply, without their delimiters.
     """
 
     answer: str
@@ -131,7 +131,7 @@ def _quoted(reply: str, found: re.Match[str]) -> bool:
 
 
 def may_be_quoted(reply: str, start: int) -> bool:
-    """Tell whether a tag at ``start`` stands behind a quotation mark that opens: it is quoted if one follows."""
+    """Tell whether a tag at ``start`` comes right after an opening quotation mark: it is quoted if one follows."""
     return (
         reply[max(start - 1, 0) : start] in (*_QUOTES,) and not reply[max(start - 2, 0) : max(start - 1, 0)].isalnum()
     )
@@ -160,7 +160,7 @@ _BEFORE_ANSWER = re.compile(
 
 
 def _without_control_blocks(reply: str, start: int, form: ReplyForm) -> tuple[str, list[tuple[int, int]]]:
-    """Return the answer that begins at ``start`` without the blocks between control tokens, and where their thoughts stand."""
+    """Return the answer that begins at ``start`` without the blocks between control tokens, and where their thoughts are."""
     marks = [each for each in form.thoughts if each.control]
     if not marks:
         return reply[start:], []
@@ -176,7 +176,7 @@ def _without_control_blocks(reply: str, start: int, form: ReplyForm) -> tuple[st
     return "".join(reply[begin:end] for begin, end in zip(edges[::2], edges[1::2], strict=True)), places
 
 
-# -- The end of a block whose beginning stands in the prompt, in a text of which the prompt is not known.
+# -- The end of a block whose beginning is in the prompt, in a text whose prompt is not known.
 
 
 def _unopened(reply: str, form: ReplyForm) -> re.Match[str] | None:
@@ -196,7 +196,7 @@ def _unopened(reply: str, form: ReplyForm) -> re.Match[str] | None:
 
 
 def _spoken_of(reply: str, found: re.Match[str]) -> bool:
-    """Tell whether a tag stands in a sentence, a quotation or code: one that ends thoughts stands at the border of a line, or
+    """Tell whether a tag is in a sentence, a quotation or code: one that ends thoughts is at the border of a line, or
     between two sentences.
     """
     head, tail = reply[: found.start()], reply[found.end() :]
@@ -260,7 +260,7 @@ _OPENED = "<|channel|>analysis<|message|>"
 
 
 def _of_messages(reply: str, before: int = 0) -> Division:
-    """Return the parts of messages; the first ``before`` characters stood in the prompt."""
+    """Return the parts of messages; the first ``before`` characters were in the prompt."""
     spans, answers, calls = [], [], []
     for message in _MESSAGE.finditer(reply):
         if "to=" in message.group().partition("<|message|>")[0]:

@@ -17,7 +17,7 @@ def parse_tool_calls(
 
     ``form`` names how the model's family writes calls (`pytest_evals.tool_calls.forms`); with `None` it writes none, and all is
     answer. ``tools`` are the schemas of those that were offered. A call that cannot be read stays in the answer. The control
-    tokens that delimit calls stand in ``answer``, other special tokens do not.
+    tokens that delimit calls are in ``answer``, other special tokens are not.
     """
     if form is None:
         return answer, (), None

@@ -112,7 +112,7 @@ def calibration_texts(made: Calibration, shorts: Mapping[str, str]) -> list[str]
 
 
 def _corrected(made: Calibration, shorts: Mapping[str, str]) -> list[str]:
-    """Say what the mean comes to when labels of a part of the cases correct the judge's grades of all."""
+    """Say what the mean is when labels of a part of the cases correct the judge's grades of all."""
     found = made.corrected
     if found is None or made.mean is None:
         return []

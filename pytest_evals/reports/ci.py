@@ -32,7 +32,7 @@ class Finding:
 
 
 def findings(card: ScoreCard, excerpts: Sequence[Excerpt], suites: Mapping[str, Location]) -> list[Finding]:
-    """Return what fails the run, gates first, then gates without a verdict. ``suites`` says where they stand.
+    """Return what fails the run, gates first, then gates without a verdict. ``suites`` says where they are.
 
     Misses below a gate are the gate's business.
     """

@@ -44,7 +44,7 @@ def _columns(changes: Sequence[Change]) -> list[Column]:
 
 
 def _interval(change: Change) -> str:
-    """The interval; none of values without bounds of which none differs, since nothing measures how far others might."""
+    """The interval; none for values without bounds if none of them differs: nothing measures how far others might."""
     interval = change.difference.interval if change.difference else None
     return (
         formatting.ABSENT

@@ -85,8 +85,8 @@ def single_model_scores(scores: Sequence[Score]) -> list[Score]:
 
 
 def grid_lines(grid: Grid, card: ScoreCard, width: int) -> list[str]:
-    """Return the lines of a grid. Models that do not fit beside each other stand below each other, intervals are left out where
-    there is no room for them, and said so.
+    """Return the lines of a grid. Models that do not fit beside each other are below each other; intervals without room are
+    left out, and the lines say so.
     """
     lines = _block(grid, card, grid.models, width, _with_interval)
     if lines is not None:
@@ -179,7 +179,7 @@ def _broken(name: str, room: int) -> list[str]:
 
 
 def ungraded_lines(grid: Grid, shorts: Mapping[str, str]) -> list[str]:
-    """Say which cases of which model have no grade, where the count of a row does not tell."""
+    """Say for each model which cases have no grade, where the count of a row does not tell."""
     said = []
     for row in grid.rows:
         for score in row.scores.values() if not row.corpus else ():

@@ -127,7 +127,7 @@ class RecordedRun:
 
 def series(runs: Iterable[RecordedRun], statistic: str = "mean") -> list[Series]:
     """Return a series for each suite, grader and model that some run has, in the order of their first appearance; the
-    models of one grader stand together.
+    models of one grader are next to each other.
     """
     found: dict[SeriesKey, Series] = {}
     for recorded in sorted(runs, key=lambda each: str(each.run["started"])):

@@ -24,7 +24,7 @@ from pytest_evals.text import pluralize
 STEP_LIMIT = 1024 * 1024
 """What GitHub takes as the summary of one step, in bytes. A larger one is refused as a whole."""
 _MOST_OPEN = 5
-"""Gates that are met and stand there without a click."""
+"""The number of met gates that are shown without a click."""
 _RESERVE = 400
 """Bytes kept for the note that something was left out."""
 
@@ -125,7 +125,7 @@ def _gates(gates: Sequence[GateResult], card: ScoreCard, *, several: bool) -> Bl
     rows = [
         _row(
             f"{'❌' if gate.fails else '✅' if gate.verdict == 'passed' else '⚪'} {gate.verdict}",
-            # Below each other: long names beside each other make a table that nobody sees as a whole.
+            # Below each other: long names beside each other make a table too wide to be seen as a whole.
             f"{for_markdown_code(gate.gate, cell=True)}<br>{_where(gate, card, several=several)}",
             for_markdown(gate.reason),
         )
@@ -196,7 +196,7 @@ def _scores(card: ScoreCard, scores: Sequence[Score]) -> Block:
 
 
 def _changes(card: ScoreCard, compared: Sequence[Grid]) -> Block:
-    """Return what changed since the baseline of models that stand beside each other."""
+    """Return what changed since the baseline, for models shown beside each other."""
     moved = {(each.suite, each.model, each.grader): each for each in card.movements}
     scores = [score for grid in compared for row in grid.rows if not row.corpus for score in row.scores.values()]
     rows = [

@@ -15,7 +15,7 @@ _MOST_MODELS = 3
 
 def ranking_sentences(card: ScoreCard) -> list[str]:
     """Return a sentence for each suite with several models, by the grader that decides: the first one that a gate is on, else the
-    first one of which better and worse are known.
+    first one for which it is known what is better.
     """
     leading: dict[str, Ranking] = {}
     for ranking in card.rankings:

@@ -52,7 +52,7 @@ def score_card_lines(card: ScoreCard, width: int, verbosity: int = 0, samples: I
         lines += wrapped_lines(f"interrupted: {one_line(card.interruption)}", width, {"yellow": True})
         # In one piece, to be pasted.
         lines += [Line(f"to go on: {sanitize(card.resume)}")] if card.resume else []
-    # What a reader must know of the numbers stands beside them, however short the card is.
+    # What a reader must know about the numbers is beside them, however short the card is.
     for text in (*card.notes, *(use_line(use) for use in card.uses if verbosity > -1)):
         lines += wrapped_lines(text, width)
     lines += unwritten

@@ -38,7 +38,7 @@ _FLAGS = frozenset({*_CHOOSE_BY_LAST_RUN, "--evals-stop-early"})
 class RunCommand:
     """The command line of a run, from which others are made that can be pasted in a shell.
 
-    ``words`` are what stood behind ``pytest``, ``addopts`` is what ``PYTEST_ADDOPTS`` was, ``artifact`` is where the run was
+    ``words`` are what followed ``pytest``, ``addopts`` is what ``PYTEST_ADDOPTS`` was, ``artifact`` is where the run was
     recorded, ``folder`` where it was started, if that is another folder than the current one.
     """
 

@@ -19,8 +19,8 @@ _PARTS = ("prompt", "parameters")
 class Replay:
     """Answers in the place of models: those for which ``replaced`` holds are never asked, others where no call is recorded.
 
-    ``place_of`` tells suite, case, model and repeat of a nodeid, `None` where it is no case. ``strict``: what was asked
-    otherwise than it is asked now gives no answer.
+    ``place_of`` tells suite, case, model and repeat of a nodeid, `None` where it is not a case. ``strict``: what
+    was asked differently in the recorded run gives no answer.
     """
 
     recorded: Recorded

@@ -159,7 +159,7 @@ class AnswerBook:
 
 
 def _drop_partial_line(file: IO[bytes]) -> None:
-    """Cut off what a crash left of a line, and stand at the end. Nobody else writes while the lock is held."""
+    """Cut off what a crash left of a line, and move to the end. No other process writes while the lock is held."""
     size = file.seek(0, os.SEEK_END)
     if size == 0:
         return

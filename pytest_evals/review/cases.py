@@ -97,7 +97,7 @@ def queues(samples: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def _questions(sample: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield grader and metadata of each question; a form stands in the grade of its first field."""
+    """Yield grader and metadata of each question; a form is in the grade of its first field."""
     for grade in sample["grades"]:
         metadata = grade.get("metadata") or {}
         if isinstance(metadata.get("question"), Mapping) and "shown" in metadata:

@@ -19,7 +19,7 @@ _DEEPEST = 8
 
 
 def check_layout(layout: Any, depth: int = 0) -> None:
-    """Raise `SuiteError` for what is no layout."""
+    """Raise `SuiteError` for what is not a layout."""
     if not isinstance(layout, Mapping):
         raise SuiteError(f"human: layout is a dict with 'direction' and 'children', not {layout!r:.60}")
     if "data" in layout:

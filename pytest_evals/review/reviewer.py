@@ -19,7 +19,7 @@ LONGEST_COMMENT = 10_000
 
 
 class BadAnswer(ArtifactError):  # noqa: N818 - it is the answer that is bad
-    """What a page sent is no answer to a question of this run."""
+    """What a page sent is not an answer to a question of this run."""
 
 
 class ReviewSession:

@@ -25,7 +25,7 @@ LONGEST_BODY = 1024 * 1024
 
 
 class AnnotationServer(ThreadingHTTPServer):
-    """The server; ``link`` is what the reviewer opens. Raises `ArtifactError` when the port cannot be had."""
+    """The server; ``link`` is what the reviewer opens. Raises `ArtifactError` when the port cannot be used."""
 
     daemon_threads = True
     # The port is refused while another one listens there, also on Windows.

@@ -89,7 +89,7 @@ class Audit:
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Any:
-        """After the last case: ask again, compare, and hand the findings to whoever reports them."""
+        """After the last case: ask again, compare, and hand the findings to what reports them."""
         result = yield
         limit = self._prefetcher.context.time_limit
         if session.shouldstop or session.shouldfail or (limit and limit.passed):

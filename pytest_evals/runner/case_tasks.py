@@ -1,8 +1,8 @@
 """One case's way through its workflow: runs each step as soon as what it builds on is there, and hands results to the
 fixtures of the case.
 
-Everything here but what fixtures call happens in the event loop of `runner`. A step that fails takes those that build on it
-along, and nobody else.
+Everything here but what fixtures call happens in the event loop of `runner`. A step that fails takes along those that
+build on it, and no others.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from pytest_evals.text import one_line, sanitize
 
 
 def eval_item(fixture: str) -> tuple[pytest.Item, EvalItem]:
-    """Return the case that runs, for ``fixture``. Raises `SuiteError` when the test that asks is no eval."""
+    """Return the case that runs, for ``fixture``. Raises `SuiteError` when the test that asks is not an eval."""
     __tracebackhide__ = True
     item = ITEM.get()
     found = item.stash.get(EVAL, None) if item else None

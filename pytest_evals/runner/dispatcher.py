@@ -22,7 +22,7 @@ from pytest_evals.fixtures.declaration import FixtureKind
 from pytest_evals.fixtures.limits import LimitExceeded, TimeLimitExceeded
 
 _QUIET_TURNS = 3
-"""Turns of the loop in which nobody asked, after which a parcel leaves: a step may need some to come to its call."""
+"""Turns of the loop without a request, after which a parcel leaves: a step may need some to reach its call."""
 
 
 class Dispatcher:
@@ -66,12 +66,12 @@ class Dispatcher:
             self._collecting = False
         try:
             self._engines.subscribe(parcel, self._delivered)
-        except Exception as error:  # noqa: BLE001 - whatever it is, nobody must wait for an answer that never comes
+        except Exception as error:  # noqa: BLE001 - whatever it is, no step must wait for an answer that never comes
             message = str(error) if isinstance(error, EvalsError) else f"{type(error).__name__}: {error}"
             self._settle([Result(request.id, error=Failure("engine", message)) for request in parcel])
 
     def _delivered(self, results: list[Result]) -> None:
-        """Called by whoever hears of results; a loop that was closed wants none."""
+        """Called by the thread that receives results; a closed loop wants none."""
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._settle, results)
 

@@ -1,9 +1,9 @@
 """Ways to leave a process that runs cases which would end the run at once, with the exit status of a success.
 
 A library that gives up by ``os._exit``, or a test that was copied from a child process, would leave CI green, with neither score card
-nor gates. Where evals are on, ``os._exit(0)`` and ``os.exec...`` are errors of the case instead; other statuses end the process as ever,
-and so do those of child processes that were forked. A forked process that comes back out of its test ends there: it would go on with
-the run a second time, in the same files.
+nor gates. Where evals are on, ``os._exit(0)`` and ``os.exec...`` are errors of the case instead; other statuses end the
+process as usual, and so do those of child processes that were forked. A forked process that comes back out of its test
+ends there: it would go on with the run a second time, in the same files.
 """
 
 from __future__ import annotations

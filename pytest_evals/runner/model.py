@@ -17,7 +17,7 @@ from pytest_evals.suites.media import with_media
 
 T = TypeVar("T")
 Named = Callable[[str], str]
-"""From a model specification as somebody wrote it to how the session names the model; raises `ModelError`."""
+"""From a model specification as the user wrote it to how the session names the model; raises `ModelError`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

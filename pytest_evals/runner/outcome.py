@@ -137,8 +137,8 @@ def _message(call: pytest.CallInfo[None]) -> str:
 
 
 def add_properties(item: pytest.Item, grades: Iterable[Mapping[str, Any]], location: Location) -> None:
-    """Give JUnit the value or the status of each grade, and where the case stands; a rerun of the item replaces those of the run
-    before.
+    """Give JUnit the value or the status of each grade, and where the case is; a rerun of the item replaces those of the
+    previous run.
     """
     item.user_properties[:] = [entry for entry in item.user_properties if not str(entry[0]).startswith("evals.")]
     # No grader can be called "case".
@@ -228,14 +228,14 @@ STOPPED: pytest.StashKey[str] = pytest.StashKey()
 RESULTS: pytest.StashKey[dict[str, Result]] = pytest.StashKey()
 # The completion that was delivered to the case.
 COMPLETION: pytest.StashKey[Completion] = pytest.StashKey()
-# How the case stands so far.
+# The state of the case so far.
 STATE: pytest.StashKey[CaseState] = pytest.StashKey()
 # The calls of models that the case made, and who makes more of them for its test.
 CALLS: pytest.StashKey[tuple[CallLog, Caller]] = pytest.StashKey()
 
 
 def forget_case(item: pytest.Item) -> None:
-    """Drop all that was kept of a case: thousands of finished ones need not be. A rerun is no other case."""
+    """Drop all that was kept of a case: thousands of finished ones need not be. A rerun is not another case."""
     forget(item, RESULTS, COMPLETION, STATE, GRADE_SHEET, CASE_TASKS, CALLS)
 
 

@@ -131,7 +131,7 @@ class CaseRun:
         flow = item.stash.get(CASE_TASKS, None)
         used = CallBudget(self._settings.limits)
         if isinstance(flow, CaseTaskRun):
-            # Results and grades of steps stand there whatever happens to the test.
+            # Results and grades of steps are there whatever happens to the test.
             flow.results.post(sheet)
             used = flow.calls.budget
         calls = CallLog(CallBudget(self._settings.limits, used.calls, used.tokens))

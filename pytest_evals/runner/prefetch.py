@@ -168,7 +168,7 @@ class Prefetcher:
     def _await_steps(self, item: pytest.Item, flow: CaseTaskRun) -> None:
         item.stash[CASE_TASKS] = flow
         with suppress(EvalsError):
-            # Whoever asks for a result that is missing says so, in the setup of the case.
+            # The fixture that asks for a missing result says so, in the setup of the case.
             self._runner.wait(lambda: flow.ahead)
 
     # -- while it runs, and after it
@@ -178,7 +178,7 @@ class Prefetcher:
         self._engines.submit([request])
 
     def wait(self, request: Request) -> Result:
-        """Wait for the answer to a request, handing it in if nobody has."""
+        """Wait for the answer to a request, handing it in if that has not happened yet."""
         try:
             while (result := self._engines.result(request, timeout=_POLL_SECONDS)) is None:
                 if self._news:

@@ -80,7 +80,7 @@ def requests_of(items: Iterable[pytest.Item], base_seed: int) -> dict[str, list[
     found = {}
     for item in items:
         requests = requests_for(item, base_seed)
-        # A name among the keywords is cheaper to find than a mark; what a fixture asks for all the same is made then.
+        # A name among the keywords is cheaper to find than a mark; what a fixture still asks for is made then.
         if requests and "skip" not in item.keywords:
             found[item.nodeid] = requests
     return found

@@ -135,7 +135,7 @@ _APART = ("queued", "fingerprint", "likelihoods")
 
 
 def completion_data(completion: Completion | None) -> dict[str, Any] | None:
-    """Return a completion as the artifact has it: its conversation is the thread, and some of it stands in the sample."""
+    """Return a completion as the artifact has it: its conversation is the thread, and some of it is in the sample."""
     if completion is None:
         return None
     return dict.fromkeys(_ALWAYS) | {name: value for name, value in completion.to_dict().items() if name not in _APART}

@@ -23,7 +23,7 @@ from pytest_evals.templates.locators import with_tasks
 @dataclass(slots=True)
 class TaskOutcome:
     """What became of a step: its ``value``, or the ``failure`` that dependents and the case see. The value of a grader that
-    failed is a grade all the same.
+    failed is still a grade.
     """
 
     value: Any = None

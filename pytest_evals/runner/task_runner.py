@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class News(Protocol):
-    """Somebody who tells a person what goes on."""
+    """Tells a person what goes on."""
 
     def tick(self) -> None:
         """Tell what is new; called often."""
@@ -38,7 +38,7 @@ class News(Protocol):
 
 
 class TaskRunner:
-    """See the module. ``news`` is told while somebody waits; ``watch`` knows which steps held up the others."""
+    """See the module. ``news`` is told while a thread waits; ``watch`` knows which steps held up the others."""
 
     def __init__(self, engines: ModelService, news: News | None) -> None:
         self._engines = engines
@@ -93,7 +93,7 @@ class TaskRunner:
             flow.begin(self._dispatcher, self._loop)
 
     def tell(self) -> None:
-        """Something was finished: whoever waits should look."""
+        """Something was finished: the threads that wait should look."""
         with self._changed:
             self._changed.notify_all()
 
@@ -183,7 +183,7 @@ def upcoming_items(item: pytest.Item, nextitem: pytest.Item | None, *, first: bo
 
 
 def _queued(item: pytest.Item) -> list[pytest.Item]:
-    """Return what stands in the worker's queue behind the next item."""
+    """Return what comes after the next item in the worker's queue."""
     # The queue is not public in pytest-xdist; without it the next item is all that is known.
     queue: Any = next(
         (plugin.torun for plugin in item.config.pluginmanager.get_plugins() if hasattr(plugin, "torun")), None

@@ -38,7 +38,7 @@ class DaemonThreads:
         """Return what the function returns, or raise what it raises. It sees the context variables of the coroutine. ``waiting``
         is entered until there is room.
 
-        One whose coroutine is cancelled goes on to its end, and nobody hears of it; the traceback says where it was.
+        One whose coroutine is cancelled goes on to its end, its outcome is dropped; the traceback says where it was.
         """
         __tracebackhide__ = True
         with waiting:

@@ -1,7 +1,7 @@
 """``--evals-time-limit``: until when models are asked, and which cases do not run after that.
 
 The pool of engines fails what is unfinished at that time, with a failure of the kind `KIND`. A case that needs such an answer, or a
-task that had not started, is not run: it has no sample, and its test is skipped. All other cases are graded as ever.
+task that had not started, is not run: it has no sample, and its test is skipped. All other cases are graded as usual.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ KIND: FailureKind = "time_limit"
 
 
 class TimeLimit:
-    """A limit of ``seconds`` for the whole run, of which ``left`` are left now (default: all)."""
+    """A limit of ``seconds`` for the whole run; ``left`` are left now (default: all)."""
 
     def __init__(self, seconds: float, left: float | None = None) -> None:
         self.text = shown_duration(seconds)

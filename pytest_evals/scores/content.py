@@ -23,7 +23,7 @@ def digest(value: Any) -> str:
 
 
 def content_of(prompt: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> dict[str, str]:
-    """Return the digests that stand in a sample's ``content``."""
+    """Return the digests of a sample's ``content``."""
     found = {PROMPT: digest(identified(prompt))} if prompt else {}
     return {**found, f"{_FIELD}messages": digest(row["messages"])} if "messages" in row else found
 

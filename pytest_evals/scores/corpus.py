@@ -43,7 +43,7 @@ def part_data(kind: str, counts: Sequence[float]) -> dict[str, Any]:
 
 
 def combine(parts: Sequence[CorpusPart]) -> float | None:
-    """Return the metric of the corpus; `None` of nothing, and of parts that do not belong together."""
+    """Return the metric of the corpus; `None` without parts, and for parts that do not belong together."""
     if not parts or len({(part.kind, len(part.counts)) for part in parts}) > 1:
         return None
     return KINDS[parts[0].kind].compute([math.fsum(column) for column in zip(*(p.counts for p in parts), strict=True)])

@@ -1,6 +1,6 @@
 """One score: what a grader said of the cases of a suite and model, with its denominator and its uncertainty.
 
-Every sample of a suite stands in exactly one count of each of its graders: graded, not applicable, error, pending or
+Every sample of a suite is in exactly one count of each of its graders: graded, not applicable, error, pending or
 not run. A case that ran several times is one unit: means are over cases, and so are their errors; a case whose rows
 belong together with others (``cluster``) counts with them.
 """
@@ -78,7 +78,7 @@ class Score:
 
     @property
     def repeats(self) -> int:
-        """Graded samples of the case that has the fewest, 0 of nothing."""
+        """Graded samples of the case that has the fewest, 0 without cases."""
         return min((len(case.values) for case in self.cases), default=0)
 
     @property
@@ -90,7 +90,7 @@ class Score:
 
     @property
     def estimate(self) -> statistics.Estimate | None:
-        """Mean over cases of the mean over samples, with its error; `None` of nothing."""
+        """Mean over cases of the mean over samples, with its error; `None` without samples."""
         return statistics.estimate_repeated([case.values for case in self.cases], self.clusters)
 
     @property
@@ -288,7 +288,7 @@ def common_bounds(grades: Iterable[GradeRecord]) -> statistics.Bounds | None:
 
     Zeros and ones without bounds are wrong and right.
     """
-    # The same few pairs stand at all of them.
+    # All of them have the same few pairs.
     found = {
         grade.bounds or ((0.0, 1.0) if grade.value in (0, 1) and not _is_loss(grade) else None) for grade in grades
     }
@@ -299,7 +299,7 @@ def common_bounds(grades: Iterable[GradeRecord]) -> statistics.Bounds | None:
 
 
 def _is_loss(grade: GradeRecord) -> bool:
-    """Tell whether the value is one of a metric of which less is better: its 0 and 1 are not wrong and right."""
+    """Tell whether the value is one of a metric where less is better: its 0 and 1 are not wrong and right."""
     return grade.part is not None and corpus.lower_is_better(grade.part.kind)
 
 

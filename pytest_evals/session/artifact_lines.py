@@ -46,8 +46,8 @@ def run_line(
     aliases: Mapping[str, str] | None = None,
     recalled: ReuseContext | None = None,
 ) -> dict[str, Any]:
-    """Return the first line. ``aliases``: what models are called, by their specifications. What a model was loaded as is known of those that are loaded by then; one that need not be has
-    no device. ``judge`` stands there where a suite asks for it.
+    """Return the first line. ``aliases``: what models are called, by their specifications. How a model was loaded is known for
+    those that are loaded by then; one that need not be has no device. ``judge`` is there where a suite asks for it.
     """
     suites = list(suites)
     loaded = {

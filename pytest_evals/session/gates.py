@@ -50,7 +50,7 @@ class GateCheck:
             self._check_baseline()
 
     def _check_name(self, gate: Gate) -> None:
-        """Raise `pytest.UsageError` for a gate that names a suite of which there are several, each called by its folder."""
+        """Raise `pytest.UsageError` for a gate with a name that several suites share, each called by its folder."""
         meant = [
             info.name
             for info in self._infos.values()
@@ -211,7 +211,7 @@ class GateReport(pytest.TestReport):
 
 
 class FailureLine:
-    """A failed gate where pytest shows one line of each failure: all of it stands in ``reprcrash``, as pytest calls it."""
+    """A failed gate where pytest shows one line of each failure: all of it is in ``reprcrash``, as pytest calls it."""
 
     def __init__(self, path: str, line: int, name: str, message: str) -> None:
         self.reprcrash = GateLocation(path, line, name, message)
@@ -248,8 +248,7 @@ def gate_name(result: GateResult, model: str | None = None) -> str:
 
 
 def teststatus(report: GateReport) -> tuple[str, str, str]:
-    """Answer pytest's question how a gate is shown: no letter in the progress line, a word once it stands in the
-    summary.
+    """Answer pytest's question how a gate is shown: no letter in the progress line, a word once it is in the summary.
 
     A passed gate, or one that was not judged, is in no category: the counts of the last line stay those of the tests.
     """
@@ -259,8 +258,8 @@ def teststatus(report: GateReport) -> tuple[str, str, str]:
 
 
 def show_without_folder(config: pytest.Config) -> None:
-    """Have pytest show ids of gates as they are. It takes what stands before ``::`` for a file, and shows that as seen from the
-    current folder, but gates are in none.
+    """Have pytest show ids of gates as they are. It takes what is before ``::`` for a file, and shows that as seen from
+    the current folder, but gates are not in files.
     """
     shown = config.cwd_relative_nodeid
 

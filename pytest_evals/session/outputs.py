@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pytest_evals.baselines.loading import Baseline
 
 FILE_LIMIT = 64 * 1024 * 1024
-"""Nobody reads a summary of this size; it only keeps a run of millions of misses from filling a disk."""
+"""Far more than anyone reads; the limit only keeps a run of millions of misses from filling a disk."""
 
 
 def checkout(root: Path, environment: Mapping[str, str]) -> Path:

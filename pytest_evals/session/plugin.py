@@ -116,7 +116,7 @@ class EvalSession:
     def pytest_runtestloop(self, session: pytest.Session) -> Any:
         """Run everything, then judge; whatever ends the run, the artifact gets its last line."""
         complete = False
-        # It takes some processes of git, and whoever needs it then should not wait for them.
+        # It takes some processes of git, and what needs it then should not wait for them.
         self._looking = threading.Thread(target=self._look, name="evals-provenance", daemon=True)
         self._looking.start()
         timer = self._time_limit.call_at_end(self._expire) if self._time_limit else None

@@ -147,7 +147,7 @@ class ScoreCardBuilder:
         ]
 
     def _judge_note(self) -> list[str]:
-        """Say who judges where nobody chose."""
+        """Say which model judges where the user did not choose one."""
         if self._settings.judge is not None or not any(info.judges for info in self._infos.values()):
             return []
         return [f"judge: {self._settings.judge_name}, since none was named; --evals-judge or evals_judge names one"]
@@ -250,7 +250,7 @@ def model_use(model: str, replica_set: ReplicaSet, tokens: Sequence[Tokens]) -> 
 
 
 def _unloaded(model: str, replica_set: ReplicaSet) -> ModelUse:
-    """Return the use of a model of which everything that was asked was known: it had no device, and computed nothing."""
+    """Return the use of a model whose answers were all known: it had no device, and computed nothing."""
     recalled = sum(replica.done for replica in replica_set.replicas)
     return ModelUse(model, replica_set.spec.short, None, None, 0, 0, 0, 0.0, replicas=0, recalled=recalled)
 
@@ -310,7 +310,7 @@ class SampleCollector:
 
     @property
     def recalled_models(self) -> list[str]:
-        """The models under test of which answers of resumed runs or of the cache were taken."""
+        """The models under test whose answers were taken from resumed runs or from the cache."""
         taken = ("resume", "cache")
         models = (self._records[nodeid].model for nodeid, source in self._sources.items() if source in taken)
         return list(dict.fromkeys(models))

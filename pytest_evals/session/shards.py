@@ -29,7 +29,7 @@ _SETTINGS = ("limit", "repeat", "exact")
 
 @dataclass(frozen=True, slots=True)
 class MergedRun:
-    """What several artifacts come to together. Of a case that several of them have, the last one counts."""
+    """What several artifacts are together. If several of them have a case, the last one counts."""
 
     artifacts: Sequence[ArtifactReader]
     infos: Mapping[str, SuiteManifest]

@@ -33,7 +33,7 @@ class Signals:
         self._left_out = False
 
     def install(self, config: pytest.Config) -> None:
-        """Take the signals that end a process by default, until pytest is done. Those that somebody else handles, or that are to be
+        """Take the signals that end a process by default, until pytest is done. Those that other code handles, or that are to be
         ignored (``nohup``), stay as they are.
         """
         if threading.current_thread() is not threading.main_thread():
@@ -50,7 +50,7 @@ class Signals:
             self._left_out = True
             return
         if forked or self._left_out:
-            # A child that a test has forked ends as if nobody had asked for its signals.
+            # A child that a test has forked ends as if nothing had asked for its signals.
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return

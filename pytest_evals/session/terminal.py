@@ -321,7 +321,7 @@ class ProgressLine:
             tell(f"evals: {'; '.join(working)}")
 
     def rest(self) -> None:
-        """Take the status away: somebody else is going to print."""
+        """Take the status away: other code is going to print."""
         self._screen.status("")
 
 

@@ -24,7 +24,7 @@ RESAMPLES = 1000
 
 
 def agreement(pairs: Sequence[tuple[Label, Label]]) -> float | None:
-    """Return the share of cases with the same label, `None` of nothing."""
+    """Return the share of cases with the same label, `None` without cases."""
     return sum(one == other for one, other in pairs) / len(pairs) if pairs else None
 
 

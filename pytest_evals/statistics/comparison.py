@@ -42,7 +42,7 @@ def paired_difference(
     level: float = LEVEL,
     bounds: Bounds | None = None,
 ) -> Difference | None:
-    """Compare the same cases; `None` of nothing. ``bounds`` are those of the values; zeros and ones have theirs."""
+    """Compare the same cases; `None` without cases. ``bounds`` are those of the values; zeros and ones have theirs."""
     differences = [now - was for was, now in zip(before, after, strict=True)]
     estimate = estimate_mean(differences, clusters)
     if estimate is None:
@@ -140,7 +140,7 @@ def lower_tail(
     difference = there.mean - here.mean
     variance = here.stderr**2 + there.stderr**2
     if math.sqrt(variance) <= 1e-12 * max(abs(here.mean), abs(there.mean)):
-        # No scatter in either: as if their units had been drawn from one urn. What rounding makes of equal means is no difference.
+        # No scatter in either: as if their units came from one urn. What rounding makes of equal means is not a difference.
         return (
             1.0
             if difference <= 1e-9 * max(abs(here.mean), abs(there.mean))
@@ -167,8 +167,8 @@ def fisher_tail(passed: int, n: int, others_passed: int, others: int) -> float:
 def holm(probabilities: Sequence[float]) -> list[float]:
     """Return p values adjusted for their number (Holm 1979), in the order given.
 
-    Whoever rejects those of at most alpha errs in any of them with a probability of at most alpha, however they depend
-    on each other.
+    If those of at most alpha are rejected, the probability of an error in any of them is at most alpha, however they
+    depend on each other.
     """
     n, largest = len(probabilities), 0.0
     adjusted = [0.0] * n

@@ -33,7 +33,7 @@ def around(center: float, error: float, df: float, level: float = LEVEL) -> Inte
 
 
 def wilson_interval(passed: float, n: float, level: float = LEVEL) -> Interval | None:
-    """Return Wilson's score interval for a share (Wilson 1927); `None` of nothing.
+    """Return Wilson's score interval for a share (Wilson 1927); `None` without cases.
 
     Never empty and never outside of 0 to 1, also where all or none passed. Both numbers may be fractions: an effective
     sample size is one.
@@ -60,7 +60,7 @@ def wilson_interval(passed: float, n: float, level: float = LEVEL) -> Interval |
 Bounds = tuple[float, float]
 """The lowest and the highest value that there can be."""
 _PRIOR = 0.5
-"""What stands at either bound, in cases (or clusters)."""
+"""The weight at either bound, in cases (or clusters)."""
 _HAIR = 1e-6
 """What rounding may put outside of the bounds, as a share of their distance: a cosine in float32 reaches 1.0000001."""
 
@@ -91,7 +91,7 @@ def bounded_interval(
     clusters: Sequence[Hashable] | None = None,
     level: float = LEVEL,
 ) -> Interval | None:
-    """Return the interval for the mean of ``values``, all of which are within ``bounds``; `None` of nothing.
+    """Return the interval for the mean of ``values``, which are all within ``bounds``; `None` without values.
 
     With ``clusters`` whole clusters are weighed, and the halves are of clusters of average size. What rounding put a hair
     outside of the bounds counts as the bound.
@@ -137,7 +137,7 @@ def _moments(units: Sequence[tuple[float, float]]) -> tuple[float, float]:
 
 
 def quantile(values: Sequence[float], p: float) -> float | None:
-    """Return the ``p`` quantile, linear between order statistics (type 7, numpy's default); `None` of nothing."""
+    """Return the ``p`` quantile, linear between order statistics (type 7, numpy's default); `None` without values."""
     if not values:
         return None
     ordered = sorted(values)
@@ -178,12 +178,12 @@ LARGEST = 1e100
 
 
 def mean(values: Sequence[float]) -> float | None:
-    """Return the arithmetic mean, `None` of nothing."""
+    """Return the arithmetic mean, `None` without values."""
     return math.fsum(values) / len(values) if values else None
 
 
 def median(values: Sequence[float]) -> float | None:
-    """Return the middle value (of an even number, the mean of both middle ones), `None` of nothing."""
+    """Return the middle value (of an even number, the mean of both middle ones), `None` without values."""
     if not values:
         return None
     ordered, middle = sorted(values), len(values) // 2

@@ -46,7 +46,7 @@ class Estimate:
 def estimate_mean(
     values: Sequence[float], clusters: Sequence[Hashable] | None = None, correction: Correction = "CR1"
 ) -> Estimate | None:
-    """Return the mean with its error; `None` of nothing. Without ``clusters`` each value is its own."""
+    """Return the mean with its error; `None` without values. Without ``clusters`` each value is its own."""
     center = mean(values)
     if center is None:
         return None

@@ -10,12 +10,12 @@ from statistics import NormalDist
 from pytest_evals.statistics.intervals import LEVEL, Bounds, Interval
 
 FEW_LABELS = 30
-"""Below so many labels the interval, which rests on the central limit theorem, is too narrow."""
+"""Below this many labels the interval, which rests on the central limit theorem, is too narrow."""
 
 
 @dataclass(frozen=True, slots=True)
 class CorrectedMean:
-    """The mean of people's labels over all cases, of which they labelled ``labelled`` and a judge graded the ``others`` alone.
+    """The mean of people's labels over all cases. They labelled ``labelled``; only a judge graded the ``others``.
 
     ``power`` is how far the judge is relied on: 0 is the mean of the labels alone, 1 is all of the judge's grades.
     """

@@ -1,4 +1,4 @@
-"""A pass rate corrected for the errors of whoever judged: Rogan and Gladen's estimator, Lang and Reiczigel's interval.
+"""A pass rate corrected for the judge's errors: Rogan and Gladen's estimator, Lang and Reiczigel's interval.
 
 A judge that finds every good answer good (sensitivity) and every bad one bad (specificity) needs no correction. How
 often it does is estimated on cases with human labels, so the interval holds the uncertainty of both.
@@ -38,10 +38,10 @@ class Accuracy:
 
 
 def corrected_rate(passed: int, n: int, accuracy: Accuracy) -> float | None:
-    """Return the share of good answers among ``n`` of which the judge passed ``passed``, within 0 and 1.
+    """Return the share of good answers among ``n``, within 0 and 1; the judge passed ``passed`` of them.
 
-    Rogan and Gladen, American Journal of Epidemiology 107 (1978). `None` of nothing, and where the judge is not
-    informative.
+    Rogan and Gladen, American Journal of Epidemiology 107 (1978). `None` without answers, and where the judge is
+    not informative.
     """
     sensitivity, specificity = accuracy.sensitivity, accuracy.specificity
     if not n or sensitivity is None or specificity is None or not accuracy.informative:

@@ -47,7 +47,7 @@ class Reliability:
 
 
 def reliability(judged: Judged, bins: int = BINS) -> Reliability | None:
-    """Return how far probabilities can be taken at their word; `None` of nothing."""
+    """Return how far probabilities can be taken at their word; `None` without any."""
     if not judged:
         return None
     grouped: dict[int, list[tuple[float, bool]]] = {}
@@ -81,8 +81,8 @@ def _bin(number: int, bins: int, members: Judged) -> ReliabilityBin:
 class FittedThreshold:
     """The ``threshold`` at which verdicts agree best with people's, by ``criterion``.
 
-    ``value`` is what the criterion comes to on the labels that chose it, ``held_out`` on labels that did not: each fifth of
-    them judged by the threshold of the others (`None` below ten labels). ``before`` is what it came to at the threshold in use.
+    ``value`` is the criterion on the labels that chose it, ``held_out`` on labels that did not: each fifth of
+    them judged by the threshold of the others (`None` below ten labels). ``before`` is its value at the threshold in use.
     """
 
     criterion: Criterion

@@ -1,7 +1,7 @@
 """Intervals and tests that stay valid however often one looks, for the mean of values between 0 and 1.
 
 The capital process of Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting" (JRSS B, 2024):
-someone bets against "the mean is m" with fair odds; whoever turns 1 into 1 / alpha has shown that m is wrong, and that
+someone bets against "the mean is m" with fair odds. Turning 1 into 1 / alpha shows that m is wrong, and that
 happens by chance with a probability of at most alpha, at any time (Ville's inequality).
 
 With ``population`` the values are drawn without replacement, in random order, from that many, and the mean is the one
@@ -98,8 +98,8 @@ class MeanTest:
 def mean_interval(values: Sequence[float], alpha: float = 0.05, population: int | None = None) -> Interval:
     """Return the interval for the mean after these values, in the order in which they came.
 
-    It holds at all times at once with a probability of at least 1 - ``alpha``; it never grows, and of nothing it is
-    (0, 1).
+    It holds at all times at once with a probability of at least 1 - ``alpha``; it never grows, and without
+    values it is (0, 1).
     """
     bets = _Bets(alpha)
     rounds: list[tuple[float, float, int, float]] = []

@@ -106,8 +106,8 @@ def check_messages(messages: object) -> list[Message]:
 
 
 def _with_reasoning_apart(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return an assistant's message whose thoughts stand in ``reasoning_content``, also where they are parts of its content (as Mistral's
-    and Anthropic's APIs have it) or called ``reasoning``.
+    """Return an assistant's message with its thoughts in ``reasoning_content``, also where they are parts of its content
+    (as Mistral's and Anthropic's APIs have it) or called ``reasoning``.
     """
     content, thoughts = message.get("content"), message.get("reasoning")
     if message["role"] != "assistant" or message.get("reasoning_content") is not None:

@@ -87,11 +87,11 @@ def cases(
         id: The field that identifies a row; by default a short hash of its content.
         name: The suite's name; by default the test function's.
         limit: Use only the first rows.
-        repeat: Run each case so many times, each with a seed of its own, unless ``--evals-repeat`` says otherwise.
+        repeat: How often to run each case, each time with a seed of its own, unless ``--evals-repeat`` says otherwise.
         cluster: The field that tells which rows belong together, as ``"document_id"`` for questions about the same
             document: intervals and comparisons then count documents, not questions.
         label: The field that holds what people think of the recorded answer, on the scale of the test's judge, or a mapping
-            of graders to such fields: how far judge and people agree stands in the score card.
+            of graders to such fields: the score card says how far judge and people agree.
         gates: What the scores must meet, as ``"exact.mean >= 0.8"``.
         tags: One label of the suite or several, kept in the artifact.
         files: Files of the rows, one mapping of name to path a row, in the order of ``data``.
@@ -99,8 +99,8 @@ def cases(
             ``"item.files.photo"``), or a list of locators. Parts of messages that say ``{"type": "image"}`` and name none are
             filled with them in their order.
         metadata: Values for ``case.metadata``, the same for every case.
-        tools: Functions that the model may call: JSON schemas, or Python functions with annotations and a docstring, of which the
-            schemas are made; or a locator of a row's own, as ``"item.tools"``.
+        tools: Functions that the model may call: JSON schemas, or Python functions with annotations and a docstring, which are
+            made into schemas; or a locator of a row's own, as ``"item.tools"``.
         fewshot: Examples before each question, as ``{"data": "train.jsonl", "k": 5, "answer": "{{item.answer}}"}``: the first ``k``
             rows of ``data`` (without it, of this suite's own rows, never the case's own), or with ``seed`` rows that it draws.
             ``style`` is ``turns`` (the default) or ``text``, with ``delimiter`` between examples (an empty line) and

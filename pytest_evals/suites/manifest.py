@@ -49,7 +49,7 @@ class SuiteManifest:
     plain_name: str = ""
     """What it is called where no other suite has the name, if that is not ``name``."""
     recorded_beside: str = ""
-    """What a model could be asked by, where rows bring their completions all the same: ``prompt=``, ``--evals-model``."""
+    """What a model could be asked by, where rows bring their completions anyway: ``prompt=``, ``--evals-model``."""
     identities: dict[str, str] = field(default_factory=dict)
     """By grader, which one it is, whatever it is called: the same in all suites of a run that use it."""
 
@@ -97,7 +97,7 @@ def _renamed(text: str, before: str, after: str) -> str:
 
 
 def recorded_note(info: SuiteManifest, recorded: int, cases: int) -> str:
-    """Say that ``recorded`` of so many cases bring their completions, beside what a model could be asked by."""
+    """Say that ``recorded`` of the ``cases`` bring their completions, beside what a model could be asked by."""
     them = "" if recorded == cases else " for them"
     return (
         f"recorded: {recorded:,} of {pluralize(cases, 'answer')} come from the data, no model was asked{them} "
@@ -106,7 +106,7 @@ def recorded_note(info: SuiteManifest, recorded: int, cases: int) -> str:
 
 
 def place_of(infos: Mapping[str, SuiteManifest], nodeid: str) -> tuple[str, str, str, int] | None:
-    """Return suite, case id, model and repeat of an item; `None` where the nodeid is no case's."""
+    """Return suite, case id, model and repeat of an item; `None` where the nodeid is not a case's."""
     return next(((info.name, *info.items[nodeid]) for info in infos.values() if nodeid in info.items), None)
 
 

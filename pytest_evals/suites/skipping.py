@@ -15,7 +15,7 @@ Skip = str | Mapping[str, str]
 
 
 def check_skip(skip: object) -> None:
-    """Raise `SuiteError` or `TemplateError` for what is no such expression."""
+    """Raise `SuiteError` or `TemplateError` for what is not such an expression."""
     if skip is None or isinstance(skip, str):
         conditions = [] if skip is None else [skip]
     elif isinstance(skip, Mapping) and all(isinstance(reason, str) and reason for reason in skip.values()):

@@ -62,7 +62,7 @@ class Suite:
         why_not: Callable[[str], str] = lambda _: "",
     ) -> None:
         """Raise `GateError` for a gate of this suite that names a grader, slice field or value that it does not have.
-        ``why_not`` says of a name why it is no grader.
+        ``why_not`` says why a name is not a grader.
         """
         for gate in gates:
             if resolve(gate, name, graders) is None:
@@ -97,8 +97,8 @@ class Suite:
 def build_suite(declaration: EvalDeclaration, base: Path, limit: int | None, fetch: Fetch | None = None) -> Suite:
     """Read and check everything of a suite.
 
-    ``base`` is the folder of the test file; ``limit`` is ``--evals-limit``, of which and the suite's own the smaller
-    one holds. ``fetch`` brings images and audio from addresses, `None` where that is not allowed.
+    ``base`` is the folder of the test file; ``limit`` is ``--evals-limit``: the smaller of it and
+    the suite's own holds. ``fetch`` brings images and audio from addresses, `None` where that is not allowed.
 
     Raises an `EvalsError` that names the place.
     """
@@ -278,7 +278,7 @@ def files_of(declaration: EvalDeclaration, dataset: Dataset, index: int, base: P
 
 
 def metadata_of(declaration: EvalDeclaration, row: Row, place: str) -> dict[str, Any]:
-    """Return the metadata of a row over those of its suite. Raises `DatasetError` for what is no object."""
+    """Return the metadata of a row over those of its suite. Raises `DatasetError` for what is not an object."""
     own = row.get("metadata") or {}
     if not isinstance(own, Mapping):
         raise DatasetError(

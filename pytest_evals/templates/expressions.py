@@ -111,7 +111,7 @@ def literals_in(expression: str) -> list[tuple[list[str], str, tuple[Any, ...]]]
 
 
 def _written(node: Any) -> tuple[Any, ...]:
-    """Return the values that stand in an expression itself; nothing for what is computed."""
+    """Return the values written in an expression itself; nothing for what is computed."""
     from jinja2 import nodes
 
     if isinstance(node, nodes.Const):

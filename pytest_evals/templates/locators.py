@@ -92,7 +92,7 @@ def name_hint(text: str) -> str:
 
 
 def bracketed(holder: str, name: str) -> str:
-    """Return how a template names a field of ``holder``: after a dot, or in brackets where its name is no word."""
+    """Return how a template names a field of ``holder``: after a dot, or in brackets where its name is not a word."""
     if re.fullmatch(r"\w+", name):
         return f"{holder}.{name}"
     return f'{holder}["{name}"]' if '"' not in name else f"{holder}['{name}']"
@@ -144,7 +144,7 @@ def _is_list(value: object) -> TypeGuard[Sequence[object]]:
 
 def unknown(name: str, holder: str, value: object, source: str, rest: Sequence[str] = ()) -> str:
     """Say that ``value``, which ``holder`` stands for, has no ``name``, which ``source`` asks for (and ``rest`` in it), and what it
-    has. Fields whose names are no words are shown as a template names them.
+    has. Fields whose names are not words are shown as a template names them.
     """
     if isinstance(value, Mapping):
         known = [str(key) for key in value]
@@ -156,7 +156,7 @@ def unknown(name: str, holder: str, value: object, source: str, rest: Sequence[s
 
 
 def _meant(name: str, rest: Sequence[str], holder: str, known: Sequence[str]) -> str:
-    """Return a hint at a field with a dot or a space in its name, of which ``name`` is the beginning; else at one spelled alike."""
+    """Return a hint at a field whose name has a dot or a space and begins with ``name``; else at one spelled alike."""
     # No more names than the fields have dots: a path may have thousands.
     most = max((key.count(".") for key in known), default=0)
     for end in range(min(len(rest), most), 0, -1):

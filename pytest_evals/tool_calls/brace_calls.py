@@ -8,7 +8,7 @@ from typing import Any
 from pytest_evals.tool_calls.reading import CallError, Read, Tools, called, read_json, skip_space
 
 MARKS = ('<|"|>', "<escape>")
-"""What stands around texts: in Gemma 4, in FunctionGemma."""
+"""What surrounds texts: in Gemma 4, in FunctionGemma."""
 _HEAD = re.compile(r"\s*call:\s*(?P<name>[^\s{]+)\s*(?=\{)")
 _BARE_KEY = re.compile(r"\s*(?P<key>[^\s:,{}\[\]]+)\s*(?=:)")
 _LITERAL = re.compile(r"[^,}\]]*")

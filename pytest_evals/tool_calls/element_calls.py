@@ -64,7 +64,7 @@ def read_function_or_json(text: str, opening: re.Match[str], tools: Tools) -> Re
 
 
 def _unwrapped(value: str) -> str:
-    """Return a value without the line breaks that stand around it."""
+    """Return a value without the line breaks around it."""
     return value.removeprefix("\n").removesuffix("\n")
 
 

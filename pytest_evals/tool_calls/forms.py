@@ -55,7 +55,7 @@ BARE = "bare"
 ANY = "any"
 """The form whose mark a reply has, else none."""
 
-# Those with the more telling mark come first: ``<tool_call>`` stands in many a template.
+# Those with the more telling mark come first: ``<tool_call>`` is in many templates.
 _FORMS: tuple[Form, ...] = (
     _form("dsml", "｜DSML｜", read_invoke, opening=INVOKE, around=r"</?｜DSML｜(?:function|tool)_calls>"),  # noqa: RUF001 - DeepSeek's mark
     _form("minimax", "<minimax:tool_call>", read_invoke, opening=INVOKE, around=r"</?minimax:tool_call>"),
@@ -235,7 +235,7 @@ def _read_form(text: str, form: Form, tools: Tools) -> ParsedCalls:
 
 
 def _quoted(text: str, opening: re.Match[str]) -> bool:
-    """Tell whether a mark is spoken of: it stands between quotation marks or backticks."""
+    """Tell whether a mark is only mentioned: it is between quotation marks or backticks."""
     before, after = text[: opening.start()][-1:], text[opening.end() :][:1]
     return before != "" and before in "`'\"" and after == before
 

@@ -9,7 +9,7 @@ from typing import Any
 
 
 class NotMade(str):
-    """What stands in the place of something that the model did not write: an empty text, as is all that is looked for in it."""
+    """Takes the place of something that the model did not write: an empty text, as is all that is looked for in it."""
 
     __slots__ = ()
 

@@ -9,12 +9,12 @@ from pytest_evals.completion import ToolCall
 
 
 def calls_in(messages: Iterable[Mapping[str, Any]]) -> int:
-    """Return how many calls stand in a conversation."""
+    """Return how many calls are in a conversation."""
     return sum(len(message.get("tool_calls") or ()) for message in messages)
 
 
 def numbered(calls: Iterable[ToolCall], before: int) -> tuple[ToolCall, ...]:
-    """Return the calls, each with an id. ``before`` is the number of calls that stand before in the conversation, so that ids
+    """Return the calls, each with an id. ``before`` is the number of calls before them in the conversation, so that ids
     differ. Those made here have nine letters and digits, which Mistral's templates insist on.
     """
     return tuple(

@@ -21,8 +21,8 @@ class CallError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ParsedCalls:
-    """A reply without its calls. ``text`` is what stands outside of them, and the calls that cannot be parsed: ``errors`` has the
-    reason of each.
+    """A reply without its calls. ``text`` is what is outside of them, and the calls that cannot be parsed: ``errors`` has the
+    reason for each.
     """
 
     text: str
@@ -127,7 +127,7 @@ def load_json(text: str, what: str) -> Any:
 
 
 def skip_space(text: str, position: int) -> int:
-    """Return the position of the next character that is no white space."""
+    """Return the position of the next character that is not white space."""
     found = _SPACE.match(text, position)
     return found.end() if found else position
 

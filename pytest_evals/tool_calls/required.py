@@ -1,4 +1,4 @@
-"""The text of a call that a model has to make: what stands before and after its JSON, and the schema of that."""
+"""The text of a call that a model has to make: what comes before and after its JSON, and the schema of that JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _AROUND: Mapping[str, tuple[str, str, str]] = {
     "granite-20b": ("<function_call> ", "arguments", ""),
     BARE: ("", "parameters", ""),
 }
-"""By form: what stands before the object, how it calls its arguments, what stands after it."""
+"""By form: what comes before the object, how it calls its arguments, what comes after it."""
 
 
 @dataclass(frozen=True, slots=True)

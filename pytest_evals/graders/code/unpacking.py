@@ -28,7 +28,7 @@ class Unpacker:
 
     def __init__(self, home: Home, heap: Any, own: list[Any] | None = None) -> None:
         if not isinstance(heap, list) or not all(isinstance(node, list) and node for node in heap):
-            raise WireError("the heap is no list of nodes")
+            raise WireError("the heap is not a list of nodes")
         self._home, self._heap, self._own = home, heap, own or []
         self.objects: list[Any] = [None] * len(heap)
         self._made = [False] * len(heap)

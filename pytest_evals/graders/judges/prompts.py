@@ -33,7 +33,7 @@ def conversation(
 ) -> list[Message]:
     """Return the messages: ``head`` says what to do, ``tail`` repeats after the material in which form to reply.
 
-    With ``material_first`` the head stands after the material, so that other questions about it share all that is before.
+    With ``material_first`` the head comes after the material, so that other questions about it share all that is before.
     Examples are turns before the case's. ``system`` replaces the usual system message; an empty one leaves it out, for
     models whose chat template knows none.
     """

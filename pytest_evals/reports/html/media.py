@@ -111,7 +111,7 @@ def _link(path: Path, page: Path) -> str | None:
         way = os.path.relpath(path, page.parent)
     except ValueError:  # another drive
         return path.resolve().as_uri()
-    # "./" so that a name with a colon in it is no scheme.
+    # "./" so that a name with a colon in it is not a scheme.
     return f"./{quote(way.replace(os.sep, '/'))}"
 
 

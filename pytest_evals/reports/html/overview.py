@@ -22,7 +22,7 @@ from pytest_evals.scores.slices import WeakSlice
 
 BINS = 12
 MOST_SLICES = 12
-"""A field with more values than this is no slice: each would be too small to say anything."""
+"""A field with more values than this is not a slice: each would be too small to say anything."""
 _LONGEST_VALUE = 60
 
 
@@ -78,7 +78,7 @@ def score_entry(score: Score, before: float | None = None) -> dict[str, Any]:
 
 
 def histogram(values: Sequence[float]) -> dict[str, Any] | None:
-    """Return how often values fall into each of a few bins of equal width; `None` of nothing.
+    """Return how often values fall into each of a few bins of equal width; `None` without values.
 
     Values from 0 to 1 are shown on that scale, others from the lowest to the highest. Two bins where all are 0 or 1.
     """

@@ -13,7 +13,7 @@ from typing import Any
 from pytest_evals.artifacts.sample import dump
 
 _PARTS = {"report": ("report-overview", "report-cases", "report-case")}
-"""Scripts of a page that stand before its own: each is about one thing, and only the page's own does something at once."""
+"""Scripts that come before a page's own: each is about one thing, and only the page's own does something at once."""
 _PLACE = re.compile(r"\{\{ (\w+) \}\}")
 # "<" could end the script element, the separators end a line of JavaScript; each has an escape in JSON.
 _ESCAPES = {"<": "\\u003c", "\u2028": "\\u2028", "\u2029": "\\u2029"}
@@ -64,7 +64,7 @@ def page(
 
 
 def json_text(data: Mapping[str, Any]) -> str:
-    """Return ``data`` as JSON that may stand inside of a script element, whatever its strings hold."""
+    """Return ``data`` as JSON that may be inside a script element, whatever its strings hold."""
     return _ESCAPED.sub(lambda match: _ESCAPES[match[0]], dump(data))
 
 

@@ -30,6 +30,6 @@ def report_page(artifact: ArtifactReader, baseline: Baseline | None = None, path
 
 
 def write_text(path: Path, pieces: Iterable[str], *, owner_only: bool = False) -> None:
-    """Write a file; folders are made. ``owner_only``: nobody else may read it. Raises `ArtifactError` when it cannot be written."""
+    """Write a file; make its folders. ``owner_only``: no one else may read it. Raises `ArtifactError` if it cannot be written."""
     with replacing(path, owner_only=owner_only) as file:
         file.writelines(pieces)
