@@ -212,7 +212,7 @@ def read_time_limit(config: pytest.Config) -> float:
     seconds = read_duration(written)
     if seconds is None:
         raise pytest.UsageError(
-            f"{name}: {written!r} is not a length of time (write 90, 90s, 30m, 2h or 1h30m; 0 is no limit)"
+            f"{name}: {written!r} is not a length of time (write 90, 90s, 30m, 2h or 1h30m; 0 means no limit)"
         )
     return seconds
 

@@ -71,7 +71,7 @@ class Replica:
         return merged_usage(self.past, self.usage)
 
     def archive_usage(self) -> None:
-        """Keep what a process that ended had come to."""
+        """Keep the usage of a process that ended."""
         self.past, self.usage = self.all_usage, {}
 
     @property

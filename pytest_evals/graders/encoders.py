@@ -34,7 +34,7 @@ class Subject:
     completion: Completion | None = None
 
     def text(self, template: str) -> str:
-        """Return what a template comes to for the case: the bare text."""
+        """Return a template rendered for the case: the bare text."""
         return insert(template, self.scope)
 
     async def scores(self, *texts: str) -> Completion:

@@ -82,7 +82,7 @@ def _asked(question: object, terms: DeclaredQuestion) -> Question:
 
 
 def _put(question: Question, text: object, guidance: object) -> Question:
-    """Return the question with what its templates come to for a case."""
+    """Return the question with its templates rendered for a case."""
     return replace(question, text=str(text), guidance=str(guidance))
 
 

@@ -98,7 +98,7 @@ class ServerPool:
 
     @property
     def settled(self) -> int:
-        """What the limits have come to."""
+        """The sum of the limits."""
         return sum(server.limit.limit for server in self.servers)
 
     async def ask(

@@ -186,7 +186,7 @@ class TokenSequence:
         return self.finish_reason is not None
 
     def _follow(self, token: int) -> bool:
-        """Tell grammar and thoughts what came next; return whether the grammar has come to its end."""
+        """Tell grammar and thoughts the next token; return whether the grammar is at its end."""
         thinking = self.thinking
         if thinking is None:
             return self.guide is not None and self.guide.accept(token)

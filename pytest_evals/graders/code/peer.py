@@ -258,7 +258,7 @@ def _exception_class(name: str, bases: list[Any]) -> type:
 
 
 def drive(awaitable: Any) -> Any:
-    """Return what an awaitable comes to, in a loop of its own: the one that may run here waits for the other process."""
+    """Return the result of an awaitable, in a loop of its own: the one that may run here waits for the other process."""
     import asyncio
 
     async def whole() -> Any:

@@ -198,7 +198,7 @@ class StaticDecoder:
 
 
 def _choice(rows: Sequence[TokenSequence]) -> StepChoice:
-    """Return what a step must do for these rows; like demands come to one choice, so that it is prepared once."""
+    """Return what a step must do for these rows; like demands give one choice, so that it is prepared once."""
     sampled = [row.request.params for row in rows if not row.request.params.greedy]
     if not sampled:
         return "greedy"
