@@ -47,6 +47,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print it, or write the page."""
     from pytest_evals.cli.common import artifacts_folder
+    from pytest_evals.engines.short_names import short_names
     from pytest_evals.errors import ArtifactError
     from pytest_evals.reports.history import chosen, history_lines, series
     from pytest_evals.reports.html.page import page
@@ -61,7 +62,9 @@ def run(arguments: argparse.Namespace) -> int:
     found = chosen(every, suite=arguments.suite, model=arguments.model, grader=arguments.grader)
     if not found:
         _refuse(arguments, folder, every)
-    data = {"statistic": arguments.statistic, "runs": len(runs), "series": [each.to_data() for each in found]}
+    shorts = short_names(dict.fromkeys(each.model for each in found))
+    entries = [{**each.to_data(), "short": shorts[each.model]} for each in found]
+    data = {"statistic": arguments.statistic, "runs": len(runs), "series": entries}
     if arguments.json:
         say_json(data)
     elif arguments.output:
