@@ -34,6 +34,7 @@ _IN_PLACE = (
 _FLAG = re.compile(r"\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,6}\U000e007f")
 _LONGEST_FLAG = 8
 _LINE_BREAKS = re.compile(r"[\t\n]+")
+_RETURNS = re.compile(r"\r\n?")
 
 
 def escape(character: str) -> str:
@@ -94,6 +95,16 @@ def last_line(text: str, limit: int = 160) -> str:
 def quoted(text: str, limit: int = 160) -> str:
     """Return ``text`` in quotes on one line, cut to ``limit`` characters, with everything unprintable escaped."""
     return repr(text if len(text) <= limit else f"{text[: limit - 3]}...")
+
+
+def quotation(text: str, limit: int = 160) -> str:
+    """Return ``text`` in quotes on one line as a reader wants it: a space for line breaks, a backslash as it is, and what hides as
+    its code; cut to about ``limit`` characters.
+    """
+    flat = _LINE_BREAKS.sub(" ", sanitize(_RETURNS.sub("\n", text[: 2 * limit]).strip("\n\t")))
+    shown = f"{flat[: limit - 3]}..." if len(flat) > limit or len(text) > 2 * limit else flat
+    quote = '"' if "'" in shown and '"' not in shown else "'"
+    return f"{quote}{shown}{quote}"
 
 
 # -- Normal forms of Unicode.

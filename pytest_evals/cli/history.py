@@ -65,7 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
     found = chosen(every, suite=arguments.suite, model=arguments.model, grader=arguments.grader, shorts=shorts)
     if not found:
         _refuse(arguments, folder, every)
-    data = {"statistic": arguments.statistic, "runs": len(runs), "series": [each.to_data() for each in found]}
+    entries = [{**each.to_data(), "short": shorts[each.model]} for each in found]
+    data = {"statistic": arguments.statistic, "runs": len(runs), "series": entries}
     if arguments.json:
         say_json(data)
     elif arguments.output:

@@ -17,7 +17,7 @@ from pytest_evals.graders.encoders import (
     encoder_fixture,
     encoder_spec,
 )
-from pytest_evals.text import quoted
+from pytest_evals.text import quotation
 
 
 def supported_statements(
@@ -82,7 +82,7 @@ def supported_statements(
         share = sum(part["verdict"] == "YES" for part in parts) / len(parts)
         missed = [str(part["text"]) for part in parts if part["verdict"] == "NO"]
         cut = any(each.finish_reason == "length" for each in found)
-        reason = f"{len(parts) - len(missed)} of {len(parts)}" + (f"; not: {quoted(missed[0])}" if missed else "")
+        reason = f"{len(parts) - len(missed)} of {len(parts)}" + (f"; not: {quotation(missed[0])}" if missed else "")
         details = {"parts": parts, **({"truncated": True} if cut else {})}
         return Grade(share, "", reason, None if line is None else share >= line, metadata=details)
 

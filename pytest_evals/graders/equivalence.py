@@ -16,7 +16,7 @@ from pytest_evals.graders.expressions import candidates
 from pytest_evals.graders.templating import check_static, depends_on_case, grading_text, require
 from pytest_evals.graders.text import TextVerdict
 from pytest_evals.templates.rendering import render
-from pytest_evals.text import one_line, quoted
+from pytest_evals.text import one_line, quotation
 
 if TYPE_CHECKING:
     import pytest
@@ -88,14 +88,14 @@ def equivalent(text: str, expected: object, seconds: float) -> TextVerdict:
     """Compare the expression that ``text`` gives with ``expected``."""
     wanted = check_expected(expected, seconds)
     answers = candidates(text)
-    shown = f"expected {quoted(wanted, 60)}"
+    shown = f"expected {quotation(wanted, 60)}"
     if not answers:
-        return TextVerdict(False, f"{shown}, found no expression in {quoted(text)}")
+        return TextVerdict(False, f"{shown}, found no expression in {quotation(text)}")
     if answers[0] == wanted:
-        return TextVerdict(True, f"{shown}, found the same in {quoted(text)}")
+        return TextVerdict(True, f"{shown}, found the same in {quotation(text)}")
     found = comparer().compare(wanted, answers, seconds)
     if found.unfinished:
-        return TextVerdict(False, f"{shown}, not shown to be equal to {quoted(answers[0], 60)}: {found.unfinished}")
+        return TextVerdict(False, f"{shown}, not shown to be equal to {quotation(answers[0], 60)}: {found.unfinished}")
     if not found.found:
-        return TextVerdict(False, f"{shown}, {quoted(answers[0], 60)} is not readable as an expression")
-    return TextVerdict(found.equal, f"{shown}, found {quoted(answers[0], 60)} in {quoted(text)}")
+        return TextVerdict(False, f"{shown}, {quotation(answers[0], 60)} is not readable as an expression")
+    return TextVerdict(found.equal, f"{shown}, found {quotation(answers[0], 60)} in {quotation(text)}")

@@ -12,7 +12,7 @@ from pytest_evals.graders.answers import final_numeral
 from pytest_evals.graders.numerals import Number, Numeral
 from pytest_evals.graders.separators import DecimalMark
 from pytest_evals.graders.text import TextVerdict
-from pytest_evals.text import one_line, quoted
+from pytest_evals.text import one_line, quotation
 
 Tolerance = Literal["absolute", "relative"]
 DECIMAL_MARKS = (",", ".", "auto")
@@ -47,14 +47,14 @@ def number(
     found = final_numeral(text, decimal)
     margin = f" within {tolerance:g}{' relative' if kind == 'relative' else ''}" if tolerance else ""
     if found is None:
-        return TextVerdict(False, f"expected {_shown(wanted.value)}{margin}, found no number in {quoted(text)}")
+        return TextVerdict(False, f"expected {_shown(wanted.value)}{margin}, found no number in {quotation(text)}")
     passed = any(
         _equal(ours, theirs, tolerance * abs(theirs) if kind == "relative" else tolerance)
         for ours in _readings(found)
         for theirs in _readings(wanted)
     )
     return TextVerdict(
-        passed, f"expected {_shown(wanted.value)}{margin}, found {_shown(found.value)} in {quoted(text)}"
+        passed, f"expected {_shown(wanted.value)}{margin}, found {_shown(found.value)} in {quotation(text)}"
     )
 
 

@@ -11,7 +11,7 @@ from pytest_evals.graders.code.extract import without_fence
 from pytest_evals.graders.json_text import json_value
 from pytest_evals.graders.schemas import JsonSchema
 from pytest_evals.graders.text import TextVerdict
-from pytest_evals.text import quoted
+from pytest_evals.text import quotation
 
 
 def parse_json(text: str) -> Any:
@@ -28,7 +28,7 @@ def json_valid(text: str) -> TextVerdict:
     try:
         parse_json(text)
     except ValueError as error:
-        return TextVerdict(False, f"not JSON ({error}): {quoted(text)}")
+        return TextVerdict(False, f"not JSON ({error}): {quotation(text)}")
     return TextVerdict(True, "valid JSON")
 
 
@@ -47,7 +47,7 @@ def json_schema(text: str, schema: JsonSchema) -> TextVerdict:
     try:
         value = parse_json(text)
     except ValueError as error:
-        return TextVerdict(False, f"not JSON ({error}): {quoted(text)}")
+        return TextVerdict(False, f"not JSON ({error}): {quotation(text)}")
     mistake = schema.mistake(value)
     if mistake is None:
         unchecked = f"; not checked: {', '.join(schema.unchecked)}" if schema.unchecked else ""

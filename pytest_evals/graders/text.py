@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pytest_evals.errors import SuiteError, did_you_mean
-from pytest_evals.text import one_line, quoted, unicode_form
+from pytest_evals.text import one_line, quotation, quoted, unicode_form
 
 NORMALIZERS = ("case", "punctuation", "articles", "unicode", "whitespace")
 SQUAD = "squad"
@@ -83,14 +83,22 @@ def exact_match(text: str, expected: object, steps: Sequence[str] = ()) -> TextV
         check_no_written_list(expected, "exact_match")
     wanted = as_text(expected, "exact_match")
     passed = normalize(text, steps) == normalize(wanted, steps)
-    return TextVerdict(passed, f"expected {quoted(wanted)}, got {quoted(text)}")
+    if passed:
+        same = text.strip() == wanted.strip()
+        return TextVerdict(
+            True, f"got {quotation(text)}" + (", as expected" if same else f", the same as {quotation(wanted)}")
+        )
+    shown = _told_apart(wanted, text)
+    return TextVerdict(False, f"expected {shown[0]}, got {shown[1]}")
 
 
 def one_of(text: str, choices: object, steps: Sequence[str] = ()) -> TextVerdict:
     """Compare the whole text with each of several accepted ones."""
     accepted = as_choices(choices)
     passed = normalize(text, steps) in {normalize(choice, steps) for choice in accepted}
-    return TextVerdict(passed, f"expected one of {_listed(accepted)}, got {quoted(text)}")
+    if passed:
+        return TextVerdict(True, f"got {quotation(text)}, one of {_listed(accepted)}")
+    return TextVerdict(False, f"expected one of {_listed(accepted)}, got {quotation(text)}")
 
 
 def contains(text: str, needles: object, *, ignore_case: bool = False, require: str = "all") -> TextVerdict:
@@ -104,15 +112,21 @@ def contains(text: str, needles: object, *, ignore_case: bool = False, require: 
     haystack = text.casefold() if ignore_case else text
     missing = [needle for needle in wanted if (needle.casefold() if ignore_case else needle) not in haystack]
     passed = not missing if require == "all" else len(missing) < len(wanted)
+    if passed:
+        return TextVerdict(
+            True, f"found {_listed([needle for needle in wanted if needle not in missing])} in {quotation(text)}"
+        )
     word = "" if len(wanted) == 1 else f"{require} of "
-    return TextVerdict(passed, f"expected {word}{_listed(wanted)} in {quoted(text)}")
+    return TextVerdict(passed, f"expected {word}{_listed(wanted)} in {quotation(text)}")
 
 
 def matches(text: str, pattern: object, *, ignore_case: bool = False, full: bool = False) -> TextVerdict:
     """Search the text for a regular expression; with ``full`` it must cover the whole stripped text."""
     expression = compile_pattern(as_text(pattern, "matches"), ignore_case=ignore_case)
     found = expression.fullmatch(text.strip()) if full else expression.search(text)
-    return TextVerdict(found is not None, f"expected a match of {expression.pattern!r} in {quoted(text)}")
+    if found is not None:
+        return TextVerdict(True, f"{quotation(found[0], 60)} matches {quotation(expression.pattern)}")
+    return TextVerdict(False, f"expected a match of {quotation(expression.pattern)} in {quotation(text)}")
 
 
 def compile_pattern(pattern: str, *, ignore_case: bool) -> re.Pattern[str]:
@@ -171,5 +185,11 @@ def as_texts(value: object, grader: str) -> list[str]:
     return texts
 
 
+def _told_apart(wanted: str, text: str) -> tuple[str, str]:
+    """Return both texts in quotes; with codes for white space where they differ in nothing else that could be seen."""
+    shown = quotation(wanted), quotation(text)
+    return shown if shown[0] != shown[1] else (quoted(wanted), quoted(text))
+
+
 def _listed(texts: Sequence[str]) -> str:
-    return ", ".join(quoted(text, 60) for text in texts[:8]) + (", ..." if len(texts) > 8 else "")
+    return ", ".join(quotation(text, 60) for text in texts[:8]) + (", ..." if len(texts) > 8 else "")

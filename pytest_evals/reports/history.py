@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pytest_evals.reports import formatting
@@ -27,7 +27,8 @@ def history_lines(
 
 
 def _runs(series: Series, width: int) -> list[str]:
-    rows = [_columns(point) for point in series.points]
+    changes = any(point.change for point in series.points)
+    rows = [_columns(point, changes=changes) for point in series.points]
     widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
     room = min(width - sum(widths) - 2 * len(widths) - 2, _MOST_PLOT)
     low, high = _scale(series.points)
@@ -39,7 +40,7 @@ def _runs(series: Series, width: int) -> list[str]:
     return lines
 
 
-def _columns(point: Point) -> list[str]:
+def _columns(point: Point, *, changes: bool) -> list[str]:
     commit = (point.commit or "")[:_COMMIT] + ("+" if point.dirty else "")
     interval = (
         ""
@@ -53,6 +54,7 @@ def _columns(point: Point) -> list[str]:
         formatting.value(point.value),
         interval,
         f"n={count}",
+        *([point.change or ""] if changes else []),
     ]
 
 
@@ -99,6 +101,8 @@ class Point:
     value: float | None
     low: float | None = None
     high: float | None = None
+    change: str | None = None
+    """``rose`` or ``fell`` where the interval is apart from that of the complete run before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +137,23 @@ def series(runs: Iterable[RecordedRun], statistic: str = "mean") -> list[Series]
     for recorded in sorted(runs, key=lambda each: str(each.run["started"])):
         for row in recorded.scores:
             key = (row["suite"], row["model"], row["grader"])
-            found.setdefault(key, Series(*key)).points.append(_point(recorded, row, statistic))
+            points = found.setdefault(key, Series(*key)).points
+            points.append(_with_change(_point(recorded, row, statistic), points))
     places: dict[tuple[str, str], int] = {}
     for suite, _, grader in found:
         places.setdefault((suite, grader), len(places))
     suites = list(dict.fromkeys(suite for suite, _, _ in found))
     return sorted(found.values(), key=lambda each: (suites.index(each.suite), places[each.suite, each.grader]))
+
+
+def _with_change(point: Point, earlier: Sequence[Point]) -> Point:
+    """Mark a point whose interval is apart from that of the last complete run; cases of a partial one may differ in kind."""
+    before = next((each for each in reversed(earlier) if each.complete and each.low is not None), None)
+    if not point.complete or point.low is None or point.high is None or before is None or before.low is None:
+        return point
+    if before.high is not None and point.low > before.high:
+        return replace(point, change="rose")
+    return replace(point, change="fell") if point.high < before.low else point
 
 
 def _point(recorded: RecordedRun, row: Mapping[str, Any], statistic: str) -> Point:

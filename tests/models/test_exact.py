@@ -208,7 +208,7 @@ def test_they_share_nothing_and_use_nothing_of_the_engines_own(
     with runner_of(engine).detached():
         found_joints = linear.find_joints(engine.model)
     for joint in found_joints:
-        joint.replace(wrong, 4, engine._loops[-1]._layout)  # type: ignore[attr-defined]  # the reference has one
+        joint.replace(wrong, 4, engine._loops[-1].layout)  # type: ignore[attr-defined]  # the reference has one
     confused(engine, monkeypatch)
     expected = reference(folder("llama"), asked())
     found = texts(engine, [*asked(), *alone(asked())])

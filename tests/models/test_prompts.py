@@ -185,7 +185,9 @@ def test_a_prompt_that_does_not_fit_is_that_cases_error_and_says_what_would(
     assert "and max_new_tokens 256, more" in str(found["long"].error)
     assert "use a shorter prompt" in str(found["long"].error)
     assert "use a shorter prompt" in str(found["choices"].error)
-    assert str(found["greedy"].error).endswith(f'use max_new_tokens of at most {room}")')
+    error = found["greedy"].error
+    assert error is not None
+    assert error.message.endswith(f"use max_new_tokens of at most {room}")
     assert (found["just"].error, found["just"].answer.completion_tokens) == (None, room)
     assert found["usual"].error is None
 

@@ -100,6 +100,13 @@ def test_the_overview_tells_verdict_scores_gates_slices_and_provenance(watched: 
         scores.locator("svg[role=img]").first.get_attribute("aria-label")
         == "mean 0.500, 95% interval 0.237 to 0.763, before 0.500"
     )
+    grid = page.locator("table.grid")
+    assert [text.split() for text in grid.locator("tbody tr").first.locator("th, td").all_inner_texts()] == [
+        ["named"],
+        ["10"],
+        ["~", "0.500", "0.237", "to", "0.763"],
+        ["*", "1.000", "0.722", "to", "1.000"],
+    ]
     assert page.locator("table.gates tbody tr").first.inner_text().startswith("not met")
     assert page.locator("summary", has_text="1 gate met").count() == 1
     assert page.locator("summary", has_text="by continent").count() == 1

@@ -135,7 +135,7 @@ def test_others_miss(expected: object, completion: str) -> None:
     [
         ("The answer is 3.", "expected '2', found '3' in 'The answer is 3.'"),
         ("", "expected '2', found no expression in ''"),
-        (r"\boxed{\frac{1}}", r"expected '2', '\\frac{1}' is not readable as an expression"),
+        (r"\boxed{\frac{1}}", r"expected '2', '\frac{1}' is not readable as an expression"),
     ],
 )
 def test_the_reason_says_what_was_found(completion: str, reason: str) -> None:

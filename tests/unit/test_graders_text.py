@@ -75,7 +75,24 @@ def test_normalisation_is_applied_to_both_sides() -> None:
 
 
 def test_a_verdict_shows_what_was_expected_and_what_was_there() -> None:
-    assert text.exact_match("paris\n", "Paris").reason == "expected 'Paris', got 'paris\\n'"
+    assert text.exact_match("paris\n", "Paris").reason == "expected 'Paris', got 'paris'"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "reason"),
+    [
+        (text.exact_match(" Paris", "Paris"), "got ' Paris', as expected"),
+        (text.exact_match("paris.", "Paris", ("case", "punctuation")), "got 'paris.', the same as 'Paris'"),
+        (text.exact_match("a\nb", "a b"), r"expected 'a b', got 'a\nb'"),
+        (text.one_of("B", ["A", "B"]), "got 'B', one of 'A', 'B'"),
+        (text.contains("b, a", ["a", "b"]), "found 'a', 'b' in 'b, a'"),
+        (text.contains("It's b", ["a", "b"], require="any"), "found 'b' in \"It's b\""),
+        (text.matches("I have\n12", r"\d+"), r"'12' matches '\d+'"),
+        (text.matches("I have\nnone", r"\d+$"), r"expected a match of '\d+$' in 'I have none'"),
+    ],
+)
+def test_reasons_are_sentences_for_a_reader(verdict: text.TextVerdict, reason: str) -> None:
+    assert verdict.reason == reason
 
 
 @pytest.mark.parametrize("expected", [None, True, ["Paris"], {"a": 1}])

@@ -41,6 +41,20 @@ def test_the_models_of_a_grader_stand_together() -> None:
     assert [f"{each.suite}{each.grader}{each.model}" for each in found] == ["bxm", "bxn", "bym", "axm"]
 
 
+def test_a_run_is_marked_where_its_interval_is_apart_from_that_of_the_complete_run_before() -> None:
+    bounds = ((0.4, 0.6), (0.5, 0.7), (0.75, 0.9), (0.1, 0.2), (0.1, 0.2))
+    runs = [
+        run(day, sum(ends) / 2, complete=day != 4, ci_low=ends[0], ci_high=ends[1])
+        for day, ends in enumerate(bounds, start=1)
+    ]
+    assert [point.change for point in series(runs)[0].points] == [None, None, "rose", None, "fell"]
+    assert [line.split()[-1] for line in history_lines(series(runs), 60, several_models=False)[3:]] == [
+        "rose",
+        "(partial)",
+        "fell",
+    ]
+
+
 def test_series_are_chosen_by_name() -> None:
     every = [Series("a", "org/name", "x"), Series("a", "other", "y"), Series("b", "other", "x")]
     assert chosen(every, suite="a", model=None, grader=None) == every[:2]
@@ -59,4 +73,4 @@ def test_each_run_is_a_line_with_its_interval() -> None:
 
 def test_a_narrow_terminal_gets_the_numbers_alone() -> None:
     lines = history_lines(series(RUNS[1:2]), 60, several_models=True)
-    assert lines == ["capitals.exact (org/name)", "  2026-11-01 09:00  012345678+  0.500  0.250 to 0.750  n=24"]
+    assert lines == ["capitals.exact (name)", "  2026-11-01 09:00  012345678+  0.500  0.250 to 0.750  n=24"]

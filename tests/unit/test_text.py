@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_evals.text import one_line, quoted, read_duration, sanitize, shown_duration
+from pytest_evals.text import one_line, quotation, quoted, read_duration, sanitize, shown_duration
 
 PARTS_OF_WRITING = (
     "👨\u200d👩\u200d👧 ❤\ufe0f\u200d🔥 1\ufe0f\u20e3 👩🏽\u200d💻 🏳\ufe0f\u200d🌈",
@@ -82,6 +82,21 @@ def test_one_line_escapes_before_it_measures() -> None:
 
 def test_quoted_shows_white_space_and_quotes() -> None:
     assert quoted(' a\n"b"\x1b') == "' a\\n\"b\"\\x1b'"
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("one\r\ntwo\n", "'one two'"),
+        (r"\frac{1}{2}", r"'\frac{1}{2}'"),
+        ("It's", '"It\'s"'),
+        ("\x1b[2J", r"'\x1b[2J'"),
+        ("x" * 200, f"'{'x' * 157}...'"),
+        ("", "''"),
+    ],
+)
+def test_a_quotation_is_one_line_without_codes_for_what_can_be_read(given: str, shown: str) -> None:
+    assert quotation(given) == shown
 
 
 def test_quoted_cuts_what_is_too_long() -> None:

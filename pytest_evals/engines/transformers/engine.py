@@ -228,6 +228,8 @@ def open_rank(
     try:
         backends = turns.turn_to(adapter)
     except ModelError:
+        if adapter is None:
+            raise
         # Others may be asked too; its own requests will say why.
         adapter, backends = None, turns.current
     seconds = time.perf_counter() - started

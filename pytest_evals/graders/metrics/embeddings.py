@@ -15,7 +15,7 @@ from pytest_evals.fixtures.grader import Fixture, grader_fixture
 from pytest_evals.graders.metrics.base import as_references, check_threshold
 from pytest_evals.graders.templating import check_static, depends_on_case, graded_part, require
 from pytest_evals.templates.rendering import render
-from pytest_evals.text import quoted
+from pytest_evals.text import quotation
 
 if TYPE_CHECKING:
     from pytest_evals.case import Case
@@ -66,7 +66,7 @@ def similarity_fixture(
         details = {"definition": _definition(model), **({"truncated": True} if found.finish_reason == "length" else {})}
         passed = None if threshold is None else value >= threshold
         return Grade(
-            value, "", f"similarity {value:.3f} of {quoted(text)} to {quoted(nearest)}", passed, metadata=details
+            value, "", f"similarity {value:.3f} of {quotation(text)} to {quotation(nearest)}", passed, metadata=details
         )
 
     names = dict.fromkeys(("case", "_evals_encoder", part.name))

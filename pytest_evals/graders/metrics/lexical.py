@@ -28,7 +28,7 @@ from pytest_evals.graders.metrics.tokenizers import (
 )
 from pytest_evals.graders.text import normalize, normalize_answer
 from pytest_evals.scores import corpus
-from pytest_evals.text import one_line, quoted
+from pytest_evals.text import one_line, quotation
 
 TOKENIZERS = ("13a", "intl", "char", "zh", "ja-mecab", "ko-mecab", "none")
 """Those of sacrebleu that need no download."""
@@ -82,7 +82,7 @@ def _measure(metric: Any, kind: str, text: str, references: Sequence[str]) -> Me
     score = metric._compute_score_from_stats(list(counts))  # noqa: SLF001 - the same
     value = min(score.score / 100, 1.0)
     details = {"definition": str(metric.get_signature()), **corpus.part_data(kind, counts)}
-    return Measured(value, f"{score.name} {value:.3f} of {quoted(text)} to {quoted(references[0])}", details)
+    return Measured(value, f"{score.name} {value:.3f} of {quotation(text)} to {quotation(references[0])}", details)
 
 
 @functools.lru_cache(maxsize=16)
@@ -161,7 +161,7 @@ def meteor(
     definition = f"nltk {version('nltk')} METEOR, {how}, {matching}, alpha {ALPHA} beta {BETA} gamma {GAMMA}"
     return Measured(
         value,
-        f"METEOR {value:.3f} of {quoted(text)} to {quoted(references[0])}",
+        f"METEOR {value:.3f} of {quotation(text)} to {quotation(references[0])}",
         {"definition": definition, "tokenize": how},
     )
 
@@ -201,7 +201,9 @@ def levenshtein(
         "edits": edits,
         **corpus.part_data("ratio", (longest - edits, longest)),
     }
-    return Measured(value, f"{edits} edits of {longest} {unit}s make {quoted(text)} of {quoted(reference)}", details)
+    return Measured(
+        value, f"{edits} edits of {longest} {unit}s make {quotation(text)} of {quotation(reference)}", details
+    )
 
 
 # -- F1 of words, as the evaluation script of SQuAD defines them.
@@ -219,7 +221,7 @@ def f1(text: str, references: Sequence[str], *, tokenize: Tokenize = "auto") -> 
     (ours, *others), how = split_words(tokenize, str.split, [prepare(each) for each in texts])
     found = [(*_overlap(ours, theirs), reference) for theirs, reference in zip(others, references, strict=True)]
     value, precision, recall, reference = max(found, key=lambda entry: entry[0])
-    reason = f"F1 {value:.3f} (precision {precision:.3f}, recall {recall:.3f}) of {quoted(text)} to {quoted(reference)}"
+    reason = f"F1 {value:.3f} (precision {precision:.3f}, recall {recall:.3f}) of {quotation(text)} to {quotation(reference)}"
     definition = "SQuAD F1" if english else "F1 of words, normalised as in MLQA"
     details = {"definition": definition, "tokenize": how, "precision": precision, "recall": recall}
     return Measured(value, reason, details)
@@ -285,7 +287,7 @@ def rouge(
         "tokenize": how,
         **{each: float(getattr(score, attribute)) for each, attribute in PARTS.items()},
     }
-    return Measured(value, f"ROUGE-{kind} {value:.3f} of {quoted(text)} to {quoted(references[0])}", details)
+    return Measured(value, f"ROUGE-{kind} {value:.3f} of {quotation(text)} to {quotation(references[0])}", details)
 
 
 class RougeTokenizer:

@@ -27,7 +27,8 @@ function chart(points, width) {
     drawn.map((point) => svg("g", {},
       svg("title", {}, `${day(point)}, ${commit(point)}: ${number(point.value)} ${interval(point)}`),
       point.low !== null && point.high !== null && svg("line", { class: "whisker", x1: point.x, x2: point.x, y1: y(point.low), y2: y(point.high) }),
-      svg("circle", { class: point.complete ? null : "partial", cx: point.x, cy: y(point.value), r: 3.5 }))),
+      svg("circle", { class: point.complete ? null : "partial", cx: point.x, cy: y(point.value), r: 3.5 }),
+      point.change && svg("text", { x: point.x, y: y(point.value) - 7, "text-anchor": "middle" }, point.change === "rose" ? "▲" : "▼"))),
     points.length > 0 && [
       svg("text", { x: x(0), y: HEIGHT - 4, "text-anchor": points.length === 1 ? "middle" : "start" }, day(points[0])),
       points.length > 1 && svg("text", { x: width - 10, y: HEIGHT - 4, "text-anchor": "end" }, day(points.at(-1))),
@@ -38,12 +39,12 @@ function table(points) {
   return h("details", {}, h("summary", {}, "As a table"), h("div", { class: "wide", tabindex: "0" }, h("table", {},
     h("thead", {}, h("tr", {}, ["Run", "Commit"].map((name) => h("th", { scope: "col" }, name)), [data.statistic === "mean" ? "Mean" : "Passed", "Interval", "Graded"].map((name) => h("th", { scope: "col", class: "number" }, name)))),
     h("tbody", {}, points.toReversed().map((point) => h("tr", {}, h("td", {}, day(point), !point.complete && " (partial)"), h("td", {}, h("code", {}, commit(point))),
-      h("td", { class: "number" }, number(point.value)), h("td", { class: "number" }, interval(point)), h("td", { class: "number" }, count(point.n))))))));
+      h("td", { class: "number" }, point.change && `${point.change} `, number(point.value)), h("td", { class: "number" }, interval(point)), h("td", { class: "number" }, count(point.n))))))));
 }
 
 byId("span").textContent = plural(data.runs, "run");
-byId("history").append(...data.series.map(({ suite, model, grader, points }) => h("section", {},
-  h("h2", {}, grader, h("small", {}, [suite, severalModels && model].filter(Boolean).join(" · "))), h("div", { class: "plot" }), table(points))));
+byId("history").append(...data.series.map(({ suite, model, short = model, grader, points }) => h("section", {},
+  h("h2", {}, grader, h("small", {}, [suite, severalModels && short].filter(Boolean).join(" · "))), h("div", { class: "plot" }), table(points))));
 
 function draw() {
   for (const [index, plot] of [...document.querySelectorAll(".plot")].entries()) plot.replaceChildren(chart(data.series[index].points, plot.clientWidth));

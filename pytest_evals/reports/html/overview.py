@@ -14,7 +14,9 @@ from pytest_evals.baselines.loading import Baseline
 from pytest_evals.gates import GateResult, parse_gate, resolve
 from pytest_evals.redaction import masked_run
 from pytest_evals.reports.agreement import agreement_blocks, calibration_texts
+from pytest_evals.reports.grid import Grid, GridRow, grids, ungraded_lines
 from pytest_evals.reports.ranking import ranking_sentences
+from pytest_evals.reports.scores import legend
 from pytest_evals.scorecard import Movement, ScoreCard, agreeing, movement
 from pytest_evals.scores.records import CaseRecord
 from pytest_evals.scores.score import Score, compute_scores
@@ -36,6 +38,7 @@ def overview(artifact: ArtifactReader, card: ScoreCard, baseline: Baseline | Non
         "complete": artifact.complete,
         "interruption": card.interruption,
         "rankings": ranking_sentences(card),
+        "comparison": model_comparison(card),
         "samples": len(artifact),
         "models": [{"model": model, "short": short} for model, short in card.shorts.items()],
         "suites": list(dict.fromkeys(record.suite for record in card.records)),
@@ -75,6 +78,41 @@ def score_key(score: Score) -> tuple[str, str, str]:
 def score_entry(score: Score, before: float | None = None) -> dict[str, Any]:
     """Return a score as the page shows it; ``before`` is the baseline's mean of the cases that both runs have."""
     return {**score.to_row(), "applicable": score.applicable, "histogram": histogram(score.values), "before": before}
+
+
+def model_comparison(card: ScoreCard) -> dict[str, Any]:
+    """Return the grids of the score card, a row for each grader and a column for each model, and what is to be said of them."""
+    found = grids(card.scores)
+    return {
+        "grids": [_grid(grid, card) for grid in found],
+        "notes": [
+            *(text for grid in found for text in ungraded_lines(grid, card.shorts)),
+            *(legend(card) if found else []),
+        ],
+    }
+
+
+def _grid(grid: Grid, card: ScoreCard) -> dict[str, Any]:
+    rows: list[dict[str, Any]] = []
+    suite = ""
+    for row in grid.rows:
+        if not row.scores:
+            suite = row.label
+            continue
+        cells = [_grid_cell(row, model, card) for model in grid.models]
+        rows.append({"suite": suite, "label": row.label, "n": row.n, "corpus": row.corpus, "cells": cells})
+    return {"models": list(grid.models), "rows": rows}
+
+
+def _grid_cell(row: GridRow, model: str, card: ScoreCard) -> dict[str, Any] | None:
+    score = row.scores.get(model)
+    if score is None:
+        return None
+    if row.corpus:
+        return {"grader": score.grader, "value": score.corpus, "interval": None, "n": score.n, "mark": ""}
+    interval = list(score.interval) if score.interval else None
+    mark = card.leaders.get(score_key(score), "")
+    return {"grader": score.grader, "value": score.mean, "interval": interval, "n": score.n, "mark": mark}
 
 
 def histogram(values: Sequence[float]) -> dict[str, Any] | None:

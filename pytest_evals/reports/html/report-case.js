@@ -9,7 +9,8 @@ function showCase() {
   }
   detail.replaceChildren(...[
     caseHead(sample), sample.error && h("section", {}, h("h3", {}, `Error: ${sample.error.kind}`), textBlock(sample.error.message)),
-    gradesTable(sample), conversation(sample), sinceBaseline(sample), others(sample), calls(sample), named("Tasks", sample.tasks), named("Row", sample.fields), technical(sample),
+    gradesTable(sample), ...(sample.completion ? [conversation(sample)] : [named("Row", sample.fields), conversation(sample), named("Results of tasks", sample.tasks)]),
+    sinceBaseline(sample), others(sample), calls(sample), ...(sample.completion ? [named("Results of tasks", sample.tasks), named("Row", sample.fields)] : []), technical(sample),
   ].filter(Boolean));
 }
 
@@ -90,7 +91,7 @@ function others(sample) {
     h("div", { class: "beside" }, group.map((other) => h("div", { class: "answer-of", "aria-current": other === sample ? "true" : null },
       h("p", {}, outcomeWord(other.outcome), " ", other === sample ? h("strong", {}, nameOf(other)) : h("a", { href: caseLink(other), click: (event) => { event.preventDefault(); open(other); } }, nameOf(other))),
       h("p", { class: "quiet" }, (other.grades ?? []).map((grade) => `${grade.key} ${grade.value === undefined ? grade.status : plainNumber(grade.value)}`).join(", ")),
-      textBlock(other.completion?.text ?? other.error?.message ?? "", { query: state.q })))));
+      textBlock(other.completion?.text ?? other.error?.message ?? fieldsText(other.tasks), { query: state.q })))));
 }
 
 const nameOf = (sample) => [severalModels && short(sample.model), sample.repeat || !severalModels ? `repeat ${sample.repeat ?? 1}` : null].filter(Boolean).join(", ");

@@ -113,8 +113,8 @@ function setUpFilters() {
   const graders = [...new Set(data.scores.map((score) => score.grader))];
   const several = (names) => (names.length > 1 ? names : []);
   const select = (name, label, options) => options.length > 0 && h("select", { name, "aria-label": label }, h("option", { value: "" }, label), options);
-  const option = (value, text = value) => h("option", { value }, text);
-  const fields = data.slices.map(({ suite, field, rows }) => h("optgroup", { label: severalSuites ? `${suite}: ${field}` : field },
+  const option = (value, text = value) => h("option", { value, title: text.length > 40 ? text : null }, clipped(text));
+  const fields = data.slices.map(({ suite, field, rows }) => h("optgroup", { label: severalSuites ? `${suite}: ${clipped(field)}` : clipped(field) },
     [...new Set(rows.map((row) => row.value))].map((value) => option(`${field}=${value}`, value))));
   const only = [
     ...(severalModels || data.samples > groupCount() ? [["models", severalModels ? "models disagree" : "repeats disagree"]] : []),
@@ -170,7 +170,7 @@ function update(changes) {
 
 // -- cases: the list, of which only what can be seen is in the document
 
-const ROW = 62;
+const ROW = 84;
 
 function showRows() {
   const rows = byId("rows");
@@ -193,12 +193,31 @@ function rowOf(sample, position) {
   },
   h("span", { class: "line" }, outcomeWord(sample.outcome, ""), h("span", { class: "unseen" }, `${sample.outcome} `), h("span", { class: "id" }, sample.case),
     h("span", { class: "where" }, [sample.repeat && `repeat ${sample.repeat}`, severalModels && short(sample.model), severalSuites && sample.suite].filter(Boolean).join(" · "))),
-  h("span", { class: "line excerpt" }, h("span", { class: "answer text", dir: "auto" }, excerpt(sample)), h("span", { class: "where" }, gradesShown(sample))));
+  h("span", { class: "line" }, h("span", { class: "question text", dir: "auto" }, flat(questionOf(sample)))),
+  h("span", { class: "line excerpt" }, h("span", { class: "answer text", dir: "auto" }, flat(answerOf(sample))), h("span", { class: "where" }, gradesShown(sample))));
   row.style.top = `${position * ROW}px`;
   return row;
 }
 
-const excerpt = (sample) => (sample.error?.message ?? sample.completion?.text ?? "").slice(0, 160).replace(CONTROL, " ").replace(/\s+/g, " ");
+const flat = (text) => text.slice(0, 240).replace(CONTROL, " ").replace(/\s+/g, " ").trim();
+const fieldsText = (fields) => Object.entries(fields ?? {}).map(([name, value]) => `${name}: ${typeof value === "string" ? value : JSON.stringify(value)}`).join(" · ");
+
+/** What a case asks in few words: the last question of its prompt; of a case that has no prompt its row. */
+function questionOf(sample) {
+  const asked = (sample.thread ?? []).findLast((message) => message.role !== "assistant" && message.role !== "tool");
+  if (!asked) return fieldsText(sample.fields);
+  const text = contentText(asked.content ?? "").trim();
+  if (text.length <= 60) return text;
+  // Of a long prompt the question stands at the end, mostly before a short line as "Answer:".
+  return text.slice(-4000).split("\n").map((line) => line.trim()).findLast((line) => line.length > 15) ?? text;
+}
+
+/** What came of a case in few words: an error, the answer (of tools that it called), or the results of its tasks. */
+function answerOf(sample) {
+  if (sample.error) return sample.error.message;
+  if (!sample.completion) return fieldsText(sample.tasks);
+  return sample.completion.text || (sample.completion.tool_calls ?? []).map((call) => (call.function ?? call).name).join(", ");
+}
 
 /** The grade that was asked for, else those that are not a pass. */
 function gradesShown(sample) {

@@ -1,7 +1,43 @@
 // The overview of a report: what stands on its first view. `data` is read in report.js.
 
 function showOverview() {
-  byId("overview-view").append(...[masthead(), gates(), changes(), scores(), agreement(), slices(), ledger(), run()].filter(Boolean));
+  const sections = [models(), gates(), changes(), scores(), agreement(), slices(), ledger(), run()].filter(Boolean);
+  byId("overview-view").append(...[masthead(), contents(sections), ...sections].filter(Boolean));
+}
+
+const LONG = 30;
+
+/** Where to find what, when the tables together are long. */
+function contents(sections) {
+  if (data.scores.length + data.gates.length + data.slices.reduce((sum, { rows }) => sum + rows.length, 0) < LONG) return null;
+  return h("nav", { class: "contents", "aria-label": "Contents" }, h("ul", {}, sections.map((section) => {
+    const title = section.querySelector("h2");
+    const suites = [...section.querySelectorAll("[data-suite]")];
+    return h("li", {}, h("a", { href: `#${title.id}` }, title.textContent),
+      suites.length > 1 && h("ul", {}, suites.map((part) => h("li", {}, h("a", { href: `#${part.id}`, title: part.dataset.suite }, clipped(part.dataset.suite))))));
+  })));
+}
+
+/** The models beside each other: a row for each grader. The numbers and marks are those of the score card. */
+function models() {
+  const { grids, notes } = data.comparison;
+  if (!grids.length) return null;
+  return h("section", { "aria-labelledby": "models-title" }, h("h2", { id: "models-title" }, "Models"),
+    grids.map((grid) => scrollable("Graders and models", h("table", { class: "grid" },
+      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Mean, 95% interval"), h("th", { scope: "col", class: "number" }, "Cases"),
+        grid.models.map((model) => h("th", { scope: "col", class: "number model", title: model }, link({ model }, short(model) || "no model"))))),
+      [...new Set(grid.rows.map((row) => row.suite))].map((suite) => h("tbody", {},
+        severalSuites && h("tr", { class: "suite" }, h("th", { scope: "rowgroup", colspan: grid.models.length + 2 }, suite)),
+        grid.rows.filter((row) => row.suite === suite).map((row) => h("tr", {}, h("th", { scope: "row" }, row.label), h("td", { class: "number" }, row.n),
+          row.cells.map((cell, index) => h("td", { class: `number${cell?.mark === "*" ? " best" : ""}` }, gridCell(cell, suite, grid.models[index])))))))))),
+    notes.length > 0 && h("ul", { class: "notes quiet" }, notes.map((note) => h("li", {}, note))));
+}
+
+function gridCell(cell, suite, model) {
+  if (!cell || cell.value === null) return "–";
+  const interval = range(cell.interval);
+  return [cell.mark && `${cell.mark} `, h("a", { href: `#cases&${new URLSearchParams({ suite, grader: cell.grader, model })}`, title: [plural(cell.n, "case"), interval && `95% interval ${interval}`].filter(Boolean).join(", ") }, number(cell.value)),
+    interval && h("small", {}, interval)];
 }
 
 function masthead() {
@@ -84,7 +120,7 @@ function scoreTable(label, kind, rows, columns) {
   return scrollable(label, h("table", { class: kind },
     h("thead", {}, h("tr", {}, ["Grader", ...(byModel ? ["Model"] : [])].map((name) => h("th", { scope: "col" }, name)), columns.map(([name, , style]) => h("th", { scope: "col", class: style }, name)))),
     data.suites.map((suite) => [suite, rows.filter((row) => row.suite === suite)]).filter(([, mine]) => mine.length).map(([suite, mine]) => {
-      return [severalSuites && h("tbody", { class: "suite" }, h("tr", {}, h("th", { scope: "rowgroup", colspan: width }, suite, severalModels && !byModel && h("small", {}, short(mine[0].model))))),
+      return [severalSuites && h("tbody", { class: "suite", id: `${kind}-suite-${data.suites.indexOf(suite) + 1}`, "data-suite": suite }, h("tr", {}, h("th", { scope: "rowgroup", colspan: width }, suite, severalModels && !byModel && h("small", {}, short(mine[0].model))))),
         [...new Set(mine.map((row) => row.grader))].map((grader) => h("tbody", {}, mine.filter((row) => row.grader === grader).map((row, index, group) => h("tr", {},
           index === 0 && h("th", { scope: "rowgroup", rowspan: group.length }, link({ suite, grader }, grader)),
           byModel && h("td", { class: "model" }, link({ suite, grader, model: row.model }, short(row.model))),
@@ -176,11 +212,11 @@ function slices() {
       const graders = [...new Set(rows.map((row) => row.grader))];
       const models = [...new Set(rows.map((row) => row.model))];
       const find = (value, model, grader) => rows.find((row) => row.value === value && row.model === model && row.grader === grader);
-      return h("details", { open: index === 0 }, h("summary", {}, severalSuites ? `${suite}, by ${field}` : `by ${field}`),
+      return h("details", { open: index === 0 }, h("summary", { title: field }, severalSuites ? `${suite}, by ${clipped(field)}` : `by ${clipped(field)}`),
         scrollable(`${suite} by ${field}`, h("table", { class: "slices" },
-          h("thead", {}, h("tr", {}, h("th", { scope: "col" }, field), models.length > 1 && h("th", { scope: "col" }, "Model"), h("th", { scope: "col", class: "number" }, "Cases"), graders.map((grader) => h("th", { scope: "col", class: "number" }, grader)))),
+          h("thead", {}, h("tr", {}, h("th", { scope: "col", title: field }, clipped(field, 24)), models.length > 1 && h("th", { scope: "col" }, "Model"), h("th", { scope: "col", class: "number" }, "Cases"), graders.map((grader) => h("th", { scope: "col", class: "number" }, grader)))),
           [...new Set(rows.map((row) => row.value))].map((value) => h("tbody", {}, models.map((model, place) => h("tr", {},
-            place === 0 && h("th", { scope: "rowgroup", rowspan: models.length }, link({ suite, slice: `${field}=${value}` }, value)),
+            place === 0 && h("th", { scope: "rowgroup", rowspan: models.length }, h("a", { class: "clip", title: value, href: `#cases&${new URLSearchParams({ suite, slice: `${field}=${value}` })}` }, value)),
             models.length > 1 && h("td", { class: "model" }, link({ suite, slice: `${field}=${value}`, model }, short(model))),
             h("td", { class: "number" }, count(Math.max(...graders.map((grader) => find(value, model, grader)?.n ?? 0)))),
             graders.map((grader) => h("td", { class: "number" }, sliceCell(find(value, model, grader)))))))))));

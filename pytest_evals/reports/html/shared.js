@@ -46,6 +46,7 @@ function percent(share) {
   return rounded ? `${(Math.min(Math.max(share, 0.001), 0.999) * 100).toFixed(1)}%` : text;
 }
 
+const clipped = (text, length = 40) => (text.length > length ? `${text.slice(0, length - 1).trimEnd()}…` : text);
 const plural = (n, word) => `${count(n)} ${word}${n === 1 ? "" : "s"}`;
 /** The text of a message's content, with the names of its images and recordings. */
 const contentText = (content) => (Array.isArray(content) ? content.map((part) => (part.media ? `[${part.label}]` : part.text ?? asText(part))).join("\n") : asText(content ?? ""));
