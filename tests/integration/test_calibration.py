@@ -65,7 +65,7 @@ def test_a_labelled_suite_tells_how_far_its_judge_can_be_trusted(evals_both: Eva
     # From Python, with the artifact alone: by what the suite said, or by a field of the rows.
     (again,) = calibrate(artifact)
     assert (again.n, again.agreement) == (20, 0.9)
-    with pytest.raises(SuiteError, match="the label 'PASS' is no number"):
+    with pytest.raises(SuiteError, match="the label 'PASS' is not a number"):
         calibrate(artifact, grader="right", label="human")
     with pytest.raises(SuiteError, match="no case has both a grade and a label"):
         calibrate(artifact, suite="test_new")

@@ -156,7 +156,9 @@ def test_a_mistake_in_a_suite_is_a_collection_error(
 
 def test_a_function_with_cases_that_is_no_test_is_warned_of(evals: Evals) -> None:
     evals.write(HEAD + "@cases([{'q': 'x'}], prompt='x')\ndef check_it(completion): ...\n")
-    evals.run("-W", "default").stdout.fnmatch_lines(["*PytestCollectionWarning: check_it has @cases and is no test,*"])
+    evals.run("-W", "default").stdout.fnmatch_lines(
+        ["*PytestCollectionWarning: check_it has @cases but is not a test,*"]
+    )
 
 
 def test_a_template_of_a_grader_is_checked_against_every_row(evals: Evals) -> None:

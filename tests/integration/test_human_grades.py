@@ -122,7 +122,7 @@ def test_what_cannot_be_annotated_is_said(evals: Evals, capsys: pytest.CaptureFi
         return capsys.readouterr().err
 
     assert "there is no queue 'other' (queues: tone (2), default (2))" in said("--queue", "other")
-    assert "--reviewer: '' is no name" in said("--reviewer", " ")
+    assert "--reviewer: '' is not a name" in said("--reviewer", " ")
     assert "argument --port: must be a whole number from 0 to 65535, not '99999'" in said("--port", "99999")
     path.write_bytes(whole.replace(b"polite?", b"courteous?"))
     assert "answers are to questions that this run asks otherwise ('polite'" in said()
@@ -154,7 +154,7 @@ def test_a_port_in_use_is_said(evals: Evals, capsys: pytest.CaptureFixture[str])
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert main(["annotate", str(evals.path), "--port", str(port)]) == 2
-    assert f"port {port} of this machine cannot be had" in capsys.readouterr().err
+    assert f"port {port} of this machine cannot be used" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

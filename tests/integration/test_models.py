@@ -214,10 +214,9 @@ def test_an_alias_is_what_a_model_is_called_in_gates_and_history(
     result.stdout.fnmatch_lines(
         [
             "* test_it.exact.mean >= 0.9[[]small] *",
-            "test_it *large *exact*",
-            "*small *exact*",
-            "gate PASSED     test_it[[]large]: exact.mean >= 0.9: 1 (n=2)",
+            "exact: large is not clearly better than small*",
             "gate FAILED     test_it[[]small]: exact.mean >= 0.9: 0, not >= 0.9 (n=2)",
+            "gate PASSED     test_it[[]large]: exact.mean >= 0.9: 1 (n=2)",
             "FAILED evals.gates::test_it.exact.mean >= 0.9[[]small] - *",
         ]
     )

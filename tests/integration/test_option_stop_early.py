@@ -75,7 +75,7 @@ def test_a_close_suite_runs_to_its_end_and_so_does_one_that_cannot_be_settled(ev
     evals.write(unsettled.replace("range(400)", "range(60)"), COUNTED)
     result = evals.run("--evals-stop-early")
     assert "not_run" not in evals.ledger()
-    assert "test_it: not stopped early: gate 'right.ci_low >= 0.5': ci_low is no mean" in " ".join(
+    assert "test_it: not stopped early: gate 'right.ci_low >= 0.5': ci_low is not a mean" in " ".join(
         result.stdout.str().split()
     )
 

@@ -114,7 +114,7 @@ def test_setup_may_use_what_the_program_defines() -> None:
         ({"tests": [[], []]}, "python_tests needs tests"),
         ({"tests": [["assert f(1)", 3]]}, "python_tests needs tests"),
         ({"tests": "assert f(1)", "setup": 3}, "setup must be code, or a list of its lines, not 3"),
-        ({"tests": "assert f(1)", "setup": "x = ("}, "'x = (' is no Python"),
+        ({"tests": "assert f(1)", "setup": "x = ("}, "'x = (' is not valid Python"),
         ({"tests": "assert f(1)", "before": ["import math", None]}, "before must be code, or a list of its lines, not ['import math', None]"),
         ({"tests": [{"input": "1", "output": "2"}], "setup": "import math"}, "setup= is code in front of tests"),
     ],

@@ -102,8 +102,8 @@ def test_a_grader_is_known_by_the_variable_that_holds_it() -> None:
         (lambda: weighted({"a": 1}, how="max"), "how must be"),  # type: ignore[arg-type]
         (lambda: weighted({graders.contains("x"): 1}), "made in place has no name"),
         (lambda: all_of("not a name"), "is not the name of a grader"),
-        (lambda: all_of(3), "3 is no grader"),
-        (lambda: any_of("a", "a"), "stands twice"),
+        (lambda: all_of(3), "3 is not a grader"),
+        (lambda: any_of("a", "a"), "is listed twice"),
         (majority, "at least one grader"),
         (lambda: first("a"), "two graders or more"),
         (lambda: first("a", "b", until="x"), "until must be"),  # type: ignore[arg-type]

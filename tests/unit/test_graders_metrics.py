@@ -235,7 +235,7 @@ def test_references_are_texts_or_numbers() -> None:
         (lambda: graders.bleu("สวัสดี"), "write tokenize='char'"),
         (lambda: graders.bleu("iPhone 15 很好"), "write tokenize='zh'"),
         (lambda: graders.levenshtein("a", unit="line"), "unit must be one of character, word"),  # type: ignore[arg-type]  # the mistake
-        (lambda: graders.exact_match("a", normalize=["squad", "case"]), "'squad' is a whole of its own"),
+        (lambda: graders.exact_match("a", normalize=["squad", "case"]), "'squad' cannot be combined with other steps"),
     ],
 )
 def test_a_mistake_in_a_setting_is_told_where_it_is_written(make: Callable[[], object], words: str) -> None:

@@ -374,7 +374,7 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: judge.binary("x", generation={"choice": ["a"]}), "choice is set by the judge"),
     (lambda: judge.binary("x", generation={"temprature": 1}), "unknown parameter 'temprature'"),
     (lambda: judge.binary("x", model=[]), "list of models is empty"),
-    (lambda: judge.binary("x", model=["a", "a"]), "stands twice"),
+    (lambda: judge.binary("x", model=["a", "a"]), "is in the panel twice"),
     (lambda: judge.binary("x", how="median"), "how must be"),  # type: ignore[arg-type]
     (lambda: judge.binary("x", threshold=math.nan), "threshold must be a finite number"),
     (lambda: judge.binary("x", reference=" "), "reference must be a string"),
@@ -385,7 +385,7 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: judge.labels("x", {"a": 1, "A": 2}), "differ in nothing but case"),
     (lambda: judge.labels("x", {"a": None, "b": None}), "no label is worth anything"),
     (lambda: judge.labels("x", {"a": math.inf, "b": 1}), "finite number"),
-    (lambda: judge.scale("x", low=5, high=1), "is no scale"),
+    (lambda: judge.scale("x", low=5, high=1), "is not a scale"),
     (lambda: judge.scale("x", low=0, high=100), "at most 20 steps"),
     (lambda: judge.scale("x", levels={9: "great"}), "9 is not a score"),
     (lambda: judge.scale("x", by="likelihood", votes=3), "votes of likelihoods are all the same"),

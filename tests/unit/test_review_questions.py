@@ -129,7 +129,7 @@ def test_what_is_no_question_is_refused(data: dict[str, Any]) -> None:
         ("rating", {"ends": "good"}, "ends is what the ends of the scale mean"),
         ("number", {"minimum": "0"}, "minimum is a finite number"),
         ("form", {}, "a form has fields"),
-        ("form", {"fields": {"a b": {"question": "?"}}}, "is no name"),
+        ("form", {"fields": {"a b": {"question": "?"}}}, "is not a name"),
         ("form", {"fields": {"a": "?"}}, "is a question, or a dict with 'question'"),
         (
             "form",
