@@ -16,7 +16,8 @@ import functools
 import numpy
 
 from pytest_evals.baselines.pairing import join
-from pytest_evals.gates import compare, decide, parse_gate
+from pytest_evals.gates import parse_gate
+from pytest_evals.gates.regression import compare, decide
 from pytest_evals.scores.records import CaseRecord, GradeRecord
 from pytest_evals.statistics.comparison import mcnemar_tail
 from pytest_evals.statistics.distributions import t_tail

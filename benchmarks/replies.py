@@ -28,7 +28,7 @@ from pytest_evals.engines.embedded import embedded_weights
 from pytest_evals.engines.protocol import Inbox, Request, Result
 from pytest_evals.engines.spec import parse_spec
 from pytest_evals.engines.transformers.engine import load
-from pytest_evals.engines.transformers.loading import converted
+from pytest_evals.engines.transformers.gguf import converted
 from pytest_evals.generation import GenerationParams
 from tests.models.multimodal import asked, idefics3, shown
 
