@@ -11,7 +11,7 @@ from typing import Any
 from pytest_evals.agreement.calibration import Calibration
 from pytest_evals.agreement.raters import Agreement
 from pytest_evals.baselines.comparison import Change
-from pytest_evals.gates import GateResult, parse_gate, resolve
+from pytest_evals.gates import GateResult, recorded_gate, resolve
 from pytest_evals.scores import corpus
 from pytest_evals.scores.ranking import Ranking, rank_models
 from pytest_evals.scores.records import CaseRecord
@@ -165,7 +165,9 @@ def agreeing(movements: Iterable[Movement], gates: Iterable[GateResult]) -> tupl
         graders.setdefault(each.suite, []).append(each.grader)
     found: dict[tuple[str, str, str | None], GateResult] = {}
     for result in gates:
-        gate = parse_gate(result.gate)
+        gate = recorded_gate(result.gate)
+        if gate is None:
+            continue
         if gate.relative and gate.slice is None and gate.statistic in ("mean", "pass_rate") and result.p is not None:
             place = (result.suite, result.model, resolve(gate, result.suite, graders.get(result.suite, ())))
             plain = (gate.number, gate.factor) == (0.0, 1.0)
@@ -257,7 +259,9 @@ def _asked_by_gates(gates: Iterable[GateResult], scores: Sequence[Score]) -> dic
     """Return, by suite and grader, whether its gates ask for a low value."""
     asked: dict[tuple[str, str], set[bool]] = {}
     for result in gates:
-        gate = parse_gate(result.gate)
+        gate = recorded_gate(result.gate)
+        if gate is None:
+            continue
         graders = dict.fromkeys(score.grader for score in scores if score.suite == result.suite)
         grader = resolve(gate, result.suite, graders)
         if grader and gate.comparison != "==" and gate.statistic not in _OF_THE_MEASUREMENT:

@@ -3,7 +3,16 @@
 Parsed where they were written, so that a typo is known before any model loads; judged once, when everything has run.
 """
 
-from pytest_evals.gates.expression import Gate, has_value, in_slice, is_budget, parse_gate, resolve, unresolved
+from pytest_evals.gates.expression import (
+    Gate,
+    has_value,
+    in_slice,
+    is_budget,
+    parse_gate,
+    recorded_gate,
+    resolve,
+    unresolved,
+)
 from pytest_evals.gates.judging import GateResult, Verdict, judge
 
 __all__ = [
@@ -15,6 +24,7 @@ __all__ = [
     "is_budget",
     "judge",
     "parse_gate",
+    "recorded_gate",
     "resolve",
     "unresolved",
 ]

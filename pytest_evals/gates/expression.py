@@ -106,6 +106,14 @@ def parse_gate(text: str) -> Gate:
     return Gate(text.strip(), target, part, statistic, match["op"], number, factor)
 
 
+def recorded_gate(text: str) -> Gate | None:
+    """Read a gate of a recorded run; `None` for one that this version cannot read."""
+    try:
+        return parse_gate(text)
+    except GateError:
+        return None
+
+
 def _meant(text: str) -> str:
     """Return the gate that is probably meant by one that is not well formed."""
     name, equals, number = (part.strip() for part in text.partition("="))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pytest_evals.engines.short_names import short_names
 from pytest_evals.reports import formatting
 from pytest_evals.text import one_line
 
@@ -16,11 +17,12 @@ _COMMIT = 9
 def history_lines(
     found: Sequence[Series], width: int, *, several_models: bool, shorts: Mapping[str, str] | None = None
 ) -> list[str]:
-    """Return the lines: each series with its name above its runs. ``shorts``: what models are called."""
+    """Return the lines: each series with its name above its runs. ``shorts``: what models are called, if not by short names."""
     lines: list[str] = []
+    shorts = shorts or short_names(dict.fromkeys(series.model for series in found))
     for series in found:
         name = f"{series.suite}.{series.grader}" + (
-            f" ({(shorts or {}).get(series.model) or series.model or 'recorded'})" if several_models else ""
+            f" ({shorts.get(series.model) or series.model or 'recorded'})" if several_models else ""
         )
         lines += [*([""] if lines else []), one_line(name, width), *_runs(series, width)]
     return lines

@@ -11,7 +11,7 @@ from typing import Any
 from pytest_evals.artifacts.reader import ArtifactReader
 from pytest_evals.baselines.comparison import compare
 from pytest_evals.baselines.loading import Baseline
-from pytest_evals.gates import GateResult, parse_gate, resolve
+from pytest_evals.gates import GateResult, recorded_gate, resolve
 from pytest_evals.redaction import masked_run
 from pytest_evals.reports.agreement import agreement_blocks, calibration_texts
 from pytest_evals.reports.grid import Grid, GridRow, grids, ungraded_lines
@@ -227,8 +227,8 @@ def changes(card: ScoreCard, moved: Sequence[Movement]) -> list[dict[str, Any]]:
 def _is_about(gate: GateResult, moved: Movement, graders: Sequence[str]) -> bool:
     if (gate.suite, gate.model) != (moved.suite, moved.model):
         return False
-    parsed = parse_gate(gate.gate)
-    return parsed.relative and resolve(parsed, gate.suite, graders) == moved.grader
+    parsed = recorded_gate(gate.gate)
+    return parsed is not None and parsed.relative and resolve(parsed, gate.suite, graders) == moved.grader
 
 
 def _gate(gate: GateResult) -> dict[str, Any]:
