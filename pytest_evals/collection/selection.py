@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import pytest
@@ -78,18 +79,19 @@ def note_selection(infos: Iterable[SuiteManifest], items: Iterable[pytest.Item])
         info.unselected = [nodeid for nodeid in info.items if nodeid not in selected]
 
 
-def check_ids(cases: Iterable[tuple[pytest.Item, EvalItem]]) -> None:
+def check_ids(cases: Sequence[tuple[pytest.Item, EvalItem]]) -> None:
     """Raise `pytest.UsageError` where cases have got the same id."""
-    by_id: dict[str, list[str]] = {}
+    counts = Counter(item.nodeid for item, _ in cases)
+    if len(counts) == len(cases):
+        return
+    places: dict[str, list[str]] = {nodeid: [] for nodeid, count in counts.items() if count > 1}
     for item, found in cases:
-        place = f"{found.nodeid} (case {found.key.case_id} of {found.info.name})"
-        by_id.setdefault(item.nodeid, []).append(place)
-    same = {nodeid: places for nodeid, places in by_id.items() if len(places) > 1}
-    if same:
-        shown = [f"{nodeid}: {_some(places)}" for nodeid, places in same.items()]
-        raise pytest.UsageError(
-            f"several cases have one id, which a plugin or a conftest.py gave them; results are kept by id, so each needs its own. {_some(shown)}"
-        )
+        if item.nodeid in places:
+            places[item.nodeid].append(f"{found.nodeid} (case {found.key.case_id} of {found.info.name})")
+    shown = [f"{nodeid}: {_some(each)}" for nodeid, each in places.items()]
+    raise pytest.UsageError(
+        f"several cases have one id, which a plugin or a conftest.py gave them; results are kept by id, so each needs its own. {_some(shown)}"
+    )
 
 
 def _some(texts: Sequence[str]) -> str:

@@ -100,7 +100,7 @@ class ScoreCardBuilder:
         )
 
     def _wanted_baseline(self) -> str | None:
-        """Name the baseline that gates wait for, where there is none: as it was asked for, else ``main``."""
+        """Name the baseline that gates need and that does not exist yet: as it was asked for, else ``main``."""
         waits = any(gate.relative for info in self._infos.values() for gate in gates_of(info))
         asked = self._settings.baseline
         if self._baseline is not None or not (waits or asked):

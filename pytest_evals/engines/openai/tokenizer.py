@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def chat_renderer(name: str) -> Callable[[Sequence[Message]], str]:
     """Return what writes a conversation as a text, without a first special token that a server adds itself.
 
-    Raises `ModelError` where there is no tokenizer of that name or folder, or it has no chat template.
+    Raises `ModelError` if the tokenizer cannot be found, or has no chat template.
     """
     tokenizer = _with_template(name)
     # The server may add the first special token itself; then the prompt would begin with two.

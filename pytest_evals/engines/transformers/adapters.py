@@ -25,9 +25,8 @@ from pytest_evals.engines.transformers.kept_checks import KeptChecks
 from pytest_evals.engines.transformers.loading import LoadedModel
 from pytest_evals.engines.transformers.selection import Backends, select_backend
 from pytest_evals.engines.transformers.usage import UsageMeter
+from pytest_evals.engines.transformers.weights import listed
 from pytest_evals.errors import ModelError
-
-_SHOWN = 3
 
 
 class AdapterTurns:
@@ -191,15 +190,11 @@ def _check_whole(adapter: str, base: str, found: Any) -> None:
     missing, unexpected = sorted(found.missing_keys), sorted(found.unexpected_keys)
     if missing:
         raise ModelError(
-            f"{len(missing)} weights of the adapter {adapter!r} are missing ({_listed(missing)}), and would change nothing or be random; "
+            f"{len(missing)} weights of the adapter {adapter!r} are missing ({listed(missing)}), and would change nothing or be random; "
             "save it again, whole"
         )
     if unexpected:
         raise ModelError(
-            f"{len(unexpected)} weights of the adapter {adapter!r} have no place in {base!r} ({_listed(unexpected)}); it was made for "
+            f"{len(unexpected)} weights of the adapter {adapter!r} have no place in {base!r} ({listed(unexpected)}); it was made for "
             "another base"
         )
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

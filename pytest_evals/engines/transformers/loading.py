@@ -58,16 +58,22 @@ class LoadedModel:
     """What reads images and audio for it."""
 
 
-def load_model(spec: ModelSpec, options: dict[str, Any], report: Callable[[str], None]) -> LoadedModel:
-    """Load the model that ``spec`` names. Options in the specification win over ``options``. Raises `ModelError`."""
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers annotates it not
+def device_of(spec: ModelSpec, options: Mapping[str, Any]) -> str:
+    """Return the device that a model is loaded on; replicas on GPUs take turns among them. Raises `ModelError`."""
     device = choose_device(
         spec.options.get("device", options["device"]),
         cuda=torch.cuda.is_available(),
         mps=torch.backends.mps.is_available(),
     )
     if device == "cuda" and options.get("replicas", 1) > 1:
-        device = f"cuda:{options['replica'] % torch.cuda.device_count()}"
+        return f"cuda:{options['replica'] % torch.cuda.device_count()}"
+    return device
+
+
+def load_model(spec: ModelSpec, options: dict[str, Any], report: Callable[[str], None]) -> LoadedModel:
+    """Load the model that ``spec`` names. Options in the specification win over ``options``. Raises `ModelError`."""
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers annotates it not
+    device = device_of(spec, options)
     bf16 = device.startswith("cuda") and torch.cuda.is_bf16_supported()
     wish = "fp32" if options.get("exact") else spec.options.get("dtype", options["dtype"])
     dtype = choose_dtype(wish, device, bf16=bf16)

@@ -176,8 +176,7 @@ class MediaEncoder:
         if self._sanitizes is not False:
             try:
                 found = self._apply(conversations, {**options, _SANITIZE: True})
-            except Exception:
-                # Processors raise whatever they like here. Many cannot encode control tokens in a message as text.
+            except Exception:  # processors raise anything here; many cannot encode control tokens in a message as text
                 if self._sanitizes:
                     raise
                 self._refuse_control_tokens(prompts)

@@ -64,25 +64,26 @@ def check_loaded(model: Any, found: Mapping[str, Any]) -> None:
     more = _that_matter(model, unexpected)
     if missing:
         raise ModelError(
-            f"{len(missing)} of its weights are not in the checkpoint ({_listed(missing)}), and would be random numbers: "
+            f"{len(missing)} of its weights are not in the checkpoint ({listed(missing)}), and would be random numbers: "
             f"{_reason(model, missing, unexpected)}"
         )
     if shapes:
-        listed = [
+        described = [
             f"{name} is {list(there)} in the checkpoint and {list(here)} by config.json" for name, there, here in shapes
         ]
         raise ModelError(
-            f"{len(shapes)} of its weights have other shapes than config.json says ({_listed(listed)}); the weights and config.json "
+            f"{len(shapes)} of its weights have other shapes than config.json says ({listed(described)}); the weights and config.json "
             "must be of the same model"
         )
     if more:
         raise ModelError(
-            f"the checkpoint has {len(more)} weights that the model would not use ({_listed(more)}), although they belong to its "
+            f"the checkpoint has {len(more)} weights that the model would not use ({listed(more)}), although they belong to its "
             "layers; the weights and config.json must be of the same model"
         )
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Return the first few names, for an error about weights."""
     return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
@@ -108,7 +109,7 @@ def _reason(model: Any, missing: Sequence[str], unexpected: Sequence[str]) -> st
         )
     if unexpected:
         return (
-            f"the checkpoint has {len(unexpected)} others instead ({_listed(unexpected)}); the weights and config.json must be of the "
+            f"the checkpoint has {len(unexpected)} others instead ({listed(unexpected)}); the weights and config.json must be of the "
             "same model"
         )
     return "a part of the checkpoint is missing; copy or download it again"

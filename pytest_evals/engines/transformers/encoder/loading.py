@@ -14,8 +14,9 @@ import transformers
 from pytest_evals.engines.encoder_kind import HEAD, label_names
 from pytest_evals.engines.model_cache import files_digest
 from pytest_evals.engines.spec import ModelSpec
-from pytest_evals.engines.transformers.device import choose_device, choose_dtype, settle_on
+from pytest_evals.engines.transformers.device import choose_dtype, settle_on
 from pytest_evals.engines.transformers.encoder.inputs import InputEncoder, token_limit
+from pytest_evals.engines.transformers.loading import device_of
 from pytest_evals.errors import ModelError
 
 VERSION = 1
@@ -41,13 +42,7 @@ class LoadedClassifier:
 def load_classifier(spec: ModelSpec, options: dict[str, Any], report: Callable[[str], None]) -> LoadedClassifier:
     """Load the model that ``spec`` names. Raises `ModelError` where that cannot be done honestly."""
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers annotates it not
-    device = choose_device(
-        spec.options.get("device", options["device"]),
-        cuda=torch.cuda.is_available(),
-        mps=torch.backends.mps.is_available(),
-    )
-    if device == "cuda" and options.get("replicas", 1) > 1:
-        device = f"cuda:{options['replica'] % torch.cuda.device_count()}"
+    device = device_of(spec, options)
     try:
         config = transformers.AutoConfig.from_pretrained(spec.name, revision=spec.revision)
         dtype = _dtype(spec, options, device, config)
