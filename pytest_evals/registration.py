@@ -209,8 +209,9 @@ def _own(
         config.pluginmanager.register(Upload(settings.artifact_url), "evals-upload")
     gate_check = GateCheck(settings, infos, baseline)
     _register_outputs(config, settings, infos, path, baseline)
-    # What overwrites a line is escaped by the filter.
-    live = not distributed and not config.pluginmanager.has_plugin("evals-output-filter")
+    # What overwrites a line is escaped by the filter, and with -s tests write between.
+    captured = config.getoption("capture", "fd") != "no"
+    live = captured and not distributed and not config.pluginmanager.has_plugin("evals-output-filter")
     progress = ProgressLine(pool, PytestScreen(config, live=live))
     if distributed:
         from pytest_evals.xdist import Controller
