@@ -82,8 +82,8 @@ def check_names(config: pytest.Config) -> None:
         if word == "--":
             break
         name = word.partition("=")[0]
-        if name.startswith("--eval") and name not in NAMES:
-            hint = did_you_mean(name, NAMES)
+        if name.lower().startswith(("--eval", "-eval")) and name not in NAMES:
+            hint = did_you_mean(f"--{name.lower().lstrip('-')}", NAMES)
             raise pytest.UsageError(f"there is no option {name}{hint} (docs/options.md lists them)")
 
 

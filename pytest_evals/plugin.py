@@ -81,7 +81,7 @@ def _mentions_options(config: pytest.Config, start: str = "--eval") -> bool:
     """Tell, at hardly any cost, whether an option of ours that begins so may be on the command line or in a file that it names."""
     environment = os.environ.get("PYTEST_ADDOPTS", "")
     return any(
-        word.startswith((start, "@")) and word != "--evals"
+        (word.startswith((start, "@")) or word[:5].lower() in ("-eval", "--eva")) and word != "--evals"
         for word in (*environment.split(), *map(str, config.invocation_params.args))
     )
 

@@ -36,7 +36,7 @@ def state(copies: Sequence[Replica], now: float) -> str:
         # Of what is no completion, as the classes of an encoder, nothing was generated.
         what = "completions" if tokens or done == scored else "answers"
         parts.append(f"{min(done - scored, asked - to_score)}/{asked - to_score} {what}")
-        parts += [f"{tokens / seconds:.0f} tokens/s"] if tokens and seconds > 1 else []
+        parts += [f"{_rate(tokens / seconds)} tokens/s"] if tokens and seconds > 1 else []
     if to_score:
         texts = sum(copy.texts for copy in copies)
         parts.append(f"{texts}/{sum(copy.texts_asked for copy in copies)} texts scored")

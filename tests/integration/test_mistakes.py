@@ -129,6 +129,12 @@ def test_unknown_options_name_the_nearest_one(suite: Any) -> None:
     for word, said in {
         "--evals-modle=x": "there is no option --evals-modle; did you mean '--evals-model'?",
         "--eval": "there is no option --eval; did you mean '--evals'?",
+        "-evals": "there is no option -evals; did you mean '--evals'?",
+        "--Evals-Model": "there is no option --Evals-Model; did you mean '--evals-model'?",
+        "--evals=test_suite.py": "--evals is a switch without a value; put a space before the path: pytest --evals test_suite.py",
+        "--evals=true": "--evals is a switch without a value; write --evals",
+        "--evals=no": "--evals is a switch without a value; leave it out",
+        "--evals-summary-size=300": "--evals-summary-size: say where the summary goes: --evals-summary PATH",
     }.items():
         result = suite.pytester.runpytest_subprocess(word)
         assert result.ret == pytest.ExitCode.USAGE_ERROR

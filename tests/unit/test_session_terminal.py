@@ -192,8 +192,8 @@ def test_models_at_work_stand_side_by_side_and_copies_of_one_together(
     ("counts", "text"),
     [
         ({}, "smollm2 0/10 completions"),
-        ({"unfinished_tokens": 40}, "smollm2 0/10 completions, 4 tokens/s"),
-        ({"tokens": 80, "unfinished_tokens": 40}, "smollm2 0/10 completions, 8 tokens/s"),
+        ({"unfinished_tokens": 40}, "smollm2 0/10 completions, 4.0 tokens/s"),
+        ({"tokens": 80, "unfinished_tokens": 40}, "smollm2 0/10 completions, 8.0 tokens/s"),
         ({"done": 2}, "smollm2 2/10 answers, about 40 s left"),
         ({"done": 1}, "smollm2 1/10 answers, about 2 min left"),
         ({"done": 10}, "smollm2 10/10 answers"),
@@ -204,10 +204,10 @@ def test_models_at_work_stand_side_by_side_and_copies_of_one_together(
         ),
         (
             {"scored_asked": 4, "texts_asked": 16, "done": 5, "scored": 3, "texts": 12, "tokens": 80},
-            "smollm2 2/6 completions, 8 tokens/s, 12/16 texts scored, 1.2 texts/s, about 10 s left",
+            "smollm2 2/6 completions, 8.0 tokens/s, 12/16 texts scored, 1.2 texts/s, about 10 s left",
         ),
         # The time of before counts too.
-        ({"done": 5, "tokens": 100, "seconds": 90.0}, "smollm2 5/10 completions, 1 tokens/s, about 2 min left"),
+        ({"done": 5, "tokens": 100, "seconds": 90.0}, "smollm2 5/10 completions, 1.0 tokens/s, about 2 min left"),
     ],
 )
 def test_a_state_names_completions_rate_and_time_left(counts: dict[str, Any], text: str) -> None:
