@@ -44,8 +44,8 @@ class _Part:
 def chat_summary(card: ScoreCard, excerpts: Sequence[Excerpt], size: int, link: str | None = None) -> str:
     """Return the message in at most ``size`` characters, which must be `LEAST_SUMMARY` or more.
 
-    The verdict comes first, then why: what broke off the run, gates that are not met, which model is better, counts, scores, and the
-    cases that did not pass, those that broke before those that missed. ``link`` is where the run can be looked at.
+    The verdict comes first, then why: what broke off the run, gates that are not met, which model is better, counts, the cases that did
+    not pass (those that broke before those that missed), and scores. ``link`` is where the run can be looked at.
     """
     longest = max(min(_LONGEST_LINE, size // 3), _LEAST_LINE)
     fails = [gate for gate in card.gates if gate.fails]
@@ -57,9 +57,9 @@ def chat_summary(card: ScoreCard, excerpts: Sequence[Excerpt], size: int, link: 
         _Part([f"❌ {_gate(gate, card)}" for gate in fails], "gate"),
         _Part(ranking_sentences(card)),
         _Part([_counts(card.ledger)]),
+        _Part([_case(each, card) for each in _worst(excerpts)], "case"),
         _Part([f"⚪ {_gate(gate, card)}" for gate in undecided], "gate"),
         _Part(list(_scores(card))),
-        _Part([_case(each, card) for each in _worst(excerpts)], "case"),
         _Part(card.notes),
     ]
     mark = "❌" if bad else "⚪" if undecided else "✅"

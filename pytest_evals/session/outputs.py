@@ -174,9 +174,14 @@ def sample_reason(sample: Mapping[str, Any]) -> str:
     if sample["error"]:
         return f"{sample['error']['kind']} error: {sample['error']['message']}"
     grades = [grade for grade in sample["grades"] if grade["passed"] is False or grade["status"] == "error"]
-    shown = [f"{grade['grader_key']}: {grade['reasoning'] or grade['status']}" for grade in grades]
+    shown = [f"{grade['grader_key']}: {grade['reasoning'] or _result(grade)}" for grade in grades]
     values = [f"{grade['grader_key']} {grade['value']:.4g}" for grade in sample["grades"] if grade["value"] is not None]
     return "; ".join(shown) or "the test's assert failed" + (f" ({', '.join(values)})" if values else "")
+
+
+def _result(grade: Mapping[str, Any]) -> str:
+    """Return what a grader without a reason found."""
+    return str(grade["status"]) if grade["value"] is None else f"it returned {grade['value']:.4g}"
 
 
 def _answer(completion: Mapping[str, Any]) -> str:

@@ -71,9 +71,9 @@ def test_a_message_begins_with_the_verdict_and_the_reason() -> None:
     assert lines[1] == "• ❌ capitals: exact.mean &gt;= 0.8 (large-instruct): 0.500, not &gt;= 0.8 (n=40)"
     assert lines[2].startswith("• exact: small-instruct is better than medium-instruct by 0.250 (95% interval")
     assert lines[3] == "• 40 cases: 20 passed, 18 missed, 2 errored"
-    assert lines[4] == "• exact: small-instruct 0.750, medium-instruct 0.500, large-instruct 0.250 (n 40)"
+    assert lines[6] == "• exact: small-instruct 0.750, medium-instruct 0.500, large-instruct 0.250 (n 40)"
     # What broke comes before what missed.
-    assert lines[5] == "• errored capitals[c2] (small-instruct): exact: not 'Paris'; answered: Lyon"
+    assert lines[4] == "• errored capitals[c2] (small-instruct): exact: not 'Paris'; answered: Lyon"
     assert lines[-1] == "more: `pytest-evals show .evals/run.jsonl`"
     assert "not shown" not in text
 

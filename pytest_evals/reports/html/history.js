@@ -5,6 +5,8 @@ const [HEIGHT, LEFT, RIGHT, TOP, BOTTOM, DODGE] = [200, 48, 14, 16, 22, 5];
 const day = (point) => point.started.slice(0, 16).replace("T", " ");
 const commit = (point) => (point.commit ? point.commit.slice(0, 9) + (point.dirty ? "+" : "") : "–");
 const interval = (point) => (point.low === null || point.high === null ? "" : `${number(point.low)} to ${number(point.high)}`);
+// Two files may hold the same run, or runs that were given one id.
+const runOf = (point) => `${point.started} ${point.run_id}`;
 const change = (point) => (point.change === "rose" ? "▲" : point.change ? "▼" : "");
 
 // Lines are told apart by dashes and marks too: not everyone sees the colours, and a printer may have none.
@@ -21,7 +23,7 @@ function groups() {
     if (!found.has(key)) found.set(key, { suite: series.suite, grader: series.grader, models: [] });
     found.get(key).models.push({ ...series, short: series.short || series.model || "recorded" });
   }
-  return [...found.values()].map((group) => ({ ...group, runs: [...new Map(group.models.flatMap((series) => series.points).map((point) => [point.run_id, point])).values()].sort((one, other) => (one.started < other.started ? -1 : 1)) }));
+  return [...found.values()].map((group) => ({ ...group, runs: [...new Map(group.models.flatMap((series) => series.points).map((point) => [runOf(point), point])).values()].sort((one, other) => (one.started < other.started ? -1 : 1)) }));
 }
 
 /** Ends of the axis, wide enough that a small change looks small; shares stay within 0 and 1. */
@@ -41,8 +43,8 @@ function chart({ grader, models, runs }, width) {
   const dodge = Math.min(DODGE, (width - LEFT) / Math.max(runs.length, 1) / (models.length + 1));
   const edge = RIGHT + dodge * models.length;
   const column = (index) => LEFT + edge / 2 + (runs.length === 1 ? 0.5 : index / (runs.length - 1)) * (width - LEFT - edge - RIGHT);
-  const places = new Map(runs.map((run, index) => [run.run_id, column(index)]));
-  const x = (point, model) => places.get(point.run_id) + (model - (models.length - 1) / 2) * dodge;
+  const places = new Map(runs.map((run, index) => [runOf(run), column(index)]));
+  const x = (point, model) => places.get(runOf(point)) + (model - (models.length - 1) / 2) * dodge;
   const y = (value) => TOP + (high > low ? (high - value) / (high - low) : 0.5) * (HEIGHT - BOTTOM - TOP);
   const drawn = models.map((series, model) => series.points.filter((point) => point.value !== null).map((point) => ({ ...point, x: x(point, model), y: y(point.value) })));
   const label = [`${grader}, ${plural(runs.length, "run")}`, ...models.map((series, model) => latest(series, drawn[model].at(-1)))].join("; ");
@@ -76,7 +78,7 @@ function legend({ models }) {
 
 function table({ models, runs }) {
   const several = models.length > 1;
-  const rows = runs.toReversed().flatMap((run) => models.flatMap(({ short, points }) => points.filter((point) => point.run_id === run.run_id).map((point) => ({ short, point }))));
+  const rows = runs.toReversed().flatMap((run) => models.flatMap(({ short, points }) => points.filter((point) => runOf(point) === runOf(run)).map((point) => ({ short, point }))));
   return h("details", {}, h("summary", {}, "As a table"), h("div", { class: "wide", tabindex: "0" }, h("table", {},
     h("thead", {}, h("tr", {}, ["Run", "Commit", ...(several ? ["Model"] : [])].map((name) => h("th", { scope: "col" }, name)), [data.statistic === "mean" ? "Mean" : "Passed", "Interval", "Graded"].map((name) => h("th", { scope: "col", class: "number" }, name)))),
     h("tbody", {}, rows.map(({ short, point }) => h("tr", {}, h("td", {}, day(point), !point.complete && " (partial)"), h("td", {}, h("code", {}, commit(point))), several && h("td", {}, short),
@@ -87,7 +89,9 @@ const found = groups();
 const severalSuites = new Set(found.map((group) => group.suite)).size > 1;
 const changed = data.series.some((series) => series.points.some((point) => point.change));
 byId("span").textContent = plural(data.runs, "run");
-if (changed) byId("history").append(h("p", { class: "note" }, "▲ and ▼ mark a score whose interval lies wholly above or below that of the complete run before."));
+const partial = data.series.some((series) => series.points.some((point) => !point.complete));
+const notes = [changed && "▲ and ▼ mark a score whose interval lies wholly above or below that of the complete run before.", partial && "A hollow mark is a run that did not finish."].filter(Boolean);
+if (notes.length) byId("history").append(h("p", { class: "note" }, notes.join(" ")));
 byId("history").append(...found.map((group) => h("section", {},
   h("h2", {}, group.grader, h("small", {}, severalSuites ? group.suite : "")), legend(group), h("div", { class: "plot" }), table(group))));
 if (!severalSuites && found.length) byId("history").querySelector("h1").append(h("small", {}, found[0].suite));
