@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 IMAGES = Path(__file__).parent / "images"
 SIZE = {"width": 1200, "height": 780}
 OVERVIEW = {"width": 1200, "height": 1080}
+CASE = {"width": 1200, "height": 740}
 REVIEW = """
 from pytest_evals import cases, graders
 
@@ -61,7 +62,7 @@ def main(run: Path) -> None:
         )
         for scheme in ("light", "dark"):
             picture(browser, report.as_uri(), f"report-{scheme}", scheme, viewport=OVERVIEW)
-            picture(browser, f"{report.as_uri()}#case={missed['id']}", f"case-{scheme}", scheme)
+            picture(browser, f"{report.as_uri()}#case={missed['id']}", f"case-{scheme}", scheme, viewport=CASE)
         picture(browser, report.as_uri(), "report-phone", "light", viewport={"width": 390, "height": 780})
         with annotation(artifact, Path(folder)) as link:
             for scheme in ("light", "dark"):

@@ -48,7 +48,7 @@ def opened(words: Iterable[str]) -> Iterator[str]:
 
 
 def check_switch(config: pytest.Config) -> None:
-    """Raise `pytest.UsageError` for ``--evals=VALUE``, of which argparse would say that it ignored an explicit argument."""
+    """Raise `pytest.UsageError` for ``--evals=VALUE``: argparse would only say that it ignored an explicit argument."""
     word = next((word for word in command_line(config) if word.startswith("--evals=")), None)
     if word is None:
         return

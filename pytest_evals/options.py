@@ -124,7 +124,7 @@ _INI: Mapping[str, tuple[Any, Any, str]] = {
         "warn",
         "What a gate does that the baseline leaves open: warn (the default), pass or fail",
     ),
-    "evals_summary_size": ("int", 0, "Size of the summary, as --evals-summary-size (default: 0, all of it)"),
+    "evals_summary_size": ("int", 0, "Size of the summary, as --evals-summary-size (default: none, all of it)"),
     "evals_grader_timeout": ("float", 60, "Seconds that one grader may take (default: 60; 0 means no limit)"),
     "evals_step_timeout": (
         "float",

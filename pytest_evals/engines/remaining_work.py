@@ -2,7 +2,7 @@
 
 What is left is counted in tokens: prompts that were not read, and answers that were not written, those under way included. How long
 answers get is learned from those that are finished and from those that are not yet (by Kaplan and Meier's estimate, where an answer
-that reached its limit, and one under way, says that it is at least so long). What a forward takes is learned from the engine's own
+that reached its limit, and one under way, says that it is at least that long). What a forward takes is learned from the engine's own
 accounts: a part for each forward, a part for each row in it, and a part for each token of a prompt.
 """
 
@@ -268,7 +268,7 @@ class StepCosts:
         return self._seconds > 0
 
     def add(self, work: Sequence[float], seconds: float) -> None:
-        """Take a report: forwards, rows and prompt tokens that took so many ``seconds``."""
+        """Take a report: forwards, rows and prompt tokens that took this many ``seconds``."""
         for row, column in itertools.product(range(3), repeat=2):
             self._products[row][column] = self._products[row][column] * _FADING + work[row] * work[column]
         for row in range(3):

@@ -120,7 +120,7 @@ def _wrapped(texts: Sequence[str], width: int) -> list[str]:
 
 
 def _heads(grid: Grid, card: ScoreCard) -> tuple[dict[str, str], list[str]]:
-    """Return what stands above each model's column, and what is said of it below: of a name that is too long for a few lines, a letter."""
+    """Return what is above each model's column, and what is said of it below: of a name that is too long for a few lines, a letter."""
     names = {model: one_line(card.shorts.get(model, model) or "no model", 200) for model in grid.models}
     if max(map(len, names.values())) <= _LONGEST_HEAD:
         return names, []

@@ -35,6 +35,11 @@ AT_COLLECTION = {
         HEAD + "named = graders.contains(expected='x')\n" + TEST,
         "contains() has no argument 'expected' (it has needles, ",
     ),
+    "judge_without_response": (
+        HEAD + "named = graders.judge('Is it right?')\n" + TEST,
+        "graders.judge() with a prompt of your own needs 'response', the class of the reply; to have one criterion judged, write "
+        "graders.judge.binary('The answer is polite.')",
+    ),
     "argument_of_judge": (
         HEAD + "named = graders.judge.binary('Is it right?', modle='x')\n" + TEST,
         "judge.binary: ",
