@@ -1,7 +1,6 @@
 """Makes the pictures of the documentation anew, from a run of the example suites.
 
-    pytest --evals example_suites --ignore example_suites/tools --ignore example_suites/vision --evals-limit 12 \\
-        --evals-model smollm2 --evals-model "smollm2?template=none" --evals-artifact run.jsonl
+    pytest --evals example_suites --ignore example_suites/tools --ignore example_suites/vision --evals-limit 12 --evals-model smollm2 --evals-model "smollm2?template=none" --evals-artifact run.jsonl
     python docs/gallery.py run.jsonl
 
 Needs Chromium and playwright (``make tests`` installs both).

@@ -37,8 +37,7 @@ AT_COLLECTION = {
     ),
     "judge_without_response": (
         HEAD + "named = graders.judge('Is it right?')\n" + TEST,
-        "graders.judge() with a prompt of your own needs 'response', the class of the reply; to have one criterion judged, write "
-        "graders.judge.binary('The answer is polite.')",
+        "graders.judge() with a prompt of your own needs 'response', the class of the reply; to have one criterion judged, write",
     ),
     "argument_of_judge": (
         HEAD + "named = graders.judge.binary('Is it right?', modle='x')\n" + TEST,
@@ -139,7 +138,6 @@ def test_unknown_options_name_the_nearest_one(suite: Any) -> None:
         "--evals=test_suite.py": "--evals is a switch without a value; put a space before the path: pytest --evals test_suite.py",
         "--evals=true": "--evals is a switch without a value; write --evals",
         "--evals=no": "--evals is a switch without a value; leave it out",
-        "--evals-summary-size=300": "--evals-summary-size: say where the summary goes: --evals-summary PATH",
     }.items():
         result = suite.pytester.runpytest_subprocess(word)
         assert result.ret == pytest.ExitCode.USAGE_ERROR
