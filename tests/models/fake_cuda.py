@@ -74,7 +74,7 @@ class Waits(TorchDispatchMode):
         if waits and on_cuda(source) != on_cuda(target):
             (self.reads if on_cuda(source) else self.uploads)[asked_at()] += 1
 
-    def tolist(self, tensor: Any) -> Any:
+    def listed(self, tensor: Any) -> Any:
         """In the place of `Tensor.tolist`: one read, whatever the number of values."""
         if tensor.constant is not None:
             return tensor.constant.tolist()
@@ -115,7 +115,7 @@ def fake_cuda() -> Iterator[Waits]:
     """Make tensors without values, also on `DEVICE`, and count what is waited for."""
     waits = Waits()
     with cuda_guard(), pytest.MonkeyPatch.context() as patch, torch.inference_mode(), FakeTensorMode(), waits:
-        patch.setattr(FakeTensor, "tolist", lambda tensor: waits.tolist(tensor))
+        patch.setattr(FakeTensor, "tolist", lambda tensor: waits.listed(tensor))  # noqa: PLW0108 - a method of the class gets the tensor
         yield waits
 
 

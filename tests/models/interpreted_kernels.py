@@ -15,17 +15,16 @@ os.environ["TRITON_INTERPRET"] = "1"
 import torch
 import transformers
 
+from pytest_evals.engines.protocol import Request
 from pytest_evals.engines.transformers.cuda import batch_invariance
+from pytest_evals.engines.transformers.cuda.slot_attention import TritonAttention
 from pytest_evals.engines.transformers.cuda.triton import overrides, rows
 from pytest_evals.engines.transformers.cuda.triton.attention import attend_to_slots
 from pytest_evals.engines.transformers.packed.model_runner import ModelRunner
-from pytest_evals.engines.transformers.verification import NullTokenizer, largest_difference
-from pytest_evals.engines.protocol import Request
-from pytest_evals.engines.transformers.cuda.slot_attention import TritonAttention
 from pytest_evals.engines.transformers.sequence import TokenSequence
+from pytest_evals.engines.transformers.verification import NullTokenizer, largest_difference
 from pytest_evals.errors import ModelError
 from pytest_evals.generation import GenerationParams
-
 from tests.models.test_triton import BATCHES, SHAPES
 
 Tensor = torch.Tensor
@@ -78,7 +77,9 @@ def rows_apart() -> dict[str, list[bool]]:
 
     def attended(count: int) -> Tensor:
         longest = int(cells[:count].max()) + 1
-        return attend_to_slots(query[:count], keys[:count], held[:count], cells[:count], longest, width=1, scale=0.25)[0]
+        return attend_to_slots(query[:count], keys[:count], held[:count], cells[:count], longest, width=1, scale=0.25)[
+            0
+        ]
 
     def prompt(count: int) -> Tensor:
         """The last tokens of one row, which share tiles; each alone is what decoding computes."""
@@ -131,35 +132,43 @@ def operator_differences() -> dict[str, float]:
 def short_rows(_vocabulary: int) -> list[TokenSequence]:
     params = GenerationParams(max_new_tokens=2)
     prompts = [*range(20)], [*range(17), 9], [5]
-    return [TokenSequence(Request(str(each), "", (), params), each, NullTokenizer(), frozenset()) for each in map(list, prompts)]
+    return [
+        TokenSequence(Request(str(each), "", (), params), each, NullTokenizer(), frozenset())
+        for each in map(list, prompts)
+    ]
 
 
 def model_checks() -> dict[str, Any]:
     """A whole model: its logits with the kernel, and whether rows depend on each other before and after operators are replaced."""
     torch.manual_seed(0)
     config = transformers.LlamaConfig(
-        vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2
+        vocab_size=64,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
     )
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).eval()
     for parameter in model.parameters():
         if parameter.dim() > 1:
             parameter.data.mul_(20)
     runner = ModelRunner(model, "cpu", 1)
-    batch_invariance.rehearsed_rows = short_rows  # type: ignore[assignment]  # fewer tokens: the interpreter is slow
+    vars(batch_invariance)["rehearsed_rows"] = short_rows  # fewer tokens: the interpreter is slow
     runner.kernel = TritonAttention()
     found: dict[str, Any] = {"difference": largest_difference(model, runner, 64)}
-    batch_invariance.largest_difference = lambda *_: 0.0  # type: ignore[assignment]  # as above: once is enough
+    vars(batch_invariance)["largest_difference"] = lambda *_: 0.0  # as above: once is enough
     runner.kernel = batch_invariance.fix_order("CPU")
     found["fixed"] = checked(runner, model)
     overrides.restore_operators()
-    product = overrides.multiply
+    product = rows.multiply
 
     def in_halves(left: Tensor, right: Tensor, *more: Any) -> Tensor:
         """As a library that cuts the sums of few rows in parts."""
         half = left.shape[2] // 2 if left.shape[1] < 3 else left.shape[2]
         return product(left[..., :half], right[:, :half], *more) + product(left[..., half:], right[:, half:])
 
-    overrides.multiply = in_halves  # type: ignore[assignment]
+    vars(overrides)["multiply"] = in_halves
     overrides.override_operators("CPU")
     found["in parts"] = checked(runner, model)
     return found

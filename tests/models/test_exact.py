@@ -160,7 +160,9 @@ def test_penalties_and_log_probabilities_stay_with_a_token_that_the_arbiter_chos
 
 def test_to_be_exact_a_model_computes_in_fp32(folder: Callable[[str], Path]) -> None:
     assert open_engine(folder("llama"), exact=True, dtype="auto").info.dtype == "float32"
-    with pytest.raises(ModelError, match="--evals-exact computes in fp32, or on a CUDA device in bf16; dtype=bf16 cannot be combined"):
+    with pytest.raises(
+        ModelError, match="--evals-exact computes in fp32, or on a CUDA device in bf16; dtype=bf16 cannot be combined"
+    ):
         open_engine(folder("llama"), exact=True, dtype="bf16")
 
 

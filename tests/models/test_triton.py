@@ -11,7 +11,8 @@ import pytest
 import torch
 import transformers
 
-from pytest_evals.engines.transformers.cuda import slot_attention
+from pytest_evals.engines.transformers.cuda import setup, slot_attention
+from pytest_evals.engines.transformers.cuda.graphs import EagerCapture
 from pytest_evals.engines.transformers.cuda.slot_attention import KERNEL_NOTE, use_kernel
 from pytest_evals.engines.transformers.device import choose_exact_dtype
 from pytest_evals.engines.transformers.packed.attention import Layer
@@ -117,7 +118,11 @@ def broken() -> Any:
     [
         (ByDefinition, True, KERNEL_NOTE),
         (ByDefinition, False, "decodes without the Triton kernel for attention: torch's operators are faster"),
-        (lambda: ByDefinition(1.2), True, "decodes without the Triton kernel for attention: its logits would differ by"),
+        (
+            lambda: ByDefinition(1.2),
+            True,
+            "decodes without the Triton kernel for attention: its logits would differ by",
+        ),
         (broken, True, "decodes without the Triton kernel for attention: RuntimeError: no kernel image is available"),
     ],
 )
@@ -130,6 +135,36 @@ def test_the_kernel_is_used_where_logits_come_out_and_it_is_faster(
     assert found.startswith(note)
     assert (runner.kernel is not None) == (note == KERNEL_NOTE)
     assert runner.slots.nbytes == 0
+
+
+class Uncapturable(EagerCapture):
+    """A device whose steps fail while a kernel attends."""
+
+    def capture(self, compute: Any) -> Any:
+        del compute
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+
+def test_a_kernel_with_which_steps_cannot_be_prepared_gives_way_to_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, runner = tiny_runner()
+
+    def make(_device: str) -> EagerCapture:
+        return Uncapturable() if runner.kernel is not None else EagerCapture()
+
+    monkeypatch.setattr(slot_attention, "_is_faster", lambda *_: True)
+    monkeypatch.setattr(setup, "use_kernel", lambda *_, **__: use_kernel(runner, model, "cpu", make=ByDefinition))
+    monkeypatch.setattr(setup, "DECODE_MODES", {"graphs": [("CUDA graphs", make)], "plain": ()})
+    (note,) = setup.prepare_decoding(runner, model, "cuda:0", "graphs", None)
+    assert note.startswith(
+        "decodes without the Triton kernel for attention: with it, it decodes without CUDA graphs: Runtime"
+    )
+    assert runner.kernel is None
+    assert runner.decoder is not None
+    runner.decode_with(None)
+    assert setup.prepare_decoding(runner, model, "cuda:0", "plain", None) == [KERNEL_NOTE]
+    runner.kernel = None
+    assert setup.prepare_decoding(runner, model, "cpu", "plain", None) == []
+    assert runner.kernel is None
 
 
 def test_kernel_and_operators_are_compared_on_one_layers_step(monkeypatch: pytest.MonkeyPatch) -> None:

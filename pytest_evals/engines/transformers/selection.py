@@ -23,10 +23,8 @@ from pytest_evals.engines.transformers.backends.reference import ReferenceBacken
 from pytest_evals.engines.transformers.backends.stateful import StatefulBackend
 from pytest_evals.engines.transformers.cpu.linear import PackedWeights, lay_out
 from pytest_evals.engines.transformers.cpu.setup import speed_up
-from pytest_evals.engines.transformers.cuda.batch_invariance import NOTE as INVARIANT_NOTE
-from pytest_evals.engines.transformers.cuda.batch_invariance import alone_backend, check_invariance, fix_order
-from pytest_evals.engines.transformers.cuda.setup import DECODE_MODES, BlockBackend, enable_static_decode, tally_of
-from pytest_evals.engines.transformers.cuda.slot_attention import use_kernel
+from pytest_evals.engines.transformers.cuda.batch_invariance import alone_backend, fix_order
+from pytest_evals.engines.transformers.cuda.setup import BlockBackend, prepare_decoding, tally_of
 from pytest_evals.engines.transformers.deferred_tuning import DeferredTuning
 from pytest_evals.engines.transformers.device import choose_budget, settle_on, shape_of, table_room
 from pytest_evals.engines.transformers.kept_checks import KeptChecks
@@ -115,16 +113,13 @@ def select_backend(
         alone = f"{why_not}, and quantised layers may compute a prompt otherwise beside others"
     if runner is None and wish == "packed":
         raise ModelError(f"model {spec.text!r} cannot be run with loop={wish}: {why_not}")
-    if runner is None and invariant is not None:
-        raise ModelError(
-            f"model {spec.text!r}: --evals-exact in bf16 needs the packed way of running, and {why_not}; without dtype=bf16 it computes "
-            "in fp32"
-        )
+    _check_invariant(spec, invariant, None if runner else why_not)
     notes = []
     if runner is not None:
-        notes += _use_kernel(loaded, runner, invariant, options)
-        ways = DECODE_MODES[str(options.get("decode", "graphs" if on_cuda and loaded.ranks == 1 else "plain"))]
-        notes += enable_static_decode(runner, loaded.model, loaded.device, ways)
+        mode = str(options.get("decode", "graphs" if on_cuda and loaded.ranks == 1 else "plain"))
+        notes += prepare_decoding(
+            runner, loaded.model, loaded.device, mode, invariant, str(options.get("attention", "auto"))
+        )
     batch = str(spec.options.get("batch", options["batch"]))
     shape = shape_of(loaded.model.config.get_text_config(decoder=True), loaded.model.dtype.itemsize)
     budget = choose_budget(
@@ -233,27 +228,24 @@ def _packing(loaded: LoadedModel, runner: ModelRunner, backends: Backends, optio
     return backends
 
 
+def _check_invariant(spec: ModelSpec, invariant: SlotAttention | None, why_not: str | None) -> None:
+    """Raise `ModelError` where a model is asked to be exact in bf16 and cannot be packed."""
+    if invariant is not None and why_not is not None:
+        raise ModelError(
+            f"model {spec.text!r}: --evals-exact in bf16 needs the packed way of running, and {why_not}; without dtype=bf16 it computes "
+            "in fp32"
+        )
+
+
 def _invariant(loaded: LoadedModel, options: Mapping[str, Any]) -> SlotAttention | None:
     """Have rows computed in an order of their own where exactness is asked for in bf16; return the attention that does."""
     if not options.get("exact") or loaded.model.dtype != torch.bfloat16:
         return None
     if loaded.ranks > 1:
-        raise ModelError("--evals-exact in bf16 cannot be combined with ?tp=: sums over ranks have an order of their own")
+        raise ModelError(
+            "--evals-exact in bf16 cannot be combined with ?tp=: sums over ranks have an order of their own"
+        )
     return fix_order("CUDA" if loaded.device.startswith("cuda") else loaded.device.upper())
-
-
-def _use_kernel(
-    loaded: LoadedModel, runner: ModelRunner, invariant: SlotAttention | None, options: Mapping[str, Any]
-) -> list[str]:
-    """Let the runner attend with a kernel, where one is asked for or better; return what the user should know."""
-    if invariant is not None:
-        runner.kernel = invariant
-        check_invariance(runner, loaded.model)
-        return [INVARIANT_NOTE]
-    wish = str(options.get("attention", "auto"))
-    if wish == "operators" or (wish == "auto" and not loaded.device.startswith("cuda")):
-        return []
-    return use_kernel(runner, loaded.model, loaded.device, timed=wish == "auto")
 
 
 def _speed_up_on_cpu(

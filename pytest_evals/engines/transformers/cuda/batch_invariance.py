@@ -15,6 +15,7 @@ from pytest_evals.engines.transformers.backends.packed import PackedBackend
 from pytest_evals.engines.transformers.backends.protocol import AnySequence
 from pytest_evals.engines.transformers.cuda.slot_attention import TritonAttention
 from pytest_evals.engines.transformers.loading import LoadedModel
+from pytest_evals.engines.transformers.packed.kernels import SlotAttention
 from pytest_evals.engines.transformers.packed.model_runner import ModelRunner
 from pytest_evals.engines.transformers.scheduling.plan import BatchLimits
 from pytest_evals.engines.transformers.scheduling.scheduler import Scheduler
@@ -29,7 +30,7 @@ _ROOMS = (BatchLimits(64, 1 << 20, cascade=None), BatchLimits(2, 1 << 20, 16, ca
 """Batches that are compared with each row alone: all rows at once, and few of them with prompts in pieces."""
 
 
-def fix_order(key: str = "CUDA") -> TritonAttention:
+def fix_order(key: str = "CUDA") -> SlotAttention:
     """Have this process compute every row in an order of its own, on the devices of a dispatch key; return the attention that does.
 
     Raises `ModelError` without Triton.
@@ -38,7 +39,9 @@ def fix_order(key: str = "CUDA") -> TritonAttention:
         kernel = TritonAttention(everything=True)
         from pytest_evals.engines.transformers.cuda.triton.overrides import override_operators  # as above
     except ImportError as error:
-        raise ModelError(f"--evals-exact in bf16 needs Triton, which comes with torch for CUDA ({error}); {_INSTEAD}") from error
+        raise ModelError(
+            f"--evals-exact in bf16 needs Triton, which comes with torch for CUDA ({error}); {_INSTEAD}"
+        ) from error
     override_operators(key)
     return kernel
 
@@ -76,7 +79,7 @@ def _logits(runner: ModelRunner, model: Any, room: BatchLimits, only: int | None
     return [torch.stack(recording.logits[id(row)]) for row in rows]
 
 
-def alone_backend(loaded: LoadedModel, kernel: TritonAttention, budget: BatchLimits, meter: UsageMeter) -> PackedBackend:
+def alone_backend(loaded: LoadedModel, kernel: SlotAttention, budget: BatchLimits, meter: UsageMeter) -> PackedBackend:
     """Return what computes requests that want to be alone: as the others, one row at a time, in slots of its own."""
     runner = ModelRunner(loaded.model, loaded.device, 1)
     runner.kernel = kernel

@@ -35,7 +35,7 @@ class TritonAttention:
         del operators
         self.everything = everything
 
-    def attend(  # noqa: PLR0913, PLR0917 - see `SlotAttention`
+    def attend(
         self,
         query: Tensor,
         keys: Tensor,
@@ -57,7 +57,7 @@ class TritonAttention:
         # A long prompt: each part of the keys has an output of its own, and those of all tokens would not fit.
         parts = [
             operator(some, keys, values, cells, longest, len(some), *numbers)
-            for some, cells in zip(query.split(at_once), last_cells.split(at_once), strict=True)
+            for some, cells in zip(torch.split(query, at_once), torch.split(last_cells, at_once), strict=True)
         ]
         return torch.cat([output for output, _ in parts]), torch.cat([sums for _, sums in parts])
 

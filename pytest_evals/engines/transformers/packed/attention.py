@@ -97,7 +97,9 @@ class Layer:
             for group in step.groups:
                 self._merge(output, sums, group, query)
         elif step.merges:
-            raise NotImplementedError("a fixed order of additions, where rows attend to prefixes outside of their slots")
+            raise NotImplementedError(
+                "a fixed order of additions, where rows attend to prefixes outside of their slots"
+            )
         if self.sinks is not None:
             output = output * torch.sigmoid(sums - self.sinks).unsqueeze(-1).to(output.dtype)
         return output
@@ -128,7 +130,15 @@ class Layer:
         """The tokens of each row against its slot: query heads that share a key head are rows of one product."""
         if self.step.kernel is not None:
             return self.step.kernel.attend(
-                query, keys, values, self.step.cells, self.step.longest, self.step.width, self.scale, self.window, self.softcap
+                query,
+                keys,
+                values,
+                self.step.cells,
+                self.step.longest,
+                self.step.width,
+                self.scale,
+                self.window,
+                self.softcap,
             )
         rows, width, kv_heads = self.step.decoding, self.step.width, keys.shape[1]
         tokens, heads, size = query.shape
@@ -212,9 +222,7 @@ class Layer:
         parts.append((new[0].transpose(0, 1), new[1].transpose(0, 1)))
         keys, values = (torch.cat(each, dim=1).unsqueeze(0) for each in zip(*parts, strict=True))
         cells, count = self.step.positions[span.begin : span.end], len(query)
-        return kernel.attend(
-            query, keys, values, cells, keys.shape[2], count, self.scale, self.window, self.softcap
-        )
+        return kernel.attend(query, keys, values, cells, keys.shape[2], count, self.scale, self.window, self.softcap)
 
     def _causal(self, query: Tensor, key: Tensor, value: Tensor) -> AttentionPart:
         """Consecutive tokens of one row, each seeing itself and those before it."""

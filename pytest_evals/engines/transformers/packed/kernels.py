@@ -25,7 +25,7 @@ class SlotAttention(Protocol):
     everything: bool
     """Whether tokens of prompts are computed by it too, so that all tokens are computed in the same order of additions."""
 
-    def attend(  # noqa: PLR0913, PLR0917 - what attention depends on
+    def attend(
         self,
         query: Tensor,
         keys: Tensor,

@@ -31,7 +31,7 @@ Tensor = torch.Tensor
 
 
 @triton.jit
-def _attend_to_part(  # type: ignore[no-untyped-def]  # noqa: ANN202, PLR0913, PLR0917 - Triton reads neither types nor keywords
+def _attend_to_part(  # type: ignore[no-untyped-def]  # noqa: ANN202 - Triton reads neither types nor keywords
     query, keys, values, last_cells, outputs, peaks, totals,
     tokens, width, parts, scale, softcap, window,
     query_token, query_head, key_slot, key_head, key_cell, value_slot, value_head, value_cell,
@@ -105,7 +105,7 @@ def _attend_to_part(  # type: ignore[no-untyped-def]  # noqa: ANN202, PLR0913, P
 
 
 @triton.jit
-def _merge_parts(  # type: ignore[no-untyped-def]  # noqa: ANN202, PLR0913, PLR0917 - as above
+def _merge_parts(  # type: ignore[no-untyped-def]  # noqa: ANN202 - as above
     outputs, peaks, totals, last_cells, merged, sums, parts, window,
     VALUE: tl.constexpr, VALUE_BLOCK: tl.constexpr, SPLIT_CELLS: tl.constexpr, WINDOWED: tl.constexpr,
 ):  # fmt: skip
@@ -131,7 +131,7 @@ def _merge_parts(  # type: ignore[no-untyped-def]  # noqa: ANN202, PLR0913, PLR0
     tl.store(sums + place, peak + tl.log(total))
 
 
-def attend_to_slots(  # noqa: PLR0913 - what attention depends on
+def attend_to_slots(
     query: Tensor,
     keys: Tensor,
     values: Tensor,

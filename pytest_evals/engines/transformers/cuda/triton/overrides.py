@@ -42,12 +42,24 @@ def _baddbmm(added: Tensor, left: Tensor, right: Tensor, *, beta: float = 1, alp
     return multiply(left, right, added, alpha, beta)
 
 
-def _mean(values: Tensor, dim: Sequence[int] | None, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Tensor:  # noqa: FBT001, FBT002 - torch's own signature
+def _mean(
+    values: Tensor,
+    dim: Sequence[int] | None,
+    keepdim: bool = False,  # noqa: FBT002 - torch's own signature
+    *,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
     rows, shape = _rows_of(values, dim, keepdim=keepdim)
     return sum_rows(rows, dtype or values.dtype, 1.0 / rows.shape[1] if rows.shape[1] else float("nan")).view(shape)
 
 
-def _sum(values: Tensor, dim: Sequence[int] | None, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Tensor:  # noqa: FBT001, FBT002 - as above
+def _sum(
+    values: Tensor,
+    dim: Sequence[int] | None,
+    keepdim: bool = False,  # noqa: FBT002 - torch's own signature
+    *,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
     rows, shape = _rows_of(values, dim, keepdim=keepdim)
     if not values.dtype.is_floating_point:
         # Whole numbers add up to the same in any order.
@@ -55,16 +67,16 @@ def _sum(values: Tensor, dim: Sequence[int] | None, keepdim: bool = False, *, dt
     return sum_rows(rows, dtype or values.dtype).view(shape)
 
 
-def _logsumexp(values: Tensor, dim: Sequence[int], keepdim: bool = False) -> Tensor:  # noqa: FBT001, FBT002 - as above
+def _logsumexp(values: Tensor, dim: Sequence[int], keepdim: bool = False) -> Tensor:  # noqa: FBT002 - as above
     rows, shape = _rows_of(values, dim, keepdim=keepdim)
     return normalise_rows(rows, LOG_SUM_EXP, values.dtype).view(shape)
 
 
-def _softmax(values: Tensor, dim: int, half_to_float: bool) -> Tensor:  # noqa: FBT001 - as above
+def _softmax(values: Tensor, dim: int, half_to_float: bool) -> Tensor:
     return _along(values, dim, lambda rows: normalise_rows(rows, SOFTMAX, _widened(values, half_to_float)))
 
 
-def _log_softmax(values: Tensor, dim: int, half_to_float: bool) -> Tensor:  # noqa: FBT001 - as above
+def _log_softmax(values: Tensor, dim: int, half_to_float: bool) -> Tensor:
     return _along(values, dim, lambda rows: normalise_rows(rows, LOG_SOFTMAX, _widened(values, half_to_float)))
 
 
@@ -73,7 +85,7 @@ def _cumsum(values: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Te
     return _along(values, dim, lambda rows: accumulate_rows(rows, dtype or kept))
 
 
-def _widened(values: Tensor, wanted: bool) -> torch.dtype:  # noqa: FBT001 - torch's own flag
+def _widened(values: Tensor, wanted: bool) -> torch.dtype:
     return torch.float32 if wanted else values.dtype
 
 

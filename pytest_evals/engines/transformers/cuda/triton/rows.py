@@ -25,7 +25,7 @@ Tensor = torch.Tensor
 
 
 @triton.jit
-def _multiply(  # type: ignore[no-untyped-def]  # noqa: ANN202, PLR0913, PLR0917 - Triton reads neither types nor keywords
+def _multiply(  # type: ignore[no-untyped-def]  # noqa: ANN202 - Triton reads neither types nor keywords
     left, right, added, output, rows, columns, inner, alpha, beta,
     left_batch, left_row, left_inner, right_batch, right_inner, right_column, added_batch, added_row, added_column,
     TILE_ROWS: tl.constexpr, TILE_COLUMNS: tl.constexpr, TILE_INNER: tl.constexpr, ADDS: tl.constexpr, WIDEN: tl.constexpr,
@@ -72,7 +72,7 @@ def multiply(left: Tensor, right: Tensor, added: Tensor | None = None, alpha: fl
     _multiply[(-(-rows // _TILE_ROWS), -(-columns // tile), batch)](
         left, right, more, output, rows, columns, inner, float(alpha), float(beta),
         *left.stride(), *right.stride(), *more.stride(),
-        TILE_ROWS=_TILE_ROWS, TILE_COLUMNS=tile, TILE_INNER=_TILE_INNER if left.itemsize < 4 else 32,  # noqa: PLR2004 - bytes of fp32
+        TILE_ROWS=_TILE_ROWS, TILE_COLUMNS=tile, TILE_INNER=_TILE_INNER if left.itemsize < 4 else 32,
         ADDS=added is not None, WIDEN=WIDENS.value, num_warps=4, num_stages=3, enable_fp_fusion=True,
     )  # fmt: skip
     return output
@@ -113,7 +113,7 @@ def _normalise_rows(  # type: ignore[no-untyped-def]  # noqa: ANN202 - as above
         peaks = tl.maximum(peaks, tl.load(values + place, mask=place < size, other=float("-inf")).to(tl.float32))
     peak = tl.max(peaks, axis=0)
     # Of a row that is -inf throughout, or has an infinite number, torch makes NaN as well; its log-sum-exp is that number.
-    base = tl.where(tl.abs(peak) == float("inf"), 0.0, peak) if MODE == 2 else peak  # noqa: PLR2004 - see above
+    base = tl.where(tl.abs(peak) == float("inf"), 0.0, peak) if MODE == 2 else peak
     totals = tl.zeros([BLOCK], tl.float32)
     for start in range(0, size, BLOCK):
         place = start + tl.arange(0, BLOCK)
@@ -121,7 +121,7 @@ def _normalise_rows(  # type: ignore[no-untyped-def]  # noqa: ANN202 - as above
         number = tl.load(values + place, mask=known, other=0.0).to(tl.float32)
         totals += tl.where(known, tl.exp(number - base), 0.0)
     total = tl.sum(totals, axis=0)
-    if MODE == 2:  # noqa: PLR2004 - see above
+    if MODE == 2:
         tl.store(output + row, (base + tl.log(total)).to(output.dtype.element_ty))
     else:
         for start in range(0, size, BLOCK):
