@@ -31,7 +31,7 @@ from .fake_cuda import DEVICE, Waits, fake_cuda
 UPLOADS = 5
 """Before a forward with prompts: token ids, positions, cells, offsets, and whose logits are wanted."""
 SAMPLED: dict[str, Any] = {"temperature": 0.8, "top_k": 5, "top_p": 0.9, "min_p": 0.1, "seed": 1}
-PROMPTS = (5, 40, 44)
+PROMPTS = (5, 40)
 SMALL = {**GROUPED, "num_hidden_layers": 2}
 """A layer with a window and one without, where a model has both."""
 CONFIGS: dict[str, Callable[[], Any]] = {
@@ -66,7 +66,7 @@ def make_rows(**params: Any) -> list[TokenSequence]:
     """Rows with prompts of several lengths, of which two begin alike."""
     return [
         TokenSequence(
-            Request(str(index), "", (), GenerationParams(max_new_tokens=9, **params)),
+            Request(str(index), "", (), GenerationParams(max_new_tokens=6, **params)),
             [*range(10, 10 + length)],
             NullTokenizer(),
             frozenset(),
@@ -121,8 +121,7 @@ def triton_attention(**options: Any) -> Any:
 @pytest.mark.parametrize(
     ("family", "dtype", "kernel"),
     [
-        ("llama", torch.float32, None),
-        ("llama", torch.bfloat16, {}),
+        ("llama", torch.float32, {}),
         ("mistral", torch.bfloat16, None),
         ("gemma2", torch.bfloat16, {"everything": True}),
     ],
@@ -133,10 +132,11 @@ def test_prompts_blocks_and_scores_run_on_the_device_and_the_host_waits_once_a_f
     with fake_cuda() as waits:
         run = Run(waits, family, dtype, None if kernel is None else triton_attention(**kernel))
         greedy = list(run.forwards(make_rows()))
-        assert {(block, reads) for block, reads, _ in greedy} == {(False, 1), (True, 1)}
+        # A piece of a prompt that is not its last gives no token.
+        assert {(block, reads) for block, reads, _ in greedy} - {(False, 0)} == {(False, 1), (True, 1)}
         assert all(uploads <= (0 if block else UPLOADS) for block, _, uploads in greedy)
         sampled = list(run.forwards(make_rows(**SAMPLED)))
-        assert {(block, reads) for block, reads, _ in sampled} == {(False, 1), (True, 1)}
+        assert {(block, reads) for block, reads, _ in sampled} - {(False, 0)} == {(False, 1), (True, 1)}
         assert all(not uploads for block, _, uploads in sampled if block)
         seen = list(run.forwards(make_rows(logprobs=True)))
         # Log-probabilities are read after the tokens; which slots the host wants to see is told to the device.
