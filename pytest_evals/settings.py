@@ -319,8 +319,12 @@ def _code_sandbox(config: pytest.Config) -> str:
 def _exact(config: pytest.Config) -> bool:
     exact = bool(config.getoption("evals_exact"))
     dtype = config.getoption("evals_dtype") or "auto"
-    if exact and dtype not in ("auto", "fp32"):
-        raise pytest.UsageError(f"--evals-exact computes in fp32, so --evals-dtype={dtype} cannot be combined with it")
+    device = config.getoption("evals_device") or "auto"
+    if exact and (dtype == "fp16" or (dtype == "bf16" and not device.startswith(("auto", "cuda")))):
+        raise pytest.UsageError(
+            "--evals-exact computes in fp32, or on a CUDA device in bf16, so "
+            f"--evals-dtype={dtype} cannot be combined with it{'' if dtype == 'fp16' else ' on ' + device}"
+        )
     return exact
 
 
