@@ -54,7 +54,7 @@ from benchmarks.gpu_contenders import CHECKS, ROUNDS
 from benchmarks.gpu_models import SHAPES, Setting
 from benchmarks.process import ProgramError, environment_for, run_program
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).resolve().parent.parent / ".evals" / "benchmarks"
 REFERENCE = "reference"
 CONTENDERS = (
     *("evals", "evals-kernel", "evals-operators", "evals-exact"),
@@ -82,7 +82,7 @@ def read_options() -> argparse.Namespace:
     add("--only", nargs="+", choices=names, metavar="NAME", help=f"checks and contenders: {', '.join(names)}")
     add("--budget", type=float, metavar="SECONDS", help="begin nothing later than this after the start")
     add("--timeout", type=float, default=3600, metavar="SECONDS", help="for one contender (3600)")
-    add("--json", type=Path, metavar="PATH", help="where the numbers go (a new file in benchmarks/results)")
+    add("--json", type=Path, metavar="PATH", help="where the numbers go (a new file in .evals/benchmarks)")
     options = parser.parse_args()
     if options.rows < 1 or options.checked < 0:
         parser.error("--rows must be at least 1, --checked at least 0")
