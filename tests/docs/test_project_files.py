@@ -90,7 +90,9 @@ def test_hooks_have_the_versions_of_the_environment() -> None:
 
 
 def test_what_tests_need_is_pinned() -> None:
-    needed = {re.split(r"[<>=;\[ ]", need)[0].lower() for need in PROJECT["dependency-groups"]["test"]}
+    needed = {
+        re.split(r"[<>=;\[ ]", need)[0].lower() for group in PROJECT["dependency-groups"].values() for need in group
+    }
     assert needed - {name.lower() for name in PINNED} == set()
 
 
