@@ -50,8 +50,7 @@ def _leaves(nav: Any) -> Iterator[str]:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made of other files."""
     for name, source in ELSEWHERE.items():
-        front = "---\nhide: [navigation]\n---\n" if name == "index.md" else ""
-        files.append(File.generated(config, name, content=front + (ROOT / source).read_text(encoding="utf-8")))
+        files.append(File.generated(config, name, content=(ROOT / source).read_text(encoding="utf-8")))
     for name, content in api_pages().items():
         files.append(File.generated(config, name, content=content))
     return files
@@ -59,6 +58,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, files: Files, **_: object) -> str:
     """Leave out the comments that tests read, and make links lead to pages of the site, or to the source."""
+    if page.parent is None:
+        page.meta["hide"] = ["navigation"]  # a page that is a tab of its own has no others beside it
     here = ROOT / ELSEWHERE.get(page.file.src_uri, f"docs/{page.file.src_uri}")
     lines, fence = [], ""
     for line in markdown.splitlines():

@@ -74,7 +74,7 @@ def test_the_api_has_every_public_name_with_its_docstring(site: Path) -> None:
     homes = {name: f'id="pytest_evals.{home}.{name}"' for name, home in pytest_evals._HOMES.items()}
     assert homes.keys() == {*pytest_evals.__all__} - {"graders"}
     assert [name for name, there in homes.items() if there not in names] == []
-    assert [name for name in pytest_evals.graders.__all__ if f">graders.{name}</span>" not in graders] == []
+    assert [name for name in pytest_evals.graders.__all__ if not re.search(rf"\bgraders\.{name}\s", graders)] == []
     # Some modules have the name of what they define.
     assert 'id="pytest_evals.graders.human.human"' in graders
     assert "doc-module" not in graders
