@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +27,12 @@ _REFERENCE = "::: {name}\n    options:\n      heading: {heading}\n      toc_labe
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Add pages to the nav that it does not list: recipes to How-to, the glossary at the end."""
+    """Add the recipes to the nav: they are there by being in their folder."""
     nav: Any = config.nav
-    listed = set(_leaves(nav))
     recipes = [path.relative_to(ROOT / "docs").as_posix() for path in sorted((ROOT / "docs/how-to").glob("*.md"))]
-    how_to = next(section["How-to"] for section in nav if "How-to" in section)
-    how_to.extend(recipe for recipe in recipes if recipe not in listed)
-    if (ROOT / "docs/glossary.md").exists() and "glossary.md" not in listed:
-        nav.append({"Glossary": "glossary.md"})
+    if recipes:
+        next(section["How-to"] for section in nav if "How-to" in section).insert(0, {"Recipes": recipes})
     return config
-
-
-def _leaves(nav: Any) -> Iterator[str]:
-    for entry in nav.values() if isinstance(nav, dict) else nav:
-        if isinstance(entry, str):
-            yield entry
-        else:
-            yield from _leaves(entry)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
