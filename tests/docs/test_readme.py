@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import zipfile
 from email import message_from_string
@@ -91,6 +93,42 @@ def test_the_readme_works_as_written(installed: Path, tmp_path: Path, monkeypatc
             f"{command}\n{done.stdout}"
         )
     assert (tmp_path / "report.html").stat().st_size > 10_000
+
+
+def test_pytest_says_what_another_project_has_done_to_the_package(installed: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "packages"
+    shutil.copytree(installed, folder)
+    # Without site, no editable installation is on the path.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), sysconfig.get_path("purelib")])}
+
+    def pytest_says(*arguments: str) -> tuple[int, str]:
+        command = [sys.executable, "-S", "-m", "pytest", "-p", "no:cacheprovider", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    # The other project is installed over this one.
+    theirs = folder / "pytest_evals-0.3.4.dist-info"
+    theirs.mkdir()
+    (theirs / "METADATA").write_text("Metadata-Version: 2.1\nName: pytest-evals\nVersion: 0.3.4\n", encoding="utf-8")
+    (theirs / "entry_points.txt").write_text("[pytest11]\nevals = pytest_evals.plugin\n", encoding="utf-8")
+    for name in ("__init__.py", "plugin.py"):
+        (folder / "pytest_evals" / name).write_text(
+            '"""A pytest plugin for LLM evaluation tests."""\n', encoding="utf-8"
+        )
+    status, said = pytest_says("--evals")
+    assert (status, "pytest-evals 0.3.4, has overwritten" in said, "run: pip uninstall -y" in said) == (
+        4,
+        True,
+        True,
+    ), said
+    status, said = pytest_says()
+    assert (status, "evals: another project, pytest-evals 0.3.4" in said) == (5, True), said
+    # It is uninstalled, which removes files that both have.
+    shutil.rmtree(theirs)
+    for name in ("__init__.py", "plugin.py"):
+        (folder / "pytest_evals" / name).unlink()
+    status, said = pytest_says()
+    assert (status, "plugin.py of pytest-evals-hf are missing" in said) == (4, True), said
 
 
 def test_the_wheel_has_all_that_belongs_to_it_and_nothing_else(wheel: Path) -> None:
