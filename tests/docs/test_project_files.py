@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import tomllib
 from typing import Any
 
@@ -76,7 +77,7 @@ def test_make_targets_that_workflows_run_exist() -> None:
     targets = set(re.findall(r"^([\w$()/.-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     for path in WORKFLOWS:
         for words in re.findall(r"run: make ([^\n|]+)", path.read_text(encoding="utf-8")):
-            asked = {word.replace(".venv", "$(VENV)") for word in words.split() if "=" not in word}
+            asked = {word.replace(".venv", "$(VENV)") for word in shlex.split(words) if "=" not in word}
             assert asked <= targets, path.name
 
 
