@@ -27,11 +27,12 @@ _REFERENCE = "::: {name}\n    options:\n      heading: {heading}\n      toc_labe
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Add the recipes to the nav: they are there by being in their folder."""
+    """Add recipes to the nav that it does not list."""
     nav: Any = config.nav
-    recipes = [path.relative_to(ROOT / "docs").as_posix() for path in sorted((ROOT / "docs/how-to").glob("*.md"))]
-    if recipes:
-        next(section["How-to"] for section in nav if "How-to" in section).insert(0, {"Recipes": recipes})
+    how_to = next(section["How-to"] for section in nav if "How-to" in section)
+    recipes = next(section["Recipes"] for section in how_to if "Recipes" in section)
+    there = [path.relative_to(ROOT / "docs").as_posix() for path in sorted((ROOT / "docs/how-to").glob("*.md"))]
+    recipes.extend(recipe for recipe in there if recipe not in recipes)
     return config
 
 
