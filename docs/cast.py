@@ -76,7 +76,7 @@ def write_example(folder: Path) -> None:
     """Write the files of the README."""
     page = (ROOT / "README.md").read_text(encoding="utf-8")
     for name, text in re.findall(
-        r"<!-- file: (\S+) -->\n(?:<!--.*-->\n)*```\w+\n(.*?)^```", page, re.DOTALL | re.MULTILINE
+        r"<!-- file: (\S+) -->\n(?:<!--[^\n]*-->\n)*```\w+\n(.*?)^```", page, re.DOTALL | re.MULTILINE
     ):
         (folder / name).write_text(text, encoding="utf-8")
 
