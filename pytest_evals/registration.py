@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_evals.artifacts.provenance import DISTRIBUTION, rival_installed
+import pytest_evals_hf
 from pytest_evals.collection.plugin import Collection
 from pytest_evals.errors import EvalsError
 from pytest_evals.fixtures.context import CODE_SANDBOX, RUN_CODE, TIME_LIMIT
@@ -39,12 +39,8 @@ def activate(config: pytest.Config) -> None:
 
 
 def _activate(config: pytest.Config) -> None:
-    rival = rival_installed()
-    if rival:
-        raise pytest.UsageError(
-            f"pytest-evals {rival} is installed beside {DISTRIBUTION}: they are different projects with the same import package, and one "
-            f"has overwritten files of the other; run: pip uninstall -y pytest-evals {DISTRIBUTION}; pip install {DISTRIBUTION}"
-        )
+    if pytest_evals_hf.other_version() is not None:
+        raise pytest.UsageError(pytest_evals_hf.conflict())
     settings = read_settings(config)
     if hasattr(config, "workerinput"):
         config.pluginmanager.register(ReportsOfWorker(), "evals-reports-of-worker")
