@@ -60,7 +60,8 @@ class _Method:
     def __get__(self, case: Case | None, kind: type[Case]) -> Any:
         if case is None:
             return getattr(Mapping, self._name)
-        method = getattr(super(Case, case), self._name)
+        # Views of the row itself are quick; its get may take no keywords.
+        method = getattr(case._row if self._name != "get" else super(Case, case), self._name)  # noqa: SLF001 - its own class
         return MethodBesideField(self._name, method) if self._name in case else method
 
 
@@ -99,6 +100,10 @@ class Case(Mapping[str, Any]):
             return self._row[name]
         except KeyError:
             raise UnknownFieldError(self._unknown(name)) from None
+
+    def __contains__(self, name: object) -> bool:
+        # Not by `__getitem__`, which would word an error for each name that is not there.
+        return name in self._row
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._row)

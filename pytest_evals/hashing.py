@@ -6,11 +6,15 @@ PyCharm's re-run names, ``::`` and ``]`` in nodeids, spaces and ``@`` in ``-k`` 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+_Argument = TypeVar("_Argument")
+_Result = TypeVar("_Result")
 
 MAX_LENGTH = 64
 _DISALLOWED = re.compile(r"[^A-Za-z0-9_-]+")
@@ -29,10 +33,6 @@ def content_hash(value: object, length: int = 10) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
-def _canonical(value: object) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=True, default=_as_text, separators=(",", ":"))
-
-
 def _as_text(value: Any) -> str:
     """Return a text that stands for a value: of an image of Pillow one that follows from its pixels, since its ``str`` has its
     address.
@@ -42,9 +42,33 @@ def _as_text(value: Any) -> str:
     return str(value)
 
 
+def of_last(function: Callable[[_Argument], _Result]) -> Callable[[_Argument], _Result]:
+    """Decorate a function of one object that does not change: asked about the same object again, it gives the result that it gave.
+    Only the last object is remembered.
+    """
+    last: tuple[object, Any] = (object(), None)
+
+    @functools.wraps(function)
+    def remembering(value: _Argument) -> _Result:
+        nonlocal last
+        # Read at once and replaced at once: other threads may do the same.
+        known, result = last
+        if known is not value:
+            result = function(value)
+            last = value, result
+        found: _Result = result
+        return found
+
+    return remembering
+
+
 def is_picture(value: object) -> bool:
     """Tell whether a value is an image of Pillow, without importing it."""
     return type(value).__module__.partition(".")[0] == "PIL" and hasattr(value, "tobytes")
+
+
+# Made once: every case has several hashes, and making it takes as long as a short hash.
+_canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=True, default=_as_text, separators=(",", ":")).encode
 
 
 def _text_keys(value: object) -> object:

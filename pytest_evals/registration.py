@@ -14,6 +14,7 @@ from pytest_evals.artifacts.provenance import DISTRIBUTION, rival_installed
 from pytest_evals.collection.plugin import Collection
 from pytest_evals.errors import EvalsError
 from pytest_evals.fixtures.context import CODE_SANDBOX, RUN_CODE, TIME_LIMIT
+from pytest_evals.fixtures.current import GraderRequests
 from pytest_evals.options import WHY_SKIPPED
 from pytest_evals.redaction import masked
 from pytest_evals.session.output_filter import OutputFilter, ReportsOfWorker
@@ -67,6 +68,7 @@ def _activate(config: pytest.Config) -> None:
         settings = dataclasses.replace(settings, judge=recorded.judge)
     collection = Collection(settings)
     config.pluginmanager.register(collection, "evals-collection")
+    config.pluginmanager.register(GraderRequests(), "evals-grader-requests")
     if settings.reuse.replay and recorded is not None:
         _recast(config, settings.reuse.replay, recorded, collection)
     if config.getoption("evals_plan"):
@@ -100,7 +102,9 @@ def _run(config: pytest.Config, settings: Settings, collection: Collection) -> N
     from pytest_evals.fixtures.watchdog import watch
     from pytest_evals.processes import end_with_starter
     from pytest_evals.runner.exits import refuse_quiet_exits
+    from pytest_evals.runner.garbage import GarbagePause
 
+    config.pluginmanager.register(GarbagePause(config), "evals-garbage")
     refuse_quiet_exits(config)
     programs = _check_sandbox(settings)
     worker_input: dict[str, Any] | None = getattr(config, "workerinput", None)
