@@ -17,6 +17,7 @@ from pytest_evals.fixtures.context import CODE_SANDBOX, RUN_CODE, TIME_LIMIT
 from pytest_evals.fixtures.current import GraderRequests
 from pytest_evals.options import WHY_SKIPPED
 from pytest_evals.redaction import masked
+from pytest_evals.runner.garbage import GarbagePause
 from pytest_evals.session.output_filter import OutputFilter, ReportsOfWorker
 from pytest_evals.session.setup import check_outputs, claim_artifact, read_baseline, recollection, requested_outputs
 from pytest_evals.settings import Settings, read_settings
@@ -69,6 +70,7 @@ def _activate(config: pytest.Config) -> None:
     collection = Collection(settings)
     config.pluginmanager.register(collection, "evals-collection")
     config.pluginmanager.register(GraderRequests(), "evals-grader-requests")
+    config.pluginmanager.register(GarbagePause(config), "evals-garbage")
     if settings.reuse.replay and recorded is not None:
         _recast(config, settings.reuse.replay, recorded, collection)
     if config.getoption("evals_plan"):
@@ -102,9 +104,7 @@ def _run(config: pytest.Config, settings: Settings, collection: Collection) -> N
     from pytest_evals.fixtures.watchdog import watch
     from pytest_evals.processes import end_with_starter
     from pytest_evals.runner.exits import refuse_quiet_exits
-    from pytest_evals.runner.garbage import GarbagePause
 
-    config.pluginmanager.register(GarbagePause(config), "evals-garbage")
     refuse_quiet_exits(config)
     programs = _check_sandbox(settings)
     worker_input: dict[str, Any] | None = getattr(config, "workerinput", None)

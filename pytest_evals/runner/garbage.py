@@ -18,14 +18,14 @@ _NEW_OBJECTS = 10_000
 
 
 class GarbagePause:
-    """Hooks of a process that runs cases. Registered before pytest's own look for garbage at the end, so that it is undone after it."""
+    """Hooks of a process that collects cases."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._before = gc.get_threshold()
         self._frozen = False
         if self._before in _USUAL:
             gc.set_threshold(_NEW_OBJECTS, *self._before[1:])
-            config.add_cleanup(self._restore)
+        config.add_cleanup(self._restore)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_pycollect_makeitem(self) -> Any:

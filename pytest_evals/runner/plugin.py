@@ -207,7 +207,6 @@ class CaseRun:
         state = item.stash.get(STATE, None)
         if found is None or state is None:
             return (yield)
-        sheet = item.stash[GRADE_SHEET]
         _before_report(item, call, state)
         report: pytest.TestReport = yield
         limit = self._prefetcher.context.time_limit
@@ -217,6 +216,14 @@ class CaseRun:
             if report.when == "call":
                 state.outcome = "passed"
             return report
+        self._explain(item, call, report, state)
+        return report
+
+    def _explain(
+        self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport, state: CaseState
+    ) -> None:
+        """Let a phase decide the case's outcome, say on its report what led to it, and give the last one the finished case."""
+        found, sheet, limit = item.stash[EVAL], item.stash[GRADE_SHEET], self._prefetcher.context.time_limit
         flow = item.stash.get(CASE_TASKS, None)
         if isinstance(flow, CaseTaskRun) and call.excinfo is not None and flow.results.raised(call.excinfo.value):
             state.error = {"kind": "task", "message": described(call.excinfo.value)}
@@ -241,7 +248,6 @@ class CaseRun:
             without_hint(report)
         if report.when == "teardown" and not only_setup(item.config) and not cut_off:
             report.evals = dump(sample_of(item, self._settings.prices))  # type: ignore[attr-defined]  # extra attributes travel with a report
-        return report
 
 
 def _only_passed(report: pytest.TestReport, call: pytest.CallInfo[None], state: CaseState) -> bool:

@@ -7,9 +7,9 @@ ends the process on the spot.
 from __future__ import annotations
 
 import contextlib
-import inspect
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
@@ -71,8 +71,9 @@ def _back_to_default(number: int) -> Callable[[], None]:
 
 
 # The functions of C behind those of the module, which make enumerations of what they return: `held` calls them for every case.
-_get: Callable[[int], Handler] = inspect.unwrap(signal.getsignal)
-_set: Callable[[int, Handler], object] = inspect.unwrap(signal.signal)
+_C: Any = sys.modules.get("_signal", signal)
+_get: Callable[[int], Handler] = _C.getsignal
+_set: Callable[[int, Handler], object] = _C.signal
 _HELD = tuple(int(getattr(signal, name)) for name in ("SIGINT", *_NAMES) if hasattr(signal, name))
 
 

@@ -113,7 +113,7 @@ def test_without_such_a_field_methods_are_methods() -> None:
     case = make_case({"a": 1})
     assert case.items == case.items
     assert callable(case.items)
-    assert case.get("b", default=2) == 2
+    assert case.get("b", 2) == 2
     assert "the field of its row is case['items']" in repr(make_case({"items": 1}).items)
 
 
