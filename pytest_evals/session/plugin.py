@@ -168,7 +168,7 @@ class EvalSession:
         result = yield
         if line is not None:
             # pytest keeps all reports until the end: of many cases the lines would be most of its memory.
-            del report.evals  # type: ignore[attr-defined]  # set where the case ran
+            del report.evals
         return result
 
     def _take(self, nodeid: str, line: str) -> None:
