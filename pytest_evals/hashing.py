@@ -10,7 +10,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 _Argument = TypeVar("_Argument")
@@ -25,12 +25,7 @@ def content_hash(value: object, length: int = 10) -> str:
 
     Values that JSON does not know (dates from YAML or Parquet, say) are hashed by their ``str``.
     """
-    try:
-        text = _canonical(value)
-    except TypeError:
-        # YAML allows keys of any type, side by side.
-        text = _canonical(_text_keys(value))
-    return hashlib.sha256(text.encode()).hexdigest()[:length]
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
 
 
 def _as_text(value: Any) -> str:
@@ -40,6 +35,20 @@ def _as_text(value: Any) -> str:
     if is_picture(value):
         return f"{value.mode} {value.size} {hashlib.sha256(value.tobytes()).hexdigest()}"
     return str(value)
+
+
+def hash_of_texts(texts: Iterable[str], length: int = 10) -> str:
+    """Return the `content_hash` of a list whose entries are written already, each by `canonical`: some of them never change."""
+    return hashlib.sha256(f"[{','.join(texts)}]".encode()).hexdigest()[:length]
+
+
+def canonical(value: object) -> str:
+    """Return ``value`` as canonical JSON, see `content_hash`."""
+    try:
+        return _canonical(value)
+    except TypeError:
+        # YAML allows keys of any type, side by side.
+        return _canonical(_text_keys(value))
 
 
 def of_last(function: Callable[[_Argument], _Result]) -> Callable[[_Argument], _Result]:

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from pytest_evals.hashing import MAX_LENGTH, content_hash, of_last, row_id, slug
+from pytest_evals.hashing import MAX_LENGTH, canonical, content_hash, hash_of_texts, of_last, row_id, slug
 
 SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
@@ -96,3 +96,10 @@ def test_a_result_is_remembered_for_the_same_object_and_not_for_an_equal_one() -
     first, second = [1], [1]
     assert [length(first), length(first), length(second), length(first)] == [1, 1, 1, 1]
     assert [id(value) for value in asked] == [id(first), id(second), id(first)]
+
+
+def test_the_hash_of_written_entries_is_that_of_their_list() -> None:
+    entries = [{"b": [1, 2.5, None], "a": "ü"}, [], "text", {1: "x", "y": datetime.date(2026, 1, 2)}]
+    assert hash_of_texts(map(canonical, entries[:3]), 24) == content_hash(entries[:3], 24)
+    # Keys of several types are told by their text.
+    assert hash_of_texts(map(canonical, entries), 24) == content_hash(entries, 24)
