@@ -14,8 +14,10 @@ import pytest_evals_hf
 from pytest_evals.collection.plugin import Collection
 from pytest_evals.errors import EvalsError
 from pytest_evals.fixtures.context import CODE_SANDBOX, RUN_CODE, TIME_LIMIT
+from pytest_evals.fixtures.current import GraderRequests
 from pytest_evals.options import WHY_SKIPPED
 from pytest_evals.redaction import masked
+from pytest_evals.runner.garbage import GarbagePause
 from pytest_evals.session.output_filter import OutputFilter, ReportsOfWorker
 from pytest_evals.session.setup import check_outputs, claim_artifact, read_baseline, recollection, requested_outputs
 from pytest_evals.settings import Settings, read_settings
@@ -63,6 +65,8 @@ def _activate(config: pytest.Config) -> None:
         settings = dataclasses.replace(settings, judge=recorded.judge)
     collection = Collection(settings)
     config.pluginmanager.register(collection, "evals-collection")
+    config.pluginmanager.register(GraderRequests(), "evals-grader-requests")
+    config.pluginmanager.register(GarbagePause(config), "evals-garbage")
     if settings.reuse.replay and recorded is not None:
         _recast(config, settings.reuse.replay, recorded, collection)
     if config.getoption("evals_plan"):

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 Packet = dict[str, Any]
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _CLOSE_SECONDS = 2.0
 _SOCKET_PATH_BYTES = 100
 
@@ -34,7 +35,7 @@ class Channel:
 
     def send(self, message: Packet) -> None:
         """Send one message. Raises `OSError` when the other end is gone."""
-        data = json.dumps(message, separators=(",", ":")).encode("ascii")
+        data = _encode(message).encode("ascii")
         with self._sending:
             self._connection.send_bytes(data)
 

@@ -84,6 +84,11 @@ class EnginePool:
                 self._give_up_if_failed(self._registry.replica_set(model))
             self._scheduler.schedule()
 
+    def at_hand(self, request: Request) -> bool:
+        """Tell whether `result` would return at once."""
+        with self._changed:
+            return request.id in self._results
+
     def result(self, request: Request, timeout: float | None = None) -> Result | None:
         """See `Generation.result`."""
         deadline = None if timeout is None else time.monotonic() + timeout
