@@ -59,7 +59,7 @@ def pytest_sessionstart():
 """
 
 
-@pytest.mark.parametrize(("arguments", "most"), [((), 7), (("--evals", "--evals-model=scripted:script:answer"), 147)])
+@pytest.mark.parametrize(("arguments", "most"), [((), 7), (("--evals", "--evals-model=scripted:script:answer"), 149)])
 def test_a_run_starts_with_few_modules_of_this_package(
     pytester: pytest.Pytester, arguments: tuple[str, ...], most: int
 ) -> None:
