@@ -219,14 +219,17 @@ def paused(campaign: Campaign, outcome: Outcome, rng: random.Random) -> None:
 
 
 def damaged(campaign: Campaign, outcome: Outcome, rng: random.Random) -> None:
-    """The entry of an engine is damaged: a run does without it."""
+    """The entry of an engine is damaged: a run does without it, and the next one finds an entry again."""
     campaign.run(outcome)
     for path in (campaign.folder / "cache" / "warm").glob("*.json"):
-        text = path.read_bytes()
+        text = path.read_bytes() or b"{}"
         path.write_bytes(
             rng.choice([b"", text[: rng.randrange(len(text))], b"\xff" * 9, text.replace(b"evals-", b"evils-")])
         )
     campaign.run(outcome)
+    if not campaign.engines():
+        outcome.wrong += 1
+        outcome.problems.append("the damaged entry keeps its place")
 
 
 PARTS: dict[str, Callable[[Campaign, Outcome, random.Random], None]] = {
