@@ -57,7 +57,6 @@ class Channel:
         with contextlib.suppress(OSError):
             self._connection.close()
 
-
     def cut(self) -> None:
         """End the connection both ways, also while another thread waits to send or to receive."""
         # Closing does not wake a thread that waits. What is no socket cannot be shut down.

@@ -69,7 +69,13 @@ class WarmClients:
     # -- runs come and go
 
     def converse(
-        self, channel: Channel | UnhurriedChannel, inbox: WarmInbox, *, journal: str | None, attached: bool, age: float = 0.0
+        self,
+        channel: Channel | UnhurriedChannel,
+        inbox: WarmInbox,
+        *,
+        journal: str | None,
+        attached: bool,
+        age: float = 0.0,
     ) -> None:
         """Take the requests of a run until it is gone; ``attached``: it found the engine loaded, or loading, for ``age`` seconds."""
         with self._lock:

@@ -97,8 +97,8 @@ class ServerPool:
     @property
     def capacity(self) -> int:
         """Requests that may be under way, or wait for a moment after they were refused: the others are not held up by those."""
-        limits = [server.limit.limit for server in self.servers if server.gone is None]
-        return sum(limits) + self._paused if limits else 1024
+        limit = sum(server.limit.limit for server in self.servers if server.gone is None)
+        return limit + min(self._paused, limit) or 1024
 
     @property
     def settled(self) -> int:

@@ -58,7 +58,9 @@ class Transport:
         *,
         encrypted: bool,
     ) -> None:
-        limits = http.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=_IDLE_SECONDS)
+        limits = http.Limits(
+            max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=_IDLE_SECONDS
+        )
         times = http.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS), pool=None)
         self._secrets = secrets
         self._timeout = timeout
@@ -96,7 +98,11 @@ class Transport:
             return data
 
     async def ask(
-        self, url: str, body: Mapping[str, Any], most_tokens: int, begun: Callable[[float], None] = lambda _seconds: None
+        self,
+        url: str,
+        body: Mapping[str, Any],
+        most_tokens: int,
+        begun: Callable[[float], None] = lambda _seconds: None,
     ) -> ServedAnswer:
         """Return the answer to a request, which may come in pieces. ``begun`` is called with the seconds until its first word.
         Raises a `ServerError`.
