@@ -17,7 +17,7 @@ INSTALL = $(PIP) install --progress-bar off --no-compile -c constraints.txt
 COMPILE = $(VENV)/bin/python -m compileall -qq -j 0 $(VENV)/lib || true
 PYTEST = $(VENV)/bin/python -m pytest
 
-.PHONY: demo test lint types tests shelves models coverage browser sandbox faults bench matrix clean
+.PHONY: demo test lint types tests shelves models coverage browser sandbox faults bench bench-short matrix clean
 
 demo: $(VENV)/.demo
 	$(PYTEST) --evals example_suites --evals-limit 10
@@ -71,9 +71,13 @@ faults: $(VENV)/.test sandbox
 	  $(VENV)/bin/python -m campaigns.$$campaign || failed="$$failed $${campaign%% *}"; done; \
 	  test -z "$$failed" || { echo "== failed:$$failed"; exit 1; }
 
-# An hour or two on two cores; benchmarks/compare.py says how to run a part of it, and how to bring lm-eval and vLLM along.
+# An hour or two on two cores; benchmarks/compare.py says how to run a part of it, and how to bring lm-eval and vLLM along. Both end
+# with a table beside the last numbers that were committed. The short one takes three minutes.
 bench: $(VENV)/.test
-	$(VENV)/bin/python -m benchmarks.compare
+	$(VENV)/bin/python -m benchmarks.compare $(BENCH)
+
+bench-short: $(VENV)/.test
+	$(VENV)/bin/python -m benchmarks.compare --short $(BENCH)
 
 # Suite against plugin, and under the runners of IDEs; some minutes, and more the first time, which installs the plugins into
 # environments of their own. VSCODE=FOLDER names the folder python_files of VS Code's Python extension, where it is not found.

@@ -11,7 +11,7 @@ of W3, and of the tokens of each row of the others. Texts must be the same in al
 leave is for these, so only that is measured on it.
 
 The table says how much longer the workload takes without a part, as the median of the pairs and their range: 1.10 is 10 % more.
-The result is also written to ``benchmarks/results/ablation.json``.
+The result is also written to ``.evals/benchmarks/ablation.json``.
 """
 
 from __future__ import annotations
@@ -158,8 +158,8 @@ def _write(
         "table": table.splitlines(),
         "measured": measured,
     }
-    path = ROOT / "benchmarks" / "results" / "ablation.json"
-    path.parent.mkdir(exist_ok=True)
+    path = ROOT / ".evals" / "benchmarks" / "ablation.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
 
 

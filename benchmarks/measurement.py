@@ -17,7 +17,8 @@ class Measurement:
     that loads the model; ``wall_seconds`` all of it. Memory is the peak in MB: of all processes together, and for evals of
     pytest's and of the engine's. ``overhead_seconds``, of evals only, is the wall time without load and generation.
 
-    ``problem`` says why there are no numbers; ``failures`` are the problems of other runs of the same.
+    ``problem`` says why there are no numbers; ``failures`` are the problems of other runs of the same. ``rounds`` are the
+    seconds of all runs of which this is the fastest, in their order. ``chosen`` says what the loader of evals found fastest.
     """
 
     contender: str
@@ -33,6 +34,8 @@ class Measurement:
     versions: Mapping[str, str] = field(default_factory=dict)
     problem: str | None = None
     failures: tuple[str, ...] = ()
+    rounds: tuple[float, ...] = ()
+    chosen: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers as plain data; the answers are only counted."""
@@ -46,7 +49,8 @@ def best(measurements: Sequence[Measurement]) -> Measurement:
     if not done:
         return measurements[0]
     failures = tuple(measurement.problem for measurement in measurements if measurement.problem is not None)
-    return replace(min(done, key=lambda measurement: measurement.seconds), failures=failures)
+    rounds = tuple(measurement.seconds for measurement in done)
+    return replace(min(done, key=lambda measurement: measurement.seconds), failures=failures, rounds=rounds)
 
 
 def token_counts(measurements: Sequence[Measurement]) -> Mapping[str, int]:

@@ -26,22 +26,25 @@ REPEATS = 12
 class Machine:
     """``flops``: operations a second of the best product of two matrices of `SIZE`. ``body`` and ``head``: parameters
     that every computed token takes, and those that only a token with logits takes. ``prompt_tokens``: of the workload,
-    the beginning that all prompts share counted once.
+    the beginning that all prompts share counted once. Of scored rows these are the contexts; ``choice_tokens`` are fed
+    after them, of each choice all but the last, and ``scored_logits`` is the number of tokens whose logits are read.
     """
 
     flops: float
     body: int
     head: int
     prompt_tokens: int
+    choice_tokens: int = 0
+    scored_logits: int = 0
 
     def floor_seconds(self, completions: Mapping[str, int]) -> float:
-        """Return the time that the linear layers take at the full rate, for completions of so many tokens.
+        """Return the time that the linear layers take at the full rate, for completions of so many tokens (none of scored rows).
 
         The last token of a completion is never fed back; each one that is generated needs logits.
         """
         generated = sum(completions.values())
-        computed = self.prompt_tokens + generated - len(completions)
-        return 2 * (self.body * computed + self.head * generated) / self.flops
+        computed = self.prompt_tokens + self.choice_tokens + generated - len(completions)
+        return 2 * (self.body * computed + self.head * (generated + self.scored_logits)) / self.flops
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
@@ -93,8 +96,19 @@ def main() -> None:
     job = Job.from_dict(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     plain = load_plain(job)
     body, head = _parameters(plain.model)
-    prompts = [encode(plain.tokenizer, row) for row in job.rows]
-    machine = Machine(_product_rate(), body, head, _distinct_tokens(prompts))
+    if job.scored:
+        prompts = [plain.tokenizer(row.context)["input_ids"] for row in job.rows]
+        choices = [
+            len(plain.tokenizer(row.context + choice)["input_ids"]) - len(prompt)
+            for row, prompt in zip(job.rows, prompts, strict=True)
+            for choice in row.choices
+        ]
+        # The first token of every choice of a row is told by the same logits, after its context.
+        fed = sum(choices) - len(choices)
+        machine = Machine(_product_rate(), body, head, _distinct_tokens(prompts), fed, fed + len(prompts))
+    else:
+        prompts = [encode(plain.tokenizer, row) for row in job.rows]
+        machine = Machine(_product_rate(), body, head, _distinct_tokens(prompts))
     Path(sys.argv[2]).write_text(json.dumps(machine.to_dict()), encoding="utf-8")
 
 

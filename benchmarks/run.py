@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ import psutil
 
 from benchmarks import exactness
 from benchmarks.growth import Step, measure_step
+from benchmarks.hardware import Hardware
 from benchmarks.lineup import Contender
 from benchmarks.measurement import Measurement, best
 from benchmarks.process import ProgramError
@@ -20,8 +20,8 @@ from benchmarks.results import Result, make_lines
 from benchmarks.roofline import Machine, measure_machine
 from benchmarks.workloads import Workload
 
-ROOFLINE = "W1"
-"""The workload that is compared with what the machine could do."""
+ROOFLINE = ("W1", "W4")
+"""The workloads that are compared with what the machine could do."""
 
 
 @dataclass
@@ -33,6 +33,7 @@ class Run:
     environment: Mapping[str, str]
     timeout: float
     rounds: int
+    hardware: Hardware
     results: list[Result] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
 
@@ -59,7 +60,7 @@ class Run:
         return result
 
     def _look(self, workload: Workload) -> list[Machine]:
-        if workload.name != ROOFLINE:
+        if workload.name not in ROOFLINE:
             return []
         return [measure_machine(workload, self.model, self.environment, self.timeout)]
 
@@ -92,8 +93,7 @@ class Run:
         """Return plain data."""
         return {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "platform": platform.platform(),
-            "threads": self.environment["OMP_NUM_THREADS"],
+            "hardware": self.hardware.to_dict(),
             "niceness": psutil.Process().nice(),
             "load": psutil.getloadavg(),
             "model": self.model,

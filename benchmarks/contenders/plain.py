@@ -23,9 +23,10 @@ class Plain:
 
 
 def load_plain(job: Job) -> Plain:
-    """Load model and tokenizer in fp32."""
+    """Load model and tokenizer."""
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[job.dtype]
     tokenizer = transformers.AutoTokenizer.from_pretrained(job.model)
-    model: Any = transformers.AutoModelForCausalLM.from_pretrained(job.model, dtype=torch.float32)
+    model: Any = transformers.AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype)
     model.eval()
     ends = model.generation_config.eos_token_id
     ends = frozenset(ends if isinstance(ends, list) else [ends])

@@ -86,7 +86,7 @@ class Replica:
                 self.channel.send(message)
 
 
-_LEVELS = ("most_", "peak_", "weights_")
+_LEVELS = ("most_", "peak_", "weights_", "chosen_")
 
 
 def merged_usage(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, float]:

@@ -78,7 +78,7 @@ _SIGNS = {
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
 _RAISED_RUN = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+")
 _ROOT = re.compile(r"√\s?(?:\(([^()]*)\)|([0-9.]+|[a-z]))")
-_REPEATING = re.compile(r"([0-9]*)\.([0-9]{0,15})\\overline\s?\{([0-9]{1,15})\}")
+_REPEATING = re.compile(r"(?<![0-9])([0-9]*)\.([0-9]{0,15})\\overline\s?\{([0-9]{1,15})\}")
 _PROSE = re.compile(r"(?:[^\W\d_]{3,}\W+)+[^\W\d_]{3,}\W*", re.UNICODE)
 
 

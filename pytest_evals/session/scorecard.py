@@ -285,7 +285,8 @@ class SampleCollector:
         calls = [(call, source_of(call)) for call in sample.get("calls") or ()]
         self._call_sources[sample["nodeid"]] = [source for _, source in calls if source]
         for call, source in calls:
-            if call.get("text") is not None and source is None:
+            answered = call.get("text") is not None or call.get("likelihoods") is not None
+            if answered and source is None:
                 self._count(sample["nodeid"], call["model"], call)
 
     def _count(self, nodeid: str, model: str, answer: Mapping[str, Any]) -> None:

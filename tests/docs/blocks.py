@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PAGES = (
     *(ROOT / "README.md", ROOT / "CONTRIBUTING.md"),
-    *sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("example_suites/**/README.md")]),
+    *sorted([*ROOT.glob("docs/**/*.md"), *ROOT.glob("example_suites/**/README.md")]),
 )
 _BLOCK = re.compile(
     r"(?P<comments>(?:^ *<!--[^\n]*--> *\n)*)"

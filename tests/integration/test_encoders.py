@@ -97,7 +97,7 @@ good = graders.classifier("./fitted", label="GOOD", text="{{item.text}}", thresh
 ROWS = [json.loads(line) for line in open("moods.jsonl")]
 
 
-@cases(ROWS, prompt="{{item.text}}", label="good")
+@cases(ROWS, prompt="{{item.text}}", label={"good": "good"})
 def test_it(good):
     pass
 """

@@ -70,6 +70,9 @@ def test_probabilities_are_graded_abstained_from_calibrated_and_corrected(evals:
     result.stdout.fnmatch_lines(["*range  n  right  people", "gate PASSED*right.corrected >= 0.3*"])
     assert "it takes labels of two cases or more, and cases without one, and 0 of 40 have one" in text
     assert artifact.summary is not None
+    # What a judge computes is part of the throughput, also where it writes nothing: three questions about each case.
+    (use,) = artifact.summary.throughput["models"]
+    assert (use["model"], use["completions"], use["completion_tokens"]) == ("scripted:script:answer", 120, 0)
     made = {entry["grader"]: entry for entry in artifact.summary.calibrations}
     assert made["right"]["n"] == 18
     assert made["right"]["reliability"]["n"] == 18

@@ -28,6 +28,7 @@ from .conftest import (
     set_budget,
     texts,
     tokenizer_of_all,
+    usage_of,
     weigh,
 )
 from .test_families import PACKED, asked
@@ -62,6 +63,9 @@ def test_families(tmp_path: Path, name: str) -> None:
     engine = compiled(folder, batch="3")
     set_budget(engine, tokens=7, cascade=1)
     assert texts(engine, asked()) == expected
+    usage = usage_of(engine)
+    assert usage["chosen_threads"] == torch.get_num_threads()
+    assert (usage["chosen_loops"], usage["chosen_short_head"]) == (1, 1)
 
 
 def of_all_kinds() -> list[Request]:

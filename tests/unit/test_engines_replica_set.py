@@ -409,9 +409,17 @@ def test_a_replica_is_named_by_its_number_from_the_second_on() -> None:
 
 
 def test_sums_of_two_usages_are_added_and_levels_are_not() -> None:
-    first = {"prompt_tokens": 3, "most_rows": 8, "peak_bytes": 10, "weights_bytes": 5, "only": 1}
-    second = {"prompt_tokens": 4, "most_rows": 2, "peak_bytes": 20, "weights_bytes": 5, "new": 2, "most_new": 3}
-    expected = {"prompt_tokens": 7, "most_rows": 8, "peak_bytes": 20, "weights_bytes": 5}
+    first = {"prompt_tokens": 3, "most_rows": 8, "peak_bytes": 10, "weights_bytes": 5, "chosen_loops": 1, "only": 1}
+    second = {
+        "prompt_tokens": 4,
+        "most_rows": 2,
+        "peak_bytes": 20,
+        "weights_bytes": 5,
+        "chosen_loops": 1,
+        "new": 2,
+        "most_new": 3,
+    }
+    expected = {"prompt_tokens": 7, "most_rows": 8, "peak_bytes": 20, "weights_bytes": 5, "chosen_loops": 1}
     assert merged_usage(first, second) == {**expected, "only": 1, "new": 2, "most_new": 3}
     assert first["prompt_tokens"] == 3
 

@@ -163,18 +163,31 @@ def test_without_memory_for_all_of_them_no_layer_is_packed() -> None:
 
 
 @pytest.mark.usefixtures("eager")
-def test_only_layers_in_fp32_that_are_linear_and_nothing_else_are_packed() -> None:
+def test_only_layers_that_are_linear_and_nothing_else_in_fp32_or_bf16_are_packed() -> None:
     class Special(torch.nn.Linear):
         """May compute anything."""
 
     class Mixed(Stack):
         def forward(self, input_ids: torch.Tensor | None = None, values: torch.Tensor | None = None) -> torch.Tensor:
             result = self.embedding[input_ids] if values is None else values
-            return self.stages[0](result.bfloat16()).float() + self.stages[1](result)  # type: ignore[no-any-return]  # a tensor
+            return self.stages[0](result.half()).float() + self.stages[1](result)  # type: ignore[no-any-return]  # a tensor
 
     model = Mixed([(64, 64)])
-    model.stages = torch.nn.ModuleList([torch.nn.Linear(64, 64).bfloat16(), Special(64, 64)])
+    model.stages = torch.nn.ModuleList([torch.nn.Linear(64, 64).half(), Special(64, 64)])
     assert lay_out(model, ROWS, 1 << 30).packed == {}
+
+
+@pytest.mark.usefixtures("eager")
+def test_layers_in_bf16_compute_what_they_computed() -> None:
+    model = Stack([(64, 70), (64, 20)], [(90, 64)]).bfloat16()
+    model.embedding = model.embedding.bfloat16()
+    values = torch.randn(9, 64, dtype=torch.bfloat16)
+    with torch.inference_mode():
+        before = model(values=values)
+        assert sum(lay_out(model, ROWS, 1 << 30).packed.values()) == 3
+        after = model(values=values)
+    assert after.dtype == torch.bfloat16
+    torch.testing.assert_close(after, before, rtol=1.6e-2, atol=1e-2)
 
 
 def test_small_layers_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

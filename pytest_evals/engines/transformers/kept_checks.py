@@ -21,7 +21,12 @@ from pytest_evals.engines.transformers.cpu.tuning import processors
 
 T = TypeVar("T")
 _PROCESSOR = Path("/proc/cpuinfo")
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_PROC_BIND", "GOMP_CPU_AFFINITY", "KMP_AFFINITY")
+_VARIABLES = (
+    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_PROC_BIND", "GOMP_CPU_AFFINITY", "KMP_AFFINITY"),
+    *("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR"),
+    *("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"),
+)
+"""What decides with how many threads, and with which instructions of the processor, libraries compute."""
 
 
 class KeptChecks:
@@ -66,7 +71,7 @@ def kept_checks(spec: ModelSpec, options: Mapping[str, Any], weights: str | None
     """Return what is known of a model whose files are told apart as ``weights``; nothing where they cannot be."""
     if weights is None or weights.endswith("@None"):
         return KeptChecks()
-    decides = [_numba(), _processor(), *processors(), {name: os.environ.get(name) for name in _THREADS}]
+    decides = [_numba(), _processor(), *processors(), {name: os.environ.get(name) for name in _VARIABLES}]
     return KeptChecks(place_of("checks", spec, options, weights, decides))
 
 

@@ -234,6 +234,10 @@ def _speed_up_on_cpu(
                     lay_out(loaded.model, rows, room, reference.layout, partial(_recall_name, checks))
             speed_up(trial, loaded.model, reference.layout, rows, compiled=wanted, without=without, checks=checks)
         runner.threads, runner.shortlist = trial.threads, trial.shortlist
+        usage = backends.meter.usage
+        usage.chosen_packed_layers = sum(reference.layout.packed.values())
+        usage.chosen_fused_parts = reference.layout.lean
+        usage.chosen_loops, usage.chosen_short_head = int(runner.threads is not None), int(runner.shortlist is not None)
         checks.keep()
 
     backends.tuning = DeferredTuning(tune, backends.meter)

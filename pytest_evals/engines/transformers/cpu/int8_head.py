@@ -127,7 +127,7 @@ def make_shortlist(
     The model must compute with its own attention. ``recall`` is called with what finds out whether it is faster, and may already know.
     """
     head = model.get_output_embeddings()
-    if type(head) is not torch.nn.Linear or not is_plain(head.weight):
+    if type(head) is not torch.nn.Linear or not is_plain(head.weight) or head.weight.dtype != torch.float32:
         return None
     try:
         sample = _sample(model, head)

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch.nn.functional import linear
 
+_TOLERANCE = {torch.float32: (1e-4, 1e-3), torch.bfloat16: (1.6e-2, 1e-2)}
+"""Relative and absolute differences that rounding makes, of the dtypes that are laid out."""
 _LEAST_GAIN = 1.05
 """A packed layer takes memory of its own: it must be faster by this much."""
 _SAMPLES = 8
@@ -132,7 +134,7 @@ def fastest(joints: Sequence[FusedLinear], rows: int) -> LinearKernel | None:
     take turns too, so that a moment in which the machine is busy does not decide.
     """
     sample = joints[:_SAMPLES]
-    values = torch.randn(rows, sample[0].shape[1])
+    values = torch.randn(rows, sample[0].shape[1], dtype=sample[0].layers[0].weight.dtype)
     apart = [layer.weight.detach() for joint in sample for layer in joint.layers]
     rivals = list(_packed(sample, rows, values))
     turns: list[list[float]] = []
@@ -149,11 +151,12 @@ def _packed(joints: Sequence[FusedLinear], rows: int, values: Tensor) -> Iterato
     """Yield every kernel that works here, with the weights as it wants them."""
     weights = [joint.weight() for joint in joints]
     expected = linear(values, weights[0])
+    rtol, atol = _TOLERANCE[values.dtype]
     for make in KERNELS:
         try:
             kernel = make()
             packed = [kernel.pack(weight, rows) for weight in weights]
-            right = torch.allclose(kernel.apply(values, packed[0], None), expected, rtol=1e-4, atol=1e-3)
+            right = torch.allclose(kernel.apply(values, packed[0], None), expected, rtol=rtol, atol=atol)
         except (RuntimeError, AttributeError):
             # Not every build of torch has these operators, nor do they take every shape.
             continue
@@ -169,8 +172,8 @@ def _seconds(apply: Callable[..., Tensor], values: Tensor, weights: Sequence[Ten
 
 
 def is_plain(weight: Tensor) -> bool:
-    """Tell whether a weight is plain numbers, and none of the tensors that keep them quantised under a dtype of floats."""
-    return type(weight.data) is Tensor and weight.dtype == torch.float32
+    """Tell whether a weight is plain numbers in fp32 or bf16, and none of the tensors that keep them quantised under such a dtype."""
+    return type(weight.data) is Tensor and weight.dtype in _TOLERANCE
 
 
 # -- Linear layers that read the same input, as query, key and value do: multiplied as one.
@@ -253,7 +256,7 @@ class FusedLinear:
 
 @torch.inference_mode()
 def find_joints(model: Any) -> list[FusedLinear]:
-    """Return the model's linear layers in fp32, those with one input together."""
+    """Return the model's linear layers in fp32 and bf16, those with one input together."""
     calls: list[tuple[torch.nn.Linear, Tensor]] = []
 
     def note(layer: Any, arguments: tuple[Any, ...]) -> None:
