@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import random
-
-import pytest
-
 from .conftest import Evals
 
 SCRIPT = '''
@@ -87,44 +82,3 @@ def test_an_encoder_writes_no_texts(evals: Evals) -> None:
     judged = SUITE.replace("both =", 'right = graders.judge.binary("is kind", model="encoder:org/toxic")\nboth =')
     evals.write(judged.replace("asked, both)", "asked, both, right)"), SCRIPT)
     evals.run().stdout.fnmatch_lines(["*grader right: model*an encoder writes no texts*"])
-
-
-FITTED = """
-import json
-from pytest_evals import cases, graders
-
-good = graders.classifier("./fitted", label="GOOD", text="{{item.text}}", threshold=0.5)
-ROWS = [json.loads(line) for line in open("moods.jsonl")]
-
-
-@cases(ROWS, prompt="{{item.text}}", label={"good": "good"})
-def test_it(good):
-    pass
-"""
-
-
-def test_a_fitted_classifier_is_as_accurate_as_in_transformers_pipeline(
-    evals: Evals,
-) -> None:
-    from tests.models.classifiers import save_fitted, told_moods
-    from tests.models.test_encoders import pipeline
-
-    told = told_moods()
-    random.Random(1).shuffle(told)  # noqa: S311 - an order, the same each time
-    folder = save_fitted(evals.pytester.path / "fitted", told[:28])
-    theirs = pipeline(folder)
-    expected = [{each["label"]: each["score"] for each in theirs(text, top_k=None)} for text, _ in told]
-    right = sum((scores["good"] >= 0.5) == (mood == "good") for scores, (_, mood) in zip(expected, told, strict=True))
-    assert len(told) * 0.75 < right < len(told), "it has learned something, and not everything"
-    rows = [{"id": f"c{place}", "text": text, "good": mood == "good"} for place, (text, mood) in enumerate(told)]
-    (evals.pytester.path / "moods.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    evals.write(FITTED, SCRIPT)
-    evals.run().assert_outcomes(passed=len(told))
-    samples = evals.artifact.samples
-    grades = {sample.case_id: sample.grades[0] for sample in samples}
-    for row, scores in zip(rows, expected, strict=True):
-        assert grades[row["id"]].value == pytest.approx(scores["good"], abs=1e-5)
-    assert sum(grades[row["id"]].passed == row["good"] for row in rows) == right
-    # The labels of a folder are known before anything is loaded.
-    evals.write(FITTED.replace('"GOOD"', '"great"'), SCRIPT)
-    evals.run().stdout.fnmatch_lines(["*has no label 'great' (labels: good, bad)*"])
