@@ -70,7 +70,7 @@ def data_of(message: Packet) -> bytes:
 
 
 class UnhurriedChannel:
-    """A connection to somebody who may not read: a thread of its own sends, so that no other one waits.
+    """A connection whose other end may not read: a thread of its own sends, so that no other one waits.
 
     When the other end takes nothing for ``patience`` seconds, or ``most_bytes`` wait for it, the connection is cut.
     """
