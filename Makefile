@@ -1,6 +1,7 @@
 # Everything starts from a fresh clone with Python and make:
 #   make demo       the example suites on a real small model, with a score card at the end
-#   make test       lint, types and all tests
+#   make test       lint, types, the site and all tests
+#   make docs       the documentation as a site, in build/docs
 #   make coverage   the tests that need no model, measured; fails below the floor
 #   make faults     campaigns: kills, full disks, hostile texts, programs that try to escape
 #
@@ -17,12 +18,12 @@ INSTALL = $(PIP) install --progress-bar off --no-compile -c constraints.txt
 COMPILE = $(VENV)/bin/python -m compileall -qq -j 0 $(VENV)/lib || true
 PYTEST = $(VENV)/bin/python -m pytest
 
-.PHONY: demo test lint types tests shelves models coverage browser sandbox faults bench bench-short matrix clean
+.PHONY: demo test lint types docs tests shelves models coverage browser sandbox faults bench bench-short matrix clean
 
 demo: $(VENV)/.demo
 	$(PYTEST) --evals example_suites --evals-limit 10
 
-test: lint types tests
+test: lint types docs tests
 
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff check .
@@ -31,11 +32,17 @@ lint: $(VENV)/.test
 types: $(VENV)/.test
 	$(VENV)/bin/mypy
 
+# The site needs neither the project installed nor network; a link that leads nowhere fails it. The variable silences a note about other
+# programs for sites.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict --quiet
+	@echo "== built; read it with: $(VENV)/bin/python -m http.server --directory build/docs"
+
 tests: shelves models
 
 # Most tests run pytest in processes of their own, which start in half the time where bytecode stands: the first line writes it for
 # engines, and collection writes what pytest makes of modules, also where Python was told to write none.
-shelves: $(VENV)/.test browser sandbox
+shelves: $(VENV)/.test $(VENV)/.docs browser sandbox
 	$(VENV)/bin/python -m compileall -q pytest_evals
 	PYTHONDONTWRITEBYTECODE= $(PYTEST) tests/pages tests/docs tests/integration tests/typing tests/unit -n $(WORKERS) --dist worksteal  # what is quick comes last, so that no worker is idle in the end
 
@@ -104,5 +111,12 @@ $(VENV)/.test: $(VENV)/.demo
 	@$(COMPILE)
 	@touch $@
 
+$(VENV)/.docs: pyproject.toml constraints.txt
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@echo "== installing what the site is built with"
+	$(VENV)/bin/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['dependency-groups']['docs'], sep='\n')" > $@.txt
+	$(INSTALL) -r $@.txt
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .venv-matrix .evals .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.*
+	rm -rf $(VENV) .venv-matrix build .evals .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.*

@@ -71,7 +71,7 @@ def measure_evals(workload: str, job: Job, environment: Mapping[str, str], timeo
     """
     with tempfile.TemporaryDirectory(prefix="evals-bench-") as name:
         folder = Path(name)
-        _write_suite(folder, job)
+        write_suite(folder, job)
         usage, printed = watch(_command(job), folder, environment, timeout)
         lines = [json.loads(line) for line in (folder / "run.jsonl").read_text(encoding="utf-8").splitlines()]
         stamps = json.loads((folder / "stamps.json").read_text(encoding="utf-8"))
@@ -113,7 +113,8 @@ def _command(job: Job) -> list[str]:
     ]
 
 
-def _write_suite(folder: Path, job: Job) -> None:
+def write_suite(folder: Path, job: Job) -> None:
+    """Write a suite of the job's rows."""
     (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     (folder / "conftest.py").write_text(_CONFTEST, encoding="utf-8")
     (folder / "test_workload.py").write_text(_SCORED if job.scored else _COMPLETED, encoding="utf-8")

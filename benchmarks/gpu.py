@@ -8,10 +8,19 @@
 
 Run it in the repository's root folder, with nothing else on the GPU. Every contender has a process of its own and loads
 the same weights; all compute the same rows, greedily: prompts of 32 to 640 tokens, half of which begin alike, and limits
-of 32 to 256 new tokens. Contenders:
+of 32 to 256 new tokens.
+
+First comes correctness, each a count of texts that changed among ``--checked`` rows: ``check-fp32``, the engine in fp32 against
+``generate`` for one prompt at a time; ``audit``, the engine in bf16 against the same rows computed alone; ``audit-exact``, the same
+with ``--evals-exact`` (0 is what it promises; only in bf16 on CUDA, or under ``TRITON_INTERPRET=1``). With ``--budget 540`` what would
+begin later than 540 seconds after the start is left out.
+
+Contenders:
 
 * ``evals``: this project's engine, as it chooses to run. ``evals-graphs``: its own loop with CUDA graphs,
   ``evals-static``: without graphs but with their static tensors, ``evals-plain``: with neither.
+  ``evals-kernel`` and ``evals-operators``: with the Triton kernel for attention, whether it is faster or not, and with torch's
+  operators. ``evals-exact``: bf16 that does not depend on the batch.
 * ``generate-N``: ``model.generate`` in batches of N, sorted by limit and length.
 * ``continuous``: transformers' continuous batching as it sets itself up.
 
@@ -21,13 +30,14 @@ and how it compares with ``generate`` in fp32, one prompt at a time, for the fir
 the largest difference of two log-probabilities of the same token while texts agree. In bf16 texts differ by rounding;
 in fp32 (``--dtype fp32``) they should not. All numbers go to a JSON file.
 
-Exit status: 0 when all ran, else 1.
+Exit status: 0 when all ran and no text changed in ``check-fp32`` and ``audit-exact``, else 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import sys
 import time
@@ -40,14 +50,15 @@ import torch
 import transformers
 from tabulate import tabulate
 
-from benchmarks.gpu_contenders import ROUNDS
+from benchmarks.gpu_contenders import CHECKS, ROUNDS
 from benchmarks.gpu_models import SHAPES, Setting
 from benchmarks.process import ProgramError, environment_for, run_program
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).resolve().parent.parent / ".evals" / "benchmarks"
 REFERENCE = "reference"
 CONTENDERS = (
-    *("evals", "evals-graphs", "evals-static", "evals-plain"),
+    *("evals", "evals-kernel", "evals-operators", "evals-exact"),
+    *("evals-graphs", "evals-static", "evals-plain"),
     *("generate-8", "generate-32", "generate-64", "generate-256", "continuous"),
 )
 _TINY = Setting(shape="tiny", device="cpu", dtype="fp32", batch="16", rows=48, checked=12)
@@ -67,9 +78,11 @@ def read_options() -> argparse.Namespace:
     add("--batch", default="auto", help="rows of the engine's batches (auto)")
     add("--rows", type=int, default=usual.rows, help=f"rows to compute ({usual.rows})")
     add("--checked", type=int, default=usual.checked, help=f"rows to compare with fp32 ({usual.checked})")
-    add("--only", nargs="+", choices=CONTENDERS, metavar="NAME", help=f"contenders: {', '.join(CONTENDERS)}")
+    names = (*CHECKS, *CONTENDERS)
+    add("--only", nargs="+", choices=names, metavar="NAME", help=f"checks and contenders: {', '.join(names)}")
+    add("--budget", type=float, metavar="SECONDS", help="begin nothing later than this after the start")
     add("--timeout", type=float, default=3600, metavar="SECONDS", help="for one contender (3600)")
-    add("--json", type=Path, metavar="PATH", help="where the numbers go (a new file in benchmarks/results)")
+    add("--json", type=Path, metavar="PATH", help="where the numbers go (a new file in .evals/benchmarks)")
     options = parser.parse_args()
     if options.rows < 1 or options.checked < 0:
         parser.error("--rows must be at least 1, --checked at least 0")
@@ -173,24 +186,46 @@ def main() -> int:
     setting = setting_of(options)
     path = options.json or RESULTS / time.strftime("gpu-%Y-%m-%dT%H-%M-%S.json")
     path.parent.mkdir(parents=True, exist_ok=True)
-    names = options.only or [name for name in CONTENDERS if name != "evals-graphs" or setting.device.startswith("cuda")]
+    names = options.only or [name for name in (*CHECKS, *CONTENDERS) if runs(name, setting)]
+    started = time.monotonic()
     print(f"{setting}\n{machine(setting)}", flush=True)
-    reference = (
-        run_contender(REFERENCE, setting, options.timeout) if setting.checked else {"problem": "no rows checked"}
-    )
+    reference: dict[str, Any] = {"problem": "no rows checked"}
     found: list[dict[str, Any]] = []
     for name in names:
-        numbers = run_contender(name, setting, options.timeout)
-        if "problem" not in numbers and "problem" not in reference:
+        left = float("inf") if options.budget is None else options.budget - (time.monotonic() - started)
+        if left <= 0:
+            print(f"{name}: left out, the budget is spent", flush=True)
+            continue
+        if name in CONTENDERS and setting.checked and "asked" not in reference:
+            reference = {**run_contender(REFERENCE, setting, min(options.timeout, left)), "asked": True}
+        numbers = run_contender(name, setting, min(options.timeout, left))
+        if name in CONTENDERS and "problem" not in numbers and "problem" not in reference:
             numbers["agreement"] = agreement(numbers, reference)
         found.append(numbers)
-        print(f"{name}: {numbers.get('problem', 'done')}", *numbers.get("notes", ()), sep="\n  ", flush=True)
+        print(f"{name}: {numbers.get('problem') or _told(numbers)}", *numbers.get("notes", ()), sep="\n  ", flush=True)
         everything = {"setting": setting.to_dict(), "machine": machine(setting), "contenders": [reference, *found]}
         path.write_text(json.dumps(everything, indent=1), encoding="utf-8")
-    print("", table(found), "", f"numbers: {path}", sep="\n")
-    if "problem" in reference and setting.checked:
+    measured = [numbers for numbers in found if numbers["contender"] in CONTENDERS]
+    print("", table(measured), "", f"numbers: {path}", sep="\n")
+    if "problem" in reference and "asked" in reference:
         print(f"not compared with fp32: {reference['problem']}")
-    return int(any("problem" in numbers for numbers in found))
+    # In bf16 texts may change with the batch; in fp32 and with `--evals-exact` they may not.
+    wrong = any(numbers.get("changed") for numbers in found if numbers["contender"] in ("check-fp32", "audit-exact"))
+    return int(wrong or any("problem" in numbers for numbers in found))
+
+
+def runs(name: str, setting: Setting) -> bool:
+    """Tell whether a check or contender has anything to say for a setting."""
+    on_cuda = setting.device.startswith("cuda")
+    if name in CHECKS and not setting.checked:
+        return False
+    if name.endswith("-exact"):
+        return setting.dtype == "bf16" and (on_cuda or os.environ.get("TRITON_INTERPRET") == "1")
+    return on_cuda or name not in ("evals-graphs", "evals-kernel", "evals-operators")
+
+
+def _told(numbers: Mapping[str, Any]) -> str:
+    return f"{len(numbers['changed'])} of {numbers['checked']} texts changed" if "changed" in numbers else "done"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import gc
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +32,7 @@ from pytest_evals.engines.transformers.selection import select_backend
 CHECK_TOKENS = 64
 """Tokens of a checked row that are compared."""
 ROUNDS = 2
+CHECKS = ("check-fp32", "audit", "audit-exact")
 
 
 @dataclass(slots=True)
@@ -47,11 +48,24 @@ Work = Callable[[Sequence[Request]], Outcome]
 """Computes rows; with ``logprobs`` asked for, it tells them too."""
 
 
-def engine_work(loaded: LoadedModel, setting: Setting, decode: str | None) -> tuple[Work, list[str]]:
-    """Return how this project's engine works, and its notes. ``decode``: a way of decoding, `None` as it chooses."""
-    options: dict[str, Any] = {"batch": setting.batch} | ({"decode": decode} if decode else {})
-    spec = ModelSpec("bench", "hf", "bench", None, {"loop": "packed"} if decode else {})
-    engine = TransformersEngine(loaded, select_backend(loaded, spec, options))
+_WAYS: Mapping[str, Mapping[str, Any]] = {
+    "kernel": {"attention": "kernel"},
+    "operators": {"attention": "operators"},
+    "exact": {"exact": True},
+}
+"""Ways of the engine that are not ways of decoding."""
+
+
+def open_engine(loaded: LoadedModel, setting: Setting, way: str | None) -> TransformersEngine:
+    """Return this project's engine. ``way``: one of `_WAYS` or a way of decoding, `None` as it chooses."""
+    asked = _WAYS.get(way, {"decode": way}) if way else {}
+    spec = ModelSpec("bench", "hf", "bench", None, {"loop": "packed"} if way else {})
+    return TransformersEngine(loaded, select_backend(loaded, spec, {"batch": setting.batch, **asked}))
+
+
+def engine_work(loaded: LoadedModel, setting: Setting, way: str | None) -> tuple[Work, list[str]]:
+    """Return how this project's engine works, and its notes; ``way`` as for `open_engine`."""
+    engine = open_engine(loaded, setting, way)
 
     def work(requests: Sequence[Request]) -> Outcome:
         results = [event for event in engine.generate(Inbox(requests, closed=True)) if isinstance(event, Result)]
@@ -169,6 +183,33 @@ class Memory:
         return torch.cuda.max_memory_reserved(self._device) / 1e6 if self._cuda else self.now()
 
 
+# -- correctness
+
+
+def check(name: str, setting: Setting) -> dict[str, Any]:
+    """Return how many texts of how many rows changed, and which.
+
+    ``check-fp32``: of the engine in fp32, against ``generate`` for one prompt at a time. ``audit``: of the engine in the setting's
+    precision, against the same rows computed alone, as ``--evals-audit`` does; ``audit-exact``: the same with ``--evals-exact``.
+    """
+    loaded = load(setting, "fp32" if name == "check-fp32" else None)
+    requests = make_requests(setting, loaded.model.config.get_text_config(decoder=True).vocab_size)
+    some = requests[: setting.checked]
+    if name == "check-fp32":
+        expected = generate_work(loaded, 1)(some).texts
+        work, notes = engine_work(loaded, setting, None)
+        found = work(requests).texts
+    else:
+        engine = open_engine(loaded, setting, "exact" if name == "audit-exact" else None)
+        alone = [replace(request, id=f"alone {request.id}", alone=True) for request in some]
+        events = engine.generate(Inbox([*requests, *alone], closed=True))
+        texts = {event.id: event.answer.text for event in events if isinstance(event, Result)}
+        expected, found = {request.id: texts[f"alone {request.id}"] for request in some}, texts
+        notes = list(engine.info.notes)
+    changed = [request.id for request in some if found[request.id] != expected[request.id]]
+    return {"contender": name, "checked": len(some), "changed": changed, "notes": notes}
+
+
 def measure(name: str, setting: Setting) -> dict[str, Any]:
     """Load, compute, check and unload; return the numbers and the texts as plain data."""
     memory = Memory(setting.device)
@@ -229,7 +270,8 @@ def main() -> int:
     order, outcome = map(Path, sys.argv[1:3])
     orders = json.loads(order.read_text(encoding="utf-8"))
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers annotates it not
-    numbers = measure(orders["contender"], Setting(**orders["setting"]))
+    name, setting = orders["contender"], Setting(**orders["setting"])
+    numbers = (check if name in CHECKS else measure)(name, setting)
     outcome.write_text(json.dumps(numbers), encoding="utf-8")
     return 0
 

@@ -1,9 +1,10 @@
 """What the plugin costs beside pytest itself, with a scripted engine: no model, only overhead.
 
-    python benchmarks/overhead.py [--cases 10000] [--rounds 3]
+    python benchmarks/overhead.py [--cases 10000] [--rounds 3] [--models 3] [--large 100000]
 
 Runs side by side, alternating: N plain parametrized tests, and the same N as cases of an eval with one grader. Prints wall time,
-their ratio and peak memory, and what the plugin adds to pytest's start-up.
+CPU time (of the engine's process too) and peak memory with their ratios, what a case takes, and what the plugin adds to pytest's
+start-up.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 PLAIN = """
@@ -41,49 +42,87 @@ def answer(messages):
 """
 
 
-def measure(command: list[str], folder: Path) -> tuple[float, float]:
-    """Run a command; return its wall seconds and the peak memory of it and its children in MB."""
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one command took: wall seconds, seconds of processors with its children, the peak of its largest process in MB."""
+
+    wall: float
+    cpu: float
+    memory: float
+
+
+def measure(command: list[str], folder: Path) -> Cost:
+    """Run a command to its end."""
+    # As installed packages are: their modules are compiled once.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     started = time.perf_counter()
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+    process = subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, env=environment
+    )
     _, status, usage = os.wait4(process.pid, 0)
     if os.waitstatus_to_exitcode(status) != 0:
         raise SystemExit(f"{' '.join(command)} failed in {folder}")
-    return time.perf_counter() - started, usage.ru_maxrss / 1024
+    wall = time.perf_counter() - started
+    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
-def write_suites(folder: Path, n: int) -> None:
-    """Write both suites and the rows."""
+def write_suites(folder: Path, n: int, models: int = 1) -> None:
+    """Write both suites and the rows: ``n`` plain tests, and as many cases of all models together."""
     (folder / "pytest.ini").write_text("[pytest]\n")
     (folder / "test_plain.py").write_text(PLAIN.format(n=n))
     (folder / "test_eval.py").write_text(EVAL.format())
-    (folder / "script.py").write_text(SCRIPT)
-    (folder / "rows.jsonl").write_text("".join(f'{{"id": "c{i}", "n": {i}}}\n' for i in range(n)))
+    (folder / "script.py").write_text(SCRIPT + "".join(f"\nanswer{k} = answer\n" for k in range(models)))
+    (folder / "rows.jsonl").write_text("".join(f'{{"id": "c{i}", "n": {i}}}\n' for i in range(n // models)))
 
 
-def compare(n: int, rounds: int) -> None:
-    """Print both suites side by side."""
+def commands_for(models: int) -> dict[str, list[str]]:
+    """Return what is run, in turns."""
     pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
-    evals = ["--evals", "--evals-model=scripted:script:answer", "--evals-artifact=run.jsonl"]
-    commands = {
+    evals = ["--evals", *(f"--evals-model=scripted:script:answer{k}" for k in range(models))]
+    evals.append("--evals-artifact=run.jsonl")
+    return {
         "plain": [*pytest, "-p", "no:evals", "test_plain.py"],
         "eval": [*pytest, *evals, "test_eval.py"],
         "plain --collect-only": [*pytest, "-p", "no:evals", "--collect-only", "test_plain.py"],
         "eval --collect-only": [*pytest, *evals, "--collect-only", "test_eval.py"],
     }
-    results: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
+
+
+def compare(n: int, rounds: int, models: int = 1) -> Cost:
+    """Print both suites side by side; return the median cost of the eval."""
+    commands = commands_for(models)
+    results: dict[str, list[Cost]] = {name: [] for name in commands}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_suites(folder, n)
+        write_suites(folder, models, models)
+        measure(commands["eval"], folder)
+        write_suites(folder, n, models)
         for _ in range(rounds):
             for label, command in commands.items():
                 results[label].append(measure(command, folder))
-    print(f"{n:,} cases, median of {rounds} rounds")
+    of_models = f" over {models} models" if models > 1 else ""
+    print(f"{n:,} cases{of_models}, median of {rounds} rounds")
     for label, runs in results.items():
-        seconds = statistics.median(run[0] for run in runs)
-        print(f"  {label:<22} {seconds:7.2f} s   peak {max(run[1] for run in runs):6.0f} MB")
+        cost = middle(runs)
+        print(f"  {label:<22} wall {cost.wall:7.2f} s   CPU {cost.cpu:7.2f} s   peak {cost.memory:5.0f} MB")
     for one, other in (("eval", "plain"), ("eval --collect-only", "plain --collect-only")):
-        ratios = [first[0] / second[0] for first, second in zip(results[one], results[other], strict=True)]
-        print(f"  {one} / {other}: {statistics.median(ratios):.2f}")
+        pairs = list(zip(results[one], results[other], strict=True))
+        ratios = [
+            statistics.median(getattr(first, field) / getattr(second, field) for first, second in pairs)
+            for field in ("wall", "cpu", "memory")
+        ]
+        print(f"  {one} / {other}: wall {ratios[0]:.2f}, CPU {ratios[1]:.2f}, memory {ratios[2]:.2f}")
+    return middle(results["eval"])
+
+
+def middle(runs: list[Cost]) -> Cost:
+    """Return the medians of several runs."""
+    return Cost(*(statistics.median(getattr(run, field) for run in runs) for field in ("wall", "cpu", "memory")))
+
+
+def per_case(n: int, cost: Cost) -> str:
+    """Say what a case takes of a whole run."""
+    return f"{n:,} cases: {cost.wall / n * 1e6:.0f} us of wall and {cost.cpu / n * 1e6:.0f} us of CPU time a case"
 
 
 def import_cost() -> None:
@@ -115,11 +154,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--large", type=int, default=0, help="this many cases too, one round: how the cost of a case grows"
+    )
+    parser.add_argument("--models", type=int, default=0, help="half as many cases more, over so many models, too")
     options = parser.parse_args()
     import_cost()
-    compare(options.cases, options.rounds)
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    print(f"largest process of all: {children:.0f} MB")
+    costs = {options.cases: compare(options.cases, options.rounds)}
+    if options.models:
+        compare(options.cases * 3 // 2, options.rounds, options.models)
+    if options.large:
+        costs[options.large] = compare(options.large, 1)
+    for n, cost in costs.items():
+        print(per_case(n, cost))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Makes the pictures of the documentation anew, from a run of the example suites.
 
-    pytest --evals example_suites --evals-limit 12 --evals-model smollm2 --evals-model "smollm2?template=none" --evals-artifact run.jsonl
+    pytest --evals example_suites --ignore example_suites/tools --ignore example_suites/vision --evals-limit 12 --evals-model smollm2 --evals-model "smollm2?template=none" --evals-artifact run.jsonl
     python docs/gallery.py run.jsonl
 
 Needs Chromium and playwright (``make tests`` installs both).
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 IMAGES = Path(__file__).parent / "images"
 SIZE = {"width": 1200, "height": 780}
 OVERVIEW = {"width": 1200, "height": 1080}
+CASE = {"width": 1200, "height": 740}
 REVIEW = """
 from pytest_evals import cases, graders
 
@@ -60,7 +61,7 @@ def main(run: Path) -> None:
         )
         for scheme in ("light", "dark"):
             picture(browser, report.as_uri(), f"report-{scheme}", scheme, viewport=OVERVIEW)
-            picture(browser, f"{report.as_uri()}#case={missed['id']}", f"case-{scheme}", scheme)
+            picture(browser, f"{report.as_uri()}#case={missed['id']}", f"case-{scheme}", scheme, viewport=CASE)
         picture(browser, report.as_uri(), "report-phone", "light", viewport={"width": 390, "height": 780})
         with annotation(artifact, Path(folder)) as link:
             for scheme in ("light", "dark"):

@@ -60,7 +60,8 @@ class _Method:
     def __get__(self, case: Case | None, kind: type[Case]) -> Any:
         if case is None:
             return getattr(Mapping, self._name)
-        method = getattr(super(Case, case), self._name)
+        # Those of the row itself are quick; its get may take no keywords.
+        method = case._get if self._name == "get" else getattr(case._row, self._name)  # noqa: SLF001 - its own class
         return MethodBesideField(self._name, method) if self._name in case else method
 
 
@@ -99,6 +100,13 @@ class Case(Mapping[str, Any]):
             return self._row[name]
         except KeyError:
             raise UnknownFieldError(self._unknown(name)) from None
+
+    def __contains__(self, name: object) -> bool:
+        # Not by `__getitem__`, which would word an error for each name that is not there.
+        return name in self._row
+
+    def _get(self, key: str, default: Any = None) -> Any:
+        return self._row.get(key, default)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._row)

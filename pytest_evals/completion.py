@@ -214,7 +214,7 @@ class Completion:
         if self.tool_calls:
             data["tool_calls"] = [asdict(call) for call in self.tool_calls]
         if self.origin is not None:
-            data["origin"] = asdict(self.origin)
+            data["origin"] = {"key": self.origin.key, "source": self.origin.source, "drift": self.origin.drift}
         if self.scores is not None:
             data["scores"] = dict(self.scores)
         if self.likelihoods is not None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import marshal
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from pytest_evals.errors import SuiteError, did_you_mean
+from pytest_evals.hashing import of_last
 from pytest_evals.tools import tool_schemas
 
 # 2 ** 63 divided by the golden ratio: no small multiple of it is close to 0, so that seeds of a case's samples do not
@@ -96,16 +98,46 @@ class GenerationParams:
         """Return plain data, for the wire and for digests: what parameters of later versions add is left out at its default, and
         template variables have their first name, so that a request has the digest that it has always had.
         """
-        data = {name: getattr(self, name) for name in self.__slots__}
-        data["template"] = data.pop("chat_template_kwargs")
-        return {name: value for name, value in data.items() if name not in _LATER or value != getattr(_DEFAULT, name)}
+        return dict(_plain(self))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> GenerationParams:
         """Return the parameters that `to_dict` described."""
-        lists = {name: tuple(data[name]) for name in ("stop", "choice", "tools") if name in data}
-        variables = {"chat_template_kwargs": data["template"]}
-        return cls(**{name: value for name, value in data.items() if name != "template"} | lists | variables)
+        params: GenerationParams = _shared(data, _read)
+        return params
+
+
+@of_last
+def _plain(params: GenerationParams) -> dict[str, Any]:
+    data = {name: getattr(params, name) for name in params.__slots__}
+    data["template"] = data.pop("chat_template_kwargs")
+    return {name: value for name, value in data.items() if name not in _LATER or value != getattr(_DEFAULT, name)}
+
+
+def _read(data: Mapping[str, Any]) -> GenerationParams:
+    lists = {name: tuple(data[name]) for name in ("stop", "choice", "tools") if name in data}
+    variables = {"chat_template_kwargs": data["template"]}
+    return GenerationParams(**{name: value for name, value in data.items() if name != "template"} | lists | variables)
+
+
+# -- The cases of a suite mostly have the same parameters: they share one object, that is checked and described once.
+
+_SHARED = 256
+_known: dict[tuple[Callable[..., GenerationParams], bytes], GenerationParams] = {}
+
+
+def _shared(values: Mapping[str, Any], make: Callable[[Mapping[str, Any]], GenerationParams]) -> GenerationParams:
+    """Return what ``make`` returns for these values: the same object for values of the same types."""
+    try:
+        # Unlike equality it tells 1, 1.0 and True apart; version 2 knows no references, which would depend on the objects.
+        key = make, marshal.dumps(dict(values), 2)
+    except ValueError:  # a function among the tools, or a type of another library
+        return make(values)
+    if key not in _known:
+        if len(_known) >= _SHARED:
+            _known.clear()
+        _known[key] = make(values)
+    return _known[key]
 
 
 def params_by_use(*uses: UsesLogits) -> frozenset[str]:
@@ -115,6 +147,11 @@ def params_by_use(*uses: UsesLogits) -> frozenset[str]:
 
 def changed_params(params: GenerationParams) -> set[str]:
     """Return the names of the parameters that are not at their default."""
+    return set(_changed(params))
+
+
+@of_last
+def _changed(params: GenerationParams) -> set[str]:
     return {entry.name for entry in fields(params) if getattr(params, entry.name) != getattr(_DEFAULT, entry.name)}
 
 
@@ -128,6 +165,10 @@ def parse_generation(values: Mapping[str, Any]) -> GenerationParams:
 
     Raises `SuiteError` for an unknown name, a wrong type and a value out of range.
     """
+    return _shared(values, _parse)
+
+
+def _parse(values: Mapping[str, Any]) -> GenerationParams:
     if "template" in values:
         values = _renamed(values)
     for name in values:

@@ -6,11 +6,15 @@ PyCharm's re-run names, ``::`` and ``]`` in nodeids, spaces and ``@`` in ``-k`` 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+_Argument = TypeVar("_Argument")
+_Result = TypeVar("_Result")
 
 MAX_LENGTH = 64
 _DISALLOWED = re.compile(r"[^A-Za-z0-9_-]+")
@@ -21,16 +25,7 @@ def content_hash(value: object, length: int = 10) -> str:
 
     Values that JSON does not know (dates from YAML or Parquet, say) are hashed by their ``str``.
     """
-    try:
-        text = _canonical(value)
-    except TypeError:
-        # YAML allows keys of any type, side by side.
-        text = _canonical(_text_keys(value))
-    return hashlib.sha256(text.encode()).hexdigest()[:length]
-
-
-def _canonical(value: object) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=True, default=_as_text, separators=(",", ":"))
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
 
 
 def _as_text(value: Any) -> str:
@@ -42,9 +37,47 @@ def _as_text(value: Any) -> str:
     return str(value)
 
 
+def hash_of_texts(texts: Iterable[str], length: int = 10) -> str:
+    """Return the `content_hash` of a list whose entries are written already, each by `canonical`: some of them never change."""
+    return hashlib.sha256(f"[{','.join(texts)}]".encode()).hexdigest()[:length]
+
+
+def canonical(value: object) -> str:
+    """Return ``value`` as canonical JSON, see `content_hash`."""
+    try:
+        return _canonical(value)
+    except TypeError:
+        # YAML allows keys of any type, side by side.
+        return _canonical(_text_keys(value))
+
+
+def of_last(function: Callable[[_Argument], _Result]) -> Callable[[_Argument], _Result]:
+    """Decorate a function of one object that does not change: asked about the same object again, it gives the result that it gave.
+    Only the last object is remembered.
+    """
+    last: tuple[object, Any] = (object(), None)
+
+    @functools.wraps(function)
+    def remembering(value: _Argument) -> _Result:
+        nonlocal last
+        # Read at once and replaced at once: other threads may do the same.
+        known, result = last
+        if known is not value:
+            result = function(value)
+            last = value, result
+        found: _Result = result
+        return found
+
+    return remembering
+
+
 def is_picture(value: object) -> bool:
     """Tell whether a value is an image of Pillow, without importing it."""
     return type(value).__module__.partition(".")[0] == "PIL" and hasattr(value, "tobytes")
+
+
+# Made once: every case has several hashes, and making it takes as long as a short hash.
+_canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=True, default=_as_text, separators=(",", ":")).encode
 
 
 def _text_keys(value: object) -> object:

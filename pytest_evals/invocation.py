@@ -47,6 +47,22 @@ def opened(words: Iterable[str]) -> Iterator[str]:
             yield word
 
 
+def check_switch(config: pytest.Config) -> None:
+    """Raise `pytest.UsageError` for ``--evals=VALUE``: argparse would only say that it ignored an explicit argument."""
+    word = next((word for word in command_line(config) if word.startswith("--evals=")), None)
+    if word is None:
+        return
+    value = word.partition("=")[2]
+    switch = f"{word}: --evals is a switch without a value"
+    if value.strip().lower() in ("", "1", "true", "yes", "on"):
+        raise pytest.UsageError(f"{switch}; write --evals")
+    if value.strip().lower() in ("0", "false", "no", "off"):
+        raise pytest.UsageError(
+            f"{switch}; leave it out (where the configuration file switches evals on, PYTEST_EVALS=0)"
+        )
+    raise pytest.UsageError(f"{switch}; put a space before the path: {shlex.join(['pytest', '--evals', value])}")
+
+
 def written_options(words: Sequence[str]) -> list[WrittenOption]:
     """Return our options among the words of a command line, ``--evals`` itself left out."""
     found = []
@@ -65,11 +81,9 @@ def check_names(config: pytest.Config) -> None:
     for word in command_line(config):
         if word == "--":
             break
-        name, equals, value = word.partition("=")
-        if name == "--evals" and equals:
-            raise pytest.UsageError(f"--evals is a switch and takes no value: write --evals {value}")
-        if name.startswith("--eval") and name not in NAMES:
-            hint = did_you_mean(name, NAMES)
+        name = word.partition("=")[0]
+        if name.lower().startswith(("--eval", "-eval")) and name not in NAMES:
+            hint = did_you_mean(f"--{name.lower().lstrip('-')}", NAMES)
             raise pytest.UsageError(f"there is no option {name}{hint} (docs/options.md lists them)")
 
 

@@ -80,6 +80,9 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = {
     ),
     "--evals-html": _value("PATH", "Write the report, one self-contained page, to PATH"),
     "--evals-summary": _value("PATH", "Write a summary in Markdown to PATH"),
+    "--evals-summary-size": _value(
+        "N", "Write the summary as a message for a chat (Slack, Teams), in at most N characters: 200 or more"
+    ),
     "--evals-codequality": _value(
         "PATH", "Write gates that are not met and cases that failed to PATH, as GitLab's code quality report"
     ),
@@ -121,6 +124,7 @@ _INI: Mapping[str, tuple[Any, Any, str]] = {
         "warn",
         "What a gate does that the baseline leaves open: warn (the default), pass or fail",
     ),
+    "evals_summary_size": ("int", 0, "Size of the summary, as --evals-summary-size (default: none, all of it)"),
     "evals_grader_timeout": ("float", 60, "Seconds that one grader may take (default: 60; 0 means no limit)"),
     "evals_step_timeout": (
         "float",
@@ -161,6 +165,8 @@ _INI: Mapping[str, tuple[Any, Any, str]] = {
 
 
 KEYS = tuple(_INI)
+LEAST_SUMMARY = 200
+"""Characters in which a summary can say the verdict, one reason, and where the rest is."""
 TAKES_VALUE = frozenset(option for option, terms in _OPTIONS.items() if "metavar" in terms)
 
 

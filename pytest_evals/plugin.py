@@ -23,9 +23,14 @@ if TYPE_CHECKING:
 __all__ = ["case", "completion", "judge", "model", "record"]
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Register options and ini values."""
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Register options and ini values. What argparse would refuse in words of its own is refused here."""
     add_options(parser)
+    config = pluginmanager.get_plugin("pytestconfig")
+    if config is not None and _mentions_options(config, "--evals="):
+        from pytest_evals.invocation import check_switch
+
+        check_switch(config)
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -72,11 +77,11 @@ def pytest_configure(config: pytest.Config) -> None:
         collect_only(config)
 
 
-def _mentions_options(config: pytest.Config) -> bool:
-    """Tell, at hardly any cost, whether an option of ours may be on the command line or in a file that it names."""
+def _mentions_options(config: pytest.Config, start: str = "--eval") -> bool:
+    """Tell, at hardly any cost, whether an option of ours that begins so may be on the command line or in a file that it names."""
     environment = os.environ.get("PYTEST_ADDOPTS", "")
     return any(
-        word.startswith(("--eval", "@")) and word != "--evals"
+        (word.startswith((start, "@")) or word[:5].lower() in ("-eval", "--eva")) and word != "--evals"
         for word in (*environment.split(), *map(str, config.invocation_params.args))
     )
 

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_evals.artifacts.provenance import DISTRIBUTION, rival_installed
+import pytest_evals_hf
 from pytest_evals.collection.plugin import Collection
 from pytest_evals.errors import EvalsError
 from pytest_evals.fixtures.context import CODE_SANDBOX, RUN_CODE, TIME_LIMIT
+from pytest_evals.fixtures.current import GraderRequests
 from pytest_evals.options import WHY_SKIPPED
 from pytest_evals.redaction import masked
+from pytest_evals.runner.garbage import GarbagePause
 from pytest_evals.session.output_filter import OutputFilter, ReportsOfWorker
 from pytest_evals.session.setup import check_outputs, claim_artifact, read_baseline, recollection, requested_outputs
 from pytest_evals.settings import Settings, read_settings
@@ -39,12 +41,8 @@ def activate(config: pytest.Config) -> None:
 
 
 def _activate(config: pytest.Config) -> None:
-    rival = rival_installed()
-    if rival:
-        raise pytest.UsageError(
-            f"pytest-evals {rival} is installed beside {DISTRIBUTION}: they are different projects with the same import package, and one "
-            f"has overwritten files of the other; run: pip uninstall -y pytest-evals {DISTRIBUTION}; pip install {DISTRIBUTION}"
-        )
+    if pytest_evals_hf.other_version() is not None:
+        raise pytest.UsageError(pytest_evals_hf.conflict())
     settings = read_settings(config)
     if hasattr(config, "workerinput"):
         config.pluginmanager.register(ReportsOfWorker(), "evals-reports-of-worker")
@@ -67,6 +65,8 @@ def _activate(config: pytest.Config) -> None:
         settings = dataclasses.replace(settings, judge=recorded.judge)
     collection = Collection(settings)
     config.pluginmanager.register(collection, "evals-collection")
+    config.pluginmanager.register(GraderRequests(), "evals-grader-requests")
+    config.pluginmanager.register(GarbagePause(config), "evals-garbage")
     if settings.reuse.replay and recorded is not None:
         _recast(config, settings.reuse.replay, recorded, collection)
     if config.getoption("evals_plan"):
@@ -209,8 +209,9 @@ def _own(
         config.pluginmanager.register(Upload(settings.artifact_url), "evals-upload")
     gate_check = GateCheck(settings, infos, baseline)
     _register_outputs(config, settings, infos, path, baseline)
-    # What overwrites a line is escaped by the filter.
-    live = not distributed and not config.pluginmanager.has_plugin("evals-output-filter")
+    # What overwrites a line is escaped by the filter, and with -s tests write between.
+    captured = config.getoption("capture", "fd") != "no"
+    live = captured and not distributed and not config.pluginmanager.has_plugin("evals-output-filter")
     progress = ProgressLine(pool, PytestScreen(config, live=live))
     if distributed:
         from pytest_evals.xdist import Controller

@@ -22,7 +22,7 @@ from pytest_evals.errors import EvalsError, ModelError, did_you_mean
 from pytest_evals.fixtures.limits import CallLimits
 from pytest_evals.gates import Gate, parse_gate
 from pytest_evals.media.sources import Fetch
-from pytest_evals.options import KEYS, is_ci, read_time_limit, warm_seconds, written_number
+from pytest_evals.options import KEYS, LEAST_SUMMARY, is_ci, read_time_limit, warm_seconds, written_number
 from pytest_evals.reuse_options import Reuse, read_reuse
 from pytest_evals.templates.expressions import check_condition
 
@@ -49,6 +49,8 @@ class Settings:
     artifact_url: str | None
     html: Path | None
     summary: Path | None
+    summary_size: int
+    """Characters of the summary, which is then a message for a chat; 0 means all of it."""
     codequality: Path | None
     folder: Path
     limit: int | None
@@ -139,6 +141,7 @@ def read_settings(config: pytest.Config) -> Settings:
         artifact_url=url,
         html=_path(here, "--evals-html", config.getoption("evals_html")),
         summary=_path(here, "--evals-summary", config.getoption("evals_summary")),
+        summary_size=_summary_size(config),
         codequality=_path(here, "--evals-codequality", config.getoption("evals_codequality")),
         folder=folder,
         limit=_whole("--evals-limit", config.getoption("evals_limit"), least=1),
@@ -269,6 +272,16 @@ def _whole(option: str, written: str | None, least: int) -> int | None:
     return number
 
 
+def _summary_size(config: pytest.Config) -> int:
+    option = config.getoption("evals_summary_size")
+    if option is not None:
+        if config.getoption("evals_summary") is None:
+            raise pytest.UsageError("--evals-summary-size: say where the summary goes: --evals-summary PATH")
+        return _whole("--evals-summary-size", option, least=LEAST_SUMMARY) or 0
+    written = written_number(config, "evals_summary_size")
+    return _whole("evals_summary_size", written, least=LEAST_SUMMARY if written != "0" else 0) or 0
+
+
 def _seconds(config: pytest.Config, key: str) -> float:
     written = written_number(config, key)
     try:
@@ -306,8 +319,12 @@ def _code_sandbox(config: pytest.Config) -> str:
 def _exact(config: pytest.Config) -> bool:
     exact = bool(config.getoption("evals_exact"))
     dtype = config.getoption("evals_dtype") or "auto"
-    if exact and dtype not in ("auto", "fp32"):
-        raise pytest.UsageError(f"--evals-exact computes in fp32, so --evals-dtype={dtype} cannot be combined with it")
+    device = config.getoption("evals_device") or "auto"
+    if exact and (dtype == "fp16" or (dtype == "bf16" and not device.startswith(("auto", "cuda")))):
+        raise pytest.UsageError(
+            "--evals-exact computes in fp32, or on a CUDA device in bf16, so "
+            f"--evals-dtype={dtype} cannot be combined with it{'' if dtype == 'fp16' else ' on ' + device}"
+        )
     return exact
 
 

@@ -184,6 +184,28 @@ def _longest(text: str) -> int:
     return max(map(len, _BACKTICKS.findall(text)), default=0)
 
 
+# -- Messages of chat programs: Slack, Teams, Discord. Each has a markup of its own, and none takes a backslash for an escape.
+
+# What is special in one of them, as a character that looks alike and is special in none.
+_ALIKE_IN_CHAT = str.maketrans({"`": "'", "*": "\u2217", "~": "\u223c", "|": "\u2223"})
+_CHAT_ENTITIES = re.compile(r"[&<>]")
+# Slack shows ":name:" as an emoji; "_x_" is emphasis where it stands alone; "](" makes a link of what is before it.
+_CHAT_MARKUP = re.compile(r":(?=\w+:)|\](?=[(\[:])|(?<!\w)_|_(?!\w)")
+
+
+def for_chat(text: str, limit: int = 2000) -> str:
+    """Return one line of text for a message in a chat: no markup, mention or link in Slack, Teams or Discord, and none in Markdown.
+
+    ``<``, ``>`` and ``&`` become entities, as Slack wants it; a zero-width character is put inside what would be a mention or link.
+    """
+    joined = _REFERENCE.sub("\\g<0>\u2060", one_line(text, limit))
+    joined = _CHAT_MARKUP.sub("\\g<0>\u2060", joined.translate(_ALIKE_IN_CHAT))
+    start = _LIST.match(joined)
+    if start is not None or joined.startswith("#"):
+        joined = f"\u2060{joined}"
+    return _CHAT_ENTITIES.sub(lambda match: _ENTITIES[match[0]], joined)
+
+
 # -- Tables for spreadsheets.
 
 # What starts a formula, also in full width, for some languages. White space before it may be dropped.
@@ -227,6 +249,7 @@ SINKS: Mapping[str, Callable[[str], str]] = {
     "markdown": for_markdown,
     "markdown code": for_markdown_code,
     "markdown block": for_markdown_block,
+    "chat": for_chat,
     "csv": for_csv,
     "json": for_json,
     "utf-8": encodable,

@@ -74,10 +74,3 @@ def _git(root: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
-
-
-def rival_installed() -> str | None:
-    """Return the version of the unrelated distribution ``pytest-evals``, which ships the same import package, if it is
-    there.
-    """
-    return _version("pytest-evals")

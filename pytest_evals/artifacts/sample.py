@@ -35,10 +35,10 @@ def dump(data: Mapping[str, Any]) -> str:
     key) becomes its ``str``.
     """
     try:
-        line = json.dumps(data, ensure_ascii=False, allow_nan=False, default=_described)
+        line = _encode(data)
     except (ValueError, TypeError):
         data = _json_ready(data)
-        line = json.dumps(data, ensure_ascii=False, allow_nan=False, default=_described)
+        line = _encode(data)
     try:
         line.encode()
     except UnicodeEncodeError:
@@ -57,6 +57,10 @@ def _described(value: Any) -> str:
     if isinstance(value, (bytes, bytearray)) and len(value) > _LONGEST_BYTES:
         return f"<{len(value):,} bytes, sha256 {hashlib.sha256(value).hexdigest()}>"
     return str(value)
+
+
+# Made once: making it takes a good part of what a short line takes.
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_described).encode
 
 
 def _json_ready(value: Any) -> Any:

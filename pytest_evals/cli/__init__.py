@@ -34,6 +34,7 @@ COMMANDS = (
     "baseline",
     "cache",
     "engines",
+    "doctor",
     "schema",
 )
 """In the order of the help."""
@@ -45,10 +46,11 @@ examples:
   pytest-evals export --to csv -o cases.csv
   pytest-evals baseline set latest --name main
   pytest-evals schema > artifact.schema.json
+  pytest-evals doctor
 
 exit status:
   0 done
-  1 a finding: show --check, compare --check, cases that chose none, and merge
+  1 a finding: show --check, compare --check, cases that chose none, merge, and doctor
   2 wrong usage, or something that cannot be read or written
 
 'pytest-evals COMMAND --help' says more.

@@ -58,6 +58,11 @@ def _wrong_call(error: TypeError) -> str:
     if unknown:
         hint = did_you_mean(unknown["argument"], parameters) or f" (it has {', '.join(parameters)})"
         return f"{match['function']}() has no argument {unknown['argument']!r}{hint}"
+    if match["function"] == "Judge.__call__":
+        return (
+            "graders.judge() with a prompt of your own needs 'response', the class of the reply; to have one criterion judged, write "
+            "graders.judge.binary('The answer is polite.') (docs/judges.md has the others)"
+        )
     return f"{match['function']}() needs {match['arguments']} (its arguments: {', '.join(parameters)})"
 
 

@@ -131,6 +131,7 @@ def check_abilities(
         for case in asked.workflow.applies_to.get(node.key, suite.cases)
     }
     wanted: dict[tuple[str, str], Prepared] = {}
+    reads = asked.completion or bool(asked.asks)
     for key in keys:
         if key.model in (None, RECORDED):
             continue
@@ -138,7 +139,7 @@ def check_abilities(
         params = prepared.params
         if key.case_id in loops or (asked.completion and params.tools and params.tool_choice != "none"):
             wanted.setdefault((str(key.model), "tools"), prepared)
-        for part in media_of(prepared.prompt) if asked.completion or asked.asks else ():
+        for part in media_of(prepared.prompt) if reads else ():
             wanted.setdefault((str(key.model), part["type"]), prepared)
     for (model, what), prepared in wanted.items():
         spec = spec_of_record(model, settings.root)

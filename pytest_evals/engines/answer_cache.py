@@ -16,7 +16,8 @@ from pytest_evals.completion import Completion, Origin
 from pytest_evals.engines.protocol import EngineInfo, Request, Result
 from pytest_evals.engines.run_date import run_date
 from pytest_evals.engines.spec import ModelSpec, spec_of_record
-from pytest_evals.hashing import content_hash
+from pytest_evals.generation import GenerationParams
+from pytest_evals.hashing import content_hash, of_last
 from pytest_evals.media.parts import identified
 
 
@@ -153,13 +154,15 @@ def request_key(request: Request, model: str, *, deterministic: bool) -> AnswerK
     what tells repeats apart.
     """
     params = request.params
-    if deterministic and request.repeatable:
+    if params.seed is not None and deterministic and request.repeatable:
         params = dataclasses.replace(params, seed=None)
-    return AnswerKey(
-        model,
-        content_hash(identified(request.messages), _LENGTH),
-        content_hash([params.to_dict(), list(request.choices)], _LENGTH),
-    )
+    asked = content_hash([params.to_dict(), list(request.choices)], _LENGTH) if request.choices else _digest_of(params)
+    return AnswerKey(model, content_hash(identified(request.messages), _LENGTH), asked)
+
+
+@of_last
+def _digest_of(params: GenerationParams) -> str:
+    return content_hash([params.to_dict(), []], _LENGTH)
 
 
 def model_digest(identity: Mapping[str, Any], spec: ModelSpec, *, exact: bool = False) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_evals.engines.embedded import EMBEDDED
-from pytest_evals.engines.kind import EngineKind, EngineOption, Report, one_of, whole_number
+from pytest_evals.engines.kind import EngineKind, EngineOption, Report, one_of, tell_progress, whole_number
 from pytest_evals.engines.model_folder import has_chat_template, has_tokenizer, is_path, locate_model
 from pytest_evals.errors import ModelError, SuiteError, did_you_mean
 
@@ -162,6 +162,7 @@ def _load(spec: ModelSpec, options: dict[str, Any], report: Report) -> Engine:
         from pytest_evals.engines.embeddings import load_embeddings
 
         return load_embeddings(spec, options, report)
+    tell_progress(report, "importing transformers")
     from pytest_evals.engines.transformers.encoder.engine import load
 
     return load(spec, options, report)

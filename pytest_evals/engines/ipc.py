@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 Packet = dict[str, Any]
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _CLOSE_SECONDS = 2.0
 _SOCKET_PATH_BYTES = 100
 
@@ -66,7 +67,7 @@ class Channel:
 
 def data_of(message: Packet) -> bytes:
     """Return a message as it is sent."""
-    return json.dumps(message, separators=(",", ":")).encode("ascii")
+    return _encode(message).encode("ascii")
 
 
 class UnhurriedChannel:

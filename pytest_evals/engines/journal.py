@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_evals.completion import Completion
-from pytest_evals.engines.protocol import Result
+from pytest_evals.engines.protocol import Result, plain_answer
 
 # Every line that this module writes begins like this, so that finding its key and its id takes no parsing.
 _ANSWER = re.compile(rb'\{"type": "answer", "key": ("[^"\\]*"), "id": ("(?:[^"\\]|\\.)*")')
@@ -39,7 +39,7 @@ class JournalWriter:
         if self._path is None or key is None or result.completion is None:
             return
         line = {"type": "answer", "key": key, "id": result.id, "model": model}
-        self._waiting += f"{json.dumps({**line, 'completion': result.completion.to_dict()})}\n".encode()
+        self._waiting += f"{json.dumps({**line, 'completion': plain_answer(result.completion)})}\n".encode()
         try:
             self._write()
         except OSError as error:

@@ -17,6 +17,13 @@ Report = Callable[[str], None]
 """Is told what takes long while a model is loaded."""
 
 
+def tell_progress(report: Report, text: str) -> None:
+    """Tell ``report`` what is being done at the moment, where it has a method ``progress`` for it."""
+    progress = getattr(report, "progress", None)
+    if progress is not None:
+        progress(text)
+
+
 @dataclass(frozen=True, slots=True)
 class EngineOption:
     """An option of a model specification, as ``batch=8``.

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_evals.engines.kind import EngineKind, EngineOption, Report, one_of, whole_number
+from pytest_evals.engines.kind import EngineKind, EngineOption, Report, one_of, tell_progress, whole_number
 from pytest_evals.engines.model_folder import complete_model, locate_model
 from pytest_evals.errors import ModelError, SuiteError, did_you_mean
 
@@ -138,6 +138,7 @@ def _seconds(text: str) -> float:
 def _load_transformers(spec: ModelSpec, options: dict[str, Any], report: Report) -> Engine:
     from pytest_evals.engines.light_imports import light_imports
 
+    tell_progress(report, "importing transformers")
     with light_imports(spec):
         from pytest_evals.engines.transformers.engine import load
 

@@ -84,6 +84,11 @@ class EnginePool:
                 self._give_up_if_failed(self._registry.replica_set(model))
             self._scheduler.schedule()
 
+    def at_hand(self, request: Request) -> bool:
+        """Tell whether `result` would return at once."""
+        with self._changed:
+            return request.id in self._results
+
     def result(self, request: Request, timeout: float | None = None) -> Result | None:
         """See `Generation.result`."""
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -188,7 +193,11 @@ class EnginePool:
         self._results.keep(results)
         for result in results:
             replica.done += 1
+            replica.work.finished(result)
             completion = result.completion
+            if completion is not None and completion.likelihoods is not None:
+                replica.scored += 1
+                replica.texts += len(completion.likelihoods)
             if completion is not None and (completion.origin is None or completion.origin.source is None):
                 replica.tokens += completion.completion_tokens or 0
         if replica.working_since is not None and not replica.tracker.busy:
@@ -214,6 +223,7 @@ class EnginePool:
         begin, self.on_first_request = self.on_first_request, None
         if begin is not None:
             begin()
+        replica.work.sent(requests)
         # A process that dies at this moment is noticed by its watcher, and what it was sent is sent again.
         replica.tell({"type": "generate", "requests": [self._to_wire(request) for request in requests]})
 
@@ -248,9 +258,13 @@ class EnginePool:
             self._scheduler.schedule()
         elif kind == "started":
             replica.tracker.started(message["ids"])
+            replica.work.started(message["ids"])
+            replica.progress = None
         elif kind == "working":
             replica.unfinished_tokens += message["tokens"]
-            replica.usage = message["usage"] or replica.usage
+            if message["usage"]:
+                replica.usage = message["usage"]
+                replica.work.report(replica.usage, replica.heard)
         elif kind == "status":
             self.notes.append(f"{replica.label}: {message['text']}")
         elif kind == "progress":
@@ -281,6 +295,8 @@ class EnginePool:
 
     def ended(self, replica: Replica, crash: str | None, *, loading: bool) -> None:
         """See `Owner.ended`: do what it takes to go on."""
+        replica.work.lost()
+        replica.progress = None
         if crash is not None:
             self._bury(replica, crash, loading=loading)
         self._scheduler.schedule()

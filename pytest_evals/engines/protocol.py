@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from pytest_evals.completion import Completion, Failure, Message
 from pytest_evals.generation import GenerationParams, changed_params
+from pytest_evals.hashing import of_last
 from pytest_evals.media.parts import label_of, media_of
 
 
@@ -84,7 +85,7 @@ class Result:
         """Return plain data, for the wire."""
         if self.completion is None:
             return {"id": self.id, "error": None if self.error is None else asdict(self.error)}
-        return {"id": self.id, "completion": self.completion.to_dict()}
+        return {"id": self.id, "completion": plain_answer(self.completion)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Result:
@@ -92,6 +93,12 @@ class Result:
         if "completion" in data:
             return cls(data["id"], Completion.from_dict(data["completion"]))
         return cls(data["id"], error=Failure(**data["error"]) if data["error"] else None)
+
+
+@of_last
+def plain_answer(completion: Completion) -> dict[str, Any]:
+    """Return a completion as plain data, not to be changed: the journal and the wire have the same."""
+    return completion.to_dict()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from pytest_evals.engines.ipc import Channel, Packet
 from pytest_evals.engines.process import EngineProcess
 from pytest_evals.engines.protocol import EngineInfo
+from pytest_evals.engines.remaining_work import RemainingWork
 from pytest_evals.engines.request_tracker import RequestTracker
 from pytest_evals.engines.spec import ModelSpec
 
@@ -28,7 +29,8 @@ class Replica:
     at which it got work, `None` while it has none; ``seconds`` is how long it worked before. ``heard`` is when the process last
     gave a sign of life, which it must within ``stall_seconds`` while it has work; ``usage`` is what it accounts for, and ``past`` is
     the part of it from earlier processes. ``load_seconds``: what loading may take; ``load_hung``: it took more, and would
-    again. ``progress``: how far loading is. ``lost``: the last process ended because its machine went.
+    again. ``progress``: what it does that is no answer yet, and how far that is. ``scored`` of
+    the ``scored_asked`` requests for likelihoods are done, with ``texts`` of ``texts_asked``. ``lost``: the last process ended because its machine went.
     """
 
     spec: ModelSpec
@@ -50,6 +52,11 @@ class Replica:
     working_since: float | None = None
     seconds: float = 0.0
     duplicates: int = 0
+    scored: int = 0
+    scored_asked: int = 0
+    texts: int = 0
+    texts_asked: int = 0
+    work: RemainingWork = field(default_factory=RemainingWork)
     heard: float = 0.0
     stall_seconds: float = 0.0
     load_seconds: float = 0.0

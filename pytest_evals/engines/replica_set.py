@@ -92,6 +92,10 @@ class ReplicaSet:
         """Take new requests."""
         first = self.replicas[0]
         first.asked += len(requests)
+        for request in requests:
+            if request.choices:
+                first.scored_asked += 1
+                first.texts_asked += len(request.choices)
         if len(self.replicas) == 1:
             first.duplicates += len(requests) - first.tracker.add(requests)
             return

@@ -175,6 +175,6 @@ def request_key(request: Request) -> str:
     """Return what makes two greedy requests the same: model (they may share weights), conversation, choices, and
     parameters without the seed.
     """
-    params = dataclasses.replace(request.params, seed=None)
+    params = request.params if request.params.seed is None else dataclasses.replace(request.params, seed=None)
     asked = [request.model, identified(request.messages), params.to_dict(), list(request.choices)]
     return content_hash(asked, length=32)

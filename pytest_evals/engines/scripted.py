@@ -31,7 +31,7 @@ from pytest_evals.engines.script_sources import script_sources
 from pytest_evals.engines.scripted_replies import ScriptError, completion_of_script
 from pytest_evals.errors import ModelError, did_you_mean
 from pytest_evals.generation import GenerationParams
-from pytest_evals.hashing import content_hash
+from pytest_evals.hashing import canonical, hash_of_texts, of_last
 from pytest_evals.media.parts import identified
 from pytest_evals.replies.form import ANY_FORM, written_form
 
@@ -58,6 +58,7 @@ class ScriptedEngine:
         self._function, self._score = _load(name)
         identity = {**identity_of(name, _sources(name, self._function)), **_stated_identity(name)}
         self.info = EngineInfo(device="python", identity=identity)
+        self._identity = canonical(identity)
         self._takes_tools = _takes(self._function, "tools")
         self._takes_params = _takes(self._function, "params")
         params = Capabilities().params | {"tools", "tool_choice"}
@@ -140,9 +141,8 @@ class ScriptedEngine:
             return Result(request.id, error=Failure("model", f"scripted:{self._name} {error}"))
         words = sum(len(text_of(message).split()) for message in request.messages)
         latency = time.perf_counter() - started
-        fingerprint = content_hash(
-            [self.info.identity, identified(request.messages), request.params.to_dict()], length=24
-        )
+        asked = (self._identity, canonical(identified(request.messages)), _written(request.params))
+        fingerprint = hash_of_texts(asked, length=24)
         tokens = len((completion.raw or completion.text).split())
         counted = dataclasses.replace(
             completion,
@@ -217,6 +217,11 @@ def _requires_arguments(function: Callable[..., Any]) -> bool:
     except (TypeError, ValueError):
         return True
     return False
+
+
+@of_last
+def _written(params: GenerationParams) -> str:
+    return canonical(params.to_dict())
 
 
 def _parameters(params: GenerationParams) -> dict[str, Any]:

@@ -90,16 +90,17 @@ class StatusReport:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._told = 0.0
+        self._kind = ""
 
     def __call__(self, text: str) -> None:
         """Report a step."""
         self._channel.send({"type": "status", "text": text})
 
     def progress(self, text: str) -> None:
-        """Tell how far the step is: some of what is told, a few times a second."""
-        now = time.monotonic()
-        if now - self._told >= PROGRESS_SECONDS:
-            self._told = now
+        """Tell what is done now, and how far it is: of texts with the same first word some, a few times a second."""
+        now, kind = time.monotonic(), text.partition(" ")[0]
+        if now - self._told >= PROGRESS_SECONDS or kind != self._kind:
+            self._told, self._kind = now, kind
             self._channel.send({"type": "progress", "text": text})
 
 

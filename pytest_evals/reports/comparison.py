@@ -29,8 +29,8 @@ def _columns(changes: Sequence[Change]) -> list[Column]:
     differences = [change.difference for change in changes]
     return [
         Column("suite", without_repeats([change.suite for change in changes])),
-        *([Column("model", [change.model for change in changes])] if several else []),
-        Column("grader", [change.grader for change in changes]),
+        *([Column("model", [change.model for change in changes], named=True)] if several else []),
+        Column("grader", [change.grader for change in changes], named=True),
         Column("n", [str(len(change.grades.pairs)) for change in changes], numeric=True),
         Column("before", [formatting.value(change.before) for change in changes], numeric=True, rank=1),
         Column("after", [formatting.value(change.after) for change in changes], numeric=True, rank=1),

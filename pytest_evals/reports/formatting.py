@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,44 +13,79 @@ from pytest_evals.sinks import for_terminal
 from pytest_evals.text import one_line, sanitize
 
 _NARROWEST = 8
+_READABLE = 14
+"""Characters of a name that are kept before a column of `_WANTED` or less goes for the rest of it."""
+_WANTED = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its head, its cells, and how much it is needed: of ``rank`` 0 it always stays, higher ones go first."""
+    """A column: its head, its cells, and how much it is needed: of ``rank`` 0 it always stays, higher ones go first. Cells that are
+    ``named`` and have to be shortened are given in full below the table.
+    """
 
     name: str
     cells: Sequence[str]
     numeric: bool = False
     rank: int = 0
+    named: bool = False
 
 
 def fitted_table(columns: Sequence[Column], width: int) -> list[str]:
-    """Return the lines of a table of at most ``width`` characters, if that is possible at all; below it, the names of columns for
-    which there was no room.
+    """Return the lines of a table of at most ``width`` characters, if that is possible at all; below it, what shortened names stand for,
+    and the names of columns for which there was no room.
+
+    Columns of a rank above 3 go first; then texts are shortened as long as they can be read, then the other columns go, and then texts
+    are shortened further.
     """
-    names = [column.name for column in columns]
     columns = [
-        Column(column.name, [one_line(cell, 500) for cell in column.cells], column.numeric, column.rank)
+        Column(column.name, [one_line(cell, 500) for cell in column.cells], column.numeric, column.rank, column.named)
         for column in columns
     ]
-    while (lines := _table(columns)) and max(map(len, lines)) > width:
-        rank = max(column.rank for column in columns)
-        if rank:
-            columns = [column for column in columns if column.rank != rank]
-            continue
-        texts = [column for column in columns if not column.numeric and _width(column) > _NARROWEST]
-        if not texts:
+    shown = list(columns)
+    while (lines := _table(shown)) and max(map(len, lines)) > width:
+        excess = max(map(len, lines)) - width
+        rank = max(column.rank for column in shown)
+        if rank > _WANTED:
+            shown = [column for column in shown if column.rank != rank]
+        elif not _can_shorten(shown, _READABLE) and rank:
+            shown = [column for column in shown if column.rank != rank]
+            # There may be room for whole texts again.
+            ranks = {column.rank for column in shown}
+            shown = [column for column in columns if column.rank in ranks]
+        elif _can_shorten(shown, least := _READABLE if rank else _NARROWEST):
+            shown = _with_widest_shortened(shown, excess, least)
+        else:
             break
-        widest = max(texts, key=_width)
-        others = [_width(column) for column in texts if column is not widest]
-        # Down to what fits, or to the next widest, and on from there.
-        target = max(_width(widest) - (max(map(len, lines)) - width), *others, _NARROWEST)
-        limit = min(target, _width(widest) - 1)
-        columns = [_shortened(column, limit) if column is widest else column for column in columns]
-    kept = {column.name for column in columns}
-    left_out = [name for name in names if name not in kept]
-    return [*lines, *not_shown(left_out, width)]
+    left_out = [column.name for column in columns if column.rank not in {each.rank for each in shown}]
+    return [*lines, *_full_names(columns, shown, width), *not_shown(left_out, width)]
+
+
+def _can_shorten(columns: Sequence[Column], least: int) -> bool:
+    return any(not column.numeric and _width(column) > least for column in columns)
+
+
+def _with_widest_shortened(columns: Sequence[Column], excess: int, least: int) -> list[Column]:
+    """Shorten the widest text: down to what fits, or to the next widest, and on from there."""
+    texts = [column for column in columns if not column.numeric and _width(column) > least]
+    widest = max(texts, key=_width)
+    others = [_width(column) for column in texts if column is not widest]
+    target = max(_width(widest) - excess, *others, least)
+    limit = min(target, _width(widest) - 1)
+    return [_shortened(column, limit) if column is widest else column for column in columns]
+
+
+def _full_names(columns: Sequence[Column], shown: Sequence[Column], width: int) -> list[str]:
+    """Return lines that say what shortened names stand for."""
+    ranks = {column.rank for column in shown}
+    whole = [column for column in columns if column.rank in ranks]
+    names = {
+        short: full
+        for column, before in zip(shown, whole, strict=True)
+        for short, full in zip(column.cells, before.cells, strict=True)
+        if before.named and short != full
+    }
+    return [line.text for short, full in names.items() for line in wrapped_lines(f"{short} is {full}", width)]
 
 
 def not_shown(names: Sequence[str], width: int) -> list[str]:
@@ -62,8 +98,28 @@ def _width(column: Column) -> int:
 
 
 def _shortened(column: Column, limit: int) -> Column:
-    cells = [cell if len(cell) <= limit else f"{cell[: limit - 2]}.." for cell in column.cells]
-    return Column(column.name[:limit], cells, column.numeric, column.rank)
+    shorts = short_forms(column.cells, limit)
+    return Column(
+        column.name[:limit], [shorts[cell] for cell in column.cells], column.numeric, column.rank, column.named
+    )
+
+
+def short_forms(texts: Iterable[str], limit: int) -> dict[str, str]:
+    """Return a form of at most ``limit`` characters for each text, its beginning or both of its ends, and not the same one for two;
+    ``limit`` is 8 or more.
+    """
+    distinct = list(dict.fromkeys(texts))
+    forms = {text: text for text in distinct if len(text) <= limit}
+    taken = set(forms.values())
+    for text in distinct:
+        if text in forms:
+            continue
+        # With more and more of the end, since names often differ there.
+        candidates = (f"{text[: limit - 2 - end]}..{text[len(text) - end :]}" for end in range(limit - 3))
+        numbered = (f"{text[: limit - 2 - len(str(number))]}..{number}" for number in range(2, 10 ** (limit - 4)))
+        forms[text] = next(form for form in itertools.chain(candidates, numbered) if form not in taken)
+        taken.add(forms[text])
+    return forms
 
 
 def _table(columns: Sequence[Column]) -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pytest_evals.reports import formatting
-from pytest_evals.reports.formatting import not_shown
+from pytest_evals.reports.formatting import not_shown, short_forms, wrapped_lines
 from pytest_evals.scorecard import ScoreCard
 from pytest_evals.scores.score import Score
 from pytest_evals.text import one_line, pluralize
@@ -16,6 +17,8 @@ INTERVAL = "95% interval"
 _NARROWEST = 9
 """Columns for a model's name, which is broken into lines."""
 _GAP = 2
+_LONGEST_HEAD = 48
+"""Characters of a model's name above its column."""
 _LAST_BREAK = re.compile(r".*[-_./:@?&=+]")
 
 
@@ -85,58 +88,119 @@ def single_model_scores(scores: Sequence[Score]) -> list[Score]:
 
 
 def grid_lines(grid: Grid, card: ScoreCard, width: int) -> list[str]:
-    """Return the lines of a grid. Models that do not fit beside each other are below each other; intervals without room are
-    left out, and the lines say so.
+    """Return the lines of a grid.
+
+    In a narrow terminal intervals are below the means, long names are shortened and given in full below the table, and models that do not
+    fit beside each other are below each other. Only where even one model has no room for it are intervals left out, and the lines say so.
     """
-    lines = _block(grid, card, grid.models, width, _with_interval)
-    if lines is not None:
-        return lines
-    blocks = _fitting(grid, card, width)
-    wanted = [INTERVAL] if any(score.interval for row in grid.rows for score in row.scores.values()) else []
-    return [*blocks, *not_shown(wanted, width)]
+    heads, legend = _heads(grid, card)
+    labels = _labels(grid, 60)
+    short = _labels(grid, max(width // 4, _NARROWEST))
+    full = [f"{form} is {label}" for label, form in short.items() if form != labels[label]]
+    for cell, names in ((_beside, labels), (_beside, short), (_below, labels), (_below, short)):
+        lines = _block(grid, card, _Look(grid.models, heads, names, cell), width)
+        if lines is not None:
+            return [*lines, *_wrapped(legend, width), *(_wrapped(full, width) if names is short else [])]
+    for cell in (_below, _mean_only):
+        blocks = _fitting(grid, card, _Look(grid.models, heads, short, cell), width)
+        if blocks is not None:
+            break
+    else:
+        blocks = _block(grid, card, _Look(grid.models, heads, short, _mean_only), 10_000) or []
+    wanted = [INTERVAL] if cell is _mean_only and _has_intervals(grid) else []
+    return [*blocks, *_wrapped([*legend, *full], width), *not_shown(wanted, width)]
 
 
-def _fitting(grid: Grid, card: ScoreCard, width: int) -> list[str]:
-    """Return blocks of as many models as fit, at least one."""
+def _has_intervals(grid: Grid) -> bool:
+    return any(score.interval for row in grid.rows for score in row.scores.values())
+
+
+def _wrapped(texts: Sequence[str], width: int) -> list[str]:
+    return [line.text for text in texts for line in wrapped_lines(text, width)]
+
+
+def _heads(grid: Grid, card: ScoreCard) -> tuple[dict[str, str], list[str]]:
+    """Return what is above each model's column, and what is said of it below: of a name that is too long for a few lines, a letter."""
+    names = {model: one_line(card.shorts.get(model, model) or "no model", 200) for model in grid.models}
+    if max(map(len, names.values())) <= _LONGEST_HEAD:
+        return names, []
+    letters = dict(zip(grid.models, _letters(), strict=False))
+    return letters, [f"{letters[model]} is {names[model]}" for model in grid.models]
+
+
+def _letters() -> Iterator[str]:
+    for number in itertools.count():
+        yield f"{chr(ord('A') + number % 26)}{number // 26 or ''}"
+
+
+def _labels(grid: Grid, limit: int) -> dict[str, str]:
+    """Return the labels of rows in at most ``limit`` characters."""
+    return short_forms([one_line(row.label, 500) for row in grid.rows if row.scores], limit)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """How a table looks: its models, their heads, the labels of its rows, and what is in a cell."""
+
+    models: tuple[str, ...]
+    heads: Mapping[str, str]
+    labels: Mapping[str, str]
+    cell: Cell
+
+
+def _fitting(grid: Grid, card: ScoreCard, look: _Look, width: int) -> list[str] | None:
+    """Return blocks of as many models as fit, at least one; `None` where not even one does."""
     lines: list[str] = []
-    left = grid.models
+    left = look.models
     while left:
         number = len(left)
-        while (block := _block(grid, card, left[:number], width, _mean_only)) is None and number > 1:
+        while (block := _block(grid, card, replace(look, models=left[:number]), width)) is None:
             number -= 1
-        lines += [*([""] if lines else []), *(block or _block(grid, card, left[:1], 10_000, _mean_only) or [])]
+            if not number:
+                return None
+        lines += [*([""] if lines else []), *block]
         left = left[number:]
     return lines
 
 
-Cell = Callable[[Score, str, bool], tuple[str, str]]
-"""From a score, its mark and whether the corpus-level metric is wanted to a mean and an interval."""
+Cell = Callable[[Score, str, bool], tuple[str, str, str]]
+"""From a score, its mark and whether the corpus-level metric is wanted to a mean, an interval beside it and one below it."""
 
 
-def _with_interval(score: Score, mark: str, corpus: bool) -> tuple[str, str]:
+def _beside(score: Score, mark: str, corpus: bool) -> tuple[str, str, str]:
     interval = "" if corpus else formatting.interval(score.interval)
-    return _mean_only(score, mark, corpus)[0], interval
+    return _mean_only(score, mark, corpus)[0], interval, ""
 
 
-def _mean_only(score: Score, mark: str, corpus: bool) -> tuple[str, str]:
+def _below(score: Score, mark: str, corpus: bool) -> tuple[str, str, str]:
+    interval = "" if corpus or score.interval is None else formatting.interval(score.interval)
+    return _mean_only(score, mark, corpus)[0], "", interval
+
+
+def _mean_only(score: Score, mark: str, corpus: bool) -> tuple[str, str, str]:
     if corpus:
-        return formatting.value(score.corpus), ""
-    return f"{mark} {formatting.value(score.mean)}".lstrip(), ""
+        return formatting.value(score.corpus), "", ""
+    return f"{mark} {formatting.value(score.mean)}".lstrip(), "", ""
 
 
-def _block(grid: Grid, card: ScoreCard, models: Sequence[str], width: int, cell: Cell) -> list[str] | None:
+def _block(grid: Grid, card: ScoreCard, look: _Look, width: int) -> list[str] | None:
     """Return a table of some models; `None` where it is wider than ``width``."""
-    labels = [f"{'  ' if row.scores else ''}{one_line(row.label, 60)}" for row in grid.rows]
+    labels = [
+        f"  {look.labels[one_line(row.label, 500)]}" if row.scores else one_line(row.label, 60) for row in grid.rows
+    ]
     sizes = [row.n for row in grid.rows]
-    columns = [_cells(grid, model, card, cell) for model in models]
-    title = "mean" if cell is _mean_only else f"mean, {INTERVAL}"
+    cells = [_cells(grid, model, card, look.cell) for model in look.models]
+    title = "mean" if look.cell is _mean_only else f"mean, {INTERVAL}"
     first = max(map(len, (title, *labels)))
     second = max(1, *map(len, sizes))
-    room = (width - first - _GAP - second) // len(models) - _GAP
-    if room < max(_NARROWEST, *(len(each) for column in columns for each in column)):
+    room = (width - first - _GAP - second) // len(look.models) - _GAP
+    if room < max(_NARROWEST, *(len(line) for column in cells for pair in column for line in pair)):
         return None
-    heads = [_broken(one_line(card.shorts.get(model, model) or "no model", 200), room) for model in models]
-    widths = [max(map(len, (*head, *column))) for head, column in zip(heads, columns, strict=True)]
+    heads = [_broken(look.heads[model], room) for model in look.models]
+    widths = [
+        max(map(len, (*head, *(line for pair in column for line in pair))))
+        for head, column in zip(heads, cells, strict=True)
+    ]
     height = max(map(len, heads))
     heads = [[*[""] * (height - len(head)), *head] for head in heads]
     gap = " " * _GAP
@@ -145,26 +209,30 @@ def _block(grid: Grid, card: ScoreCard, models: Sequence[str], width: int, cell:
         shown = [f"{each:>{wide}}" for each, wide in zip(cells, widths, strict=True)]
         return gap.join([f"{label:<{first}}", f"{size:>{second}}", *shown]).rstrip()
 
-    return [
+    made = [
         *(line("", "", [head[number] for head in heads]) for number in range(height - 1)),
         line(title, "n", [head[-1] for head in heads]),
         line("-" * first, "-" * second, ["-" * wide for wide in widths]),
-        *(line(label, size, cells) for label, size, *cells in zip(labels, sizes, *columns, strict=True)),
     ]
+    for label, size, *pairs in zip(labels, sizes, *cells, strict=True):
+        made.append(line(label, size, [pair[0] for pair in pairs]))
+        if any(pair[1] for pair in pairs):
+            made.append(line("", "", [pair[1] for pair in pairs]))
+    return made
 
 
-def _cells(grid: Grid, model: str, card: ScoreCard, cell: Cell) -> list[str]:
-    """Return the cells of one model, means below means and intervals below intervals."""
-    pairs = []
+def _cells(grid: Grid, model: str, card: ScoreCard, cell: Cell) -> list[tuple[str, str]]:
+    """Return the cells of one model, each with the line below it: means below means and intervals below intervals."""
+    found = []
     for row in grid.rows:
         score = row.scores.get(model)
         if score is None:
-            pairs.append((formatting.ABSENT if row.scores else "", ""))
+            found.append((formatting.ABSENT if row.scores else "", "", ""))
             continue
         mark = card.leaders.get((score.suite, score.model, score.grader), "")
-        pairs.append(cell(score, mark, row.corpus))
-    wide = max((len(interval) for _, interval in pairs), default=0)
-    return [f"{mean}{f'  {interval:>{wide}}' if wide else ''}" if mean else "" for mean, interval in pairs]
+        found.append(cell(score, mark, row.corpus))
+    wide = max((len(interval) for _, interval, _ in found), default=0)
+    return [(f"{mean}{f'  {beside:>{wide}}' if wide else ''}" if mean else "", below) for mean, beside, below in found]
 
 
 def _broken(name: str, room: int) -> list[str]:

@@ -46,9 +46,9 @@ def _score_table(card: ScoreCard, scores: Sequence[Score], width: int) -> list[s
     marks = [card.leaders.get(_place(score), "") for score in scores]
     corpus = ["" if score.corpus is None else formatting.value(score.corpus) for score in scores]
     columns = [
-        Column("suite", without_repeats([score.suite for score in scores])),
+        Column("suite", without_repeats([score.suite for score in scores]), named=True),
         *_models(card, scores),
-        Column("grader", [score.grader for score in scores]),
+        Column("grader", [score.grader for score in scores], named=True),
         Column("n", [f"{score.n}/{score.applicable}" for score in scores], numeric=True),
         Column(
             "mean",
@@ -71,7 +71,7 @@ def _score_table(card: ScoreCard, scores: Sequence[Score], width: int) -> list[s
 def _models(card: ScoreCard, scores: Sequence[Score]) -> list[Column]:
     if len({score.model for score in scores}) < 2:
         return []
-    return [Column("model", [card.shorts.get(score.model, score.model) for score in scores])]
+    return [Column("model", [card.shorts.get(score.model, score.model) for score in scores], named=True)]
 
 
 def _moved(card: ScoreCard, scores: Sequence[Score]) -> list[Column]:
@@ -98,8 +98,8 @@ def _change_table(card: ScoreCard, scores: Sequence[Score], width: int) -> list[
     found = [by_place.get(_place(score)) for score in scores]
     columns = [
         Column("since the baseline", without_repeats([score.suite for score in scores])),
-        Column("model", [card.shorts.get(score.model, score.model) for score in scores]),
-        Column("grader", [score.grader for score in scores]),
+        Column("model", [card.shorts.get(score.model, score.model) for score in scores], named=True),
+        Column("grader", [score.grader for score in scores], named=True),
         *_moved(card, scores),
         *([Column("p", list(map(formatting.p_value, found)), numeric=True, rank=5)] if any(found) else []),
     ]

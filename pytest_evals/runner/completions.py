@@ -22,7 +22,7 @@ def recorded_completion(found: EvalItem) -> Completion:
         parts = Completion(recorded.text, reasoning=recorded.reasoning, tool_calls=recorded.tool_calls)
     else:
         parts = _divided(recorded or "", found)
-    return _turn(found.prepared.prompt, dataclasses.replace(parts, finish_reason="recorded", model=RECORDED))
+    return _turn(found.prepared.prompt, dataclasses.replace(parts, finish_reason="recorded"), RECORDED)
 
 
 def generated_completion(result: Result, found: EvalItem) -> Completion:
@@ -32,7 +32,7 @@ def generated_completion(result: Result, found: EvalItem) -> Completion:
 
 def completion_of(result: Result, prompt: Sequence[Message], model: str) -> Completion:
     """Return the completion of a conversation that ``result`` is the answer to."""
-    return _turn(prompt, dataclasses.replace(result.answer, model=model))
+    return _turn(prompt, result.answer, model)
 
 
 def made_completion(value: object, found: EvalItem) -> Completion:
@@ -48,7 +48,7 @@ def made_completion(value: object, found: EvalItem) -> Completion:
             "makes something else"
         )
     parts = _divided(value, found)
-    return _turn(found.prepared.prompt, dataclasses.replace(parts, model=found.key.model))
+    return _turn(found.prepared.prompt, parts, found.key.model)
 
 
 def _reasoning_of(found: EvalItem) -> str:
@@ -79,8 +79,8 @@ def _divided(text: str, found: EvalItem) -> Completion:
     )
 
 
-def _turn(prompt: Sequence[Message], completion: Completion) -> Completion:
-    """Return the completion with its conversation: the prompt, and the answer as the assistant's message."""
+def _turn(prompt: Sequence[Message], completion: Completion, model: str | None) -> Completion:
+    """Return the completion of ``model`` with its conversation: the prompt, and the answer as the assistant's message."""
     said = list(prompt)
     answer: Message = {"role": "assistant", "content": completion.text}
     reasoning = completion.reasoning
@@ -99,4 +99,4 @@ def _turn(prompt: Sequence[Message], completion: Completion) -> Completion:
     if completion.tool_calls:
         answer["tool_calls"] = [call.to_message() for call in completion.tool_calls]
         answer["content"] = answer["content"] or None
-    return dataclasses.replace(completion, messages=(*said, answer))
+    return dataclasses.replace(completion, messages=(*said, answer), model=model)

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from pytest_evals.runner.time_limit import TimeLimit
 
 _NO_ASYNC = "async def functions are not natively supported"
+_PASSED = pytest.CallInfo.from_call(lambda: None, "call")
+"""How a test that passed ended."""
 
 
 def register_run(
@@ -91,7 +93,10 @@ class CaseRun:
         token = ITEM.set(item)
         try:
             if EVAL in item.stash and not only_setup(item.config) and not self._prefetcher.stopped(item):
-                with hearing_signals():
+                if self._prefetcher.may_wait(item):
+                    with hearing_signals():
+                        self._prefetcher.prepare(item, nextitem)
+                else:
                     self._prefetcher.prepare(item, nextitem)
             return (yield)
         finally:
@@ -154,14 +159,13 @@ class CaseRun:
         state = item.stash.get(STATE, None)
         if state is None:
             return (yield)
-        ended = pytest.CallInfo.from_call(lambda: None, "call")
         try:
             result = yield
         except BaseException:
-            ended.excinfo = pytest.ExceptionInfo.from_current()
+            state.unreported = pytest.CallInfo.from_call(lambda: None, "call")
+            state.unreported.excinfo = pytest.ExceptionInfo.from_current()
             raise
-        finally:
-            state.unreported = ended
+        state.unreported = _PASSED
         return result
 
     @pytest.hookimpl(wrapper=True)
@@ -203,9 +207,23 @@ class CaseRun:
         state = item.stash.get(STATE, None)
         if found is None or state is None:
             return (yield)
-        sheet = item.stash[GRADE_SHEET]
         _before_report(item, call, state)
         report: pytest.TestReport = yield
+        limit = self._prefetcher.context.time_limit
+        if report.when != "teardown" and _only_passed(report, call, state) and limit is None:
+            # Most phases: there is nothing to explain.
+            state.timing[str(report.when)] = report.duration
+            if report.when == "call":
+                state.outcome = "passed"
+            return report
+        self._explain(item, call, report, state)
+        return report
+
+    def _explain(
+        self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport, state: CaseState
+    ) -> None:
+        """Let a phase decide the case's outcome, say on its report what led to it, and give the last one the finished case."""
+        found, sheet, limit = item.stash[EVAL], item.stash[GRADE_SHEET], self._prefetcher.context.time_limit
         flow = item.stash.get(CASE_TASKS, None)
         if isinstance(flow, CaseTaskRun) and call.excinfo is not None and flow.results.raised(call.excinfo.value):
             state.error = {"kind": "task", "message": described(call.excinfo.value)}
@@ -219,7 +237,6 @@ class CaseRun:
             row = row_location(found, item.config.rootpath)
             if text := describe(last_completion(item), sheet, row):
                 report.sections.append(("Eval", text))
-        limit = self._prefetcher.context.time_limit
         cut_off = limit is not None and (
             item.stash[CALLS][0].cut_off or (isinstance(flow, CaseTaskRun) and flow.calls.cut_off)
         )
@@ -231,7 +248,16 @@ class CaseRun:
             without_hint(report)
         if report.when == "teardown" and not only_setup(item.config) and not cut_off:
             report.evals = dump(sample_of(item, self._settings.prices))  # type: ignore[attr-defined]  # extra attributes travel with a report
-        return report
+
+
+def _only_passed(report: pytest.TestReport, call: pytest.CallInfo[None], state: CaseState) -> bool:
+    """Tell whether a phase passed, and neither a mark nor a subtest has anything to say about it."""
+    return (
+        report.outcome == "passed"
+        and call.excinfo is None
+        and report.longrepr is None
+        and not (state.runs or state.subtests or hasattr(report, "wasxfail"))
+    )
 
 
 def _before_report(item: pytest.Item, call: pytest.CallInfo[None], state: CaseState) -> None:

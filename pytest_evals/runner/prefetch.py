@@ -82,6 +82,13 @@ class Prefetcher:
             self._runner.drop(flow)
         return True
 
+    def may_wait(self, item: pytest.Item) -> bool:
+        """Tell whether `prepare` may have to wait: it does not where all was handed in before, and the answers are here."""
+        if not self._submitted or self.pace is not None or item.nodeid in self._flows:
+            return True
+        at_hand = getattr(self._engines, "at_hand", None)
+        return at_hand is None or not all(map(at_hand, self._requests.get(item.nodeid, ())))
+
     def prepare(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
         """Wait until the answers to the requests of a case are there, and its steps are as far as they come without it. A case that
         lacks some when the time of the run is over is marked as one that does not run.

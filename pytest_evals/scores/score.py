@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_evals import statistics
+from pytest_evals.hashing import of_last
 from pytest_evals.scores import corpus
 from pytest_evals.scores.records import CaseRecord, GradeRecord, grades_of
 from pytest_evals.statistics.means import Spread
@@ -91,7 +92,7 @@ class Score:
     @property
     def estimate(self) -> statistics.Estimate | None:
         """Mean over cases of the mean over samples, with its error; `None` without samples."""
-        return statistics.estimate_repeated([case.values for case in self.cases], self.clusters)
+        return _estimate(self)
 
     @property
     def mean(self) -> float | None:
@@ -247,6 +248,12 @@ class Score:
             "not_applicable": self.not_applicable,
             "pending": self.pending,
         }
+
+
+@of_last
+def _estimate(score: Score) -> statistics.Estimate | None:
+    # Mean, error and interval of a score are asked for one after another.
+    return statistics.estimate_repeated([case.values for case in score.cases], score.clusters)
 
 
 # -- Grades of many cases -> one score a suite, model and grader.

@@ -74,7 +74,7 @@ class Outputs:
         if asked.html:
             self._try(session, asked.html, "report", self._write_page)
         if asked.summary:
-            self._try(session, asked.summary, "summary", lambda path: _write_summary(path, card, excerpts))
+            self._try(session, asked.summary, "summary", lambda path: self._write_summary(path, card, excerpts))
         if asked.codequality:
             self._try(session, asked.codequality, "code quality", lambda path: _write_quality(path, found))
         if asked.step_summary:
@@ -113,6 +113,17 @@ class Outputs:
         from pytest_evals.reports.html.report import report_page, write_text
 
         write_text(path, report_page(ArtifactReader(self._artifact), self._baseline, path), owner_only=True)
+
+    def _write_summary(self, path: Path, card: ScoreCard, excerpts: list[Excerpt]) -> None:
+        from pytest_evals.reports.html.report import write_text
+
+        size = self._asked.summary_size
+        if not size:
+            write_text(path, [summary_markdown(card, excerpts, FILE_LIMIT)])
+            return
+        from pytest_evals.reports.chat import chat_summary, run_link
+
+        write_text(path, [chat_summary(card, excerpts, size, run_link(os.environ))])
 
     def _excerpts(self) -> list[Excerpt]:
         """Return the cases that did not pass, from the artifact."""
@@ -163,9 +174,14 @@ def sample_reason(sample: Mapping[str, Any]) -> str:
     if sample["error"]:
         return f"{sample['error']['kind']} error: {sample['error']['message']}"
     grades = [grade for grade in sample["grades"] if grade["passed"] is False or grade["status"] == "error"]
-    shown = [f"{grade['grader_key']}: {grade['reasoning'] or grade['status']}" for grade in grades]
+    shown = [f"{grade['grader_key']}: {grade['reasoning'] or _result(grade)}" for grade in grades]
     values = [f"{grade['grader_key']} {grade['value']:.4g}" for grade in sample["grades"] if grade["value"] is not None]
     return "; ".join(shown) or "the test's assert failed" + (f" ({', '.join(values)})" if values else "")
+
+
+def _result(grade: Mapping[str, Any]) -> str:
+    """Return what a grader without a reason found."""
+    return str(grade["status"]) if grade["value"] is None else f"it returned {grade['value']:.4g}"
 
 
 def _answer(completion: Mapping[str, Any]) -> str:
@@ -181,12 +197,6 @@ def _results(sample: Mapping[str, Any]) -> str:
     from pytest_evals.reports.cases import task_texts
 
     return "\n".join(f"{name}: {text}" for name, text in task_texts(sample))
-
-
-def _write_summary(path: Path, card: ScoreCard, excerpts: list[Excerpt]) -> None:
-    from pytest_evals.reports.html.report import write_text
-
-    write_text(path, [summary_markdown(card, excerpts, FILE_LIMIT)])
 
 
 def _write_quality(path: Path, found: list[Finding]) -> None:

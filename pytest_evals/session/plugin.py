@@ -157,13 +157,19 @@ class EvalSession:
         infos = self._infos.values()
         return sum(len(info.items) - len(info.unselected) - sum(info.stopped.values()) for info in infos)
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> Any:
         """Take a finished case. The last report of a case carries it; a rerun replaces what came before."""
         line = getattr(report, "evals", None)
         if line is not None:
             self._take(report.nodeid, line)
         elif report.when not in ("setup", "call", "teardown") and report.failed:
             self._crashed(report)
+        result = yield
+        if line is not None:
+            # pytest keeps all reports until the end: of many cases the lines would be most of its memory.
+            del report.evals
+        return result
 
     def _take(self, nodeid: str, line: str) -> None:
         sample = json.loads(line)

@@ -277,17 +277,25 @@ class SampleCollector:
         completion = sample["interaction"]["completion"]
         source = source_of(completion)
         self._discount(sample["nodeid"])
-        self._silent[sample["nodeid"]] = frozenset(map(_key, filter(_is_silent, sample["grades"])))
+        self._note(self._silent, sample["nodeid"], frozenset(map(_key, filter(_is_silent, sample["grades"]))))
         self._records[sample["nodeid"]] = to_record(sample)
         self._sources[sample["nodeid"]] = source
         if completion and source is None and (completion["origin"] or completion["completion_tokens"] is not None):
             self._count(sample["nodeid"], sample["interaction"]["source"] or "", completion)
         calls = [(call, source_of(call)) for call in sample.get("calls") or ()]
-        self._call_sources[sample["nodeid"]] = [source for _, source in calls if source]
+        self._note(self._call_sources, sample["nodeid"], [source for _, source in calls if source])
         for call, source in calls:
             answered = call.get("text") is not None or call.get("likelihoods") is not None
             if answered and source is None:
                 self._count(sample["nodeid"], call["model"], call)
+
+    @staticmethod
+    def _note(notes: dict[str, Any], nodeid: str, found: Collection[str]) -> None:
+        """Keep what was found for a case; nothing where there is nothing, which is so for most of many."""
+        if found:
+            notes[nodeid] = found
+        else:
+            notes.pop(nodeid, None)
 
     def _count(self, nodeid: str, model: str, answer: Mapping[str, Any]) -> None:
         prompt, generated = answer["prompt_tokens"] or 0, answer["completion_tokens"] or 0

@@ -106,7 +106,8 @@ def warm_lines(settings: Settings) -> list[str]:
 @dataclass(frozen=True, slots=True)
 class RequestedOutputs:
     """What to write. ``step_summary`` is GitHub's file, ``annotate`` whether its workflow commands are read and wanted; with
-    ``failures_annotated`` a plugin annotates every test and gate that fails, and only the others are left.
+    ``failures_annotated`` a plugin annotates every test and gate that fails, and only the others are left. A ``summary_size`` other
+    than 0 makes the summary a message of at most that many characters.
     """
 
     html: Path | None = None
@@ -115,6 +116,7 @@ class RequestedOutputs:
     step_summary: Path | None = None
     annotate: bool = False
     failures_annotated: bool = False
+    summary_size: int = 0
 
     def __bool__(self) -> bool:
         return bool(self.html or self.needs_cases)
@@ -141,4 +143,5 @@ def requested_outputs(
         Path(step) if step else None,
         environment.get("GITHUB_ACTIONS") == "true" and settings.annotations != "off",
         annotated and settings.annotations == "auto",
+        settings.summary_size,
     )

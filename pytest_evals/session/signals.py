@@ -9,11 +9,16 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 import pytest
+
+Handler = Any
+"""What handles a signal: a function, or one of the numbers of `signal`."""
 
 _NAMES = ("SIGTERM", "SIGHUP")
 
@@ -65,30 +70,36 @@ def _back_to_default(number: int) -> Callable[[], None]:
     return undo
 
 
-@contextlib.contextmanager
-def held() -> Iterator[None]:
+# The functions of C behind those of the module, which make enumerations of what they return: `held` calls them for every case.
+_C: Any = sys.modules.get("_signal", signal)
+_get: Callable[[int], Handler] = _C.getsignal
+_set: Callable[[int, Handler], object] = _C.signal
+_HELD = tuple(int(getattr(signal, name)) for name in ("SIGINT", *_NAMES) if hasattr(signal, name))
+
+
+class held:  # noqa: N801 - used as a function, as those of contextlib
     """Let a signal that would raise wait until the block is over: what it does must not be done by half. The second one does not wait."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
 
-    def note(number: int, frame: FrameType | None) -> None:
-        came.append(number)
-        if len(came) > 1:
-            handlers[number](number, frame)
+    __slots__ = ("_came", "_handlers")
 
-    numbers = [getattr(signal, name) for name in ("SIGINT", *_NAMES) if hasattr(signal, name)]
-    handlers: dict[int, Callable[[int, FrameType | None], object]] = {}
-    for number in numbers:
-        handler = signal.getsignal(number)
-        if callable(handler):
-            handlers[number] = handler
-            signal.signal(number, note)
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    if len(came) == 1:
-        handlers[came[0]](came[0], None)
+    def __enter__(self) -> None:
+        self._came: list[int] = []
+        self._handlers: dict[int, Callable[[int, FrameType | None], object]] = {}
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in _HELD:
+            handler = _get(number)
+            if callable(handler):
+                self._handlers[number] = handler
+                _set(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._came.append(number)
+        if len(self._came) > 1:
+            self._handlers[number](number, frame)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._handlers.items():
+            _set(number, handler)
+        if len(self._came) == 1:
+            self._handlers[self._came[0]](self._came[0], None)

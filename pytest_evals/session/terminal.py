@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -16,7 +15,6 @@ from _pytest.config import create_terminal_writer
 from pytest_evals.collection.item import RECORDED
 from pytest_evals.engines.embedded import EMBEDDED
 from pytest_evals.engines.pool import EnginePool
-from pytest_evals.engines.replica import Replica
 from pytest_evals.errors import EvalsError
 from pytest_evals.redaction import masked
 from pytest_evals.reuse.setup import ReuseContext
@@ -216,12 +214,17 @@ class PlanPrinter:
 
 
 class PytestScreen:
-    """Shows news through pytest's own terminal. Quiet under ``-q``; ``live`` is never true in a log or a pipe."""
+    """Shows news through pytest's own terminal. Quiet under ``-q``; ``live`` is never true in a log or a pipe.
+
+    A status is on the line below what pytest printed last. When it goes, the cursor goes back to where it was, so that pytest goes on in
+    its line, and knows nothing of it.
+    """
 
     def __init__(self, config: pytest.Config, *, live: bool = True) -> None:
         self._config = config
         self._allowed = live
         self._shown = False
+        self._column = 0
 
     @property
     def _reporter(self) -> Any:
@@ -247,12 +250,20 @@ class PytestScreen:
         if not (text or self._shown) or not self.live:
             return
         reporter = self._reporter
-        width: int = reporter._tw.fullwidth  # noqa: SLF001 - as above
-        with self._uncaptured():
-            if not self._shown:
+        writer = reporter._tw  # noqa: SLF001 - as above
+        # Back to the first column, and everything right of it away.
+        written = f"\r\x1b[2K{text[: writer.fullwidth - 1]}"
+        if not self._shown:
+            column = writer.width_of_current_line
+            self._column = column % writer.fullwidth
+            if column and not self._column:
+                # The cursor is neither in this line nor in the next one.
                 reporter.ensure_newline()
-            # Back to the first column, and everything right of it away.
-            reporter.write(f"\r\x1b[2K{text[: width - 1]}", flush=True)
+            written = f"\n{written}" if self._column else written
+        if not text and self._column:
+            written += f"\x1b[A\x1b[{self._column}C"
+        with self._uncaptured():
+            _write_raw(writer, written)
         self._shown = bool(text)
 
     def _uncaptured(self) -> AbstractContextManager[None]:
@@ -261,13 +272,23 @@ class PytestScreen:
         return nullcontext() if manager is None else manager.global_and_fixture_disabled()
 
 
+def _write_raw(writer: Any, text: str) -> None:
+    """Write to a terminal what its writer is not to know of: it counts the columns of what it has written itself."""
+    file = writer._file  # noqa: SLF001 - as above
+    encoding = getattr(file, "encoding", None) or "utf-8"
+    file.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    file.flush()
+
+
 # -- News for a person who waits: what the engines are doing.
 #
 # On a terminal one line is kept up to date below what pytest printed last. Elsewhere (a log, a pipe) only whole lines are
-# written: what happens to the engines, and how far generation is, once a minute.
+# written: what happens to the engines, and how far generation is, at growing intervals.
 
 LIVE_SECONDS = 0.5
-LINE_SECONDS = 60.0
+LINE_SECONDS = 15.0
+"""Until the first line in a log; from line to line it takes twice as long, up to `MOST_LINE_SECONDS`."""
+MOST_LINE_SECONDS = 600.0
 
 
 class Screen(Protocol):
@@ -294,6 +315,7 @@ class ProgressLine:
         self._pool = pool
         self._screen = screen
         self._told = time.monotonic()
+        self._pause = LINE_SECONDS
 
     def tick(self) -> None:
         """Tell what is new, if anything is."""
@@ -303,70 +325,19 @@ class ProgressLine:
             self._screen.line(for_terminal(f"evals: {self._pool.notes.popleft()}"))
             self._told = time.monotonic() - LIVE_SECONDS
         now = time.monotonic()
-        if now - self._told < (LIVE_SECONDS if self._screen.live else LINE_SECONDS):
+        if now - self._told < (LIVE_SECONDS if self._screen.live else self._pause):
             return
         self._told = now
-        models: dict[str, list[Replica]] = {}
-        for replica in self._pool.all_replicas():
-            models.setdefault(replica.spec.text, []).append(replica)
-        working = [state(copies, now) for copies in models.values() if any(map(_works, copies))]
-        working += [
-            f"{copy.label}: {copy.progress}"
-            for copies in models.values()
-            for copy in copies
-            if copy.state == "starting" and copy.progress
-        ]
-        if working:
-            tell = self._screen.status if self._screen.live else self._screen.line
-            tell(f"evals: {'; '.join(working)}")
+        from pytest_evals.session.progress import progress_texts
+
+        busy = progress_texts(self._pool.all_replicas(), now)
+        if not busy:
+            return
+        if not self._screen.live:
+            self._pause = min(2 * self._pause, MOST_LINE_SECONDS)
+        tell = self._screen.status if self._screen.live else self._screen.line
+        tell(f"evals: {'; '.join(busy)}")
 
     def rest(self) -> None:
         """Take the status away: other code is going to print."""
         self._screen.status("")
-
-
-def state(copies: Sequence[Replica], now: float) -> str:
-    """Return how far the copies of one model are together: completions, tokens a second, time left."""
-    seconds = max(copy.seconds + (now - copy.working_since if copy.working_since is not None else 0) for copy in copies)
-    # Tokens of finished completions are in both counts once they finish; the larger one is the better estimate.
-    tokens = sum(max(copy.tokens, copy.unfinished_tokens) for copy in copies)
-    done, asked = sum(copy.done for copy in copies), sum(copy.asked for copy in copies)
-    # Likelihoods and embeddings generate nothing.
-    what = "completions" if tokens or not done else "answers"
-    parts = [f"{copies[0].spec.short} {done}/{asked} {what}"]
-    if tokens and seconds > 1:
-        parts.append(f"{tokens / seconds:.0f} tokens/s")
-    if 0 < done < asked and seconds > 1:
-        parts.append(f"about {_time(_seconds_left(copies, tokens, seconds))} left")
-    return ", ".join(parts)
-
-
-def _seconds_left(copies: Sequence[Replica], tokens: int, seconds: float) -> float:
-    """Return how long the rest takes: by tokens where some are generated, since a batch that is nearly done has finished nothing
-    yet; else by answers.
-
-    The short ones of a batch finish first, so that finished ones are shorter than all are, and all tokens over finished ones
-    more; the mean of both is taken. What waits goes through the rows of the batch, and the last one takes its time alone.
-    """
-    done, asked = sum(copy.done for copy in copies), sum(copy.asked for copy in copies)
-    finished = sum(copy.tokens for copy in copies)
-    if not finished:
-        return (asked - done) * seconds / done
-    rows = sum(copy.rows or 1 for copy in copies)
-    under_way = min(rows, asked - done)
-    shortest = max(finished / done, tokens / (done + under_way))
-    length = math.sqrt(shortest * max(tokens / done, shortest))
-    speed = tokens / seconds / min(rows, asked)
-    return ((asked - done - under_way) * length / rows + _OF_THE_LAST * length) / speed
-
-
-_OF_THE_LAST = 0.9
-"""How much of a completion the slowest of the last batch still has to go, by simulation of batches of 8 to 64 rows."""
-
-
-def _works(copy: Replica) -> bool:
-    return copy.working_since is not None
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -50,13 +50,17 @@ def estimate_mean(
     center = mean(values)
     if center is None:
         return None
-    sums: dict[Hashable, list[float]] = {}
-    for label, value in zip(range(len(values)) if clusters is None else clusters, values, strict=True):
-        sums.setdefault(label, []).append(value - center)
+    if clusters is None:
+        sums = [value - center for value in values]
+    else:
+        parts: dict[Hashable, list[float]] = {}
+        for label, value in zip(clusters, values, strict=True):
+            parts.setdefault(label, []).append(value - center)
+        sums = [math.fsum(part) for part in parts.values()]
     units = len(sums)
     if units < 2:
         return Estimate(center, None, units)
-    variance = math.fsum(math.fsum(part) ** 2 for part in sums.values()) / len(values) ** 2
+    variance = math.fsum(each**2 for each in sums) / len(values) ** 2
     if correction == "CR1":
         variance *= units / (units - 1)
     return Estimate(center, math.sqrt(variance), units)

@@ -115,13 +115,12 @@ def locate(path: str, scope: Scope) -> Any:
     """
     root, names = steps_of(path)
     value: Any = scope[root]
-    seen = root
     for index, name in enumerate(names):
         try:
             value = value[int(name)] if _is_list(value) else value[name]
         except (KeyError, IndexError, TypeError, ValueError):
+            seen = functools.reduce(bracketed, names[:index], root)
             raise TemplateError(unknown(name, seen, value, path, names[index + 1 :])) from None
-        seen = bracketed(seen, name)
     return value
 
 

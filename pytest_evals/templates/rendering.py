@@ -132,9 +132,16 @@ def _renderer(text: str) -> Renderer:
     if not only_placeholders(text):
         return compile_template(text)
     literals = PLACEHOLDER.split(text)
-    return lambda scope: "".join(
-        as_text(locate(part, scope), part) if index % 2 else part for index, part in enumerate(literals)
-    )
+    parts = [(part, bool(index % 2)) for index, part in enumerate(literals) if part]
+
+    def render_placeholders(scope: Scope) -> str:
+        texts = []
+        for part, is_path in parts:
+            value = locate(part, scope) if is_path else part
+            texts.append(value if isinstance(value, str) else as_text(value, part))
+        return "".join(texts)
+
+    return render_placeholders
 
 
 def _reference(text: str, reference: re.Match[str]) -> Renderer:

@@ -12,6 +12,7 @@ from pkgutil import resolve_name
 
 import pytest
 
+import pytest_evals_hf
 from pytest_evals import cli
 from pytest_evals.artifacts.provenance import version
 from pytest_evals.artifacts.schema import json_schema
@@ -22,7 +23,7 @@ from tests.unit.recorded import run_line, sample_line, summary_line
 
 def test_the_console_script_is_this_command() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert resolve_name(project["scripts"]["pytest-evals"]) is cli.main
+    assert resolve_name(project["scripts"]["pytest-evals"]) is pytest_evals_hf.main
 
 
 def test_help_and_version_are_no_errors(capsys: pytest.CaptureFixture[str]) -> None:

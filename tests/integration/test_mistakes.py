@@ -35,6 +35,10 @@ AT_COLLECTION = {
         HEAD + "named = graders.contains(expected='x')\n" + TEST,
         "contains() has no argument 'expected' (it has needles, ",
     ),
+    "judge_without_response": (
+        HEAD + "named = graders.judge('Is it right?')\n" + TEST,
+        "graders.judge() with a prompt of your own needs 'response', the class of the reply; to have one criterion judged, write",
+    ),
     "argument_of_judge": (
         HEAD + "named = graders.judge.binary('Is it right?', modle='x')\n" + TEST,
         "judge.binary: ",
@@ -129,6 +133,11 @@ def test_unknown_options_name_the_nearest_one(suite: Any) -> None:
     for word, said in {
         "--evals-modle=x": "there is no option --evals-modle; did you mean '--evals-model'?",
         "--eval": "there is no option --eval; did you mean '--evals'?",
+        "-evals": "there is no option -evals; did you mean '--evals'?",
+        "--Evals-Model": "there is no option --Evals-Model; did you mean '--evals-model'?",
+        "--evals=test_suite.py": "--evals is a switch without a value; put a space before the path: pytest --evals test_suite.py",
+        "--evals=true": "--evals is a switch without a value; write --evals",
+        "--evals=no": "--evals is a switch without a value; leave it out",
     }.items():
         result = suite.pytester.runpytest_subprocess(word)
         assert result.ret == pytest.ExitCode.USAGE_ERROR

@@ -113,7 +113,11 @@ def test_a_plan_shows_mistakes_of_collection(evals: Evals) -> None:
         (["-o", "evals_warm=-5m"], "*evals_warm: '-5m' is not a duration*"),
         (["--evals-audit", "0"], "*--evals-audit: must be at least 1, not 0*"),
         (["--evals-audit", "some"], "*--evals-audit: 'some' is not a whole number*"),
-        (["--evals-exact", "--evals-dtype", "bf16"], "*--evals-exact computes in fp32, so --evals-dtype=bf16 cannot*"),
+        (
+            ["--evals-exact", "--evals-dtype", "bf16", "--evals-device", "cpu"],
+            "*--evals-exact computes in fp32, or on a CUDA device in bf16, so --evals-dtype=bf16 cannot*on cpu*",
+        ),
+        (["--evals-exact", "--evals-dtype", "fp16"], "*so --evals-dtype=fp16 cannot be combined with it*"),
         (["-o", "evals_models=nonsense"], "*evals_models: model 'nonsense'*"),
         (["-o", "evals_gates=nonsense"], "*evals_gates: gate 'nonsense'*"),
         (["-o", "evals_aliases=nonsense"], "*evals_aliases: 'nonsense' is not 'name = spec'*"),

@@ -93,6 +93,28 @@ def test_page_summary_and_what_github_reads(evals_both: Evals, monkeypatch: pyte
     assert sorted(sample["location"] for sample in samples) == ["rows.jsonl:1", "rows.jsonl:3", "rows.jsonl:5"]  # type: ignore[index]  # a list of objects
 
 
+def test_a_summary_of_a_size_is_a_message_for_a_chat(evals: Evals, monkeypatch: pytest.MonkeyPatch) -> None:
+    evals.write(SUITE, SCRIPT)
+    monkeypatch.setenv("CI_JOB_URL", "https://ci.example/jobs/7")
+    result = evals.run("--evals-summary", "message.txt", "-o", "evals_summary_size=1000")
+    assert result.ret == 1
+    text = (evals.pytester.path / "message.txt").read_text(encoding="utf-8")
+    assert len(text) <= 1000
+    lines = text.replace("\u2060", "").splitlines()
+    assert lines[0] == "❌ Evals: 1 of 1 gate not met"
+    assert lines[1].startswith("• ❌ test_capitals: named.mean &gt;= 0.9: ")
+    assert any(line.startswith("• missed test_capitals[Peru]: named: ") for line in lines)
+    assert lines[-2:] == ["https://ci.example/jobs/7", "more: `pytest-evals show run.jsonl`"]
+    assert not {"<", "|", "@user"} & set(text.split())
+    for size, said in (("199", "must be at least 200, not 199"), ("many", "'many' is not a whole number")):
+        result = evals.run("--evals-summary", "message.txt", "--evals-summary-size", size)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines([f"*--evals-summary-size: {said}*"])
+    result = evals.run("--evals-summary-size", "300")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--evals-summary-size: say where the summary goes: --evals-summary PATH*"])
+
+
 def test_a_place_that_cannot_be_written_is_known_before_anything_runs(evals: Evals) -> None:
     evals.write(SUITE, SCRIPT)
     (evals.pytester.path / "folder").mkdir()

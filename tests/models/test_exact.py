@@ -16,6 +16,7 @@ from pytest_evals.engines.transformers.backends.reference import ReferenceBacken
 from pytest_evals.engines.transformers.cpu import linear
 from pytest_evals.engines.transformers.engine import TransformersEngine
 from pytest_evals.engines.transformers.sequence import TokenSequence
+from pytest_evals.errors import ModelError
 
 from .conftest import (
     FAMILIES,
@@ -158,7 +159,11 @@ def test_penalties_and_log_probabilities_stay_with_a_token_that_the_arbiter_chos
 
 
 def test_to_be_exact_a_model_computes_in_fp32(folder: Callable[[str], Path]) -> None:
-    assert open_engine(folder("llama"), exact=True, dtype="bf16").info.dtype == "float32"
+    assert open_engine(folder("llama"), exact=True, dtype="auto").info.dtype == "float32"
+    with pytest.raises(
+        ModelError, match="--evals-exact computes in fp32, or on a CUDA device in bf16; dtype=bf16 cannot be combined"
+    ):
+        open_engine(folder("llama"), exact=True, dtype="bf16")
 
 
 # -- alone

@@ -306,30 +306,43 @@ def test_the_page_follows_the_system_and_remembers_a_choice(watched: Watched, pa
     expect(root).to_have_css("background-color", "rgb(253, 252, 250)")
 
 
-def test_the_page_of_a_history_draws_each_score(
+def test_the_page_of_a_history_has_a_chart_for_each_score_with_a_line_for_each_model(
     watched: Watched, tmp_path: Path, violations: Callable[[Any], list[str]], fits: Callable[[Any], bool]
 ) -> None:
-    row = {"suite": "test_capitals", "model": "m", "grader": "named", "n": 4, "pass_rate": None}
+    row = {"suite": "test_capitals", "grader": "named", "n": 400, "pass_rate": None}
     runs = [
         RecordedRun(
             {**RUN, "started": f"2026-11-0{day}T09:00:00+00:00"},
             day != 2,
-            [{**row, "mean": mean, "ci_low": mean, "ci_high": 1.0}],
+            [
+                {**row, "model": model, "mean": mean, "ci_low": mean - 0.05, "ci_high": mean + 0.05}
+                for model, mean in (("org/small", small), ("org/large", large))
+            ],
         )
-        for day, mean in ((1, 0.5), (2, 0.75), (3, 0.9))
+        for day, small, large in ((1, 0.5, 0.9), (2, 0.55, 0.9), (3, 0.52, 0.7))
     ]
-    data = {"statistic": "mean", "runs": 3, "series": [each.to_data() for each in series(runs)]}
+    entries = [{**each.to_data(), "short": each.model.removeprefix("org/")} for each in series(runs)]
+    data = {"statistic": "mean", "runs": 3, "series": entries}
     write_text(tmp_path / "history.html", page_of("history", "History", data))
     for options in ({}, {"viewport": PHONE, "color_scheme": "dark"}):
         page = watched.open(tmp_path / "history.html", **options)
         chart = page.get_by_role("img")
-        assert chart.get_attribute("aria-label") == "3 runs; the latest 0.900, interval 0.900 to 1.000"
-        assert chart.locator("circle.partial").count() == 1
+        assert (
+            chart.get_attribute("aria-label")
+            == "named, 3 runs; small 0.520 (0.470 to 0.570); large 0.700 (0.650 to 0.750)"
+        )
+        assert chart.locator(".mark.partial").count() == 2
+        assert chart.locator(".change").all_text_contents() == ["▼"]
+        expect(page.locator(".legend li")).to_have_text(["small 0.520 0.470 to 0.570", "large 0.700 0.650 to 0.750 ▼"])
+        # Without colours, a line has its own dashes and its own mark.
+        for selector, attribute in (("polyline", "stroke-dasharray"), (".mark", "d")):
+            drawn = page.locator(f".legend {selector}")
+            assert len({drawn.nth(index).get_attribute(attribute) for index in range(2)}) == 2
         page.locator("summary").click()
-        latest = page.locator("tbody tr").first
+        latest = page.locator("tbody tr").nth(1)
         expect(latest).to_be_visible()
         expect(latest.locator("td")).to_have_text(
-            ["2026-11-03 09:00", "012345678+", "0.900", "0.900 to 1.000", "4"],
+            ["2026-11-03 09:00", "012345678+", "large", "▼ 0.700", "0.650 to 0.750", "400"],
         )
         assert violations(page) == []
         assert fits(page)

@@ -261,3 +261,21 @@ def test_template_is_the_older_name_of_its_variables() -> None:
     assert parse_generation({"template": {"a": 1}}).chat_template_kwargs == {"a": 1}
     with pytest.raises(SuiteError, match="template is an older name of chat_template_kwargs; give one of them"):
         parse_generation({"template": {"a": 1}, "chat_template_kwargs": {"a": 2}})
+
+
+def test_cases_with_the_same_parameters_share_one_object() -> None:
+    assert parse_generation({"max_new_tokens": 7}) is parse_generation({"max_new_tokens": 7})
+    sent = json.dumps(parse_generation({"stop": ["a"]}).to_dict())
+    assert GenerationParams.from_dict(json.loads(sent)) is GenerationParams.from_dict(json.loads(sent))
+    assert GenerationParams.from_dict(json.loads(sent)) == parse_generation({"stop": ["a"]})
+
+
+def test_values_that_are_equal_and_of_other_types_are_not_the_same_parameters() -> None:
+    variables = [parse_generation({"chat_template_kwargs": {"x": value}}) for value in (1, 1.0, True)]
+    assert [type(each.chat_template_kwargs["x"]) for each in variables] == [int, float, bool]
+
+
+def test_what_a_caller_changes_in_described_parameters_changes_no_others() -> None:
+    params = parse_generation({"max_new_tokens": 9})
+    params.to_dict()["max_new_tokens"] = 1
+    assert params.to_dict()["max_new_tokens"] == 9

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from pytest_evals.hashing import MAX_LENGTH, content_hash, row_id, slug
+from pytest_evals.hashing import MAX_LENGTH, canonical, content_hash, hash_of_texts, of_last, row_id, slug
 
 SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
@@ -83,3 +83,23 @@ def test_a_row_is_identified_by_its_field() -> None:
 
 def test_a_row_without_a_field_is_identified_by_its_content() -> None:
     assert row_id({"name": "x"}, None) == content_hash({"name": "x"})
+
+
+def test_a_result_is_remembered_for_the_same_object_and_not_for_an_equal_one() -> None:
+    asked = []
+
+    @of_last
+    def length(value: list[int]) -> int:
+        asked.append(value)
+        return len(value)
+
+    first, second = [1], [1]
+    assert [length(first), length(first), length(second), length(first)] == [1, 1, 1, 1]
+    assert [id(value) for value in asked] == [id(first), id(second), id(first)]
+
+
+def test_the_hash_of_written_entries_is_that_of_their_list() -> None:
+    entries = [{"b": [1, 2.5, None], "a": "ü"}, [], "text", {1: "x", "y": datetime.date(2026, 1, 2)}]
+    assert hash_of_texts(map(canonical, entries[:3]), 24) == content_hash(entries[:3], 24)
+    # Keys of several types are told by their text.
+    assert hash_of_texts(map(canonical, entries), 24) == content_hash(entries, 24)

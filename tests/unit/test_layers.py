@@ -36,7 +36,7 @@ LAYERS = [
     ("reports",),
     ("session", "review"),
     ("graders", "testing"),
-    ("importing",),
+    ("importing", "diagnostics"),
     ("cli",),
     ("xdist",),
     ("hookspecs", "registration"),

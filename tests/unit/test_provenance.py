@@ -6,7 +6,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from pytest_evals.artifacts.provenance import git_state, provenance, rival_installed
+from pytest_evals.artifacts.provenance import git_state, provenance
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -34,7 +34,3 @@ def test_the_record_is_plain_data_with_the_versions_that_matter(tmp_path: Path) 
     assert json.loads(json.dumps(found)) == found
     assert found["command"] == ["pytest", "--evals", "x"]
     assert {"torch", "transformers", "pydantic"} <= set(found["packages"])
-
-
-def test_this_distribution_is_not_its_own_rival() -> None:
-    assert rival_installed() is None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from pytest_evals.reports import formatting
+from pytest_evals.reports.formatting import Column, fitted_table
 
 
 @pytest.mark.parametrize(
@@ -59,3 +62,62 @@ def test_a_duration_is_in_seconds_or_minutes(seconds: float, text: str) -> None:
 )
 def test_a_size_is_in_the_unit_that_fits(size: float, text: str) -> None:
     assert formatting.size(size) == text
+
+
+# -- Tables that fit
+
+
+LONG = ("smollm2?template=template.jinja", "smollm2?template=other.jinja", "org/large")
+
+
+@pytest.mark.parametrize("limit", [8, 9, 12, 16, 40])
+@pytest.mark.parametrize(
+    "texts",
+    [
+        LONG,
+        ["same" * 9 + str(number) for number in range(150)],
+        ["a" * 50 + "b" * number for number in range(60)],
+        ["", "x" * 99],
+    ],
+)
+def test_short_forms_are_short_and_not_the_same_for_two(texts: Sequence[str], limit: int) -> None:
+    forms = formatting.short_forms([*texts, *texts], limit)
+    assert set(forms) == set(texts)
+    assert len(set(forms.values())) == len(texts)
+    assert max(map(len, forms.values())) <= limit
+    assert all(forms[text] == text for text in texts if len(text) <= limit)
+
+
+def table(width: int) -> list[str]:
+    return fitted_table(
+        [
+            Column("model", LONG, named=True),
+            Column("mean", ["0.5"] * 3, numeric=True),
+            Column("95% interval", ["0.375 .. 0.671"] * 3, numeric=True, rank=3),
+            Column("max", ["1.0"] * 3, numeric=True, rank=9),
+        ],
+        width,
+    )
+
+
+@pytest.mark.parametrize(
+    ("width", "shown", "hidden", "whole"),
+    [
+        (80, ("95% interval", "max"), "", True),
+        (56, ("95% interval",), "no room for: max", True),
+        # A name gives way to an interval, as long as it can be read.
+        (37, ("95% interval", "smollm2?templ.."), "no room for: max", False),
+        (35, (), "", False),
+        (30, ("0.5",), "", False),
+    ],
+)
+def test_a_name_is_shortened_before_a_wanted_column_goes(
+    width: int, shown: tuple[str, ...], hidden: str, whole: bool
+) -> None:
+    lines = table(width)
+    text = "\n".join(lines)
+    assert all(part in text for part in shown)
+    assert (hidden in lines) or not hidden
+    assert ("smollm2?template=template.jinja" in lines[2]) is whole
+    assert whole or any(line.endswith("is") or " is smollm2?temp" in line for line in lines)
+    assert max(map(len, lines[:5])) <= width

@@ -286,11 +286,17 @@ def test_two_models_in_a_narrow_terminal() -> None:
             interval 0.240 .. 0.935, p 0.031), over the
             same 8 cases
 
-        mean      n  smollm2  other
-        --------  -  -------  -----
+        mean, 95% interval  n         smollm2
+        ------------------  -  --------------
         capitals
-          exact   8  * 0.875  0.125
-        no room for: 95% interval
+          exact             8         * 0.875
+                               0.529 .. 0.978
+
+        mean, 95% interval  n           other
+        ------------------  -  --------------
+        capitals
+          exact             8           0.125
+                               0.022 .. 0.471
         * is the best mean; ~ is not clearly worse, case
             by case (p > 0.05, Holm over all pairs of
             models)
@@ -386,12 +392,13 @@ def test_with_60_columns_the_verdicts_stay() -> None:
     assert shown(FULL, 60) == snapshot("""
         exact: smollm2 and other have the same mean, 0.633
 
-        mean       n  smollm2  other
-        --------  --  -------  -----
+        mean, 95% interval   n         smollm2           other
+        ------------------  --  --------------  --------------
         capitals
-          exact   60    0.633  0.633
-          close   60    1.465  1.465
-        no room for: 95% interval
+          exact             60           0.633           0.633
+                                0.456 .. 0.780  0.456 .. 0.780
+          close             60           1.465           1.465
+                                1.136 .. 1.794  1.136 .. 1.794
 
         since the baseline  model    grader  change  verdict
         ------------------  -------  ------  ------  -------
@@ -400,6 +407,8 @@ def test_with_60_columns_the_verdicts_stay() -> None:
                             other    exact   -0.020  unclear
                             other    close        -        -
         no room for: its interval
+        95% interval of close: Student's t, since its values have no
+            bounds
         change: of the mean over the cases that both runs have;
             verdict at 5 % over all rows (Holm)
         low slice: exact[level=hard] of smollm2: 0.000 (0.000 ..

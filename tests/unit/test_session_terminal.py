@@ -16,7 +16,8 @@ from pytest_evals.engines.protocol import EngineInfo
 from pytest_evals.engines.replica import Replica
 from pytest_evals.engines.request_tracker import RequestTracker
 from pytest_evals.engines.spec import parse_spec
-from pytest_evals.session.terminal import LINE_SECONDS, LIVE_SECONDS, ProgressLine, PytestScreen, state
+from pytest_evals.session.progress import state
+from pytest_evals.session.terminal import LINE_SECONDS, LIVE_SECONDS, MOST_LINE_SECONDS, ProgressLine, PytestScreen
 
 
 class Clock:
@@ -77,7 +78,7 @@ def test_notes_are_told_at_once_and_once(clock: Clock, pool: EnginePool, replica
 
 
 def test_how_far_loading_is_stands_in_the_status(clock: Clock, pool: EnginePool, replica: Replica) -> None:
-    replica.working_since, replica.state, replica.progress = None, "starting", "loading weights, 1.2 of 4.5 GB"
+    replica.working_since, replica.state, replica.progress = None, "starting", "weights, 1.2 of 4.5 GB"
     screen = Shown(live=True)
     progress = ProgressLine(pool, screen)
     clock.now += LIVE_SECONDS
@@ -85,7 +86,16 @@ def test_how_far_loading_is_stands_in_the_status(clock: Clock, pool: EnginePool,
     replica.state = "ready"
     clock.now += LIVE_SECONDS
     progress.tick()
-    assert screen.told == ["~evals: smollm2: loading weights, 1.2 of 4.5 GB"]
+    assert screen.told == ["~evals: smollm2: loading: weights, 1.2 of 4.5 GB"]
+
+
+def test_what_a_model_sets_up_before_it_answers_is_told(clock: Clock, pool: EnginePool, replica: Replica) -> None:
+    replica.state, replica.progress = "ready", "timing layouts"
+    screen = Shown(live=True)
+    progress = ProgressLine(pool, screen)
+    clock.now += LIVE_SECONDS
+    progress.tick()
+    assert screen.told == ["~evals: smollm2: timing layouts"]
 
 
 def test_on_a_terminal_one_status_is_kept_up_to_date(clock: Clock, pool: EnginePool, replica: Replica) -> None:
@@ -104,15 +114,18 @@ def test_on_a_terminal_one_status_is_kept_up_to_date(clock: Clock, pool: EngineP
     assert LIVE_SECONDS == 0.5
 
 
-def test_in_a_log_a_line_is_written_once_a_minute(clock: Clock, pool: EnginePool, replica: Replica) -> None:
+def test_in_a_log_lines_are_written_at_growing_intervals(clock: Clock, pool: EnginePool, replica: Replica) -> None:
     screen = Shown(live=False)
     progress = ProgressLine(pool, screen)
-    for second in range(1, 181):
+    times: list[int] = []
+    for second in range(1, 7200):
         clock.now = 1000.0 + second
         replica.unfinished_tokens = 100 * second
         progress.tick()
-    assert screen.told == ["evals: smollm2 0/10 completions, 100 tokens/s"] * 3
-    assert LINE_SECONDS == 60
+        times += [second] * (len(screen.told) - len(times))
+    assert set(screen.told) == {"evals: smollm2 0/10 completions, 100 tokens/s"}
+    assert times == [15, 45, 105, 225, 465, 945, *range(1545, 7200, 600)]
+    assert (LINE_SECONDS, MOST_LINE_SECONDS) == (15, 600)
 
 
 def test_who_has_nothing_to_do_is_not_spoken_of(clock: Clock, pool: EnginePool, replica: Replica) -> None:
@@ -179,13 +192,22 @@ def test_models_at_work_stand_side_by_side_and_copies_of_one_together(
     ("counts", "text"),
     [
         ({}, "smollm2 0/10 completions"),
-        ({"unfinished_tokens": 40}, "smollm2 0/10 completions, 4 tokens/s"),
-        ({"tokens": 80, "unfinished_tokens": 40}, "smollm2 0/10 completions, 8 tokens/s"),
+        ({"unfinished_tokens": 40}, "smollm2 0/10 completions, 4.0 tokens/s"),
+        ({"tokens": 80, "unfinished_tokens": 40}, "smollm2 0/10 completions, 8.0 tokens/s"),
         ({"done": 2}, "smollm2 2/10 answers, about 40 s left"),
         ({"done": 1}, "smollm2 1/10 answers, about 2 min left"),
         ({"done": 10}, "smollm2 10/10 answers"),
+        ({"scored_asked": 10, "texts_asked": 40}, "smollm2 0/40 texts scored"),
+        (
+            {"scored_asked": 10, "texts_asked": 40, "done": 5, "scored": 5, "texts": 20},
+            "smollm2 20/40 texts scored, 2.0 texts/s, about 10 s left",
+        ),
+        (
+            {"scored_asked": 4, "texts_asked": 16, "done": 5, "scored": 3, "texts": 12, "tokens": 80},
+            "smollm2 2/6 completions, 8.0 tokens/s, 12/16 texts scored, 1.2 texts/s, about 10 s left",
+        ),
         # The time of before counts too.
-        ({"done": 5, "tokens": 100, "seconds": 90.0}, "smollm2 5/10 completions, 1 tokens/s, about 2 min left"),
+        ({"done": 5, "tokens": 100, "seconds": 90.0}, "smollm2 5/10 completions, 1.0 tokens/s, about 2 min left"),
     ],
 )
 def test_a_state_names_completions_rate_and_time_left(counts: dict[str, Any], text: str) -> None:
@@ -219,9 +241,9 @@ def test_the_time_left_is_told_within_a_third_after_a_tenth_of_the_run(rows: int
     copy = copy_of(asked=400, done=done, tokens=finished, unfinished_tokens=generated, working_since=0.0)
     copy.info = EngineInfo(rows=rows)
     text = state([copy], float(now))
-    left = re.search(r"about (\d+) (s|min) left", text)
+    left = re.search(r"about ([\d.]+) (s|min|h) left", text)
     assert left
-    told = int(left[1]) * (60 if left[2] == "min" else 1)
+    told = float(left[1]) * {"s": 1, "min": 60, "h": 3600}[left[2]]
     assert told == pytest.approx(len(steps) - now, rel=1 / 3)
 
 
@@ -237,22 +259,27 @@ class FakeWriter:
 
     fullwidth = 30
 
-    def __init__(self) -> None:
+    def __init__(self, column: int = 0) -> None:
         self.text = ""
+        self.width_of_current_line = column
+        self._file = self
+
+    def write(self, text: str) -> None:
+        self.text += text
+
+    def flush(self) -> None:
+        self.text += "<flush>"
 
 
 class FakeReporter:
     """What the screen uses of pytest's reporter."""
 
-    def __init__(self, *, isatty: bool) -> None:
+    def __init__(self, *, isatty: bool, column: int = 0) -> None:
         self.isatty = isatty
-        self._tw = FakeWriter()
+        self._tw = FakeWriter(column)
 
     def ensure_newline(self) -> None:
         self._tw.text += "<newline>"
-
-    def write(self, text: str, *, flush: bool = False) -> None:
-        self._tw.text += text + ("<flush>" if flush else "")
 
     def write_line(self, text: str) -> None:
         self._tw.text += f"{text}\n"
@@ -276,8 +303,10 @@ class FakeConfig:
         return self._verbosity
 
 
-def screen_on(*, isatty: bool = True, verbosity: int = 0, live: bool = True) -> tuple[PytestScreen, FakeReporter]:
-    reporter = FakeReporter(isatty=isatty)
+def screen_on(
+    *, isatty: bool = True, verbosity: int = 0, live: bool = True, column: int = 0
+) -> tuple[PytestScreen, FakeReporter]:
+    reporter = FakeReporter(isatty=isatty, column=column)
     config: Any = FakeConfig(reporter, verbosity)
     return PytestScreen(config, live=live), reporter
 
@@ -288,7 +317,7 @@ def test_a_status_overwrites_the_one_before() -> None:
     screen.status("one")
     screen.status("two")
     screen.status("")
-    assert reporter._tw.text == "<newline>\r\x1b[2Kone<flush>\r\x1b[2Ktwo<flush>\r\x1b[2K<flush>"
+    assert reporter._tw.text == "\r\x1b[2Kone<flush>\r\x1b[2Ktwo<flush>\r\x1b[2K<flush>"
 
 
 def test_without_a_status_there_is_nothing_to_take_away() -> None:
@@ -297,14 +326,28 @@ def test_without_a_status_there_is_nothing_to_take_away() -> None:
     screen.status("one")
     screen.status("")
     screen.status("")
-    assert reporter._tw.text == "<newline>\r\x1b[2Kone<flush>\r\x1b[2K<flush>"
+    assert reporter._tw.text == "\r\x1b[2Kone<flush>\r\x1b[2K<flush>"
 
 
-def test_after_pytest_printed_the_next_status_gets_a_line_of_its_own() -> None:
-    screen, reporter = screen_on()
-    for text in ("one", "", "two"):
+def test_a_status_is_below_the_line_of_pytest_and_the_cursor_goes_back_to_its_end() -> None:
+    screen, reporter = screen_on(column=7)
+    for text in ("one", "two", ""):
         screen.status(text)
-    assert reporter._tw.text.count("<newline>") == 2
+    assert reporter._tw.text == "\n\r\x1b[2Kone<flush>\r\x1b[2Ktwo<flush>\r\x1b[2K\x1b[A\x1b[7C<flush>"
+
+
+def test_in_a_line_that_wraps_the_cursor_goes_back_into_its_last_part() -> None:
+    screen, reporter = screen_on(column=FakeWriter.fullwidth + 4)
+    for text in ("one", ""):
+        screen.status(text)
+    assert reporter._tw.text == "\n\r\x1b[2Kone<flush>\r\x1b[2K\x1b[A\x1b[4C<flush>"
+
+
+def test_behind_a_line_that_is_full_a_status_begins_the_next_one() -> None:
+    screen, reporter = screen_on(column=FakeWriter.fullwidth)
+    for text in ("one", ""):
+        screen.status(text)
+    assert reporter._tw.text == "<newline>\r\x1b[2Kone<flush>\r\x1b[2K<flush>"
 
 
 def test_a_status_is_cut_before_it_would_wrap() -> None:

@@ -22,6 +22,8 @@ class DeferredTuning:
     def __init__(self, tune: Callable[[], None], meter: UsageMeter) -> None:
         self._tune: Callable[[], None] | None = tune
         self._meter = meter
+        self.tell: Callable[[str], None] | None = None
+        """Told when it begins: an answer is waited for meanwhile."""
 
     def run_if_due(self, rows: int) -> None:
         """Tune now if it is worthwhile for this many ``rows``."""
@@ -32,4 +34,6 @@ class DeferredTuning:
         """Tune now, if that was not done before."""
         tune, self._tune = self._tune, None
         if tune is not None:
+            if self.tell is not None:
+                self.tell("timing layouts")
             tune()

@@ -49,6 +49,19 @@ def choose_dtype(wish: str, device: str, *, bf16: bool) -> str:
     return DTYPES["bf16" if bf16 else "fp16"]
 
 
+def choose_exact_dtype(wish: str, device: str) -> str:
+    """Return the dtype for the option ``wish`` where exactness is asked for: fp32, or bf16 on CUDA where it is named.
+
+    Raises `ModelError` for what cannot be exact.
+    """
+    if wish in ("auto", "fp32"):
+        return DTYPES["fp32"]
+    if wish == "bf16" and device.startswith("cuda"):
+        return DTYPES["bf16"]
+    where = "" if device.startswith("cuda") else ", or on a CUDA device in bf16"
+    raise ModelError(f"--evals-exact computes in fp32{where}; dtype={wish} cannot be combined with it on {device}")
+
+
 @dataclass(frozen=True, slots=True)
 class ModelShape:
     """What one token takes on the device, in bytes.

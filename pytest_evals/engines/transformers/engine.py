@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_evals.completion import Completion, Failure, Likelihood
+from pytest_evals.engines.kind import tell_progress
 from pytest_evals.engines.protocol import (
     Capabilities,
     EngineInfo,
@@ -73,6 +74,8 @@ class TransformersEngine:
         self._ranks = loaded.ranks
         self._turns = turns
         self._adapter = adapter
+        self.tell: Callable[[str], None] | None = None
+        """Told of what takes long beside answers."""
         self._waiting: dict[str | None, list[Request]] = {}
         """Requests to other adapters than the one that is in."""
         self._use(loaded if turns is None else turns.loaded, backends)
@@ -186,6 +189,7 @@ class TransformersEngine:
             if key in self._answers:
                 self._answers[key].cancel()
         if self._tuning is not None:
+            self._tuning.tell = self.tell
             self._tuning.run_if_due(sum(answer.rows_left for answer in self._answers.values()))
 
     def _collect(self, rows: list[tuple[AnySequence, Failure | None]]) -> Iterator[Result]:
@@ -224,6 +228,7 @@ def open_rank(
     checks = kept_checks(spec, options, loaded.identity["weights"]) if quick and loaded.ranks == 1 else KeptChecks()
     if loaded.device == "cpu":
         set_threads(options.get("replicas", 1) * loaded.ranks, partial(checks.recall, "threads", int, timed=True))
+    tell_progress(report, "checking how it is computed")
     turns, adapter = AdapterTurns(loaded, spec, options, checks, deferred=quick), options.get("adapter")
     try:
         backends = turns.turn_to(adapter)
@@ -234,7 +239,9 @@ def open_rank(
         adapter, backends = None, turns.current
     seconds = time.perf_counter() - started
     report(f"loaded in {seconds:.1f} s")
-    return TransformersEngine(loaded, backends, seconds, turns, adapter)
+    engine = TransformersEngine(loaded, backends, seconds, turns, adapter)
+    engine.tell = partial(tell_progress, report)
+    return engine
 
 
 # -- Rows -> the result of the request that they belong to.

@@ -23,7 +23,7 @@ from pytest_evals.engines.model_folder import is_gguf
 from pytest_evals.engines.run_date import run_date
 from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.engines.transformers.chat_templates import reads_date, turn_ends
-from pytest_evals.engines.transformers.device import choose_device, choose_dtype
+from pytest_evals.engines.transformers.device import choose_device, choose_dtype, choose_exact_dtype
 from pytest_evals.engines.transformers.gguf import converted
 from pytest_evals.engines.transformers.load_errors import load_failure
 from pytest_evals.engines.transformers.multimodal import (
@@ -75,8 +75,8 @@ def load_model(spec: ModelSpec, options: dict[str, Any], report: Callable[[str],
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers annotates it not
     device = device_of(spec, options)
     bf16 = device.startswith("cuda") and torch.cuda.is_bf16_supported()
-    wish = "fp32" if options.get("exact") else spec.options.get("dtype", options["dtype"])
-    dtype = choose_dtype(wish, device, bf16=bf16)
+    wish = spec.options.get("dtype", options["dtype"])
+    dtype = choose_exact_dtype(wish, device) if options.get("exact") else choose_dtype(wish, device, bf16=bf16)
     ranks = spec.options.get("tp", 1)
     if device == "cuda" and ranks > 1:
         device = f"cuda:{os.environ['LOCAL_RANK']}"

@@ -74,8 +74,8 @@ class _Counted:
 def loaded_text(share: float, size: int) -> str:
     """Say how much of weights of ``size`` bytes, or 0 where that is not known, was read."""
     if size < _GIGA / 10:
-        return f"loading weights, {share:.0%}"
-    return f"loading weights, {share * size / _GIGA:.1f} of {size / _GIGA:.1f} GB"
+        return f"reading weights, {share:.0%}"
+    return f"reading weights, {share * size / _GIGA:.1f} of {size / _GIGA:.1f} GB"
 
 
 def _snapshot(name: str, revision: str | None, subfolder: str | None) -> Path:

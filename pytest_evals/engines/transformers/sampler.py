@@ -7,6 +7,7 @@ difference in the last bits of two logits cannot exchange their places.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ class Arbiter(Protocol):
 
 NEAR_TIE = 1e-3
 """Two logits this close may change places by rounding, with the rows that happen to be computed together."""
+_NOT_FINITE = "the model's logits are not finite numbers"
+_NO_TOKEN = -1
 _DRAWN_TOGETHER = 16
 _BLOCK = 128
 
@@ -58,13 +61,16 @@ class Sampler:
         if self._arbiter is not None:
             adjusted = self._without_ties(adjusted, rows, self._arbiter)
         values, tokens = likeliest(adjusted)
-        check_finite(values)
         sampled = [index for index, row in enumerate(rows) if not row.request.params.greedy]
         if sampled:
             chosen = draw(adjusted[sampled].float(), [rows[index] for index in sampled])
             tokens[torch.tensor(sampled, device=tokens.device)] = chosen
+        # The host waits for the device once: what is no number comes with the tokens.
+        chosen_tokens = tokens.masked_fill(~values.isfinite(), _NO_TOKEN).tolist()
+        if _NO_TOKEN in chosen_tokens:
+            raise NotANumberError(_NOT_FINITE)
         logprobs = _logprobs(logits, tokens, rows)
-        return [(token, logprobs.get(index)) for index, token in enumerate(tokens.tolist())]
+        return [(token, logprobs.get(index)) for index, token in enumerate(chosen_tokens)]
 
     @staticmethod
     def _without_ties(logits: torch.Tensor, rows: Sequence[TokenSequence], arbiter: Arbiter) -> torch.Tensor:
@@ -86,7 +92,7 @@ class Sampler:
 def check_finite(logits: torch.Tensor) -> None:
     """Raise `NotANumberError` if one of the largest logits of rows is not a finite number."""
     if not bool(logits.isfinite().all()):
-        raise NotANumberError("the model's logits are not finite numbers")
+        raise NotANumberError(_NOT_FINITE)
 
 
 def likeliest(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -113,8 +119,10 @@ def _logprobs(logits: torch.Tensor, tokens: torch.Tensor, rows: Sequence[TokenSe
     asked = [index for index, row in enumerate(rows) if row.request.params.logprobs]
     if not asked:
         return {}
-    values = logits[asked].float()
-    chosen = values.gather(1, tokens[asked].unsqueeze(1)).squeeze(1) - values.logsumexp(dim=-1)
+    if len(asked) < len(rows):
+        logits, tokens = logits[asked], tokens[asked]
+    values = logits.float()
+    chosen = values.gather(1, tokens.unsqueeze(1)).squeeze(1) - values.logsumexp(dim=-1)
     return dict(zip(asked, chosen.tolist(), strict=True))
 
 
@@ -319,7 +327,9 @@ def score(row: ScoringSequence, logits: torch.Tensor) -> None:
     targets = torch.tensor(row.continuation[known : known + len(logits)], device=logits.device).unsqueeze(1)
     values = logits.float()
     logprobs = values.gather(1, targets).squeeze(1) - values.logsumexp(dim=-1)
-    if not bool(logprobs.isfinite().all()):
-        raise NotANumberError("the model's logits are not finite numbers")
-    likeliest = bool((values.argmax(dim=-1) == targets.squeeze(1)).all())
-    row.accept(logprobs.tolist(), likeliest=likeliest)
+    greedy = (values.argmax(dim=-1) == targets.squeeze(1)).all()
+    # Read together: the host waits for the device once.
+    *told, likeliest = torch.cat([logprobs, greedy.to(logprobs.dtype).unsqueeze(0)]).tolist()
+    if not all(map(math.isfinite, told)):
+        raise NotANumberError(_NOT_FINITE)
+    row.accept(told, likeliest=bool(likeliest))

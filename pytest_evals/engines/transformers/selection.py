@@ -23,12 +23,14 @@ from pytest_evals.engines.transformers.backends.reference import ReferenceBacken
 from pytest_evals.engines.transformers.backends.stateful import StatefulBackend
 from pytest_evals.engines.transformers.cpu.linear import PackedWeights, lay_out
 from pytest_evals.engines.transformers.cpu.setup import speed_up
-from pytest_evals.engines.transformers.cuda.setup import DECODE_MODES, BlockBackend, enable_static_decode, tally_of
+from pytest_evals.engines.transformers.cuda.batch_invariance import alone_backend, fix_order
+from pytest_evals.engines.transformers.cuda.setup import BlockBackend, prepare_decoding, tally_of
 from pytest_evals.engines.transformers.deferred_tuning import DeferredTuning
 from pytest_evals.engines.transformers.device import choose_budget, settle_on, shape_of, table_room
 from pytest_evals.engines.transformers.kept_checks import KeptChecks
 from pytest_evals.engines.transformers.loading import LoadedModel
 from pytest_evals.engines.transformers.multimodal import MediaEncoder
+from pytest_evals.engines.transformers.packed.kernels import SlotAttention
 from pytest_evals.engines.transformers.packed.media_embeddings import MediaEmbeddings, media_difference
 from pytest_evals.engines.transformers.packed.model_runner import ModelRunner, attention_of, use_attention
 from pytest_evals.engines.transformers.packed.speculation import PromptLookup
@@ -90,8 +92,9 @@ def select_backend(
     What it takes is added to ``meter``, if there is one already. ``checks`` are what is known of the model. With ``deferred``, what
     takes a while to set up is left to `Backends.tuning`.
 
-    For measurements and tests, ``options`` may say how to ``decode``, a key of `DECODE_MODES`, whether loops are ``compiled``, and
-    ``without`` which of `CPU_PARTS` to run.
+    For measurements and tests, ``options`` may say how to ``decode``, a key of `DECODE_MODES`, what computes ``attention`` of tokens to
+    slots (``operators``, or the Triton ``kernel``, without asking which is faster), whether loops are ``compiled``, and ``without`` which of
+    `CPU_PARTS` to run.
     """
     checks = KeptChecks() if checks is None else checks
     wish = spec.options.get("loop", "auto")
@@ -100,6 +103,7 @@ def select_backend(
         settle_on(loaded.device, loaded.dtype)
     meter = meter or UsageMeter(loaded.device)
     meter.usage.weights_bytes = sum(parameter.nbytes for parameter in loaded.model.parameters())
+    invariant = _invariant(loaded, options)
     alone = mixes_rows(loaded.model)
     runner, limit, why_not = None, None, alone or "asked for with ?loop=generate"
     if wish != "generate" and not alone:
@@ -109,10 +113,13 @@ def select_backend(
         alone = f"{why_not}, and quantised layers may compute a prompt otherwise beside others"
     if runner is None and wish == "packed":
         raise ModelError(f"model {spec.text!r} cannot be run with loop={wish}: {why_not}")
+    _check_invariant(spec, invariant, None if runner else why_not)
     notes = []
     if runner is not None:
-        ways = DECODE_MODES[str(options.get("decode", "graphs" if on_cuda and loaded.ranks == 1 else "plain"))]
-        notes += enable_static_decode(runner, loaded.model, loaded.device, ways)
+        mode = str(options.get("decode", "graphs" if on_cuda and loaded.ranks == 1 else "plain"))
+        notes += prepare_decoding(
+            runner, loaded.model, loaded.device, mode, invariant, str(options.get("attention", "auto"))
+        )
     batch = str(spec.options.get("batch", options["batch"]))
     shape = shape_of(loaded.model.config.get_text_config(decoder=True), loaded.model.dtype.itemsize)
     budget = choose_budget(
@@ -147,6 +154,11 @@ def _media_backend(
     """Return the loop for requests with images or audio."""
     reference, exact = backends.loops[-1], bool(options.get("exact"))
     encoder = MediaEncoder(loaded.processor)
+    plainly: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
+    if isinstance(reference, ReferenceBackend):
+        plainly = reference.plainly
+    elif runner is not None:
+        plainly = runner.detached
     packed = None
     if (
         runner is not None
@@ -163,7 +175,7 @@ def _media_backend(
         backends.meter,
         loaded.device,
         encoder=encoder,
-        plainly=reference.plainly if isinstance(reference, ReferenceBackend) else contextlib.nullcontext,
+        plainly=plainly,
         packed=packed,
     )
 
@@ -197,7 +209,9 @@ def _packing(loaded: LoadedModel, runner: ModelRunner, backends: Backends, optio
     elif loaded.device == "cpu" and "lookup" not in without:
         runner.guesser = PromptLookup(meter.guessed)
     reference = ReferenceBackend(loaded.model, runner, PackedWeights(), meter, loaded.device)
-    sampler = Sampler(reference if options.get("exact") else None)
+    # In an order of additions that rows alone decide, a row computed alone has the same near-ties.
+    invariant = runner.kernel if runner.kernel is not None and runner.kernel.everything else None
+    sampler = Sampler(reference if options.get("exact") and invariant is None else None)
     runner.use(tensor_parallel.SharedSampler(sampler) if loaded.ranks > 1 else sampler)
     kept_in = None if "retention" in without else runner.slots
     scheduler: Scheduler[AnySequence] = Scheduler(budget, kept_in)
@@ -210,8 +224,28 @@ def _packing(loaded: LoadedModel, runner: ModelRunner, backends: Backends, optio
             f"prompts that may come to more than {backends.limit} tokens with their answers run through transformers' generate, one at "
             "a time: beyond that length the model computes in another way"
         )
-    backends.loops = [usual_loop, reference]
+    backends.loops = [usual_loop, reference if invariant is None else alone_backend(loaded, invariant, budget, meter)]
     return backends
+
+
+def _check_invariant(spec: ModelSpec, invariant: SlotAttention | None, why_not: str | None) -> None:
+    """Raise `ModelError` where a model is asked to be exact in bf16 and cannot be packed."""
+    if invariant is not None and why_not is not None:
+        raise ModelError(
+            f"model {spec.text!r}: --evals-exact in bf16 needs the packed way of running, and {why_not}; without dtype=bf16 it computes "
+            "in fp32"
+        )
+
+
+def _invariant(loaded: LoadedModel, options: Mapping[str, Any]) -> SlotAttention | None:
+    """Have rows computed in an order of their own where exactness is asked for in bf16; return the attention that does."""
+    if not options.get("exact") or loaded.model.dtype != torch.bfloat16:
+        return None
+    if loaded.ranks > 1:
+        raise ModelError(
+            "--evals-exact in bf16 cannot be combined with ?tp=: sums over ranks have an order of their own"
+        )
+    return fix_order("CUDA" if loaded.device.startswith("cuda") else loaded.device.upper())
 
 
 def _speed_up_on_cpu(

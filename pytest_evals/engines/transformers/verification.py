@@ -69,7 +69,9 @@ def largest_difference(model: Any, runner: ModelRunner, vocabulary: int) -> floa
         for index, prompt in enumerate(prompts)
     ]
     recording = Recording()
-    scheduler: Scheduler[AnySequence] = Scheduler(BatchLimits(len(rows), 1 << 20, _PIECE, cascade=1))
+    # A kernel for everything reads prefixes in the rows' slots.
+    cascade = None if runner.kernel is not None and runner.kernel.everything else 1
+    scheduler: Scheduler[AnySequence] = Scheduler(BatchLimits(len(rows), 1 << 20, _PIECE, cascade=cascade))
     scheduler.add(rows)
     with runner.sampling_with(recording):
         while plan := scheduler.plan():

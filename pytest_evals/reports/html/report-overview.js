@@ -28,7 +28,7 @@ function models() {
         grid.models.map((model) => h("th", { scope: "col", class: "number model", title: model }, link({ model }, short(model) || "no model"))))),
       [...new Set(grid.rows.map((row) => row.suite))].map((suite) => h("tbody", {},
         severalSuites && h("tr", { class: "suite" }, h("th", { scope: "rowgroup", colspan: grid.models.length + 2 }, suite)),
-        grid.rows.filter((row) => row.suite === suite).map((row) => h("tr", {}, h("th", { scope: "row" }, row.label), h("td", { class: "number" }, row.n),
+        grid.rows.filter((row) => row.suite === suite).map((row) => h("tr", {}, h("th", { scope: "row" }, breakable(row.label)), h("td", { class: "number" }, row.n),
           row.cells.map((cell, index) => h("td", { class: `number${cell?.mark === "*" ? " best" : ""}` }, gridCell(cell, suite, grid.models[index])))))))))),
     notes.length > 0 && h("ul", { class: "notes quiet" }, notes.map((note) => h("li", {}, note))));
 }
@@ -122,7 +122,7 @@ function scoreTable(label, kind, rows, columns) {
     data.suites.map((suite) => [suite, rows.filter((row) => row.suite === suite)]).filter(([, mine]) => mine.length).map(([suite, mine]) => {
       return [severalSuites && h("tbody", { class: "suite", id: `${kind}-suite-${data.suites.indexOf(suite) + 1}`, "data-suite": suite }, h("tr", {}, h("th", { scope: "rowgroup", colspan: width }, suite, severalModels && !byModel && h("small", {}, short(mine[0].model))))),
         [...new Set(mine.map((row) => row.grader))].map((grader) => h("tbody", {}, mine.filter((row) => row.grader === grader).map((row, index, group) => h("tr", {},
-          index === 0 && h("th", { scope: "rowgroup", rowspan: group.length }, link({ suite, grader }, grader)),
+          index === 0 && h("th", { scope: "rowgroup", rowspan: group.length }, link({ suite, grader }, breakable(grader))),
           byModel && h("td", { class: "model" }, link({ suite, grader, model: row.model }, short(row.model))),
           columns.map(([, cell, style]) => h("td", { class: style }, cell(row)))))))];
     })));
@@ -214,7 +214,7 @@ function slices() {
       const find = (value, model, grader) => rows.find((row) => row.value === value && row.model === model && row.grader === grader);
       return h("details", { open: index === 0 }, h("summary", { title: field }, severalSuites ? `${suite}, by ${clipped(field)}` : `by ${clipped(field)}`),
         scrollable(`${suite} by ${field}`, h("table", { class: "slices" },
-          h("thead", {}, h("tr", {}, h("th", { scope: "col", title: field }, clipped(field, 24)), models.length > 1 && h("th", { scope: "col" }, "Model"), h("th", { scope: "col", class: "number" }, "Cases"), graders.map((grader) => h("th", { scope: "col", class: "number" }, grader)))),
+          h("thead", {}, h("tr", {}, h("th", { scope: "col", title: field }, clipped(field, 24)), models.length > 1 && h("th", { scope: "col" }, "Model"), h("th", { scope: "col", class: "number" }, "Cases"), graders.map((grader) => h("th", { scope: "col", class: "number" }, breakable(grader))))),
           [...new Set(rows.map((row) => row.value))].map((value) => h("tbody", {}, models.map((model, place) => h("tr", {},
             place === 0 && h("th", { scope: "rowgroup", rowspan: models.length }, h("a", { class: "clip", title: value, href: `#cases&${new URLSearchParams({ suite, slice: `${field}=${value}` })}` }, value)),
             models.length > 1 && h("td", { class: "model" }, link({ suite, slice: `${field}=${value}`, model }, short(model))),

@@ -24,6 +24,9 @@ function fill(node, attributes, children) {
   return node;
 }
 
+/** A name that may be broken into lines where its parts end. */
+const breakable = (name) => name.split(/(?<=[_./:?&=-])/).flatMap((part, index) => (index ? [h("wbr"), part] : [part]));
+
 // -- numbers and words
 
 function number(value) {

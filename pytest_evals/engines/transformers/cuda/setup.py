@@ -9,9 +9,13 @@ import torch
 
 from pytest_evals.engines.transformers.backends.packed import PackedBackend
 from pytest_evals.engines.transformers.backends.protocol import StepProgress
+from pytest_evals.engines.transformers.cuda.batch_invariance import NOTE as INVARIANT_NOTE
+from pytest_evals.engines.transformers.cuda.batch_invariance import check_invariance
 from pytest_evals.engines.transformers.cuda.graphs import Capture, CudaGraphs, EagerCapture
+from pytest_evals.engines.transformers.cuda.slot_attention import use_kernel
 from pytest_evals.engines.transformers.cuda.static_decode import CountBlock
 from pytest_evals.engines.transformers.errors import is_fatal
+from pytest_evals.engines.transformers.packed.kernels import SlotAttention
 from pytest_evals.engines.transformers.packed.model_runner import ModelRunner, TokenSampler
 from pytest_evals.engines.transformers.sampler import Sampler
 from pytest_evals.engines.transformers.sequence import TokenSequence
@@ -34,6 +38,40 @@ _GRAPHS: _Way = ("CUDA graphs", CudaGraphs)
 _STATIC: _Way = ("static tensors", EagerCapture)
 DECODE_MODES: Mapping[str, Sequence[_Way]] = {"graphs": (_GRAPHS,), "static": (_STATIC,), "plain": ()}
 """What is tried by what was asked for; ``static`` is for tests of the decoder on a CPU."""
+
+
+def prepare_decoding(
+    runner: ModelRunner, model: Any, device: str, mode: str, invariant: SlotAttention | None, attention: str = "auto"
+) -> list[str]:
+    """Choose what attends to slots and how tokens are decoded; return what the user should know.
+
+    Args:
+        runner: Computes the model.
+        model: As transformers made it.
+        device: Where it is.
+        mode: A key of `DECODE_MODES`.
+        invariant: An attention that has to be used, because a row's text must not depend on the batch.
+        attention: ``operators``, ``kernel``, or ``auto`` for the one that is faster on CUDA.
+
+    Raises `ModelError` where ``invariant`` does not make the model's rows independent.
+    """
+    if invariant is not None:
+        runner.kernel = invariant
+        check_invariance(runner, model)
+        return [INVARIANT_NOTE, *enable_static_decode(runner, model, device, DECODE_MODES[mode])]
+    notes = []
+    if attention == "kernel" or (attention == "auto" and device.startswith("cuda")):
+        notes = use_kernel(runner, model, device, timed=attention == "auto")
+    found = enable_static_decode(runner, model, device, DECODE_MODES[mode])
+    if runner.kernel is None or runner.decoder is not None or not DECODE_MODES[mode]:
+        return notes + found
+    # It may be the kernel that cannot be captured: graphs are worth more.
+    kernel, runner.kernel = runner.kernel, None
+    without = enable_static_decode(runner, model, device, DECODE_MODES[mode])
+    if runner.decoder is not None:
+        return [f"decodes without the Triton kernel for attention: with it, it {found[-1]}", *without]
+    runner.kernel = kernel
+    return notes + found
 
 
 def enable_static_decode(runner: ModelRunner, model: Any, device: str, ways: Sequence[_Way]) -> list[str]:

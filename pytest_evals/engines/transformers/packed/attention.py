@@ -10,7 +10,7 @@ It plugs into transformers through ``AttentionInterface``: every model that asks
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ from pytest_evals.engines.transformers.packed.forward_context import (
 from pytest_evals.engines.transformers.packed.kernels import (
     HIDDEN,
     AttentionPart,
+    SlotAttention,
     by_products,
     fused_causal,
     fused_cpu,
@@ -81,7 +82,7 @@ class Layer:
     """``[heads]``: a score that takes its share of the softmax and brings no value."""
 
     def __post_init__(self) -> None:
-        if self.window is not None and self.step.last_position < self.window:
+        if self.window is not None and self.step.last_position < self.window and self.step.kernel is None:
             self.window = None
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -92,8 +93,13 @@ class Layer:
             output, sums = self._compiled(step.runs, query, key, value, slots)
         else:
             output, sums = self._by_operators(query, key, value, slots)
-        for group in step.groups:
-            self._merge(output, sums, group, query)
+        if step.kernel is None or not step.kernel.everything:
+            for group in step.groups:
+                self._merge(output, sums, group, query)
+        elif step.merges:
+            raise NotImplementedError(
+                "a fixed order of additions, where rows attend to prefixes outside of their slots"
+            )
         if self.sinks is not None:
             output = output * torch.sigmoid(sums - self.sinks).unsqueeze(-1).to(output.dtype)
         return output
@@ -122,6 +128,18 @@ class Layer:
 
     def _decode(self, query: Tensor, keys: Tensor, values: Tensor) -> AttentionPart:
         """The tokens of each row against its slot: query heads that share a key head are rows of one product."""
+        if self.step.kernel is not None:
+            return self.step.kernel.attend(
+                query,
+                keys,
+                values,
+                self.step.cells,
+                self.step.longest,
+                self.step.width,
+                self.scale,
+                self.window,
+                self.softcap,
+            )
         rows, width, kv_heads = self.step.decoding, self.step.width, keys.shape[1]
         tokens, heads, size = query.shape
         grouped = query.reshape(rows, width, kv_heads, -1, size).transpose(1, 2).reshape(rows, kv_heads, -1, size)
@@ -179,6 +197,9 @@ class Layer:
             kept_keys, kept_values = slot_keys[span.slot], slot_values[span.slot]
             kept_keys[:, span.cell : span.cell + end - begin] = own_key.transpose(0, 1)
             kept_values[:, span.cell : span.cell + end - begin] = own_value.transpose(0, 1)
+        if self.step.kernel is not None and self.step.kernel.everything:
+            kept = [] if kept_keys is None or kept_values is None else [(kept_keys, kept_values)]
+            return self._in_order(self.step.kernel, span, query[begin:end], (own_key, own_value), kept)
         part = self._causal(query[begin:end], own_key, own_value)
         if kept_keys is None or kept_values is None or span.cell <= span.first:
             return part
@@ -188,6 +209,20 @@ class Layer:
             query[begin:end], kept_keys[:, earlier], kept_values[:, earlier], start, self.step.positions[begin:end]
         )
         return merged(part, seen)
+
+    def _in_order(
+        self, kernel: SlotAttention, span: Span, query: Tensor, new: AttentionPart, kept: Sequence[AttentionPart]
+    ) -> AttentionPart:
+        """Tokens of a row against all that they see, from its first token on, wherever that is stored: as if in one slot.
+
+        So their sums do not depend on the pieces in which the prompt is computed, nor on what of it is shared.
+        """
+        parts = [store.layers[self.index] for store in span.prefixes]
+        parts += [(keys[:, span.first : span.cell], values[:, span.first : span.cell]) for keys, values in kept]
+        parts.append((new[0].transpose(0, 1), new[1].transpose(0, 1)))
+        keys, values = (torch.cat(each, dim=1).unsqueeze(0) for each in zip(*parts, strict=True))
+        cells, count = self.step.positions[span.begin : span.end], len(query)
+        return kernel.attend(query, keys, values, cells, keys.shape[2], count, self.scale, self.window, self.softcap)
 
     def _causal(self, query: Tensor, key: Tensor, value: Tensor) -> AttentionPart:
         """Consecutive tokens of one row, each seeing itself and those before it."""

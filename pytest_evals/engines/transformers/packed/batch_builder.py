@@ -96,7 +96,9 @@ def _place(layout: BatchLayout, piece: PrefillChunk[AnySequence], slots: KVCache
     target, begin = piece.target, len(layout.tokens)
     first = target.start if isinstance(target, PrefixNode) else 0
     tokens = target.tokens[piece.begin - first : piece.end - first]
-    span = Span(begin, begin + len(tokens), piece.begin)
+    above = target.parent if isinstance(target, PrefixNode) else target.prefix
+    stores = [slots.store_of(prefix) for prefix in above.path] if above else []
+    span = Span(begin, begin + len(tokens), piece.begin, prefixes=stores)
     layout.tokens.extend(tokens)
     layout.positions.extend(range(piece.begin, piece.end))
     layout.spans.append(span)

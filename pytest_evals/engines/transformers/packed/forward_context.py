@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from pytest_evals.engines.transformers.packed.kernels import HIDDEN
+from pytest_evals.engines.transformers.packed.kernels import HIDDEN, SlotAttention
 from pytest_evals.engines.transformers.packed.kv_cache import KVCache, PrefixKV
 
 Tensor = torch.Tensor
@@ -32,6 +32,8 @@ class Span:
     cell: int = 0
     first: int = 0
     """The cell at which the earlier tokens start (in a slot, copies of prefixes will come before it)."""
+    prefixes: list[PrefixKV] = field(default_factory=list)
+    """What comes before the row's or prefix's own tokens, the first one first."""
 
 
 @dataclass(slots=True)
@@ -79,6 +81,8 @@ class ForwardContext:
     width: int = 1
     merges: bool = False
     """Whether rows that decode see prefixes in `groups`: what they see in their slots is merged with that."""
+    kernel: SlotAttention | None = None
+    """What attends to slots in the place of operators."""
     everyone: Tensor = field(init=False)
     """The slot of each token of rows that decode: 0, 1, 2..."""
     _masks: dict[tuple[Any, ...], Tensor] = field(default_factory=dict)

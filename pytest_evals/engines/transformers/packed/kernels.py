@@ -5,6 +5,8 @@ Outputs over several sets of keys become one by their log-sum-exp: see `merged`.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
@@ -15,6 +17,32 @@ HIDDEN = -1e30
 Tensor = torch.Tensor
 AttentionPart = tuple[Tensor, Tensor]
 """An output ``[tokens, heads, head]`` and its log-sum-exp ``[tokens, heads]``."""
+
+
+class SlotAttention(Protocol):
+    """A kernel for tokens that each see the first cells of a slot, up to one of their own."""
+
+    everything: bool
+    """Whether tokens of prompts are computed by it too, so that all tokens are computed in the same order of additions."""
+
+    def attend(
+        self,
+        query: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        last_cells: Tensor,
+        longest: int,
+        width: int,
+        scale: float,
+        window: int | None,
+        softcap: float | None,
+    ) -> AttentionPart:
+        """Return the attention of ``query`` ``[tokens, heads, head]``, ``width`` tokens for each of the first slots.
+
+        ``keys`` and ``values``: ``[slots, kv_heads, cells, head]``; ``last_cells``: ``[tokens]``, the last cell that each sees, with
+        a ``window`` only so many up to there; ``longest``: cells that are read at most.
+        """
+        ...
 
 
 def merged(first: AttentionPart, second: AttentionPart) -> AttentionPart:

@@ -23,6 +23,7 @@ from pytest_evals.engines.transformers.errors import is_out_of_memory
 from pytest_evals.engines.transformers.packed import attention
 from pytest_evals.engines.transformers.packed.batch_builder import BatchLayout, build_batch
 from pytest_evals.engines.transformers.packed.forward_context import ForwardContext, forward_context
+from pytest_evals.engines.transformers.packed.kernels import SlotAttention
 from pytest_evals.engines.transformers.packed.kv_cache import KVCache
 from pytest_evals.engines.transformers.packed.speculation import PromptLookup
 from pytest_evals.engines.transformers.sampler import Sampler, check_finite, score
@@ -57,6 +58,8 @@ class ModelRunner:
         """Guesses tokens where few rows decode."""
         self.threads: int | None = None
         """This many attend by compiled loops, where these are to be used."""
+        self.kernel: SlotAttention | None = None
+        """Attends to slots, where there is something better than torch's operators."""
         self.shortlist: Int8ArgmaxHead | None = None
         """Finds the likeliest tokens, where there is a faster way than all logits."""
         self.decode_with(capture)
@@ -166,6 +169,7 @@ class ModelRunner:
 
     def _logits(self, ids: torch.Tensor, step: ForwardContext, **extra: torch.Tensor) -> torch.Tensor:
         """Return logits of the tokens ``ids``, ``[tokens, vocabulary]``."""
+        step.kernel = self.kernel
         with forward_context(step):
             output = self._model(
                 input_ids=ids.unsqueeze(0),
