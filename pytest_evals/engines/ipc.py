@@ -85,7 +85,8 @@ class UnhurriedChannel:
         self._since = 0.0
         self._closed = False
         self._changed = threading.Condition()
-        threading.Thread(target=self._send_all, name="evals-send", daemon=True).start()
+        self._sender = threading.Thread(target=self._send_all, name="evals-send", daemon=True)
+        self._sender.start()
 
     def send(self, message: Packet) -> None:
         """Send one message, soon. Raises `OSError` when the other end is gone, or reads nothing."""
@@ -114,6 +115,8 @@ class UnhurriedChannel:
             self._closed = True
             self._changed.notify()
         self._channel.cut()
+        # It must not write to what is closed beneath it.
+        self._sender.join(_CLOSE_SECONDS)
         self._channel.close()
 
     def _send_all(self) -> None:
