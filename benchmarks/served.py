@@ -4,7 +4,7 @@
     python -m benchmarks.served --url URL NAME  # a server that runs already
     python -m benchmarks.served --llama         # llama.cpp's server on the embedded weights (package xllamacpp)
 
-The plain client is `openai.AsyncOpenAI` with a semaphore of 1, 2, 4, 8, 16 and 32 requests (pip install openai). The scripted servers run in
+The plain client is `openai.AsyncOpenAI` with a semaphore of 1 to 64 requests (pip install openai). The scripted servers run in
 a process of their own and batch as real ones do: a step takes longer the more rows it has, a request is one row until its
 last token, and what finds no row waits, or is refused with 429.
 """
@@ -35,7 +35,7 @@ from pytest_evals.engines.spec import parse_spec
 from pytest_evals.engines.worker import load_engine
 from pytest_evals.generation import GenerationParams
 
-FIXED = (1, 2, 4, 8, 16, 32)
+FIXED = (1, 2, 4, 8, 16, 32, 64)
 RUNS = 3
 
 

@@ -161,6 +161,24 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "patch_prenorm": [False, True],
     },
     "kimi_linear": {"layer_types": _HYBRID},
+    "longcat_flash": {"head_dim": 8, "qk_rope_head_dim": 8, "qk_nope_head_dim": 16},
+    "molmo2_adapter": {"vision_feature_layer": [3, 1]},
+    "qwen4_exp_text": {
+        "indexer_n_heads": 4,
+        "indexer_kv_heads": 1,
+        "indexer_head_dim": 16,
+        "indexer_budget": 64,
+        "indexer_compress_ratio": 16,
+    },
+    "reformer": {
+        "is_decoder": True,
+        "hidden_size": 64,
+        "attn_layers": ["local", "local"],
+        "axial_pos_shape": [16, 32],
+        "axial_pos_embds_dim": [16, 48],
+    },
+    "xmod": {"default_language": "en_XX", "is_decoder": True},
+    "zaya": {"num_experts_per_tok": 1},
 }
 """What a type of configuration needs beside `SMALL`."""
 

@@ -214,6 +214,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--trials", nargs="*", default=["one_node", "two_nodes", "killed"])
     told = parser.parse_args(arguments)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # A busy machine takes longer than Ray expects; anyone who starts a cluster can set these.
+    for name in ("RAY_DASHBOARD_STARTUP_TIMEOUT_S", "RAY_gcs_server_port_wait_time_s"):
+        os.environ.setdefault(name, "300")
     requests = requests_of(told.cases, told.tokens)
     if told.scripted:
         let_scripts_run_on_ray()

@@ -1,6 +1,6 @@
 """Warm engines under fire: runs killed at any moment, two runs at a time, stale entries, changed versions, engines killed or stopped.
 
-    python -m campaigns.warm [--rounds 10] [--seed 0] [--keep 3] [--parts kills,pairs,stale,versions,engine,stopped,damaged]
+    python -m campaigns.warm [--rounds 10] [--seed 0] [--keep 3] [--parts kills,pairs,stale,versions,engine,stopped,paused,damaged]
 
 A run is a process that asks a script some questions through a pool, as a session does, with an engine that stays. After each event another
 run must get all of its own answers; when the campaign is over, no engine may be left after its time, and nothing in their folder.
@@ -206,19 +206,34 @@ def stopped(campaign: Campaign, outcome: Outcome, _rng: random.Random) -> None:
                 os.kill(pid, signal.SIGCONT)
 
 
+def paused(campaign: Campaign, outcome: Outcome, rng: random.Random) -> None:
+    """A run is stopped while the engine answers it: another run is not kept waiting, and the first goes on where it was."""
+    first = campaign.start(10 * QUESTIONS)
+    time.sleep(rng.uniform(1.0, 3.0))
+    first[1].send_signal(signal.SIGSTOP)
+    try:
+        campaign.run(outcome)
+    finally:
+        first[1].send_signal(signal.SIGCONT)
+    campaign.finish(first, outcome, 10 * QUESTIONS)
+
+
 def damaged(campaign: Campaign, outcome: Outcome, rng: random.Random) -> None:
-    """The entry of an engine is damaged: a run does without it."""
+    """The entry of an engine is damaged: a run does without it, and the next one finds an entry again."""
     campaign.run(outcome)
     for path in (campaign.folder / "cache" / "warm").glob("*.json"):
-        text = path.read_bytes()
+        text = path.read_bytes() or b"{}"
         path.write_bytes(
             rng.choice([b"", text[: rng.randrange(len(text))], b"\xff" * 9, text.replace(b"evals-", b"evils-")])
         )
     campaign.run(outcome)
+    if not campaign.engines():
+        outcome.wrong += 1
+        outcome.problems.append("the damaged entry keeps its place")
 
 
 PARTS: dict[str, Callable[[Campaign, Outcome, random.Random], None]] = {
-    each.__name__: each for each in (kills, pairs, stale, versions, engine, stopped, damaged)
+    each.__name__: each for each in (kills, pairs, stale, versions, engine, stopped, paused, damaged)
 }
 
 

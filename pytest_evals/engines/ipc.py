@@ -11,9 +11,12 @@ import json
 import os
 import secrets
 import shutil
+import socket
 import sys
 import tempfile
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener, answer_challenge, deliver_challenge
@@ -35,7 +38,10 @@ class Channel:
 
     def send(self, message: Packet) -> None:
         """Send one message. Raises `OSError` when the other end is gone."""
-        data = _encode(message).encode("ascii")
+        self.send_data(data_of(message))
+
+    def send_data(self, data: bytes) -> None:
+        """Send one message as `data_of` gives it."""
         with self._sending:
             self._connection.send_bytes(data)
 
@@ -51,6 +57,84 @@ class Channel:
         """Close this end."""
         with contextlib.suppress(OSError):
             self._connection.close()
+
+    def cut(self) -> None:
+        """End the connection both ways, also while another thread waits to send or to receive."""
+        # Closing does not wake a thread that waits. What is no socket cannot be shut down.
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as end:
+            end.shutdown(socket.SHUT_RDWR)
+
+
+def data_of(message: Packet) -> bytes:
+    """Return a message as it is sent."""
+    return _encode(message).encode("ascii")
+
+
+class UnhurriedChannel:
+    """A connection whose other end may not read: a thread of its own sends, so that no other one waits.
+
+    When the other end takes nothing for ``patience`` seconds, or ``most_bytes`` wait for it, the connection is cut.
+    """
+
+    def __init__(self, channel: Channel, patience: float = 60.0, most_bytes: int = 64 * 2**20) -> None:
+        self._channel = channel
+        self._patience = patience
+        self._most_bytes = most_bytes
+        self._waiting: deque[bytes] = deque()
+        self._bytes = 0
+        self._since = 0.0
+        self._closed = False
+        self._changed = threading.Condition()
+        self._sender = threading.Thread(target=self._send_all, name="evals-send", daemon=True)
+        self._sender.start()
+
+    def send(self, message: Packet) -> None:
+        """Send one message, soon. Raises `OSError` when the other end is gone, or reads nothing."""
+        data = data_of(message)
+        with self._changed:
+            if self._closed:
+                raise BrokenPipeError
+            if not self._bytes:
+                self._since = time.monotonic()
+            self._waiting.append(data)
+            self._bytes += len(data)
+            stuck = time.monotonic() - self._since > self._patience or self._bytes > self._most_bytes
+            self._closed = stuck
+            self._changed.notify()
+        if stuck:
+            self._channel.cut()
+            raise BrokenPipeError
+
+    def receive(self) -> Packet | None:
+        """See `Channel.receive`."""
+        return self._channel.receive()
+
+    def close(self) -> None:
+        """Close this end; what waits is not sent."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._channel.cut()
+        # It must not write to what is closed beneath it.
+        self._sender.join(_CLOSE_SECONDS)
+        self._channel.close()
+
+    def _send_all(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._closed)
+                if self._closed:
+                    return
+                data = self._waiting.popleft()
+            try:
+                self._channel.send_data(data)
+            except OSError:
+                with self._changed:
+                    self._closed = True
+                return
+            with self._changed:
+                self._bytes -= len(data)
+                self._since = time.monotonic()
 
 
 def connect(address: str, key: str) -> Channel:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import heapq
 import itertools
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -113,12 +114,16 @@ class ReplicaSet:
         if not self._backlog:
             return
         ready = [replica for replica in self.replicas if replica.state == "ready"]
+        # Those that are about to be there get their share too: the first one does not take what would keep all of them busy.
+        coming = sum(replica.state == "starting" for replica in self.replicas)
+        work = len(self._backlog) + sum(replica.tracker.unfinished for replica in ready)
+        share = math.ceil(work / max(1, len(ready) + coming))
         # The replica with the least work comes first.
         open_to = [(replica.tracker.unfinished, replica.number, replica) for replica in ready]
         heapq.heapify(open_to)
         while self._backlog and open_to:
             unfinished, number, replica = open_to[0]
-            if unfinished >= AHEAD * (replica.rows or 1):
+            if unfinished >= min(share, AHEAD * (replica.rows or 1)):
                 heapq.heappop(open_to)
                 continue
             requests = self._backlog.take()
@@ -187,8 +192,8 @@ class Backlog:
         self._waiting: set[str] = set()
         self._numbers = itertools.count()
 
-    def __bool__(self) -> bool:
-        return bool(self._groups)
+    def __len__(self) -> int:
+        return len(self._groups)
 
     def __contains__(self, request_id: str) -> bool:
         return request_id in self._waiting

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pytest_evals.engines.ipc import Channel, Packet
+from pytest_evals.engines.ipc import Channel, Packet, UnhurriedChannel
 from pytest_evals.engines.journal import JournalWriter
 from pytest_evals.engines.protocol import Inbox, Request, Result
 from pytest_evals.engines.worker import Outbox
@@ -35,7 +35,7 @@ class WarmClient:
     """
 
     number: int
-    channel: Channel
+    channel: Channel | UnhurriedChannel
     outbox: Outbox
     journal: JournalWriter
     attached: bool
@@ -69,7 +69,13 @@ class WarmClients:
     # -- runs come and go
 
     def converse(
-        self, channel: Channel, inbox: WarmInbox, *, journal: str | None, attached: bool, age: float = 0.0
+        self,
+        channel: Channel | UnhurriedChannel,
+        inbox: WarmInbox,
+        *,
+        journal: str | None,
+        attached: bool,
+        age: float = 0.0,
     ) -> None:
         """Take the requests of a run until it is gone; ``attached``: it found the engine loaded, or loading, for ``age`` seconds."""
         with self._lock:

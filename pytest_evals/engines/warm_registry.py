@@ -134,8 +134,10 @@ def place_of_entry(key: str) -> Path:
 
 
 def claim(entry: WarmEntry) -> bool:
-    """Write an entry, whole or not at all; return false where there is another one under its key."""
+    """Write an entry, whole or not at all; return false where there is another one under its key. What cannot be read is none."""
     path = place_of_entry(entry.key)
+    if path.exists() and read_entry(path) is None:
+        path.unlink(missing_ok=True)
     work = path.with_suffix(f".{entry.pid}.part")
     descriptor = os.open(work, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

@@ -22,7 +22,7 @@ from typing import Any
 from pytest_evals.engines import run_date
 from pytest_evals.engines.embedded import EMBEDDED
 from pytest_evals.engines.identity import loaded_from
-from pytest_evals.engines.ipc import Channel, Hub, Packet, connect
+from pytest_evals.engines.ipc import Channel, Hub, Packet, UnhurriedChannel, connect
 from pytest_evals.engines.protocol import Engine, Event, Noted, Result, Started, TellsAtOnce, Working
 from pytest_evals.engines.spec import ModelSpec
 from pytest_evals.engines.warm_clients import WarmClients, WarmInbox
@@ -86,7 +86,7 @@ class WarmService:
         except (OSError, EOFError):
             # The run is gone already; the next one will find the model loaded.
             return
-        self.clients.converse(channel, self.inbox, journal=orders.get("journal"), attached=False)
+        self.clients.converse(UnhurriedChannel(channel), self.inbox, journal=orders.get("journal"), attached=False)
 
     def _connected(self, role: str, hello: Packet, channel: Channel) -> None:
         """Answer a connection, in a thread of its own."""
@@ -101,7 +101,8 @@ class WarmService:
             return
         self.clients.keep = float(hello["keep"])
         age = time.time() - self._entry.started
-        self.clients.converse(channel, self.inbox, journal=hello.get("journal"), attached=True, age=age)
+        patient = UnhurriedChannel(channel)
+        self.clients.converse(patient, self.inbox, journal=hello.get("journal"), attached=True, age=age)
 
     # -- the end
 

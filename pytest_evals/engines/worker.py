@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from pytest_evals.engines import run_date
-from pytest_evals.engines.ipc import Channel, connect
+from pytest_evals.engines.ipc import Channel, UnhurriedChannel, connect
 from pytest_evals.engines.journal import JournalWriter
 from pytest_evals.engines.protocol import Engine, Inbox, Noted, Request, Result, Started, TellsAtOnce, Working
 from pytest_evals.engines.spec import ModelSpec
@@ -40,7 +40,7 @@ OWNER_SECONDS = 2.0
 class Outbox:
     """Sends results in small groups, soon: also while the engine is busy with the next request for minutes."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel | UnhurriedChannel) -> None:
         self._channel = channel
         self._waiting: list[dict[str, Any]] = []
         self._lock = threading.Lock()

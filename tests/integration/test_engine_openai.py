@@ -78,7 +78,7 @@ def test_a_served_model_runs_evals_and_its_key_is_written_nowhere(
         ]
     )
     (use,) = evals_both.lines()[-1]["throughput"]["models"]
-    assert use["usage"] | {"requests": 9, "retries": 1, "throttled": 1, "most_concurrency": 8} == use["usage"]
+    assert use["usage"] | {"requests": 9, "retries": 1, "throttled": 1, "most_concurrency": 16} == use["usage"]
     (recorded,) = evals_both.artifact.run.models
     assert recorded["identity"]["weights"] == "not checked"
     assert recorded["identity"]["servers"] == [server.url]

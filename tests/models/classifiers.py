@@ -93,6 +93,55 @@ def save_reward(folder: Path, template: str | None, *, padding: int | None = 1) 
     return folder
 
 
+MOODS = {"good": ("lovely", "great", "fine", "kind"), "bad": ("awful", "poor", "rude", "dull")}
+THINGS = ("film", "meal", "room", "song", "book", "walk")
+
+
+def told_moods() -> list[tuple[str, str]]:
+    """Return sentences with their moods; a negation turns the mood of a word round."""
+    other = {"good": "bad", "bad": "good"}
+    told = []
+    for mood, words in MOODS.items():
+        for word in words:
+            for thing in THINGS:
+                told += [(f"the {thing} was {word}", mood), (f"the {thing} was not {word}", other[mood])]
+    return told
+
+
+def save_fitted(folder: Path, texts: Sequence[tuple[str, str]]) -> Path:
+    """Save a small BERT that was fitted to texts and their moods."""
+    tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    words = [text for text, _ in told_moods()]
+    tokenizer.train_from_iterator(words, trainers.WordLevelTrainer(special_tokens=SPECIAL, show_progress=False))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]", unk_token="[UNK]"
+    )
+    labels = tuple(MOODS)
+    torch.manual_seed(0)
+    config = KINDS["bert"](
+        id2label=dict(enumerate(labels)), label2id={label: place for place, label in enumerate(labels)}
+    )
+    model = transformers.AutoModelForSequenceClassification.from_config(config)
+    inputs = fast([text for text, _ in texts], padding=True, return_tensors="pt")
+    targets = torch.tensor([labels.index(mood) for _, mood in texts])
+    # By the signs of the gradients: torch.optim imports a compiler.
+    for step in range(80):
+        model(**inputs, labels=targets).loss.backward()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.grad is not None:
+                    parameter.sub_(parameter.grad.sign(), alpha=2e-3 * (1 - step / 80))
+                    parameter.grad = None
+    model.eval()
+    model.save_pretrained(folder)
+    fast.save_pretrained(folder)
+    return folder
+
+
 def _save(folder: Path, model: Any, tokenizer: Any) -> None:
     with torch.no_grad():
         for parameter in model.parameters():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from pytest_evals.engines.spec import parse_spec
 from pytest_evals.errors import ModelError
 from pytest_evals.generation import GenerationParams
 
-from .classifiers import classify, open_encoder, results, save_classifier, save_reward
+from .classifiers import classify, open_encoder, results, save_classifier, save_fitted, save_reward, told_moods
 from .conftest import OPTIONS, TEMPLATE, make_tokenizer
 
 LABELS = ("entailment", "neutral", "contradiction")
@@ -63,6 +64,23 @@ def test_scores_are_those_of_the_pipeline(
             assert found[key].answer.scores == pytest.approx(expected, abs=1e-5)
     assert engine.usage.forwards < len(asked)
     assert engine.usage.padding_tokens > 0
+
+
+def test_a_fitted_classifier_is_as_accurate_as_in_the_pipeline(tmp_path: Path) -> None:
+    told = told_moods()
+    random.Random(1).shuffle(told)  # noqa: S311 - an order, the same each time
+    folder = save_fitted(tmp_path, told[:28])
+    theirs = pipeline(folder)
+    found = results(open_encoder(folder), [classify(text, text) for text, _ in told])
+    scores = {text: found[text].answer.scores or {} for text, _ in told}
+    expected = {text: {each["label"]: each["score"] for each in theirs(text, top_k=None)} for text, _ in told}
+    for text, _ in told:
+        assert scores[text] == pytest.approx(expected[text], abs=1e-5)
+    ours, right = (
+        sum((each[text]["good"] >= 0.5) == (mood == "good") for text, mood in told) for each in (scores, expected)
+    )
+    assert ours == right
+    assert len(told) * 0.75 < right < len(told), "it has learned something, and not everything"
 
 
 @pytest.mark.parametrize("padding", [1, None])

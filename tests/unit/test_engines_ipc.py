@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_evals.engines.ipc import Channel, Hub, Packet, connect
+from pytest_evals.engines.ipc import Channel, Hub, Packet, UnhurriedChannel, connect
 
 SECONDS = 60
 
@@ -192,3 +192,36 @@ def test_a_temporary_folder_far_from_the_root_is_no_obstacle(tmp_path: Path, mon
     assert server.close()
     assert not folder.exists()
     assert list(far.iterdir()) == []
+
+
+# -- somebody who does not read
+
+
+def test_who_does_not_read_keeps_no_one_waiting_and_is_cut_off(server: Server) -> None:
+    (lazy, to_lazy), (other, to_other) = join(server), join(server)
+    impatient, patient = UnhurriedChannel(to_lazy, patience=0.3), UnhurriedChannel(to_other)
+    end, cut = time.monotonic() + SECONDS, False
+    while not cut and time.monotonic() < end:
+        try:
+            impatient.send({"text": "x" * 100_000})
+        except OSError:
+            cut = True
+        patient.send({"text": "y"})
+        assert other.receive() == {"text": "y"}
+    assert cut
+    assert impatient.receive() is None, "the thread that listens to it hears of its end"
+    assert lazy.receive() is not None, "what had arrived can be read"
+    for each in (impatient, patient):
+        each.close()
+    assert other.receive() is None
+
+
+def test_too_much_that_waits_cuts_a_connection_at_once(server: Server) -> None:
+    _, host = join(server)
+    channel = UnhurriedChannel(host, most_bytes=3_000_000)
+    with pytest.raises(BrokenPipeError):  # noqa: PT012 - which of them is too much depends on the buffers
+        for _ in range(100):
+            channel.send({"text": "x" * 100_000})
+    with pytest.raises(BrokenPipeError):
+        channel.send({})
+    channel.close()

@@ -149,6 +149,7 @@ class Stage:
         self.ray = ray
         self.engines: list[FakeEngine] = []
         self.heard: list[Packet] = []
+        self.progress: list[Packet] = []
         self.channel: Any = None
         self.connected = threading.Event()
         self.over = threading.Event()
@@ -178,7 +179,7 @@ class Stage:
         self.channel = channel
         self.connected.set()
         while (message := channel.receive()) is not None:
-            self.heard.append(message)
+            (self.progress if message["type"] == "progress" else self.heard).append(message)
         self.over.set()
 
     def ended(self, found: RayProcess) -> int | None:
@@ -268,7 +269,10 @@ def test_one_that_is_killed_says_why(stage: Stage) -> None:
     assert found.exit_report(status).endswith("(it gave no sign of life)")
 
 
-def test_a_cluster_without_room_is_an_error_that_says_what_is_missing(stage: Stage) -> None:
+def test_a_cluster_without_room_is_an_error_that_says_what_is_missing(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "_NEWS_SECONDS", 0.01)
     stage.ray.room = False
     found = stage.start("replicas=4&wait=0.05&cpus=3")
     assert stage.ended(found) == 0
@@ -278,6 +282,9 @@ def test_a_cluster_without_room_is_an_error_that_says_what_is_missing(stage: Sta
         "node, and no node has as much; the cluster has 2 CPU on 1 node, of which 0 CPU are free; ask for fewer replicas, or for more "
         "time with wait=SECONDS"
     )
+    news = [packet["text"] for packet in stage.progress]
+    assert news[0] == "joining the Ray cluster"
+    assert "waiting for a node of the Ray cluster with 3 CPU free (0 of 0.05 s)" in news
     assert stage.ray.gone.is_set(), "it must not take the room that comes later"
 
 

@@ -120,10 +120,31 @@ def test_only_replicas_that_are_ready_are_given_work() -> None:
     replica_set.add([ask("a"), ask("b"), ask("c")])
     replica_set.feed()
     assert all_sent(replica_set) == [[], [], []]
-    set_state(replica_set.replicas[1], "ready", rows=1)
+    first, second, third = replica_set.replicas
+    set_state(second, "ready", rows=1)
     replica_set.feed()
-    assert all_sent(replica_set) == [[], ["a", "b"], []]
+    assert all_sent(replica_set) == [[], ["a"], []], "the others will be there soon, and get their share"
+    first.state = third.state = "stopped"
+    replica_set.feed()
+    assert all_sent(replica_set) == [[], ["b"], []]
     assert "c" in replica_set
+
+
+def test_the_first_that_is_ready_leaves_the_others_their_share_and_is_never_without_work() -> None:
+    replica_set = replica_set_of(2, "starting", rows=64)
+    replica_set.add([ask(f"q{number}") for number in range(32)])
+    first, second = replica_set.replicas
+    set_state(first, "ready", rows=64)
+    replica_set.feed()
+    given = sent(first)
+    assert len(given) == 16
+    for key in given:
+        first.tracker.finished(Result(key))
+    replica_set.feed()
+    assert len(sent(first)) == 8
+    set_state(second, "ready", rows=64)
+    replica_set.feed()
+    assert [len(each) for each in all_sent(replica_set)] == [0, 8]
 
 
 def test_identical_requests_stay_together_and_are_computed_once() -> None:

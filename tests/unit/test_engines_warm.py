@@ -23,7 +23,7 @@ from pytest_evals.engines.replica_set import weights_of
 from pytest_evals.engines.spec import parse_spec
 from pytest_evals.engines.warm_clients import WarmClients, WarmInbox
 from pytest_evals.engines.warm_process import is_alive, stop
-from pytest_evals.engines.warm_registry import WarmEntry, claim, entries, forget, warm_folder, warm_keys
+from pytest_evals.engines.warm_registry import WarmEntry, claim, entries, forget, read_entry, warm_folder, warm_keys
 from pytest_evals.errors import EvalsError
 from pytest_evals.generation import GenerationParams
 
@@ -132,6 +132,15 @@ def test_entries_are_the_owners_alone(cache: Path) -> None:
     (path,) = (cache / "warm").glob("*.json")
     assert path.stat().st_mode & 0o777 == 0o600
     assert (cache / "warm").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"key": 1}', "null"])
+def test_an_entry_that_cannot_be_read_does_not_keep_its_place(cache: Path, text: str) -> None:
+    assert claim(entry())
+    (path,) = (cache / "warm").glob("*.json")
+    path.write_text(text)
+    assert claim(entry())
+    assert read_entry(path) is not None
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o770, 0o702])

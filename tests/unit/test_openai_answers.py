@@ -205,35 +205,85 @@ def test_how_long_to_wait_is_a_number_or_a_date() -> None:
     assert retry_seconds("Wed, 21 Oct 2015 07:28:00 GMT") == 0
 
 
-def test_the_limit_doubles_until_it_is_halved_and_grows_by_one_a_round_from_then_on() -> None:
+def _answers(limit: ConcurrencyLimit, count: int) -> None:
+    for _ in range(count):
+        limit.answered(limit.limit, 0.1, 1.0)
+
+
+def test_the_limit_doubles_in_the_time_that_a_server_takes_to_begin() -> None:
     limit = ConcurrencyLimit()
     assert limit.limit == START
-    for _ in range(START):
-        limit.answered(limit.limit, 0.1)
+    assert [limit.begun(START, 0.1) for _ in range(START)] == [True] * START
     assert limit.limit == 2 * START
-    limit.throttled(sent=1.0, now=2.0)
-    assert limit.limit == START
-    limit.throttled(sent=1.5, now=2.1)
-    assert limit.limit == START, "what was sent before says nothing of the new limit"
-    for _ in range(START + 1):
-        limit.answered(limit.limit, 0.1)
-    assert limit.limit == START + 1
-    for moment in range(3, 20):
-        limit.throttled(sent=moment, now=moment)
+    assert not limit.begun(limit.limit, 0.3), "three times as long as the quickest: its answer tells whether it waited"
+    assert limit.limit == 2 * START
+    limit.answered(limit.limit, 0.3, 1.0)
+    assert limit.limit == 2 * START + 1, "it was worked on for longer than it waited"
+    limit.answered(limit.limit, 0.6, 1.0)
+    assert limit.limit == 2 * START + 1, "it was in a queue"
+    for _ in range(1000):
+        limit.begun(limit.limit, 0.1)
+    assert limit.limit == MOST
+
+
+def test_a_refusal_halves_the_limit_which_soon_is_as_many_as_the_server_had() -> None:
+    limit = ConcurrencyLimit()
+    limit.throttled(sent=1.0, now=2.0, active=START)
+    assert limit.limit == START // 2
+    for active in range(START - 1, 20, -1):
+        limit.throttled(sent=1.5, now=2.1, active=active)
+    assert limit.limit == START // 2, "what was sent before says nothing of the new limit"
+    _answers(limit, 20 - START // 2)
+    assert limit.limit == 20
+    _answers(limit, 19)
+    assert limit.limit == 20, "one more is tried after a round of answers"
+    _answers(limit, 1)
+    assert limit.limit == 21
+    limit.throttled(sent=3.0, now=4.0, active=21)
+    assert limit.limit == 20, "one too many is not a reason to send half as many"
+    _answers(limit, 39)
+    assert limit.limit == 20, "and it is tried again after two rounds"
+    _answers(limit, 1)
+    assert limit.limit == 21
+    _answers(limit, 21 + 22)
+    assert limit.limit == 23, "what is taken is not tried again"
+
+
+def test_a_burst_of_refusals_lowers_the_limit_to_what_the_server_had_and_no_further_than_a_quarter() -> None:
+    for taken, expected in ((12, 12), (0, START // 4)):
+        limit = ConcurrencyLimit()
+        for active in range(START, taken, -1):
+            limit.throttled(sent=1.0, now=2.0, active=active)
+        assert limit.limit == expected
+
+
+def test_where_as_few_as_before_are_refused_the_limit_grows_by_one_a_round() -> None:
+    limit = ConcurrencyLimit()
+    limit.throttled(sent=1.0, now=2.0, active=START)
+    _answers(limit, 4)
+    assert limit.limit == START // 2 + 4
+    limit.throttled(sent=3.0, now=4.0, active=START // 2 + 4)
+    assert limit.limit == START // 4 + 2
+    _answers(limit, START // 4 + 3)
+    assert limit.limit == START // 4 + 3
+    for moment in range(5, 20):
+        limit.throttled(sent=moment, now=moment, active=limit.limit)
     assert limit.limit == 1
-    for _ in range(100_000):
-        limit.answered(limit.limit, 0.1)
+    _answers(limit, 100_000)
     assert limit.limit == MOST
 
 
 def test_the_limit_stays_where_it_is_not_used_where_answers_are_slow_to_begin_and_where_it_is_given() -> None:
     limit = ConcurrencyLimit(patience=5)
-    limit.answered(3, 0.1)
-    limit.answered(START, 6)
+    limit.answered(3, 0.1, 1.0)
+    limit.begun(3, 0.1)
+    limit.answered(START, 6, 100.0)
+    limit.begun(START, 6)
     assert limit.limit == START
     fixed = ConcurrencyLimit(3)
-    fixed.answered(3, 0.1)
-    fixed.throttled(1, 2)
+    fixed.answered(3, 0.1, 1.0)
+    fixed.begun(3, 0.1)
+    fixed.throttled(1, 2, 3)
     assert fixed.limit == 3
 
 

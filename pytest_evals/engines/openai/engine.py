@@ -80,18 +80,28 @@ class ServedEngine:
     def generate(self, requests: Inbox) -> Iterator[Event]:
         """See `Engine.generate`."""
         running: set[asyncio.Task[Result]] = set()
+        ended: list[asyncio.Task[Result]] = []
         told = time.monotonic()
+
+        def end(task: asyncio.Task[Result]) -> None:
+            running.discard(task)
+            ended.append(task)
+            self._pool.room.set()
+
         try:
             while True:
                 fresh = self._taken(requests, wait=not running)
                 if fresh:
                     yield Started(tuple(request.id for request in fresh))
                     arrived = time.perf_counter()
-                    running |= {self._loop.create_task(self._answer(request, arrived)) for request in fresh}
+                    for request in fresh:
+                        task = self._loop.create_task(self._answer(request, arrived))
+                        running.add(task)
+                        task.add_done_callback(end)
                 elif not running or requests.aborted:
                     break
-                wait = asyncio.wait(running, timeout=_POLL, return_when=asyncio.FIRST_COMPLETED)
-                done, running = self._loop.run_until_complete(wait)
+                self._loop.run_until_complete(self._pool.changed(_POLL))
+                done, ended[:] = list(ended), []
                 yield from self._unsaid_notes()
                 yield from (task.result() for task in done)
                 if time.monotonic() - told > _NEWS_SECONDS and (self._signs.heard or self._pool.waiting or done):

@@ -7,6 +7,7 @@ request; after too many failures in a row it is gone. What it was sent goes to t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -31,7 +32,7 @@ Sent = TypeVar("Sent")
 LONGEST_WAIT = 600.0
 """Seconds; a server that asks to wait longer will not answer in this run."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0
-_LOOK = 0.01
+_LOOK = 0.05
 
 
 class AllGoneError(Exception):
@@ -83,6 +84,9 @@ class ServerPool:
     retries: int
     random: random.Random = field(default_factory=random.Random)
     tally: Tally = field(default_factory=Tally)
+    room: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when there may be room for another request."""
+    _paused: int = 0
 
     @property
     def waiting(self) -> bool:
@@ -92,9 +96,9 @@ class ServerPool:
 
     @property
     def capacity(self) -> int:
-        """Requests that may be under way."""
-        limits = [server.limit.limit for server in self.servers if server.gone is None]
-        return sum(limits) if limits else 1024
+        """Requests that may be under way, or wait for a moment after they were refused: the others are not held up by those."""
+        limit = sum(server.limit.limit for server in self.servers if server.gone is None)
+        return limit + min(self._paused, limit) or 1024
 
     @property
     def settled(self) -> int:
@@ -112,10 +116,26 @@ class ServerPool:
 
     async def post(self, endpoint: str, body: Mapping[str, Any]) -> Any:
         """Return the JSON that is answered to a body, in one piece. Raises as `ask` does."""
-        return await self.exchange(lambda server: self.transport.post(server.url + endpoint, body))
+        return await self.exchange(lambda server: self._post(server, endpoint, body))
 
-    def _ask(self, server: Server, body: Mapping[str, Any], most_tokens: int) -> Awaitable[ServedAnswer]:
-        return self.transport.ask(server.url + self.dialect.endpoint, body, most_tokens)
+    async def _ask(self, server: Server, body: Mapping[str, Any], most_tokens: int) -> ServedAnswer:
+        made_room = False
+
+        def begun(seconds: float) -> None:
+            nonlocal made_room
+            made_room = server.limit.begun(server.active, seconds)
+            if made_room:
+                self.room.set()
+
+        answer = await self.transport.ask(server.url + self.dialect.endpoint, body, most_tokens, begun)
+        if not made_room:
+            server.limit.answered(server.active, answer.first_word, answer.latency - answer.first_word)
+        return answer
+
+    async def _post(self, server: Server, endpoint: str, body: Mapping[str, Any]) -> Any:
+        answer = await self.transport.post(server.url + endpoint, body)
+        server.limit.answered(server.active, 0.0, 0.0)
+        return answer
 
     async def exchange(self, send: Callable[[Server], Awaitable[Sent]], retries: int | None = None) -> Sent:
         """Send something to a server until it is answered or refused."""
@@ -127,7 +147,8 @@ class ServerPool:
             self.tally.requests += 1
             try:
                 answer = await send(server)
-                self._answered(server, answer)
+                server.failures = 0
+                server.answers += 1
                 return answer
             except UnreachableError as error:
                 self._unreachable(server, sent, str(error))
@@ -140,7 +161,7 @@ class ServerPool:
             except SilentError as error:
                 if server.active > 1:
                     # Requests that a server has taken may wait there for each other.
-                    server.limit.throttled(sent, time.monotonic())
+                    server.limit.throttled(sent, time.monotonic(), server.active)
                 known, answers = answers, self._answers
                 failures += answers == known
                 _give_up_after(failures, most, error)
@@ -155,8 +176,13 @@ class ServerPool:
                     raise
             finally:
                 server.active -= 1
+                self.room.set()
             self.tally.retries += 1
-            await asyncio.sleep(pause)
+            self._paused += 1
+            try:
+                await asyncio.sleep(pause)
+            finally:
+                self._paused -= 1
 
     @property
     def _answers(self) -> int:
@@ -169,7 +195,15 @@ class ServerPool:
                 return server
             if all(each.gone is not None for each in self.servers):
                 raise AllGoneError(self.gone_reason)
-            await asyncio.sleep(_LOOK)
+            # Servers that are left alone for a while tell nothing when it is over.
+            await self.changed(_LOOK)
+
+    async def changed(self, seconds: float) -> None:
+        """Wait until there may be room for another request, or for so long."""
+        self.room.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.room.wait()
 
     @property
     def gone_reason(self) -> str:
@@ -179,12 +213,6 @@ class ServerPool:
     def _pause(self, failures: int) -> float:
         """Return how long to wait before the next try: twice as long each time, with jitter so that not all come back at once."""
         return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (failures - 1)) * (0.5 + self.random.random() / 2)
-
-    def _answered(self, server: Server, answer: object) -> None:
-        server.failures = 0
-        server.answers += 1
-        first_word = answer.first_word if isinstance(answer, ServedAnswer) else 0.0
-        server.limit.answered(server.active, first_word)
 
     def _unreachable(self, server: Server, sent: float, why: str) -> None:
         # Of many requests that fail at once, one counts.
@@ -200,7 +228,7 @@ class ServerPool:
         """Take note of it; return how long this request waits by itself."""
         self.tally.throttled += 1
         now = time.monotonic()
-        server.limit.throttled(sent, now)
+        server.limit.throttled(sent, now, server.active)
         if error.wait is not None and error.wait > LONGEST_WAIT:
             server.gone = f"it asks to wait {error.wait:.0f} s ({error})"
             return 0.0

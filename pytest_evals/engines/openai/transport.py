@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
 from pytest_evals.engines.openai.answers import ServedAnswer
@@ -27,6 +28,10 @@ except ImportError as missing:  # pragma: no cover - installed wherever this is 
     raise ModelError("served models need an HTTP client: pip install 'pytest-evals-hf[openai]'") from missing
 
 _CONNECT_SECONDS = 10.0
+_IDLE_SECONDS = 3.0
+"""For so long a connection that nothing uses is kept: many servers close theirs after 5 s, and a request must not meet that."""
+_END_SECONDS = 0.1
+"""How long the end of a stream may take after the server has said that nothing follows."""
 _MOST_BYTES = 64 * 2**20
 """Of one answer; a server that sends more is not answering."""
 
@@ -53,11 +58,14 @@ class Transport:
         *,
         encrypted: bool,
     ) -> None:
-        limits = http.Limits(max_connections=connections, max_keepalive_connections=connections)
+        limits = http.Limits(
+            max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=_IDLE_SECONDS
+        )
         times = http.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS), pool=None)
         self._secrets = secrets
         self._timeout = timeout
         self._heard = heard
+        self._counting: set[str] = set()
         self._client = http.AsyncClient(headers=dict(headers), limits=limits, timeout=times, verify=encrypted)
 
     async def close(self) -> None:
@@ -68,6 +76,7 @@ class Transport:
         """Return the JSON at an address. Raises a `ServerError`; `RefusalError` with its status for 4xx."""
         with self._failures():
             response = await self._client.get(url, timeout=_CONNECT_SECONDS)
+            self._note_connection(response)
             if response.status_code >= 400:
                 raise failure_of(response.status_code, _parsed(response.text), response.headers.get("retry-after"))
             data = _parsed(response.text)
@@ -79,7 +88,7 @@ class Transport:
     async def post(self, url: str, body: Mapping[str, Any]) -> Any:
         """Return the JSON that is answered to a body, in one piece. Raises a `ServerError`."""
         with self._failures():
-            response = await self._client.post(url, json=body)
+            response = await self._client.post(url, json=body, headers=self._connection(url))
             self._heard()
             data = _parsed(response.text)
             if response.status_code >= 400:
@@ -88,34 +97,53 @@ class Transport:
                 raise BrokenAnswerError(f"it sent something that is not JSON: {one_line(str(data), 80)!r}")
             return data
 
-    async def ask(self, url: str, body: Mapping[str, Any], most_tokens: int) -> ServedAnswer:
-        """Return the answer to a request, which may come in pieces. Raises a `ServerError`."""
+    async def ask(
+        self,
+        url: str,
+        body: Mapping[str, Any],
+        most_tokens: int,
+        begun: Callable[[float], None] = lambda _seconds: None,
+    ) -> ServedAnswer:
+        """Return the answer to a request, which may come in pieces. ``begun`` is called with the seconds until its first word.
+        Raises a `ServerError`.
+        """
         started = time.perf_counter()
         answer = ServedAnswer()
         with self._failures():
-            async with self._client.stream("POST", url, json=body) as response:
+            async with self._client.stream("POST", url, json=body, headers=self._connection(url)) as response:
+                self._note_connection(response)
                 if response.status_code >= 400:
                     text = (await response.aread()).decode("utf-8", "replace")
                     self._heard()
                     raise failure_of(response.status_code, _parsed(text), response.headers.get("retry-after"))
-                pieces = (
-                    _events(response)
-                    if "event-stream" in response.headers.get("content-type", "")
-                    else _whole(response)
-                )
+                streams = "event-stream" in response.headers.get("content-type", "")
                 ended = False
-                async for piece in pieces:
-                    self._heard()
-                    if piece is None:
-                        ended = True
-                        break
-                    if piece:
-                        answer.take(piece)
-                        if answer.begun and not answer.first_word:
-                            answer.first_word = time.perf_counter() - started
+                async with contextlib.aclosing(_events(response) if streams else _whole(response)) as pieces:
+                    async for piece in pieces:
+                        self._heard()
+                        if piece is None:
+                            ended = True
+                            break
+                        if piece:
+                            answer.take(piece)
+                            if answer.begun and not answer.first_word:
+                                answer.first_word = time.perf_counter() - started
+                                begun(answer.first_word)
+                    answer.latency = time.perf_counter() - started
+                    if ended:
+                        await _read_to_end(pieces)
         answer.finish(most_tokens, ended=ended)
-        answer.latency = time.perf_counter() - started
         return answer
+
+    # A connection whose requests the server counts has a thread of the server for itself, of which there are few: kept open, it would
+    # make those wait that have none.
+
+    def _note_connection(self, response: http.Response) -> None:
+        if "max=" in response.headers.get("keep-alive", ""):
+            self._counting.add(response.url.netloc.decode("ascii"))
+
+    def _connection(self, url: str) -> dict[str, str]:
+        return {"connection": "close"} if http.URL(url).netloc.decode("ascii") in self._counting else {}
 
     @contextlib.contextmanager
     def _failures(self) -> Iterator[None]:
@@ -161,7 +189,7 @@ def _parsed(text: str) -> Any:
         return text
 
 
-async def _whole(response: http.Response) -> AsyncIterator[Mapping[str, Any] | None]:
+async def _whole(response: http.Response) -> AsyncGenerator[Mapping[str, Any] | None]:
     """Yield the one piece of an answer that is not a stream, and then `None`."""
     parts, size = [], 0
     async for part in response.aiter_bytes():
@@ -173,8 +201,8 @@ async def _whole(response: http.Response) -> AsyncIterator[Mapping[str, Any] | N
     yield None
 
 
-async def _events(response: http.Response) -> AsyncIterator[Mapping[str, Any] | None]:
-    """Yield the pieces of a stream, and `None` where the server says that it is over."""
+async def _events(response: http.Response) -> AsyncGenerator[Mapping[str, Any] | None]:
+    """Yield the pieces of a stream, and `None` where the server says that it is over; what follows is passed over."""
     async for line in _lines(response):
         name, _, value = line.partition(":")
         if name.strip() == "error":
@@ -184,7 +212,6 @@ async def _events(response: http.Response) -> AsyncIterator[Mapping[str, Any] | 
             yield {}
         elif value.strip() == "[DONE]":
             yield None
-            return
         else:
             yield _object(value, whole=False)
 
@@ -200,6 +227,14 @@ async def _lines(response: http.Response) -> AsyncIterator[str]:
         for line in lines:
             yield line.decode("utf-8", "replace")
     yield rest.decode("utf-8", "replace")
+
+
+async def _read_to_end(pieces: AsyncIterator[object]) -> None:
+    """Read the end of an answer that is complete, so that its connection can be used again; if there is none soon, it cannot."""
+    with contextlib.suppress(TimeoutError, ServerError, http.HTTPError, http.StreamError):
+        async with asyncio.timeout(_END_SECONDS):
+            async for _ in pieces:
+                pass
 
 
 def _object(text: str, *, whole: bool) -> Mapping[str, Any]:

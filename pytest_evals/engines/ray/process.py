@@ -6,6 +6,7 @@ import contextlib
 import importlib.metadata
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,8 @@ from pytest_evals.errors import ModelError
 from pytest_evals.text import one_line
 
 _GRACE_SECONDS = 3.0
+_NEWS_SECONDS = 5.0
+"""How often a replica that waits for room says so."""
 _NOT_WANTED = "the run has ended"
 _CALLS = 4
 """Calls of an actor that may run at a time: one waits for what the engine says, others send."""
@@ -117,6 +120,7 @@ class RayProcess:
 
     def _place(self) -> None:
         """Start the engine where there is room. Raises `ModelError` where there is none in time, or the node cannot run it."""
+        self._progress("joining the Ray cluster")
         self._ray = joined_ray()
         wish = wish_of(self._spec, str(self._orders["options"].get("device", "auto")), self._ray.cluster_resources())
         seconds = float(self._spec.options.get("wait", WAIT_SECONDS))
@@ -128,13 +132,18 @@ class RayProcess:
             raise ModelError(_NOT_WANTED)
         version = importlib.metadata.version("pytest-evals-hf")
         placed = actor.start.remote(self._orders, version, wish.cpus, wish.gpus)
-        done, _ = self._ray.wait([placed], timeout=seconds)
-        if not done:
+        began = time.monotonic()
+        while not self._ray.wait([placed], timeout=min(_NEWS_SECONDS, max(0.0, began + seconds - time.monotonic())))[0]:
             if self._killed:
                 raise ModelError(_NOT_WANTED)
-            raise ModelError(no_room(wish, seconds, self._ray.nodes(), self._ray.available_resources()))
-        host = self._ray.get(placed)
-        self._channel.hear({"type": "status", "text": f"placed on {host}"})
+            waited = time.monotonic() - began
+            if waited >= seconds:
+                raise ModelError(no_room(wish, seconds, self._ray.nodes(), self._ray.available_resources()))
+            self._progress(f"waiting for a node of the Ray cluster with {wish} free ({waited:.0f} of {seconds:g} s)")
+        self._channel.hear({"type": "status", "text": f"placed on {self._ray.get(placed)}"})
+
+    def _progress(self, text: str) -> None:
+        self._channel.hear({"type": "progress", "text": text})
 
     def _pass_on(self) -> None:
         while True:
