@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 _USUAL = ((700, 10, 10), (2000, 10, 10), (2000, 10, 0))
-"""Thresholds that Python sets itself, by version: whoever sets others has a reason."""
+"""Thresholds that Python sets itself, by version. Other ones were set for a reason, and are kept."""
 _NEW_OBJECTS = 10_000
-"""So many new objects bring about a pass: a few dozen cases."""
+"""New objects that bring about a pass: those of a few dozen cases."""
 
 
 class GarbagePause:
