@@ -137,7 +137,7 @@ def test_the_wheel_has_all_that_belongs_to_it_and_nothing_else(wheel: Path) -> N
     there = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "pytest_evals").rglob("*")
-        if path.is_file() and path.suffix not in (".pyc", ".pyo")
+        if path.is_file() and path.parent.name != "__pycache__"
     }
     assert {name for name in names if ".dist-info/" not in name} == {*there, "pytest_evals_hf.py"}
     endings = {Path(name).suffix or Path(name).name for name in there}

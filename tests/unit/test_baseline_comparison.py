@@ -181,7 +181,7 @@ def test_the_lines_fit_the_terminal() -> None:
     assert [formatting.p_value(p) for p in (None, 0.0, 0.0494, 1)] == ["-", "<0.001", "0.049", "1.000"]
 
 
-def test_a_table_gives_up_the_least_needed_columns_then_shortens_texts() -> None:
+def test_a_table_shortens_texts_while_they_can_be_read_and_then_gives_up_the_least_needed_columns() -> None:
     columns = [
         Column("text", ["x" * 50, "a\x1b[31mb"]),
         Column("n", ["1", "22"], numeric=True),
@@ -191,10 +191,13 @@ def test_a_table_gives_up_the_least_needed_columns_then_shortens_texts() -> None
     wide = fitted_table(columns, 100)
     assert wide[0].split() == ["text", "n", "extra", "more"]
     assert wide[3].startswith("a\\x1b[31mb")
-    assert fitted_table(columns, 60)[0].split() == ["text", "n", "more"]
+    shorter = fitted_table(columns, 40)
+    assert shorter[0].split() == ["text", "n", "extra", "more"]
+    assert shorter[2] == f"{'x' * 21}..   1  e      m"
     narrow = fitted_table(columns, 30)
-    assert narrow[0].split() == ["text", "n"]
-    assert narrow[2] == f"{'x' * 24}..   1"
+    assert narrow[0].split() == ["text", "n", "more"]
+    assert narrow[2:] == [f"{'x' * 18}..   1  m", "a\\x1b[31mb            22  m", "no room for: extra"]
+    assert fitted_table(columns, 20)[4:] == ["no room for: extra,", "    more"]
 
 
 def test_what_the_runs_were_made_with_is_compared_as_far_as_both_recorded_it() -> None:

@@ -136,7 +136,7 @@ def test_a_missing_file_names_every_place_that_was_looked_at(places: MediaPlaces
     suite, data = places.folders
     said = refused("image", "green.png", places)
     # A long path is shortened at its end.
-    assert said.startswith(f"image 'green.png' not found: {suite}/g")
+    assert said.startswith(f"image 'green.png' not found: {suite}/")
     assert said.endswith(f" (nor {data / 'green.png'})")
 
 
