@@ -115,9 +115,10 @@ class ReplicaSet:
             return
         ready = [replica for replica in self.replicas if replica.state == "ready"]
         # Those that are about to be there get their share too: the first one does not take what would keep all of them busy.
-        coming = sum(replica.state == "starting" for replica in self.replicas)
-        work = len(self._backlog) + sum(replica.tracker.unfinished for replica in ready)
-        share = math.ceil(work / max(1, len(ready) + coming))
+        at_work = [replica for replica in self.replicas if replica.state in ("ready", "starting")]
+        # One that starts again may have what it had before it died.
+        work = len(self._backlog) + sum(replica.tracker.unfinished for replica in at_work)
+        share = math.ceil(work / max(1, len(at_work)))
         # The replica with the least work comes first.
         open_to = [(replica.tracker.unfinished, replica.number, replica) for replica in ready]
         heapq.heapify(open_to)
