@@ -137,7 +137,7 @@ def hints(card: ScoreCard, command: RunCommand | None) -> list[str]:
 
 
 def _first_baseline(card: ScoreCard, run: str, command: RunCommand | None) -> list[str]:
-    """Return the commands that set the missing baseline, if the run has every case."""
+    """Return the commands that save this run as the missing baseline; none unless every case ran."""
     if not card.wants_baseline or not command or card.ledger.not_run or card.interruption:
         return []
     return [

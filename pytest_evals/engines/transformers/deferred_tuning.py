@@ -12,7 +12,7 @@ FEW_ROWS = 8
 """With this many rows under way, or more, each step is long enough to make it worthwhile."""
 MANY_FORWARDS = 128
 """Steps after which it is worth it for fewer rows: about as long as it takes, so that no more than twice the shortest time is spent,
-whatever still comes.
+however many requests follow.
 """
 
 

@@ -39,8 +39,8 @@ class SlotAttention(Protocol):
     ) -> AttentionPart:
         """Return the attention of ``query`` ``[tokens, heads, head]``, ``width`` tokens for each of the first slots.
 
-        ``keys`` and ``values``: ``[slots, kv_heads, cells, head]``; ``last_cells``: ``[tokens]``, the last cell that each sees, with
-        a ``window`` only so many up to there; ``longest``: cells that are read at most.
+        ``keys`` and ``values``: ``[slots, kv_heads, cells, head]``; ``last_cells``: ``[tokens]``, the last cell that each sees;
+        with a ``window``, it sees only that many cells, ending there. ``longest``: the most cells to read.
         """
         ...
 
