@@ -287,12 +287,30 @@ def test_light_dark_and_phone_are_accessible_and_fit(
             assert violations(page) == [], (options, url)
             assert fits(page), (options, url)
     page.get_by_role("button", name="Back to the list").click()
+    page.get_by_role("link", name="Overview").click()
+    the_first_screen_has_the_result_and_tables_fit(page)
+    page.get_by_role("link", name="Cases").click()
     page.get_by_role("button", name="Filters").click()
     page.get_by_label("any outcome").select_option("missed")
     counts(page, "5 of 20 cases")
     page.locator(".row").first.click()
     expect(page.locator("#detail h2")).to_have_text("missed Country-01")
     expect(page.locator("#rows")).to_be_hidden()
+
+
+def the_first_screen_has_the_result_and_tables_fit(page: Page) -> None:
+    expect(page.locator("h1:visible")).to_have_text("1 of 3 gates not met")
+    expect(page.locator(".ranking:visible")).to_have_text(["named: no clear difference between large and small"])
+    for shown in ("h1:visible", ".ranking:visible", ".gates tbody tr >> nth=0"):
+        expect(page.locator(shown)).to_be_in_viewport(ratio=1)
+    assert page.locator(".wide").evaluate_all("all => all.filter(each => each.scrollWidth > each.clientWidth)") == []
+    lesser = page.locator(".scores tbody .lesser", has_text="%")
+    expect(lesser.first).to_be_hidden()
+    page.get_by_label("with values, passed and graded").check()
+    expect(lesser.first).to_be_visible()
+    assert page.locator(".wide").evaluate_all("all => all.filter(each => each.scrollWidth > each.clientWidth)") == []
+    page.get_by_text("Differences, and the run").click()
+    expect(page.get_by_text("large is not clearly better than small: ahead by 0.500")).to_be_visible()
 
 
 def test_the_page_follows_the_system_and_remembers_a_choice(watched: Watched, page_path: Path) -> None:

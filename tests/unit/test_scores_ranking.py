@@ -12,7 +12,7 @@ import pytest
 from pytest_evals import statistics
 from pytest_evals.gates import GateResult
 from pytest_evals.reports.grid import grid_lines, grids
-from pytest_evals.reports.ranking import ranking_sentences
+from pytest_evals.reports.ranking import brief_sentences, ranking_sentences
 from pytest_evals.scorecard import Ledger, ScoreCard, insights
 from pytest_evals.scores.ranking import Ranking
 from pytest_evals.scores.records import CaseRecord
@@ -212,3 +212,38 @@ def test_every_model_and_grader_is_there_at_any_width(width: int, models: int) -
     words = " ".join(lines).split()
     assert all(f"m{number}" in words for number in range(models))
     assert words.count("*") + words.count("~") == models
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (BETTER, "a is better than b"),
+        ({"a": [1, 1, 0, 1], "b": [1, 0, 0, 1]}, "no clear difference between a and b"),
+        ({"a": [1, 0], "b": [0, 1], "c": [0, 1]}, "no clear difference between a, b and c"),
+        ({"a": [1] * 20, "b": [1] * 20, "c": [0] * 20}, "a and b are not clearly different; a is better than c"),
+        ({"a": [1] * 20, "b": [0] * 20, "c": [0] * 20}, "a is better than b and c"),
+        (
+            {f"m{number}": [1] * (20 - number) + [0] * number for number in range(6)},
+            "no clear difference between m0, m1, m2 and 3 more models",
+        ),
+        ({"a": [1] * 20, **{f"m{number}": [0] * 20 for number in range(5)}}, "a is better than m0, m1, m2 and 2 more models"),
+    ],
+)  # fmt: skip
+def test_in_brief_it_is_said_which_models_are_better_without_numbers(values: Values, said: str) -> None:
+    assert brief_sentences(card_of(records_of(values))) == [f"right: {said}"]
+
+
+def test_in_brief_suites_with_the_same_outcome_share_a_sentence_and_what_is_clear_comes_first() -> None:
+    open_ones = [records_of({"a": [1, 0], "b": [0, 1]}, suite=f"open{number}") for number in range(3)]
+    records = [*(record for each in open_ones for record in each), *records_of(BETTER)]
+    assert brief_sentences(card_of(records)) == [
+        "facts.right: a is better than b",
+        "open0.right and 2 more suites: no clear difference between a and b",
+    ]
+    worse = records_of({"a": [0] * 10, "b": [1] * 10}, suite="last")
+    assert brief_sentences(card_of([*records, *worse])) == [
+        "facts.right: a is better than b",
+        "last.right: b is better than a",
+        "3 more suites: see the table",
+    ]
+    assert brief_sentences(card_of(records_of({"a": [1, 0]}))) == []

@@ -15,7 +15,7 @@ from pytest_evals.gates import GateResult, recorded_gate, resolve
 from pytest_evals.redaction import masked_run
 from pytest_evals.reports.agreement import agreement_blocks, calibration_texts
 from pytest_evals.reports.grid import Grid, GridRow, grids, ungraded_lines
-from pytest_evals.reports.ranking import ranking_sentences
+from pytest_evals.reports.ranking import brief_sentences, ranking_sentences
 from pytest_evals.reports.scores import legend
 from pytest_evals.scorecard import Movement, ScoreCard, agreeing, movement
 from pytest_evals.scores.records import CaseRecord
@@ -38,6 +38,7 @@ def overview(artifact: ArtifactReader, card: ScoreCard, baseline: Baseline | Non
         "complete": artifact.complete,
         "interruption": card.interruption,
         "rankings": ranking_sentences(card),
+        "brief": brief_sentences(card),
         "comparison": model_comparison(card),
         "samples": len(artifact),
         "models": [{"model": model, "short": short} for model, short in card.shorts.items()],

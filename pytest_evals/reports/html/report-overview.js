@@ -1,7 +1,10 @@
 // The overview of a report: what stands on its first view. `data` is read in report.js.
 
+const phone = matchMedia("(max-width: 640px)");
+
 function showOverview() {
-  const sections = [models(), gates(), changes(), scores(), agreement(), slices(), ledger(), run()].filter(Boolean);
+  phone.addEventListener("change", () => { for (const each of document.querySelectorAll(".folded")) each.open = !phone.matches; });
+  const sections = [gates(), models(), changes(), scores(), agreement(), slices(), ledger(), run()].filter(Boolean);
   byId("overview-view").append(...[masthead(), contents(sections), ...sections].filter(Boolean));
 }
 
@@ -10,12 +13,12 @@ const LONG = 30;
 /** Where to find what, when the tables together are long. */
 function contents(sections) {
   if (data.scores.length + data.gates.length + data.slices.reduce((sum, { rows }) => sum + rows.length, 0) < LONG) return null;
-  return h("nav", { class: "contents", "aria-label": "Contents" }, h("ul", {}, sections.map((section) => {
+  return h("nav", { class: "contents", "aria-label": "Contents" }, h("details", { open: !phone.matches, class: "folded" }, h("summary", {}, "Contents"), h("ul", {}, sections.map((section) => {
     const title = section.querySelector("h2");
     const suites = [...section.querySelectorAll("[data-suite]")];
     return h("li", {}, h("a", { href: `#${title.id}` }, title.textContent),
       suites.length > 1 && h("ul", {}, suites.map((part) => h("li", {}, h("a", { href: `#${part.id}`, title: part.dataset.suite }, clipped(part.dataset.suite))))));
-  })));
+  }))));
 }
 
 /** The models beside each other: a row for each grader. The numbers and marks are those of the score card. */
@@ -23,20 +26,20 @@ function models() {
   const { grids, notes } = data.comparison;
   if (!grids.length) return null;
   return h("section", { "aria-labelledby": "models-title" }, h("h2", { id: "models-title" }, "Models"),
-    grids.map((grid) => scrollable("Graders and models", h("table", { class: "grid" },
+    grids.map((grid) => framed("Graders and models", h("table", { class: "grid stacked" },
       h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Mean, 95% interval"), h("th", { scope: "col", class: "number" }, "Cases"),
         grid.models.map((model) => h("th", { scope: "col", class: "number model", title: model }, link({ model }, short(model) || "no model"))))),
       [...new Set(grid.rows.map((row) => row.suite))].map((suite) => h("tbody", {},
         severalSuites && h("tr", { class: "suite" }, h("th", { scope: "rowgroup", colspan: grid.models.length + 2 }, suite)),
-        grid.rows.filter((row) => row.suite === suite).map((row) => h("tr", {}, h("th", { scope: "row" }, breakable(row.label)), h("td", { class: "number" }, row.n),
-          row.cells.map((cell, index) => h("td", { class: `number${cell?.mark === "*" ? " best" : ""}` }, gridCell(cell, suite, grid.models[index])))))))))),
+        grid.rows.filter((row) => row.suite === suite).map((row) => h("tr", {}, h("th", { scope: "row" }, breakable(row.label)), h("td", { class: "number cases", "data-head": "cases" }, row.n),
+          row.cells.map((cell, index) => h("td", { class: `number cell${cell?.mark === "*" ? " best" : ""}`, "data-head": short(grid.models[index]) || "no model" }, gridCell(cell, suite, grid.models[index])))))))))),
     notes.length > 0 && h("ul", { class: "notes quiet" }, notes.map((note) => h("li", {}, note))));
 }
 
 function gridCell(cell, suite, model) {
   if (!cell || cell.value === null) return "–";
   const interval = range(cell.interval);
-  return [cell.mark && `${cell.mark} `, h("a", { href: `#cases&${new URLSearchParams({ suite, grader: cell.grader, model })}`, title: [plural(cell.n, "case"), interval && `95% interval ${interval}`].filter(Boolean).join(", ") }, number(cell.value)),
+  return [h("span", {}, cell.mark && `${cell.mark} `, h("a", { href: `#cases&${new URLSearchParams({ suite, grader: cell.grader, model })}`, title: [plural(cell.n, "case"), interval && `95% interval ${interval}`].filter(Boolean).join(", ") }, number(cell.value))),
     interval && h("small", {}, interval)];
 }
 
@@ -48,9 +51,12 @@ function masthead() {
   const facts = [when(run.started), git(run), data.models.map((model) => model.model || "recorded completions").join(", ")];
   return h("section", { class: "masthead" },
     h("h1", {}, verdict()),
-    data.rankings.map((text) => h("p", { class: "ranking" }, text)),
-    h("p", { class: "quiet" }, facts.filter(Boolean).join(" · ")),
-    baseline && h("p", { class: "quiet" }, `Compared with ${[baseline.run_id, when(baseline.started), git(baseline)].filter(Boolean).join(" · ")}`),
+    data.brief.map((text) => h("p", { class: "ranking brief" }, text)),
+    // On a phone these are folded below the short ones, so that the gates are on the first screen.
+    h("details", { open: !phone.matches, class: "folded" }, h("summary", {}, data.rankings.length ? "Differences, and the run" : "The run"),
+      data.rankings.map((text) => h("p", { class: "ranking" }, text)),
+      h("p", { class: "quiet" }, facts.filter(Boolean).join(" · ")),
+      baseline && h("p", { class: "quiet" }, `Compared with ${[baseline.run_id, when(baseline.started), git(baseline)].filter(Boolean).join(" · ")}`)),
     data.interruption && h("p", { class: "warning" }, h("strong", {}, "Not complete. "), data.interruption),
   );
 }
@@ -73,13 +79,13 @@ function gates() {
   const rest = data.gates.filter((gate) => gate.verdict !== "passed").toSorted((a, b) => Number(b.fails) - Number(a.fails));
   return h("section", { "aria-labelledby": "gates-title" }, h("h2", { id: "gates-title" }, "Gates"),
     rest.length > 0 && gateTable(rest, "Gates that are not met"),
-    met.length > 0 && h("details", { open: !rest.length && met.length < 7 }, h("summary", {}, `${plural(met.length, "gate")} met`), gateTable(met, "Gates that are met")));
+    met.length > 0 && h("details", { open: !rest.length && met.length < 7 && !phone.matches }, h("summary", {}, `${plural(met.length, "gate")} met`), gateTable(met, "Gates that are met")));
 }
 
 const gateWord = (gate) => outcomeWord(gate.fails ? "failed" : gate.verdict, { passed: "met", failed: "not met" }[gate.verdict] ?? gate.verdict);
 
 function gateTable(rows, label) {
-  return scrollable(label, h("table", { class: "gates" },
+  return framed(label, h("table", { class: "gates" },
     h("thead", {}, h("tr", {}, ["Verdict", "Gate", "Found"].map((name) => h("th", { scope: "col" }, name)))),
     h("tbody", {}, rows.map((gate) => h("tr", {},
       h("td", {}, gateWord(gate)),
@@ -104,27 +110,27 @@ function changes() {
   return h("section", { "aria-labelledby": "changes-title" }, h("h2", { id: "changes-title" }, "Since the baseline"),
     scoreTable("Changes since the baseline", "changes", rows, [
       ["Verdict", (row) => outcomeWord(CHANGES[row.verdict], row.verdict === "-" ? "not compared" : row.verdict)],
-      ["Change", (row) => signed(row.difference), "number mean"], ["Its interval", (row) => changePlot(row, widest)], ["p", (row) => pValue(row.p), "number"],
-      ["Rose", (row) => flips(row, "better"), "number"], ["Fell", (row) => flips(row, "worse"), "number"],
-      ["Before", (row) => number(row.before), "number"], ["Now", (row) => number(row.after), "number"], ["Cases", (row) => count(row.n), "number"],
+      ["Change", (row) => signed(row.difference), "number mean"], ["Its interval", (row) => [changePlot(row, widest), ends(range(row.interval, signed))], "plotted"], ["p", (row) => pValue(row.p), "number lesser"],
+      ["Rose", (row) => flips(row, "better"), "number lesser"], ["Fell", (row) => flips(row, "worse"), "number lesser"],
+      ["Before", (row) => number(row.before), "number lesser"], ["Now", (row) => number(row.after), "number lesser"], ["Cases", (row) => count(row.n), "number lesser"],
       ...(rows.some((row) => row.gates.length) ? [["Gate", (row) => row.gates.map((gate) => h("p", { title: `${gate.gate}: ${gate.reason}` }, gateWord(gate)))]] : []),
     ]),
     h("p", { class: "quiet" }, "Over the cases that both runs have, case by case. The verdict is at 5 %; p is adjusted for all rows (Holm)."),
     data.uncompared.length > 0 && h("ul", { class: "notes quiet" }, data.uncompared.map((note) => h("li", {}, note))));
 }
 
-/** A table with a row for each grader and model, under the names of the suites. Columns are [title, cell of a row, class]. */
+/** A table with a row for each grader and model, under the names of the suites. Columns are [title, cell of a row, class]; on a phone `lesser` ones are asked for. */
 function scoreTable(label, kind, rows, columns) {
   const byModel = data.suites.some((suite) => new Set(data.scores.filter((score) => score.suite === suite).map((score) => score.model)).size > 1);
   const width = columns.length + 1 + Number(byModel);
-  return scrollable(label, h("table", { class: kind },
+  return framed(label, h("table", { class: `${kind} stacked` },
     h("thead", {}, h("tr", {}, ["Grader", ...(byModel ? ["Model"] : [])].map((name) => h("th", { scope: "col" }, name)), columns.map(([name, , style]) => h("th", { scope: "col", class: style }, name)))),
     data.suites.map((suite) => [suite, rows.filter((row) => row.suite === suite)]).filter(([, mine]) => mine.length).map(([suite, mine]) => {
       return [severalSuites && h("tbody", { class: "suite", id: `${kind}-suite-${data.suites.indexOf(suite) + 1}`, "data-suite": suite }, h("tr", {}, h("th", { scope: "rowgroup", colspan: width }, suite, severalModels && !byModel && h("small", {}, short(mine[0].model))))),
         [...new Set(mine.map((row) => row.grader))].map((grader) => h("tbody", {}, mine.filter((row) => row.grader === grader).map((row, index, group) => h("tr", {},
           index === 0 && h("th", { scope: "rowgroup", rowspan: group.length }, link({ suite, grader }, breakable(grader))),
           byModel && h("td", { class: "model" }, link({ suite, grader, model: row.model }, short(row.model))),
-          columns.map(([, cell, style]) => h("td", { class: style }, cell(row)))))))];
+          columns.map(([name, cell, style]) => h("td", { class: style, "data-head": name }, cell(row)))))))];
     })));
 }
 
@@ -149,8 +155,8 @@ function scores() {
   const extra = [["Errors", "errors"], ["Pending", "pending"], ["N/A", "not_applicable"]].filter(([, name]) => data.scores.some((score) => score[name]));
   return h("section", { "aria-labelledby": "scores-title" }, h("h2", { id: "scores-title" }, severalSuites ? "Scores" : data.suites[0]),
     scoreTable("Scores", "scores", data.scores, [
-      ["Mean", (score) => number(score.mean), "number mean"], ["Interval", intervalPlot], ["Values", histogram], ["Passed", (score) => percent(score.pass_rate), "number"],
-      ["Graded", (score) => (score.n === score.applicable ? count(score.n) : `${count(score.n)}/${count(score.applicable)}`), "number"],
+      ["Mean", (score) => number(score.mean), "number mean"], ["Interval", (score) => [intervalPlot(score), ends(range(bounds(score)))], "plotted"], ["Values", histogram, "lesser"], ["Passed", (score) => percent(score.pass_rate), "number lesser"],
+      ["Graded", (score) => (score.n === score.applicable ? count(score.n) : `${count(score.n)}/${count(score.applicable)}`), "number lesser"],
       ...extra.map(([title, name]) => [title, (score) => (score[name] ? count(score[name]) : ""), "number"]),
     ]));
 }
@@ -158,8 +164,19 @@ function scores() {
 const caseLink = (sample) => `#${new URLSearchParams({ case: sample.id })}`;
 const link = (filters, text) => h("a", { href: `#cases&${new URLSearchParams(filters)}` }, text);
 
-/** Tables keep their shape on a narrow screen and move sideways in a frame of their own. */
-const scrollable = (label, table) => h("div", { class: "wide", tabindex: "0", role: "group", "aria-label": label }, table);
+/**
+ * A frame in which a wide table moves sideways. On a phone the cells of a row are below each other instead, with the heads of their columns
+ * (`data-head`), and those of lesser columns are shown on demand.
+ */
+function framed(label, table) {
+  const lesser = [...table.querySelectorAll("thead .lesser")].map((head) => head.textContent);
+  const wanted = lesser.length > 0 && h("label", { class: "all-columns" }, h("input", { type: "checkbox" }), ` with ${listed(lesser)}`);
+  return h("div", { class: "wide", tabindex: "0", role: "group", "aria-label": label }, wanted, table);
+}
+
+/** The ends of an interval that is drawn, for a phone: it has no pointer that rests on a drawing to read its title. */
+const ends = (text) => text && h("small", { class: "ends" }, text);
+const listed = (names) => (names.length > 1 ? `${names.slice(0, -1).join(", ")} and ${names.at(-1)}` : names.join("")).toLowerCase();
 
 function bounds(score) {
   if (typeof score.ci_low === "number" && typeof score.ci_high === "number") return [score.ci_low, score.ci_high];
@@ -213,20 +230,20 @@ function slices() {
       const models = [...new Set(rows.map((row) => row.model))];
       const find = (value, model, grader) => rows.find((row) => row.value === value && row.model === model && row.grader === grader);
       return h("details", { open: index === 0 }, h("summary", { title: field }, severalSuites ? `${suite}, by ${clipped(field)}` : `by ${clipped(field)}`),
-        scrollable(`${suite} by ${field}`, h("table", { class: "slices" },
+        framed(`${suite} by ${field}`, h("table", { class: "slices stacked" },
           h("thead", {}, h("tr", {}, h("th", { scope: "col", title: field }, clipped(field, 24)), models.length > 1 && h("th", { scope: "col" }, "Model"), h("th", { scope: "col", class: "number" }, "Cases"), graders.map((grader) => h("th", { scope: "col", class: "number" }, breakable(grader))))),
           [...new Set(rows.map((row) => row.value))].map((value) => h("tbody", {}, models.map((model, place) => h("tr", {},
             place === 0 && h("th", { scope: "rowgroup", rowspan: models.length }, h("a", { class: "clip", title: value, href: `#cases&${new URLSearchParams({ suite, slice: `${field}=${value}` })}` }, value)),
             models.length > 1 && h("td", { class: "model" }, link({ suite, slice: `${field}=${value}`, model }, short(model))),
-            h("td", { class: "number" }, count(Math.max(...graders.map((grader) => find(value, model, grader)?.n ?? 0)))),
-            graders.map((grader) => h("td", { class: "number" }, sliceCell(find(value, model, grader)))))))))));
+            h("td", { class: "number cases", "data-head": "cases" }, count(Math.max(...graders.map((grader) => find(value, model, grader)?.n ?? 0)))),
+            graders.map((grader) => h("td", { class: "number cell", "data-head": grader }, sliceCell(find(value, model, grader)))))))))));
     }));
 }
 
 function sliceCell(row) {
   if (!row) return "–";
   const low = row.p !== undefined && `lower than the rest, ${number(row.rest)}: p ${row.p < 0.001 ? "" : "= "}${pValue(row.p)}`;
-  return [low ? h("strong", { class: "low", title: low }, number(row.mean), h("span", { class: "unseen" }, ` ${low}`)) : number(row.mean),
+  return [low ? h("strong", { class: "low", title: low }, number(row.mean), h("span", { class: "unseen" }, ` ${low}`)) : h("span", {}, number(row.mean)),
     h("small", {}, range([row.ci_low, row.ci_high]))];
 }
 
