@@ -142,7 +142,20 @@ class Comparison:
                 said.append(
                     f"{where}: {pluralize(grades.absent, 'case')} not compared: only one of the runs has this grader"
                 )
-        return said
+        return [*said, *self._without_graders()]
+
+    def _without_graders(self) -> list[str]:
+        """Say of cases with no grader, whose tests alone decide, how many passed."""
+        found: dict[tuple[str, str], list[Pair]] = {}
+        for pair in self.joined.pairs:
+            if not any(record.grades for record in (*pair.before, *pair.after)):
+                found.setdefault((pair.suite, pair.model), []).append(pair)
+        several = len({model for _, model in found}) > 1
+        return [
+            f"{suite}{f' of {model}' if several and model else ''}: {pluralize(len(pairs), 'case')} without a grader: "
+            f"{_passing(pair.before for pair in pairs)} passed in the earlier run, {_passing(pair.after for pair in pairs)} in the later one"
+            for (suite, model), pairs in found.items()
+        ]
 
     def hints(self) -> list[str]:
         """For what is unclear, say which change this many cases show, and how many it takes to show one of 5 points.
@@ -158,6 +171,10 @@ class Comparison:
             where = f"{change.suite}.{change.grader}" + (f" of {change.model}" if several and change.model else "")
             said += [f"{where}: {text}"] if text else []
         return said
+
+
+def _passing(cases: Iterable[Sequence[CaseRecord]]) -> int:
+    return sum(all(record.outcome == "passed" for record in repeats) for repeats in cases)
 
 
 def _hint(change: Change, alpha: float) -> str | None:

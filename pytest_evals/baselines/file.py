@@ -24,6 +24,7 @@ from pytest_evals.scores.records import CaseRecord
 from pytest_evals.scores.score import Score, compute_scores
 
 _COMPLETION = ("finish_reason", "prompt_tokens", "completion_tokens", "latency")
+_TEXTS = ("text", "tool_calls")
 _GRADE = ("grader_key", "value", "passed", "status")
 _SCORE = ("suite", "model", "grader", "n", "mean", "stderr", "pass_rate", "errors")
 # What every sample of an artifact has, and a case of a baseline lacks.
@@ -134,13 +135,14 @@ def _order(case: ParsedLine) -> tuple[str, str, str, int]:
 
 
 def case_line(sample: ParsedLine, *, texts: bool) -> ParsedLine:
-    """Return the ``case`` line of a sample, with the row and the conversation only if ``texts``."""
+    """Return the ``case`` line of a sample, with the row, the conversation, results of tasks and calls only if ``texts``."""
     record = to_record(sample)
     completion = sample["interaction"]["completion"]
-    kept = (*_COMPLETION, "text") if texts else _COMPLETION
+    kept = (*_COMPLETION, *_TEXTS) if texts else _COMPLETION
     interaction: ParsedLine = {
         "source": sample["interaction"]["source"],
-        "completion": completion and {name: completion[name] for name in kept if completion.get(name) is not None},
+        "completion": completion
+        and {name: completion[name] for name in kept if completion.get(name) not in (None, [])},
     }
     if texts:
         interaction |= {name: sample["interaction"][name] for name in ("thread", "metadata")}
@@ -153,6 +155,7 @@ def case_line(sample: ParsedLine, *, texts: bool) -> ParsedLine:
         "outcome": record.outcome,
         **cluster,
         "interaction": interaction,
+        **({name: sample[name] for name in ("tasks", "calls") if sample.get(name)} if texts else {}),
         "grades": [_grade(grade, texts=texts) for grade in sample["grades"]],
         "content": digests_of(record),
     }

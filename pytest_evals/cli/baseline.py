@@ -149,8 +149,8 @@ def _table(scores: Sequence[Score]) -> list[str]:
 
     several = len({score.model for score in scores}) > 1
     columns = [
-        Column("suite", without_repeats([score.suite for score in scores])),
-        *([Column("model", [score.model for score in scores])] if several else []),
+        Column("suite", without_repeats([score.suite for score in scores]), heading=True),
+        *([Column("model", [score.model for score in scores], heading=True)] if several else []),
         Column("grader", [score.grader for score in scores]),
         Column("n", [f"{score.n}/{score.applicable}" for score in scores], numeric=True),
         Column("mean", [formatting.value(score.mean) for score in scores], numeric=True),

@@ -124,6 +124,7 @@ def _as_data(before: ComparedRun, after: ComparedRun, comparison: Comparison) ->
 def _lines(
     before: ComparedRun, after: ComparedRun, comparison: Comparison, *, limit: int | None, texts: bool
 ) -> Iterator[str]:
+    from pytest_evals.engines.short_names import short_names
     from pytest_evals.reports.comparison import comparison_lines, flip_lines, flip_texts
     from pytest_evals.reports.formatting import wrap_text
 
@@ -131,13 +132,14 @@ def _lines(
     yield from wrap_text(f"before: {before.title}", columns)
     yield from wrap_text(f"after:  {after.title}", columns)
     yield ""
-    yield from comparison_lines(comparison, columns)
+    shorts = short_names(dict.fromkeys(change.model for change in comparison.changes))
+    yield from comparison_lines(comparison, columns, shorts)
     for note in _notes(before, after):
         yield from wrap_text(note, columns)
     shown = [flip for change in comparison.changes for flip in change.flips[:limit]]
     if not shown:
         return
-    yield from ["", *flip_lines(shown, columns)]
+    yield from ["", *flip_lines(shown, columns, shorts)]
     for change in comparison.changes:
         if len(change.flips[:limit]) < len(change.flips):
             where = f"{change.suite}.{change.grader}"

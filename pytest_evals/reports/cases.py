@@ -62,8 +62,10 @@ def case_lines(sample: ParsedLine, width: int) -> list[str]:
             lines += labelled("reasoning", _folded({"reasoning": turn["reasoning_content"]}), width)
         lines += labelled(turn["role"], f"{name}{message_text(turn)}", width)
     lines += _answer_lines(completion, width) if completion is not None else []
-    if prompt is None or sample.get("tasks"):
-        lines += _own_work(sample, width)
+    if has_own_work(sample):
+        lines += labelled("row", row_text(sample), width) if row_text(sample) else []
+        for name, text in own_work(sample):
+            lines += labelled(name, one_line(text, LONGEST), width)
     if sample["error"] is not None:
         lines += labelled("error", f"{sample['error']['kind']}: {sample['error']['message']}", width)
     for grade in sample["grades"]:
@@ -86,17 +88,8 @@ def _answer_lines(completion: ParsedLine, width: int) -> list[str]:
     return lines
 
 
-def _own_work(sample: ParsedLine, width: int) -> list[str]:
-    """Return what a case did beside the default turn: its row, results of its tasks, calls."""
-    lines = labelled("row", row_text(sample), width) if row_text(sample) else []
-    for name, text in task_texts(sample):
-        lines += labelled(name, one_line(text, _LONGEST), width)
-    for text in call_texts(sample):
-        lines += labelled("call", one_line(text, _LONGEST), width)
-    return lines
-
-
-_LONGEST = 1000
+LONGEST = 1000
+"""Characters that are shown of a result of a task or of a call."""
 
 
 # -- A case in few words, and those parts of it that have no default turn: row, results of tasks, calls.
@@ -138,6 +131,16 @@ def row_text(sample: Mapping[str, Any]) -> str:
 def task_texts(sample: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the results of the tasks of a case, by their names."""
     return [(name, _plain(result)) for name, result in (sample.get("tasks") or {}).items()]
+
+
+def has_own_work(sample: ParsedLine) -> bool:
+    """Tell whether a case did something beside the default turn: it has none, or it has tasks."""
+    return prompt_of(sample) is None or bool(sample.get("tasks"))
+
+
+def own_work(sample: ParsedLine) -> list[tuple[str, str]]:
+    """Return the results of tasks, by their names, and the calls that a case made."""
+    return [*task_texts(sample), *(("call", text) for text in call_texts(sample))]
 
 
 def call_texts(sample: Mapping[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ from pytest_evals.artifacts.query import prompt_of
 from pytest_evals.artifacts.validation import ParsedLine
 from pytest_evals.baselines.comparison import Change, Comparison, Flip
 from pytest_evals.reports import formatting
-from pytest_evals.reports.cases import row_text, task_texts
+from pytest_evals.reports.cases import LONGEST, called, has_own_work, own_work, row_text
 from pytest_evals.reports.formatting import Column, fitted_table, labelled, without_repeats, wrap_text
 from pytest_evals.text import one_line
 
@@ -16,20 +16,26 @@ Texts = Mapping[tuple[str, str, str, int], ParsedLine]
 """Suite, model, case id, repeat -> the sample."""
 
 
-def comparison_lines(comparison: Comparison, width: int) -> list[str]:
-    """Return the table of changes and what is not in it."""
+def comparison_lines(comparison: Comparison, width: int, shorts: Mapping[str, str] | None = None) -> list[str]:
+    """Return the table of changes and what is not in it; ``shorts`` has names of models."""
     changes = comparison.changes
-    table = fitted_table(_columns(changes), width) if changes else ["there is no case that can be compared"]
+    table = (
+        fitted_table(_columns(changes, shorts or {}), width) if changes else ["there is no case that can be compared"]
+    )
     notes = [line for note in (*comparison.notes(), *comparison.hints()) for line in wrap_text(note, width)]
     return [*table, *([""] if notes else []), *notes]
 
 
-def _columns(changes: Sequence[Change]) -> list[Column]:
+def _columns(changes: Sequence[Change], shorts: Mapping[str, str]) -> list[Column]:
     several = len({change.model for change in changes}) > 1
     differences = [change.difference for change in changes]
     return [
-        Column("suite", without_repeats([change.suite for change in changes])),
-        *([Column("model", [change.model for change in changes], named=True)] if several else []),
+        Column("suite", without_repeats([change.suite for change in changes]), heading=True),
+        *(
+            [Column("model", [shorts.get(each.model, each.model) for each in changes], named=True, heading=True)]
+            if several
+            else []
+        ),
         Column("grader", [change.grader for change in changes], named=True),
         Column("n", [str(len(change.grades.pairs)) for change in changes], numeric=True),
         Column("before", [formatting.value(change.before) for change in changes], numeric=True, rank=1),
@@ -53,11 +59,25 @@ def _interval(change: Change) -> str:
     )
 
 
-def flip_lines(flips: Sequence[Flip], width: int) -> list[str]:
-    """Return a line a flipped case."""
+def flip_lines(flips: Sequence[Flip], width: int, shorts: Mapping[str, str] | None = None) -> list[str]:
+    """Return a line for each flipped case, below the name of its suite and model where there are several; ``shorts`` has names of models."""
     cells = [(flip.direction, flip.pair.case_id, flip.grader, _step(flip)) for flip in flips]
     names = ("flipped", "case", "grader", "grade")
-    return fitted_table([Column(name, [row[index] for row in cells]) for index, name in enumerate(names)], width)
+    where = [_where(flip, flips, shorts or {}) for flip in flips]
+    return fitted_table(
+        [
+            *([Column("in", without_repeats(where), named=True, heading=True)] if any(where) else []),
+            *(Column(name, [row[index] for row in cells]) for index, name in enumerate(names)),
+        ],
+        width,
+    )
+
+
+def _where(flip: Flip, flips: Sequence[Flip], shorts: Mapping[str, str]) -> str:
+    suites, models = {each.pair.suite for each in flips}, {each.pair.model for each in flips}
+    suite = [flip.pair.suite] if len(suites) > 1 else []
+    model = [shorts.get(flip.pair.model, flip.pair.model)] if len(models) > 1 else []
+    return " ".join([*suite, *model])
 
 
 def _step(flip: Flip) -> str:
@@ -73,12 +93,12 @@ def flip_texts(flip: Flip, before: Texts, after: Texts, width: int) -> list[str]
     lines = [one_line(head, max(width, 20))]
     if shown and (prompt := prompt_of(shown)) is not None:
         lines += labelled("prompt", prompt, width)
-    elif shown and row_text(shown):
+    if shown and has_own_work(shown) and row_text(shown):
         lines += labelled("row", row_text(shown), width)
     for name, samples in (("before", was), ("after", now)):
         for sample in samples:
             repeat = f" r{sample['repeat']}" if sample and len(samples) > 1 else ""
-            lines += labelled(f"{name}{repeat}", _answer(sample), width)
+            lines += labelled(f"{name}{repeat}", _came(sample), width)
             reason = _reason(sample, flip.grader)
             lines += labelled("  because", reason, width) if reason else []
     return lines
@@ -87,17 +107,25 @@ def flip_texts(flip: Flip, before: Texts, after: Texts, width: int) -> list[str]
 _NOT_KEPT = "(its text is not kept in the baseline)"
 
 
-def _answer(sample: ParsedLine | None) -> str:
-    if sample is None:
+def _came(sample: ParsedLine | None) -> str:
+    """Return what came of a case, a line for each: its answer and calls of tools, results of its tasks, its calls of models, its error."""
+    if sample is None or _is_stripped(sample):
         return _NOT_KEPT
-    completion, results = sample["interaction"]["completion"], task_texts(sample)
-    if completion is None and results and not sample["error"]:
-        return "\n".join(f"{name}: {text}" for name, text in results)
-    if not sample["interaction"]["thread"]:
-        return _NOT_KEPT
-    if completion is None:
-        return f"(no completion: {sample['error']['message']})" if sample["error"] else "(no completion)"
-    return str(completion["text"])
+    completion, error = sample["interaction"]["completion"], sample["error"]
+    lines = []
+    if completion is not None:
+        calls = [f"tool call: {called(call)}" for call in completion.get("tool_calls") or ()]
+        lines += [*([completion["text"]] if completion["text"] or not calls else []), *calls]
+    if has_own_work(sample):
+        lines += [f"{name}: {one_line(text, LONGEST)}" for name, text in own_work(sample)]
+    if error is not None:
+        lines.append(f"{error['kind']} error: {error['message']}")
+    return "\n".join(lines) if lines else "(no completion)"
+
+
+def _is_stripped(sample: ParsedLine) -> bool:
+    """Tell whether a sample is of a baseline's file that keeps no texts; only those have no id of a test."""
+    return not (sample["nodeid"] or sample["interaction"]["thread"] or sample["interaction"]["metadata"])
 
 
 def _reason(sample: ParsedLine | None, grader: str) -> str | None:

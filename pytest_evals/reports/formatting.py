@@ -6,7 +6,7 @@ import itertools
 import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pytest_evals.sinks import for_terminal
@@ -21,7 +21,8 @@ _WANTED = 3
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column: its head, its cells, and how much it is needed: of ``rank`` 0 it always stays, higher ones go first. Cells that are
-    ``named`` and have to be shortened are given in full below the table.
+    ``named`` and have to be shortened are given in full below the table. What a ``heading`` says of rows below each other may be a line
+    above them instead, an empty cell of it says the same as the one above.
     """
 
     name: str
@@ -29,19 +30,73 @@ class Column:
     numeric: bool = False
     rank: int = 0
     named: bool = False
+    heading: bool = False
 
 
 def fitted_table(columns: Sequence[Column], width: int) -> list[str]:
     """Return the lines of a table of at most ``width`` characters, if that is possible at all; below it, what shortened names stand for,
     and the names of columns for which there was no room.
 
-    Columns of a rank above 3 go first; then texts are shortened as long as they can be read, then the other columns go, and then texts
-    are shortened further.
+    Columns of a rank above 3 go first; then texts are shortened as long as they can be read. Where a column would have to go after
+    that, headings become lines above their rows, the first one first; what helps nothing is not done. Then the other columns go, and
+    then texts are shortened further.
     """
-    columns = [
-        Column(column.name, [one_line(cell, 500) for cell in column.cells], column.numeric, column.rank, column.named)
-        for column in columns
-    ]
+    columns = [replace(column, cells=[one_line(cell, 500) for cell in column.cells]) for column in columns]
+    headings = [column for column in columns if column.heading]
+    found = [_arranged(columns, headings[:number], width) for number in range(len(headings) + 1)]
+    return min(found, key=lambda arranged: (arranged.lacking, arranged.excess)).lines
+
+
+@dataclass(frozen=True, slots=True)
+class _Arranged:
+    """A table as it may be shown, how many columns it is ``lacking`` that are wanted, and by how much it is too wide all the same."""
+
+    lines: list[str]
+    lacking: int
+    excess: int
+
+
+def _arranged(columns: Sequence[Column], above: Sequence[Column], width: int) -> _Arranged:
+    """Return the table with some headings above their rows."""
+    beside = [column for column in columns if column not in above]
+    shown = _fitting(beside, width - _INDENT * bool(above))
+    ranks = {column.rank for column in shown}
+    left_out = [column for column in beside if column.rank not in ranks]
+    lines = _with_headings(_table(shown), above, width)
+    return _Arranged(
+        [*lines, *_full_names(beside, shown, width), *not_shown([column.name for column in left_out], width)],
+        sum(column.rank <= _WANTED for column in left_out),
+        max(0, *(len(line) - width for line in lines)),
+    )
+
+
+_INDENT = 2
+"""Columns by which rows are indented below their heading."""
+
+
+def _with_headings(lines: Sequence[str], above: Sequence[Column], width: int) -> list[str]:
+    """Put headings above their rows; the first two lines are the head of the table."""
+    if not above:
+        return list(lines)
+    texts = [" ".join(parts) for parts in zip(*(_filled(column.cells) for column in above), strict=True)]
+    made = [f"{'':<{_INDENT}}{line}" for line in lines[:2]]
+    for number, (text, line) in enumerate(zip(texts, lines[2:], strict=True)):
+        if not number or text != texts[number - 1]:
+            made.append(one_line(text, max(width, 20)))
+        made.append(f"{'':<{_INDENT}}{line}")
+    return made
+
+
+def _filled(cells: Sequence[str]) -> list[str]:
+    """Return cells with those that are empty filled from above."""
+    filled: list[str] = []
+    for cell in cells:
+        filled.append(cell if cell or not filled else filled[-1])
+    return filled
+
+
+def _fitting(columns: Sequence[Column], width: int) -> list[Column]:
+    """Return the columns for which there is room, with texts shortened as needed."""
     shown = list(columns)
     while (lines := _table(shown)) and max(map(len, lines)) > width:
         excess = max(map(len, lines)) - width
@@ -57,8 +112,7 @@ def fitted_table(columns: Sequence[Column], width: int) -> list[str]:
             shown = _with_widest_shortened(shown, excess, least)
         else:
             break
-    left_out = [column.name for column in columns if column.rank not in {each.rank for each in shown}]
-    return [*lines, *_full_names(columns, shown, width), *not_shown(left_out, width)]
+    return shown
 
 
 def _can_shorten(columns: Sequence[Column], least: int) -> bool:
@@ -99,9 +153,7 @@ def _width(column: Column) -> int:
 
 def _shortened(column: Column, limit: int) -> Column:
     shorts = short_forms(column.cells, limit)
-    return Column(
-        column.name[:limit], [shorts[cell] for cell in column.cells], column.numeric, column.rank, column.named
-    )
+    return replace(column, name=column.name[:limit], cells=[shorts[cell] for cell in column.cells])
 
 
 def short_forms(texts: Iterable[str], limit: int) -> dict[str, str]:

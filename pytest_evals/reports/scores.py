@@ -42,11 +42,24 @@ def _wrapped(texts: Sequence[str], width: int) -> list[str]:
 
 
 def _score_table(card: ScoreCard, scores: Sequence[Score], width: int) -> list[str]:
-    """Return the table with as many columns as fit: names, count, mean and change always stay."""
+    """Return the table with as many columns as fit: names, count, mean and change always stay. Where the change leaves no room for the
+    interval of the mean, it has a table of its own.
+    """
+    lines = _fitted(_score_columns(card, scores), width)
+    if not card.movements or INTERVAL in lines[0]:
+        return lines
+    return [*_fitted(_score_columns(card, scores, moved=False), width), "", *_change_table(card, scores, width)]
+
+
+def _fitted(columns: Sequence[Column], width: int) -> list[str]:
+    return [line[: max(width, 20)] for line in fitted_table(columns, width)]
+
+
+def _score_columns(card: ScoreCard, scores: Sequence[Score], *, moved: bool = True) -> list[Column]:
     marks = [card.leaders.get(_place(score), "") for score in scores]
     corpus = ["" if score.corpus is None else formatting.value(score.corpus) for score in scores]
-    columns = [
-        Column("suite", without_repeats([score.suite for score in scores]), named=True),
+    return [
+        Column("suite", without_repeats([score.suite for score in scores]), named=True, heading=True),
         *_models(card, scores),
         Column("grader", [score.grader for score in scores], named=True),
         Column("n", [f"{score.n}/{score.applicable}" for score in scores], numeric=True),
@@ -57,7 +70,7 @@ def _score_table(card: ScoreCard, scores: Sequence[Score], width: int) -> list[s
         ),
         Column(INTERVAL, [formatting.interval(score.interval) for score in scores], numeric=True, rank=3),
         *([Column("corpus", corpus, numeric=True)] if any(corpus) else []),
-        *_moved(card, scores),
+        *(_moved(card, scores) if moved else []),
         Column("passed", [formatting.percent(score.pass_rate) for score in scores], numeric=True, rank=6),
         Column("min", [formatting.value(min(score.values, default=None)) for score in scores], numeric=True, rank=8),
         Column("max", [formatting.value(max(score.values, default=None)) for score in scores], numeric=True, rank=9),
@@ -65,13 +78,12 @@ def _score_table(card: ScoreCard, scores: Sequence[Score], width: int) -> list[s
         *_counts("pending", [score.pending for score in scores], rank=7),
         *_counts("n/a", [score.not_applicable for score in scores], rank=5),
     ]
-    return [line[: max(width, 20)] for line in fitted_table(columns, width)]
 
 
 def _models(card: ScoreCard, scores: Sequence[Score]) -> list[Column]:
     if len({score.model for score in scores}) < 2:
         return []
-    return [Column("model", [card.shorts.get(score.model, score.model) for score in scores], named=True)]
+    return [Column("model", [card.shorts.get(score.model, score.model) for score in scores], named=True, heading=True)]
 
 
 def _moved(card: ScoreCard, scores: Sequence[Score]) -> list[Column]:
@@ -97,13 +109,13 @@ def _change_table(card: ScoreCard, scores: Sequence[Score], width: int) -> list[
     by_place = {(each.suite, each.model, each.grader): each.p for each in card.movements}
     found = [by_place.get(_place(score)) for score in scores]
     columns = [
-        Column("since the baseline", without_repeats([score.suite for score in scores])),
-        Column("model", [card.shorts.get(score.model, score.model) for score in scores], named=True),
+        Column("since the baseline", without_repeats([score.suite for score in scores]), heading=True),
+        *_models(card, scores),
         Column("grader", [score.grader for score in scores], named=True),
         *_moved(card, scores),
         *([Column("p", list(map(formatting.p_value, found)), numeric=True, rank=5)] if any(found) else []),
     ]
-    return [line[: max(width, 20)] for line in fitted_table(columns, width)]
+    return _fitted(columns, width)
 
 
 def _change_interval(found: Movement | None) -> str:

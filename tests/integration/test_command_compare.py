@@ -27,7 +27,8 @@ def test_every_case_of_both_runs_is_compared_or_accounted_for(
         "dataset of test_cities: cities.jsonl (5 cases,",
     ):
         assert said in flat
-    assert "test_cities  named   2" in out
+    # The model of a scripted run is long, so that suites are lines above their rows.
+    assert "\ntest_cities\n  named   2" in out
     assert "fell     jp    named" in out
     assert "rose     pe    named" in out
     assert "prompt:    Capital of Peru?\nbefore:    =HYPERLINK(1) \\x1b[31mno idea\n" in out

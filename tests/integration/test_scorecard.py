@@ -54,17 +54,19 @@ def test_the_card_is_the_same_with_and_without_workers(evals_both: Evals) -> Non
     assert card(evals_both.run()) == WIDE
 
 
-def test_in_a_narrow_terminal_columns_leave_and_lines_wrap(evals: Evals, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_narrow_terminal_suites_are_headings_columns_leave_and_lines_wrap(
+    evals: Evals, monkeypatch: pytest.MonkeyPatch
+) -> None:
     evals.write(SUITE)
     monkeypatch.setenv("COLUMNS", "48")
     lines = card(evals.run())
     assert lines[:6] == [
-        "suite          grader    n   mean",
-        "-------------  ------  ---  -----",
-        "test_capitals  named   2/2  0.500",
-        "               words   2/2  2.500",
-        "no room for: 95% interval, passed, min, max",
-        "",
+        "  grader    n   mean       95% interval  passed",
+        "  ------  ---  -----  -----------------  ------",
+        "test_capitals",
+        "  named   2/2  0.500     0.095 .. 0.905     50%",
+        "  words   2/2  2.500  -16.559 .. 21.559       -",
+        "no room for: min, max",
     ]
     assert all(len(line) <= 48 or line.startswith("next: ") for line in lines)
     monkeypatch.setenv("COLUMNS", "41")

@@ -121,3 +121,59 @@ def test_a_name_is_shortened_before_a_wanted_column_goes(
     assert ("smollm2?template=template.jinja" in lines[2]) is whole
     assert whole or any(line.endswith("is") or " is smollm2?temp" in line for line in lines)
     assert max(map(len, lines[:5])) <= width
+
+
+def headed(width: int) -> list[str]:
+    return fitted_table(
+        [
+            Column("suite", ["invoices", "", "orders"], heading=True),
+            Column("model", ["org/small", "org/large", "org/small"], named=True, heading=True),
+            Column("grader", ["right", "right", "short"], named=True),
+            Column("mean", ["0.5", "1.0", "0.2"], numeric=True),
+            Column("95% interval", ["0.375 .. 0.671"] * 3, numeric=True, rank=3),
+            Column("max", ["1.0"] * 3, numeric=True, rank=9),
+        ],
+        width,
+    )
+
+
+def test_headings_are_columns_where_there_is_room_and_else_lines_above_their_rows() -> None:
+    assert headed(60)[:4] == [
+        "suite     model      grader  mean    95% interval  max",
+        "--------  ---------  ------  ----  --------------  ---",
+        "invoices  org/small  right    0.5  0.375 .. 0.671  1.0",
+        "          org/large  right    1.0  0.375 .. 0.671  1.0",
+    ]
+    assert headed(50)[:2] == [
+        "suite     model      grader  mean    95% interval",
+        "--------  ---------  ------  ----  --------------",
+    ]
+    assert headed(41) == [
+        "  model      grader  mean    95% interval",
+        "  ---------  ------  ----  --------------",
+        "invoices",
+        "  org/small  right    0.5  0.375 .. 0.671",
+        "  org/large  right    1.0  0.375 .. 0.671",
+        "orders",
+        "  org/small  short    0.2  0.375 .. 0.671",
+        "no room for: max",
+    ]
+    assert headed(32) == [
+        "  grader  mean    95% interval",
+        "  ------  ----  --------------",
+        "invoices org/small",
+        "  right    0.5  0.375 .. 0.671",
+        "invoices org/large",
+        "  right    1.0  0.375 .. 0.671",
+        "orders org/small",
+        "  short    0.2  0.375 .. 0.671",
+        "no room for: max",
+    ]
+
+
+@pytest.mark.parametrize("width", [20, 24, 29])
+def test_where_headings_above_make_no_room_either_the_interval_goes_and_is_named(width: int) -> None:
+    lines = headed(width)
+    assert not any(".." in line and "0.375" in line for line in lines)
+    assert "95% interval" in " ".join(" ".join(lines[2:]).split()), "named as missing"
+    assert max(map(len, lines)) <= max(width, 24)

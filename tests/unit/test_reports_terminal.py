@@ -135,7 +135,7 @@ def shown(card: ScoreCard, width: int, verbosity: int = 0, samples: Sequence[Any
 
 
 def snapshot(text: str) -> str:
-    return textwrap.dedent(text).strip()
+    return textwrap.dedent(text).strip("\n").rstrip()
 
 
 def test_a_run_in_which_all_is_well() -> None:
@@ -245,12 +245,37 @@ def test_errors_and_what_does_not_apply_have_columns_of_their_own() -> None:
     """)
 
 
-def test_errors_in_a_narrow_terminal_keep_their_column() -> None:
+def test_with_suite_model_and_grader_sixty_columns_keep_the_interval() -> None:
+    records = [
+        case_record(grade_record(value), case_id=f"k{number}", suite=suite, model=model)
+        for suite, model in (("invoice_totals", "scripted:bots:small"), ("order_summaries", "scripted:bots:large"))
+        for number, value in enumerate((1.0, 0.0))
+    ]
+    card = ScoreCard(tuple(compute_scores(records)), (), Ledger(collected=4, passed=4), shorts={})
+    assert shown(card, 60).splitlines()[:7] == [
+        "  model                grader    n   mean    95% interval",
+        "  -------------------  ------  ---  -----  --------------",
+        "invoice_totals",
+        "  scripted:bots:small  exact   2/2  0.500  0.095 .. 0.905",
+        "order_summaries",
+        "  scripted:bots:large  exact   2/2  0.500  0.095 .. 0.905",
+        "no room for: passed, min, max",
+    ]
+    assert shown(card, 44).splitlines()[:4] == [
+        "  grader    n   mean    95% interval  passed",
+        "  ------  ---  -----  --------------  ------",
+        "invoice_totals scripted:bots:small",
+        "  exact   2/2  0.500  0.095 .. 0.905     50%",
+    ]
+
+
+def test_in_a_narrow_terminal_suites_are_lines_above_their_rows_so_that_intervals_and_errors_stay() -> None:
     assert shown(ERRORS, 50) == snapshot("""
-        suite     grader    n   mean  errors
-        --------  ------  ---  -----  ------
-        capitals  exact   1/2  1.000       1
-        no room for: 95% interval, passed, min, max, n/a
+          grader    n   mean    95% interval  errors  n/a
+          ------  ---  -----  --------------  ------  ---
+        capitals
+          exact   1/2  1.000  0.207 .. 1.000       1    1
+        no room for: passed, min, max
 
         gate FAILED     capitals: exact.mean >= 0.8: 1 of
             2 cases have no grade (1 error, 0 pending);
