@@ -115,9 +115,9 @@ def replayed(events: Sequence[Event], shares: Sequence[float] = SHARES) -> list[
         if name == "sent":
             work.sent(map(Request.from_dict, what))
         elif name == "started":
-            work.started(what)
+            work.started(what, when)
         elif name == "finished":
-            work.finished(Result.from_dict(what))
+            work.finished(Result.from_dict(what), when)
         elif name == "report":
             work.report(what, when)
     return found

@@ -193,7 +193,7 @@ class EnginePool:
         self._results.keep(results)
         for result in results:
             replica.done += 1
-            replica.work.finished(result)
+            replica.work.finished(result, time.monotonic())
             completion = result.completion
             if completion is not None and completion.likelihoods is not None:
                 replica.scored += 1
@@ -258,7 +258,7 @@ class EnginePool:
             self._scheduler.schedule()
         elif kind == "started":
             replica.tracker.started(message["ids"])
-            replica.work.started(message["ids"])
+            replica.work.started(message["ids"], replica.heard)
             replica.progress = None
         elif kind == "working":
             replica.unfinished_tokens += message["tokens"]

@@ -3,7 +3,8 @@
 What is left is counted in tokens: prompts that were not read, and answers that were not written, those under way included. How long
 answers get is learned from those that are finished and from those that are not yet (by Kaplan and Meier's estimate, where an answer
 that reached its limit, and one under way, says that it is at least that long). What a forward takes is learned from the engine's own
-accounts: a part for each forward, a part for each row in it, and a part for each token of a prompt.
+accounts: a part for each forward, a part for each row in it, and a part for each token of a prompt. Where an engine accounts for nothing,
+what is left is told by how long answers take: see `answer_durations`.
 """
 
 from __future__ import annotations
@@ -13,9 +14,13 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pytest_evals.completion import text_of
 from pytest_evals.engines.protocol import Request, Result
+
+if TYPE_CHECKING:
+    from pytest_evals.engines.answer_durations import AnswerDurations
 
 _NAMES = ("decodes", "decode_rows", "prompt_tokens")
 _PRIORS = {"cpu": (6.0, 1.0, 0.7), "gpu": (300.0, 1.0, 0.3)}
@@ -53,12 +58,19 @@ class RemainingWork:
         self._decodes = 0.0
         self._tokens_a_step = 1.0
         self._costs = StepCosts()
+        self._durations: AnswerDurations | None = None
 
     def sent(self, requests: Iterable[Request]) -> None:
         """Take note of requests that the engine was given."""
+        if self._durations is None:
+            # Not at the start of a session, which is to be quick.
+            from pytest_evals.engines.answer_durations import AnswerDurations
+
+            self._durations = AnswerDurations()
         for request in requests:
             if request.id in self._tasks:
                 self._forget(request.id)
+            self._durations.sent(request.id)
             texts = [text_of(message) for message in request.messages]
             rows = 0 if request.choices else request.params.n
             characters = sum(map(len, texts)) + sum(map(len, request.choices))
@@ -67,9 +79,12 @@ class RemainingWork:
             self._waiting[task.limit] += rows
             self._unread += task.characters
 
-    def started(self, ids: Iterable[str]) -> None:
-        """Take note of requests that are being computed."""
-        for key in ids:
+    def started(self, ids: Iterable[str], now: float) -> None:
+        """Take note of requests that are being computed since the time ``now``."""
+        keys = list(ids)
+        if self._durations is not None:
+            self._durations.started(keys, now)
+        for key in keys:
             task = self._tasks.get(key)
             if task is not None and key not in self._live:
                 self._live[key] = self._decodes
@@ -77,15 +92,17 @@ class RemainingWork:
                 self._unread -= task.characters
                 self._read += task.characters
 
-    def finished(self, result: Result) -> None:
-        """Take note of an answer; one that was not asked of the engine counts for nothing."""
+    def finished(self, result: Result, now: float) -> None:
+        """Take note of an answer at the time ``now``; one that was not asked of the engine counts for nothing."""
         task = self._tasks.get(result.id)
         if task is None:
             return
-        self.started([result.id])
+        self.started([result.id], now)
         begun = self._live[result.id]
-        self._forget(result.id)
         completion = result.completion
+        if self._durations is not None:
+            self._durations.finished(result.id, now, completion.latency if completion else None)
+        self._forget(result.id)
         if completion is None or not task.rows:
             return
         for sample in completion.samples or (completion,):
@@ -97,6 +114,8 @@ class RemainingWork:
 
     def _forget(self, key: str) -> None:
         task = self._tasks.pop(key)
+        if self._durations is not None:
+            self._durations.forget(key)
         if self._live.pop(key, None) is None:
             self._waiting[task.limit] -= task.rows
             self._unread -= task.characters
@@ -135,11 +154,9 @@ class RemainingWork:
         return [(self._tasks[key], start) for key, start in list(self._live.items()) if key in self._tasks]
 
     def seconds_left(self, rows: int, now: float, device: str | None = None) -> float | None:
-        """Return how long the rest takes with ``rows`` in the largest batch, on a ``device``; `None` where the engine does not account for
-        what it does.
-        """
+        """Return how long the rest takes with ``rows`` in the largest batch, on a ``device``; `None` while it cannot be told."""
         if not self._usage or not self._costs:
-            return None
+            return self._durations.seconds_left(now) if self._durations is not None else None
         lengths = AnswerLengths(self._ends, self._cuts, self._ages())
         waiting = {limit: number for limit, number in self._waiting.items() if number > 0}
         written, forwards = lengths.left(waiting, max(rows, 1))
@@ -152,7 +169,7 @@ class RemainingWork:
     @property
     def at_most(self) -> bool:
         """Tell whether answers are known by their limits alone: none has ended before its own."""
-        return not self._ends and any(task.rows for task in list(self._tasks.values())[:1])
+        return bool(self._usage) and not self._ends and any(task.rows for task in list(self._tasks.values())[:1])
 
     def _ages(self) -> Counter[tuple[int, int]]:
         """Return how many rows under way there are, by their limit and the tokens that they have."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from pytest_evals.engines.replica import Replica
@@ -42,7 +41,7 @@ def state(copies: Sequence[Replica], now: float) -> str:
         parts.append(f"{texts}/{sum(copy.texts_asked for copy in copies)} texts scored")
         parts += [f"{_rate(texts / seconds)} texts/s"] if texts and seconds > 1 else []
     if done < asked and seconds > 1:
-        parts += _left_text(copies, tokens, seconds, now)
+        parts += _left_text(copies, seconds, now)
     return f"{copies[0].spec.short} {', '.join(parts)}"
 
 
@@ -50,42 +49,19 @@ def _rate(number: float) -> str:
     return f"{number:.0f}" if number >= 10 else f"{number:.1f}"
 
 
-def _left_text(copies: Sequence[Replica], tokens: int, seconds: float, now: float) -> list[str]:
+def _left_text(copies: Sequence[Replica], seconds: float, now: float) -> list[str]:
     """Say how long the rest takes, where that can be told."""
     done, asked = sum(copy.done for copy in copies), sum(copy.asked for copy in copies)
     busy = [copy for copy in copies if len(copy.work)]
     estimates = [copy.work.seconds_left(copy.rows or 1, now, copy.info.device if copy.info else None) for copy in busy]
     known = [left for left in estimates if left is not None]
-    if known and len(known) == len(estimates):
-        # What waits for the first copy that is free.
-        backlog = asked - done - sum(len(copy.work) for copy in busy) if len(copies) > 1 else 0
-        each = seconds * len(busy) / done if done else 0.0
-        left = max(*known, (sum(known) + max(backlog, 0) * each) / len(known))
-        return [f"{'up to' if all(copy.work.at_most for copy in busy) else 'about'} {_time(left)} left"]
-    return [f"about {_time(_seconds_left(copies, tokens, seconds))} left"] if done else []
-
-
-def _seconds_left(copies: Sequence[Replica], tokens: int, seconds: float) -> float:
-    """Return how long the rest takes where an engine does not account for its work: by tokens where some are generated, since a batch that is nearly done has finished nothing
-    yet; else by answers.
-
-    The short ones of a batch finish first, so that finished ones are shorter than all are, and all tokens over finished ones
-    more; the mean of both is taken. What waits goes through the rows of the batch, and the last one takes its time alone.
-    """
-    done, asked = sum(copy.done for copy in copies), sum(copy.asked for copy in copies)
-    finished = sum(copy.tokens for copy in copies)
-    if not finished:
-        return (asked - done) * seconds / done
-    rows = sum(copy.rows or 1 for copy in copies)
-    under_way = min(rows, asked - done)
-    shortest = max(finished / done, tokens / (done + under_way))
-    length = math.sqrt(shortest * max(tokens / done, shortest))
-    speed = tokens / seconds / min(rows, asked)
-    return ((asked - done - under_way) * length / rows + _OF_THE_LAST * length) / speed
-
-
-_OF_THE_LAST = 0.9
-"""How much of a completion the slowest of the last batch still has to go, by simulation of batches of 8 to 64 rows."""
+    if not known or len(known) < len(estimates):
+        return []
+    # What waits for the first copy that is free.
+    backlog = asked - done - sum(len(copy.work) for copy in busy) if len(copies) > 1 else 0
+    each = seconds * len(busy) / done if done else 0.0
+    left = max(*known, (sum(known) + max(backlog, 0) * each) / len(known))
+    return [f"{'up to' if all(copy.work.at_most for copy in busy) else 'about'} {_time(left)} left"]
 
 
 def _time(seconds: float) -> str:

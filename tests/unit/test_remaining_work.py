@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy
 import pytest
@@ -120,10 +122,10 @@ def test_scored_texts_are_counted_by_what_is_read_of_them() -> None:
     work = RemainingWork()
     work.sent([request(f"r{number}", characters=100 * number, choices=("a" * 50, "b" * 50)) for number in range(1, 11)])
     assert work.seconds_left(8, 0.0) is None
-    work.started(["r1", "r2"])
+    work.started(["r1", "r2"], 0.0)
     work.report({**NOTHING, "prompt_tokens": 250, "device_seconds": 5.0}, 5.0)
     for key in ("r1", "r2"):
-        work.finished(Result(key, Completion("", completion_tokens=0, likelihoods=())))
+        work.finished(Result(key, Completion("", completion_tokens=0, likelihoods=())), 5.0)
     # 500 of 6500 characters were read in five seconds.
     assert work.seconds_left(8, 5.0) == pytest.approx(60)
     assert work.seconds_left(8, 7.0) == pytest.approx(58)
@@ -137,29 +139,22 @@ NOTHING = dict.fromkeys(("decodes", "decode_rows", "prompt_tokens", "generated_t
 def test_until_an_answer_ended_by_itself_its_limit_is_all_that_is_known() -> None:
     work = RemainingWork()
     work.sent([request("a"), request("b")])
+    work.report(NOTHING, 0.0)
     assert work.at_most
-    work.finished(answer("a", 8, cut=True))
+    work.finished(answer("a", 8, cut=True), 1.0)
     assert work.at_most
-    work.finished(answer("b", 3))
+    work.finished(answer("b", 3), 1.0)
     assert not work.at_most
-
-
-def test_an_engine_that_accounts_for_nothing_has_no_estimate() -> None:
-    work = RemainingWork()
-    work.sent([request("a"), request("b")])
-    work.report({"retries": 3}, 5.0)
-    work.finished(answer("a", 3))
-    assert work.seconds_left(1, 6.0) is None
 
 
 def test_errors_and_answers_that_were_known_leave_nothing_behind() -> None:
     work = RemainingWork()
     work.sent([request("a"), request("b", n=4), request("c", choices=("x",))])
-    work.finished(answer("of another one", 5))
-    work.finished(Result("a", error=Failure("engine", "no")))
+    work.finished(answer("of another one", 5), 1.0)
+    work.finished(Result("a", error=Failure("engine", "no")), 1.0)
     samples = tuple(Completion("x", completion_tokens=3) for _ in range(4))
-    work.finished(Result("b", Completion("x", samples=samples)))
-    work.finished(Result("c", Completion("", likelihoods=())))
+    work.finished(Result("b", Completion("x", samples=samples)), 1.0)
+    work.finished(Result("c", Completion("", likelihoods=())), 1.0)
     work.report({**NOTHING, "decodes": 3, "decode_rows": 12, "generated_tokens": 12, "device_seconds": 1.0}, 1.0)
     assert len(work) == 0
     assert work.seconds_left(4, 1.0) == 0
@@ -170,13 +165,13 @@ def test_after_a_crash_a_new_process_counts_from_nothing() -> None:
     requests = [request(f"r{number}", 10) for number in range(4)]
     for _ in range(2):
         work.sent(requests)
-        work.started([each.id for each in requests])
+        work.started([each.id for each in requests], 0.0)
         work.report({**NOTHING, "prompt_tokens": 40, "generated_tokens": 4, "device_seconds": 1.0}, 1.0)
         before = work.seconds_left(4, 1.0)
         work.lost()
         assert len(work) == 0
     work.sent(requests)
-    work.started([each.id for each in requests])
+    work.started([each.id for each in requests], 0.0)
     work.report({**NOTHING, "prompt_tokens": 40, "generated_tokens": 4, "device_seconds": 1.0}, 11.0)
     assert work.seconds_left(4, 11.0) == pytest.approx(before)
 
@@ -184,11 +179,107 @@ def test_after_a_crash_a_new_process_counts_from_nothing() -> None:
 def test_the_time_in_which_an_engine_had_nothing_to_do_is_no_work() -> None:
     work = RemainingWork()
     work.sent([request("a", 101)])
-    work.started(["a"])
+    work.started(["a"], 0.0)
     work.report({**NOTHING, "prompt_tokens": 10, "generated_tokens": 1, "device_seconds": 0.1}, 1.0)
     steps = {**NOTHING, "prompt_tokens": 10, "decodes": 50.0, "decode_rows": 50.0, "generated_tokens": 51}
     work.report({**steps, "device_seconds": 5.1}, 600.0)
     assert work.seconds_left(1, 600.0) == pytest.approx(5, rel=0.2)
+
+
+# -- engines that account for nothing: by how long answers take
+
+
+def answered_one_by_one(durations: Sequence[float], chunk: int = 64) -> list[Event]:
+    """Return the record of a script that is called for one request after another; results are sent twenty times a second."""
+    events, now = _asked(len(durations)), 0.0
+    for number, took in enumerate(durations):
+        if number % chunk == 0:
+            keys = [f"r{each}" for each in range(number, min(number + chunk, len(durations)))]
+            events.append((math.ceil(now / 0.05) * 0.05, "started", keys))
+        now += took
+        events.append((math.ceil(now / 0.05) * 0.05, "finished", timed(f"r{number}", took)))
+    return events
+
+
+def answered_together(durations: Sequence[float], slots: int) -> list[Event]:
+    """Return the record of a server or an asynchronous script that answers some requests at a time."""
+    events, now = _asked(len(durations)), 0.0
+    waiting = list(enumerate(durations))
+    live: list[tuple[float, int]] = []
+    while waiting or live:
+        fresh = [waiting.pop(0) for _ in range(min(slots - len(live), len(waiting)))]
+        events += [(now, "started", [f"r{number}" for number, _ in fresh])] if fresh else []
+        for number, took in fresh:
+            heapq.heappush(live, (now + took, number))
+        now, number = heapq.heappop(live)
+        events.append((now, "finished", timed(f"r{number}", durations[number])))
+    return events
+
+
+def _asked(count: int) -> list[Event]:
+    return [(0.0, "engine", [1, "python"]), (0.0, "sent", [request(f"r{n}").to_dict() for n in range(count)])]
+
+
+def timed(key: str, latency: float) -> dict[str, Any]:
+    return Result(key, Completion("x", latency=latency)).to_dict()
+
+
+DURATIONS: dict[str, Callable[[numpy.random.Generator, int], Any]] = {
+    "equal": lambda _, n: numpy.full(n, 1.0),
+    "quick": lambda chance, n: chance.uniform(0.005, 0.03, n),
+    "uniform": lambda chance, n: chance.uniform(0.2, 2, n),
+    "exponential": lambda chance, n: 0.05 + chance.exponential(1, n),
+    "log-normal": lambda chance, n: chance.lognormal(0, 1, n),
+    "Weibull": lambda chance, n: chance.weibull(0.6, n),
+    "Pareto": lambda chance, n: 0.5 + chance.pareto(2, n) / 2,
+    "a third is slow": lambda chance, n: numpy.where(chance.random(n) < 1 / 3, 2, 0.5) * chance.uniform(0.8, 1.2, n),
+}
+
+
+@pytest.mark.parametrize("slots", [1, 2, 8, 32])
+@pytest.mark.parametrize("kind", list(DURATIONS))
+def test_by_durations_the_time_left_is_within_a_third_of_the_truth_after_a_tenth_of_the_run(
+    kind: str, slots: int
+) -> None:
+    durations = DURATIONS[kind](numpy.random.default_rng(11), 1000).tolist()
+    events = answered_one_by_one(durations) if slots == 1 else answered_together(durations, slots)
+    for told in replayed(events, (0.1, 0.25)):
+        assert told.off is not None
+        assert abs(told.off) <= 1 / 3, told
+
+
+def test_while_too_few_answers_came_no_time_is_told() -> None:
+    work = RemainingWork()
+    assert work.seconds_left(1, 0.0) is None
+    work.sent([request(f"r{number}") for number in range(4)])
+    work.report({"retries": 3}, 0.0)
+    work.started(["r0", "r1", "r2"], 0.0)
+    assert work.seconds_left(1, 1.0) is None
+    work.finished(Result.from_dict(timed("r0", 2.0)), 2.0)
+    # One after another, or three at a time?
+    assert work.seconds_left(1, 2.0) is None
+    work.finished(Result.from_dict(timed("r1", 2.0)), 4.0)
+    left = work.seconds_left(1, 4.0)
+    assert left == pytest.approx(4, rel=0.1), "one after another: r2 and r3"
+    assert work.seconds_left(1, 5.0) == pytest.approx(3, rel=0.2)
+    assert not work.at_most
+
+
+def test_errors_have_durations_and_what_is_lost_is_counted_again() -> None:
+    work = RemainingWork()
+    work.sent([request(f"r{number}") for number in range(10)])
+    work.started([f"r{number}" for number in range(5)], 0.0)
+    for number in range(5):
+        work.finished(Result(f"r{number}", error=Failure("model", "no")), 4.0)
+    work.started([f"r{number}" for number in range(5, 10)], 4.0)
+    assert work.seconds_left(1, 5.0) == pytest.approx(3, rel=0.1)
+    work.lost()
+    assert len(work) == 0
+    assert work.seconds_left(1, 5.0) == 0
+    # A pause of an hour, in which nothing was asked.
+    work.sent([request(f"again{number}") for number in range(5)])
+    work.started([f"again{number}" for number in range(5)], 3600.0)
+    assert work.seconds_left(1, 3601.0) == pytest.approx(3, rel=0.1)
 
 
 # -- how long answers get

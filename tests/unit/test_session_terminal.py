@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy
 import pytest
 
+from pytest_evals.completion import Completion
 from pytest_evals.engines.pool import EnginePool
-from pytest_evals.engines.protocol import EngineInfo
+from pytest_evals.engines.protocol import Request, Result
+from pytest_evals.engines.remaining_work import RemainingWork
 from pytest_evals.engines.replica import Replica
 from pytest_evals.engines.request_tracker import RequestTracker
 from pytest_evals.engines.spec import parse_spec
+from pytest_evals.generation import GenerationParams
 from pytest_evals.session.progress import state
 from pytest_evals.session.terminal import LINE_SECONDS, LIVE_SECONDS, MOST_LINE_SECONDS, ProgressLine, PytestScreen
 
@@ -108,8 +108,8 @@ def test_on_a_terminal_one_status_is_kept_up_to_date(clock: Clock, pool: EngineP
     assert screen.told == [
         "~evals: smollm2 1/10 answers",
         "~evals: smollm2 2/10 answers",
-        "~evals: smollm2 3/10 answers, about 4 s left",
-        "~evals: smollm2 4/10 answers, about 3 s left",
+        "~evals: smollm2 3/10 answers",
+        "~evals: smollm2 4/10 answers",
     ]
     assert LIVE_SECONDS == 0.5
 
@@ -182,7 +182,7 @@ def test_models_at_work_stand_side_by_side_and_copies_of_one_together(
     progress = ProgressLine(pool, screen)
     clock.now += 4
     progress.tick()
-    assert screen.told == ["~evals: smollm2 8/20 completions, 20 tokens/s, about 6 s left; other 0/4 completions"]
+    assert screen.told == ["~evals: smollm2 8/20 completions, 20 tokens/s; other 0/4 completions"]
 
 
 # -- what is said of a model
@@ -194,57 +194,40 @@ def test_models_at_work_stand_side_by_side_and_copies_of_one_together(
         ({}, "smollm2 0/10 completions"),
         ({"unfinished_tokens": 40}, "smollm2 0/10 completions, 4.0 tokens/s"),
         ({"tokens": 80, "unfinished_tokens": 40}, "smollm2 0/10 completions, 8.0 tokens/s"),
-        ({"done": 2}, "smollm2 2/10 answers, about 40 s left"),
-        ({"done": 1}, "smollm2 1/10 answers, about 2 min left"),
+        ({"done": 2}, "smollm2 2/10 answers"),
+        ({"done": 1}, "smollm2 1/10 answers"),
         ({"done": 10}, "smollm2 10/10 answers"),
         ({"scored_asked": 10, "texts_asked": 40}, "smollm2 0/40 texts scored"),
         (
             {"scored_asked": 10, "texts_asked": 40, "done": 5, "scored": 5, "texts": 20},
-            "smollm2 20/40 texts scored, 2.0 texts/s, about 10 s left",
+            "smollm2 20/40 texts scored, 2.0 texts/s",
         ),
         (
             {"scored_asked": 4, "texts_asked": 16, "done": 5, "scored": 3, "texts": 12, "tokens": 80},
-            "smollm2 2/6 completions, 8.0 tokens/s, 12/16 texts scored, 1.2 texts/s, about 10 s left",
+            "smollm2 2/6 completions, 8.0 tokens/s, 12/16 texts scored, 1.2 texts/s",
         ),
         # The time of before counts too.
-        ({"done": 5, "tokens": 100, "seconds": 90.0}, "smollm2 5/10 completions, 1.0 tokens/s, about 2 min left"),
+        ({"done": 5, "tokens": 100, "seconds": 90.0}, "smollm2 5/10 completions, 1.0 tokens/s"),
     ],
 )
 def test_a_state_names_completions_rate_and_time_left(counts: dict[str, Any], text: str) -> None:
     assert state([copy_of(**{"asked": 10, "working_since": 1000.0, **counts})], 1010.0) == text
 
 
-def batches(lengths: Sequence[int], rows: int) -> list[tuple[int, int, int]]:
-    """Return the finished completions, their tokens and all tokens after each step of a batch that is filled up."""
-    waiting, steps = list(lengths), []
-    active: list[tuple[int, int]] = []
-    done = finished = generated = 0
-    while waiting or active:
-        while waiting and len(active) < rows:
-            active.append((0, waiting.pop(0)))
-        active = [(number + 1, length) for number, length in active]
-        generated += len(active)
-        over = [length for number, length in active if number == length]
-        done, finished = done + len(over), finished + sum(over)
-        active = [each for each in active if each[0] < each[1]]
-        steps.append((done, finished, generated))
-    return steps
-
-
-@pytest.mark.parametrize("rows", [4, 8, 16, 32])
-@pytest.mark.parametrize("share", [0.1, 0.3, 0.5])
-@pytest.mark.parametrize("shortest", [20, 60])
-def test_the_time_left_is_told_within_a_third_after_a_tenth_of_the_run(rows: int, share: float, shortest: int) -> None:
-    steps = batches(numpy.random.default_rng(rows).integers(shortest, 140, 400).tolist(), rows)
-    now = int(len(steps) * share)
-    done, finished, generated = steps[now - 1]
-    copy = copy_of(asked=400, done=done, tokens=finished, unfinished_tokens=generated, working_since=0.0)
-    copy.info = EngineInfo(rows=rows)
-    text = state([copy], float(now))
-    left = re.search(r"about ([\d.]+) (s|min|h) left", text)
-    assert left
-    told = float(left[1]) * {"s": 1, "min": 60, "h": 3600}[left[2]]
-    assert told == pytest.approx(len(steps) - now, rel=1 / 3)
+def test_how_long_the_rest_takes_is_told_by_the_answers_of_all_copies() -> None:
+    copies = [copy_of(number=number, asked=6 if number == 0 else 0, done=2, working_since=0.0) for number in range(2)]
+    for number, copy in enumerate(copies):
+        keys = [f"{number}-{each}" for each in range(3)]
+        copy.work.sent([Request(key, "smollm2", (), GenerationParams()) for key in keys])
+        for each, key in enumerate(keys):
+            copy.work.started([key], 5.0 * each)
+            if each < 2:
+                copy.work.finished(Result(key, Completion("x", latency=5.0)), 5.0 * each + 5)
+    assert state(copies, 12.0) == "smollm2 4/6 answers, about 3 s left"
+    # Where it cannot be told of one copy, it is not told.
+    copies[1].work = RemainingWork()
+    copies[1].work.sent([Request("1-3", "smollm2", (), GenerationParams())])
+    assert state(copies, 12.0) == "smollm2 4/6 answers"
 
 
 def test_in_the_first_second_no_rate_is_claimed() -> None:
