@@ -203,6 +203,8 @@ class ScoreCard:
     """The command that goes on with a run which was cut short."""
     hints: tuple[str, ...] = ()
     """Commands to run next, for what there is to look at."""
+    rerun: str | None = None
+    """The command that runs the cases behind failed gates again: their tests did not fail, so that ``--lf`` has none of them."""
     wants_baseline: str | None = None
     """The name of the baseline that gates compare with, where there is none yet."""
     records: tuple[CaseRecord, ...] = ()

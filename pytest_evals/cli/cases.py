@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import heapq
 import itertools
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_evals.cli.common import (
@@ -101,6 +103,14 @@ def run(arguments: argparse.Namespace) -> int:
         say([f"{selection.found:,} of {pluralize(selection.seen, 'case')}{more}"])
     selection.complain()
     return 0 if selection.found else 1
+
+
+def _seen_from_here(nodeid: str) -> str:
+    """Return pytest's name of a test as it is written in this folder, which may be below the one that names begin at."""
+    path, colons, rest = nodeid.partition("::")
+    here = Path.cwd()
+    root = next((folder for folder in (here, *here.parents) if (folder / path).is_file()), here)
+    return f"{os.path.relpath(root / path, here)}{colons}{rest}"
 
 
 def _query(artifact: ArtifactReader, arguments: argparse.Namespace) -> Query:
@@ -213,7 +223,7 @@ def _print(artifact: ArtifactReader, chosen: Iterable[ParsedLine], query: Query,
             dump({each.text: each.value_or_none(case) for each in query.fields} or flat_row(case)) for case in chosen
         )
     elif arguments.nodeids:
-        say(case["nodeid"] for case in chosen)
+        say(_seen_from_here(case["nodeid"]) for case in chosen)
     elif arguments.verbose:
         from pytest_evals.reports.cases import case_lines
 

@@ -46,6 +46,7 @@ def score_card_lines(card: ScoreCard, width: int, verbosity: int = 0, samples: I
         lines += [Line(""), *agreement]
     if card.gates:
         lines += [Line(""), *_gates(card, width, whole=verbosity > 0)]
+        lines += [Line(f"next: {sanitize(card.rerun)}")] if card.rerun and verbosity > -1 else []
     lines.append(Line(""))
     lines += wrapped_lines(_ledger(card.ledger), width)
     if card.interruption:
@@ -58,9 +59,13 @@ def score_card_lines(card: ScoreCard, width: int, verbosity: int = 0, samples: I
     lines += unwritten
     if card.artifact:
         lines.append(Line(f"artifact: {sanitize(card.artifact)}"))
-    if verbosity > -1:
-        lines += [Line(f"next: {sanitize(text)}") for text in card.hints]
-    return lines
+    # Of a run that failed, the first one stays however short the card is.
+    shown = card.hints if verbosity > -1 else card.hints[:1] if _failed(card) else ()
+    return [*lines, *(Line(f"next: {sanitize(text)}") for text in shown)]
+
+
+def _failed(card: ScoreCard) -> bool:
+    return bool(card.ledger.failed or card.ledger.errored) or any(gate.fails for gate in card.gates)
 
 
 def _scores(card: ScoreCard, width: int, verbosity: int) -> list[Line]:

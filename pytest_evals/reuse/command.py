@@ -6,12 +6,13 @@ import os
 import shlex
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, pairwise
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pytest_evals.gates import GateResult
     from pytest_evals.scorecard import ScoreCard
 
 _ARTIFACT, _RESUME, _REPLAY, _BASELINE = "--evals-artifact", "--evals-resume", "--evals-replay", "--evals-baseline"
@@ -39,13 +40,15 @@ class RunCommand:
     """The command line of a run, from which others are made that can be pasted in a shell.
 
     ``words`` are what followed ``pytest``, ``addopts`` is what ``PYTEST_ADDOPTS`` was, ``artifact`` is where the run was
-    recorded, ``folder`` where it was started, if that is another folder than the current one.
+    recorded, ``folder`` where it was started, if that is another folder than the current one. ``paths`` are those of the words that
+    say which tests to run, `None` where that is not known.
     """
 
     words: Sequence[str]
     artifact: Path
     addopts: str | None = None
     folder: str | None = None
+    paths: Sequence[str] | None = None
 
     @classmethod
     def of_run(cls, run: Mapping[str, Any], artifact: Path | str) -> RunCommand | None:
@@ -68,6 +71,27 @@ class RunCommand:
         if any(word.endswith("no:cacheprovider") for word in given):
             return None
         return self._made((_RESUME, *_OF_THE_WHOLE, *_FLAGS), ["--lf"])
+
+    def rerun(self) -> str:
+        """Return the command that runs the same again, without files about the whole run."""
+        return self._made((_RESUME, *_OF_THE_WHOLE, *_FLAGS), [])
+
+    def rerun_cases(self, chosen: str) -> str | None:
+        """Return the command that runs again the cases of the run for which the expression ``chosen`` is true."""
+        if self.paths is None or self._has(_REPLAY):
+            return None
+        words = list(reversed(self.words))
+        for path in self.paths:
+            if path not in words:
+                return None
+            words.remove(path)
+        words = [word for word in reversed(words) if word != "--"]
+        again = replace(self, words=words, paths=()).rerun()
+        found = f'pytest-evals cases {quoted_path(str(self.artifact))} --where "{chosen}" --nodeids'
+        if os.name == "nt":
+            names = self.artifact.with_suffix(".cases.txt")
+            return f"{found} > {quoted_path(str(names))} && {again} {quoted_path(f'@{names}')}"
+        return f"{again} $({found})"
 
     def replay(self) -> str:
         """Return the command that grades the answers of the run again: without models, which are those of the run."""
@@ -127,13 +151,58 @@ def hints(card: ScoreCard, command: RunCommand | None) -> list[str]:
     if command and card.resume is None and (ledger.errored or ledger.failed):
         found.append(command.rerun_failed())
     wrong = next((name for name in ("missed", "failed", "errored") if getattr(ledger, name)), None)
-    if wrong:
-        found.append(f"pytest-evals cases {run} -v --where \"outcome == '{wrong}'\"")
+    chosen = f"outcome == '{wrong}'" if wrong else behind_gates(card)
+    if chosen:
+        found.append(f'pytest-evals cases {run} -v --where "{chosen}"')
     if any(score.pending for score in card.scores):
         found.append(f"pytest-evals annotate {run}")
     if card.baseline and any(each.verdict in ("worse", "unclear") for each in card.movements):
         found.append(f"pytest-evals compare {quoted_path(card.baseline)} {run} -v")
     return [*filter(None, found), *_first_baseline(card, run, command)]
+
+
+def behind_gates(card: ScoreCard) -> str | None:
+    """Return the expression for the cases behind gates that failed: those whose test missed, else those that the grader of the gate did
+    not pass; `None` where there are none.
+    """
+    failed = [gate for gate in card.gates if gate.fails]
+    suites, models = dict.fromkeys(gate.suite for gate in failed), dict.fromkeys(gate.model for gate in failed)
+    mine = [record for record in card.records if record.suite in suites and record.model in models]
+    where = [
+        _one_of(name, list(chosen))
+        for name, chosen, known in (
+            ("suite", suites, {record.suite for record in card.records}),
+            ("model", models, {record.model for record in card.records}),
+        )
+        if len(chosen) < len(known)
+    ]
+    if any(record.outcome == "missed" for record in mine):
+        return " and ".join([*where, "outcome == 'missed'"])
+    graders = {key for gate in failed if (key := _grader_of(gate, card))}
+    wrong = dict.fromkeys(
+        grade.grader_key
+        for record in mine
+        for grade in record.grades
+        if grade.passed is False
+        and grade.grader_key in graders
+        and all(map(str.isidentifier, grade.grader_key.split(".")))
+    )
+    tests = [f"grades.{key}.passed == false" for key in wrong]
+    if not tests:
+        return None
+    return " and ".join([*where, tests[0] if len(tests) == 1 else f"({' or '.join(tests)})"])
+
+
+def _grader_of(result: GateResult, card: ScoreCard) -> str | None:
+    from pytest_evals.gates import recorded_gate, resolve
+
+    gate = recorded_gate(result.gate)
+    names = dict.fromkeys(score.grader for score in card.scores if score.suite == result.suite)
+    return resolve(gate, result.suite, names) if gate else None
+
+
+def _one_of(name: str, chosen: Sequence[str]) -> str:
+    return f"{name} == '{chosen[0]}'" if len(chosen) == 1 else f"{name} in {list(chosen)}"
 
 
 def _first_baseline(card: ScoreCard, run: str, command: RunCommand | None) -> list[str]:

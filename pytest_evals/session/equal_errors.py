@@ -1,8 +1,12 @@
-"""Errors that say the same of many cases are shown once, with how many cases they are of."""
+"""Errors that say the same of many cases are shown once, with how many cases they are of.
+
+They say the same where only the case's id, numbers and quoted values differ: the first one is shown whole.
+"""
 
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,13 +16,36 @@ _NAMED = 5
 """Cases that are named beside the one that is shown."""
 
 
-def folded(errors: Sequence[Any], cases: set[str]) -> list[Any]:
-    """Return the reports with those of ``cases`` that say the same in the same phase made one, in the place of the first."""
+_VALUE = re.compile(
+    r"'[^'\n]*'|\"[^\"\n]*\"|`[^`\n]*`|\b0x[0-9a-fA-F]+\b|(?<![\w.])[-+]?\d[\d_,]*(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w])"
+)
+_ASSERTED = ("AssertionError", "assert ", "Failed")
+
+
+def folded(reports: Sequence[Any], cases: set[str]) -> list[Any]:
+    """Return the reports with errors of ``cases`` that say the same in the same phase made one, in the place of the first. A test that failed
+    by an assertion has a report of its own.
+    """
     groups: dict[object, list[Any]] = {}
-    for report in errors:
-        same = (report.when, _what_and_where(report)) if report.nodeid in cases else report.nodeid
+    for report in reports:
+        same = (report.when, _kind(report)) if report.nodeid in cases and not _is_verdict(report) else report.nodeid
         groups.setdefault(same, []).append(report)
     return [_one_of(group) if len(group) > 1 else group[0] for group in groups.values()]
+
+
+def _is_verdict(report: Any) -> bool:
+    """Tell whether a report says that a model was wrong, and not that something broke."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return report.when == "call" and (crash is None or str(crash.message).startswith(_ASSERTED))
+
+
+def _kind(report: Any) -> str:
+    """Return what an error says and at which line, without what is of its case alone."""
+    text = _what_and_where(report)
+    case_id = report.nodeid.rpartition("[")[2].removesuffix("]")
+    if case_id:
+        text = re.sub(rf"(?<![\w-]){re.escape(case_id)}(?![\w-])", "<id>", text)
+    return _VALUE.sub("<value>", text)
 
 
 def _what_and_where(report: Any) -> str:
@@ -33,7 +60,9 @@ def _one_of(group: Sequence[Any]) -> Any:
     others = [report.nodeid for report in group[1:]]
     names = ", ".join(nodeid.rpartition("::")[2] for nodeid in others[:_NAMED])
     more = f" and {len(others) - _NAMED:,} more" if len(others) > _NAMED else ""
-    shown.sections = [*shown.sections, (f"The same error of {len(others):,} more", for_terminal(f"{names}{more}"))]
+    same = len({_what_and_where(report) for report in group}) == 1
+    title = f"{'The same error' if same else 'Errors like this one'} of {len(others):,} more"
+    shown.sections = [*shown.sections, (title, for_terminal(f"{names}{more}"))]
     counted = f"({len(group):,} cases) "
     if isinstance(shown.longrepr, str):
         shown.longrepr = f"{counted}{shown.longrepr}"

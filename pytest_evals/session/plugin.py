@@ -293,7 +293,7 @@ class EvalSession:
         complete: bool,
     ) -> None:
         """Make the score card, and bring the artifact to its end."""
-        from pytest_evals.reuse.command import RunCommand, hints
+        from pytest_evals.reuse.command import RunCommand, behind_gates, hints
         from pytest_evals.session.artifact_lines import summary_line
         from pytest_evals.session.scorecard import ScoreCardBuilder, display
 
@@ -311,9 +311,12 @@ class EvalSession:
             # Results that are not where they are looked for must not pass for a success.
             session.testsfailed += 1
             card = replace(card, artifact=display(self._recorder.path), unwritten=unwritten)
-        command = RunCommand(masked_command(self._command), Path(str(card.artifact)), _addopts())
+        paths = self._config.option.file_or_dir
+        command = RunCommand(masked_command(self._command), Path(str(card.artifact)), _addopts(), paths=paths)
         if not complete:
             card = replace(card, resume=command.resume())
+        elif chosen := behind_gates(card):
+            card = replace(card, rerun=command.rerun_cases(chosen))
         card = replace(card, hints=tuple(hints(card, command)))
         self._journal.close(remove=not unwritten or self._recorder.whole)
         session.config.stash[ARTIFACT] = self._recorder.path

@@ -160,17 +160,18 @@ class EqualErrors:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Any:
         """Let pytest show one error of each kind; its last line counts all of them."""
-        errors = terminalreporter.stats.get("error")
-        if not errors:
+        stats = terminalreporter.stats
+        whole = {name: stats[name] for name in ("error", "failed") if stats.get(name)}
+        if not whole:
             return (yield)
         from pytest_evals.session.equal_errors import folded
 
         cases = {nodeid for info in self._infos.values() for nodeid in info.items}
-        terminalreporter.stats["error"] = folded(errors, cases)
+        stats.update({name: folded(reports, cases) for name, reports in whole.items()})
         try:
             return (yield)
         finally:
-            terminalreporter.stats["error"] = errors
+            stats.update(whole)
 
 
 class PlanPrinter:

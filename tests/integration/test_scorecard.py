@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import subprocess
+import sys
 
 import pytest
 
@@ -26,11 +29,15 @@ def test_capitals(named, words):
 """
 
 
+AGAIN = "next: pytest "
+
+
 def card(result: pytest.RunResult) -> list[str]:
     lines = [line.rstrip() for line in result.outlines]
     start = next(number for number, line in enumerate(lines) if " score card " in line)
     end = next(number for number, line in enumerate(lines[start + 1 :], start + 1) if line.startswith("====="))
-    return lines[start + 1 : end]
+    # The command that runs the misses again repeats pytester's own options.
+    return [line for line in lines[start + 1 : end] if not line.startswith(AGAIN)]
 
 
 WIDE = [
@@ -75,7 +82,7 @@ def test_in_a_narrow_terminal_suites_are_headings_columns_leave_and_lines_wrap(
 
 def test_quiet_is_compact_and_very_quiet_is_verdicts_only(evals: Evals) -> None:
     evals.write(SUITE)
-    assert card(evals.run("-q")) == [*WIDE[:9], "artifact: run.jsonl"]
+    assert card(evals.run("-q")) == [*WIDE[:9], "artifact: run.jsonl", WIDE[-1]]
     assert card(evals.run("-qq")) == ["gate FAILED     test_capitals: named.mean >= 0.75: 0.5, not >= 0.75 (n=2)"]
 
 
@@ -240,3 +247,24 @@ def test_each_command_that_a_run_prints_does_what_it_says(
     again = follow(shlex.split(printed))
     assert again is not None
     again.stdout.fnmatch_lines(["gate PASSED*named.mean >= baseline: 0 against 0*"])
+
+
+def test_what_a_failed_gate_missed_is_run_again_by_the_command_below_it(
+    evals: Evals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evals.write(SUITE)
+    folder = evals.pytester.path
+    (folder / "bin").mkdir()
+    for name, module in (("pytest", "pytest"), ("pytest-evals", "pytest_evals")):
+        (folder / "bin" / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" -m {module} "$@"\n', encoding="utf-8")
+        (folder / "bin" / name).chmod(0o755)
+    lines = [line.rstrip() for line in evals.run("test_suite.py").outlines]
+    number = next(number for number, line in enumerate(lines) if line.startswith(AGAIN))
+    assert lines[number - 1].startswith("gate FAILED")
+    monkeypatch.setenv("PATH", str(folder / "bin"), prepend=os.pathsep)
+    done = subprocess.run(
+        ["/bin/sh", "-c", lines[number].removeprefix("next: ")], cwd=folder, capture_output=True, text=True, check=False
+    )
+    # The one that missed, and for one case its failure is shown: no gate can be judged by it.
+    assert "1 failed in" in done.stdout, done.stdout + done.stderr
+    assert "FAILED test_suite.py::test_capitals[" in done.stdout

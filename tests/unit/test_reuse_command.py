@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
-from pytest_evals.reuse.command import RunCommand, hints
+from pytest_evals.gates import GateResult
+from pytest_evals.reuse.command import RunCommand, behind_gates, hints
 from pytest_evals.scorecard import Ledger, Movement, ScoreCard
+from pytest_evals.scores.records import CaseRecord, GradeRecord
+from pytest_evals.scores.score import compute_scores
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the expected commands are those of POSIX shells")
 RUN = Path("run.jsonl")
@@ -204,3 +207,44 @@ def test_where_gates_wait_for_a_baseline_the_hint_sets_it_from_a_whole_run() -> 
 def test_an_address_gets_the_whole_run_in_the_place_of_its_beginning(written: list[str]) -> None:
     command = RunCommand(["--evals", *written], DEFAULT).resume()
     assert command == f"pytest --evals {shlex.join(written)} --evals-resume=.evals/2026-11-30.jsonl"
+
+
+GATE = GateResult("right.mean >= 0.9", "s", "m", "failed", 0.5, 2, 2, "0.5, not >= 0.9")
+ONE = ("outcome == 'missed'", [("s", "m", "missed", "right", False), ("s", "m", "passed", "right", True)])
+
+
+@pytest.mark.parametrize(
+    ("expression", "cases"),
+    [
+        ONE,
+        # Another suite, and another model, are none of it.
+        ("suite == 's' and outcome == 'missed'", [*ONE[1], ("t", "m", "missed", "right", False)]),
+        ("model == 'm' and outcome == 'missed'", [*ONE[1], ("s", "n", "missed", "right", False)]),
+        # The test says nothing: the grader does.
+        ("grades.right.passed == false", [("s", "m", "passed", "right", False), ("s", "m", "passed", "other", False)]),
+        (None, [("s", "m", "passed", "other", False)]),
+        (None, [("s", "m", "passed", "right", None)]),
+    ],
+)
+def test_behind_a_failed_gate_are_the_cases_of_its_suite_and_model_that_missed(
+    expression: str | None, cases: list[tuple[str, str, Any, str, bool | None]]
+) -> None:
+    records = tuple(
+        CaseRecord(suite, model, f"c{number}", outcome, (GradeRecord(grader, 0.5, passed, "graded"),))
+        for number, (suite, model, outcome, grader, passed) in enumerate(cases)
+    )
+    made = dataclasses.replace(card(), gates=(GATE,), records=records, scores=tuple(compute_scores(records)))
+    assert behind_gates(made) == expression
+    assert behind_gates(dataclasses.replace(made, gates=())) is None
+
+
+def test_cases_are_run_again_with_the_options_of_the_run_and_instead_of_its_paths() -> None:
+    words = [*ASKED, "--evals-html=page.html", "--", "tests"]
+    command = RunCommand(words, RUN, paths=["tests/a b.py", "tests"])
+    assert command.rerun_cases("outcome == 'missed'") == (
+        "pytest --evals --evals-model 'org/name?dtype=bf16' --evals-judge=smollm2 -k 'a and not b' "
+        "$(pytest-evals cases run.jsonl --where \"outcome == 'missed'\" --nodeids)"
+    )
+    assert RunCommand(words, RUN).rerun_cases("true") is None, "which words are paths is not known"
+    assert RunCommand(words, RUN, paths=["elsewhere"]).rerun_cases("true") is None
+    assert RunCommand(["--evals-replay=a.jsonl"], RUN, paths=[]).rerun_cases("true") is None
