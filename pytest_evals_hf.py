@@ -10,6 +10,7 @@ It is imported in every run of pytest, so it needs the standard library and pyte
 
 from __future__ import annotations
 
+import importlib
 import importlib.machinery
 import importlib.metadata
 import json
@@ -96,18 +97,22 @@ def _source() -> str:
 
 
 def pytest_addoption() -> None:
-    """Refuse to go on without files that the plugin itself is in: loading it comes next, and would fail with less of a reason.
+    """Refuse to go on where the plugin cannot be loaded: that comes next, and would fail with less of a reason.
 
-    pytest calls this as soon as it has loaded the module, and it loads plugins of a distribution in the order of their names.
+    pytest calls this as soon as it has loaded the module, and it loads plugins of a distribution in the order of their names. Where it
+    comes to the distribution of the other project first, its plugin fails before anything of ours can speak.
     """
-    if not _plugin_is_there():
+    if damage() and not _plugin_loads():
         raise pytest.UsageError(conflict())
 
 
-def _plugin_is_there() -> bool:
-    found = importlib.machinery.PathFinder.find_spec("pytest_evals")
-    folders = list(found.submodule_search_locations or ()) if found else []
-    return any(Path(folder, "plugin.py").is_file() for folder in folders)
+def _plugin_loads() -> bool:
+    """Tell whether the plugin of the other project, which is in the place of ours, can be imported: it needs packages of its own."""
+    try:
+        importlib.import_module("pytest_evals.plugin")
+    except ImportError:
+        return False
+    return True
 
 
 @pytest.hookimpl(tryfirst=True)

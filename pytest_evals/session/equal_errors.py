@@ -39,13 +39,16 @@ def _is_verdict(report: Any) -> bool:
     return report.when == "call" and (crash is None or str(crash.message).startswith(_ASSERTED))
 
 
-def _kind(report: Any) -> str:
-    """Return what an error says and at which line, without what is of its case alone."""
-    text = _what_and_where(report)
+def _kind(report: Any) -> tuple[str, str]:
+    """Return at which line an error is and what it says, without what is of its case alone."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    place, text = (
+        ("", str(report.longreprtext)) if crash is None else (f"{crash.path}:{crash.lineno}", str(crash.message))
+    )
     case_id = report.nodeid.rpartition("[")[2].removesuffix("]")
     if case_id:
         text = re.sub(rf"(?<![\w-]){re.escape(case_id)}(?![\w-])", "<id>", text)
-    return _VALUE.sub("<value>", text)
+    return place, _VALUE.sub("<value>", text)
 
 
 def _what_and_where(report: Any) -> str:
