@@ -102,8 +102,14 @@ def pytest_addoption() -> None:
     pytest calls this as soon as it has loaded the module, and it loads plugins of a distribution in the order of their names. Where it
     comes to the distribution of the other project first, its plugin fails before anything of ours can speak.
     """
-    if damage() and not _plugin_loads():
+    if not _plugin_is_there() or (damage() and not _plugin_loads()):
         raise pytest.UsageError(conflict())
+
+
+def _plugin_is_there() -> bool:
+    found = importlib.machinery.PathFinder.find_spec("pytest_evals")
+    folders = list(found.submodule_search_locations or ()) if found else []
+    return any(Path(folder, "plugin.py").is_file() for folder in folders)
 
 
 def _plugin_loads() -> bool:

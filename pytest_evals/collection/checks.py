@@ -14,7 +14,7 @@ from pytest_evals.collection.mistakes import no_fixture
 from pytest_evals.collection.parametrize import check_models
 from pytest_evals.errors import SuiteError, TemplateError, did_you_mean
 from pytest_evals.fixtures.declaration import declaration_of
-from pytest_evals.fixtures.provided import Provided
+from pytest_evals.fixtures.provided import Provided, fixture_meant
 from pytest_evals.fixtures.unrequested import unrequested
 from pytest_evals.settings import Settings
 from pytest_evals.suites.declaration import MARK, EvalDeclaration
@@ -114,7 +114,8 @@ def check_fixtures(name: str, item: Any) -> None:
             if any(missing in definition.argnames for definition in definitions):
                 declaration = declaration_of(definitions[-1].func)
                 who = declaration.called(asking) if declaration else f"the fixture {asking!r}"
-        hint = no_fixture(missing, vars(item.module)) or did_you_mean(missing, Lookup(item).names())
+        hint = no_fixture(missing, vars(item.module)) or fixture_meant(missing)
+        hint = hint or did_you_mean(missing, Lookup(item).names())
         raise SuiteError(f"{who} asks for {missing!r}, and there is no task, grader or fixture of that name{hint}")
 
 

@@ -26,6 +26,9 @@ from pytest_evals.suites.suite import Suite
 
 _UNKNOWN = re.compile(r"\A(?P<function>[\w.]+)\(\) got an unexpected keyword argument '(?P<argument>\w+)'")
 _MISSING = re.compile(r"\A(?P<function>[\w.]+)\(\) missing \d+ required [\w-]+ arguments?: (?P<arguments>.+)\Z")
+_POSITIONAL = re.compile(
+    r"\A(?P<function>[\w.]+)\(\) takes (?:from \d+ to )?\d+ positional arguments? but \d+ (?:positional arguments? .*)?(?:was|were) given"
+)
 _IMPORT = re.compile(r"\Acannot import name '(?P<name>\w+)' from 'pytest_evals'")
 
 # -- A module of tests that cannot be imported.
@@ -50,11 +53,18 @@ def _unknown_name(name: str) -> str:
 def _wrong_call(error: TypeError) -> str:
     text = str(error)
     unknown, missing = _UNKNOWN.match(text), _MISSING.match(text)
-    match = unknown or missing
+    match = unknown or missing or _POSITIONAL.match(text)
     function = _ours(error, match["function"].split(".")) if match else None
     if match is None or function is None:
         return ""
-    parameters = [name for name in inspect.signature(function).parameters if name != "self"]
+    signature = {name: each for name, each in inspect.signature(function).parameters.items() if name != "self"}
+    parameters = list(signature)
+    if not (unknown or missing):
+        named = [name for name, each in signature.items() if each.kind is inspect.Parameter.KEYWORD_ONLY]
+        if not named:
+            return ""
+        first = ", ".join([*(name for name in parameters if name not in named), f"{named[0]}=..."])
+        return f"{match['function']}() takes {', '.join(named)} by name only: write {match['function']}({first})"
     if unknown:
         hint = did_you_mean(unknown["argument"], parameters) or f" (it has {', '.join(parameters)})"
         return f"{match['function']}() has no argument {unknown['argument']!r}{hint}"

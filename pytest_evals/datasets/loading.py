@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from pytest_evals.datasets.formats import ALWAYS_PRESENT, READERS
 from pytest_evals.datasets.rows import Dataset, Row, as_row, with_places, without_missing
-from pytest_evals.errors import DatasetError
+from pytest_evals.errors import DatasetError, did_you_mean
 
 _cache: dict[tuple[Path, str, int, int], Dataset] = {}
 
@@ -43,12 +43,21 @@ def _load_file(path: Path, key: str) -> Dataset:
         status = path.stat()
     except OSError as error:
         raise DatasetError(
-            f"dataset {key!r} not found: {path} ({error.strerror}); paths are relative to the test file{_on_hub(key)}"
+            f"dataset {key!r} not found: {path} ({error.strerror}); paths are relative to the test file"
+            f"{_on_hub(key) or did_you_mean(path.name, _beside(path))}"
         ) from error
     stamp = (path, key, status.st_mtime_ns, status.st_size)
     if stamp not in _cache:
         _cache[stamp] = _read_file(path, key)
     return _cache[stamp]
+
+
+def _beside(path: Path) -> list[str]:
+    """Return the names of the files that are where ``path`` would be."""
+    try:
+        return sorted(each.name for each in path.parent.iterdir() if each.is_file())
+    except OSError:
+        return []
 
 
 def _on_hub(key: str) -> str:

@@ -43,6 +43,10 @@ CONCURRENT = 256
 _POLL = 0.02
 
 
+_MOST_NAMED = 8
+"""Functions of a script that an error names."""
+
+
 class ScriptedEngine:
     """One function in the place of a model.
 
@@ -262,7 +266,9 @@ def _load(name: str) -> tuple[Callable[..., Any], ScoreFunction | None]:
         raise ModelError(f"{message}; it is looked for in pytest's rootdir and on its import path") from error
     function = getattr(module, function_name, None)
     if not callable(function):
-        hint = did_you_mean(function_name, dir(module))
-        raise ModelError(f"scripted:{name}: module {module_name!r} has no function {function_name!r}{hint}")
+        own = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        hint = did_you_mean(function_name, own) or f"; it has: {', '.join(own[:_MOST_NAMED]) or 'none'}"
+        place = f" (read from {module.__file__})" if getattr(module, "__file__", None) else ""
+        raise ModelError(f"scripted:{name}: module {module_name!r} has no function {function_name!r}{hint}{place}")
     score = getattr(module, "score", None)
     return function, score if callable(score) and score is not function else None

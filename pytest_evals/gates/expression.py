@@ -129,6 +129,8 @@ def _parse_path(path: str, gate: str) -> tuple[str, str]:
     target, statistic = (match["target"] or "", match["statistic"]) if match else ("", path)
     if not is_statistic(statistic):
         hint = _OTHER_WORDS.get(statistic) or did_you_mean(statistic, KNOWN)
+        if not (hint or target):
+            hint = f"; did you mean '{path}.mean'?"
         raise GateError(f"gate {gate!r}: unknown statistic {statistic!r} (known: {', '.join(KNOWN)}){hint}")
     if not target or not all(target.removeprefix("./").split(".")):
         raise GateError(f"gate {gate!r} names no grader: {_SHAPE}")

@@ -49,7 +49,7 @@ def fitted_table(columns: Sequence[Column], width: int) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Arranged:
-    """A table as it may be shown, how many columns it is ``lacking`` that are wanted, and by how much it is too wide all the same."""
+    """A table as it may be shown, how many columns it is ``lacking`` that are wanted, and by how much it is too wide."""
 
     lines: list[str]
     lacking: int

@@ -311,12 +311,11 @@ class EvalSession:
             # Results that are not where they are looked for must not pass for a success.
             session.testsfailed += 1
             card = replace(card, artifact=display(self._recorder.path), unwritten=unwritten)
-        paths = self._config.option.file_or_dir
-        command = RunCommand(masked_command(self._command), Path(str(card.artifact)), _addopts(), paths=paths)
-        if not complete:
-            card = replace(card, resume=command.resume())
-        elif chosen := behind_gates(card):
-            card = replace(card, rerun=command.rerun_cases(chosen))
+        words, paths = masked_command(self._command), self._config.option.file_or_dir
+        command = RunCommand(words, Path(str(card.artifact)), _addopts(), paths=paths)
+        chosen = behind_gates(card) if complete else None
+        again = command.rerun_cases(chosen) if chosen else None
+        card = replace(card, rerun=again, resume=None if complete else command.resume())
         card = replace(card, hints=tuple(hints(card, command)))
         self._journal.close(remove=not unwritten or self._recorder.whole)
         session.config.stash[ARTIFACT] = self._recorder.path

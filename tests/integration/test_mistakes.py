@@ -43,6 +43,10 @@ AT_COLLECTION = {
         HEAD + "named = graders.judge.binary('Is it right?', modle='x')\n" + TEST,
         "judge.binary: ",
     ),
+    "argument_without_its_name": (
+        HEAD + NAMED + TEST.replace("prompt=", ""),
+        "by name only: write cases(data, prompt=...)",
+    ),
     "missing_argument": (HEAD + "named = graders.contains()\n" + TEST, "contains() needs 'needles' (its arguments: "),
     "grader_from_the_package": (
         "from pytest_evals import exact_match\n",
@@ -66,6 +70,12 @@ AT_COLLECTION = {
         "the test does not ask for the grader 'named'",
     ),
     "gates_as_mapping": (with_gates("{'named': 0.8}"), "write gates=['named.mean >= 0.8']"),
+    "gate_without_a_statistic": (with_gates("['named >= 0.8']"), "did you mean 'named.mean'?"),
+    "name_of_another_tool": (
+        HEAD + "@grader\ndef named(response):\n    return True\n" + TEST,
+        "there is no task, grader or fixture of that name; did you mean 'completion'?",
+    ),
+    "misspelt_data": (with_data("'row.jsonl'"), "paths are relative to the test file; did you mean 'rows.jsonl'?"),
     "gate_of_a_name": (with_gates("['named']"), "did you mean 'named.mean >= 0.8'?"),
     "gate_with_one_equals_sign": (with_gates("['named.mean = 1']"), "did you mean 'named.mean == 1'?"),
     "gate_on_accuracy": (with_gates("['named.accuracy >= 0.8']"), "accuracy is the mean of grades"),

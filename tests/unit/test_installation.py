@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -130,6 +131,17 @@ def test_a_run_of_evals_with_other_files_is_refused_and_any_other_run_says_it(mo
     monkeypatch.setenv("PYTEST_EVALS", "1")
     with pytest.raises(pytest.UsageError):
         pytest_evals_hf.pytest_load_initial_conftests(config())
+
+
+def test_a_plugin_of_the_other_project_that_cannot_be_loaded_is_said_before_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pytest_evals_hf, "damage", lambda: "another project has overwritten it")
+    # It is there and loads: other tests than evals may go on.
+    pytest_evals_hf.pytest_addoption()
+    monkeypatch.setitem(sys.modules, "pytest_evals.plugin", None)
+    with pytest.raises(pytest.UsageError, match="another project has overwritten it; run: pip install"):
+        pytest_evals_hf.pytest_addoption()
 
 
 def test_nothing_is_said_where_all_is_well() -> None:
