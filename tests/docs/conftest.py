@@ -52,9 +52,19 @@ def score(messages, text):
     sure = 0.9 if "Paris" in judged else 0.5
     return math.log({"PASS": 0.8 * sure, "FAIL": 0.8 * (1 - sure), "NA": 0.2}[text])
 '''
+SUITE = """
+from pytest_evals import cases, graders
+
+named = graders.contains("{{item.capital}}")
+
+@cases("capitals.jsonl", prompt="What is the capital of {{item.country}}?", id="id", gates=["named.mean >= 0.6"])
+def test_capitals(named):
+    assert named
+"""
 RUN = "".join(f"{dump(line)}\n" for line in (recorded.run_line(), recorded.sample_line(), recorded.summary_line()))
 FILES = {
     "models.py": MODELS,
+    "capitals_suite.py": SUITE,  # pytest collects it where it is named
     "script.py": JUDGE,
     "sure.py": SURE,
     "capitals.jsonl": """{"id": "fr", "country": "France", "capital": "Paris", "level": "easy"}
