@@ -42,7 +42,7 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A pass rate of the grader in a suite, raw and corrected; without a correction where none can be made."""
+    """A grader's pass rate in a suite, raw and corrected; `None` if it cannot be corrected."""
 
     suite: str
     model: str

@@ -41,7 +41,7 @@ class Choice:
 
 
 class PendingCall(Generic[T]):
-    """A call that is on its way: ``await`` it, or ask for its ``result()``. Calls made before waiting are batched."""
+    """A call on its way: ``await`` it, or take its ``result()``. Calls that are made before waiting are batched."""
 
     def __init__(self, caller: Caller, request: Request, handle: str, finish: Callable[[Result], T]) -> None:
         __tracebackhide__ = True
@@ -56,7 +56,7 @@ class PendingCall(Generic[T]):
             raise AttributeError(f"this is a call on its way, which has no {name!r}: await it, or take its result()")
 
     def result(self) -> T:
-        """Wait and return the answer. Raises `ModelCallError` when there is none."""
+        """Wait and return the answer. Raises `ModelCallError` if there is none."""
         __tracebackhide__ = True
         return self._answer(self._pending.result())
 
