@@ -37,8 +37,7 @@ class ModelError(EvalsError):
 
 
 class UnsupportedError(ModelError):
-    """The engine cannot do what a request asks for. ``parameter`` is the generation parameter that no request of this engine can have.
-    """
+    """The engine cannot do what a request asks for. ``parameter`` is the generation parameter that no request of this engine can have."""
 
     def __init__(self, message: str, parameter: str | None = None) -> None:
         super().__init__(message)
