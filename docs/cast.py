@@ -23,6 +23,7 @@ from rich.text import Text
 
 ROOT = Path(__file__).parents[1]
 COLUMNS, LINES = 100, 50
+RUNS = 3
 COMMAND = "pytest --evals"
 # rich's own fetches a font from elsewhere. The widths of texts are set, so that any monospaced font fits.
 FORMAT = """\
@@ -65,7 +66,8 @@ def main() -> None:
         folder.mkdir()
         write_example(folder)
         run(folder)  # converts and loads the model once, so that the picture shows an ordinary run
-        printed = run(folder)
+        # The quickest of some: other programs may keep the machine busy.
+        printed = min((run(folder) for _ in range(RUNS)), key=seconds)
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     console.print(Text.from_ansi(f"\x1b[1m$ {COMMAND}\x1b[0m\n{tidied(printed, folder)}"))
     drawn = console.export_svg(title="pytest-evals", theme=THEME, code_format=FORMAT, unique_id="run")
@@ -109,6 +111,11 @@ def run(folder: Path) -> str:
     if process.returncode:
         sys.exit(f"the example failed:\n{written.decode()}")
     return written.decode()
+
+
+def seconds(printed: str) -> float:
+    """Return how long a run took, as its last line says."""
+    return float(re.findall(r" in (\d+\.\d+)s", printed)[-1])
 
 
 def tidied(printed: str, folder: Path) -> str:
