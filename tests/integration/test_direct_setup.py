@@ -109,7 +109,9 @@ def test_which_cases_are_set_up_directly_and_that_they_see_and_say_the_same(
     # What shows fixtures, and a plugin that hears of them, leaves the setup to pytest.
     shown = evals.run("--setup-show", "-k", "test_direct")
     shown.stdout.fnmatch_lines(["*SETUP    F named*", "*SETUP    F length*"])
-    pytester.makeconftest(f"{CONFTEST}\ndef pytest_fixture_setup(fixturedef):\n    print('HEARD', fixturedef.argname)\n")
+    pytester.makeconftest(
+        f"{CONFTEST}\ndef pytest_fixture_setup(fixturedef):\n    print('HEARD', fixturedef.argname)\n"
+    )
     heard = evals.run("-s", "-k", "test_direct")
     heard.assert_outcomes(passed=2)
     heard.stdout.fnmatch_lines(["*DIRECT", "*HEARD named*"])
