@@ -66,11 +66,16 @@ class _Method:
 
 
 class Case(Mapping[str, Any]):
-    """A row as mapping and attributes: ``case["country"]`` and ``case.country`` are the same.
+    """A row of the data, as mapping and attributes: ``case["country"]`` and ``case.country`` are the same.
 
-    ``case.id``, ``case.files`` (name -> `Path`), ``case.metadata`` (the suite's, then the row's own ``metadata`` field)
-    and ``case.place`` (``file:line``) describe the case; a row's field of such a name is reached by ``case["id"]``. So is one that
-    has the name of a method (``items``, ``keys``, ``values``, ``get``): used without a call, the method says so.
+    Use ``case["id"]`` for a field with the name of an attribute or a method (``items``, ``keys``, ``values``, ``get``). An unknown field raises
+    an error that names the fields of the row.
+
+    Attributes:
+        id: The case's id.
+        files: Its files: a `Path` by name.
+        metadata: The suite's ``metadata``, updated by the row's own field of this name.
+        place: Where the row comes from, as ``file:line``.
     """
 
     # mypy: the methods stay callable with their own signatures for its sake, see `_Method`.
@@ -135,5 +140,5 @@ class Case(Mapping[str, Any]):
 
     @property
     def scope(self) -> dict[str, Any]:
-        """The names that a template of this case may use."""
+        """What a template of this case may use: ``{"item": ...}``."""
         return {"item": {**self._row, "files": self.files} if self.files else self._row}

@@ -72,8 +72,12 @@ class Message(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A function that a model called, with its ``arguments`` by name. ``id`` tells the calls of a conversation apart, where
-    the model or the plugin gave one.
+    """A function that a model called.
+
+    Attributes:
+        name: The function's name.
+        arguments: Its arguments by name.
+        id: What identifies the call in the conversation, if the model or the plugin gave an id.
     """
 
     name: str
@@ -81,7 +85,7 @@ class ToolCall:
     id: str | None = None
 
     def to_message(self) -> MessageToolCall:
-        """Return the call as an assistant's message has it."""
+        """Return the call as it is in an assistant's message."""
         arguments = json.dumps(self.arguments, ensure_ascii=False)
         return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": arguments}}
 
@@ -106,20 +110,29 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A model's answer to one conversation: made by the engine, and the same object all the way to the artifact.
+    """A model's answer to one conversation.
 
-    ``text`` is the answer alone: no reasoning, no calls of tools, no special tokens. ``reasoning`` is what the model thought
-    before it, `None` where it did not; ``tool_calls`` are the functions that it called. A call that cannot be parsed stays in the
-    ``text``, and ``tool_call_error`` says why. ``raw`` is all of that as it was generated, special tokens included, but for the one
-    that ended it; `None` where it is not known. A model whose thoughts never ended has no answer:
-    ``text`` is empty. ``messages`` is the whole conversation; the answer is its last message.
-    ``finish_reason`` is ``stop`` (end-of-text token or stop string), ``length`` (``max_new_tokens``), ``tool_calls`` (the model
-    called tools) or ``recorded`` (it came from the dataset). Token counts are exact, without padding; ``completion_tokens``
-    includes the end-of-text token and the ``reasoning_tokens``. ``logprobs`` (natural log, one a generated token) only when
-    asked for. ``samples`` holds all completions where ``n`` of them were asked for, without conversations; what else is here is
-    that of the first. ``latency`` is seconds from the start of the computation to this answer, ``queued`` those it waited before.
-    Where choices were weighed nothing was generated: ``likelihoods`` are theirs, in their order. Nor was it by an encoder:
-    ``scores`` are its numbers by label, and a ``finish_reason`` of ``length`` says that it read a part of the text.
+    Attributes:
+        text: The answer, without reasoning, tool calls and special tokens. Empty if the model's thoughts never ended.
+        messages: The whole conversation; the answer is the last message.
+        finish_reason: ``stop`` (an end-of-text token or stop string), ``length`` (``max_new_tokens``), ``tool_calls`` or ``recorded`` (from the
+            data). For an encoder, ``length`` means that it read only a part of the text.
+        model: The model as specified.
+        prompt_tokens: Tokens of the prompt, without padding.
+        completion_tokens: Generated tokens, with the end-of-text token and ``reasoning_tokens``.
+        logprobs: The natural log-probability of each generated token, if asked for.
+        samples: All completions if ``n`` is above 1, without conversations. The other attributes are those of the first.
+        latency: Seconds from the start of the computation to this answer.
+        queued: Seconds of waiting before that.
+        fingerprint: A hash of model, versions, prompt and parameters.
+        origin: Where the answer comes from: this run, or a replay, resumed run or cache.
+        likelihoods: The choices' likelihoods, in their order, if choices were weighed and nothing was generated.
+        reasoning: What the model thought before the answer; `None` if it did not think.
+        reasoning_tokens: Tokens of these thoughts.
+        tool_calls: The functions that the model called.
+        raw: All generated text with its special tokens, except the one that ended it; `None` if unknown.
+        tool_call_error: Why a tool call could not be parsed. The call is then in ``text``.
+        scores: An encoder's numbers by label; nothing was generated.
     """
 
     text: str = ""
@@ -198,8 +211,9 @@ class Completion:
         return copied
 
     def fields(self) -> dict[str, Any]:
-        """Return what templates and ``of=`` of a grader may name: ``completion.reasoning``, ``completion.tool_calls.0.name``. A model
-        that did not think has the reasoning of an empty text.
+        """Return what templates and a grader's ``of=`` may name, such as ``completion.reasoning`` and ``completion.tool_calls.0.name``.
+
+        The reasoning is an empty text if the model did not think.
         """
         return {
             "text": self.text,
@@ -216,7 +230,7 @@ class Completion:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the answer as plain data, without its conversation and its model; what is not known is left out."""
+        """Return the answer as plain data, without conversation, model and unknown values."""
         known = zip(_ANSWER, _ANSWER_VALUES(self), strict=True)
         data = {name: value for name, value in known if value is not None and value != ()}
         if self.raw == self.text:
@@ -237,7 +251,7 @@ class Completion:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Completion:
-        """Return the answer that `to_dict` described. Other keys are passed over; raises as the constructor does."""
+        """Make an answer of the data of `to_dict`. Unknown keys are ignored."""
         values = {name: value for name, value in data.items() if value is not None and name in _ANSWER_NAMES}
         if "logprobs" in values:
             values["logprobs"] = tuple(values["logprobs"])
@@ -265,8 +279,12 @@ _ANSWER_VALUES, _ALL = operator.attrgetter(*_ANSWER), operator.attrgetter(*Compl
 class Likelihood:
     """How likely a model finds a text after a conversation.
 
-    ``logprob`` is the natural logarithm of its probability: the sum over its ``tokens``. ``bytes`` is its length in
-    UTF-8. ``greedy`` tells whether each token is the likeliest one, so that greedy decoding would write the text.
+    Attributes:
+        text: The text.
+        logprob: The natural logarithm of its probability: the sum over its tokens.
+        tokens: Its number of tokens.
+        bytes: Its length in UTF-8.
+        greedy: Whether each token is the likeliest one, so that greedy decoding would write the text.
     """
 
     text: str
@@ -282,14 +300,12 @@ class Likelihood:
 
     @property
     def per_byte(self) -> float:
-        """``logprob`` divided by the number of bytes: fair to long and short texts, whatever the tokenizer."""
+        """``logprob`` divided by the number of bytes, which is comparable between tokenizers."""
         return self.logprob / self.bytes
 
     @property
     def per_char(self) -> float:
-        """``logprob`` divided by the number of characters, a space that separates the text from what is before it not counted: what
-        lm-evaluation-harness compares for ``acc_norm``.
-        """
+        """``logprob`` divided by the number of characters, without a space at the beginning: lm-evaluation-harness's ``acc_norm`` compares it."""
         return self.logprob / max(len(self.text.removeprefix(" ")), 1)
 
 

@@ -37,9 +37,7 @@ class ModelError(EvalsError):
 
 
 class UnsupportedError(ModelError):
-    """The engine cannot do what a request asks for; without that wish it can answer. ``parameter`` names what no request with it can
-    have.
-    """
+    """The engine cannot do what a request asks for. ``parameter`` is the generation parameter that no request of this engine can have."""
 
     def __init__(self, message: str, parameter: str | None = None) -> None:
         super().__init__(message)
@@ -47,9 +45,10 @@ class UnsupportedError(ModelError):
 
 
 class ModelCallError(EvalsError):
-    """A call of the model that a test, task or grader made has no answer. ``kind``: ``model`` (it refused or failed on this
-    request), ``engine`` (the engine failed) or ``unsupported`` (the engine cannot do what the call asks for); ``parameter`` is the
-    one that no call of this model can have, where that is known.
+    """A call of a model by a test, task or grader has no answer.
+
+    ``kind`` is ``model`` (this request was refused or failed), ``engine`` (the engine failed) or ``unsupported`` (the engine cannot do what the
+    call asks for). ``parameter`` is the one that no call of this model can have, if known.
     """
 
     def __init__(self, message: str, kind: str = "model", parameter: str | None = None) -> None:
@@ -67,15 +66,15 @@ class StepError(EvalsError):
 
 
 class GradeError(EvalsError):
-    """The value of a grade was asked for, and the grader had failed."""
+    """The grade has no value, because its grader failed or returned something that cannot be a grade."""
 
 
 class NotApplicable(EvalsError):  # noqa: N818 - it is a status of the case, not an error
-    """The value of a grade was asked for, and the grader does not apply to this case."""
+    """The grade has no value, because its grader does not apply to the case."""
 
 
 class AwaitsAnswer(NotApplicable):
-    """The value of a grade was asked for, and the people who give it have yet to answer."""
+    """The grade has no value yet, because people have not answered."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

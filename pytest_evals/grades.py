@@ -31,16 +31,23 @@ _OTHER_WORDS = {
 
 
 class Grade(BaseModel):
-    """The grade that a grader gives to one case.
+    """What a grader finds about one case.
 
-    ``value`` is a finite number (a bool counts as 1 or 0); NaN and infinities are refused. ``passed`` is the verdict,
-    `None` when the grader gives a number without one. ``status`` is ``graded``; ``not_applicable`` (the grader does not
-    concern this case), ``error`` (the grader failed) and ``pending`` (a person has yet to answer) have no value.
-    ``bounds`` are the lowest and the highest value that the grader can give, where they are known: the interval of a
-    mean keeps within them, and a value outside of them is refused.
+    ``bool(grade)`` is the verdict, or without one whether the value is not 0. A grade compares with numbers. A grade without a value raises
+    `NotApplicable` (a pending one its subclass `AwaitsAnswer`) or `GradeError` when a test asks for it.
 
-    ``bool(grade)`` is ``passed``, or without a verdict that of the number. A grade compares with numbers. Asking a
-    grade without a value raises `NotApplicable` (a pending one its subclass `AwaitsAnswer`) or `GradeError`.
+    Attributes:
+        value: A finite number; a bool counts as 1 or 0, with a verdict. `None` unless the grade is ``graded``.
+        grader_key: The grader's name in scores, gates and the artifact.
+        reasoning: Why.
+        passed: The verdict; `None` for a number without one.
+        status: ``graded``, ``not_applicable`` (the grader does not concern this case), ``error`` (it failed) or ``pending`` (a person has not
+            answered yet).
+        metadata: Further data, as plain values.
+        bounds: The lowest and highest possible value, if known. The interval of the mean stays within them.
+
+    Raises:
+        ValidationError: The value is not finite, is outside the bounds, or does not fit the status.
     """
 
     # What a later version of the artifact adds is kept; a typo in a call is refused by __init__.
@@ -125,11 +132,11 @@ class Grade(BaseModel):
 
     @property
     def parts(self) -> Mapping[str, Grade]:
-        """The further grades of a grader that has one of its own and several by name, as a rubric; also ``grade["name"]``."""
+        """The other grades, by name, of a grader that gives several, such as a rubric; also ``grade["name"]``."""
         return self._parts
 
     def with_parts(self, parts: Mapping[str, Grade]) -> Grade:
-        """Return the same grade with these further ones."""
+        """Return a copy of the grade with these other grades."""
         copied = self.model_copy()
         copied._parts = dict(parts)  # noqa: SLF001 - its own class
         return copied

@@ -109,7 +109,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture
 @provides("case")
 def case() -> Case:
-    """The case that runs: a row of the dataset as mapping and attributes, with ``id``, ``files`` and ``metadata``."""
+    """The case: a row of the data as mapping and attributes, with ``id``, ``files``, ``metadata`` and ``place``. See `Case`."""
     __tracebackhide__ = True
     from pytest_evals.runner.delivery import eval_item
 
@@ -119,11 +119,10 @@ def case() -> Case:
 @pytest.fixture
 @provides("completion")
 def completion() -> Completion:
-    """The model's answer to the case: ``text``, ``messages``, ``finish_reason``, token counts, ``logprobs``,
-    ``latency``.
+    """The model's answer to the case: ``text``, ``messages``, ``finish_reason``, token counts, ``latency``. See `Completion`.
 
-    Generated in batches with those of all other cases, or taken from the row's ``completion`` field. Override it with a
-    task or fixture of the same name to put your own program in the model's place.
+    It is generated in batches with those of all other cases, or comes from the row's field ``completion``. Override it with a task or fixture
+    of the same name to put your own program in the model's place.
     """
     __tracebackhide__ = True
     from pytest_evals.runner.delivery import deliver
@@ -134,11 +133,7 @@ def completion() -> Completion:
 @pytest.fixture
 @provides("model")
 def model() -> Model:
-    """The model under test, for further calls: ``model.generate(...)``, ``model.choose([...])``, ``model.score(text)``.
-
-    Each returns a call: ``await`` it, or take its ``result()``. Calls made before waiting are computed together. In tasks
-    and async graders, those of all cases are.
-    """
+    """The model under test, for further calls: ``model.generate(...)``, ``model.choose([...])``, ``model.score(text)``. See `Model`."""
     __tracebackhide__ = True
     from pytest_evals.runner.delivery import handle
 
@@ -148,7 +143,7 @@ def model() -> Model:
 @pytest.fixture
 @provides("judge")
 def judge() -> Model:
-    """The model that judges (``--evals-judge``), to be called as ``model`` is."""
+    """The model that judges (``--evals-judge``), to be called like ``model``."""
     __tracebackhide__ = True
     from pytest_evals.runner.delivery import handle
 
@@ -164,9 +159,7 @@ def _evals_encoder() -> None:
 @pytest.fixture
 @provides("case")
 def record() -> CaseRecorder:
-    """Attach extra values to the case: ``record("steps", 3)`` or ``record(steps=3)``; the artifact has them under
-    ``tasks``.
-    """
+    """Attach plain data to the case: ``record("steps", 3)`` or ``record(steps=3)``. The artifact has it under ``tasks``."""
     __tracebackhide__ = True
     from pytest_evals.fixtures.context import CaseRecorder
     from pytest_evals.runner.delivery import eval_item, sheet_of

@@ -1,12 +1,11 @@
 """Helpers for testing your own suites and graders, without a model.
 
-Three ways, from small to large:
+There are three ways, from small to large:
 
-* `make_completion` and `as_grade` call a grader function and give the grade that the plugin would make of it.
+* `make_completion` and `as_grade` call a grader function and give the grade that the plugin would make.
 * ``scripted:pytest_evals.testing:echo`` puts a function in the model's place.
 * ``pytest_plugins = ["pytest_evals.testing"]``, in the conftest of the root folder, gives the fixtures `evals` and `evals_both`:
-  write a suite with its data and a scripted model into a folder of its own, run pytest there, and look at what a user
-  would see.
+  write a suite with its data and a scripted model into a folder, run pytest there, and look at the results.
 """
 
 from __future__ import annotations
@@ -64,14 +63,16 @@ _SWITCHES = (
 
 
 def make_completion(text: str, prompt: str = "") -> Completion:
-    """Return a completion with this text, as the answer to ``prompt``: for calling grader functions in unit tests."""
+    """Return a completion with this text, as the answer to ``prompt``, for calling grader functions in unit tests."""
     messages: tuple[Message, Message] = ({"role": "user", "content": prompt}, {"role": "assistant", "content": text})
     return Completion(text, messages, "recorded")
 
 
 def as_grade(value: Any, key: str = "grade") -> Grade:
-    """Return what a grader returned as the `Grade` that the plugin would make of it. Raises `GradeError` where it
-    would.
+    """Return the `Grade` that the plugin would make of a grader's return value.
+
+    Raises:
+        GradeError: The value cannot be a grade.
     """
     return to_grades(value, key)[""]
 
@@ -86,23 +87,24 @@ def echo(messages: list[dict[str, Any]]) -> str:
 
 @dataclass(frozen=True)
 class Evals:
-    """A folder with suites. ``run`` runs pytest in it with evals on and a scripted model, in a process of its own.
+    """A folder with suites, in which pytest runs in its own process.
 
-    ``pytester`` is pytest's own fixture, for what is not here; its ``path`` is the folder. ``workers`` are the options that
-    choose pytest-xdist for every run, or turn it off.
+    Attributes:
+        pytester: pytest's own fixture, for everything else; its ``path`` is the folder.
+        workers: Options for every run that choose pytest-xdist or turn it off.
     """
 
     pytester: pytest.Pytester
     workers: tuple[str, ...] = PLAIN
 
     def write(self, source: str, script: str = SCRIPT, **files: str | Sequence[Mapping[str, Any]]) -> None:
-        """Write the suite ``test_suite.py``, and ``script.py``, the module of the scripted model.
+        """Write the suite ``test_suite.py`` and the scripted model's module ``script.py``.
 
         Args:
-            source: The module of the suite. It is dedented.
-            script: The module in which ``run`` finds the function ``answer(messages) -> str``. The one that is there by default
-                answers "Paris" where the last message names France, else "I do not know."
-            files: Further files by name, with ``__`` in the place of the dot: a text, or rows, which are written as JSON Lines.
+            source: The suite's module. It is dedented.
+            script: The module with the function ``answer(messages) -> str``. By default it answers "Paris" if the last message names France,
+                else "I do not know."
+            files: Further files by name, with ``__`` for the dot: a text, or rows, which are written as JSON Lines.
         """
         self.pytester.makepyfile(test_suite=source, script=script)
         for name, content in files.items():
@@ -110,10 +112,14 @@ class Evals:
             (self.pytester.path / name.replace("__", ".")).write_text(text, encoding="utf-8")
 
     def run(self, *arguments: str, model: str | None = "scripted:script:answer") -> pytest.RunResult:
-        """Run ``pytest --evals`` with more arguments, and return what it printed, its outcomes and its exit status.
+        """Run ``pytest --evals``, with the artifact in ``run.jsonl``, which a later run replaces.
 
-        ``model`` is the specification for ``--evals-model``; with None the suite or the configuration file names one. The
-        artifact goes to ``run.jsonl``, where a later run replaces it.
+        Args:
+            arguments: Further arguments.
+            model: The specification for ``--evals-model``; `None` if suite or configuration file name a model.
+
+        Returns:
+            What pytest printed, its outcomes and its exit status.
         """
         chosen = ("--evals-model", model) if model else ()
         base = ("--evals", "--evals-artifact", "run.jsonl", "-p", "no:cacheprovider")
@@ -121,20 +127,21 @@ class Evals:
 
     @property
     def path(self) -> Path:
-        """Where the run left its artifact."""
+        """The path of the artifact."""
         return self.pytester.path / "run.jsonl"
 
     @property
     def artifact(self) -> EvaluationArtifact:
-        """The artifact of the last run. Raises `ArtifactError` where none is."""
+        """The artifact of the last run. Raises `ArtifactError` if there is none."""
         from pytest_evals.artifacts.artifact import EvaluationArtifact
 
         return EvaluationArtifact.load(self.path)
 
     def grades(self, grader: str) -> dict[str, Grade]:
-        """Return the grades of one grader in the last run by case id; for runs with one suite, one model and no repeats.
+        """Return the grades of one grader in the last run by case id. The run has one suite, one model and no repeats.
 
-        Raises `LookupError` where no case has a grade with this key, and where a case has several.
+        Raises:
+            LookupError: No case has a grade with this key, or a case has several.
         """
         given: dict[str, Grade] = {}
         keys: set[str] = set()
@@ -157,9 +164,10 @@ class Evals:
         return [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
 
     def ledger(self) -> dict[str, int]:
-        """Return how many cases of the last run had which outcome, without zeros: ``{"collected": 3, "passed": 3}``.
+        """Return the number of cases of the last run by outcome, without zeros: ``{"collected": 3, "passed": 3}``.
 
-        Raises `LookupError` where the run was killed before it could count.
+        Raises:
+            LookupError: The run was killed before it could count.
         """
         summary = self.artifact.summary
         if summary is None:
@@ -169,9 +177,9 @@ class Evals:
 
 @pytest.fixture
 def isolated_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs inside of the test see a terminal of 80 columns, and none of the environment's switches for pytest, colours and CI.
+    """Runs inside the test see a terminal of 80 columns, and no variables of the environment for pytest, colours and CI.
 
-    ``evals`` and ``evals_both`` have it. What a test sets afterwards counts.
+    ``evals`` and ``evals_both`` use it. Variables that a test sets afterwards count.
     """
     for name in _SWITCHES:
         monkeypatch.delenv(name, raising=False)
@@ -182,7 +190,7 @@ def isolated_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def evals(pytester: pytest.Pytester, isolated_environment: None) -> Evals:  # noqa: ARG001 - asked for what it does
-    """A folder for suites, run in one process."""
+    """A folder for suites, which run in one process."""
     return Evals(pytester)
 
 
@@ -192,7 +200,7 @@ def evals_both(
     pytester: pytest.Pytester,
     isolated_environment: None,  # noqa: ARG001 - asked for what it does
 ) -> Evals:
-    """The same twice: run in one process, and by two workers of pytest-xdist. The second is skipped where that is not installed."""
+    """The same twice: suites run in one process, and in two workers of pytest-xdist. The second is skipped if it is not installed."""
     if request.param == WORKERS:
         pytest.importorskip("xdist", reason="pytest-xdist is not installed")
     return Evals(pytester, request.param)

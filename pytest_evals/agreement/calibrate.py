@@ -24,19 +24,21 @@ def calibrate(
     level: float = 0.95,
     fit: Criterion | None = None,
 ) -> list[Calibration]:
-    """Compare graders with the labels of people, from a run's artifact.
+    """Compare graders with people's labels, from a recorded run.
 
     Args:
         artifact: The run.
         grader: The grader to look at; by default each that has labels.
-        label: The field of the rows that holds people's labels, as numbers or true and false; by default what
-            ``cases(label=...)`` said.
+        label: The field of the rows with people's labels (numbers, true or false); by default that of ``cases(label=...)``.
         suite: The suite to look at; by default all.
         level: The confidence level of the intervals.
-        fit: Find the threshold from which on a grade should pass, by ``accuracy``, ``f1`` or ``youden`` (sensitivity +
-            specificity - 1); it is the ``fitted`` of a calibration, where labels are verdicts.
+        fit: Also find the threshold that agrees best with people, by ``accuracy``, ``f1`` or ``youden`` (sensitivity + specificity - 1).
 
-    Raises `SuiteError` when there is nothing to compare.
+    Returns:
+        A `Calibration` for each grader, suite and model.
+
+    Raises:
+        SuiteError: There is nothing to compare.
     """
     from pytest_evals.artifacts.sample import to_record
 

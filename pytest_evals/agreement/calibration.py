@@ -42,7 +42,7 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A pass rate of the grader in a suite, raw and corrected; without a correction where none can be made."""
+    """A grader's pass rate in a suite, raw and corrected; `None` if it cannot be corrected."""
 
     suite: str
     model: str
@@ -54,8 +54,28 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """A grader against the labels of a suite. ``confusion`` has a row for each of people's ``categories`` and a column for each
-    of the grader's. ``accuracy`` and ``rates`` are there where labels and grades are verdicts.
+    """How far a grader agrees with people's labels, in one suite and for one model.
+
+    Attributes:
+        suite: The suite with the labels.
+        model: The model under test.
+        grader: The grader's key.
+        n: Cases with a label and a grade.
+        unlabelled: Graded cases without a label.
+        ungraded: Labelled cases without a grade.
+        level: The confidence level of the intervals.
+        agreement: The share of cases on which both agree, from 0 to 1.
+        kappa: Cohen's kappa; weighted by the squared distance for ratings.
+        alpha: Krippendorff's alpha; ordinal for ratings.
+        categories: The values of the labels, in order.
+        confusion: Counts: a row for each category of people's labels, a column for each of the grader's.
+        accuracy: Right passes and right fails; `None` unless labels and grades are verdicts.
+        human_rate: The share of labels that pass; `None` unless they are verdicts.
+        rates: The grader's pass rate in each suite, raw and corrected for its errors (Rogan and Gladen 1978).
+        mean: The mean grade of all graded cases, labelled or not.
+        corrected: That mean, corrected by the labels (PPI++).
+        reliability: Brier score, calibration error and bins, for grades that are probabilities.
+        fitted: The threshold that was asked for with ``fit``.
     """
 
     suite: str
@@ -74,16 +94,12 @@ class Calibration:
     human_rate: float | None = None
     rates: tuple[Rate, ...] = field(default=())
     mean: float | None = None
-    """Mean grade of all graded cases, labelled or not."""
     corrected: CorrectedMean | None = None
-    """That mean, corrected by the labels of a part of the cases."""
     reliability: Reliability | None = None
-    """How far the grades can be taken at their word, where they are probabilities."""
     fitted: FittedThreshold | None = None
-    """From where on a grade should pass, where that was asked for."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data, as the artifact's summary has it."""
+        """Return plain data, as in the artifact's summary."""
         data = asdict(self)
         accuracy = self.accuracy
         if accuracy is not None:
@@ -92,7 +108,7 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Calibration:
-        """Return the calibration that `to_dict` described."""
+        """Make a calibration of the data of `to_dict`."""
         from pytest_evals.statistics.intervals import Interval
         from pytest_evals.statistics.prediction_powered import CorrectedMean
         from pytest_evals.statistics.reliability import FittedThreshold, Reliability

@@ -27,10 +27,13 @@ if TYPE_CHECKING:
 
 
 class EvaluationArtifact(BaseModel):
-    """A run as it was recorded.
+    """A recorded run.
 
-    ``complete`` tells whether the run came to its end: it is false for one that was interrupted or killed. ``answers`` are those of
-    models that are in no sample, since their cases did not finish.
+    Attributes:
+        run: The first line: what ran, with which versions and models.
+        samples: The finished cases.
+        answers: Models' answers for cases that did not finish.
+        summary: The last line: scores, gates, ledger; `None` if the run was killed.
     """
 
     run: RunRecord
@@ -40,15 +43,17 @@ class EvaluationArtifact(BaseModel):
 
     @property
     def complete(self) -> bool:
-        """Tell whether the run came to its end."""
+        """Whether the run reached its end: false if it was interrupted or killed."""
         return self.summary is not None and self.summary.complete
 
     @classmethod
     def load(cls, path: str | Path) -> EvaluationArtifact:
-        """Read an artifact. A last line that was cut off by a crash is left out. Of a case that was run again, the last
-        attempt counts.
+        """Read an artifact, also compressed with gzip.
 
-        Raises `ArtifactError` for a file that is not an artifact, a newer schema, and a damaged line that is not the last.
+        A last line that was cut off by a crash is left out. If a case was run again, the last attempt counts.
+
+        Raises:
+            ArtifactError: The file is not an artifact, has a newer schema, or has a damaged line before the last.
         """
         reader = ArtifactReader(path)
         samples = [EvalSample.model_validate(line) for line in reader.samples()]
@@ -63,22 +68,22 @@ class EvaluationArtifact(BaseModel):
             yield EvalSample.model_validate(line)
 
     def save(self, path: str | Path) -> None:
-        """Write the artifact; what `load` reads from it is equal to this one."""
+        """Write the artifact. `load` reads an equal one from the file."""
         lines = itertools.chain([self.run], self.samples, self.answers, [self.summary] if self.summary else [])
         with replacing(Path(path), owner_only=True) as file:
             file.writelines(f"{dump(line.model_dump(by_alias=True))}\n" for line in lines)
 
     def scores(self) -> list[dict[str, Any]]:
-        """Return one row a suite, model and grader.
+        """Return one row per suite, model and grader, computed from the samples.
 
-        Each has ``suite, model, grader, n, mean, stderr, pass_rate``, and ``cases, ci_low, ci_high, interval, bounds, min, max, median,
-        p05, p95, repeats, pass_at_k, pass_hat_k, min_case, coverage, corpus, errors, not_applicable, pending``.
+        The keys are ``suite, model, grader, n, cases, mean, stderr, ci_low, ci_high, interval, bounds, pass_rate, min, max, median, p05, p95,
+        repeats, pass_at_k, pass_hat_k, min_case, coverage, corpus, errors, not_applicable, pending``.
         """
         records = [to_record(sample.model_dump()) for sample in self.samples]
         return [score.to_row() for score in compute_scores(records)]
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return a frame with one line a sample and grade (needs pandas: the extra ``pandas``)."""
+        """Return a frame with one row per sample and grade. Needs the extra ``pandas``."""
         try:
             import pandas
         except ImportError as error:

@@ -73,7 +73,14 @@ class CompletionRecord(AnswerParts):
 
 
 class EvalSampleInteraction(_Record):
-    """The conversation of a sample, and the model it came from. ``metadata`` holds the fields of the row."""
+    """The conversation of a sample.
+
+    Attributes:
+        thread: Its messages, with the answer at the end.
+        source: The model; ``recorded`` for a completion from the data; `None` for one from the suite's own fixture.
+        completion: The answer, if there is one.
+        metadata: The fields of the row, without ``messages`` and ``completion``.
+    """
 
     thread: list[MessageRecord]
     source: str | None
@@ -130,7 +137,29 @@ class LocationRecord(_Record):
 
 
 class EvalSample(_Record):
-    """One finished case."""
+    """One finished case.
+
+    Attributes:
+        type: Always ``sample``.
+        id: Identifies the case in every run.
+        nodeid: pytest's name of the test.
+        suite: The suite's name.
+        case_id: The row's id, with parameters.
+        repeat: Which repeat of the case, from 1.
+        cluster: What it belongs to, if cases are clustered.
+        label: People's labels by grader, on its scale.
+        dataset_key: A path, a function's name, or ``inline``.
+        location: File and line of the row in a text file, else of the suite.
+        interaction: The conversation with the answer.
+        tasks: Results of tasks by alias, and values attached with ``record``.
+        calls: Model calls beyond the default turn.
+        grades: One per grader, or per entry of its dict.
+        outcome: What became of the test; ``missed`` if a gate judges the miss.
+        error: Why the case errored, if it did.
+        timing: Seconds of each test phase, of ``generation``, and ``queued`` before it.
+        fingerprint: A hash of weights, tokenizer, precision, versions, prompt token ids and parameters.
+        content: Digests of the prompt and of ``item.messages``.
+    """
 
     type: Literal["sample"] = "sample"
     id: str
@@ -142,7 +171,6 @@ class EvalSample(_Record):
     label: dict[str, float] = Field(default_factory=dict)
     dataset_key: str
     location: LocationRecord | None = None
-    """Where the row is in a text file, else where the suite is."""
     interaction: EvalSampleInteraction
     tasks: dict[str, Any] = Field(default_factory=dict)
     calls: list[CallRecord] = Field(default_factory=list)

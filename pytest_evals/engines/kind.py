@@ -26,14 +26,14 @@ def tell_progress(report: Report, text: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class EngineOption:
-    """An option of a model specification, as ``batch=8``.
+    """An option of a model specification, such as ``batch=8``.
 
     Args:
-        described: What the value must be, to follow "NAME must be" in an error.
-        read: From the text to the value, which must be plain data. Raises `ValueError` for any other text.
-        of_prompts: The option only says how prompts are written, or which adapter answers them: models that differ in it share
-            one copy of the weights.
-        path: What is written as a path is relative to the folder that the specification is relative to.
+        described: What the value must be; it follows "NAME must be" in an error.
+        read: Makes the value, plain data, of the text. Raises `ValueError` for a wrong text.
+        of_prompts: Whether the option only affects how prompts are written, or which adapter answers. Models that differ only in such
+            options share one copy of the weights.
+        path: Whether the value may be a path, relative to the folder that the specification is relative to.
     """
 
     described: str
@@ -43,7 +43,7 @@ class EngineOption:
 
 
 def one_of(*values: str) -> EngineOption:
-    """Return an option that is one of these words."""
+    """Return an option that takes one of these words."""
     listed = f"{', '.join(values[:-1])} or {values[-1]}" if len(values) > 1 else values[0]
 
     def read(text: str) -> str:
@@ -55,7 +55,7 @@ def one_of(*values: str) -> EngineOption:
 
 
 def whole_number(described: str, most: int | None = None, *, auto: bool = False) -> EngineOption:
-    """Return an option that is a whole number from 1 to ``most``; with ``auto`` that word too."""
+    """Return an option that takes a whole number from 1 to ``most``; with ``auto`` also that word."""
 
     def read(text: str) -> int | str:
         if auto and text == "auto":
@@ -118,31 +118,30 @@ def no_counter(spec: ModelSpec) -> Callable[[Request], int] | None:
 
 @dataclass(frozen=True, slots=True)
 class EngineKind:
-    """A kind of engine. Other distributions bring theirs as an entry point of the group ``pytest_evals.engines``.
+    """A kind of engine. Other distributions register theirs as an entry point of the group ``pytest_evals.engines``.
 
-    The object itself is made in every run that names the engine, so its module should import nothing that takes long.
+    The object is made in every run that names the engine, so its module should import nothing that takes long.
 
     Args:
-        name: What comes before the colon of a specification.
-        load: Makes the engine of a specification, in a process of its own. It is given the specification, the options of the
-            run (``device``, ``dtype``, ``batch``, ``exact``, ``replica``, ``replicas``) and a function that reports
-            progress. Raises `ModelError` for a model that cannot be loaded.
+        name: The text before the colon of a specification.
+        load: Makes the engine, in its own process. Gets the specification, the options of the run (``device``, ``dtype``, ``batch``,
+            ``exact``, ``replica``, ``replicas``) and a function that reports progress. Raises `ModelError` if the model cannot be loaded.
         options: The options of a specification, by name. They are checked at the start, and reach ``load`` as values.
-        complete: Returns the name and the options that a name and options stand for, as those of the base where the name is that
-            of an adapter. It is given what ``locate`` is given, and called before it. Raises `ModelError`.
-        locate: Checks the name of a model without loading it, and returns it with its revision. It is given the name, the
-            options, the specification as written and the folder that paths are relative to. Raises `ModelError`.
-        identity: Tells what a model would be loaded as, so that known answers need no model; `None` where it cannot tell.
-        footprint: Tells what a model takes; `None` where it cannot tell.
-        counter: Returns what counts the tokens of a request's prompt, for a plan; `None` where only the loaded model can. Raises
-            `ModelError` where it cannot be read.
-        files: Returns what the files of a model tell before it is loaded; `None` where it has none.
-        short: From a name to what ids and tables call the model.
+        complete: Returns the name and options of the base if the name is that of an adapter, else those given. Gets the arguments of
+            ``locate`` and is called before it. Raises `ModelError`.
+        locate: Checks a model's name without loading the model, and returns it with its revision. Gets the name, the options, the
+            specification as written, and the folder that paths are relative to. Raises `ModelError`.
+        identity: Returns what a model would be loaded as, so that known answers need no model; `None` if that is unknown.
+        footprint: Returns the memory that a model takes; `None` if that is unknown.
+        counter: Returns a function that counts the tokens of a request's prompt, for ``--evals-plan``; `None` if only the loaded model
+            can. Raises `ModelError` if its tokenizer cannot be read.
+        files: Returns what the model's files say before it is loaded; `None` if it has no files.
+        short: Makes the short name for ids and tables of a name.
         heavy: Whether a model needs a device for itself.
         deduplicates: Whether identical greedy requests may share one answer.
-        on_each_gpu: Whether there is a copy of a model on each GPU, where nothing else is asked for.
-        stays_warm: Tells whether a model may stay loaded for the next run: it keeps nothing that an answer could depend on.
-        keeps_identity: Whether it is remembered what a model was loaded as, for ``identity`` to find.
+        on_each_gpu: Whether each GPU gets a copy of the model by default.
+        stays_warm: Returns whether a model may stay loaded for the next run, because no answer depends on earlier ones.
+        keeps_identity: Whether a model's identity is stored when it is loaded, for ``identity`` to find.
     """
 
     name: str

@@ -19,12 +19,17 @@ from pytest_evals.media.parts import label_of, media_of
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One conversation to complete, or to weigh ``choices`` as its continuation.
+    """A conversation to complete, or ``choices`` to weigh as its continuation.
 
-    ``id`` is unique in a session; asking again with the same id is the same request. With ``choices`` nothing is
-    generated: the result holds the likelihood of each. ``alone`` asks for the plainest computation: nothing else in the
-    batch, nothing shared, no layout of the engine's own; an audit compares with it. ``adapter`` is the folder or hub name of the
-    adapter that answers, where the loaded weights are those of its base; it follows from ``model``.
+    Attributes:
+        id: Unique in a session; the same id means the same request.
+        model: The model that answers.
+        messages: The conversation.
+        params: The generation parameters.
+        choices: Texts whose likelihoods are asked; nothing is generated then.
+        alone: Whether to compute it in the plainest way: without other rows, shared work or a layout of the engine's own. Audits compare
+            with this.
+        adapter: The folder or hub name of the adapter that answers, on the base that is loaded; it follows from ``model``.
     """
 
     id: str
@@ -68,7 +73,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of the request of the same ``id``: a completion, or the ``error`` that took its place."""
+    """The answer to the request with the same ``id``: a completion, or an ``error``."""
 
     id: str
     completion: Completion | None = None
@@ -76,7 +81,7 @@ class Result:
 
     @property
     def answer(self) -> Completion:
-        """The completion. Raises `RuntimeError` where there is none: look at ``error`` first."""
+        """The completion. Raises `RuntimeError` if there is none; look at ``error`` first."""
         if self.completion is None:
             raise RuntimeError(f"request {self.id!r} has no completion: {self.error}")
         return self.completion
@@ -103,16 +108,16 @@ def plain_answer(completion: Completion) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """Says that the requests of these ids are being computed: should the process die now, one of them is the cause."""
+    """The engine is now computing these requests. If the process dies, one of them is the cause."""
 
     ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Working:
-    """News for the waiting caller: this many more tokens were generated for requests that have not finished.
+    """Progress: the number of further tokens that were generated for requests that have not finished.
 
-    ``usage`` is what the engine accounts for, summed up since it was loaded; see the engine for its fields.
+    ``usage`` has sums since the engine was loaded; each engine documents its fields.
     """
 
     tokens: int
@@ -121,7 +126,7 @@ class Working:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """Something that the user should know of how the model is run, which shows only now; said once in the report."""
+    """A note for the user about how the model is run that is only known now. The report has it once."""
 
     text: str
 
@@ -130,9 +135,9 @@ Event = Started | Working | Noted | Result
 
 
 class Inbox:
-    """Requests on their way to an engine. Thread-safe: one thread puts, the engine takes.
+    """Requests for an engine. Thread-safe: one thread adds requests, the engine takes them.
 
-    An engine takes when it has room, so that requests which arrive late can join the work in progress.
+    The engine takes requests when it has room, so that late ones can join the work in progress.
     """
 
     def __init__(self, requests: Sequence[Request] = (), *, closed: bool = False) -> None:
@@ -149,34 +154,32 @@ class Inbox:
             self._changed.notify()
 
     def close(self) -> None:
-        """Say that no more requests come; those here are still to be done."""
+        """Say that no more requests come. Those that are here are still answered."""
         with self._changed:
             self._closed = True
             self._changed.notify()
 
     def abort(self) -> None:
-        """Drop everything: the engine stops at its next look."""
+        """Drop all requests. The engine stops when it looks the next time."""
         with self._changed:
             self._closed = self._aborted = True
             self._waiting.clear()
             self._changed.notify()
 
     def cancel(self, ids: Collection[str]) -> None:
-        """Say that no one waits for these requests any more: what the engine has not taken is dropped."""
+        """Say that these requests are no longer needed. Those that the engine has not taken are dropped."""
         with self._changed:
             self._waiting = deque(request for request in self._waiting if request.id not in ids)
             self._cancelled.update(ids)
 
     def take_cancelled(self) -> set[str]:
-        """Return the requests that were cancelled since the last call. An engine may end what it computes for them."""
+        """Return the requests that were cancelled since the last call. An engine may stop computing them."""
         with self._changed:
             cancelled, self._cancelled = self._cancelled, set()
             return cancelled
 
     def take(self, limit: int | None = None, *, wait: bool = True) -> list[Request]:
-        """Return up to ``limit`` requests, waiting for the first one if ``wait``. An empty list after a wait means: the
-        end.
-        """
+        """Return up to ``limit`` requests. With ``wait``, waits for the first one; an empty list then means that no more come."""
         with self._changed:
             while wait and not self._waiting and not self._closed:
                 self._changed.wait()
@@ -187,15 +190,19 @@ class Inbox:
 
     @property
     def aborted(self) -> bool:
-        """Tell whether the engine is to stop at once."""
+        """Whether the engine should stop at once."""
         return self._aborted
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What an engine can do. A generation parameter outside ``params`` is refused for the request that carries it, and
-    ``choices`` are refused where there are no ``likelihoods``. ``media`` are the kinds of parts that the model reads beside texts;
-    ``no_media`` says why there are none, where there might have been some.
+    """What an engine can do.
+
+    Attributes:
+        likelihoods: Whether it weighs ``choices``; otherwise they are refused.
+        params: The generation parameters that it honours. A request with another one is refused.
+        media: The kinds of message parts that the model reads beside texts.
+        no_media: Why there are none, if there might have been some.
     """
 
     likelihoods: bool = False
@@ -224,7 +231,7 @@ class EngineInfo:
 
 
 class Engine(Protocol):
-    """One loaded model."""
+    """A loaded model."""
 
     info: EngineInfo
     capabilities: Capabilities
@@ -232,8 +239,8 @@ class Engine(Protocol):
     def generate(self, requests: Inbox) -> Iterator[Event]:
         """Answer requests until the inbox is closed and empty.
 
-        Yields a `Started` before it computes requests and a `Result` for each of them as it finishes, in any order;
-        `Working` as it likes. A request that cannot be answered is a `Result` with an error, never an exception.
+        Yields a `Started` before it computes requests, a `Result` for each request as it finishes, in any order, and `Working` or `Noted` at any
+        time. A request that cannot be answered is a `Result` with an error; it never raises.
         """
         ...
 

@@ -155,10 +155,17 @@ def _ready(
 def exact_match(
     expected: object, *, normalize: str | Sequence[str] = (), of: str | None = None, run_if: str | None = None
 ) -> Fixture:
-    """The completion is ``expected``, both stripped.
+    """The completion is ``expected``, apart from white space at the ends.
 
-    ``normalize``: steps applied to both sides first, of ``case, punctuation, articles, unicode, whitespace``; or
-    ``"squad"``, which does as SQuAD's evaluation script, and takes a list of references too.
+    Args:
+        expected: A text or number, a template, or a locator. With ``normalize="squad"`` also a list of references.
+        normalize: Steps applied to both sides, one or a list: ``case``, ``punctuation``, ``articles``, ``unicode``, ``whitespace``. Or
+            ``"squad"`` alone: the normalisation of SQuAD's evaluation script.
+        of: A task whose result is graded instead of the completion, or a field of it (``"draft.title"``).
+        run_if: An expression over the case, as ``"item.kind == 'rag'"``. Where it is false, the grader does not apply.
+
+    Raises:
+        SuiteError: A setting is wrong.
     """
     steps = text.check_normalizers(normalize)
     check_static(expected, lambda value: text.exact_match("", value, steps))
@@ -168,7 +175,17 @@ def exact_match(
 def one_of(
     choices: object, *, normalize: str | Sequence[str] = (), of: str | None = None, run_if: str | None = None
 ) -> Fixture:
-    """The completion is one of ``choices``: a list, or a locator of one."""
+    """The completion is one of ``choices``, apart from white space at the ends.
+
+    Args:
+        choices: A list of texts or numbers, or a locator of one.
+        normalize: As for `exact_match`.
+        of: A task whose result is graded instead of the completion, or a field of it.
+        run_if: An expression over the case. Where it is false, the grader does not apply.
+
+    Raises:
+        SuiteError: A setting is wrong, such as a text instead of a list.
+    """
     steps = text.check_normalizers(normalize)
     check_static(choices, text.as_choices)
     return _ready(text.one_of, {"choices": choices, "steps": steps}, of, run_if)
@@ -182,7 +199,18 @@ def contains(
     of: str | None = None,
     run_if: str | None = None,
 ) -> Fixture:
-    """The completion contains ``needles``: a string, a list of them, or a locator of either; ``require`` all or any."""
+    """The completion contains ``needles``.
+
+    Args:
+        needles: A text, a list of texts, or a locator of either.
+        ignore_case: Whether case is ignored.
+        require: Whether ``all`` needles must be in the completion, or ``any`` of them.
+        of: A task whose result is graded instead of the completion, or a field of it.
+        run_if: An expression over the case. Where it is false, the grader does not apply.
+
+    Raises:
+        SuiteError: A setting is wrong, such as an empty needle.
+    """
     if require not in ("all", "any"):
         raise SuiteError(f"contains: require must be 'all' or 'any', not {require!r}")
     check_static(needles, lambda value: text.contains("", value, require=require))
@@ -197,7 +225,18 @@ def matches(
     of: str | None = None,
     run_if: str | None = None,
 ) -> Fixture:
-    """The regular expression is found in the completion; with ``full`` it covers the whole stripped completion."""
+    """The regular expression is found in the completion.
+
+    Args:
+        pattern: A regular expression of Python, a template, or a locator.
+        ignore_case: Whether case is ignored.
+        full: Whether the pattern must cover the whole completion, apart from white space at the ends.
+        of: A task whose result is graded instead of the completion, or a field of it.
+        run_if: An expression over the case. Where it is false, the grader does not apply.
+
+    Raises:
+        SuiteError: The pattern does not compile.
+    """
     check_static(pattern, lambda value: text.compile_pattern(text.as_text(value, "matches"), ignore_case=ignore_case))
     settings = {"pattern": pattern, "ignore_case": ignore_case, "full": full}
     return _ready(text.matches, settings, of, run_if, limited=True)
@@ -212,13 +251,21 @@ def number(
     of: str | None = None,
     run_if: str | None = None,
 ) -> Fixture:
-    r"""The completion's final number is ``expected`` (a number, or text whose final number counts), within
-    ``tolerance``.
+    r"""The completion's final number is ``expected``.
 
-    The final number is the content of the last ``\boxed{}``; else what follows the last ``####``, ``<answer>``, "answer is",
-    ``Answer:``, or ``A:`` at the start of a line; else the last number. ``kind="relative"`` makes the tolerance a share of the
-    expected value. ``decimal``: the mark before decimals in the completion; ``auto`` reads ``4,2`` and ``1.234,56`` as well
-    as ``1,234.56``, and ``1,234`` as 1234.
+    The final number is the one announced last: in ``\boxed{}``, after ``####``, in ``<answer>``, after "the answer is" or ``Answer:``, or
+    after ``A:`` at the start of a line. Without an announcement it is the last number.
+
+    Args:
+        expected: A number, a text that is read like the completion, or a locator.
+        tolerance: The largest difference that passes. With 0, integers must be equal, other numbers up to rounding (1e-9 of the value).
+        kind: Whether ``tolerance`` is an ``absolute`` distance or ``relative``, a share of ``expected``.
+        decimal: The mark that begins decimals. ``auto`` reads ``4,2`` and ``1.234,56`` as well as ``1,234.56``, and ``1,234`` as 1234.
+        of: A task whose result is graded instead of the completion, or a field of it.
+        run_if: An expression over the case. Where it is false, the grader does not apply.
+
+    Raises:
+        SuiteError: A setting is wrong, or ``expected`` has no number.
     """
     if kind not in ("absolute", "relative"):
         raise SuiteError(f"number: kind must be 'absolute' or 'relative', not {kind!r}")
@@ -234,7 +281,12 @@ def number(
 
 
 def json_valid(*, of: str | None = None, run_if: str | None = None) -> Fixture:
-    """The completion is one JSON value; a code fence around it is tolerated."""
+    """The completion is one JSON value. White space and a code fence around it are allowed.
+
+    Args:
+        of: A task whose result is graded instead of the completion, or a field of it.
+        run_if: An expression over the case. Where it is false, the grader does not apply.
+    """
     from pytest_evals.graders import structured
 
     return _ready(structured.json_valid, {}, of, run_if)
@@ -243,12 +295,18 @@ def json_valid(*, of: str | None = None, run_if: str | None = None) -> Fixture:
 def json_schema(
     schema: Mapping[str, Any] | bool | str | Path, *, of: str | None = None, run_if: str | None = None
 ) -> Fixture:
-    """The completion is JSON that ``schema`` allows: a JSON Schema, the path of one relative to the test file, or a locator of a
-    row's own.
+    """The completion is JSON that ``schema`` allows.
 
-    Every ``format`` that it names is checked, and every ``$ref`` leads to the schema itself or to a file beside it; collection
-    refuses what cannot be checked. What the standard leaves unchecked (formats of OpenAPI, keywords of another draft) is listed in the
-    grade's metadata under ``unchecked`` and on the score card.
+    Every ``format`` is checked, and a ``$ref`` leads to the schema itself or to a file beside it. The grade's metadata lists under
+    ``unchecked`` what the standard leaves open: formats of OpenAPI, keywords of another draft.
+
+    Args:
+        schema: A JSON Schema, its path relative to the calling file, or a locator of a row's own schema.
+        of: A task whose result is graded instead of the completion, or a field of it.
+        run_if: An expression over the case. Where it is false, the grader does not apply.
+
+    Raises:
+        SuiteError: The schema is invalid, or has a keyword, format, draft or reference that does not exist.
     """
     from pytest_evals.graders import schemas, structured
 
@@ -284,13 +342,19 @@ def json_schema(
 def choice(
     choices: object, *, expected: object, by: Literal["sum", "token", "byte", "char"] = "sum", run_if: str | None = None
 ) -> Fixture:
-    """The model finds ``expected`` the likeliest of ``choices`` as the answer to the case's prompt.
+    """The model finds ``expected`` the likeliest of ``choices`` as the answer to the case's prompt. Nothing is generated.
 
-    Nothing is generated: each choice's log-likelihood is computed, for all cases in batches, its prompt once for all of
-    its choices. ``choices``: a list of strings or templates, or a locator of a list. ``expected``: the right choice's
-    text (or its index). ``by``: compare sums, or means a token, a UTF-8 byte or a character, where lengths differ: the mean of the grades is
-    lm-evaluation-harness's ``acc`` by ``sum``, and its ``acc_norm`` by ``char``. The grade's
-    metadata holds ``choice`` (its index), ``logprobs`` (sums) and ``tokens``.
+    The grade's metadata has ``choice`` (the index of the likeliest), ``logprobs`` (sums, natural logarithm) and ``tokens``.
+
+    Args:
+        choices: A list of strings or templates, or a locator of a list.
+        expected: The right choice's text or index.
+        by: What is compared: the ``sum`` of log-likelihoods, or their mean per ``token``, UTF-8 ``byte`` or character (``char``). The mean
+            grade is lm-evaluation-harness's ``acc`` by ``sum``, and its ``acc_norm`` by ``char``.
+        run_if: An expression over the case. Where it is false, the grader does not apply.
+
+    Raises:
+        SuiteError: A setting is wrong, or ``expected`` is not one of the choices.
     """
     from pytest_evals.graders import multiple_choice
 

@@ -26,10 +26,16 @@ def weighted(
     threshold: float | None = None,
     name: str | None = None,
 ) -> Fixture:
-    """The weighted mean (or sum) of graders: ``{"exact": 3, "short": 1}``.
+    """The weighted mean or sum of graders: ``{"exact": 3, "short": 1}``.
 
-    A grader that does not apply leaves, and the weights of the others count; when none applies, this one does not either. An
-    error of one is an error.
+    Graders that do not apply are left out, and the other weights renormalised. If none applies, this one does not either. An error of a
+    part is an error.
+
+    Args:
+        parts: Graders, as variables or by name, with their weights.
+        how: ``mean`` or ``sum``.
+        threshold: The lowest value that passes; `None` for no verdict.
+        name: The fixture's name.
     """
     kind = "weighted"
     if not isinstance(parts, Mapping):
@@ -46,19 +52,34 @@ def weighted(
 
 
 def all_of(*parts: GraderPart, name: str | None = None) -> Fixture:
-    """Passes when every grader that applies passes."""
+    """Passes if every grader that applies passes.
+
+    Args:
+        parts: Graders, as variables or by name; ``"quality.is_brief"`` is one grade of several.
+        name: The fixture's name.
+    """
     names = part_names("all_of", parts, sys._getframe(1))  # noqa: SLF001 - as above
     return _combined("all_of", names, lambda grades: _by_verdicts("all_of", grades, all), name)
 
 
 def any_of(*parts: GraderPart, name: str | None = None) -> Fixture:
-    """Passes when some grader passes."""
+    """Passes if at least one grader passes.
+
+    Args:
+        parts: Graders, as for `all_of`.
+        name: The fixture's name.
+    """
     names = part_names("any_of", parts, sys._getframe(1))  # noqa: SLF001 - as above
     return _combined("any_of", names, lambda grades: _by_verdicts("any_of", grades, any), name)
 
 
 def majority(*parts: GraderPart, name: str | None = None) -> Fixture:
-    """Passes when more than half of the graders that apply pass."""
+    """Passes if more than half of the graders that apply pass.
+
+    Args:
+        parts: Graders, as for `all_of`.
+        name: The fixture's name.
+    """
     names = part_names("majority", parts, sys._getframe(1))  # noqa: SLF001 - as above
 
     def most(verdicts: Sequence[bool]) -> bool:
@@ -157,11 +178,13 @@ def _shown(grade: Grade) -> str:
 
 
 def first(*parts: GraderPart, until: Literal["passed", "graded"] = "passed", name: str | None = None) -> Fixture:
-    """The first grader that can tell, cheap ones first: with ``until="passed"`` one that passes, with ``"graded"`` one that
-    applies.
+    """The first grader that decides; the ones after it do not run. If none decides, the last grade counts.
 
-    A ready-made judge, or any async grader, is given itself (``first("exact", graders.judge.binary(...))``) and runs only when
-    those before it did not tell. What was not needed does not apply. When none can tell, the last one's grade counts.
+    Args:
+        parts: Graders in their order, cheap ones first. A judge or async grader that is given as a variable runs only when needed; what
+            was not needed does not apply.
+        until: What decides: a grade that ``passed``, or one that applies (``graded``).
+        name: The fixture's name.
     """
     kind = "first"
     if until not in ("passed", "graded"):

@@ -130,21 +130,24 @@ def classifier(
     run_if: str | None = None,
     name: str | None = None,
 ) -> Fixture:
-    """The probability that a sequence classifier gives ``label``, 0..1: of toxicity, injection, entailment.
+    """The probability of ``label`` by a sequence classifier, from 0 to 1: of toxicity, injection, entailment.
+
+    Labels that exclude each other share their probability (softmax). With one label, or if the model's ``problem_type`` is
+    multi_label_classification, each has its own (sigmoid), as in transformers' pipeline.
 
     Args:
-        model: A model of transformers with a head that classifies: a hub name, a folder relative to pytest's root, or a script.
-        label: One of the model's labels, as its configuration (``id2label``) has them.
-        text: A template of what it reads; by default the completion's answer.
-        pair: A template of the second text, for models that read two: for NLI the text is the premise, the pair the hypothesis.
-        threshold: The probability that decides whether the grade passes.
-        passes: Whether it passes from the threshold on (``above``), or up to it (``below``), as for toxicity.
-        truncate: Cut texts that are longer than what the model reads; without it they are errors. The grade says where one was.
-        run_if: An expression over the case; where it is false, the grader does not apply.
+        model: A transformers model with a classification head: a name on the hub, a folder relative to pytest's root, or a script.
+        label: One of the labels in the model's configuration (``id2label``).
+        text: A template of the text; by default the completion's answer.
+        pair: A template of a second text, for models that read two. For NLI, the text is the premise, the pair the hypothesis.
+        threshold: The probability that decides whether the grade passes; `None` for no verdict.
+        passes: Whether it passes from the threshold on (``above``) or up to it (``below``), as for toxicity.
+        truncate: Whether texts that are too long for the model are cut, which the grade says; otherwise they are errors.
+        run_if: An expression over the case. Where it is false, the grader does not apply.
         name: The fixture's name.
 
-    Labels that exclude each other share their probability (softmax); of a model with several that may be right at once
-    (``problem_type`` multi_label_classification), or with one, each has its own (sigmoid), as in transformers' pipeline.
+    Raises:
+        SuiteError: A setting is wrong, or the model has no such label.
     """
     kind = "classifier"
     if not isinstance(label, str) or not label.strip():
@@ -202,21 +205,23 @@ def reward(
     run_if: str | None = None,
     name: str | None = None,
 ) -> Fixture:
-    """What a reward model gives the answer: its raw output, without bounds; higher is better.
+    """The output of a reward model for the answer: without bounds, and higher is better.
 
-    The model reads the conversation and the answer, written by its chat template. Without a template it reads a pair: what
-    was said before the answer, and the answer.
+    The model reads the conversation with the answer through its chat template. A model without one reads a pair: the conversation and the
+    answer.
 
     Args:
-        model: A reward model of transformers (a sequence classifier, most with one output): a hub name, a folder relative to
-            pytest's root, or a script.
+        model: A reward model of transformers: a name on the hub, a folder relative to pytest's root, or a script.
         text: A template of the answer; by default the completion's.
-        prompt: A template of what was asked, as one user's turn; by default the case's conversation.
-        label: Which output counts, of a model with several.
-        threshold: From which value on the grade passes.
-        truncate: Leave out the beginning of conversations that are longer than what the model reads; without it they are errors.
-        run_if: An expression over the case; where it is false, the grader does not apply.
+        prompt: A template of the question, as one user turn; by default the case's conversation.
+        label: Which output counts, for a model with several.
+        threshold: The lowest value that passes; `None` for no verdict.
+        truncate: Whether conversations that are too long lose their beginning; otherwise they are errors.
+        run_if: An expression over the case. Where it is false, the grader does not apply.
         name: The fixture's name.
+
+    Raises:
+        SuiteError: A setting is wrong, or the model has no such label.
     """
     kind = "reward"
     if label is not None and (not isinstance(label, str) or not label.strip()):

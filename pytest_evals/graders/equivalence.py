@@ -26,11 +26,18 @@ _SLACK = 5.0
 
 
 def math(expected: object, *, timeout: float = 10.0, of: str | None = None, run_if: str | None = None) -> Fixture:
-    r"""The expression that the completion gives is equal to ``expected``: LaTeX (``\frac{\sqrt{2}}{2}``), plain (``sqrt(2)/2``), a
-    number, or a text that announces one of these.
+    r"""The completion's expression equals ``expected``, however it is written. Needs the extra ``math``.
 
-    Numbers, terms, equations, inequalities, sets, tuples, intervals and matrices are compared by math-verify with sympy, in a
-    process of its own. ``timeout``: seconds for a comparison; one that takes longer does not pass.
+    math-verify and sympy compare numbers, terms, equations, inequalities, sets, tuples, intervals and matrices, in their own process.
+
+    Args:
+        expected: LaTeX (``\frac{\sqrt{2}}{2}``), plain text (``sqrt(2)/2``), a number, a text that announces one of these, or a locator.
+        timeout: Seconds for a comparison; after that the completion misses.
+        of: A task whose result is graded instead of the completion, or a field of it.
+        run_if: An expression over the case. Where it is false, the grader does not apply.
+
+    Raises:
+        SuiteError: A setting is wrong, or ``expected`` cannot be read.
     """
     require("math_verify", "math", "math")
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout < float("inf"):

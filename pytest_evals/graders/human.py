@@ -33,19 +33,21 @@ def human(
     run_if: str | None = None,
     **terms: Unpack[DeclaredQuestion],
 ) -> Fixture:
-    """A person answers ``question`` (a template) about the case; pending until then, see ``pytest-evals annotate``.
+    """A person answers a question about the case, in ``pytest-evals annotate``. The grade is pending until then.
 
     Args:
-        question: What is asked; or a ``question(...)``, which brings its own ``terms``.
+        question: The question, a template; or a `question`, which brings its own ``terms``.
         layout: What the page shows, and how: ``{"direction": "row", "children": [{"data": "item.source", "label": "Source"},
-            {"data": "completion"}]}``. ``data`` is a locator, ``conversation`` or ``completion``; a child may be a layout.
-        queue: Questions of a queue are answered together.
-        required: An optional question is not applicable until it is answered, instead of pending.
-        reviewers: How many people must answer. The majority decides a choice (a tie is pending), numbers are averaged.
-        of: The task whose result is graded, in the place of the completion.
-        run_if: An expression over the case, where the question is asked.
-        terms: How it may be answered: ``kind, choices, passing, scale, ends, minimum, maximum, threshold, fields, guidance``,
-            see `DeclaredQuestion`.
+            {"data": "completion"}]}``. ``data`` is a locator, ``conversation`` or ``completion``. A child may be a layout.
+        queue: The queue that the question belongs to. Questions of a queue are answered together.
+        required: `False` makes the grade not applicable, instead of pending, until there is an answer.
+        reviewers: How many people must answer, from 1 to 100. The majority decides a choice (a tie is pending); numbers are averaged.
+        of: A task whose result is graded instead of the completion.
+        run_if: An expression over the case. Where it is false, the grader does not apply.
+        terms: How it may be answered, as for `question`.
+
+    Raises:
+        SuiteError: A setting is wrong.
     """
     asked = _asked(question, terms)
     plan = DEFAULT if layout is None else layout

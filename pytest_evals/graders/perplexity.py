@@ -25,16 +25,21 @@ _WHITE_SPACE = re.compile(r"\s+")
 def perplexity(
     text: object, *, per: Unit = "token", bits: bool = False, threshold: float | None = None, run_if: str | None = None
 ) -> Fixture:
-    """The perplexity of ``text`` as the answer to the case's prompt, under the model: at least 1, and lower is better.
+    """Perplexity of ``text`` as the answer to the case's prompt: at least 1, and lower is better. Nothing is generated.
 
-    Nothing is generated; the log-likelihoods of all cases are computed in batches. ``text``: a template, or a locator of a
-    text. The value is exp(-log-likelihood / count), ``per`` token, UTF-8 byte or word (parts between white space); with
-    ``bits`` it is -log2-likelihood / count, as bits per byte. ``word`` and ``byte`` are lm-evaluation-harness's
-    word_perplexity, byte_perplexity and (with ``bits``) bits_per_byte, which models with different tokenizers can be
-    compared by. The statistic ``corpus`` is that of all texts together: log-likelihoods and counts are summed first.
-    ``threshold``: a value passes up to here.
+    The statistic ``corpus`` sums log-likelihoods and counts of all texts first. The grade's metadata has ``logprob`` (natural logarithm),
+    ``tokens``, ``bytes``, ``words`` and ``bits_per_byte``.
 
-    The grade's metadata holds ``logprob`` (natural logarithm), ``tokens``, ``bytes``, ``words`` and ``bits_per_byte``.
+    Args:
+        text: A template, or a locator of a text.
+        per: The value is exp(-log-likelihood / count) per ``token``, UTF-8 ``byte`` or ``word`` (parts between white space). ``byte`` and
+            ``word`` are comparable between tokenizers: lm-evaluation-harness's byte_perplexity and word_perplexity.
+        bits: The value is -log2-likelihood / count instead; per byte, bits_per_byte.
+        threshold: The highest value that passes; `None` for no verdict.
+        run_if: An expression over the case. Where it is false, the grader does not apply.
+
+    Raises:
+        SuiteError: A setting is wrong, or the text is empty.
     """
     if per not in get_args(Unit):
         raise SuiteError(f"perplexity: per must be one of {', '.join(get_args(Unit))}, not {per!r}")

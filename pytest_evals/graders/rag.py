@@ -47,17 +47,22 @@ def faithfulness(
     truncate: bool = False,
     **common: Unpack[Common],
 ) -> Fixture:
-    """The share of the answer's statements that its documents support.
+    """The share of the answer's statements that its documents support, from 0 to 1.
 
-    As defined by Es et al., "RAGAS: Automated Evaluation of Retrieval Augmented Generation" (EACL 2024): F = |V| / |S|,
-    statements that can be inferred from the context over all statements. ``claims``: the statements are the answer's
-    sentences, or what the judge lists as its claims (a call more), as in the paper. Each is verified in a call of its own. An
-    answer that states nothing does not apply.
+    Statements that can be inferred from the documents over all statements (Es et al., "RAGAS", EACL 2024). Each statement is
+    one call of the judge. An answer without a statement does not apply.
 
-    With ``by="nli"`` a model of natural-language inference verifies the sentences, and no judge is asked: ``model`` names a
-    sequence classifier, which reads each document as the premise and each sentence as the hypothesis. A sentence is supported where
-    some document gives the label of entailment (``label``, by default the one whose name begins so) a probability of
-    ``entailed_from`` or more. ``truncate`` cuts documents that are too long for it, which otherwise are errors.
+    Args:
+        claims: Statements are the answer's ``sentences``, or the claims that the judge lists (``model``, one more call), as in the paper.
+        by: Who decides: the ``judge``, or a classifier for entailment (``nli``), which reads each document as the premise and each sentence
+            as the hypothesis. ``model`` then names the classifier.
+        label: The classifier's label for entailment; by default the one whose name begins with "entail".
+        entailed_from: The lowest probability of that label, for some document, that supports a sentence.
+        truncate: Whether documents that are too long for the classifier are cut; otherwise they are errors.
+        common: The options of all judges, see `judge`. Documents are in ``item.documents``, or where ``context`` says.
+
+    Raises:
+        SuiteError: A setting is wrong.
     """
     kind = "faithfulness"
     if by == "nli":
@@ -124,10 +129,16 @@ def _by_nli(
 
 
 def answer_relevancy(**common: Unpack[Common]) -> Fixture:
-    """The share of the answer's sentences that are about the question.
+    """The share of the answer's sentences that are about the question, from 0 to 1.
 
-    The definition of DeepEval's answer relevancy: relevant statements over all statements. (RAGAS' metric of this name
-    compares embeddings of questions made from the answer instead.) Each sentence is judged in a call of its own.
+    Relevant statements over all statements, as in DeepEval. RAGAS' metric of this name differs: it compares embeddings of questions made from
+    the answer. Each sentence is one call of the judge.
+
+    Args:
+        common: The options of all judges, see `judge`.
+
+    Raises:
+        SuiteError: A setting is wrong.
     """
     kind = "answer_relevancy"
     options = _options(kind, common, context=False)
@@ -149,10 +160,16 @@ def answer_relevancy(**common: Unpack[Common]) -> Fixture:
 
 
 def context_relevancy(**common: Unpack[Common]) -> Fixture:
-    """The share of the documents that are relevant to the question.
+    """The share of the documents that are relevant to the question, from 0 to 1; the answer does not matter.
 
-    Context relevance by passage, as in ARES (Saad-Falcon et al., NAACL 2024). (RAGAS counts sentences of the context
-    instead.) Each document is judged in a call of its own; the answer plays no part.
+    Context relevance by passage, as in ARES (Saad-Falcon et al., NAACL 2024). RAGAS counts sentences of the context instead. Each document is
+    one call of the judge.
+
+    Args:
+        common: The options of all judges, see `judge`. Documents are in ``item.documents``, or where ``context`` says.
+
+    Raises:
+        SuiteError: A setting is wrong.
     """
     kind = "context_relevancy"
     options = _options(kind, common, context=True)

@@ -48,10 +48,22 @@ class DeclaredQuestion(TypedDict, total=False):
 
 
 def question(text: str, **terms: Unpack[DeclaredQuestion]) -> Question:
-    """A question that people (``human``) and judges (``judge.labels``, ``judge.binary``, ``judge.scale``, ``judge.rubric``)
-    can be given alike: the score card then says how far those who answered it agree.
+    """A question that people (`human`) and judges (`judge`) answer alike: the score card then says how far they agree.
 
-    ``text`` is what is asked, a template. Judges answer choices and ratings, and forms of yes-or-no questions.
+    Judges answer choices, ratings, and forms of yes-or-no questions.
+
+    Args:
+        text: The question, a template.
+        terms: How it may be answered. ``kind`` is ``choice`` (the default), ``rating``, ``number``, ``text`` (the answer is the grade's
+            reasoning; there is no value) or ``form``. A choice has ``choices``: labels with their values (True and False are verdicts, `None`
+            does not apply; yes and no by default), or a list of labels, worth 0 to 1 by their place; ``passing`` names the labels of a
+            list that pass. A rating has ``scale``, lowest and highest, ``(1, 5)`` by default, and ``ends``, their meanings. A number has
+            ``minimum`` and ``maximum``. ``threshold`` is the lowest rating or number that passes. A form has ``fields``: questions by name,
+            each a `question` or its arguments, as ``{"question": "Is it polite?"}``. ``guidance`` is a template of what to know
+            beside the question; people see it below the question, and judges are given it.
+
+    Raises:
+        SuiteError: The arguments do not make a question.
     """
     frame = sys._getframe(1)  # noqa: SLF001 - the documented way to the caller's file
     made = make_question(text, who="question", **terms)

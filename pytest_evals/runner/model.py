@@ -22,7 +22,14 @@ Named = Callable[[str], str]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Choice:
-    """What a model chose: the likeliest of the ``likelihoods``. ``probabilities`` are theirs among themselves."""
+    """The likeliest of several choices.
+
+    Attributes:
+        index: Its place among the choices, from 0.
+        text: Its text.
+        probabilities: The choices' probabilities relative to each other, in their order; their sum is 1.
+        likelihoods: The choices' likelihoods, in their order.
+    """
 
     index: int
     text: str
@@ -34,7 +41,7 @@ class Choice:
 
 
 class PendingCall(Generic[T]):
-    """A call that is on its way: ``await`` it, or ask for its ``result()``. Calls made before waiting are batched."""
+    """A call on its way: ``await`` it, or take its ``result()``. Calls that are made before waiting are batched."""
 
     def __init__(self, caller: Caller, request: Request, handle: str, finish: Callable[[Result], T]) -> None:
         __tracebackhide__ = True
@@ -49,7 +56,7 @@ class PendingCall(Generic[T]):
             raise AttributeError(f"this is a call on its way, which has no {name!r}: await it, or take its result()")
 
     def result(self) -> T:
-        """Wait and return the answer. Raises `ModelCallError` when there is none."""
+        """Wait and return the answer. Raises `ModelCallError` if there is none."""
         __tracebackhide__ = True
         return self._answer(self._pending.result())
 
@@ -64,8 +71,10 @@ class PendingCall(Generic[T]):
 
 
 class Model:
-    """A model that may be called for the case that runs: the one under test, the judge, or another. Where no prompt is
-    given, it is the case's.
+    """A model to call for the case: the model under test, the judge, or another.
+
+    ``generate``, ``choose`` and ``score`` return a pending call: ``await`` it, or take its ``result()``, which raises `ModelCallError` if there is
+    no answer. Calls that are made before waiting are batched. Without a prompt, a call takes the case's.
     """
 
     def __init__(self, name: str, caller: Caller, *, named: Named, handle: str = "model") -> None:
@@ -76,21 +85,23 @@ class Model:
 
     @property
     def generation(self) -> dict[str, Any]:
-        """The generation parameters that the suite sets for the case, for ``generate(prompt, **model.generation)``. Samples
-        (``n``) are left out: a conversation goes on from one reply.
-        """
+        """The suite's generation parameters for the case, without ``n``: ``generate(prompt, **model.generation)``."""
         params = self._caller.found.prepared.params
         return {name: getattr(params, name) for name in sorted(changed_params(params) - {"n"})}
 
     def using(self, spec: str) -> Model:
-        """Return the handle of another model, for this case. Raises `ModelError` for a specification that is wrong."""
+        """Return the handle of another model for this case. Raises `ModelError` for a wrong specification."""
         return Model(self._named(spec), self._caller, named=self._named, handle=self._handle)
 
     def generate(self, prompt: str | Sequence[Message] | None = None, **generation: Any) -> PendingCall[Completion]:
-        """Complete a conversation: a `Completion`. ``generation`` takes the parameters of ``cases(generation=...)``.
+        """Complete a conversation. The result is a `Completion`.
 
-        A sampled call's seed follows from the case, from who calls, and from the calls that it made before; in a task or
-        grader from those that asked the same.
+        A sampled call has its own seed, which follows from the case, the caller and the caller's earlier calls (in a task or grader: those with
+        the same request).
+
+        Args:
+            prompt: A user's message or a list of messages; by default the case's prompt.
+            generation: Generation parameters, as in ``cases(generation=...)``.
         """
         __tracebackhide__ = True
         request = self._request(prompt, parse_generation(generation), ())
@@ -101,7 +112,13 @@ class Model:
     def choose(
         self, choices: Sequence[str], prompt: str | Sequence[Message] | None = None, *, by: By = "sum"
     ) -> PendingCall[Choice]:
-        """Weigh ``choices`` as the answer: a `Choice`. ``by``: compare sums, or means a ``token`` or a ``byte``."""
+        """Find the likeliest of ``choices`` as the answer. The result is a `Choice`.
+
+        Args:
+            choices: Their texts, at least one.
+            prompt: A user's message or a list of messages; by default the case's prompt.
+            by: What is compared: the ``sum`` of log-likelihoods, or their mean per ``token``, ``byte`` or ``char``.
+        """
         measure = check_measure(by)
         request = self._request(prompt, GenerationParams(), check_choices(choices))
 
@@ -113,7 +130,12 @@ class Model:
         return PendingCall(self._caller, request, self._handle, finish)
 
     def score(self, text: str, prompt: str | Sequence[Message] | None = None) -> PendingCall[Likelihood]:
-        """Ask how likely ``text`` is as the answer: a `Likelihood`."""
+        """Compute how likely ``text`` is as the answer. The result is a `Likelihood`.
+
+        Args:
+            text: A text that is not empty.
+            prompt: A user's message or a list of messages; by default the case's prompt.
+        """
         if not isinstance(text, str) or not text:
             raise SuiteError(f"model.score takes a non-empty text, not {text!r}")
         request = self._request(prompt, GenerationParams(), (text,))

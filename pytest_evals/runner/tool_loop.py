@@ -26,21 +26,23 @@ def tool_loop(
     name: str = "completion",
     run_if: str | None = None,
 ) -> Any:
-    """Return a task that asks the model, runs the functions that it calls, gives it their results, and goes on until it answers.
+    """Return a task in which the model calls functions until it answers.
 
-    The result is the model's last reply, a `Completion` whose ``messages`` are the whole conversation: prompt, calls, results, answer.
-    Where it still calls tools in the last turn, these are not run, and its ``finish_reason`` is ``tool_calls``. The suite's own
-    generation parameters hold in every turn, ``tool_choice`` in the first. The turns of all cases meet in the engine's batches.
+    The result is the model's last reply, a `Completion` whose ``messages`` are the whole conversation. If it still calls tools in the last
+    turn, these are not run, and ``finish_reason`` is ``tool_calls``. The suite's generation parameters hold in every turn, ``tool_choice`` in the
+    first. The turns of all cases are batched.
 
-    Async functions are awaited, others run in threads; the calls of one reply run at the same time. The model gets a text as it is,
-    anything else as JSON. What a function raises goes back to the model as its result, as does a call of a function that there is
-    not, or with arguments that it does not take.
+    Async functions are awaited, others run in threads; the calls of one reply run at the same time. A text result goes to the model as it is,
+    anything else as JSON. An exception, an unknown function and wrong arguments also go back to the model as the result.
 
     Args:
-        functions: Python functions with annotations and a docstring in Google's style, from which the model's tools are made.
-        max_turns: Replies of the model, the last one included.
-        name: The task's alias; ``completion`` takes the place of the default turn.
-        run_if: An expression over the case; where it is false, the task does not apply.
+        functions: Python functions with annotations and a docstring in Google's style, which describe the tools to the model.
+        max_turns: The largest number of replies, with the last one.
+        name: The task's alias; ``completion`` replaces the default turn.
+        run_if: An expression over the case. Where it is false, the task does not apply.
+
+    Raises:
+        SuiteError: A setting is wrong, or a function cannot be described.
     """
     if not isinstance(functions, (list, tuple)) or not functions or not all(map(_is_function, functions)):
         raise SuiteError(f"tool_loop takes a list of one or more Python functions, not {functions!r:.120}")

@@ -225,9 +225,7 @@ def _alpha(observed: numpy.ndarray, expected: numpy.ndarray, n: numpy.ndarray) -
 
 @dataclass(frozen=True, slots=True)
 class Coefficient:
-    """A coefficient of agreement with its confidence interval; both `None` where it is not defined. There is no interval
-    either where it would be a point: of answers that all agree, nothing tells how far the next ones will.
-    """
+    """A coefficient of agreement with its confidence interval; `None` if it is not defined. There is no interval if all answers agree."""
 
     value: float | None
     interval: tuple[float, float] | None = None

@@ -30,9 +30,9 @@ def bootstrap_interval(
     seed: int = 0,
     clusters: Sequence[Hashable] | None = None,
 ) -> Interval | None:
-    """Return the interval for ``statistic`` (the mean) of ``values``; rows of several numbers stay together.
+    """Return the interval for ``statistic`` (by default the mean) of ``values``. Rows of several numbers are drawn together.
 
-    `None` below two values or clusters. Of equal values it is that value twice.
+    `None` below two values or clusters. If all values are equal, both ends are that value.
     """
     import numpy
 

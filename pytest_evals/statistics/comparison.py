@@ -18,21 +18,26 @@ from pytest_evals.statistics.means import estimate_mean
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The mean of after minus before."""
+    """The mean difference, after minus before, over the same cases.
+
+    Attributes:
+        n: The number of cases.
+        mean: The mean difference.
+        stderr: Its standard error; `None` below two units.
+        interval: Its interval, over clusters if there are any: `bounded_interval` for values with bounds, else Student's. `None` below two
+            units, and for Student's if all cases differ by the same.
+        better: Cases that rose.
+        worse: Cases that fell.
+        p: Two-sided p: McNemar's exact test for independent values of 0 and 1, else the t test.
+    """
 
     n: int
     mean: float
     stderr: float | None
     interval: Interval | None
-    """Of the mean, over clusters where there are some: `bounded_interval` where values have bounds, else Student's, which is
-    `None` below two units and where all differ by the same.
-    """
     better: int
-    """Cases that rose."""
     worse: int
-    """Cases that fell."""
     p: float
-    """Two-sided: of McNemar's exact test where values are 0 and 1 and independent, else of the t test."""
 
 
 def paired_difference(
@@ -42,7 +47,18 @@ def paired_difference(
     level: float = LEVEL,
     bounds: Bounds | None = None,
 ) -> Difference | None:
-    """Compare the same cases; `None` without cases. ``bounds`` are those of the values; zeros and ones have theirs."""
+    """Compare two runs of the same cases.
+
+    Args:
+        before: The values of the first run.
+        after: The values of the second run, in the same order.
+        clusters: What each case belongs to; by default cases are independent.
+        level: The confidence level of the interval.
+        bounds: The lowest and highest possible value. Zeros and ones have theirs.
+
+    Returns:
+        The difference; `None` without cases.
+    """
     differences = [now - was for was, now in zip(before, after, strict=True)]
     estimate = estimate_mean(differences, clusters)
     if estimate is None:
@@ -60,9 +76,7 @@ def paired_difference(
 
 
 def paired_p(before: Sequence[float], after: Sequence[float], clusters: Sequence[Hashable] | None = None) -> float:
-    """Return the two-sided p that the means do not differ: of McNemar's exact test where values are 0 and 1 and independent, else
-    of the t test.
-    """
+    """Return the two-sided p that the means do not differ: McNemar's exact test for independent values of 0 and 1, else the t test."""
     differences = [now - was for was, now in zip(before, after, strict=True)]
     if is_binary(before, after, clusters):
         return mcnemar(sum(each > 0 for each in differences), sum(each < 0 for each in differences))
@@ -75,7 +89,7 @@ def is_binary(before: Sequence[float], after: Sequence[float], clusters: Sequenc
 
 
 def mcnemar(better: int, worse: int) -> float:
-    """Return the two-sided p of McNemar's exact test: whether as many cases rose as fell."""
+    """Return the two-sided p of McNemar's exact test that equally many cases rise and fall."""
     return min(2 * binomial_cdf(min(better, worse), better + worse, 0.5), 1.0)
 
 
@@ -111,7 +125,7 @@ def bootstrap_difference(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval | None:
-    """Return the BCa interval of the mean difference, resampling cases (or clusters); `None` below two."""
+    """Return the BCa interval of the mean difference, by resampling cases or clusters; `None` below two."""
     differences = [now - was for was, now in zip(before, after, strict=True)]
     return bootstrap_interval(differences, level=level, resamples=resamples, seed=seed, clusters=clusters)
 
@@ -165,10 +179,9 @@ def fisher_tail(passed: int, n: int, others_passed: int, others: int) -> float:
 
 
 def holm(probabilities: Sequence[float]) -> list[float]:
-    """Return p values adjusted for their number (Holm 1979), in the order given.
+    """Return p values adjusted for their number (Holm 1979), in the given order.
 
-    If those of at most alpha are rejected, the probability of an error in any of them is at most alpha, however they
-    depend on each other.
+    Rejecting those of at most alpha makes the probability of any error at most alpha, whatever their dependence.
     """
     n, largest = len(probabilities), 0.0
     adjusted = [0.0] * n
@@ -184,9 +197,14 @@ POWER = 0.8
 
 
 def detectable_effect(deviation: float, n: int, *, alpha: float = 0.05, power: float = POWER, sides: int = 2) -> float:
-    """Return the smallest true difference that a test of ``n`` values with this standard deviation finds.
+    """Return the smallest true difference that a t test of ``n`` values with this standard deviation detects; infinite below two values.
 
-    It finds it with a probability of ``power``, at a level of ``alpha``. Infinite below two values.
+    Args:
+        deviation: The standard deviation of the values.
+        n: The number of values.
+        alpha: The level of the test.
+        power: The probability of detection.
+        sides: 1 for a one-sided test, 2 for a two-sided one.
     """
     if n < 2:
         return math.inf
@@ -196,7 +214,15 @@ def detectable_effect(deviation: float, n: int, *, alpha: float = 0.05, power: f
 def required_size(
     deviation: float, effect: float, *, alpha: float = 0.05, power: float = POWER, sides: int = 2
 ) -> int | None:
-    """Return how many values it takes to find a true difference of ``effect``; `None` for none, which no number shows."""
+    """Return the number of values that a t test needs to detect a true difference of ``effect``; `None` if ``effect`` is 0.
+
+    Args:
+        deviation: The standard deviation of the values.
+        effect: The true difference.
+        alpha: The level of the test.
+        power: The probability of detection.
+        sides: 1 for a one-sided test, 2 for a two-sided one.
+    """
     effect = abs(effect)
     if effect == 0 or not math.isfinite(deviation / effect):
         return None

@@ -12,7 +12,7 @@ LEVEL = 0.95
 
 
 class Interval(NamedTuple):
-    """Where a number lies with the confidence asked for."""
+    """A confidence interval."""
 
     low: float
     high: float
@@ -35,8 +35,7 @@ def around(center: float, error: float, df: float, level: float = LEVEL) -> Inte
 def wilson_interval(passed: float, n: float, level: float = LEVEL) -> Interval | None:
     """Return Wilson's score interval for a share (Wilson 1927); `None` without cases.
 
-    Never empty and never outside of 0 to 1, also where all or none passed. Both numbers may be fractions: an effective
-    sample size is one.
+    It is never empty and stays within 0 to 1. Both numbers may be fractions, such as an effective sample size.
     """
     if n <= 0:
         return None
@@ -91,10 +90,10 @@ def bounded_interval(
     clusters: Sequence[Hashable] | None = None,
     level: float = LEVEL,
 ) -> Interval | None:
-    """Return the interval for the mean of ``values``, which are all within ``bounds``; `None` without values.
+    """Return the interval for the mean of ``values`` within ``bounds``; `None` without values.
 
-    With ``clusters`` whole clusters are weighed, and the halves are of clusters of average size. What rounding put a hair
-    outside of the bounds counts as the bound.
+    It adds half a case at each bound and weighs cases at random (Rubin's Bayesian bootstrap, 1981). With ``clusters`` whole clusters are
+    weighed. Values that rounding put outside the bounds count as the bound.
     """
     if not values:
         return None
@@ -150,10 +149,10 @@ def quantile(values: Sequence[float], p: float) -> float | None:
 
 
 def quantile_interval(values: Sequence[float], p: float, level: float = LEVEL) -> Interval | None:
-    """Return two of the values between which the quantile lies with at least the confidence asked for.
+    """Return two of the values between which the quantile lies with at least the confidence ``level``.
 
-    The number of values below the quantile is binomial (order statistics; Conover 1999, section 3.2). `None` where
-    there are too few values for both ends: six for a median, 72 for the 95th percentile, at 95 %.
+    The number of values below the quantile is binomial (order statistics; Conover 1999, section 3.2). `None` if there are too few values: at
+    95 %, a median needs six, the 95th percentile 72.
     """
     n, tail = len(values), (1 - level) / 2
     ordered = sorted(values)

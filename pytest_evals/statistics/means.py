@@ -22,7 +22,7 @@ EQUAL = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean with its standard error; ``units`` is the number of independent ones behind it (values or clusters)."""
+    """A mean with its standard error. ``units`` is the number of independent values or clusters behind it."""
 
     mean: float
     stderr: float | None
@@ -35,9 +35,7 @@ class Estimate:
         return self.units - 1
 
     def interval(self, level: float = LEVEL) -> Interval | None:
-        """Return the t interval; `None` below two units, and where all are equal (but for rounding): nothing measures the
-        error then.
-        """
+        """Return the t interval; `None` below two units, and if all values are equal (up to rounding)."""
         if self.stderr is None or self.stderr <= EQUAL * abs(self.mean) or not self.stderr:
             return None
         return around(self.mean, self.stderr, self.df, level)
@@ -134,10 +132,7 @@ def spread(cases: Sequence[Sequence[float]]) -> Spread:
 
 
 def pass_at_k(passed: int, n: int, k: int) -> float | None:
-    """Return the unbiased estimate that at least one of ``k`` samples passes, from ``n`` (Chen et al. 2021).
-
-    `None` where there are fewer than ``k`` samples.
-    """
+    """Return the unbiased estimate that at least one of ``k`` samples passes (Chen et al. 2021); `None` below ``k`` samples."""
     return None if n < k else 1 - math.comb(n - passed, k) / math.comb(n, k)
 
 

@@ -13,7 +13,7 @@ from statistics import NormalDist
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """What a judge said of labelled cases: ``true_passes`` of ``passes`` that people pass, ``true_fails`` of ``fails``."""
+    """A judge's verdicts on labelled cases: ``true_passes`` of ``passes`` that people pass, ``true_fails`` of ``fails``."""
 
     true_passes: int
     passes: int

@@ -28,11 +28,11 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """Probabilities beside the truth, over ``n`` cases.
+    """How well probabilities match the truth, over ``n`` cases.
 
-    ``brier`` is the mean squared difference (Brier, 1950); what says 0.5 of everything has 0.25. ``ece`` is the expected
-    calibration error: the difference between mean probability and frequency in each of ten bins of equal width, weighted
-    by their counts (Naeini, Cooper and Hauskrecht, AAAI 2015). ``bins`` without empty ones are the reliability table.
+    ``brier`` is the mean squared difference (Brier, 1950); 0.5 for every case gives 0.25. ``ece`` is the expected calibration error: the
+    difference between mean probability and frequency in each of ten bins of equal width, weighted by their counts (Naeini, Cooper and
+    Hauskrecht, AAAI 2015). ``bins`` is the reliability table, without empty bins.
     """
 
     n: int

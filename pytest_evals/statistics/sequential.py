@@ -44,7 +44,7 @@ class _Bets:
 
 @dataclass(slots=True)
 class MeanTest:
-    """Tells, value by value, on which side of ``threshold`` the mean is; constant work a value.
+    """Decides, value by value, on which side of ``threshold`` the mean is. Each value takes constant time.
 
     The probability that it ever names the wrong side is at most ``alpha``.
     """
@@ -96,10 +96,9 @@ class MeanTest:
 
 
 def mean_interval(values: Sequence[float], alpha: float = 0.05, population: int | None = None) -> Interval:
-    """Return the interval for the mean after these values, in the order in which they came.
+    """Return the interval for the mean after these values, in their order.
 
-    It holds at all times at once with a probability of at least 1 - ``alpha``; it never grows, and without
-    values it is (0, 1).
+    It contains the mean at all times together with a probability of at least 1 - ``alpha``. It never grows; without values it is (0, 1).
     """
     bets = _Bets(alpha)
     rounds: list[tuple[float, float, int, float]] = []

@@ -73,42 +73,45 @@ def cases(
     fewshot: Mapping[str, Any] | None = None,
     skip: str | Mapping[str, str] | None = None,
 ) -> pytest.MarkDecorator:
-    """Make a test function (or every test of a class or module) an eval with one case a row of ``data``.
+    """Make a test function, or every test of a class or module, an eval with one case per row of ``data``.
+
+    A row with a field ``completion`` is graded as it is: no model is asked.
 
     Args:
-        data: A path relative to the test file (``.jsonl .json .csv .tsv .xlsx .parquet .yaml``, each also ``.gz``), a list of
-            dicts, a function that returns one, or a Hugging Face dataset.
-        prompt: Template of the user's message, as ``"What is the capital of {{item.country}}?"``.
-        messages: Template of the whole conversation: a list of ``{"role", "content"}``, or a locator of such a list.
-            With neither ``prompt`` nor ``messages``, each row's own ``messages`` field is the conversation.
-        system: Template of the system message; it replaces one that the conversation brings.
-        model: The model (or models) of this suite, unless ``--evals-model`` says otherwise.
-        generation: Generation parameters by name, as ``{"max_new_tokens": 64, "temperature": 0.7}``; templates are allowed.
+        data: A path relative to the test file (``.jsonl .json .csv .tsv .xlsx .parquet .yaml``, each also ``.gz``), a list of dicts, a
+            function that returns one, a Hugging Face dataset, or a pandas frame.
+        prompt: Template of the user's message, such as ``"What is the capital of {{item.country}}?"``.
+        messages: Template of the whole conversation, a list of ``{"role", "content"}``, or a locator of one. With neither ``prompt`` nor
+            ``messages``, each row's field ``messages`` is the conversation.
+        system: Template of the system message; it replaces one of the conversation.
+        model: The suite's model, or a list of models, unless ``--evals-model`` names others.
+        generation: Generation parameters by name, such as ``{"max_new_tokens": 64, "temperature": 0.7}``; values may be templates.
         id: The field that identifies a row; by default a short hash of its content.
         name: The suite's name; by default the test function's.
         limit: Use only the first rows.
-        repeat: How often to run each case, each time with a seed of its own, unless ``--evals-repeat`` says otherwise.
-        cluster: The field that tells which rows belong together, as ``"document_id"`` for questions about the same
-            document: intervals and comparisons then count documents, not questions.
-        label: The field that holds what people think of the recorded answer, on the scale of the test's judge, or a mapping
-            of graders to such fields: the score card says how far judge and people agree.
-        gates: What the scores must meet, as ``"exact.mean >= 0.8"``.
-        tags: One label of the suite or several, kept in the artifact.
-        files: Files of the rows, one mapping of name to path a row, in the order of ``data``.
-        images: What the user's message shows before its text: a locator of an image or of a list of them (``"item.photo"``,
-            ``"item.files.photo"``), or a list of locators. Parts of messages that say ``{"type": "image"}`` and name none are
-            filled with them in their order.
+        repeat: How many times each case runs, each with its own seed, unless ``--evals-repeat`` says otherwise.
+        cluster: The field that says which rows belong together, such as ``"document_id"``. Intervals and comparisons then count documents.
+        label: The field with people's labels of the recorded answer, on the scale of the test's judge; or a mapping of graders to
+            fields. The score card then says how far judge and people agree.
+        gates: What the scores must meet, such as ``"exact.mean >= 0.8"``: an expression or a list.
+        tags: A label of the suite, or a list, for the artifact.
+        files: Files of the rows: a list, in the order of ``data``, with a mapping of names to paths for each.
+        images: What the user's message shows before its text: a locator of an image or of a list of images, such as ``"item.photo"``, or
+            a list of locators. They fill parts ``{"type": "image"}`` of messages that name none, in their order.
         metadata: Values for ``case.metadata``, the same for every case.
-        tools: Functions that the model may call: JSON schemas, or Python functions with annotations and a docstring, which are
-            made into schemas; or a locator of a row's own, as ``"item.tools"``.
-        fewshot: Examples before each question, as ``{"data": "train.jsonl", "k": 5, "answer": "{{item.answer}}"}``: the first ``k``
-            rows of ``data`` (without it, of this suite's own rows, never the case's own), or with ``seed`` rows that it draws.
-            ``style`` is ``turns`` (the default) or ``text``, with ``delimiter`` between examples (an empty line) and
-            ``target_delimiter`` before an answer (a space). The questions are asked by ``prompt``.
-        skip: An expression over the row, as ``"item.status == 'draft'"``: the cases for which it is true are skipped. A text that it
-            gives is the reason, as of ``"item.skip"``; a mapping of expressions to reasons has several.
+        tools: Functions that the model may call: JSON schemas, or Python functions with annotations and a docstring; or a locator.
+        fewshot: Examples before each question, such as ``{"data": "train.jsonl", "k": 5, "answer": "{{item.answer}}"}``: the first ``k`` rows
+            of ``data`` (by default of the suite itself, without the case's own row), or with ``seed`` random ones. ``style`` is ``turns``
+            (the default) or ``text``, with ``delimiter`` between examples (an empty line) and ``target_delimiter`` before an answer (a
+            space). ``prompt`` asks the questions.
+        skip: An expression over the row, such as ``"item.status == 'draft'"``. Cases for which it is true are skipped; a text that it gives
+            is the reason. Or a mapping of expressions to reasons.
 
-    A row with a ``completion`` field is graded as it is: no model is asked.
+    Returns:
+        A pytest mark.
+
+    Raises:
+        SuiteError: An argument is wrong. Mistakes that depend on the rows are collection errors.
     """
     if isinstance(data, type) or (isinstance(data, FunctionType) and data.__name__.startswith("test")):
         raise SuiteError(

@@ -17,10 +17,10 @@ A block without a language, or of another one, is an error. Comments in the line
 * ``<!-- file: NAME -->``: the block is the file of this name, for itself and for the later blocks of the page.
 * ``<!-- run: passed=2 xfailed=1 model=echo args="-k fr" -->``: how a suite is run, every part optional. Its outcomes; its
   model: a function of ``MODELS`` in ``conftest.py``, a ``module:function`` in a file of the page, or ``none`` to name no model; more arguments.
-* ``<!-- run: after=test_capitals.py -->``: before this script, or these commands, run that suite of the page (with ``model`` and ``args``).
+* ``<!-- run: after=test_capitals.py -->``: before this script, or these commands, run that suite (with ``model`` and ``args``).
 
-``capitals.jsonl``, a folder ``my-model`` with a model, and a recorded run as ``run.jsonl`` and in ``.evals`` are there for every
-block.
+``capitals.jsonl`` and its suite ``capitals_suite.py``, the judges ``script.py`` and ``sure.py``, a folder ``my-model`` with a model, and a
+recorded run as ``run.jsonl`` and in ``.evals`` are there for every block.
 """
 
 from __future__ import annotations

@@ -46,26 +46,27 @@ def python_tests(
     of: str | None = None,
     run_if: str | None = None,
 ) -> Fixture:
-    """The share of tests that the completion's program passes; passed when it passes all of them.
+    """The share of tests that the completion's program passes; it passes with all of them. Needs ``--evals-run-code``.
 
-    Needs ``--evals-run-code``. The program is the block of the completion that defines what the tests use, with what it builds
-    on. It runs confined as ``evals_code_sandbox`` says, and its tests in another process, which it cannot see.
+    The program is the last fenced block that defines what the tests use, with the blocks that it needs. It runs confined as
+    ``evals_code_sandbox`` says. Its tests run in another process, which it cannot see.
 
     Args:
-        tests: Python code, a list of it (each is one test), or a locator of either, also several of them in a list. A test passes
-            that raises nothing. An entry ``{"input": ..., "output": ...}`` runs the program as a script: what it prints must be the
-            output.
-        before: Code in front of the program, or a list of its lines: imports, or the head of the function that it goes on with.
-        setup: Code in front of each test, or a list of its lines: imports and what the test needs, also of the program's classes.
-        entry_point: Name of the function that is tested. A test that defines ``check`` has it called with that function (as in
-            HumanEval).
-        timeout: Seconds that program and tests may take together. A test that never ends fails alone.
-        memory: MiB that each of the two processes may use, on Linux.
-        packages: Whether they may import what is installed here, beside the standard library.
-        isolated: `False` runs the tests in the process of the program, which can then deceive them.
-        objects: Names of classes of the program whose objects may compare and compute with plain data.
-        of: Name of a task whose result is taken in the place of the completion.
-        run_if: An expression over the case, where the grader applies.
+        tests: Python code, a list of it (each entry is one test), or locators of either. A test passes if it raises nothing. An entry
+            ``{"input": ..., "output": ...}`` runs the program as a script and compares what it prints.
+        before: Code before the program, a text or a list of lines: imports, or the head of the function that it continues.
+        setup: Code before each test, a text or a list of lines.
+        entry_point: The name of the function under test. A test that defines ``check`` is called with it, as in HumanEval.
+        timeout: Seconds for program and tests together. A test that never ends fails alone.
+        memory: MiB for each of the two processes, on Linux.
+        packages: Whether they may import installed packages beside the standard library.
+        isolated: `False` runs the tests in the program's process, where a program can deceive them.
+        objects: Names of the program's classes whose objects may compare and compute with plain data.
+        of: A task whose result is graded instead of the completion.
+        run_if: An expression over the case. Where it is false, the grader does not apply.
+
+    Raises:
+        SuiteError: A setting is wrong; at collection, if running programs is not allowed.
     """
     limits = check_limits(timeout, memory)
     classes = check_objects(objects)

@@ -36,19 +36,35 @@ def instructions(
     of: str | None = None,
     run_if: str | None = None,
 ) -> Fixture:
-    """The completion follows all instructions of its row, as IFEval's checker finds: prompt-level accuracy.
+    """The completion follows all instructions of its row, as the checker of IFEval finds (Zhou et al., 2023).
 
-    ``ids`` and ``kwargs``: the instructions' ids, as ``"punctuation:no_comma"``, and for each an object with its
-    arguments; by default the columns of the published data. ``scoring="loose"`` lets an instruction count as followed
-    where it is without the first line of the completion, its last one or both, and without its stars too. The grade's
-    metadata holds which instructions are followed and their share; the statistic ``corpus`` is the share of all
-    instructions of all cases: instruction-level accuracy.
+    The mean is IFEval's prompt-level accuracy, the statistic ``corpus`` its instruction-level accuracy. The grade's metadata has the
+    instructions that are followed, and their share.
 
-    ``by="kind"`` adds a grade for each kind of instruction in the row, as ``strict.punctuation:no_comma``, and ``by="group"``
-    one for the part before the colon, as ``strict.punctuation``: the share of those that are followed, passed where it is 1. Their
-    ``corpus`` is the accuracy of the kind, as IFEval reports it.
+    The kinds and their arguments: ``keywords:existence`` (keywords), ``keywords:frequency`` (keyword, frequency, relation),
+    ``keywords:forbidden_words`` (forbidden_words), ``keywords:letter_frequency`` (letter, let_frequency, let_relation),
+    ``language:response_language`` (language), ``length_constraints:number_sentences`` (num_sentences, relation),
+    ``length_constraints:number_paragraphs`` (num_paragraphs), ``length_constraints:number_words`` (num_words, relation),
+    ``length_constraints:nth_paragraph_first_word`` (num_paragraphs, nth_paragraph, first_word),
+    ``detectable_content:number_placeholders`` (num_placeholders), ``detectable_content:postscript`` (postscript_marker),
+    ``detectable_format:number_bullet_lists`` (num_bullets), ``detectable_format:number_highlighted_sections`` (num_highlights),
+    ``detectable_format:multiple_sections`` (section_spliter, num_sections), ``detectable_format:constrained_response``,
+    ``detectable_format:json_format``, ``detectable_format:title``, ``combination:two_responses``, ``combination:repeat_prompt``
+    (prompt_to_repeat), ``startend:end_checker`` (end_phrase), ``startend:quotation``, ``change_case:capital_word_frequency``
+    (capital_frequency, capital_relation), ``change_case:english_capital``, ``change_case:english_lowercase``, ``punctuation:no_comma``. A
+    relation is ``less than`` or ``at least``.
 
-    Raises `SuiteError` where the suite is collected, for ids and arguments that there are not.
+    Args:
+        ids: A list of kinds, or a locator of one; by default the column of the published data.
+        kwargs: A list with the arguments of each instruction, or a locator of one.
+        scoring: ``loose`` also accepts a completion without its first line, its last line or both, and without stars.
+        by: ``kind`` adds a grade for each kind in the row (``strict.punctuation:no_comma``), ``group`` for the part before the colon
+            (``strict.punctuation``): the share that is followed.
+        of: A task whose result is graded instead of the completion, or a field of it.
+        run_if: An expression over the case. Where it is false, the grader does not apply.
+
+    Raises:
+        SuiteError: At collection, for an unknown id or argument, and a missing or impossible one.
     """
     if scoring not in get_args(Scoring):
         raise SuiteError(f"instructions: scoring must be 'strict' or 'loose', not {scoring!r}")

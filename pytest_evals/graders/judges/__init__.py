@@ -25,7 +25,36 @@ __all__ = ["Judge", "Preflight", "judge"]
 
 
 class Judge:
-    """See the module. All kinds take the options of `Common`."""
+    """Graders that ask a model. ``judge.binary``, ``judge.labels``, ``judge.scale``, ``judge.rubric`` and ``judge.pairwise`` bring their prompts.
+
+    ``judge(template, response=Model)`` takes your own prompt; the reply is an object of the pydantic model ``Model``. Its ``template`` may use
+    ``item``, ``metadata``, ``completion``, ``question``, ``conversation``, ``turns``, ``reference``, ``context``, ``documents``,
+    ``output_schema``, and tasks and graders by name. ``score`` names the field that is the grade's value, or a list of fields for a grade each,
+    or is a function of the response; ``reason`` names the field with the judge's reasons.
+
+    All judges take these options (``common``):
+
+    - ``model``: the judge's model, instead of that of ``--evals-judge``; a list is a panel.
+    - ``how``: the answer of a panel or of several votes: their ``majority`` or their ``mean``.
+    - ``votes``: the number of sampled replies of each model.
+    - ``examples``: judged answers that are shown before the case's; not for ``judge.rubric`` and ``judge.pairwise``.
+    - ``system``: another system message; ``""`` sends none.
+    - ``reasoning``: whether the judge reasons before it decides.
+    - ``generation``: parameters of its replies. Judges are greedy by default.
+    - ``answer``, ``question``, ``reference``, ``context``: templates of what is judged and shown.
+    - ``images``: images that the judge is shown, as for `cases`.
+    - ``threshold``: the lowest value that passes.
+    - ``run_if``: an expression over the case. Where it is false, the judge does not apply.
+    - ``name``: the fixture's name.
+    - ``preflight``: a `Preflight` that the judge must pass before anything is generated.
+
+    ``judge.binary``, ``judge.labels`` and ``judge.rubric`` take two more, and ``judge.scale`` documents its own:
+
+    - ``by``: ``text``, what the judge writes; or ``probability``, the probability of each verdict right after the prompt.
+    - ``abstain``: a band of probabilities, as ``(0.4, 0.6)``, within which the grade does not apply.
+
+    A wrong option raises `SuiteError`.
+    """
 
     def __call__(
         self,
@@ -50,10 +79,13 @@ class Judge:
     def binary(
         self, criterion: str | Question, *, not_applicable: bool | None = None, **common: Unpack[Verdicts]
     ) -> Fixture:
-        """The answer meets ``criterion``: PASS is 1, FAIL is 0, and NA (unless ``not_applicable`` is off) does not apply.
+        """Whether the answer meets ``criterion``: PASS is 1, FAIL is 0, NA does not apply.
 
-        Of a yes-or-no ``question(...)`` PASS is the choice that is True, FAIL the one that is False, NA the one that is None.
-        With ``by="probability"`` the value is the probability of PASS among PASS and FAIL, and it passes from ``threshold`` (0.5) on.
+        Args:
+            criterion: What the answer must do, a template; or a yes-or-no `question`, whose choices of True, False and None are PASS, FAIL and NA.
+            not_applicable: `False` does not offer NA.
+            common: The options of all judges. With ``by="probability"`` the value is the probability of PASS among PASS and FAIL, and it
+                passes from ``threshold`` on, 0.5 by default.
         """
         from pytest_evals.graders.judges.labels import binary
 
@@ -66,11 +98,14 @@ class Judge:
         labels: Mapping[str, float | bool | None] | Sequence[str] | None = None,
         **common: Unpack[Verdicts],
     ) -> Fixture:
-        """The judge answers a question with one of ``labels``, whose values are the grade's.
+        """The judge answers a question with one of ``labels``; the grade is the label's value.
 
-        A value of True or False is a verdict, `None` does not apply. Labels in a list are worth their place in it, from 0 for
-        the first to 1 for the last. A ``question(...)`` of choices brings them. With ``by="probability"`` the value is what the
-        labels are worth, weighted by their probabilities.
+        Args:
+            asked: The question, a template; or a `question` of choices, which brings its labels.
+            labels: Labels with their values: True and False are verdicts, `None` does not apply. In a list, labels are worth 0 (the first) to
+                1 (the last).
+            common: The options of all judges. With ``by="probability"`` the value is the mean of the labels' values, weighted by their
+                probabilities.
         """
         from pytest_evals.graders.judges.labels import labels as make
 
@@ -88,13 +123,19 @@ class Judge:
         abstain: tuple[float, float] | None = None,
         **common: Unpack[Common],
     ) -> Fixture:
-        """How far the answer meets ``criterion``: a number from ``low`` to ``high`` (1 to 5), or from 0 to 1 with
-        ``normalize``.
+        """How far the answer meets ``criterion``, from ``low`` to ``high``.
 
-        Where the engine tells likelihoods, the value is the expected score under the judge's probabilities of all scores, as in
-        G-Eval (Liu et al., EMNLP 2023); elsewhere, and with ``by="text"``, the score that it writes. ``by="probability"`` asks for
-        probabilities alone, with the question after the material, so that all questions about a case share it; ``abstain``
-        goes with it. ``levels`` says what scores mean. A rating ``question(...)`` brings scale, ends and threshold.
+        Args:
+            criterion: What the answer is rated for, a template; or a `question` of ratings, which brings scale, ends and threshold.
+            low: The lowest score; 1 by default.
+            high: The highest score; 5 by default.
+            levels: What scores mean, by score.
+            normalize: Whether the value is mapped to 0 to 1.
+            by: ``auto``: the expected score under the judge's probabilities of all scores, as in G-Eval (Liu et al., EMNLP 2023), if the engine
+                gives likelihoods, else the score that it writes. ``likelihood`` and ``text`` insist on one of them. ``probability`` writes
+                nothing.
+            abstain: With ``by="probability"``, the band of values within which the grade does not apply.
+            common: The options of all judges.
         """
         from pytest_evals.graders.judges.scale import scale
 
@@ -109,22 +150,30 @@ class Judge:
         calls: Literal["one", "each"] = "each",
         **common: Unpack[Verdicts],
     ) -> Fixture:
-        """Weighted criteria: ``{criterion: weight}``, ``{name: (criterion, weight)}``, or a list of equal weight. A
-        criterion may be a yes-or-no ``question(...)``; a form of them is a rubric of equal weight.
+        """The weighted mean of criteria, each PASS (1) or FAIL (0), and a grade for each: ``grader.name``.
 
-        The grade is the weighted mean of PASS (1) and FAIL (0); criteria that do not apply leave, and the weights of the others
-        count. Each criterion has a grade of its own, ``grader.name``. ``calls``: ask for all in one call, or for each in
-        its own.
+        Criteria that do not apply are left out, and the other weights renormalised.
+
+        Args:
+            criteria: ``{criterion: weight}``, ``{name: (criterion, weight)}``, or a list of equal weight. A criterion may be a yes-or-no
+                `question`; a form of them is a rubric of equal weight.
+            calls: Ask for ``each`` criterion in its own call, or for all in ``one``.
+            common: The options of all judges.
         """
         from pytest_evals.graders.judges.rubric import rubric
 
         return rubric(criteria, calls=calls, **common)
 
     def pairwise(self, criterion: str, *, against: str, **common: Unpack[Common]) -> Fixture:
-        """The answer meets ``criterion`` better than ``against``, a template: 1 for a win, 0.5 for a tie, 0 for a loss.
+        """Whether the answer meets ``criterion`` better than ``against``: 1 for a win, 0.5 for a tie, 0 for a loss.
 
-        Both orders are judged, and the grade is their mean. ``grader.consistent``: both orders agree. ``grader.first_wins``:
-        how often the answer shown first won; its mean over the cases is 0.5 for a judge without a liking for a place.
+        Both orders are judged, and the grade is their mean. ``grader.consistent`` is whether they agree. ``grader.first_wins`` is how often the
+        first answer won: its mean over the cases is 0.5 for a judge without a position bias.
+
+        Args:
+            criterion: What the better answer does, a template.
+            against: A template of the other answer.
+            common: The options of all judges.
         """
         from pytest_evals.graders.judges.pairwise import pairwise
 

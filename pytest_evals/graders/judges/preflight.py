@@ -25,13 +25,16 @@ if TYPE_CHECKING:
 
 
 class Preflight:
-    """A golden set: rows with a ``completion``, what people think of it, and what else the judge's templates name.
+    """A golden set that a judge must agree with before anything is generated. If it does not, the run stops.
 
     Args:
-        data: A path relative to the file that says so, or rows, as ``cases`` takes them. A row's ``messages`` (or
-            ``prompt``, a text) is the question.
+        data: A path relative to the calling file, or rows, as for `cases`. A row has a ``completion``, people's label, ``messages`` or
+            ``prompt`` for the question, and the fields that the judge's templates name.
         label: The field with people's labels, on the judge's scale.
-        agreement: The share of rows on which judge and people must agree, from above 0 to 1.
+        agreement: The share of rows on which judge and people must agree, above 0 and up to 1.
+
+    Raises:
+        SuiteError: ``label`` or ``agreement`` is wrong.
     """
 
     def __init__(self, data: object, *, label: str = "label", agreement: float = 0.8) -> None:

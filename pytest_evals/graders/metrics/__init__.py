@@ -32,11 +32,19 @@ def f1(
     of: str | None = None,
     run_if: str | None = None,
 ) -> Fixture:
-    """F1 of the words that completion and reference have in common, normalised as in SQuAD; the best reference counts.
+    """F1 of the words that completion and reference have in common, from 0 to 1, normalised as in SQuAD (Rajpurkar et al., 2016).
 
-    ``tokenize``: what a word is. With ``auto`` each character of Chinese, Japanese, Thai and other scripts without spaces is one, and
-    punctuation of all scripts is left out where a text has other letters than English ones; with ``words`` all is as in SQuAD.
-    ``char``, ``zh``, ``ja-mecab``, ``ko-mecab``, ``intl`` and ``13a`` are sacrebleu's, and a function returns a text's words.
+    Args:
+        reference: A text, a list of texts (the best one counts), or a locator.
+        tokenize: What a word is. ``auto``: what is between spaces, and each character of scripts without spaces, such as Chinese and
+            Thai. ``words``: as SQuAD's script. ``char``, ``zh``, ``intl``, ``13a``, ``ja-mecab``, ``ko-mecab``: sacrebleu's tokenizers. Or a
+            function that returns a text's words.
+        threshold: The lowest value that passes; `None` for no verdict.
+        of: A task whose result is graded instead of the completion, or a field of it.
+        run_if: An expression over the case. Where it is false, the grader does not apply.
+
+    Raises:
+        SuiteError: A setting is wrong, or a reference is empty.
     """
     measure = functools.partial(lexical.f1, tokenize=check_tokenize(tokenize, "f1"))
     return metric_fixture("f1", measure, reference, threshold, of=of, run_if=run_if)
@@ -51,10 +59,18 @@ def bleu(
     of: str | None = None,
     run_if: str | None = None,
 ) -> Fixture:
-    """BLEU of sacrebleu, 0..1: of the completion alone; the gate statistic ``corpus`` is that of all completions.
+    """BLEU of the completion, from 0 to 1, by sacrebleu. The statistic ``corpus`` is that of all completions together.
 
-    ``tokenize``: sacrebleu's tokenizer, ``13a`` by default. References in a script without spaces are refused unless one is named:
-    ``zh``, ``ja-mecab``, ``char``.
+    Args:
+        reference: A text, a list of texts that are used together, or a locator.
+        tokenize: sacrebleu's tokenizer; ``13a`` by default. References in a script without spaces need ``zh``, ``ja-mecab`` or ``char``.
+        lowercase: Whether case is ignored.
+        threshold: The lowest value that passes; `None` for no verdict.
+        of: A task whose result is graded instead of the completion, or a field of it.
+        run_if: An expression over the case. Where it is false, the grader does not apply.
+
+    Raises:
+        SuiteError: A setting is wrong, or a reference is empty or needs a tokenizer.
     """
     require("sacrebleu", EXTRA, "bleu")
     named = lexical.check_tokenizer(lexical.DEFAULT_TOKENIZER if tokenize is None else tokenize)
@@ -72,9 +88,18 @@ def chrf(
     of: str | None = None,
     run_if: str | None = None,
 ) -> Fixture:
-    """ChrF of sacrebleu, 0..1: of the completion alone; the gate statistic ``corpus`` is that of all completions.
+    """ChrF of the completion, from 0 to 1, by sacrebleu. The statistic ``corpus`` is that of all completions together.
 
-    ``word_order=2`` is chrF++.
+    Args:
+        reference: A text, a list of texts (the best one counts), or a locator.
+        word_order: 2 for chrF++.
+        lowercase: Whether case is ignored.
+        threshold: The lowest value that passes; `None` for no verdict.
+        of: A task whose result is graded instead of the completion, or a field of it.
+        run_if: An expression over the case. Where it is false, the grader does not apply.
+
+    Raises:
+        SuiteError: A setting is wrong, or a reference is empty.
     """
     require("sacrebleu", EXTRA, "chrf")
     measure = functools.partial(
@@ -94,10 +119,20 @@ def rouge(
     of: str | None = None,
     run_if: str | None = None,
 ) -> Fixture:
-    """ROUGE-1, -2, -L or -Lsum of rouge-score. ``stem`` compares English words by their Porter stems.
+    """ROUGE of the completion, from 0 to 1, by rouge-score.
 
-    ``tokenize``: as for `f1`. rouge-score's own tokenizer, which keeps the letters a to z and digits alone, is ``words``; on texts of
-    ASCII ``auto`` gives the same.
+    Args:
+        reference: A text, a list of texts (the best one counts), or a locator.
+        kind: ROUGE-1, -2, -L or -Lsum; the last takes lines as sentences.
+        measure: Whether the value is ``f1``, ``precision`` or ``recall``.
+        stem: Whether English words are compared by their Porter stems.
+        tokenize: As for `f1`; ``words`` is rouge-score's own tokenizer, which keeps only a to z and digits.
+        threshold: The lowest value that passes; `None` for no verdict.
+        of: A task whose result is graded instead of the completion, or a field of it.
+        run_if: An expression over the case. Where it is false, the grader does not apply.
+
+    Raises:
+        SuiteError: A setting is wrong, or a reference is empty.
     """
     require("rouge_score", EXTRA, "rouge")
     named = check_tokenize(tokenize, "rouge")
@@ -121,8 +156,19 @@ def meteor(
     of: str | None = None,
     run_if: str | None = None,
 ) -> Fixture:
-    """METEOR of NLTK. Synonyms come from WordNet, which NLTK downloads; ``synonyms=False`` does without, and is not a
-    METEOR to compare with others'. ``tokenize``: as for `f1`; ``words`` is NLTK's ``wordpunct_tokenize``.
+    """METEOR of the completion, from 0 to 1, by NLTK (alpha 0.9, beta 3, gamma 0.5).
+
+    Args:
+        reference: A text, a list of texts (the best one counts), or a locator.
+        synonyms: Whether synonyms match, by WordNet, which NLTK downloads. Without them, values are lower and not comparable with
+            published ones.
+        tokenize: As for `f1`; ``words`` is NLTK's ``wordpunct_tokenize``.
+        threshold: The lowest value that passes; `None` for no verdict.
+        of: A task whose result is graded instead of the completion, or a field of it.
+        run_if: An expression over the case. Where it is false, the grader does not apply.
+
+    Raises:
+        SuiteError: A setting is wrong, or a reference is empty.
     """
     require("nltk", EXTRA, "meteor")
     if synonyms:
@@ -147,9 +193,19 @@ def levenshtein(
     of: str | None = None,
     run_if: str | None = None,
 ) -> Fixture:
-    """Similarity by edits: 1 - insertions, deletions and substitutions / length of the longer text.
+    """Similarity by edits, from 0 to 1: 1 - insertions, deletions and substitutions / length of the longer text.
 
-    ``normalize``: as for `exact_match`. ``unit``: what is edited. ``tokenize``: for words, as for `f1`; ``words`` splits at white space.
+    Args:
+        reference: A text, a list of texts (the best one counts), or a locator.
+        normalize: As for `exact_match`.
+        unit: Whether characters or words are edited.
+        tokenize: For words, as for `f1`; ``words`` splits at white space.
+        threshold: The lowest value that passes; `None` for no verdict.
+        of: A task whose result is graded instead of the completion, or a field of it.
+        run_if: An expression over the case. Where it is false, the grader does not apply.
+
+    Raises:
+        SuiteError: A setting is wrong, or a reference is empty.
     """
     require("rapidfuzz", EXTRA, "levenshtein")
     if tokenize != "auto" and unit != "word":
@@ -175,11 +231,19 @@ def embedding_similarity(
     of: str | None = None,
     run_if: str | None = None,
 ) -> Fixture:
-    """Cosine of the embeddings of completion and reference, -1..1; the most similar reference counts.
+    """Cosine of the embeddings of completion and reference, from -1 to 1.
 
-    ``model``: ``wordllama``, whose package brings its weights (static vectors of words, averaged); or what sentence-transformers
-    loads, a name on the hub or a folder relative to the calling file. ``device``: where that runs. The model has a process of its
-    own, and what is compared in all cases is embedded together.
+    Args:
+        reference: A text, a list of texts (the most similar one counts), or a locator.
+        model: ``wordllama``, whose package brings static vectors of words; or a model of sentence-transformers: a name on the hub, or a
+            folder relative to the calling file. It runs in its own process, for all cases together.
+        device: Where a model of sentence-transformers runs.
+        threshold: The lowest value that passes; `None` for no verdict.
+        of: A task whose result is graded instead of the completion, or a field of it.
+        run_if: An expression over the case. Where it is false, the grader does not apply.
+
+    Raises:
+        SuiteError: A setting is wrong, or a reference is empty.
     """
     base = Path(sys._getframe(1).f_code.co_filename).parent  # noqa: SLF001 - the documented way to the caller
     checked = embeddings.check_model(model, base)

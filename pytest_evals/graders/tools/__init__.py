@@ -30,21 +30,24 @@ def tool_calls(
     of: str | None = None,
     run_if: str | None = None,
 ) -> Fixture:
-    """The model called the ``expected`` tools: in its reply, or in all turns of a `tool_loop`.
+    """The model called the ``expected`` tools, in its reply or in all turns of a `tool_loop`.
 
-    The value is the F1 of the calls: twice the number of calls that match, divided by the number of calls expected and made. It
-    passes where all match and no other call was made. With ``allow_extra`` further calls are not a fault, and the value is the recall.
+    The value is the F1 of the calls, from 0 to 1: twice the matching calls over the calls expected and made. It passes if all match and the
+    model made no other. With ``allow_extra`` the value is the recall.
 
     Args:
-        expected: Calls as ``{"name": "get_weather", "arguments": {"city": "Paris"}}``, or names alone, whose arguments do not matter:
-            a list, one, or a locator of either. An empty list says that no tool is to be called.
-        order: ``exact`` matches the calls one by one, ``in_order`` the longest common subsequence, ``any`` as many as can be.
-        arguments: ``equal``; ``subset``: those that are expected are equal, others do not matter; ``ignore``: only names are
-            compared; ``any_of``: each expected argument is a list of the values that are right, with ``""`` among them where
-            it may be left out (as in the Berkeley Function-Calling Leaderboard). Numbers are equal by value: 5 is 5.0.
+        expected: A call ``{"name": "get_weather", "arguments": {"city": "Paris"}}`` or a name whose arguments do not matter; a list of
+            these; or a locator. An empty list expects no call.
+        order: ``exact`` matches calls one by one, ``in_order`` by the longest common subsequence, ``any`` in any order.
+        arguments: ``equal``; ``subset``: arguments that are not expected do not matter; ``ignore``: only names count; ``any_of``: each
+            expected argument is a list of right values, with ``""`` if it may be left out (as in the Berkeley Function-Calling
+            Leaderboard). Numbers are equal by value: 5 is 5.0.
         allow_extra: Whether the model may make other calls too.
-        of: A task whose result is graded in the place of the completion: a completion, or calls in a list.
-        run_if: An expression over the case; where it is false, the grader does not apply.
+        of: A task whose result is graded instead of the completion: a completion, or a list of calls.
+        run_if: An expression over the case. Where it is false, the grader does not apply.
+
+    Raises:
+        SuiteError: A setting is wrong.
     """
     if order not in get_args(Order):
         raise SuiteError(f"tool_calls: order must be one of {', '.join(get_args(Order))}, not {order!r}")
@@ -77,7 +80,12 @@ def tool_calls(
 
 
 def no_tool_calls(*, of: str | None = None, run_if: str | None = None) -> Fixture:
-    """The model called no tool, and did not try to: a call that cannot be parsed is one that it tried to make."""
+    """The model called no tool. A call that cannot be parsed counts as one.
+
+    Args:
+        of: A task whose result is graded instead of the completion.
+        run_if: An expression over the case. Where it is false, the grader does not apply.
+    """
 
     def grade(made: MadeCalls, request: pytest.FixtureRequest) -> Any:
         from pytest_evals.grades import Grade
@@ -91,7 +99,16 @@ def no_tool_calls(*, of: str | None = None, run_if: str | None = None) -> Fixtur
 
 
 def max_tool_calls(n: int, *, of: str | None = None, run_if: str | None = None) -> Fixture:
-    """The model called tools at most ``n`` times, in all turns together."""
+    """The model called tools at most ``n`` times, in all turns together.
+
+    Args:
+        n: The largest number of calls that passes.
+        of: A task whose result is graded instead of the completion.
+        run_if: An expression over the case. Where it is false, the grader does not apply.
+
+    Raises:
+        SuiteError: ``n`` is not a whole number of at least 0.
+    """
     if isinstance(n, bool) or not isinstance(n, int) or n < 0:
         raise SuiteError(f"max_tool_calls takes a whole number of at least 0, not {n!r}")
 
