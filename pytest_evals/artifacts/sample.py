@@ -50,7 +50,7 @@ _PLAIN = frozenset({str, int, bool, type(None)})
 
 
 def dump_plain(sample: Mapping[str, Any]) -> str:
-    """Return the line of a sample of which `reads_as_written` is true: a fifth of the time of `dump`, and without blanks."""
+    """Return the line of a sample that `reads_as_written`, without blanks, in a fifth of the time that `dump` takes."""
     import pydantic_core
 
     try:

@@ -288,8 +288,9 @@ def _set_up_directly(items: Sequence[Any]) -> None:
     from pytest_evals.fixtures.direct_setup import direct_steps, set_up
 
     steps = direct_steps(items[0], PARAMETER)
-    for item in items if steps is not None else ():
-        item.setup = functools.partial(set_up, item, steps)
+    if steps is not None:
+        for item in items:
+            item.setup = functools.partial(set_up, item, steps)
 
 
 def _note(item: Any, current: _Current) -> None:
