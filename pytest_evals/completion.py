@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Required, TypedDict
 
 from pytest_evals.errors import SuiteError, did_you_mean
 from pytest_evals.text import one_line
+
+_set = object.__setattr__
 
 
 class TextPart(TypedDict):
@@ -196,6 +199,17 @@ class Completion:
         # For people: pytest shows it in tracebacks and as an argument of tests.
         return f"<Completion {one_line(self.text, 200)!r} ({self.finish_reason})>"
 
+    def changed(self, **values: Any) -> Completion:
+        """Return the same answer with other ``messages``, ``model`` or ``origin``: what `dataclasses.replace` does, in a quarter of its
+        time.
+        """
+        copied = object.__new__(Completion)
+        for name, value in zip(self.__slots__, _ALL(self), strict=True):
+            _set(copied, name, value)
+        for name, value in values.items():
+            _set(copied, name, value)
+        return copied
+
     def fields(self) -> dict[str, Any]:
         """Return what templates and a grader's ``of=`` may name, such as ``completion.reasoning`` and ``completion.tool_calls.0.name``.
 
@@ -217,7 +231,7 @@ class Completion:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the answer as plain data, without conversation, model and unknown values."""
-        known = [(name, getattr(self, name)) for name in _ANSWER]
+        known = zip(_ANSWER, _ANSWER_VALUES(self), strict=True)
         data = {name: value for name, value in known if value is not None and value != ()}
         if self.raw == self.text:
             del data["raw"]
@@ -238,7 +252,7 @@ class Completion:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Completion:
         """Make an answer of the data of `to_dict`. Unknown keys are ignored."""
-        values = {name: data[name] for name in _ANSWER if data.get(name) is not None}
+        values = {name: value for name, value in data.items() if value is not None and name in _ANSWER_NAMES}
         if "logprobs" in values:
             values["logprobs"] = tuple(values["logprobs"])
         if "samples" in values:
@@ -256,6 +270,9 @@ class Completion:
 
 
 _ANSWER = tuple(name for name in Completion.__slots__ if name not in ("messages", "model"))
+# In one call of C each: every case has its completion copied and written down several times.
+_ANSWER_NAMES = frozenset(_ANSWER)
+_ANSWER_VALUES, _ALL = operator.attrgetter(*_ANSWER), operator.attrgetter(*Completion.__slots__)
 
 
 @dataclass(frozen=True, slots=True)

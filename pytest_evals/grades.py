@@ -12,6 +12,8 @@ from pytest_evals.statistics import LARGEST
 from pytest_evals.statistics.intervals import check_bounds, within
 from pytest_evals.text import one_line
 
+_set = object.__setattr__
+
 Status = Literal["graded", "not_applicable", "error", "pending"]
 LEFT_OUT = "left out where it is empty"
 """Marks a field that a line of the artifact has only where there is something to say; readers ask for it with ``get``."""
@@ -79,6 +81,28 @@ class Grade(BaseModel):
             metadata=metadata or {},
             bounds=bounds,
         )
+
+    @classmethod
+    def verdict(cls, passed: bool, grader_key: str, reasoning: str | None) -> Grade:
+        """Return ``Grade(passed, grader_key, reasoning)`` for values of these types, without the checks of others: most grades are
+        verdicts of ready-made graders.
+        """
+        grade = cls.__new__(cls)
+        given = {
+            "value": 1.0 if passed else 0.0,
+            "grader_key": grader_key,
+            "reasoning": reasoning,
+            "passed": passed,
+            "status": "graded",
+            "metadata": {},
+            "bounds": None,
+        }
+        # What pydantic itself sets of a model whose values need no validation.
+        _set(grade, "__dict__", given)
+        _set(grade, "__pydantic_fields_set__", set(given))
+        _set(grade, "__pydantic_extra__", {})
+        _set(grade, "__pydantic_private__", {"_parts": {}})
+        return grade
 
     # Reading a grade from data goes past the signature above, which is for people.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # as pydantic marks its own

@@ -329,8 +329,10 @@ def abstention_notes(records: Sequence[CaseRecord]) -> list[str]:
     counts: Counter[tuple[str, str]] = Counter()
     asked: Counter[tuple[str, str]] = Counter()
     for record in records:
-        asked.update((record.suite, grade.grader_key) for grade in record.grades)
-        counts.update((record.suite, grade.grader_key) for grade in record.grades if grade.abstained)
+        for grade in record.grades:
+            asked[record.suite, grade.grader_key] += 1
+            if grade.abstained:
+                counts[record.suite, grade.grader_key] += 1
     return [
         f"{suite}: {grader} abstained on {number} of {pluralize(asked[suite, grader], 'case')}, which count as not applicable"
         for (suite, grader), number in counts.items()

@@ -74,6 +74,9 @@ def sanitize(text: str, limit: int | None = None, write: Callable[[str], str] = 
     note of how much it was. ``write``: how a character is escaped.
     """
     cut = 0 if limit is None else len(text) - limit
+    if cut <= 0 and text.isascii() and text.isprintable():
+        # Most texts have nothing to escape.
+        return text
     if limit is not None and cut > 0:
         text = text[:limit]
     safe = _HIDDEN.sub(lambda match: match[0] if _takes_part(match) else write(match[0]), text)
@@ -101,7 +104,10 @@ def quotation(text: str, limit: int = 160) -> str:
     """Return ``text`` in quotes on one line as a reader wants it: a space for line breaks, a backslash as it is, and what hides as
     its code; cut to about ``limit`` characters.
     """
-    flat = _LINE_BREAKS.sub(" ", sanitize(_RETURNS.sub("\n", text[: 2 * limit]).strip("\n\t")))
+    if len(text) <= limit and text.isascii() and text.isprintable():
+        flat = text
+    else:
+        flat = _LINE_BREAKS.sub(" ", sanitize(_RETURNS.sub("\n", text[: 2 * limit]).strip("\n\t")))
     shown = f"{flat[: limit - 3]}..." if len(flat) > limit or len(text) > 2 * limit else flat
     quote = '"' if "'" in shown and '"' not in shown else "'"
     return f"{quote}{shown}{quote}"

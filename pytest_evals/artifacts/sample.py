@@ -46,6 +46,36 @@ def dump(data: Mapping[str, Any]) -> str:
     return line
 
 
+_PLAIN = frozenset({str, int, bool, type(None)})
+
+
+def dump_plain(sample: Mapping[str, Any]) -> str:
+    """Return the line of a sample that `reads_as_written`, without blanks, in a fifth of the time that `dump` takes."""
+    import pydantic_core
+
+    try:
+        return pydantic_core.to_json(sample, inf_nan_mode="null").decode()
+    except ValueError:
+        # A lone surrogate.
+        return dump(sample)
+
+
+def reads_as_written(sample: Mapping[str, Any]) -> bool:
+    """Tell, quickly, whether the line of a sample says just what the sample has: its row is flat and plain, and there are neither
+    calls nor results of tasks. Of others the line has to be read.
+    """
+    row = sample["interaction"]["metadata"]
+    return (
+        not sample["calls"]
+        and not sample["tasks"]
+        and all(
+            type(name) is str and (type(value) in _PLAIN or (type(value) is float and math.isfinite(value)))
+            for name, value in row.items()
+        )
+        and not any(grade["metadata"] for grade in sample["grades"])
+    )
+
+
 _LONGEST_BYTES = 64
 
 
@@ -89,26 +119,12 @@ def to_record(sample: Mapping[str, Any]) -> CaseRecord:
     interaction = sample["interaction"]
     completion = interaction["completion"] or {}
     # Of an artifact of many cases, names that all of them share are kept once.
-    grades = tuple(
-        GradeRecord(
-            intern(grade["grader_key"]),
-            grade["value"],
-            grade["passed"],
-            intern(grade["status"]),
-            corpus.part_of(grade.get("metadata")),
-            said_of(grade.get("metadata")),
-            _bounds(*grade["bounds"]) if grade.get("bounds") else None,
-            (grade.get("metadata") or {}).get("by") == "probability",
-            "abstained" in (grade.get("metadata") or {}),
-        )
-        for grade in sample["grades"]
-    )
     return CaseRecord(
         suite=intern(sample["suite"]),
         model=intern(interaction["source"] or ""),
         case_id=sample["case_id"],
         outcome=sample["outcome"],
-        grades=grades,
+        grades=tuple(map(_grade_record, sample["grades"])),
         fields={intern(name): value for name, value in (interaction.get("metadata") or {}).items()},
         finish_reason=intern(completion["finish_reason"]) if completion.get("finish_reason") else None,
         repeat=sample.get("repeat") or 1,
@@ -122,6 +138,25 @@ def to_record(sample: Mapping[str, Any]) -> CaseRecord:
         unfinished=bool(
             completion.get("reasoning") and not completion.get("text") and not completion.get("tool_calls")
         ),
+    )
+
+
+def _grade_record(grade: Mapping[str, Any]) -> GradeRecord:
+    metadata = grade.get("metadata")
+    bounds = _bounds(*grade["bounds"]) if grade.get("bounds") else None
+    key, status = intern(grade["grader_key"]), intern(grade["status"])
+    if not metadata:
+        return GradeRecord(key, grade["value"], grade["passed"], status, bounds=bounds)
+    return GradeRecord(
+        key,
+        grade["value"],
+        grade["passed"],
+        status,
+        corpus.part_of(metadata),
+        said_of(metadata),
+        bounds,
+        metadata.get("by") == "probability",
+        "abstained" in metadata,
     )
 
 

@@ -189,6 +189,7 @@ class ArtifactWriter:
 
 
 _CHUNK = 1 << 20
+_LINES = 64
 
 
 class PackedLines:
@@ -198,18 +199,27 @@ class PackedLines:
         self.lines = 0
         self._packer = zlib.compressobj(1)
         self._packed: list[bytes] = []
+        # Packed together: a call for each line takes as long as writing it.
+        self._unpacked: list[bytes] = []
         if data:
             self.add(data)
 
     def add(self, data: bytes) -> None:
         """Take what follows."""
         self.lines += data.count(b"\n")
-        packed = self._packer.compress(data)
+        self._unpacked.append(data)
+        if len(self._unpacked) >= _LINES:
+            self._pack()
+
+    def _pack(self) -> None:
+        lines, self._unpacked = self._unpacked, []
+        packed = self._packer.compress(b"".join(lines))
         if packed:
             self._packed.append(packed)
 
     def chunks(self) -> Iterator[bytes]:
         """Yield all of it."""
+        self._pack()
         unpacker = zlib.decompressobj()
         for packed in (*self._packed, self._packer.copy().flush()):
             yield unpacker.decompress(packed)

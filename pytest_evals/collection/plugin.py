@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import FunctionType
@@ -218,6 +219,8 @@ class Collection:
             self._check_fixtures(made, self._current)
             for item in made:
                 _note(item, self._current)
+            if made and not self._current.asked.workflow.steps:
+                _set_up_directly(made)
         return made
 
     @pytest.hookimpl(tryfirst=True)
@@ -280,10 +283,20 @@ def _varied(callspec: Any, ids: Mapping[CaseKey, str]) -> CaseKey:
     return dataclasses.replace(key, variant="-".join(names)) if names else key
 
 
+def _set_up_directly(items: Sequence[Any]) -> None:
+    """See `pytest_evals.fixtures.direct_setup`."""
+    from pytest_evals.fixtures.direct_setup import direct_steps, set_up
+
+    steps = direct_steps(items[0], PARAMETER)
+    if steps is not None:
+        for item in items:
+            item.setup = functools.partial(set_up, item, steps)
+
+
 def _note(item: Any, current: _Current) -> None:
     """Make an item the case that it is."""
-    key = _varied(item.callspec, current.ids)
-    current.info.items[item.nodeid] = ItemKey(key.id, key.model or "", key.repeat)
+    key, nodeid = _varied(item.callspec, current.ids), item.nodeid
+    current.info.items[nodeid] = ItemKey(key.id, key.model or "", key.repeat)
     prepared, asked = current.suite.cases[key.case_id], current.asked
     item.stash[CASE] = prepared.case
     if prepared.skip is not None:
@@ -298,8 +311,9 @@ def _note(item: Any, current: _Current) -> None:
         asked.asks,
         asked.workflow,
         current.labels.values.get(key.case_id, {}),
-        item.nodeid,
+        nodeid,
     )
-    excluded = {name for name, cases in asked.workflow.applies_to.items() if key.case_id not in cases}
-    if excluded:
-        item.stash[EXCLUDED] = frozenset(excluded)
+    if asked.workflow.applies_to:
+        excluded = {name for name, cases in asked.workflow.applies_to.items() if key.case_id not in cases}
+        if excluded:
+            item.stash[EXCLUDED] = frozenset(excluded)

@@ -68,26 +68,27 @@ def note_selection(infos: Iterable[SuiteManifest], items: Iterable[pytest.Item])
 
     Raises `pytest.UsageError` where two cases have got the same id.
     """
-    cases = [(item, item.stash[EVAL]) for item in items if EVAL in item.stash]
+    cases = [(item.nodeid, item.stash[EVAL]) for item in items if EVAL in item.stash]
     check_ids(cases)
-    renamed = {found.nodeid: item.nodeid for item, found in cases if found.nodeid != item.nodeid}
-    selected = {item.nodeid for item, _ in cases}
-    for item, found in cases:
-        found.nodeid = item.nodeid
+    renamed = {found.nodeid: nodeid for nodeid, found in cases if found.nodeid != nodeid}
+    selected = {nodeid for nodeid, _ in cases}
+    for nodeid, found in cases:
+        found.nodeid = nodeid
     for info in infos:
-        info.items = {renamed.get(nodeid, nodeid): key for nodeid, key in info.items.items()}
+        if renamed:
+            info.items = {renamed.get(nodeid, nodeid): key for nodeid, key in info.items.items()}
         info.unselected = [nodeid for nodeid in info.items if nodeid not in selected]
 
 
-def check_ids(cases: Sequence[tuple[pytest.Item, EvalItem]]) -> None:
-    """Raise `pytest.UsageError` where cases have got the same id."""
-    counts = Counter(item.nodeid for item, _ in cases)
+def check_ids(cases: Sequence[tuple[str, EvalItem]]) -> None:
+    """Raise `pytest.UsageError` where cases have got the same id; ``cases`` are with the ids that they have now."""
+    counts = Counter(nodeid for nodeid, _ in cases)
     if len(counts) == len(cases):
         return
     places: dict[str, list[str]] = {nodeid: [] for nodeid, count in counts.items() if count > 1}
-    for item, found in cases:
-        if item.nodeid in places:
-            places[item.nodeid].append(f"{found.nodeid} (case {found.key.case_id} of {found.info.name})")
+    for nodeid, found in cases:
+        if nodeid in places:
+            places[nodeid].append(f"{found.nodeid} (case {found.key.case_id} of {found.info.name})")
     shown = [f"{nodeid}: {_some(each)}" for nodeid, each in places.items()]
     raise pytest.UsageError(
         f"several cases have one id, which a plugin or a conftest.py gave them; results are kept by id, so each needs its own. {_some(shown)}"

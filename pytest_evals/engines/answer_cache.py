@@ -82,7 +82,7 @@ class AnswerCache:
         for source in self.sources:
             found = source.find(key, request)
             if found is not None:
-                return Result(request.id, dataclasses.replace(found, origin=Origin(str(key), source.name)))
+                return Result(request.id, found.changed(origin=Origin(str(key), source.name)))
         self._keys[request.id] = key
         return None
 
@@ -102,7 +102,7 @@ class AnswerCache:
             return result
         if self.answer_store is not None:
             self.answer_store.keep(key, result.completion)
-        return Result(result.id, dataclasses.replace(result.completion, origin=Origin(str(key))))
+        return Result(result.id, result.completion.changed(origin=Origin(str(key))))
 
     def _spec(self, model: str) -> ModelSpec:
         if model not in self._specs:

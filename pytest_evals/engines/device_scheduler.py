@@ -60,7 +60,10 @@ class DeviceScheduler:
             for name, replica_set in self._registry.replica_sets().items()
             if self._sender.ready(replica_set)
         }
-        self._take_turns({name: replica_set for name, replica_set in replica_sets.items() if replica_set.spec.heavy})
+        heavy = {name: replica_set for name, replica_set in replica_sets.items() if replica_set.spec.heavy}
+        if heavy:
+            # Asking the system for its memory takes longer than the rest.
+            self._take_turns(heavy)
         for name, replica_set in replica_sets.items():
             if replica_set.spec.heavy and name != self._turn:
                 continue

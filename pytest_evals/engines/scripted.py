@@ -38,7 +38,7 @@ from pytest_evals.replies.form import ANY_FORM, written_form
 ScoreFunction = Callable[[list[dict[str, Any]], str], float]
 
 # Requests announced at a time: few enough that a crash points at one soon, enough that 10,000 cost little.
-CHUNK = 16
+CHUNK = 32
 CONCURRENT = 256
 _POLL = 0.02
 

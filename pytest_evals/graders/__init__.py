@@ -11,6 +11,7 @@ Those of this module give a verdict, value 1 or 0; metrics give values.
 from __future__ import annotations
 
 import functools
+import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,22 +23,12 @@ from pytest_evals.completion import check_choices, check_measure, likeliest
 from pytest_evals.errors import SuiteError, did_you_mean
 from pytest_evals.fixtures.context import current_scope
 from pytest_evals.fixtures.grader import Fixture, grader_fixture
-from pytest_evals.graders import multiple_choice, numbers, schemas, structured, text
-from pytest_evals.graders.code import python_tests
-from pytest_evals.graders.combining import all_of, any_of, first, majority, weighted
-from pytest_evals.graders.encoders import classifier, reward
-from pytest_evals.graders.equivalence import math
+from pytest_evals.graders import text
 from pytest_evals.graders.human import human
-from pytest_evals.graders.ifeval import instructions
-from pytest_evals.graders.judges import Preflight, judge
-from pytest_evals.graders.metrics import bleu, chrf, embedding_similarity, f1, levenshtein, meteor, rouge
 from pytest_evals.graders.perplexity import perplexity
-from pytest_evals.graders.rag import answer_relevancy, context_relevancy, faithfulness
 from pytest_evals.graders.templating import check_static, depends_on_case, grading_text
 from pytest_evals.graders.timed_checks import in_time
-from pytest_evals.graders.tools import max_tool_calls, no_tool_calls, tool_calls
 from pytest_evals.notes import add_note
-from pytest_evals.questions.declaration import question
 from pytest_evals.templates.locators import is_dynamic
 from pytest_evals.templates.rendering import render
 
@@ -81,10 +72,55 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:  # a checker of types would take any name for one that is there
+# Imported when they are asked for: a suite uses few of them, and all together take a tenth of a second. Those above have modules of
+# their own names, which would be found in their place.
+_HOMES = {
+    "Preflight": "graders.judges",
+    "all_of": "graders.combining",
+    "answer_relevancy": "graders.rag",
+    "any_of": "graders.combining",
+    "bleu": "graders.metrics",
+    "chrf": "graders.metrics",
+    "classifier": "graders.encoders",
+    "context_relevancy": "graders.rag",
+    "embedding_similarity": "graders.metrics",
+    "f1": "graders.metrics",
+    "faithfulness": "graders.rag",
+    "first": "graders.combining",
+    "instructions": "graders.ifeval",
+    "judge": "graders.judges",
+    "levenshtein": "graders.metrics",
+    "majority": "graders.combining",
+    "math": "graders.equivalence",
+    "max_tool_calls": "graders.tools",
+    "meteor": "graders.metrics",
+    "no_tool_calls": "graders.tools",
+    "python_tests": "graders.code",
+    "question": "questions.declaration",
+    "reward": "graders.encoders",
+    "rouge": "graders.metrics",
+    "tool_calls": "graders.tools",
+    "weighted": "graders.combining",
+}
+
+if TYPE_CHECKING:
+    from pytest_evals.graders.code import python_tests
+    from pytest_evals.graders.combining import all_of, any_of, first, majority, weighted
+    from pytest_evals.graders.encoders import classifier, reward
+    from pytest_evals.graders.equivalence import math
+    from pytest_evals.graders.ifeval import instructions
+    from pytest_evals.graders.judges import Preflight, judge
+    from pytest_evals.graders.metrics import bleu, chrf, embedding_similarity, f1, levenshtein, meteor, rouge
+    from pytest_evals.graders.rag import answer_relevancy, context_relevancy, faithfulness
+    from pytest_evals.graders.tools import max_tool_calls, no_tool_calls, tool_calls
+    from pytest_evals.questions.declaration import question
+else:  # a checker of types would take any name for one that is there
 
     def __getattr__(name: str) -> Any:
         __tracebackhide__ = True
+        if name in _HOMES:
+            value = globals()[name] = getattr(importlib.import_module(f"pytest_evals.{_HOMES[name]}"), name)
+            return value
         raise AttributeError(f"pytest_evals.graders has no grader {name!r}{did_you_mean(name, __all__)}")
 
 
@@ -108,7 +144,7 @@ def _ready(
 
         given = {**static, **render(dynamic, current_scope(request))}
         verdict = text.TextVerdict(*in_time(request, check, answer, **given)) if limited else check(answer, **given)
-        return Grade(verdict.passed, request.fixturename or "", verdict.reason)
+        return Grade.verdict(verdict.passed, request.fixturename or "", verdict.reason)
 
     ready_made = grading_text(grade, of, check.__name__)
     ready_made.__doc__ = (check.__doc__ or "").partition("\n")[0]
@@ -235,6 +271,8 @@ def number(
         raise SuiteError(f"number: kind must be 'absolute' or 'relative', not {kind!r}")
     if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 <= tolerance < float("inf"):
         raise SuiteError(f"number: tolerance must be a number of at least 0, not {tolerance!r}")
+    from pytest_evals.graders import numbers
+
     if decimal not in numbers.DECIMAL_MARKS:
         raise SuiteError(f"number: decimal must be ',', '.' or 'auto', not {decimal!r}")
     check_static(expected, lambda value: numbers.expected_number(value, decimal))
@@ -249,6 +287,8 @@ def json_valid(*, of: str | None = None, run_if: str | None = None) -> Fixture:
         of: A task whose result is graded instead of the completion, or a field of it.
         run_if: An expression over the case. Where it is false, the grader does not apply.
     """
+    from pytest_evals.graders import structured
+
     return _ready(structured.json_valid, {}, of, run_if)
 
 
@@ -268,6 +308,8 @@ def json_schema(
     Raises:
         SuiteError: The schema is invalid, or has a keyword, format, draft or reference that does not exist.
     """
+    from pytest_evals.graders import schemas, structured
+
     base = Path(sys._getframe(1).f_code.co_filename).parent  # noqa: SLF001 - the documented way to the caller
     located = isinstance(schema, str) and is_dynamic(schema)
     loaded = None if located else schemas.load_schema(schema, base)
@@ -314,6 +356,8 @@ def choice(
     Raises:
         SuiteError: A setting is wrong, or ``expected`` is not one of the choices.
     """
+    from pytest_evals.graders import multiple_choice
+
     measure = check_measure(by)
     check_static(choices, check_choices)
 

@@ -152,7 +152,7 @@ def _record(part: Part, root: Path) -> dict[str, Any]:
 
 def _with_parts(message: Mapping[str, Any], change: Callable[[Part], dict[str, Any]]) -> dict[str, Any]:
     content = message.get("content")
-    if not isinstance(content, (list, tuple)):
+    if type(content) is str or not isinstance(content, (list, tuple)):
         return dict(message)
     parts = [change(part) if is_media(part) else dict(part) if isinstance(part, Mapping) else part for part in content]
     return {**message, "content": parts}

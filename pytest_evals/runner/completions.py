@@ -99,4 +99,4 @@ def _turn(prompt: Sequence[Message], completion: Completion, model: str | None) 
     if completion.tool_calls:
         answer["tool_calls"] = [call.to_message() for call in completion.tool_calls]
         answer["content"] = answer["content"] or None
-    return dataclasses.replace(completion, messages=(*said, answer), model=model)
+    return completion.changed(messages=(*said, answer), model=model)

@@ -47,15 +47,15 @@ def _completion(item: pytest.Item, found: EvalItem) -> Completion:
     if found.prepared.recorded is not None:
         return recorded_completion(found)
     _skip_where_only_set_up(item)
-    results = item.stash.setdefault(RESULTS, {})
-    if item.nodeid not in results:
+    results, nodeid = item.stash.setdefault(RESULTS, {}), item.nodeid
+    if nodeid not in results:
         # Nothing announced that this test would ask (getfixturevalue): its turn is generated now, alone.
         if found.prepared.problem:
             raise SuiteError(f"{found.info.name}: {found.prepared.case.place} {found.prepared.problem}")
         supply = item.config.stash[SUPPLY]
         model = found.key.model or found.models[0]
-        results[item.nodeid] = supply.wait(make_request(item.nodeid, found, model, supply.context.base_seed))
-    return generated_completion(_answered(item, results[item.nodeid], "completion"), found)
+        results[nodeid] = supply.wait(make_request(nodeid, found, model, supply.context.base_seed))
+    return generated_completion(_answered(item, results[nodeid], "completion"), found)
 
 
 def handle(name: str) -> Model:

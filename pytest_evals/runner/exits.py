@@ -19,7 +19,6 @@ from pytest_evals.errors import SuiteError
 
 _FORKED = 70
 """The exit status of a forked process that came back out of its test: EX_SOFTWARE of sysexits.h."""
-_PROCESS = pytest.StashKey[int]()
 
 
 def refuse_quiet_exits(config: pytest.Config) -> None:
@@ -66,15 +65,18 @@ def _replace(functions: dict[str, Callable[..., Any]]) -> None:
 class _Forks:
     """Ends a process that a test has forked off when it comes back out of the test."""
 
+    def __init__(self) -> None:
+        self._process = os.getpid()
+
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+    def pytest_runtest_setup(self) -> None:
         """Note which process runs the test: pytest-forked gives each one of its own."""
-        item.stash[_PROCESS] = os.getpid()
+        self._process = os.getpid()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> None:
         """See the class."""
-        if item.stash.get(_PROCESS, os.getpid()) != os.getpid():
+        if self._process != os.getpid():
             text = f"{item.nodeid} forked a process that came back out of the test; it ends here: let it end by os._exit(...)\n"
             os.write(2, text.encode("utf-8", "backslashreplace"))
             os._exit(_FORKED)  # its buffers and files are those of the run

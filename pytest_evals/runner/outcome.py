@@ -180,6 +180,14 @@ def without_hint(report: pytest.TestReport) -> None:
 _ERROR_CLASS = re.compile(r"\A(?:pytest_evals\.errors\.\w+|Failed): ")
 
 
+def word_reason(report: pytest.TestReport, sheet: GradeSheet) -> None:
+    """Have a report that says something say its reason first, and nothing that hides."""
+    if report.longrepr is not None:
+        lead_with_reason(report, sheet)
+    if report.longrepr is not None or hasattr(report, "wasxfail"):
+        make_harmless(report)
+
+
 def lead_with_reason(report: pytest.TestReport, sheet: GradeSheet) -> None:
     """Begin what is said of a failure in one line with its reason, as pytest does in its short summary: that of the grades which
     an assert quotes; and an error in words without the name of its class.

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from pytest_evals.artifacts.sample import dump
+from pytest_evals.artifacts.sample import dump, dump_plain, reads_as_written
 from pytest_evals.collection.checks import ASYNC_TEST
-from pytest_evals.collection.item import EVAL
+from pytest_evals.collection.item import EVAL, EvalItem
 from pytest_evals.collection.location import location_of, row_location
 from pytest_evals.collection.selection import single_cases
 from pytest_evals.engines.protocol import ModelService
@@ -31,11 +31,10 @@ from pytest_evals.runner.outcome import (
     describe,
     forget,
     judge_unreported,
-    lead_with_reason,
-    make_harmless,
     note_subtest,
     update_outcome,
     without_hint,
+    word_reason,
 )
 from pytest_evals.runner.prefetch import SUPPLY, Prefetcher
 from pytest_evals.runner.sample import grades_data, last_completion, sample_of
@@ -60,7 +59,9 @@ def register_run(
 ) -> Prefetcher:
     """Have this process run cases; return the prefetcher of their answers."""
     prefetcher = config.stash[SUPPLY] = Prefetcher(settings, engines, news, time_limit)
-    config.pluginmanager.register(CaseRun(settings, prefetcher), "evals-run")
+    config.pluginmanager.register(
+        CaseRun(settings, prefetcher, reports_here=not hasattr(config, "workerinput")), "evals-run"
+    )
     if settings.audit:
         from pytest_evals.runner.audit import Audit
 
@@ -69,12 +70,18 @@ def register_run(
 
 
 class CaseRun:
-    """Hooks of a process that runs cases."""
+    """Hooks of a process that runs cases. ``reports_here``: no other process takes its reports."""
 
-    def __init__(self, settings: Settings, prefetcher: Prefetcher) -> None:
+    def __init__(self, settings: Settings, prefetcher: Prefetcher, *, reports_here: bool) -> None:
         self._settings = settings
         self._prefetcher = prefetcher
+        self._asker = DirectAsker(prefetcher)
         self._single_cases: frozenset[str] = frozenset()
+        self._reports_here = reports_here
+        # The case that runs: looking these up for every hook takes a noticeable part of what a small case costs.
+        self._running: pytest.Item | None = None
+        self._found: EvalItem | None = None
+        self._state: CaseState | None = None
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """See `single_cases`."""
@@ -100,6 +107,7 @@ class CaseRun:
                     self._prefetcher.prepare(item, nextitem)
             return (yield)
         finally:
+            self._running = self._found = self._state = None
             ITEM.reset(token)
             self._prefetcher.end(item)
 
@@ -131,33 +139,28 @@ class CaseRun:
 
     def _fresh(self, item: pytest.Item) -> None:
         sheet = item.stash[GRADE_SHEET] = GradeSheet()
-        item.stash[STATE] = CaseState()
+        self._running, self._found = item, item.stash[EVAL]
+        self._state = item.stash[STATE] = CaseState()
         forget(item, COMPLETION)
         flow = item.stash.get(CASE_TASKS, None)
-        used = CallBudget(self._settings.limits)
+        budget = CallBudget(self._settings.limits)
         if isinstance(flow, CaseTaskRun):
             # Results and grades of steps are there whatever happens to the test.
             flow.results.post(sheet)
             used = flow.calls.budget
-        calls = CallLog(CallBudget(self._settings.limits, used.calls, used.tokens))
+            budget = CallBudget(self._settings.limits, used.calls, used.tokens)
+        calls = CallLog(budget)
         item.stash[CALLS] = (
             calls,
-            Caller(
-                item.nodeid,
-                None,
-                DirectAsker(self._prefetcher),
-                calls,
-                found=item.stash[EVAL],
-                base_seed=self._settings.seed,
-            ),
+            Caller(self._found.nodeid, None, self._asker, calls, found=self._found, base_seed=self._settings.seed),
         )
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Any:
         """Keep how the test ended: a plugin that runs it again may report only its first run."""
         __tracebackhide__ = True
-        state = item.stash.get(STATE, None)
-        if state is None:
+        state = self._state
+        if state is None or item is not self._running:
             return (yield)
         try:
             result = yield
@@ -174,7 +177,7 @@ class CaseRun:
         __tracebackhide__ = True
         if CASE_TASKS in pyfuncitem.stash:
             _skip_without_task(pyfuncitem)
-        state = pyfuncitem.stash.get(STATE, None) or CaseState()
+        state = (self._state if pyfuncitem is self._running else None) or CaseState()
         state.runs = True
         try:
             return (yield)
@@ -203,9 +206,8 @@ class CaseRun:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
         """Turn a miss into an xfail, keep what the phase showed, and send the finished case along with its last report."""
-        found = item.stash.get(EVAL, None)
-        state = item.stash.get(STATE, None)
-        if found is None or state is None:
+        state = self._state
+        if state is None or item is not self._running:
             return (yield)
         _before_report(item, call, state)
         report: pytest.TestReport = yield
@@ -242,12 +244,15 @@ class CaseRun:
         )
         if cut_off and limit is not None and report.when != "teardown":
             limit.leave_out_report(report, item)
-        lead_with_reason(report, sheet)
-        make_harmless(report)
+        word_reason(report, sheet)
         if call.excinfo is not None and isinstance(call.excinfo.value, EvalsError):
             without_hint(report)
         if report.when == "teardown" and not only_setup(item.config) and not cut_off:
-            report.evals = dump(sample_of(item, self._settings.prices))  # type: ignore[attr-defined]  # extra attributes travel with a report
+            sample = sample_of(item, self._settings.prices)
+            plain = reads_as_written(sample)
+            report.evals = dump_plain(sample) if plain else dump(sample)  # type: ignore[attr-defined]  # extra attributes travel with a report
+            if plain and self._reports_here:
+                report.evals_sample = sample  # type: ignore[attr-defined]  # read from the line otherwise
 
 
 def _only_passed(report: pytest.TestReport, call: pytest.CallInfo[None], state: CaseState) -> bool:

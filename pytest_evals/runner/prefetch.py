@@ -84,10 +84,11 @@ class Prefetcher:
 
     def may_wait(self, item: pytest.Item) -> bool:
         """Tell whether `prepare` may have to wait: it does not where all was handed in before, and the answers are here."""
-        if not self._submitted or self.pace is not None or item.nodeid in self._flows:
+        nodeid = item.nodeid
+        if not self._submitted or self.pace is not None or nodeid in self._flows:
             return True
         at_hand = getattr(self._engines, "at_hand", None)
-        return at_hand is None or not all(map(at_hand, self._requests.get(item.nodeid, ())))
+        return at_hand is None or not all(map(at_hand, self._requests.get(nodeid, ())))
 
     def prepare(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
         """Wait until the answers to the requests of a case are there, and its steps are as far as they come without it. A case that
@@ -100,8 +101,9 @@ class Prefetcher:
         if self.abort_reason is not None:
             return
         self._begin_steps(item, self._hand_in(item, nextitem))
-        requests = self._requests.pop(item.nodeid, [])
-        flow = self._flows.pop(item.nodeid, None)
+        nodeid = item.nodeid
+        requests = self._requests.pop(nodeid, [])
+        flow = self._flows.pop(nodeid, None)
         if flow is not None:
             self._await_steps(item, flow)
         answers = item.stash.setdefault(RESULTS, {})
@@ -128,6 +130,8 @@ class Prefetcher:
 
     def needless(self, item: pytest.Item) -> str | None:
         """Say why a case is not run: its model cannot be shown the tools of its suite, as another case has said."""
+        if not self._without_tools:
+            return None
         first = self._without_tools.get(_group_of(item))
         found = item.stash[EVAL]
         loops = any(step.declaration.offers_tools for step in found.workflow.steps.values())
@@ -156,16 +160,18 @@ class Prefetcher:
         """Start the steps of the cases to come."""
         flows = []
         for other in coming:
-            if other.nodeid in self._begun:
+            nodeid = other.nodeid
+            if nodeid in self._begun:
                 continue
-            self._begun.add(other.nodeid)
+            self._begun.add(nodeid)
             found = other.stash.get(EVAL, None)
             if found is None or not found.workflow.steps:
                 continue
             if "skip" not in other.keywords or (other is item and item.get_closest_marker("skip") is None):
-                flows.append(self._flow(other, self._requests.get(other.nodeid, [])))
-        self._flows.update((flow.item.nodeid, flow) for flow in flows)
-        self._runner.start(flows)
+                flows.append(self._flow(other, self._requests.get(nodeid, [])))
+        if flows:
+            self._flows.update((flow.item.nodeid, flow) for flow in flows)
+            self._runner.start(flows)
 
     def _flow(self, item: pytest.Item, requests: Sequence[Request], answers: Iterable[Result] = ()) -> CaseTaskRun:
         flow = CaseTaskRun(item, requests, self.context, self._runner, {result.id: result for result in answers})
@@ -217,7 +223,7 @@ class Prefetcher:
         flow = item.stash.get(CASE_TASKS, None)
         if isinstance(flow, CaseTaskRun):
             self._runner.drop(flow)
-        for who, seconds in dict(self._runner.watch.held).items():
+        for who, seconds in dict(self._runner.watch.held).items() if self._runner.watch.held else ():
             add_note(item.config, who, blocking_note(who, seconds))
         forget_case(item)
 

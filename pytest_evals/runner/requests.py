@@ -25,10 +25,11 @@ def requests_for(item: pytest.Item, base_seed: int) -> list[Request]:
     found = item.stash.get(EVAL, None)
     if found is None or found.key.model in (None, RECORDED):
         return []
-    requests = [make_request(item.nodeid, found, found.key.model, base_seed)] if found.needs_completion else []
+    nodeid = item.nodeid
+    requests = [make_request(nodeid, found, found.key.model, base_seed)] if found.needs_completion else []
     for grader, asks in found.asks.items():
         choices = asks(found.prepared.case.scope)
-        key = choice_id(item.nodeid, grader)
+        key = choice_id(nodeid, grader)
         params = GenerationParams(chat_template_kwargs=found.prepared.params.chat_template_kwargs)
         requests.append(Request(key, str(found.key.model), found.prepared.prompt, params, choices))
     return requests

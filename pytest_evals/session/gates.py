@@ -247,14 +247,18 @@ def gate_name(result: GateResult, model: str | None = None) -> str:
     return f"{name}[{', '.join(parameters)}]" if parameters else name
 
 
-def teststatus(report: GateReport) -> tuple[str, str, str]:
-    """Answer pytest's question how a gate is shown: no letter in the progress line, a word once it is in the summary.
+class GateStatus:
+    """Answers pytest's question how a gate is shown."""
 
-    A passed gate, or one that was not judged, is in no category: the counts of the last line stay those of the tests.
-    """
-    if not report.failed:
-        return "", "", ""
-    return report.outcome, "", "FAILED" if report.logged else ""
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
+        """No letter in the progress line, a word once it is in the summary.
+
+        A passed gate, or one that was not judged, is in no category: the counts of the last line stay those of the tests.
+        """
+        if not isinstance(report, GateReport):
+            return None
+        return (report.outcome, "", "FAILED" if report.logged else "") if report.failed else ("", "", "")
 
 
 def show_without_folder(config: pytest.Config) -> None:

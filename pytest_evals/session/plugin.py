@@ -38,10 +38,10 @@ from pytest_evals.reuse.setup import ReuseContext
 from pytest_evals.scores.records import CaseRecord
 from pytest_evals.session.gates import (
     GateReport,
+    GateStatus,
     judge_all,
     log_report,
     show_without_folder,
-    teststatus,
     warn_of_inconclusive,
 )
 from pytest_evals.session.signals import RunTerminated, Signals, held
@@ -162,17 +162,20 @@ class EvalSession:
         """Take a finished case. The last report of a case carries it; a rerun replaces what came before."""
         line = getattr(report, "evals", None)
         if line is not None:
-            self._take(report.nodeid, line)
+            self._take(report.nodeid, line, getattr(report, "evals_sample", None))
         elif report.when not in ("setup", "call", "teardown") and report.failed:
             self._crashed(report)
         result = yield
         if line is not None:
             # pytest keeps all reports until the end: of many cases the lines would be most of its memory.
-            del report.evals
+            vars(report).pop("evals", None)
+            vars(report).pop("evals_sample", None)
         return result
 
-    def _take(self, nodeid: str, line: str) -> None:
-        sample = json.loads(line)
+    def _take(self, nodeid: str, line: str, sample: Mapping[str, Any] | None = None) -> None:
+        """Take a case by its line; ``sample`` is what the line says, where it has not crossed to another process."""
+        if sample is None:
+            sample = json.loads(line)
         last_failed = getattr(self._config.pluginmanager.get_plugin("lfplugin"), "lastfailed", None)
         if sample["outcome"] == "errored" and last_failed is not None:
             # Where another case has shown the error, pytest saw this one skipped, and would leave it out of --lf.
@@ -185,7 +188,7 @@ class EvalSession:
         if hook.get_hookimpls():
             from pytest_evals.artifacts.schema import EvalSample
 
-            self._call(hook, sample=EvalSample.model_validate(sample))
+            self._call(hook, sample=EvalSample.model_validate(json.loads(line)))
 
     def _call(self, hook: pluggy.HookCaller, **given: object) -> None:
         """Call a hook of the user's; what it raises is said at the end, and takes no result away."""
@@ -357,6 +360,8 @@ class EvalSession:
     def _report(self, session: pytest.Session, gates: Sequence[GateResult]) -> None:
         from pytest_evals.session.artifact_lines import model_aliases
 
+        # From now on only: pytest asks for each report of each test.
+        session.config.pluginmanager.register(GateStatus(), "evals-gate-status")
         models = dict.fromkeys(model for info in self._infos.values() for model in info.models)
         shorts = short_names(models, model_aliases(self._settings))
         on_one_line = session.config.getoption("tbstyle", default="auto") == "line"
@@ -374,11 +379,6 @@ class EvalSession:
                 add_to_allure(session.config, report)
             if result.verdict == "inconclusive" and self._settings.inconclusive == "warn":
                 warn_of_inconclusive(session.config, result, model)
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_report_teststatus(self, report: pytest.TestReport) -> Any:
-        """Gates have no letter in the progress line."""
-        return teststatus(report) if isinstance(report, GateReport) else None
 
     def pytest_unconfigure(self) -> None:
         """End the engines, however the session ended."""

@@ -328,7 +328,8 @@ class SampleCollector:
         """Name the graders that returned `None` for every case of a suite: most of them forgot a ``return``."""
         asked: Counter[tuple[str, str]] = Counter()
         for record in records:
-            asked.update((record.suite, grade.grader_key) for grade in record.grades)
+            for grade in record.grades:
+                asked[record.suite, grade.grader_key] += 1
         suites = {nodeid: record.suite for nodeid, record in self._records.items()}
         silent = Counter((suites[nodeid], key) for nodeid, keys in self._silent.items() for key in keys)
         return [

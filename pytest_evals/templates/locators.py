@@ -117,7 +117,7 @@ def locate(path: str, scope: Scope) -> Any:
     value: Any = scope[root]
     for index, name in enumerate(names):
         try:
-            value = value[int(name)] if _is_list(value) else value[name]
+            value = value[name] if type(value) is dict or not _is_list(value) else value[int(name)]
         except (KeyError, IndexError, TypeError, ValueError):
             seen = functools.reduce(bracketed, names[:index], root)
             raise TemplateError(unknown(name, seen, value, path, names[index + 1 :])) from None
@@ -170,6 +170,8 @@ def _meant(name: str, rest: Sequence[str], holder: str, known: Sequence[str]) ->
 
 def as_text(value: object, source: str) -> str:
     """Return a value of the scope inside of a text: of a file, its content. Raises `TemplateError` for null and containers."""
+    if type(value) is int or isinstance(value, str):
+        return str(value)
     if isinstance(value, Path):
         try:
             return value.read_text(encoding="utf-8")

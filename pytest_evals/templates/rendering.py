@@ -138,7 +138,7 @@ def _renderer(text: str) -> Renderer:
         texts = []
         for part, is_path in parts:
             value = locate(part, scope) if is_path else part
-            texts.append(value if isinstance(value, str) else as_text(value, part))
+            texts.append(value if type(value) is str else as_text(value, part))
         return "".join(texts)
 
     return render_placeholders

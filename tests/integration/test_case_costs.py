@@ -74,10 +74,10 @@ def test_a_small_case_takes_few_more_calls_than_a_plain_test(pytester: pytest.Py
     line = next(line for line in result.outlines if line.startswith("COUNTED "))
     counted = json.loads(line.removeprefix("COUNTED "))
     case, plain = counted["test_eval"], counted["test_plain"]
-    # 1.4 times as many when this was written; what the hooks of other plugins take is in both.
-    assert case["calls"] < 1.5 * plain["calls"]
-    # Its line of the artifact is made once and read once; the other text is what identifies its conversation.
-    assert case["JSONDecoder.raw_decode"] <= 1
-    assert case["JSONEncoder.encode"] <= 2
+    # 1.1 times as many when this was written; what the hooks of other plugins take is in both.
+    assert case["calls"] < 1.2 * plain["calls"]
+    # Its line of the artifact is not read again; the text is what identifies its conversation.
+    assert case["JSONDecoder.raw_decode"] == 0
+    assert case["JSONEncoder.encode"] <= 1
     assert case["RequestFixtureDef.__init__"] == 0
     assert case["did_you_mean"] == 0

@@ -50,12 +50,13 @@ def test_check_is_for_ci(recorded: Recorded, tmp_path: Path, capsys: pytest.Capt
     # Many cases of which one run got all and the other none.
     (line,) = (line for line in Path(recorded.before).read_text().splitlines() if "[fr]" in line)
     first = Path(recorded.before).read_text().splitlines()[0]
-    for name, text in (
-        ("good", line),
-        ("bad", line.replace('"value": 1.0', '"value": 0.0').replace('"passed": true', '"passed": false')),
-    ):
-        cases = [text.replace("[fr]", f"[fr{n}]").replace('"case_id": "fr"', f'"case_id": "fr{n}"') for n in range(20)]
-        (tmp_path / name).write_text("\n".join([first, *cases, ""]))
+    for name, value in (("good", 1.0), ("bad", 0.0)):
+        samples = [json.loads(line.replace("[fr]", f"[fr{n}]")) for n in range(20)]
+        for n, sample in enumerate(samples):
+            sample["case_id"] = f"fr{n}"
+            for grade in sample["grades"]:
+                grade.update(value=value, passed=bool(value))
+        (tmp_path / name).write_text("\n".join([first, *map(json.dumps, samples), ""]))
     good, bad = str(tmp_path / "good"), str(tmp_path / "bad")
     assert cli.main(["compare", good, bad, "--check"]) == 1
     assert cli.main(["compare", bad, good, "--check"]) == 0

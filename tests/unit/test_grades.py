@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -28,6 +29,19 @@ def test_a_value_that_is_no_finite_number_is_refused(value: Any) -> None:
 def test_a_bool_is_a_value_and_a_verdict(verdict: bool, value: float) -> None:
     grade = Grade(verdict)
     assert (grade.value, grade.passed, bool(grade)) == (value, verdict, verdict)
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_a_verdict_is_the_grade_that_the_constructor_makes(passed: bool) -> None:
+    quick, checked = Grade.verdict(passed, "exact", "why"), Grade(passed, "exact", "why")
+    for one, other in ((quick, checked), (copy.deepcopy(quick), checked)):
+        assert (one, repr(one), bool(one), one.parts) == (other, repr(other), bool(other), other.parts)
+        assert (one.model_dump(), one.model_dump_json()) == (other.model_dump(), other.model_dump_json())
+        assert (one.__pydantic_extra__, one.model_fields_set) == (other.__pydantic_extra__, other.model_fields_set)
+    part = Grade.verdict(True, "exact.part", None)
+    assert quick.with_parts({"part": part})["part"] is part
+    assert quick.parts == {} == Grade.verdict(True, "other", None).parts
+    assert quick.model_copy(update={"grader_key": "other"}) == checked.model_copy(update={"grader_key": "other"})
 
 
 def test_a_number_has_no_verdict_of_its_own() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 from pytest_evals.completion import Completion, Message, Origin, ToolCall
 from pytest_evals.engines.protocol import Result
 from pytest_evals.runner.completions import completion_of
@@ -40,3 +43,11 @@ def test_thoughts_that_the_prompt_began_are_those_of_the_turn() -> None:
     completion = completion_of(Result("id", answer), (QUESTION, begun), "m")
     assert completion.messages[-1] == {"role": "assistant", "content": "Paris", "reasoning_content": "Lyon? No."}
     assert (completion.text, completion.reasoning) == ("Paris", "No.")
+
+
+def test_a_changed_completion_is_what_a_replaced_one_is() -> None:
+    call = ToolCall("f", {"a": 1}, "c1")
+    completion = Completion("Paris", model="m", reasoning="so", tool_calls=(call,), raw="<so>Paris", logprobs=(-0.5,))
+    values: dict[str, Any] = {"messages": (QUESTION,), "model": "other", "origin": Origin("k")}
+    assert completion.changed(**values) == dataclasses.replace(completion, **values)
+    assert Completion.from_dict(completion.to_dict()) == dataclasses.replace(completion, model=None)

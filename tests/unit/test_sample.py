@@ -12,7 +12,7 @@ import numpy
 import pytest
 
 from pytest_evals.artifacts.artifact import EvaluationArtifact
-from pytest_evals.artifacts.sample import dump, to_record
+from pytest_evals.artifacts.sample import dump, dump_plain, reads_as_written, to_record
 from pytest_evals.artifacts.schema import CompletionRecord, EvalSample, EvalSampleInteraction
 from pytest_evals.artifacts.validation import checked_sample, read_sample
 from pytest_evals.case import Case
@@ -50,6 +50,50 @@ def test_a_lone_surrogate_can_be_written_to_a_file() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, numpy.float64("nan")])
 def test_numbers_that_json_does_not_have_become_null(value: float) -> None:
     assert json.loads(dump({"a": [value, {"b": (value, 1)}], "c": 1})) == {"a": [None, {"b": [None, 1]}], "c": 1}
+
+
+def _plain_sample(row: dict[str, Any], **changed: Any) -> dict[str, Any]:
+    sample = {"interaction": {"metadata": row}, "tasks": {}, "calls": [], "grades": [{"value": 1.0, "metadata": {}}]}
+    return {**sample, "timing": {"call": 1e-7, "generation": 12345.678}, **changed}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {},
+        {"n": 3, "big": 2**70, "x": 0.1, "yes": True, "none": None, "empty": ""},
+        {"text": "Zürich 東京 🎉", "lines": "two\nlines\u2028\x00\x1b[0m", "quote": '"\\/'},
+        {"half": "x\ud800"},
+    ],
+)
+def test_the_line_of_a_plain_sample_says_what_the_sample_has(row: dict[str, Any]) -> None:
+    sample = _plain_sample(row)
+    assert reads_as_written(sample)
+    line = dump_plain(sample)
+    assert "\n" not in line
+    assert json.loads(line.encode()) == sample == json.loads(dump(sample))
+
+
+def test_log_probabilities_that_json_does_not_have_become_null_in_a_plain_line_too() -> None:
+    line = dump_plain(_plain_sample({}, completion={"logprobs": [-math.inf, -0.5]}))
+    assert json.loads(line)["completion"]["logprobs"] == [None, -0.5]
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        *(
+            _plain_sample({"a": value})
+            for value in ([1], (1,), {"b": 1}, math.nan, datetime.date(2024, 5, 6), numpy.int64(1), Path("a"))
+        ),
+        _plain_sample({1: "a"}),  # type: ignore[dict-item]  # as from YAML
+        _plain_sample({}, tasks={"t": (1,)}),
+        _plain_sample({}, calls=[{"text": "a"}]),
+        _plain_sample({}, grades=[{"value": 1.0, "metadata": {"words": (1,)}}]),
+    ],
+)
+def test_a_sample_that_may_read_otherwise_is_not_plain(sample: dict[str, Any]) -> None:
+    assert not reads_as_written(sample)
 
 
 @pytest.mark.parametrize(
