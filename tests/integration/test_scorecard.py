@@ -230,7 +230,7 @@ def test_each_command_that_a_run_prints_does_what_it_says(
         assert set(asked) - {"--evals-judge"} <= set(words)
         seen["pytest"] = 1
         # pytester's own folder is none of the run's options.
-        return evals.pytester.runpytest(*(word for word in words[1:] if not word.startswith("--basetemp")))
+        return evals.pytester.runpytest_subprocess(*(word for word in words[1:] if not word.startswith("--basetemp")))
 
     first = evals.run(*asked, "--evals-baseline", "main", model=None)
     hints = hints_of(first)
